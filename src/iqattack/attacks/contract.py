@@ -1,0 +1,59 @@
+"""The contract between attacks, which propose, and the engine, which asks.
+
+An attack is a generator over one image. It yields candidates, is sent back an `Answer`, and may
+end when it likes; the engine closes it when the budget is spent::
+
+    def attack(task: Task, **options) -> Search:
+        answer = yield candidates          # (N, 3, H, W) float32 grey levels
+        ...
+
+The engine projects and rounds every candidate before the model sees it, counts queries, and keeps
+the best image of the whole search, so an attack does none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of the candidates of one `yield`.
+
+    images: (N, 3, H, W) float32, what was really scored: projected and rounded to 8 bits.
+    gain: (N,) float64, movement of the score in the wanted direction, as a fraction of the
+        model's score range; 0 for the clean image, negative where the score moved back.
+    """
+
+    images: Tensor
+    gain: Tensor
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that an attack may know of one image.
+
+    image: (3, H, W) float32 grey levels 0..255.
+    lower, upper: (3, H, W) float32, the box that the attacked image must lie in.
+    project: maps (N, 3, H, W) candidates to the nearest allowed ones, for constraints that are
+        more than a box; the engine applies it in any case.
+    queries: how many images the model may still score for this task; at least one.
+    reach: the largest gain that the score range leaves this image, in (0, 1].
+    rng: this image's own generator; the only source of randomness an attack may use.
+    """
+
+    image: Tensor
+    lower: Tensor
+    upper: Tensor
+    project: Callable[[Tensor], Tensor]
+    queries: int
+    reach: float
+    rng: torch.Generator
+
+
+Search = Generator[Tensor, Answer, None]
+Attack = Callable[[Task], Search]

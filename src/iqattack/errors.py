@@ -1,0 +1,32 @@
+"""Errors that a person can act on.
+
+Every message is one line that names the file, the value and what was expected instead; the
+command line prints it without a traceback and exits with `exit_status`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class IqattackError(Exception):
+    """Base of all errors that iqattack raises on purpose."""
+
+    exit_status = 2
+
+
+class InputError(IqattackError):
+    """Something handed in cannot be used: a file, an option, a table, a model's answer."""
+
+
+class RunError(IqattackError):
+    """A run on disk does not fit what was asked: other settings, a log that does not replay."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """An error for a name that does not exist, with the nearest one that does."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return InputError(f"unknown {kind} '{name}': {hint}there are {', '.join(names)}")

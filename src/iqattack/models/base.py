@@ -1,0 +1,27 @@
+"""What a black box is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Scorer(Protocol):
+    """A no-reference image quality model of which only the scores are seen.
+
+    name: how runs and tables call it.
+    score_range: (lowest, highest) raw score that the model is meant to give; gains are fractions
+        of its width.
+    lower_better: True where a low score means good quality (BRISQUE, NIQE, DMOS-trained models).
+    min_size: smallest height and width in pixels that it accepts.
+    """
+
+    name: str
+    score_range: tuple[float, float]
+    lower_better: bool
+    min_size: int
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Score images (N, 3, H, W) uint8 RGB; return N raw scores, (N,) float64 on the CPU."""
+        ...
