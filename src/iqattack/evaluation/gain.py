@@ -1,0 +1,38 @@
+"""How far scores moved."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from iqattack.errors import InputError
+
+
+def normalised_gain(
+    clean: ArrayLike, attacked: ArrayLike, directions: ArrayLike, score_range: tuple[float, float]
+) -> NDArray[np.float64]:
+    """Movement of each raw score in the wanted direction, as a fraction of the score range: (N,).
+
+    directions: (N,) or one number, +1 where the raw score was to rise, −1 where it was to fall.
+    NaN where a score is. Raises InputError for an empty range or lengths that differ.
+    """
+    lo, hi = score_range
+    if not (np.isfinite([lo, hi]).all() and lo < hi):
+        raise InputError(f"score range {lo},{hi}: expected two finite numbers, the lower first")
+    arrays = [np.asarray(v, dtype=np.float64) for v in (clean, attacked, directions)]
+    try:
+        before, after, sign = np.broadcast_arrays(*arrays)
+    except ValueError as error:
+        shapes = ", ".join(str(v.shape) for v in arrays)
+        raise InputError(
+            f"clean scores, attacked scores and directions have shapes {shapes}:"
+            " expected one value per image in each"
+        ) from error
+    return np.asarray(sign * (after - before) / (hi - lo), dtype=np.float64)
+
+
+def mean_gain(gain: ArrayLike) -> float:
+    """Mean over the images whose gain is finite; NaN without any."""
+    values = np.asarray(gain, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if values.size else float("nan")

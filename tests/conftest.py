@@ -1,0 +1,29 @@
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+_helper = runpy.run_path(str(Path(__file__).with_name("torchvision_cpu.py")))
+TORCHVISION_OPERATORS = _helper["declare_missing_operators"]()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of test data that is not part of the repository; skips where it is absent."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("shared data absent: expected shared/data beside the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dev_images(shared) -> dict[str, torch.Tensor]:
+    """The 24 development images by file name: (3, 224, 224) uint8 RGB."""
+    images = {}
+    for path in sorted((shared / "dev").glob("*.png")):
+        pixels = np.asarray(Image.open(path).convert("RGB"))
+        images[path.name] = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+    return images
