@@ -1,1 +1,17 @@
-"""images"""
+"""Pictures and their opinion scores: files in, 8-bit pixels out."""
+
+from iqattack.images.mos import MosTable, match_mos, read_mos
+from iqattack.images.reading import SUFFIXES, Picture, read_image, write_png
+from iqattack.images.sets import ImageEntry, ImageSet
+
+__all__ = [
+    "SUFFIXES",
+    "ImageEntry",
+    "ImageSet",
+    "MosTable",
+    "Picture",
+    "match_mos",
+    "read_image",
+    "read_mos",
+    "write_png",
+]

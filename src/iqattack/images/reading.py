@@ -1,0 +1,227 @@
+"""8-bit RGB pictures in and out of files.
+
+What a file holds and what a model sees must be the same, so nothing is changed silently: harmless
+conversions are noted, and those that lose something are made only when asked for.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, PpmImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from torch import Tensor
+
+from iqattack.errors import InputError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".gif"})
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF")
+_EXPECTED = f"expected {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+
+_ORIENTATION = 0x0112
+_BITS_PER_SAMPLE = 258
+# Exif 2.32, sec. 4.6.4: what makes a picture upright again.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_REMEDY = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.ENOENT: "create its folder first",
+    errno.EACCES: "make its folder writable",
+    errno.EPERM: "make its folder writable",
+    errno.ENAMETOOLONG: "shorten its name",
+    errno.EROFS: "choose a folder that is writable",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as models see it.
+
+    pixels: (3, H, W) uint8 RGB.
+    notes: what was converted on the way, one phrase each; empty when the file is plain RGB.
+    """
+
+    pixels: Tensor
+    notes: tuple[str, ...] = ()
+
+
+def read_image(path: str | Path, *, convert: bool = False) -> Picture:
+    """Read a picture from PNG, JPEG, BMP, TIFF, WebP, PPM or GIF.
+
+    Grey and palette pictures become RGB, EXIF orientation is applied and the first of several
+    frames is taken; `notes` says so. Pictures of more than 8 bits, CMYK and transparency are
+    refused unless `convert` is set: then levels are scaled and rounded, CMYK is converted without
+    a colour profile, and transparency is composited on white. Embedded profiles are not applied.
+
+    Raises InputError when the file is missing, unreadable, damaged, truncated or empty, has too
+    many pixels, or holds something that may not be or cannot be converted.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such image; check the path") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read ({reason}); expected a readable file") from None
+    if not data:
+        raise InputError(f"{path}: is an empty file, expected an image; get it again")
+    try:
+        return _decode(path, data, convert)
+    except InputError:
+        raise
+    except UnidentifiedImageError:
+        raise InputError(f"{path}: is not an image that can be read; {_EXPECTED}") from None
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: is too large ({_line(error)}); crop or shrink it") from None
+    except Exception as error:  # Pillow lets through whatever its parsers stumble over.
+        reason = _line(error)
+        raise InputError(f"{path}: is damaged or truncated ({reason}); get it again") from None
+
+
+def write_png(path: str | Path, pixels: Tensor) -> None:
+    """Write (3, H, W) uint8 RGB pixels as a lossless 8-bit PNG, completely or not at all.
+
+    The same pixels give the same bytes. Raises ValueError for another shape or dtype, and
+    InputError when the file cannot be written.
+    """
+    if (
+        pixels.dtype != torch.uint8
+        or pixels.ndim != 3
+        or pixels.shape[0] != 3
+        or not pixels.numel()
+    ):
+        raise ValueError(
+            f"expected uint8 pixels (3, H, W), got {pixels.dtype} {tuple(pixels.shape)}"
+        )
+    path = Path(path)
+    encoded = BytesIO()
+    array = pixels.detach().cpu().permute(1, 2, 0).contiguous().numpy()
+    Image.fromarray(array).save(encoded, format="PNG", compress_level=6)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # short: names may be long
+    try:
+        try:
+            with temporary.open("wb") as file:
+                file.write(encoded.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())  # some file systems report a full disk only here
+            os.replace(temporary, path)  # noqa: PTH105 - the atomic one on every system
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        reason = error.strerror or error
+        remedy = _REMEDY.get(error.errno or 0, "choose another place")
+        raise InputError(f"{path}: cannot be written ({reason}); {remedy}") from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _decode(path: Path, data: bytes, convert: bool) -> Picture:
+    with Image.open(BytesIO(data), formats=FORMATS) as image:
+        image.verify()  # PNG's checksums and end mark, which decoding alone does not look at
+    with Image.open(BytesIO(data), formats=FORMATS) as image:
+        if 0 in image.size:
+            raise InputError(f"{path}: is {image.width}×{image.height} pixels, expected some")
+        notes = []
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1:
+            notes.append(f"first of {frames} frames taken")
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        bits = _bits(image, data)
+        image.load()
+        rgb = _to_rgb(path, data, image, bits=bits, convert=convert, notes=notes)
+        if orientation in _UPRIGHT:
+            notes.append(f"turned upright from EXIF orientation {orientation}")
+            # Pillow has turned TIFFs by itself when it loaded them, and then forgets the tag.
+            if _ORIENTATION in image.getexif():
+                rgb = rgb.transpose(_UPRIGHT[orientation])
+        pixels = torch.from_numpy(np.array(rgb)).permute(2, 0, 1).contiguous()
+        return Picture(pixels, tuple(notes))
+
+
+def _bits(image: Image.Image, data: bytes) -> int:
+    """Bits per sample in the file; Pillow reduces some 16-bit pictures to 8 without a word."""
+    if image.mode == "F":
+        return 32
+    if image.format == "PNG":
+        return data[24]  # ISO/IEC 15948, sec. 11.2.2: IHDR is the first chunk
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return int(max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))))
+    if isinstance(image, PpmImagePlugin.PpmImageFile):
+        args = image.tile[0][3]
+        deep = isinstance(args, tuple) and len(args) > 1 and int(args[1]) > 255
+        return 16 if deep or image.mode == "I" else 8
+    return 8
+
+
+def _to_rgb(
+    path: Path, data: bytes, image: Image.Image, *, bits: int, convert: bool, notes: list[str]
+) -> Image.Image:
+    """Make 8-bit RGB of any kind of picture, or refuse; appends to `notes` what was done."""
+
+    def lossy(what: str, done: str) -> None:
+        if not convert:
+            raise InputError(
+                f"{path}: is {what}, expected 8-bit RGB; save it so, or ask for conversion "
+                "(--convert, or convert=True)"
+            )
+        notes.append(done)
+
+    transparent = image.has_transparency_data
+    if bits > 8:
+        lossy(f"{bits}-bit", f"{bits}-bit levels scaled to 8 bits")
+        image = _eight_bits(path, data, image, bits)
+    if transparent:
+        lossy("transparent (it has an alpha channel)", "transparency composited on white")
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    if image.mode in ("1", "L"):
+        notes.append("grey converted to RGB")
+    elif image.mode == "P":
+        notes.append("palette converted to RGB")
+    elif image.mode not in ("RGB", "RGBX"):
+        lossy(image.mode, f"{image.mode} converted to RGB")
+    return image.convert("RGB")
+
+
+def _eight_bits(path: Path, data: bytes, image: Image.Image, bits: int) -> Image.Image:
+    """Scale unsigned levels 0..2^bits − 1 to 0..255 and round."""
+    levels: NDArray[Any] | None = None
+    if "transparency" in image.info:
+        pass  # a transparent level of 16 bits does not survive scaling
+    elif image.mode.startswith("I;16") or (image.mode == "I" and image.format != "TIFF"):
+        levels = np.asarray(image)
+    elif image.format == "PPM" and image.mode == "RGB":
+        return image  # Pillow has scaled and rounded it
+    elif bits == 16 and image.mode in ("RGB", "RGBA", "LA"):
+        # Pillow drops the low byte of colours; OpenCV keeps it.
+        levels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if levels is not None and levels.ndim == 3:
+            order = cv2.COLOR_BGRA2RGBA if levels.shape[2] == 4 else cv2.COLOR_BGR2RGB
+            levels = cv2.cvtColor(levels, order)
+    if levels is None or levels.shape[:2] != image.size[::-1]:
+        raise InputError(
+            f"{path}: {bits}-bit {image.mode} cannot be converted, expected 8-bit RGB; save it so"
+        )
+    return Image.fromarray(np.rint(levels * (255 / (2**bits - 1))).astype(np.uint8))
