@@ -1,1 +1,26 @@
-"""perception"""
+"""What an eye sees: luma, edges, saliency, just-noticeable differences, similarity."""
+
+from iqattack.perception.edges import canny
+from iqattack.perception.jnd import JND_MODELS, canny_structure, liu2010, yang2005
+from iqattack.perception.pixels import LUMA, grey_array, luma
+from iqattack.perception.saliency import saliency, salient_region
+from iqattack.perception.similarity import SSIM_WINDOW, jnd_violation, linf, psnr, rms, ssim
+
+__all__ = [
+    "JND_MODELS",
+    "LUMA",
+    "SSIM_WINDOW",
+    "canny",
+    "canny_structure",
+    "grey_array",
+    "jnd_violation",
+    "linf",
+    "liu2010",
+    "luma",
+    "psnr",
+    "rms",
+    "saliency",
+    "salient_region",
+    "ssim",
+    "yang2005",
+]

@@ -44,13 +44,14 @@ GRADIENTS = (_HORIZONTAL, _DIAGONAL, _DIAGONAL[:, ::-1].copy(), _HORIZONTAL.T.co
 
 
 def _filter(grey: Grey, kernel: Grey) -> Grey:
-    return cv2.filter2D(grey, cv2.CV_32F, kernel, borderType=cv2.BORDER_REFLECT_101)
+    filtered = cv2.filter2D(grey, cv2.CV_32F, kernel, borderType=cv2.BORDER_REFLECT_101)
+    return np.asarray(filtered, dtype=np.float32)
 
 
 def _spread(part: Grey) -> Grey:
     """Largest minus smallest value in each 5×5 window."""
     window = np.ones((5, 5), np.uint8)
-    return cv2.dilate(part, window) - cv2.erode(part, window)
+    return np.asarray(cv2.dilate(part, window) - cv2.erode(part, window), dtype=np.float32)
 
 
 def background(grey: Grey) -> Grey:
@@ -73,10 +74,13 @@ def _namm(luminance: Grey, contrast: Grey) -> Tensor:
 def liu2010(image: Tensor) -> Tensor:
     """CM from a total-variation decomposition (Liu et al., IEEE TCSVT 2010).
 
-    Structure is the piecewise-smooth part, texture what is left; texture masks more.
+    Structure is the piecewise-smooth part, texture what is left; texture masks more. The discrete
+    total variation has an orientation: a mirrored picture gives thresholds that differ by about
+    1 % on average.
     """
     grey = grey_array(image)
-    structure = denoise_tv_chambolle(grey / 255.0, weight=TV_WEIGHT).astype(np.float32) * 255.0
+    smooth = denoise_tv_chambolle(grey / 255.0, weight=TV_WEIGHT)  # type: ignore[no-untyped-call]
+    structure = smooth.astype(np.float32) * 255.0
     contrast = STRUCTURE * _spread(structure) + TEXTURE * _spread(grey - structure)
     return _namm(luminance_adaptation(background(grey)), contrast)
 
@@ -94,7 +98,10 @@ def canny_structure(image: Tensor) -> Tensor:
 
 
 def yang2005(image: Tensor) -> Tensor:
-    """CM from the largest of four directional gradients (NAMM; Yang et al. 2005)."""
+    """CM from the largest of four directional gradients (NAMM; Yang et al. 2005).
+
+    Their edge-protecting weight on that gradient is left out, so edges mask in full.
+    """
     grey = grey_array(image)
     gradient = np.max([np.abs(_filter(grey, kernel)) / 16.0 for kernel in GRADIENTS], axis=0)
     return _namm(luminance_adaptation(background(grey)), STRUCTURE * gradient)

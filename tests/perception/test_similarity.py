@@ -1,0 +1,94 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from iqattack.errors import InputError
+from iqattack.perception import jnd_violation, linf, luma, psnr, rms, ssim
+
+MEASURES = (linf, rms, psnr, ssim)
+
+
+def noisy_pair(seed: int, count: int, height: int = 24, width: int = 31) -> tuple[Tensor, Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    image = torch.randint(0, 256, (3, height, width), generator=rng)
+    change = torch.randint(-20, 21, (count, 3, height, width), generator=rng)
+    return image.to(torch.uint8), (image + change).clamp(0, 255).to(torch.uint8)
+
+
+def test_a_change_of_minus_three_is_three() -> None:
+    image = torch.full((3, 12, 12), 100, dtype=torch.uint8)
+    other = image.clone()
+    other[1, 4, 5] = 97
+    assert linf(image, other).item() == 3.0
+    assert linf(other, image).item() == 3.0
+
+
+def test_closed_forms() -> None:
+    image = torch.full((3, 12, 12), 100.0)
+    others = torch.stack([image, image - 1, image + 5])
+    assert linf(image, others).tolist() == [0.0, 1.0, 5.0]
+    assert rms(image, others).tolist() == [0.0, 1.0, 5.0]
+    expected = [math.inf, 20 * math.log10(255), 20 * math.log10(51)]
+    assert psnr(image, others).tolist() == pytest.approx(expected)
+    one_value = image.clone()
+    one_value[0, 0, 0] += 12
+    assert rms(image, one_value).item() == pytest.approx(math.sqrt(144 / 432))
+
+
+def test_ssim_of_two_flat_pictures_is_its_luminance_term() -> None:
+    c1 = (0.01 * 255) ** 2
+    expected = (2 * 100 * 120 + c1) / (100**2 + 120**2 + c1)
+    value = ssim(torch.full((3, 16, 16), 100.0), torch.full((3, 16, 16), 120.0))
+    assert value.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_ssim_agrees_with_torchmetrics_away_from_the_border() -> None:
+    image, others = noisy_pair(0, 3)
+    _, maps = structural_similarity_index_measure(
+        luma(others)[:, None].double(),
+        luma(image).expand(3, 1, -1, -1).double(),
+        data_range=255.0,
+        return_full_image=True,
+    )
+    expected = maps[..., 5:-5, 5:-5].mean(dim=(1, 2, 3))
+    torch.testing.assert_close(ssim(image, others), expected, atol=1e-9, rtol=0)
+
+
+def test_ssim_is_not_defined_where_no_window_fits() -> None:
+    image, others = noisy_pair(1, 2, height=10, width=40)
+    assert ssim(image, others).isnan().tolist() == [True, True]
+    image, others = noisy_pair(1, 2, height=11, width=11)
+    assert ssim(image, others).isfinite().all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_identity_and_independence_of_the_batch(seed) -> None:
+    image, others = noisy_pair(seed, 3)
+    for measure, same in zip(MEASURES, (0.0, 0.0, math.inf, 1.0), strict=True):
+        assert measure(image, image).item() == same
+        batched = measure(image, others)
+        assert batched.shape == (3,)
+        assert batched.dtype == torch.float64
+        assert torch.equal(batched, torch.stack([measure(image, one) for one in others]))
+        assert torch.equal(batched, measure(image.float(), others.float()))
+
+
+def test_jnd_violation_counts_pixels_by_their_largest_channel() -> None:
+    image = torch.full((3, 2, 4), 50, dtype=torch.uint8)
+    other = image.clone()
+    other[0, 0, 0] += 3  # at the threshold
+    other[2, 0, 1] -= 4  # over it
+    other[:, 1, 3] += 9  # one pixel, not three
+    jnd = torch.full((2, 4), 3.0)
+    assert jnd_violation(image, torch.stack([image, other]), jnd).tolist() == [0.0, 0.25]
+
+
+def test_other_sizes_are_refused() -> None:
+    with pytest.raises(InputError, match=r"\(3, 8, 9\) and \(3, 9, 8\)"):
+        linf(torch.zeros(3, 8, 9), torch.zeros(3, 9, 8))
