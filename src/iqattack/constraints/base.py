@@ -1,0 +1,57 @@
+"""What a constraint is: where an attacked picture may lie."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+WHITE = 255.0
+
+Box = tuple[Tensor, Tensor]
+
+
+class Constraint(Protocol):
+    """The set of pictures that an attack on one picture may hand in.
+
+    `image` is always the clean picture, (3, H, W) with whole grey levels 0..255.
+    """
+
+    @property
+    def spec(self) -> str:
+        """Canonical text form, which `parse_constraint` reads back."""
+        ...
+
+    def box(self, image: Tensor) -> Box:
+        """Lowest and highest allowed values, each (3, H, W) float32, whole grey levels 0..255.
+
+        lower ≤ image ≤ upper, and any allowed picture lies between them.
+        """
+        ...
+
+    def project(self, image: Tensor, candidates: Tensor, box: Box | None = None) -> Tensor:
+        """Nearest allowed pictures to candidates (N, 3, H, W), one by one.
+
+        Clamps into the box, which is the whole of most constraints; one that is more than a box
+        overrides this. What comes out is still allowed after rounding to whole grey levels.
+
+        box: what `box(image)` gave, to spare computing it again.
+        """
+        lower, upper = self.box(image) if box is None else box
+        return candidates.clamp(lower, upper)
+
+
+def box_around(image: Tensor, radius: Tensor | float) -> Box:
+    """Values within `radius` grey levels of the image that an 8-bit picture can take.
+
+    Bounds are rounded inwards, so that rounding a clamped candidate cannot leave the box.
+
+    image: (3, H, W), whole grey levels; radius: a number or a tensor that broadcasts, ≥ 0.
+    """
+    # Doubles: in single precision the sum can round up to a whole level that lies outside.
+    centre = image.double()
+    step = radius.double() if isinstance(radius, Tensor) else radius
+    lower = torch.ceil(centre - step).clamp(0.0, WHITE)
+    upper = torch.floor(centre + step).clamp(0.0, WHITE)
+    return lower.float(), upper.float()

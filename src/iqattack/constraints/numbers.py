@@ -1,0 +1,18 @@
+"""Numbers in specs such as `linf:3`."""
+
+from __future__ import annotations
+
+from iqattack.errors import InputError
+
+
+def text(value: float) -> str:
+    """The shortest text that reads back as the same number: 3, not 3.0."""
+    return repr(float(value)).removesuffix(".0")
+
+
+def number(spec: str, field: str, example: str) -> float:
+    """The number that a field of a spec holds; InputError with an example if it holds none."""
+    try:
+        return float(field)
+    except ValueError:
+        raise InputError(f"'{spec}': '{field}' is not a number, expected e.g. {example}") from None

@@ -1,0 +1,43 @@
+"""From text such as `linf:3` to a constraint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from iqattack.constraints.base import Constraint
+from iqattack.constraints.floor import FLOORS
+from iqattack.constraints.jnd import DEFAULT_MODEL, JndBox
+from iqattack.constraints.linf import Linf
+from iqattack.constraints.numbers import number
+from iqattack.errors import InputError, unknown
+
+
+def _linf(spec: str, fields: list[str]) -> Constraint:
+    if len(fields) != 1:
+        raise InputError(f"constraint '{spec}': expected linf:GREY_LEVELS, such as linf:3")
+    return Linf(number(spec, fields[0], "linf:3"))
+
+
+def _jnd(spec: str, fields: list[str]) -> Constraint:
+    if not 1 <= len(fields) <= 2:
+        raise InputError(
+            f"constraint '{spec}': expected jnd:SCALE or jnd:SCALE:MODEL, such as jnd:0.38"
+        )
+    model = fields[1] if len(fields) == 2 else DEFAULT_MODEL
+    return JndBox(number(spec, fields[0], "jnd:0.38"), model)
+
+
+# What follows the name in a spec, split at colons, to a constraint.
+CONSTRAINTS: dict[str, Callable[[str, list[str]], Constraint]] = {"linf": _linf, "jnd": _jnd}
+
+
+def parse_constraint(spec: str) -> Constraint:
+    """Read `linf:3`, `jnd:0.38` or `jnd:0.38:canny`; InputError if it is none of these."""
+    name, *fields = spec.split(":")
+    if name in FLOORS:
+        raise InputError(
+            f"constraint '{spec}' is a floor, which goes on top of a constraint such as linf:3"
+        )
+    if name not in CONSTRAINTS:
+        raise unknown("constraint", name, CONSTRAINTS)
+    return CONSTRAINTS[name](spec, fields)
