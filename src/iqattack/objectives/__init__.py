@@ -1,1 +1,25 @@
-"""objectives"""
+"""Which way each score is to move, and what counts as success."""
+
+from iqattack.objectives.boundary import ScoreBoundary
+from iqattack.objectives.objective import (
+    OBJECTIVES,
+    Direction,
+    Objective,
+    OneWay,
+    Rank,
+    Target,
+    parse_objective,
+    towards_end,
+)
+
+__all__ = [
+    "OBJECTIVES",
+    "Direction",
+    "Objective",
+    "OneWay",
+    "Rank",
+    "ScoreBoundary",
+    "Target",
+    "parse_objective",
+    "towards_end",
+]
