@@ -25,3 +25,31 @@ class Scorer(Protocol):
     def __call__(self, images: Tensor) -> Tensor:
         """Score images (N, 3, H, W) uint8 RGB; return N raw scores, (N,) float64 on the CPU."""
         ...
+
+
+class Loaded(Protocol):
+    """A model as its kind loads it: None stands for what it does not declare."""
+
+    @property
+    def name(self) -> str:
+        """How runs and tables call it."""
+        ...
+
+    @property
+    def score_range(self) -> tuple[float, float] | None:
+        """(lowest, highest) raw score."""
+        ...
+
+    @property
+    def lower_better(self) -> bool | None:
+        """True where a low score means good quality."""
+        ...
+
+    @property
+    def min_size(self) -> int:
+        """Smallest height and width in pixels."""
+        ...
+
+    def __call__(self, images: Tensor) -> object:
+        """Score images (N, 3, H, W) uint8 RGB; return N numbers in any form."""
+        ...

@@ -1,0 +1,156 @@
+import textwrap
+
+import pytest
+import torch
+
+from iqattack.errors import InputError
+from iqattack.models import load_model
+
+IMAGES = torch.full((2, 3, 8, 8), 51, dtype=torch.uint8)
+
+MODELS = """
+    import helper_beside_it
+
+    class Brightness:
+        name = "brightness"
+        score_range = (0, 255)
+        lower_better = True
+        min_size = 4
+
+        def __init__(self, device="none"):
+            self.device = device
+
+        def __call__(self, images):
+            return images.float().mean((1, 2, 3))
+
+    def make(device):
+        return Brightness(device)
+
+    def keywords(**options):
+        return Brightness(options["device"])
+
+    def bare():
+        return lambda images: [0.5] * len(images)
+
+    def not_a_model():
+        return 3
+
+    def raises():
+        raise FileNotFoundError("weights.pth is not here")
+
+    def declares_range():
+        def score(images):
+            return [1.0] * len(images)
+        score.score_range = (5, 1)
+        return score
+
+    def declares_direction():
+        def score(images):
+            return [1.0] * len(images)
+        score.lower_better = "yes"
+        return score
+
+    def declares_size():
+        def score(images):
+            return [1.0] * len(images)
+        score.min_size = 0
+        return score
+
+    number = 3
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "helper_beside_it.py").write_text("")
+    path = tmp_path / "my_model.py"
+    path.write_text(textwrap.dedent(MODELS))
+    return path
+
+
+@pytest.mark.parametrize("factory", ["make", "keywords", "Brightness"])
+def test_factory_in_a_file(file, factory):
+    model = load_model(f"{file}:{factory}", device="cpu")
+    assert model(IMAGES).tolist() == [51, 51]
+    assert model.name == "brightness"
+    assert (model.score_range, model.lower_better, model.min_size) == ((0.0, 255.0), True, 4)
+    assert model.function.function.device == "cpu"
+
+
+def test_factory_in_a_module(tmp_path, monkeypatch):
+    package = tmp_path / "my_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "models.py").write_text("def make():\n    return lambda images: [2] * len(images)\n")
+    monkeypatch.chdir(tmp_path)
+    spec = "my_package.models:make"
+    model = load_model(spec, score_range=(0, 4), lower_better=False)
+    assert model(IMAGES).tolist() == [2, 2]
+    assert model.name == spec
+
+
+def test_what_is_given_overrides_what_is_declared(file):
+    model = load_model(f"{file}:make", score_range=(0, 100), lower_better=False)
+    assert (model.score_range, model.lower_better) == ((0.0, 100.0), False)
+
+
+def test_unknown_range_and_direction(file):
+    with pytest.raises(InputError, match=r"'my_model.py:bare' does not.*--score-range LO,HI"):
+        load_model(f"{file}:bare")
+    with pytest.raises(InputError, match=r"direction.*--lower-better or --no-lower-better"):
+        load_model(f"{file}:bare", score_range=(0, 1))
+    model = load_model(f"{file}:bare", score_range=(0, 1), lower_better=False)
+    assert model.name == "my_model.py:bare"
+    assert model(IMAGES).tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("mak", r"unknown factory in '.*my_model.py' 'mak': did you mean 'make'\? there are"),
+        ("number", r"my_model.py:number' is int; expected a function that makes the model"),
+        ("not_a_model", r"my_model.py:not_a_model' returned int; expected a function of images"),
+        ("raises", r"raises' failed to make the model: FileNotFoundError: weights.pth is not here"),
+        ("declares_range", r"score range \(5, 1\): expected two finite numbers, the lower first"),
+        ("declares_direction", r"lower_better 'yes': expected True or False"),
+        ("declares_size", r"min_size 0: expected pixels, at least 1"),
+    ],
+)
+def test_factories_that_cannot_be_used(file, factory, message):
+    with pytest.raises(InputError, match=message) as caught:
+        load_model(f"{file}:{factory}")
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(InputError, match=r"model file '.*absent.py': no such file; expected FILE"):
+        load_model(f"{tmp_path}/absent.py:make")
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("import absent_library", "ModuleNotFoundError: No module named 'absent_library'"),
+        ("def (", "SyntaxError"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_file_that_does_not_import(tmp_path, source, error):
+    path = tmp_path / "broken.py"
+    path.write_text(source)
+    with pytest.raises(InputError, match=f"broken.py' does not import: {error}"):
+        load_model(f"{path}:make")
+
+
+def test_empty_file(tmp_path):
+    path = tmp_path / "empty.py"
+    path.write_text("")
+    with pytest.raises(InputError, match="has no 'make', nor anything else that can be called"):
+        load_model(f"{path}:make")
+
+
+def test_module_that_does_not_exist():
+    with pytest.raises(
+        InputError, match=r"'absent_package.models' does not import: ModuleNotFound"
+    ):
+        load_model("absent_package.models:make")

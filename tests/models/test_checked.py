@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+import torch
+
+from iqattack.errors import InputError
+from iqattack.models import score_checked, wrap
+
+IMAGES = torch.zeros(3, 3, 8, 9, dtype=torch.uint8)
+
+
+def model(answer, **options):
+    def function(images):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return wrap(function, name="m", score_range=(0, 1), lower_better=False, **options)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [1, 2, 3],
+        (1.0, 2.0, 3.0),
+        np.array([1, 2, 3], dtype=np.float32),
+        torch.tensor([1.0, 2.0, 3.0], requires_grad=True),
+        torch.tensor([[1], [2], [3]]),
+        [torch.tensor(1.0), torch.tensor(2.0), torch.tensor(3.0)],
+    ],
+)
+def test_scores_in_any_form(answer):
+    scores = score_checked(model(answer), IMAGES)
+    assert scores.dtype == torch.float64
+    assert not scores.requires_grad
+    assert scores.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("answer", [5, 5.0, np.float32(5), torch.tensor(5.0), [[5.0]]])
+def test_a_number_for_one_image(answer):
+    assert score_checked(model(answer), IMAGES[:1]).tolist() == [5]
+
+
+@pytest.mark.parametrize(
+    ("answer", "shape"),
+    [
+        ([1, 2], r"\(2,\)"),
+        (1.0, r"\(\)"),
+        (torch.zeros(3, 2), r"\(3, 2\)"),
+        (torch.zeros(1, 3), r"\(1, 3\)"),
+        ([], r"\(0,\)"),
+    ],
+)
+def test_wrong_shape(answer, shape):
+    expected = rf"^model 'm' returned shape {shape} for 3 images; expected 3 scores$"
+    with pytest.raises(InputError, match=expected):
+        score_checked(model(answer), IMAGES)
+
+
+@pytest.mark.parametrize("answer", [None, "good", ["a", "b", "c"], [1j, 2, 3], [[1], [2, 3]]])
+def test_not_numbers(answer):
+    with pytest.raises(InputError, match=r"^model 'm' returned \w+ that is not numbers for 3 im"):
+        score_checked(model(answer), IMAGES)
+
+
+def test_nan_is_for_the_engine_to_attribute():
+    scores = score_checked(model([1.0, float("nan"), float("inf")]), IMAGES)
+    assert scores.isnan().tolist() == [False, True, False]
+
+
+def test_an_exception_names_the_model():
+    with pytest.raises(InputError, match=r"^model 'm' failed to score images: ValueError: a b$"):
+        score_checked(model(ValueError("a\nb")), IMAGES)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError()])
+def test_running_out_of_memory_is_left_to_the_engine(error):
+    with pytest.raises(type(error)):
+        score_checked(model(error), IMAGES)
+
+
+def test_too_small():
+    with pytest.raises(InputError, match="9×8 pixels is too small; expected at least 9×9"):
+        score_checked(model([1, 2, 3], min_size=9), IMAGES)
+
+
+def test_a_foreign_scorer_is_checked_too():
+    class Foreign:
+        name, score_range, lower_better, min_size = "f", (0.0, 1.0), False, 1
+
+        def __call__(self, images):
+            return torch.zeros(len(images) + 1)
+
+    with pytest.raises(InputError, match=r"model 'f' returned shape \(4,\)"):
+        score_checked(Foreign(), IMAGES)
+
+
+def test_wrap():
+    def mean(images):
+        images.zero_()
+        return images.float().mean((1, 2, 3))
+
+    images = torch.full((2, 3, 4, 4), 7, dtype=torch.uint8)
+    scorer = wrap(mean, score_range=(0, 255), lower_better=True)
+    assert (scorer.name, scorer.score_range, scorer.lower_better) == ("mean", (0.0, 255.0), True)
+    scorer(images)
+    assert (images == 7).all()  # whatever the function does to its input
+
+
+@pytest.mark.parametrize("score_range", [(1, 0), (0, 0), (0, float("inf")), (0,), None])
+def test_wrap_refuses_an_empty_range(score_range):
+    with pytest.raises(InputError, match="two finite numbers, the lower first"):
+        wrap(len, score_range=score_range, lower_better=True)
