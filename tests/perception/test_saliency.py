@@ -31,7 +31,7 @@ def test_a_disc_on_a_flat_ground_is_salient(ground, figure) -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 2**32), height=st.integers(2, 90), width=st.integers(2, 90))
+@given(seed=st.integers(0, 2**32), height=st.integers(3, 90), width=st.integers(3, 90))
 def test_range_and_flip_symmetry(seed, height, width) -> None:
     rng = torch.Generator().manual_seed(seed)
     image = torch.randint(0, 256, (3, height, width), generator=rng).float()
@@ -43,6 +43,15 @@ def test_range_and_flip_symmetry(seed, height, width) -> None:
     for dims in ((-1,), (-2,)):
         mirrored = saliency(image.flip(dims)).flip(dims)
         torch.testing.assert_close(mirrored, values, atol=1e-6, rtol=0)
+
+
+def test_a_strip_that_shrinks_to_one_pixel_across() -> None:
+    """Where torch's antialiased interpolation goes wrong."""
+    strip = torch.full((3, 320, 3), 60.0)
+    strip[:, 100:120] = 200.0
+    values = saliency(strip)
+    assert 95 <= int(values.amax(dim=1).argmax()) < 125
+    assert torch.equal(saliency(strip.mT), values.mT)
 
 
 @pytest.mark.parametrize("grey", [0.0, 77.0, 255.0])

@@ -8,31 +8,31 @@ from numpy.typing import NDArray
 from scipy.fft import dctn, idctn
 from scipy.ndimage import gaussian_filter
 from skimage.color import rgb2lab
+from skimage.transform import resize
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 # Hou, Harel & Koch 2012, as in their released parameters.
 MAP_SIDE = 64  # pixels on the longer side
 BLUR = 0.045  # Gaussian deviation, as a fraction of the longer side
 
-# DCT coefficients of CIELAB values 0..100 below this are rounding; their sign means nothing.
+# DCT coefficients of CIELAB values 0..100 below this are rounding, whose sign means nothing; so are
+# differences in the map, which is of order 1.
 _ROUNDING = 1e-6
 
 
 def _resize(planes: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
-    """Bilinear and antialiased, (C, H, W); in torch because its weights are symmetric."""
-    batch = torch.from_numpy(planes)[None]
-    resized = interpolate(batch, size=(height, width), mode="bilinear", antialias=True)
-    out: NDArray[np.float64] = resized[0].numpy()
+    """Bilinear and antialiased, (C, H, W)."""
+    shape = (len(planes), height, width)
+    out: NDArray[np.float64] = resize(planes, shape, order=1, anti_aliasing=True)  # type: ignore[no-untyped-call]
     return out
 
 
 def saliency(image: Tensor) -> Tensor:
-    """Saliency of a picture (3, H, W) in grey levels: (H, W) float32 in [0, 1], zeros if uniform.
+    """Saliency of a picture (3, H, W) in grey levels: (H, W) float32 in [0, 1], largest 1.
 
     Image signature (Hou, Harel & Koch, IEEE TPAMI 2012): the sign of the DCT of each CIELAB channel
     keeps the sparse figure and drops the ground. The mean of a channel is left out, so that a
-    uniform one says nothing.
+    uniform one says nothing. A uniform picture gives zeros.
     """
     height, width = image.shape[-2:]
     planes = image.detach().cpu().double().numpy()
@@ -51,8 +51,7 @@ def saliency(image: Tensor) -> Tensor:
 
     full -= full.min()
     peak = full.max()
-    if peak > 0.0:
-        full /= peak
+    full = full / peak if peak > _ROUNDING else np.zeros_like(full)
     return torch.from_numpy(full.astype(np.float32))
 
 
