@@ -1,1 +1,77 @@
-"""attacks"""
+"""The attacks, one file each, and the table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from iqattack.attacks.contract import Answer, Attack, Search, Task
+from iqattack.attacks.noise import noise
+from iqattack.attacks.options import defaults, parse_options
+from iqattack.attacks.score_boundary import score_boundary
+from iqattack.attacks.surfree import surfree
+from iqattack.errors import unknown
+
+
+@dataclass(frozen=True)
+class AttackKind:
+    """An attack as the table has it: its name, one line, where it is from, and the function."""
+
+    name: str
+    summary: str
+    paper: str
+    function: Callable[..., Search]
+
+    @property
+    def options(self) -> dict[str, object]:
+        """Names and defaults of its options."""
+        return defaults(self.function)
+
+
+ATTACKS: dict[str, AttackKind] = {
+    kind.name: kind
+    for kind in (
+        AttackKind(
+            "score-boundary",
+            "adaptive score boundaries, texture on edges and salient regions, SurFree",
+            "Yang et al., IEEE TCSVT 2024, arXiv 2401.05217",
+            score_boundary,
+        ),
+        AttackKind(
+            "surfree",
+            "a shorter perturbation on one score boundary",
+            "Maho, Furon & Le Merrer, CVPR 2021",
+            surfree,
+        ),
+        AttackKind(
+            "noise",
+            "Gaussian and uniform noise at the box, best of n: the floor",
+            "none",
+            noise,
+        ),
+    )
+}
+
+
+def load_attack(spec: str) -> Attack:
+    """The attack of a spec, `NAME` or `NAME:option=value,option=value`.
+
+    Raises InputError for a name, an option or a value that there is not.
+    """
+    name, _, options = spec.partition(":")
+    if name not in ATTACKS:
+        raise unknown("attack", name, ATTACKS)
+    function = ATTACKS[name].function
+    return partial(function, **parse_options(name, function, options))
+
+
+__all__ = [
+    "ATTACKS",
+    "Answer",
+    "Attack",
+    "AttackKind",
+    "Search",
+    "Task",
+    "load_attack",
+]

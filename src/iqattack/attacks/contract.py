@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from iqattack.objectives import ScoreBoundary
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -42,7 +44,9 @@ class Task:
     project: maps (N, 3, H, W) candidates to the nearest allowed ones, for constraints that are
         more than a box; the engine applies it in any case.
     queries: how many images the model may still score for this task; at least one.
-    reach: the largest gain that the score range leaves this image, in (0, 1].
+    reach: the largest gain that the score range leaves this image, > 0; 1 is the whole range.
+    boundary: the score boundary that counts as success, where the objective has one: of the images
+        that cross it, the engine keeps the least different one instead of the largest gain.
     rng: this image's own generator; the only source of randomness an attack may use.
     """
 
@@ -52,6 +56,7 @@ class Task:
     project: Callable[[Tensor], Tensor]
     queries: int
     reach: float
+    boundary: ScoreBoundary | None
     rng: torch.Generator
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from iqattack.constraints.numbers import number, text
+from iqattack.specs import number, text
 from iqattack.errors import InputError, unknown
 from iqattack.perception import SSIM_WINDOW, ssim
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from iqattack.constraints.base import Box, Constraint, box_around
-from iqattack.constraints.numbers import text
+from iqattack.specs import text
 from iqattack.errors import InputError, unknown
 from iqattack.perception import JND_MODELS
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from iqattack.constraints.base import WHITE, Box, Constraint, box_around
-from iqattack.constraints.numbers import text
+from iqattack.specs import text
 from iqattack.errors import InputError
 
 

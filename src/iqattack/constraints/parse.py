@@ -8,7 +8,7 @@ from iqattack.constraints.base import Constraint
 from iqattack.constraints.floor import FLOORS
 from iqattack.constraints.jnd import DEFAULT_MODEL, JndBox
 from iqattack.constraints.linf import Linf
-from iqattack.constraints.numbers import number
+from iqattack.specs import number
 from iqattack.errors import InputError, unknown
 
 

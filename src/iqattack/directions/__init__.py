@@ -1,1 +1,18 @@
-"""directions"""
+"""Directions that attacks start from and search along."""
+
+from iqattack.directions.choice import Choice
+from iqattack.directions.sparse_noise import SUPPORTS, Draw, SparseNoise, Support
+from iqattack.directions.textures import BUNDLED, SOURCES, Source, random_crop, textures
+
+__all__ = [
+    "BUNDLED",
+    "SOURCES",
+    "SUPPORTS",
+    "Choice",
+    "Draw",
+    "Source",
+    "SparseNoise",
+    "Support",
+    "random_crop",
+    "textures",
+]

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, overload
 
 from torch import Tensor
 
 from iqattack.errors import InputError, unknown
+from iqattack.objectives.boundary import ScoreBoundary
+from iqattack.specs import number, text
 
 Direction = Literal["up", "down"]
 ScoreRange = tuple[float, float]
@@ -29,6 +31,8 @@ class Target:
     end: raw score aimed at, the M of the score boundary.
     rising: whether the raw score has to rise.
     width: of the score range, > 0; gains are fractions of it.
+    fraction: where the score boundary lies that counts as success, in (0, 1]; None for no boundary,
+        where more is always better.
     """
 
     direction: Direction
@@ -36,6 +40,7 @@ class Target:
     end: float
     rising: bool
     width: float
+    fraction: float | None = None
 
     @overload
     def gain(self, raw: float) -> float: ...
@@ -51,6 +56,11 @@ class Target:
     def reach(self) -> float:
         """Gain at the end aimed at; 0 for a picture that is there already or beyond."""
         return max(0.0, self.gain(self.end))
+
+    @property
+    def boundary(self) -> ScoreBoundary | None:
+        """The score boundary that counts as success, if there is one."""
+        return None if self.fraction is None else ScoreBoundary(self.reach, self.fraction)
 
 
 def towards_end(
@@ -131,13 +141,42 @@ class Rank(Objective):
         return [target(float(y0)) for y0 in clean]
 
 
+@dataclass(frozen=True)
+class WithBoundary(Objective):
+    """Another objective's directions, with a score boundary that counts as success."""
+
+    base: Objective
+    fraction: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.fraction <= 1.0:
+            raise InputError(
+                f"objective '{self.name}': expected a boundary above 0 and up to 1, e.g. rank:0.2"
+            )
+
+    @property
+    def name(self) -> str:
+        """`BASE:FRACTION`."""
+        return f"{self.base.name}:{text(self.fraction)}"
+
+    def targets(
+        self, clean: Sequence[float], score_range: ScoreRange, lower_better: bool
+    ) -> list[Target]:
+        """The other objective's, with the boundary."""
+        targets = self.base.targets(clean, score_range, lower_better)
+        return [replace(target, fraction=self.fraction) for target in targets]
+
+
 OBJECTIVES: dict[str, Objective] = {
     objective.name: objective for objective in (Rank(), OneWay("up"), OneWay("down"))
 }
 
 
-def parse_objective(name: str) -> Objective:
-    """The objective called `rank`, `up` or `down`; InputError for any other name."""
+def parse_objective(spec: str) -> Objective:
+    """`rank`, `up` or `down`, alone or with a score boundary (`rank:0.2`); InputError otherwise."""
+    name, colon, value = spec.partition(":")
     if name not in OBJECTIVES:
         raise unknown("objective", name, OBJECTIVES)
-    return OBJECTIVES[name]
+    if not colon:
+        return OBJECTIVES[name]
+    return WithBoundary(OBJECTIVES[name], number(spec, value, "rank:0.2"))

@@ -1,0 +1,25 @@
+"""Noise at the border of the box: the floor that every attack must beat."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from iqattack.attacks.contract import Search, Task
+
+
+def noise(task: Task, kind: Literal["both", "gaussian", "uniform"] = "both") -> Search:
+    """Gaussian and uniform noise in turn, the best of as many as the budget has.
+
+    kind: both, or one of them. Both have the box's radius for a deviation, clipped by the box.
+    """
+    radius = torch.maximum(task.upper - task.image, task.image - task.lower)
+    shape = task.image.shape
+    while True:
+        if kind != "uniform":
+            values = torch.randn(shape, generator=task.rng)
+            yield (task.image + radius * values)[None]
+        if kind != "gaussian":
+            values = (2.0 * torch.rand(shape, generator=task.rng) - 1.0) * 3.0**0.5
+            yield (task.image + radius * values)[None]

@@ -1,0 +1,50 @@
+"""Options of attacks as text: `score-boundary:surfree=100,supports=edges+salient`.
+
+An option is a keyword parameter of the attack's function; its annotation says what is allowed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, get_origin, get_type_hints
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from iqattack.errors import InputError, unknown
+
+Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+def defaults(function: Callable[..., object]) -> dict[str, object]:
+    """The options of an attack and their defaults; the task is none."""
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    return {parameter.name: parameter.default for parameter in parameters}
+
+
+def parse_options(attack: str, function: Callable[..., object], given: str) -> dict[str, object]:
+    """Read `option=value,option=value` for an attack; InputError for what it does not take.
+
+    The parts of a value that is a list are joined with +.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    known = defaults(function)
+    options: dict[str, object] = {}
+    for part in filter(None, given.split(",")):
+        name, equals, value = part.partition("=")
+        if name not in known:
+            raise unknown(f"option of {attack}", name, known)
+        if not equals:
+            raise InputError(f"{attack}: option '{name}' has no value, expected {name}=VALUE")
+        options[name] = _value(attack, name, value, hints[name])
+    return options
+
+
+def _value(attack: str, name: str, value: str, annotation: Any) -> object:
+    parsed = tuple(value.split("+")) if get_origin(annotation) is tuple else value
+    try:
+        return TypeAdapter(annotation).validate_python(parsed)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise InputError(f"{attack}: option {name}={value}: {reason}") from None

@@ -1,0 +1,125 @@
+"""The score-boundary attack (Yang, Liu, Li & Jiang, arXiv 2401.05217, IEEE TCSVT 2024).
+
+A score has no label that flips. The paper sets boundaries on the way to the end M of the score
+range, f(x) past y0 + (M − y0)·b, and crosses one after the other: sparse noise made of natural
+texture gets past a boundary (initial direction), SurFree shortens the perturbation that did, and
+what is left of the JND box is spent on the next one. Which end an image goes to is the objective's
+part: good images down and bad ones up (`rank`).
+
+Ours, and why: noise is put into windows that shrink, since pooled scores are nearly additive over
+regions; a candidate that gains without crossing is where the next one starts (`greedy`), since a
+score tells more than yes or no; an image's own answers decide which noise is drawn more often; and
+where the release stops, the boundaries go on in steps of `step_min` until the budget is spent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Literal
+
+from iqattack.attacks.contract import Search, Task
+from iqattack.attacks.options import Count, Fraction
+from iqattack.attacks.surfree import RELEASED, shorten, towards_image
+from iqattack.directions import BUNDLED, Source, SparseNoise, Support
+from iqattack.objectives import ScoreBoundary
+
+# Adaptive boundaries, released.
+FIRST = 0.01  # b of the first one
+STEP_MIN = 1 / 400  # the release stops where b − b_prev is no more than this
+SUP_MIN = 0.005  # least `sup` of the increase rule
+PATIENCE = 200  # failed candidates before the decrease rule
+
+# Windows, ours: candidates over the whole image, then the share of its area, from first to last.
+WHOLE = 20
+WINDOW, WINDOW_END = 0.1, 0.008
+
+
+@dataclass
+class Boundaries:
+    """The score boundary b and the one before it, which adapt to the image (sec. III-B).
+
+    rules: "both"; "increase" without the decrease rule; "fixed" for one boundary at b.
+    """
+
+    reach: float
+    rules: Literal["both", "increase", "fixed"] = "both"
+    b: float = FIRST
+    previous: float = 0.0
+    failures: int = 0
+
+    @property
+    def goal(self) -> ScoreBoundary:
+        """The boundary to cross."""
+        return ScoreBoundary(self.reach, self.b)
+
+    def crossed(self, gain: float) -> bool:
+        """Whether a candidate crosses; the boundary adapts to how it did."""
+        if self.goal.crossed(gain):
+            sup = min(max(self.b + 2 * (self.b - self.previous), SUP_MIN), 1.0)
+            if self.rules != "fixed" and ScoreBoundary(self.reach, sup).crossed(gain):
+                self.b = (self.b + sup) / 2
+            return True
+        self.failures += 1
+        if self.rules == "both" and self.failures % PATIENCE == 0:
+            self.b = max((self.b + self.previous) / 2, min(self.previous + STEP_MIN, 1.0))
+        return False
+
+    def advance(self) -> None:
+        """Set the next boundary as far ahead as this one was of the last."""
+        if self.rules != "fixed":
+            step = max(self.b - self.previous, STEP_MIN)
+            self.previous, self.b, self.failures = self.b, min(self.b + step, 1.0), 0
+
+
+def score_boundary(
+    task: Task,
+    boundaries: Literal["both", "increase", "fixed"] = "both",
+    first: Fraction = FIRST,
+    greedy: bool = True,
+    supports: tuple[Support, ...] = ("edges", "salient", "everywhere"),
+    sources: tuple[Source, ...] = ("sharp", "degraded"),
+    windows: bool = True,
+    surfree: Count = 20,
+    halvings: Count = 2,
+    textures: Path = BUNDLED,
+) -> Search:
+    """The whole method on one image.
+
+    boundaries: which rules adapt them, both|increase|fixed; first: b of the first one.
+    greedy: start the next candidate from one that gained without crossing.
+    supports: where noise may lie, of edges, salient, everywhere.
+    sources: what noise is made of, of sharp, degraded, smooth (reference images), gaussian,
+        uniform.
+    windows: put noise into windows that shrink; without, every candidate is the whole image.
+    surfree: most queries of SurFree at a boundary, 100 in the release; halvings: of the binary
+        search towards the image before it.
+    textures: folder of reference images.
+    """
+    noise = SparseNoise(
+        task.image, task.lower, task.upper, supports=supports, sources=sources, folder=textures
+    )
+    bounds = Boundaries(task.reach, boundaries, first)
+    theta_max = RELEASED.theta_max
+    x_b, gain_b = task.image, 0.0
+    for n in count():
+        share = 1.0
+        if windows and n >= WHOLE:
+            share = WINDOW * (WINDOW_END / WINDOW) ** min(n / task.queries, 1.0)
+        draw = noise.draw(x_b, share, task.rng)
+        answer = yield draw.candidate[None]
+        gain = float(answer.gain[0])
+        crossed = bounds.crossed(gain)
+        better = gain > gain_b if greedy else crossed
+        noise.learn(draw, better)
+        if better:
+            x_b, gain_b = answer.images[0], gain
+        if crossed:
+            goal = bounds.goal
+            x_b = yield from towards_image(task, x_b, goal, halvings)
+            x_b, theta_max = yield from shorten(task, x_b, goal, surfree, theta_max)
+            gain_b = goal.gain if surfree or halvings else gain_b
+            bounds.advance()
+            if bounds.previous >= 1.0:
+                return  # the end of the score range

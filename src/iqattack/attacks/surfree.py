@@ -1,0 +1,159 @@
+"""SurFree (Maho, Furon & Le Merrer, CVPR 2021): a shorter perturbation on one score boundary.
+
+Made for classifiers, where a candidate is adversarial or not. Here it is adversarial when its
+score crossed a boundary (Yang et al., arXiv 2401.05217, sec. III-D). SurFree shortens the
+perturbation and lets the gain fall to the boundary; what it is worth to an attack that maximises
+gain is the room it leaves in the box.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator
+from dataclasses import dataclass
+from math import cos, inf, pi, sin
+
+import numpy as np
+import torch
+from scipy.fft import idctn
+from torch import Tensor
+
+from iqattack.attacks.contract import Answer, Search, Task
+from iqattack.attacks.options import Count, Fraction
+from iqattack.directions import SparseNoise
+from iqattack.objectives import ScoreBoundary
+
+
+@dataclass(frozen=True)
+class Constants:
+    """SurFree's, as released for the score-boundary attack.
+
+    steps: directions drawn; queries: most for all of them; theta_max: first angle in radians;
+    shrink: factor on the angle after a failure, its inverse after a success; memory: directions
+    that the next one is orthogonal to; spectrum: share of the frequencies, lowest first, that a
+    direction is made of; halvings, precision: end of the search for the angle, the latter in cos θ.
+    """
+
+    steps: int = 10
+    queries: int = 100
+    theta_max: float = pi / 6
+    shrink: float = 0.98
+    memory: int = 10
+    spectrum: float = 0.5
+    halvings: int = 10
+    precision: float = 0.01
+
+
+RELEASED = Constants()
+Point = Generator[Tensor, Answer, Tensor]
+
+
+def surfree(
+    task: Task, boundary: Fraction = 0.1, starts: Count = 200, halvings: Count = 8
+) -> Search:
+    """SurFree on one score boundary, from texture in the box.
+
+    boundary: fraction b of the way to the end of the score range, in (0, 1]; an objective that has
+        a boundary of its own, such as rank:0.2, goes before it.
+    starts: candidates tried to cross it; halvings: of the first binary search towards the image.
+    """
+    goal = task.boundary or ScoreBoundary(task.reach, boundary)
+    noise = SparseNoise(task.image, task.lower, task.upper)
+    x_b, gain = task.image, 0.0
+    for _ in range(starts):
+        answer = yield noise.draw(x_b, 1.0, task.rng).candidate[None]
+        if answer.gain[0] > gain:
+            x_b, gain = answer.images[0], float(answer.gain[0])
+        if goal.crossed(gain):
+            break
+    else:
+        return
+    x_b = yield from towards_image(task, x_b, goal, halvings)
+    theta_max = RELEASED.theta_max
+    while True:
+        x_b, theta_max = yield from shorten(task, x_b, goal, RELEASED.queries, theta_max)
+
+
+def towards_image(task: Task, x_b: Tensor, goal: ScoreBoundary, halvings: int) -> Point:
+    """Binary search on the segment from the image to x_b for the shortest crossing one."""
+    low, high = 0.0, 1.0
+    for _ in range(halvings):
+        middle = (low + high) / 2
+        answer = yield torch.lerp(task.image, x_b, middle)[None]
+        if goal.crossed(float(answer.gain[0])):
+            high = middle
+        else:
+            low = middle
+    return torch.lerp(task.image, x_b, high)
+
+
+def shorten(
+    task: Task,
+    x_b: Tensor,
+    goal: ScoreBoundary,
+    queries: int,
+    theta_max: float,
+    k: Constants = RELEASED,
+) -> Generator[Tensor, Answer, tuple[Tensor, float]]:
+    """Steps of SurFree from x_b, which crosses the boundary; the point and angle reached.
+
+    Each walks the circle z(θ) = x + d·cos θ·(u cos θ + v sin θ) through x and x_b, d = ‖x_b − x‖,
+    on which every point is nearer to x than x_b (eq. 6).
+    """
+    x = task.image
+    past: deque[Tensor] = deque(maxlen=k.memory)
+    asked = 0
+    for _ in range(k.steps):
+        d = float(torch.linalg.vector_norm(x_b - x))
+        if d == 0.0 or asked >= queries:
+            break
+        u = (x_b - x) / d
+        v = orthogonal(low_frequency(task, k.spectrum), [u, *past])
+        past.append(v)
+
+        def z(theta: float, u: Tensor = u, v: Tensor = v, d: float = d) -> Tensor:
+            return (x + d * cos(theta) * (u * cos(theta) + v * sin(theta)))[None]
+
+        theta = 0.0
+        for trial in (theta_max, -theta_max):
+            asked += 1
+            if goal.crossed(float((yield z(trial)).gain[0])):
+                theta = trial
+                break
+        if theta == 0.0:
+            theta_max *= k.shrink
+            continue
+        theta_max /= k.shrink
+        good, bad = theta, inf  # farthest that crosses, nearest that does not; signed like theta
+        for _ in range(k.halvings):
+            trial = min(2 * abs(good), pi / 2) if bad == inf else (abs(good) + bad) / 2
+            if asked >= queries or abs(cos(trial) - cos(good)) < k.precision:
+                break
+            asked += 1
+            if goal.crossed(float((yield z(trial if theta > 0 else -trial)).gain[0])):
+                good = trial if theta > 0 else -trial
+            else:
+                bad = trial
+        x_b = z(good)[0]
+    return x_b, theta_max
+
+
+def low_frequency(task: Task, spectrum: float) -> Tensor:
+    """A direction (3, H, W): random signs −1, 0, 1 on the lowest DCT frequencies (sec. 4.3).
+
+    Lowest in zig-zag order: row plus column, as shares of the sides, up to a limit under which
+    that part of the spectrum lies.
+    """
+    height, width = task.image.shape[-2:]
+    rank = np.add.outer(np.arange(height) / height, np.arange(width) / width)
+    signs = torch.randint(-1, 2, task.image.shape, generator=task.rng, dtype=torch.int8).numpy()
+    coefficients = np.where(rank <= (2.0 * spectrum) ** 0.5, signs, 0).astype(np.float32)
+    return torch.from_numpy(idctn(coefficients, axes=(1, 2), norm="ortho"))
+
+
+def orthogonal(v: Tensor, basis: list[Tensor]) -> Tensor:
+    """V without its components along orthonormal tensors, of length 1 (Gram-Schmidt)."""
+    for u in basis:
+        v = v - (v * u).sum() * u
+    unit: Tensor = v / torch.linalg.vector_norm(v)
+    return unit

@@ -1,0 +1,40 @@
+"""Choosing between ways of making a direction by what worked on this image so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+class Choice(Generic[T]):
+    """Draws options in proportion to their rate of success, (successes + 1) / (draws + 2).
+
+    Laplace's rule of succession: an option is never given up, and one that was not tried yet
+    counts as one that works half the time. With one option it always draws that.
+    """
+
+    def __init__(self, options: Sequence[T]) -> None:
+        self.options = tuple(options)
+        self._successes = [1.0] * len(self.options)
+        self._draws = [2.0] * len(self.options)
+
+    def draw(self, rng: torch.Generator) -> int:
+        """The index of an option."""
+        if len(self.options) == 1:
+            return 0
+        rates = [won / drawn for won, drawn in zip(self._successes, self._draws, strict=True)]
+        point = float(torch.rand((), generator=rng)) * sum(rates)
+        for index, rate in enumerate(rates):
+            point -= rate
+            if point < 0.0:
+                return index
+        return len(rates) - 1
+
+    def learn(self, index: int, success: bool) -> None:
+        """Take note of how a drawn option did."""
+        self._draws[index] += 1.0
+        self._successes[index] += float(success)

@@ -1,0 +1,126 @@
+"""Sparse noise: texture on edges and salient regions, in what is left of the box.
+
+Yang et al. (arXiv 2401.05217, sec. III-C). Ours are the windows, the third support (everywhere)
+and that an image's own answers decide which kinds are drawn more often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, pad
+
+from iqattack.directions.choice import Choice
+from iqattack.directions.textures import BUNDLED, Source, random_crop, textures
+from iqattack.perception import canny, salient_region
+
+# 3×3 Gaussian by which edges are widened (released).
+GAUSSIAN = torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]) / 16.0
+
+
+def widened_edges(image: Tensor) -> Tensor:
+    """Canny edges after a 3×3 Gaussian, (H, W) in [0, 1]."""
+    edges = pad(canny(image).float()[None, None], (1, 1, 1, 1), mode="replicate")
+    return conv2d(edges, GAUSSIAN[None, None])[0, 0]
+
+
+Support = Literal["edges", "salient", "everywhere"]
+SUPPORTS: dict[Support, Callable[[Tensor], Tensor]] = {
+    "edges": lambda image: widened_edges(image) > 0.0,
+    "salient": salient_region,
+    "everywhere": lambda image: torch.ones(image.shape[-2:], dtype=torch.bool),
+}
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One candidate (3, H, W) and the options it was made of."""
+
+    candidate: Tensor
+    options: tuple[int, ...]
+
+
+class SparseNoise:
+    """Draws initial candidates for one image.
+
+    image, lower, upper: (3, H, W), the clean image and its box.
+    supports: keys of SUPPORTS, where noise may lie; one without a pixel in this image is left out.
+    sources: keys of `textures.SOURCES`, what the noise is made of.
+    bands: structure sizes in pixels; amplitudes: deviations of the noise in units of the box.
+    """
+
+    def __init__(
+        self,
+        image: Tensor,
+        lower: Tensor,
+        upper: Tensor,
+        *,
+        supports: Sequence[Support] = ("edges", "salient", "everywhere"),
+        sources: Sequence[Source] = ("sharp", "degraded"),
+        bands: Sequence[int] = (3, 5),
+        amplitudes: Sequence[float] = (1.0, 30.0),
+        folder: Path = BUNDLED,
+    ) -> None:
+        masks = [SUPPORTS[name](image) for name in supports]
+        masks = [mask for mask in masks if mask.any()] or [SUPPORTS["everywhere"](image)]
+        self._image = image
+        self._height, self._width = image.shape[-2:]
+        self._radius = torch.maximum(upper - image, image - lower)
+        self._masks = Choice(masks)
+        self._textures = Choice([textures(s, band, folder) for s in sources for band in bands])
+        self._amplitudes = Choice([sign * a for a in amplitudes for sign in (1.0, -1.0)])
+        self._modes = Choice(("add", "replace"))
+        self._choices: tuple[Choice[Any], ...] = (
+            self._masks,
+            self._textures,
+            self._amplitudes,
+            self._modes,
+        )
+
+    def draw(self, start: Tensor, share: float, rng: torch.Generator) -> Draw:
+        """A candidate from `start` (3, H, W) with a window of that share of the area changed.
+
+        In the window and on the support, texture is either added to the perturbation or put in
+        its place.
+        """
+        picks = tuple(choice.draw(rng) for choice in self._choices)
+        mask, bank = self._masks.options[picks[0]], self._textures.options[picks[1]]
+        amplitude, mode = self._amplitudes.options[picks[2]], self._modes.options[picks[3]]
+        rows, columns = self._window(share, rng)
+        texture = bank[_index(len(bank), rng)]
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        noise = random_crop(texture, height, width, rng) * amplitude
+        window = (slice(None), rows, columns)
+        base = start if mode == "add" else self._image
+        candidate = start.clone()
+        changed = base[window] + noise * self._radius[window]
+        candidate[window] = torch.where(mask[rows, columns], changed, start[window])
+        return Draw(candidate, picks)
+
+    def learn(self, draw: Draw, success: bool) -> None:
+        """Take note of how a candidate did."""
+        for choice, pick in zip(self._choices, draw.options, strict=True):
+            choice.learn(pick, success)
+
+    def _window(self, share: float, rng: torch.Generator) -> tuple[slice, slice]:
+        """A rectangle of the image's shape, of about that share of its area, at a random place."""
+        rows = _interval(self._height, share**0.5, rng)
+        return rows, _interval(self._width, share**0.5, rng)
+
+
+def _interval(length: int, share: float, rng: torch.Generator) -> slice:
+    """About that share of 0..length, at a random place; border pixels are as likely as others."""
+    part = max(1, round(length * share))
+    if part >= length:
+        return slice(0, length)
+    start = _index(length + part - 1, rng) - part + 1
+    return slice(max(start, 0), min(start + part, length))
+
+
+def _index(n: int, rng: torch.Generator) -> int:
+    return int(torch.randint(n, (1,), generator=rng))

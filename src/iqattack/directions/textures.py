@@ -1,0 +1,99 @@
+"""Texture from natural images: what an initial direction is made of.
+
+Yang et al. (arXiv 2401.05217, sec. III-C) take it from high-frequency natural images, since it
+carries the statistics that a model reads as quality. A set is a folder of such images; a small one
+is bundled (`benchmarks/make_textures.py`).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import gaussian_filter, uniform_filter
+from torch import Tensor
+
+from iqattack.images import ImageSet, read_image
+
+Pixels = NDArray[Any]
+
+BUNDLED = Path(__file__).parent / "textures"
+
+
+def _jpeg(pixels: Pixels) -> Pixels:
+    """Blocks and ringing: JPEG at quality 10."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=10)
+    return np.asarray(Image.open(file))
+
+
+def _smooth(pixels: Pixels) -> Pixels:
+    return gaussian_filter(pixels.astype(np.float32), (3.0, 3.0, 0.0))
+
+
+def _gaussian(pixels: Pixels) -> Pixels:
+    return np.random.default_rng(0).standard_normal(pixels.shape)
+
+
+def _uniform(pixels: Pixels) -> Pixels:
+    return np.random.default_rng(0).uniform(-1.0, 1.0, pixels.shape)
+
+
+# What is done to the reference images: as they are (high quality), degraded (low quality), smooth,
+# or noise of the same size in their place.
+Source = Literal["sharp", "degraded", "smooth", "gaussian", "uniform"]
+SOURCES: dict[Source, Callable[[Pixels], Pixels]] = {
+    "sharp": lambda pixels: pixels,
+    "degraded": _jpeg,
+    "smooth": _smooth,
+    "gaussian": _gaussian,
+    "uniform": _uniform,
+}
+
+
+@cache
+def textures(source: Source, band: int, folder: Path = BUNDLED) -> tuple[Tensor, ...]:
+    """High-passed reference images, each (3, H, W) float32 with deviation 1 and mean about 0.
+
+    source: a key of SOURCES; band: side of the box filter in pixels whose mean is taken off, so
+    that structures up to about that size remain.
+    Raises InputError for a folder without readable images.
+    """
+    return tuple(
+        _high_pass(SOURCES[source](read_image(entry.path).pixels.permute(1, 2, 0).numpy()), band)
+        for entry in ImageSet.from_folder(folder)
+    )
+
+
+def _high_pass(pixels: Pixels, band: int) -> Tensor:
+    values = pixels.astype(np.float32)
+    values = values - uniform_filter(values, (band, band, 0), mode="reflect")
+    deviation = float(values.std())
+    if deviation > 0.0:
+        values /= deviation
+    return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
+
+
+def random_crop(texture: Tensor, height: int, width: int, rng: torch.Generator) -> Tensor:
+    """A crop (3, height, width) at a random place; beyond its border the texture is mirrored."""
+    rows = _mirrored(texture.shape[1], height, rng)
+    columns = _mirrored(texture.shape[2], width, rng)
+    if isinstance(rows, slice) and isinstance(columns, slice):
+        return texture[:, rows, columns]
+    return texture[:, rows][:, :, columns]
+
+
+def _mirrored(side: int, length: int, rng: torch.Generator) -> slice | Tensor:
+    starts = side - length + 1 if length <= side else side
+    start = int(torch.randint(starts, (1,), generator=rng))
+    if length <= side:
+        return slice(start, start + length)
+    place = (start + torch.arange(length)) % (2 * side)
+    return torch.where(place < side, place, 2 * side - 1 - place)

@@ -1,0 +1,373 @@
+"""The engine: it alone asks the model, for many searches at once.
+
+Everything that has to be right for every attack is here or in `search`: batches across images,
+the budget, the log and its replay, the clean scores and the directions that follow from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from iqattack.attacks.contract import Attack
+from iqattack.constraints import Constraint, Floor
+from iqattack.engine.batching import BatchSize
+from iqattack.engine.log import QueryLog, image_hash
+from iqattack.engine.search import BadScoreError, Query, Search
+from iqattack.errors import InputError, IqattackError
+from iqattack.images import ImageEntry, ImageSet, read_image
+from iqattack.models import Scorer, score_checked
+from iqattack.objectives import Objective, Target
+
+MOST_SEARCHES = 64  # open at once; each holds a few images
+
+
+class Interrupted(IqattackError):
+    """The run was asked to stop; what was scored is in the log."""
+
+    exit_status = 130
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one image.
+
+    clean, adversarial: uint8 (3, H, W); the adversarial image is the best that was scored, the
+        clean one where nothing was gained.
+    score_clean, score_adv: raw scores of exactly these pixels.
+    queries: images that the model scored for it, the clean one included.
+    """
+
+    entry: ImageEntry
+    clean: Tensor
+    adversarial: Tensor
+    target: Target
+    score_clean: float
+    score_adv: float
+    gain: float
+    queries: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that cannot be attacked, and why, in one line that names it."""
+
+    entry: ImageEntry
+    reason: str
+    queries: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands.
+
+    queries: scored in this session; spent: those and the replayed ones, of at most `budget`.
+    gain: mean over the images that are done and those in progress, of the score range.
+    """
+
+    stage: str
+    done: int
+    images: int
+    queries: int
+    spent: int
+    budget: int
+    gain: float
+    batch: int
+    seconds: float
+
+
+def image_generator(seed: int, name: str) -> torch.Generator:
+    """The random generator of one image, from the run's seed and the image's name alone."""
+    digest = hashlib.sha256(f"{seed}\n{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
+
+
+class Engine:
+    """Attacks the images of a set.
+
+    queries: the model scores at most that many images for each, on every path.
+    batch: images per forward pass; None finds it by timing.
+    stop: asked between batches; True ends the run with `Interrupted`.
+    note: is told what a person should know about an image: (image name, phrase).
+    progress: is told where the run stands, after every batch.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        attack: Attack,
+        constraint: Constraint,
+        objective: Objective,
+        *,
+        queries: int,
+        seed: int = 0,
+        floor: Floor | None = None,
+        batch: int | None = None,
+        convert: bool = False,
+        log: QueryLog | None = None,
+        stop: Callable[[], bool] = lambda: False,
+        note: Callable[[str, str], None] = lambda _image, _phrase: None,
+        progress: Callable[[Progress], None] = lambda _state: None,
+    ) -> None:
+        if queries < 1:
+            raise InputError(f"queries {queries}: expected at least 1, for the clean image")
+        if batch is not None and batch < 1:
+            raise InputError(f"batch size {batch}: expected at least 1")
+        self._scorer = scorer
+        self._attack = attack
+        self._constraint = constraint
+        self._objective = objective
+        self._queries = queries
+        self._seed = seed
+        self._floor = floor
+        self._batch = BatchSize(batch)
+        self._convert = convert
+        self._log = QueryLog() if log is None else log
+        self._stop = stop
+        self._note = note
+        self._progress = progress
+        self._stage = "clean"
+        self._paid = 0  # queries of this session
+        self._spent = 0  # those and the logged ones
+        self._done = 0
+        self._gains = 0.0  # of the images that are done
+        self._started = time.monotonic()
+        self._images = 0
+        self._active: list[Search] = []
+
+    def run(self, images: ImageSet) -> Iterator[Outcome | Failure]:
+        """One outcome or failure per image, as they end.
+
+        Images that the log has a result for are left out, but their clean scores still count in
+        the objective. Raises InputError when the model is at fault, RunError when the log does
+        not replay, Interrupted when asked to stop.
+        """
+        self._images = len(images)
+        self._log.open_tasks([entry.name for entry in images])
+        finished = self._log.results()
+        clean: dict[str, float] = {}
+        for item in self._score_clean(images):
+            if isinstance(item, Failure):
+                if item.entry.name not in finished:
+                    yield self._count(item)
+            else:
+                clean[item[0]] = item[1]
+        targets = dict(
+            zip(
+                clean,
+                self._objective.targets(
+                    list(clean.values()), self._scorer.score_range, self._scorer.lower_better
+                ),
+                strict=True,
+            )
+        )
+        todo = [entry for entry in images if entry.name in targets and entry.name not in finished]
+        self._done = len(images) - len(todo)
+        self._stage = "attack"
+        self._gains = sum(
+            targets[name].gain(self._best_logged(name, targets[name]))
+            for name in finished
+            if name in targets
+        )
+        yield from self._search(todo, targets)
+
+    def _best_logged(self, name: str, target: Target) -> float:
+        scores = [float(score) for score in self._log.rows(name)["score"]]
+        return max(scores, key=target.gain)
+
+    # -- clean scores ---------------------------------------------------------------------------
+
+    def _score_clean(self, images: ImageSet) -> Iterator[tuple[str, float] | Failure]:
+        """The clean score of every image, from the log or from the model, or why there is none."""
+        waiting: list[tuple[ImageEntry, Tensor]] = []
+        for entry in images:
+            rows = self._log.rows(entry.name)
+            if len(rows):
+                self._spent += len(rows)
+                yield self._clean_or_failure(entry, float(rows["score"][0]))
+                continue
+            try:
+                pixels = self._read(entry, announce=True)
+            except InputError as error:
+                yield Failure(entry, str(error))
+                continue
+            if waiting and waiting[0][1].shape != pixels.shape:
+                yield from self._flush_clean(waiting)
+            waiting.append((entry, pixels))
+            if len(waiting) >= self._batch.current:
+                yield from self._flush_clean(waiting)
+        if waiting:
+            yield from self._flush_clean(waiting)
+
+    def _flush_clean(
+        self, waiting: list[tuple[ImageEntry, Tensor]]
+    ) -> Iterator[tuple[str, float] | Failure]:
+        scores = self._ask([pixels for _, pixels in waiting])
+        self._log.append(
+            {
+                entry.name: (0, [(image_hash(pixels), score)])
+                for (entry, pixels), score in zip(waiting, scores, strict=True)
+            }
+        )
+        self._report()
+        for (entry, _), score in zip(waiting, scores, strict=True):
+            yield self._clean_or_failure(entry, score)
+        waiting.clear()
+
+    def _clean_or_failure(self, entry: ImageEntry, score: float) -> tuple[str, float] | Failure:
+        if math.isfinite(score):
+            return entry.name, score
+        return Failure(
+            entry,
+            f"{entry.path}: {self._scorer.name} gave it the score {score}, expected a number",
+            queries=1,
+        )
+
+    def _read(self, entry: ImageEntry, *, announce: bool) -> Tensor:
+        picture = read_image(entry.path, convert=self._convert)
+        height, width = picture.pixels.shape[-2:]
+        least = self._scorer.min_size
+        if min(height, width) < least:
+            raise InputError(
+                f"{entry.path}: {width}×{height} pixels, {self._scorer.name} takes at least "
+                f"{least}×{least}; leave it out or enlarge it"
+            )
+        if announce:
+            for phrase in picture.notes:
+                self._note(entry.name, phrase)
+        return picture.pixels
+
+    # -- searches -------------------------------------------------------------------------------
+
+    def _search(
+        self, todo: Sequence[ImageEntry], targets: dict[str, Target]
+    ) -> Iterator[Outcome | Failure]:
+        entries = {entry.name: entry for entry in todo}
+        rest = iter(todo)
+        self._active = []
+        while True:
+            while len(self._active) < MOST_SEARCHES and self._pending() < self._batch.current:
+                entry = next(rest, None)
+                if entry is None:
+                    break
+                opened = self._open(entry, targets[entry.name])
+                if isinstance(opened, Failure):
+                    yield self._count(opened)
+                elif opened.done:
+                    yield self._count(self._outcome(entry, opened))
+                else:
+                    self._active.append(opened)
+            if not self._active:
+                return
+            failures = self._forward()
+            for search in [search for search in self._active if search.done]:
+                self._active.remove(search)
+                entry = entries[search.name]
+                if search.name in failures:
+                    yield self._count(Failure(entry, failures[search.name], search.spent))
+                else:
+                    yield self._count(self._outcome(entry, search))
+
+    def _open(self, entry: ImageEntry, target: Target) -> Search | Failure:
+        try:
+            return Search(
+                entry.name,
+                self._read(entry, announce=False),
+                attack=self._attack,
+                target=target,
+                constraint=self._constraint,
+                floor=self._floor,
+                queries=self._queries,
+                rng=image_generator(self._seed, entry.name),
+                logged=self._log.rows(entry.name),
+            )
+        except (InputError, BadScoreError) as error:
+            return Failure(
+                entry, f"{entry.path}: {error}" if isinstance(error, BadScoreError) else str(error)
+            )
+
+    def _pending(self) -> int:
+        return sum(len(search.waiting) for search in self._active)
+
+    def _forward(self) -> dict[str, str]:
+        """Score one batch: the pending images of one size, of the oldest searches first."""
+        size = self._active[0].clean.shape
+        batch: list[tuple[Search, Query]] = []
+        for search in self._active:
+            while (
+                search.clean.shape == size and search.waiting and len(batch) < self._batch.current
+            ):
+                batch.append((search, search.waiting.popleft()))
+        if len(batch) < self._batch.current:
+            self._batch.give_up_growing()
+        scores = self._ask([query.image for _, query in batch])
+        rows: dict[str, tuple[int, list[tuple[int, float]]]] = {}
+        for (search, query), score in zip(batch, scores, strict=True):
+            rows.setdefault(search.name, (search.spent, []))[1].append((query.digest, score))
+        self._log.append(rows)
+        failures: dict[str, str] = {}
+        for (search, query), score in zip(batch, scores, strict=True):
+            if search.name in failures:
+                continue
+            try:
+                search.score(query, score)
+            except BadScoreError as error:
+                failures[search.name] = f"{search.name}: {error}"
+        self._report()
+        return failures
+
+    def _outcome(self, entry: ImageEntry, search: Search) -> Outcome:
+        return Outcome(
+            entry=entry,
+            clean=search.clean,
+            adversarial=search.best,
+            target=search.target,
+            score_clean=search.target.clean,
+            score_adv=search.best_score,
+            gain=search.best_gain,
+            queries=search.spent,
+        )
+
+    # -- the model ------------------------------------------------------------------------------
+
+    def _ask(self, images: Sequence[Tensor]) -> list[float]:
+        """The only place where the model is asked."""
+        if self._stop():
+            raise Interrupted("stopped; what was scored is kept, go on with --resume")
+        started = time.perf_counter()
+        scores = score_checked(self._scorer, torch.stack(list(images))).tolist()
+        self._batch.record(len(images), time.perf_counter() - started)
+        self._paid += len(images)
+        self._spent += len(images)
+        return [float(score) for score in scores]
+
+    # -- telling --------------------------------------------------------------------------------
+
+    def _count(self, item: Outcome | Failure) -> Outcome | Failure:
+        self._done += 1
+        if isinstance(item, Outcome):
+            self._gains += item.gain
+        self._report()
+        return item
+
+    def _report(self) -> None:
+        gains = self._gains + sum(search.best_gain for search in self._active)
+        self._progress(
+            Progress(
+                stage=self._stage,
+                done=self._done,
+                images=self._images,
+                queries=self._paid,
+                spent=self._spent,
+                budget=self._images * self._queries,
+                gain=gains / max(1, self._done + len(self._active)),
+                batch=self._batch.current,
+                seconds=time.monotonic() - self._started,
+            )
+        )

@@ -1,0 +1,145 @@
+"""The log of a run: every score that was paid for, in the order in which it was asked.
+
+One SQLite file in WAL mode with one writer. A score is 16 bytes: the hash of the 8-bit image and
+the raw score as float64. Scores are appended in chunks, one per image and batch, and an image's
+chunks become one when its search ends, so that 10^8 queries stay below 2 GB.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+from torch import Tensor
+
+from iqattack.errors import InputError, RunError
+
+FORMAT = 1
+ROW = np.dtype([("hash", "<u8"), ("score", "<f8")])
+Rows = NDArray[np.void]
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS task (id INTEGER PRIMARY KEY, image TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS chunk (
+    task INTEGER NOT NULL REFERENCES task, first INTEGER NOT NULL, rows BLOB NOT NULL,
+    PRIMARY KEY (task, first)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS result (task INTEGER PRIMARY KEY REFERENCES task, json TEXT NOT NULL);
+"""
+
+
+def image_hash(image: Tensor) -> int:
+    """64-bit XXH3 of an 8-bit image (3, H, W), its height and width included."""
+    digest = xxhash.xxh3_64(image.contiguous().numpy().data)
+    digest.update(np.asarray(image.shape, dtype="<i8").tobytes())
+    return digest.intdigest()
+
+
+class QueryLog:
+    """Scores and results of one run on disk, or in memory without a path.
+
+    Raises InputError when the disk is full or the file is not such a log.
+    """
+
+    def __init__(self, path: Path | None = None, *, read_only: bool = False) -> None:
+        self.path = path
+        with self._faults():
+            if read_only:
+                self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+                self._ids = dict(self._db.execute("SELECT image, id FROM task"))
+                return
+            self._db = sqlite3.connect(path if path else ":memory:", isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            # A killed process loses nothing; a power cut may lose the last batches.
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version not in (0, FORMAT):
+                raise RunError(f"{path}: log format {version}, expected {FORMAT}; use a new folder")
+            self._db.executescript(f"{SCHEMA} PRAGMA user_version={FORMAT};")
+            self._ids = dict(self._db.execute("SELECT image, id FROM task"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; what was appended is on disk already."""
+        self._db.close()
+
+    def open_tasks(self, images: Sequence[str]) -> None:
+        """Give every image of the run its number, in order."""
+        with self._transaction():
+            for image in images:
+                self._db.execute("INSERT OR IGNORE INTO task (image) VALUES (?)", (image,))
+        self._ids = dict(self._db.execute("SELECT image, id FROM task"))
+
+    def append(self, rows: Mapping[str, tuple[int, Sequence[tuple[int, float]]]]) -> None:
+        """Append one batch: per image, the number of its first new query and (hash, score)s."""
+        with self._transaction():
+            for image, (first, pairs) in rows.items():
+                blob = np.array(list(pairs), dtype=ROW).tobytes()
+                self._db.execute(
+                    "INSERT INTO chunk VALUES (?, ?, ?)", (self._ids[image], first, blob)
+                )
+
+    def rows(self, image: str) -> Rows:
+        """All queries of an image, in order: a structured array with `hash` and `score`."""
+        chunks = self._db.execute(
+            "SELECT rows FROM chunk WHERE task = ? ORDER BY first", (self._ids.get(image, -1),)
+        )
+        return np.frombuffer(b"".join(blob for (blob,) in chunks), dtype=ROW)
+
+    def finish(self, image: str, result: str) -> None:
+        """Store the result of an image and merge its chunks, both or neither."""
+        rows = self.rows(image)
+        task = self._ids[image]
+        with self._transaction():
+            self._db.execute("DELETE FROM chunk WHERE task = ?", (task,))
+            if len(rows):
+                self._db.execute("INSERT INTO chunk VALUES (?, 0, ?)", (task, rows.tobytes()))
+            self._db.execute("INSERT OR REPLACE INTO result VALUES (?, ?)", (task, result))
+
+    def results(self) -> dict[str, str]:
+        """Results of the images that are finished, in the order of the run."""
+        return dict(
+            self._db.execute("SELECT image, json FROM result JOIN task ON task = id ORDER BY id")
+        )
+
+    def images(self) -> list[str]:
+        """Names of all images of the run, in order."""
+        return [name for (name,) in self._db.execute("SELECT image FROM task ORDER BY id")]
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise InputError(
+                f"{self.path}: the log cannot be read or written ({error}); "
+                "free some space or check the file, then go on with --resume"
+            ) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._faults():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK") if self._db.in_transaction else None
+                raise
+            self._db.execute("COMMIT")

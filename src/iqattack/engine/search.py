@@ -1,0 +1,193 @@
+"""One image's search in progress: what it asked, what it was told, what it may still spend."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from math import inf
+
+import torch
+from torch import Tensor
+
+from iqattack.attacks.contract import Answer, Attack, Task
+from iqattack.constraints import Constraint, Floor
+from iqattack.engine.log import Rows, image_hash
+from iqattack.errors import RunError
+from iqattack.objectives import Target
+
+# Answers in a row that needed no query, after which a search is held to go round in circles.
+FREE_ANSWERS = 1000
+
+
+class BadScoreError(Exception):
+    """The model gave an image a score that is not a finite number."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """An image that waits for its score: uint8 (3, H, W)."""
+
+    image: Tensor
+    digest: int
+
+
+class Search:
+    """Runs one attack on one image and does for it what attacks must not do themselves.
+
+    Candidates are projected, rounded to 8 bits and held above the floor; an image that was scored
+    before is answered from memory; what the log of an earlier session holds is replayed, query
+    by query; the best image is kept; and the search is closed once `queries` images, the clean
+    one included, were scored.
+
+    Raises RunError when the replay asks for another image than the log has, BadScoreError when a score
+    is not finite.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        image: Tensor,
+        *,
+        attack: Attack,
+        target: Target,
+        constraint: Constraint,
+        floor: Floor | None,
+        queries: int,
+        rng: torch.Generator,
+        logged: Rows,
+    ) -> None:
+        clean = image.float()
+        box = constraint.box(clean)
+        self.name = name
+        self.clean = image
+        self.target = target
+        self.best = image
+        self.best_gain = 0.0
+        self.best_score = target.clean
+        self.spent = 0
+        self.done = False
+        self.waiting: deque[Query] = deque()
+        self._queries = queries
+        self._constraint = constraint
+        self._floor = floor
+        self._box = box
+        self._grey = clean
+        self._logged = logged
+        self._scores: dict[int, float] = {}
+        self._asked: list[int] = []  # hashes of the candidates of the current yield
+        self._rounded = clean[None]
+        self._exhausted = False
+        self._free = 0
+        self._shortest = inf  # distance of the best image, once one crossed the boundary
+        self._account(image_hash(image), target.clean)
+        task = Task(
+            image=clean,
+            lower=box[0],
+            upper=box[1],
+            project=lambda candidates: constraint.project(clean, candidates, box),
+            queries=queries - 1,
+            reach=target.reach,
+            boundary=target.boundary,
+            rng=rng,
+        )
+        self._attack = attack(task)
+        if queries == 1 or target.reach <= 0.0:
+            self._close()
+        else:
+            self._resume(None)
+
+    def score(self, query: Query, score: float) -> None:
+        """Take the model's score of an image that was waiting."""
+        self._account(query.digest, score)
+        self._settle()
+
+    def _account(self, digest: int, score: float) -> None:
+        """Count one query, and hold it against the log of an earlier session."""
+        if self.spent < len(self._logged) and self._logged["hash"][self.spent] != digest:
+            raise RunError(
+                f"{self.name}: query {self.spent + 1} asks for another image than the log has; "
+                "the image, the attack or a library changed since: start anew in another folder"
+            )
+        self.spent += 1
+        self._scores[digest] = score
+        if not _finite(score):
+            self._close()
+            raise BadScoreError(
+                f"the model's score of query {self.spent} is {score}, expected a number"
+            )
+
+    def _ask(self, candidates: Tensor) -> None:
+        """Prepare candidates for the model; those that it does not know yet wait for a score."""
+        allowed = self._constraint.project(self._grey, candidates, self._box).round_()
+        if self._floor is not None:
+            allowed = self._floor.enforce(self._grey, allowed)
+        images = allowed.to(torch.uint8)
+        self._rounded = allowed
+        self._asked = []
+        self.waiting.clear()
+        coming: set[int] = set()
+        for image in images:
+            digest = image_hash(image)
+            if digest not in self._scores and digest not in coming:
+                if self.spent + len(coming) == self._queries:
+                    self._exhausted = True
+                    break
+                coming.add(digest)
+                self.waiting.append(Query(image, digest))
+            self._asked.append(digest)
+        self._free = 0 if coming else self._free + 1
+
+    def _replay(self) -> None:
+        while self.waiting and self.spent < len(self._logged):
+            self._account(self.waiting.popleft().digest, float(self._logged["score"][self.spent]))
+
+    def _settle(self) -> None:
+        """Once every candidate has its score: keep the best and let the attack go on."""
+        if all(digest in self._scores for digest in self._asked):
+            self._resume(self._answer())
+
+    def _answer(self) -> Answer:
+        gains = [self.target.gain(self._scores[digest]) for digest in self._asked]
+        for image, digest, gain in zip(self._rounded, self._asked, gains, strict=False):
+            if self._better(image, gain):
+                self.best = image.to(torch.uint8)
+                self.best_gain, self.best_score = gain, self._scores[digest]
+        return Answer(self._rounded, torch.tensor(gains, dtype=torch.float64))
+
+    def _better(self, image: Tensor, gain: float) -> bool:
+        """Whether an image goes before the best so far.
+
+        The larger gain does; where the objective has a score boundary, of the images that cross it
+        the one that is least different does.
+        """
+        goal = self.target.boundary
+        if goal is None or not goal.crossed(gain):
+            return self._shortest == inf and gain > self.best_gain
+        distance = float(torch.linalg.vector_norm(image - self._grey))
+        shorter = distance < self._shortest
+        self._shortest = min(distance, self._shortest)
+        return shorter
+
+    def _resume(self, answer: Answer | None) -> None:
+        while not self.done:
+            if self._exhausted or self._free >= FREE_ANSWERS:
+                self._close()
+                return
+            try:
+                candidates = next(self._attack) if answer is None else self._attack.send(answer)
+            except StopIteration:
+                self._close()
+                return
+            self._ask(candidates)
+            self._replay()
+            if self.waiting:
+                return
+            answer = self._answer()
+
+    def _close(self) -> None:
+        self.done = True
+        self._attack.close()
+
+
+def _finite(score: float) -> bool:
+    return score - score == 0.0
