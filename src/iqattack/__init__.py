@@ -1,3 +1,38 @@
-"""Query-based black-box attacks on no-reference image quality models."""
+"""Query-based black-box attacks on no-reference image quality models.
 
-__version__ = "0.1.0"
+The names of `iqattack.api` are imported when first used, so that `import iqattack` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from iqattack.version import __version__
+
+if TYPE_CHECKING:
+    from iqattack import api
+    from iqattack.api import ImageSet, attack, evaluate, load_model, open_run, verify, wrap
+
+__all__ = [
+    "ImageSet",
+    "__version__",
+    "api",
+    "attack",
+    "evaluate",
+    "load_model",
+    "open_run",
+    "verify",
+    "wrap",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'iqattack' has no attribute '{name}'")
+    api = importlib.import_module("iqattack.api")
+    return api if name == "api" else getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -28,7 +28,7 @@ from iqattack.objectives import Objective, Target
 MOST_SEARCHES = 64  # open at once; each holds a few images
 
 
-class Interrupted(IqattackError):
+class Interrupted(IqattackError):  # noqa: N818 - like KeyboardInterrupt, no fault
     """The run was asked to stop; what was scored is in the log."""
 
     exit_status = 130

@@ -39,8 +39,8 @@ class Search:
     by query; the best image is kept; and the search is closed once `queries` images, the clean
     one included, were scored.
 
-    Raises RunError when the replay asks for another image than the log has, BadScoreError when a score
-    is not finite.
+    Raises RunError when the replay asks for another image than the log has, BadScoreError when a
+    score is not finite.
     """
 
     def __init__(

@@ -1,1 +1,26 @@
-"""runs"""
+"""A run on disk: settings, log, images, results, resume."""
+
+from iqattack.runs.execute import Callbacks, execute
+from iqattack.runs.results import COLUMNS, Result
+from iqattack.runs.run import Run
+from iqattack.runs.settings import ModelRecord, Record, Settings
+from iqattack.runs.summary import Means, Session, Summary, summarise
+from iqattack.runs.verify import Difference, VerifyResult, verify
+
+__all__ = [
+    "COLUMNS",
+    "Callbacks",
+    "Difference",
+    "Means",
+    "ModelRecord",
+    "Record",
+    "Result",
+    "Run",
+    "Session",
+    "Settings",
+    "Summary",
+    "VerifyResult",
+    "execute",
+    "summarise",
+    "verify",
+]
