@@ -12,9 +12,19 @@ from iqattack.version import __version__
 
 if TYPE_CHECKING:
     from iqattack import api
-    from iqattack.api import ImageSet, attack, evaluate, load_model, open_run, verify, wrap
+    from iqattack.api import (
+        Callbacks,
+        ImageSet,
+        attack,
+        evaluate,
+        load_model,
+        open_run,
+        verify,
+        wrap,
+    )
 
 __all__ = [
+    "Callbacks",
     "ImageSet",
     "__version__",
     "api",

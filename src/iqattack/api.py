@@ -1,0 +1,165 @@
+"""The Python interface, a line per step::
+
+import iqattack
+
+images = iqattack.ImageSet.from_folder("photos")
+model = iqattack.load_model("cnniqa:weights.pth")
+run = iqattack.attack(images, model, queries=2000, out="runs/photos")
+print(iqattack.evaluate(run).mean_gain)
+print(iqattack.verify(run, model).differences)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from iqattack.attacks import ATTACKS
+from iqattack.images import ImageSet, match_mos, read_mos
+from iqattack.models import Scorer, load_model, model_kinds, wrap
+from iqattack.runs import Callbacks, Result, Run, Settings, Summary, VerifyResult, execute
+from iqattack.runs import verify as verify_run
+
+__all__ = [
+    "ATTACKS",
+    "Callbacks",
+    "ImageSet",
+    "Result",
+    "Run",
+    "Scorer",
+    "Settings",
+    "Summary",
+    "VerifyResult",
+    "attack",
+    "evaluate",
+    "load_model",
+    "model_kinds",
+    "open_run",
+    "verify",
+    "wrap",
+]
+
+Images = ImageSet | str | Path | Sequence[str | Path]
+
+
+def attack(
+    images: Images,
+    model: Scorer | str,
+    *,
+    out: str | Path,
+    attack: str = "score-boundary",
+    constraint: str = "jnd:0.38",
+    objective: str = "rank",
+    queries: int = 2000,
+    seed: int = 0,
+    floor: str | None = None,
+    mos: str | Path | None = None,
+    mos_lower_better: bool = False,
+    limit: int | None = None,
+    convert: bool = False,
+    batch: int | None = None,
+    resume: bool = False,
+    score_range: tuple[float, float] | None = None,
+    lower_better: bool | None = None,
+    device: str = "cpu",
+    callbacks: Callbacks | None = None,
+) -> Run:
+    """Attack images and keep everything in the folder `out`.
+
+    images: a set, or folders, files, patterns and lists as the command line takes them.
+    model: what `load_model` or `wrap` gave, or a spec, which is then loaded with `score_range`,
+        `lower_better` and `device`. A run remembers a spec, and an object only by its name.
+    attack, constraint, objective, floor: specs as on the command line.
+    queries: images that the model may score for each image, the clean one included.
+    mos: table of opinion scores. mos_lower_better: for a set that brings difference scores along;
+        a table tells by itself.
+    limit: only the first so many images.
+    convert: take 16-bit, CMYK and transparent images too, converted to 8-bit RGB.
+    batch: images per forward pass; None finds it by timing. It does not change results.
+    resume: go on with the run that is in `out`.
+
+    Images that could not be attacked have a `status` that says why. Raises InputError for what
+    cannot be used, RunError for a folder that does not fit.
+    """
+    chosen, sources, mos_lower_better = _resolve(images, mos, mos_lower_better, limit)
+    settings = Settings(
+        images=sources,
+        mos=None if mos is None else str(Path(mos).absolute()),
+        mos_lower_better=mos_lower_better,
+        model=model if isinstance(model, str) else model.name,
+        score_range=score_range,
+        lower_better=lower_better,
+        attack=attack,
+        constraint=constraint,
+        floor=floor,
+        objective=objective,
+        queries=queries,
+        seed=seed,
+        limit=limit,
+        convert=convert,
+    )
+    scorer = (
+        load_model(model, score_range=score_range, lower_better=lower_better, device=device)
+        if isinstance(model, str)
+        else model
+    )
+    told = callbacks or Callbacks()
+    for phrase in chosen.notes:
+        told.note("images", phrase)
+    start = Run.resume if resume else Run.create
+    with start(out, settings, scorer) as run:
+        execute(run, chosen, scorer, batch=batch, callbacks=told)
+    return run
+
+
+def open_run(folder: str | Path) -> Run:
+    """A run on disk, finished or under way; RunError when the folder holds none."""
+    return Run.open(folder)
+
+
+def evaluate(run: Run | str | Path) -> Summary:
+    """The measures of a run, finished or under way; RunError while no image is finished."""
+    return (run if isinstance(run, Run) else Run.open(run)).summary()
+
+
+def verify(
+    run: Run | str | Path,
+    model: Scorer | str | None = None,
+    *,
+    tolerance: float = 1e-6,
+    device: str = "cpu",
+    callbacks: Callbacks | None = None,
+) -> VerifyResult:
+    """Read every saved image again, score it, and compare with what the run reports.
+
+    model: the run's, where it was not given as a spec or its file has moved; by default it is
+        loaded again as the run has it.
+    tolerance: by how much scores may differ, as a fraction of the score range.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    if model is None or isinstance(model, str):
+        settings = run.settings
+        model = load_model(
+            model or settings.model,
+            score_range=settings.score_range,
+            lower_better=settings.lower_better,
+            device=device,
+        )
+    told = callbacks or Callbacks()
+    return verify_run(run, model, tolerance=tolerance, progress=told.checked)
+
+
+def _resolve(
+    images: Images, mos: str | Path | None, mos_lower_better: bool, limit: int | None
+) -> tuple[ImageSet, tuple[str, ...], bool]:
+    """The images, where they came from, and whether a low MOS means good quality."""
+    if isinstance(images, ImageSet):
+        chosen, sources = images, tuple(str(entry.path.absolute()) for entry in images)
+    else:
+        specs = [images] if isinstance(images, str | Path) else images
+        chosen = ImageSet.from_spec(specs)
+        sources = tuple(str(Path(spec).absolute()) for spec in specs)
+    if mos is not None:
+        table = read_mos(mos)
+        chosen, mos_lower_better = match_mos(chosen, table), table.lower_better
+    return chosen if limit is None else chosen.limit(limit), sources, mos_lower_better

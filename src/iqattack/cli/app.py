@@ -1,0 +1,88 @@
+"""The program `iqattack`: its commands, and how errors end."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from iqattack.cli.attack import attack
+from iqattack.cli.demo import demo
+from iqattack.cli.evaluate import evaluate
+from iqattack.cli.lists import attacks, models
+from iqattack.cli.signals import INTERRUPTED
+from iqattack.cli.verify import verify
+from iqattack.errors import IqattackError
+from iqattack.version import __version__
+
+app = typer.Typer(
+    name="iqattack",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with [bold]iqattack demo[/bold]; every command explains itself with --help.",
+)
+for command, panel, examples in (
+    (
+        attack,
+        "Attack",
+        (
+            "iqattack attack photos/ --model cnniqa:weights.pth --queries 1000 --out runs/photos",
+            "iqattack attack koniq/*.jpg --mos koniq10k_scores.csv --model pyiqa:musiq "
+            "--constraint linf:3 --out runs/musiq",
+            "iqattack attack photos/ --model mymodel.py:load --score-range -1,1 "
+            "--no-lower-better --attack noise --out runs/mine",
+        ),
+    ),
+    (evaluate, "Look at a run", ("iqattack evaluate runs/photos",)),
+    (verify, "Look at a run", ("iqattack verify runs/photos",)),
+    (attacks, "What there is", ()),
+    (models, "What there is", ()),
+    (demo, "Attack", ("iqattack demo --out /tmp/demo",)),
+):
+    # A blank line apart: the help joins lines of one paragraph.
+    epilog = "\n\n".join(["[bold]Examples[/bold]", *examples]) if examples else None
+    app.command(rich_help_panel=panel, epilog=epilog)(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"iqattack {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """How far can the score of an image quality model be moved by changes that no eye notices?
+
+    Query-based black-box attacks on no-reference image quality models.
+    """
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status.
+
+    0: fine; 1: some images failed, or verification found differences; 2: wrong usage or input;
+    130: interrupted.
+    """
+    # Pillow warns about odd metadata and large images; what matters ends in an error or a note.
+    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+    try:
+        app(args=None if args is None else list(args), prog_name="iqattack")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except IqattackError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0

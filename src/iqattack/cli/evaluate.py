@@ -1,0 +1,25 @@
+"""`iqattack evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import iqattack
+from iqattack.cli.tables import show_summary
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, finished or under way.")],
+    json: Annotated[
+        bool, typer.Option("--json", help="Print what summary.json holds instead of a table.")
+    ] = False,
+) -> None:
+    """Print the measures of a run; it may still be under way, and is not changed."""
+    summary = iqattack.evaluate(run)
+    if json:
+        typer.echo(summary.model_dump_json(indent=2))
+    else:
+        show_summary(summary, run)

@@ -1,0 +1,161 @@
+"""What a person, or a program, sees of a run under way, on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+import iqattack
+
+if TYPE_CHECKING:
+    from iqattack.api import Callbacks
+    from iqattack.engine import Progress as State
+
+EVERY_S = 2.0  # between two lines of a log
+
+
+class Display:
+    """A bar where standard error is a terminal, else JSON lines: at most one per two seconds.
+
+    stop: whether the run is to end. queries: scored so far in this session.
+    """
+
+    def __init__(
+        self, stop: Callable[[], bool] = lambda: False, console: Console | None = None
+    ) -> None:
+        self.queries = 0
+        self._stop = stop
+        self._console = console or Console(stderr=True)
+        self._bar: Progress | None = None
+        self._line: dict[str, object] | None = None  # kept back
+        self._told = -EVERY_S
+        if self._console.is_terminal:
+            self._bar = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed}/{task.total} images {task.fields[more]}"),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("starting", total=None, more="")
+
+    @property
+    def callbacks(self) -> Callbacks:
+        """What the API is to call."""
+        return iqattack.Callbacks(
+            stop=self._stop,
+            note=self.note,
+            failed=self.failed,
+            progress=self.progress,
+            checked=self.checked,
+        )
+
+    def note(self, image: str, phrase: str) -> None:
+        """An image was converted."""
+        self._say("note", image, phrase)
+
+    def failed(self, image: str, reason: str) -> None:
+        """An image could not be attacked."""
+        self._say("failed", image, reason)
+
+    def progress(self, state: State) -> None:
+        """Where the run stands."""
+        self.queries = state.queries
+        rate = state.queries / state.seconds if state.seconds > 0.0 else 0.0
+        left = seconds_left(state)
+        if self._bar is not None:
+            more = f"· {rate:.0f} queries/s · mean gain {state.gain:.3f}"
+            more += "" if left is None else f" · at most {clock(left)} left"
+            self._update(state.stage, state.done, state.images, more)
+            return
+        self._json(
+            {
+                "event": "progress",
+                "stage": state.stage,
+                "done": state.done,
+                "images": state.images,
+                "queries": state.queries,
+                "queries_per_second": round(rate, 1),
+                "mean_gain": round(state.gain, 4),
+                "batch": state.batch,
+                "seconds": round(state.seconds, 1),
+                "seconds_left": None if left is None else round(left),
+            }
+        )
+
+    def checked(self, done: int, images: int) -> None:
+        """How much is verified."""
+        if self._bar is not None:
+            self._update("verify", done, images, "")
+        else:
+            self._json({"event": "progress", "stage": "verify", "done": done, "images": images})
+
+    def start(self) -> None:
+        """Show the bar."""
+        if self._bar is not None:
+            self._bar.start()
+
+    def end(self) -> None:
+        """Take the bar away, or print the last line."""
+        if self._bar is not None:
+            self._bar.stop()
+        elif self._line is not None:
+            self._print(self._line)
+            self._line = None
+
+    def _say(self, event: str, image: str, text: str) -> None:
+        if self._bar is None:
+            self._print({"event": event, "image": image, "text": text})
+        else:
+            named = text if image in text else f"{image}: {text}"
+            self._console.print(f"{event}: {named}", soft_wrap=True, markup=False, highlight=False)
+
+    def _update(self, stage: str, done: int, images: int, more: str) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, description=stage, completed=done, total=images, more=more)
+
+    def _json(self, line: dict[str, object]) -> None:
+        now = time.monotonic()
+        if now - self._told < EVERY_S:
+            self._line = line
+            return
+        self._told, self._line = now, None
+        self._print(line)
+
+    def _print(self, line: dict[str, object]) -> None:
+        print(json.dumps(line, ensure_ascii=False), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def display(stop: Callable[[], bool] = lambda: False) -> Iterator[Display]:
+    """Shows what happens while the block lasts."""
+    shown = Display(stop)
+    shown.start()
+    try:
+        yield shown
+    finally:
+        shown.end()
+
+
+def seconds_left(state: State) -> float | None:
+    """At most, at the rate so far: what is left of the budget, some of which may stay unspent."""
+    if not state.queries or not state.images:
+        return None
+    rate = state.queries / max(state.seconds, 1e-9)
+    undone = (state.images - state.done) * state.budget / state.images
+    return min(float(state.budget - state.spent), undone) / rate
+
+
+def clock(seconds: float) -> str:
+    """For example 1:02:03, or 4:05."""
+    minutes, s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"

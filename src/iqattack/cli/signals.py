@@ -1,0 +1,69 @@
+"""Ctrl-C: once to stop after the batch in flight, twice to stop at once."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import typer
+
+from iqattack.errors import IqattackError
+
+INTERRUPTED = 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """While it lasts, the function that it gives tells whether SIGINT or SIGTERM arrived.
+
+    The second one raises KeyboardInterrupt.
+    """
+    asked = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        print("stopping after the batch in flight; again to stop at once", file=sys.stderr)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set  # handlers can be set in the main thread only
+        return
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def interruptible(run: Path, *resuming: str) -> Iterator[Callable[[], bool]]:
+    """`stop_on_signals`; where they ended the block, say how to go on, and exit with 130.
+
+    resuming: options that make the program's own command line go on with `run`.
+    """
+    try:
+        with stop_on_signals() as stop:
+            yield stop
+    except KeyboardInterrupt:
+        _leave(run, resuming)
+    except IqattackError as error:
+        if error.exit_status != INTERRUPTED:
+            raise
+        _leave(run, resuming)
+
+
+def _leave(run: Path, resuming: tuple[str, ...]) -> None:
+    if (run / "run.toml").is_file():
+        given = sys.argv[1:]
+        command = ["iqattack", *given, *(option for option in resuming if option not in given)]
+        print(f"stopped; go on with: {shlex.join(command)}", file=sys.stderr)
+    raise typer.Exit(INTERRUPTED) from None

@@ -1,0 +1,139 @@
+"""Drives the engine and keeps what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from iqattack.attacks import load_attack
+from iqattack.constraints import parse_constraint, parse_floor
+from iqattack.engine import Engine, Failure, Interrupted, Progress, QueryLog
+from iqattack.errors import InputError, IqattackError, RunError
+from iqattack.images import ImageSet, write_png
+from iqattack.models import Scorer
+from iqattack.objectives import parse_objective
+from iqattack.runs.results import Result
+from iqattack.runs.run import Run
+from iqattack.runs.summary import Session, Summary, summarise
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What a person may want to know or decide while a run is under way.
+
+    stop: asked between batches; True ends the run, which can be resumed.
+    note: (image, phrase) on an image that was converted. failed: (image, reason).
+    progress: where the run stands, after every batch.
+    checked: (images done, images) while a run is verified.
+    """
+
+    stop: Callable[[], bool] = lambda: False
+    note: Callable[[str, str], None] = lambda *_: None
+    failed: Callable[[str, str], None] = lambda *_: None
+    progress: Callable[[Progress], None] = lambda *_: None
+    checked: Callable[[int, int], None] = lambda *_: None
+
+
+def execute(
+    run: Run,
+    images: ImageSet,
+    scorer: Scorer,
+    *,
+    batch: int | None = None,
+    callbacks: Callbacks | None = None,
+) -> Summary:
+    """Attack the images that the run has no result for, and write everything.
+
+    An image that cannot be attacked does not stop the others: its row in results.csv says why.
+
+    Raises Interrupted when asked to stop; InputError when the model is at fault, the disk is full
+    or no image could be attacked; RunError when the log does not fit. What was scored is kept, but
+    of a run just created that got nowhere nothing is left.
+    """
+    told = callbacks or Callbacks()
+    settings = run.settings
+    failures: dict[str, Result] = {}
+    last: list[Progress] = []
+
+    def progress(state: Progress) -> None:
+        last[:] = [state]
+        told.progress(state)
+
+    def engine(log: QueryLog) -> Engine:
+        return Engine(
+            scorer,
+            load_attack(settings.attack),
+            parse_constraint(settings.constraint),
+            parse_objective(settings.objective),
+            queries=settings.queries,
+            seed=settings.seed,
+            floor=None if settings.floor is None else parse_floor(settings.floor),
+            batch=batch,
+            convert=settings.convert,
+            log=log,
+            stop=told.stop,
+            note=told.note,
+            progress=progress,
+        )
+
+    def session() -> Session | None:
+        if not last or not last[0].queries:
+            return run.last_session()
+        state = last[0]
+        rate = state.queries / max(state.seconds, 1e-9)
+        return Session(seconds=state.seconds, queries=state.queries, queries_per_second=rate)
+
+    def write() -> Summary:
+        results, pending = run.state(failures)
+        summary = summarise(run.record, results, pending, session())
+        run.write(results, summary)
+        return summary
+
+    log = None
+    try:
+        log = run.open_log()
+        _same_images(run, log, images)
+        for item in engine(log).run(images):
+            if isinstance(item, Failure):
+                failures[item.entry.name] = Result.of_failure(item, settings.attack)
+                told.failed(item.entry.name, item.reason)
+            else:
+                # The image first: a result in the log says that its file is there.
+                write_png(run.images / item.entry.png_name, item.adversarial)
+                row = Result.of(item, settings.attack)
+                log.finish(item.entry.name, row.model_dump_json())
+        if len(failures) == len(images):
+            first = next(iter(failures.values())).status
+            raise InputError(first.partition(": ")[2])
+        return write()
+    except IqattackError as error:
+        if run.fresh and not isinstance(error, Interrupted) and not _worth_keeping(log, failures):
+            if log is not None:
+                log.close()
+            run.discard()
+        else:
+            with suppress(IqattackError):  # the first error is the one to tell
+                write()
+        raise
+    finally:
+        if log is not None:
+            log.close()
+
+
+def _same_images(run: Run, log: QueryLog, images: ImageSet) -> None:
+    there, here = log.images(), [entry.name for entry in images]
+    if there and there != here:
+        odd = sorted(set(there) ^ set(here))
+        which = f"such as {odd[0]}" if odd else "in another order"
+        raise RunError(
+            f"{run.folder}: has {len(there)} images, {len(here)} are given now, {which}; "
+            "give the same images or use another --out"
+        )
+
+
+def _worth_keeping(log: QueryLog | None, failures: dict[str, Result]) -> bool:
+    """Whether queries were paid for an image that did not fail."""
+    return log is not None and any(
+        len(log.rows(name)) for name in log.images() if name not in failures
+    )

@@ -1,0 +1,132 @@
+"""What came of each image: the rows of results.csv."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable
+from io import StringIO
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from iqattack.engine import Failure, Outcome
+from iqattack.objectives import Direction
+from iqattack.perception import JND_MODELS, jnd_violation, linf, psnr, rms, ssim
+
+JND_SCALE, JND_MODEL = 0.38, "liu2010"
+OK, UNCHANGED, FAILED = "ok", "unchanged", "failed: "
+
+
+class Result(BaseModel):
+    """One image; None where an image failed, has no MOS, or is too small for a measure.
+
+    width, height: pixels. mos: as published. direction: of the quality. score_clean,
+    score_adv: raw. gain: fraction of the score range, at least 0. queries: images scored, the clean
+    one included.
+    linf, rms: grey levels. psnr: dB, infinite when unchanged. ssim: None below 11 pixels.
+    jnd_violation: share of pixels that changed by more than 0.38 times the just-noticeable
+        difference of Liu et al. 2010, whatever the constraint was.
+    attack: its spec. status: `ok`, `unchanged` (nothing was gained) or `failed: reason`.
+    path: where the clean image was read; not in results.csv.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    image: str
+    width: int | None = None
+    height: int | None = None
+    mos: float | None = None
+    direction: Direction | None = None
+    score_clean: float | None = None
+    score_adv: float | None = None
+    gain: float | None = None
+    queries: int
+    linf: float | None = None
+    rms: float | None = None
+    psnr: float | None = None
+    ssim: float | None = None
+    jnd_violation: float | None = None
+    attack: str
+    status: str
+    path: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether the image could not be attacked."""
+        return self.status.startswith(FAILED)
+
+    @property
+    def png_name(self) -> str:
+        """Name of its file in adversarial/."""
+        return f"{Path(self.image).stem}.png"
+
+    @classmethod
+    def of(cls, outcome: Outcome, attack: str) -> Self:
+        """Measure an outcome; `attack` is the spec."""
+        clean, adversarial = outcome.clean, outcome.adversarial
+        height, width = clean.shape[-2:]
+        similarity = float(ssim(clean, adversarial))
+        threshold = JND_SCALE * JND_MODELS[JND_MODEL](clean)
+        return cls(
+            image=outcome.entry.name,
+            width=width,
+            height=height,
+            mos=outcome.entry.mos,
+            direction=outcome.target.direction,
+            score_clean=outcome.score_clean,
+            score_adv=outcome.score_adv,
+            gain=outcome.gain,
+            queries=outcome.queries,
+            linf=float(linf(clean, adversarial)),
+            rms=float(rms(clean, adversarial)),
+            psnr=float(psnr(clean, adversarial)),
+            ssim=None if math.isnan(similarity) else similarity,
+            jnd_violation=float(jnd_violation(clean, adversarial, threshold)),
+            attack=attack,
+            status=OK if outcome.gain > 0.0 else UNCHANGED,
+            path=str(outcome.entry.path.absolute()),
+        )
+
+    @classmethod
+    def of_failure(cls, failure: Failure, attack: str) -> Self:
+        """The row of an image that failed."""
+        return cls(
+            image=failure.entry.name,
+            mos=failure.entry.mos,
+            queries=failure.queries,
+            attack=attack,
+            status=f"{FAILED}{failure.reason}",
+            path=str(failure.entry.path.absolute()),
+        )
+
+    def cells(self) -> dict[str, str]:
+        """The row of results.csv: floats as the shortest text that reads back equal."""
+        return {name: _text(getattr(self, name)) for name in COLUMNS}
+
+
+COLUMNS = tuple(name for name in Result.model_fields if name != "path")
+
+
+def _text(value: float | str | None) -> str:
+    if value is None:
+        return ""
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def to_csv(results: Iterable[Result]) -> str:
+    """The text of results.csv."""
+    text = StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(result.cells() for result in results)
+    return text.getvalue()
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a results.csv as text; none where there is no such file."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,237 @@
+"""The folder of a run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from iqattack.engine import QueryLog
+from iqattack.errors import RunError
+from iqattack.models import Scorer
+from iqattack.runs.files import FolderLock, cannot_write, write_text
+from iqattack.runs.results import FAILED, Result, read_csv, to_csv
+from iqattack.runs.settings import ModelRecord, Record, Settings
+from iqattack.runs.summary import Session, Summary, summarise
+
+
+class Run:
+    """A run on disk. Reading needs no lock, so a run can be evaluated while it is under way.
+
+    folder/run.toml: settings, model, versions. folder/log.sqlite: every score, and the result of
+    each finished image; all else follows from it. folder/adversarial/*.png: the attacked images.
+    folder/results.csv, folder/summary.json: rewritten whenever the run ends or is interrupted.
+
+    `create` and `resume` give a run that may be written, and that has to be closed; `open` one to
+    be read.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        record: Record,
+        lock: FolderLock | None = None,
+        made: tuple[Path, ...] = (),
+        *,
+        fresh: bool = False,
+    ) -> None:
+        self.folder = folder
+        self.record = record
+        self.fresh = fresh
+        self._lock = lock
+        self._made = made  # folders that did not exist before, deepest first
+        self._summary: Summary | None = None  # what was written last, which is slow to compute
+
+    @classmethod
+    def create(cls, folder: str | Path, settings: Settings, scorer: Scorer) -> Self:
+        """Start a run in a folder that is empty or does not exist; RunError for any other."""
+        folder = Path(folder)
+        record = Record.now(settings, scorer)
+        made = tuple(path for path in (folder, *folder.parents) if not path.exists())
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(folder, error) from None
+        _refuse_used(folder)
+        try:
+            run = cls(folder, record, FolderLock(folder), made, fresh=True)
+        except BaseException:
+            _remove_empty(made)
+            raise
+        try:
+            _refuse_used(folder)  # another process may have been faster
+        except RunError:
+            run.close()
+            raise
+        try:
+            run.images.mkdir(exist_ok=True)
+            write_text(folder / "run.toml", record.text())
+        except BaseException as error:
+            run.discard()
+            if isinstance(error, OSError):
+                raise cannot_write(folder, error) from None
+            raise
+        return run
+
+    @classmethod
+    def resume(cls, folder: str | Path, settings: Settings, scorer: Scorer) -> Self:
+        """Go on with a run; RunError when there is none or it has other settings."""
+        folder = Path(folder)
+        record = Record.read(_run_toml(folder))
+        difference = record.difference(Record.now(settings, scorer))
+        if difference:
+            raise RunError(f"{folder}: belongs to other settings: {difference}; use another --out")
+        run = cls(folder, record, FolderLock(folder))
+        try:
+            run.images.mkdir(exist_ok=True)
+        except OSError as error:
+            run.close()
+            raise cannot_write(run.images, error) from None
+        return run
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Self:
+        """A run to read; RunError when the folder holds none."""
+        folder = Path(folder)
+        return cls(folder, Record.read(_run_toml(folder)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others write; reading goes on to work."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def discard(self) -> None:
+        """Leave nothing behind of a run that this object has created."""
+        if not self.fresh:
+            raise ValueError(f"{self.folder}: only a run just created can be discarded")
+        for path in self.folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        self.close()
+        _remove_empty(self._made)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    # -- what is in it --------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """What was asked for."""
+        return self.record.settings
+
+    @property
+    def model(self) -> ModelRecord:
+        """What is known of the model."""
+        return self.record.model
+
+    @property
+    def images(self) -> Path:
+        """The folder of the attacked images."""
+        return self.folder / "adversarial"
+
+    def open_log(self) -> QueryLog:
+        """The log: to write for the run's one writer, else to read."""
+        path = self.folder / "log.sqlite"
+        if self._lock is not None:
+            return QueryLog(path)
+        return QueryLog(path, read_only=True) if path.is_file() else QueryLog()
+
+    @property
+    def results(self) -> list[Result]:
+        """One row per image that is finished or failed, in the order of the run."""
+        return self.state()[0]
+
+    def state(self, failures: Mapping[str, Result] | None = None) -> tuple[list[Result], int]:
+        """The results, and how many images are still to do.
+
+        failures: the images that failed; by default those that results.csv has as failed.
+        """
+        with self.open_log() as log:
+            finished, names = log.results(), log.images()
+        if failures is None:
+            failures = self._recorded_failures()
+        results = {name: Result.model_validate_json(text) for name, text in finished.items()}
+        results = {**failures, **results}
+        ordered = [results[name] for name in names if name in results]
+        return ordered, len(names) - len(ordered)
+
+    def _recorded_failures(self) -> dict[str, Result]:
+        # They are in no log: a resumed run tries these images again.
+        return {
+            row["image"]: Result(
+                image=row["image"],
+                mos=float(row["mos"]) if row["mos"] else None,
+                queries=int(row["queries"]),
+                attack=row["attack"],
+                status=row["status"],
+                path="",
+            )
+            for row in read_csv(self.folder / "results.csv")
+            if (row.get("status") or "").startswith(FAILED)
+        }
+
+    def summary(self) -> Summary:
+        """The measures of the images that are finished; RunError when none is."""
+        if self._summary is not None:
+            return self._summary
+        results, pending = self.state()
+        return summarise(self.record, results, pending, self.last_session())
+
+    def last_session(self) -> Session | None:
+        """How long the last session took that wrote summary.json, None when none did."""
+        path = self.folder / "summary.json"
+        if not path.is_file():
+            return None
+        session = json.loads(path.read_text(encoding="utf-8")).get("session")
+        return session and Session.model_validate(session)
+
+    def write(self, results: list[Result], summary: Summary) -> None:
+        """Rewrite results.csv and summary.json."""
+        write_text(self.folder / "results.csv", to_csv(results))
+        write_text(self.folder / "summary.json", summary.model_dump_json(indent=2) + "\n")
+        self._summary = summary
+
+
+def _run_toml(folder: Path) -> Path:
+    path = folder / "run.toml"
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no such run; check the path, or leave out --resume to start one")
+    if not path.is_file():
+        raise RunError(f"{folder}: is not a run, it has no run.toml; give the folder of a run")
+    return path
+
+
+def _refuse_used(folder: Path) -> None:
+    if (folder / "run.toml").exists():
+        raise RunError(f"{folder}: holds a run already; go on with --resume, or use another --out")
+    # What a process left that was killed before it wrote run.toml does not count.
+    if any(
+        p.name not in (FolderLock.NAME, "adversarial") and p.suffix != ".tmp"
+        for p in folder.iterdir()
+    ):
+        raise RunError(f"{folder}: is not empty and not a run; use another --out")
+
+
+def _remove_empty(folders: tuple[Path, ...]) -> None:
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()

@@ -1,0 +1,175 @@
+"""What a run was asked to do, and with what: run.toml."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import re
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import tomli_w
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from iqattack.attacks import load_attack
+from iqattack.constraints import parse_constraint, parse_floor
+from iqattack.errors import InputError, RunError
+from iqattack.models import Scorer
+from iqattack.objectives import parse_objective
+from iqattack.version import __version__
+
+FORMAT = 1
+
+
+class Settings(BaseModel):
+    """Everything that decides a run's results; two runs with equal settings give equal bytes.
+
+    images: folders, files, patterns and lists, as absolute paths.
+    mos: the table of opinion scores; mos_lower_better: True where it holds DMOS.
+    score_range, lower_better: given instead of what the model declares; None where not given.
+    limit: only the first so many images.
+
+    Specs are kept in canonical form. Raises InputError for those that do not exist.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    images: tuple[str, ...]
+    mos: str | None = None
+    mos_lower_better: bool = False
+    model: str
+    score_range: tuple[float, float] | None = None
+    lower_better: bool | None = None
+    attack: str = "score-boundary"
+    constraint: str = "jnd:0.38"
+    floor: str | None = None
+    objective: str = "rank"
+    queries: int = 2000
+    seed: int = 0
+    limit: int | None = None
+    convert: bool = False
+
+    @field_validator("attack")
+    @classmethod
+    def _attack(cls, spec: str) -> str:
+        load_attack(spec)
+        name, colon, options = spec.partition(":")
+        return name + colon + ",".join(sorted(option.strip() for option in options.split(",")))
+
+    @field_validator("constraint")
+    @classmethod
+    def _constraint(cls, spec: str) -> str:
+        return parse_constraint(spec).spec
+
+    @field_validator("floor")
+    @classmethod
+    def _floor(cls, spec: str | None) -> str | None:
+        return None if spec is None else parse_floor(spec).spec
+
+    @field_validator("objective")
+    @classmethod
+    def _objective(cls, name: str) -> str:
+        return parse_objective(name).name
+
+    @field_validator("queries")
+    @classmethod
+    def _queries(cls, queries: int) -> int:
+        if queries < 1:
+            raise InputError(f"queries {queries}: expected at least 1, for the clean image")
+        return queries
+
+
+class ModelRecord(BaseModel):
+    """What is known of the model: weights is the file that its spec names, if it names one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    score_range: tuple[float, float]
+    lower_better: bool
+    weights: str | None = None
+    sha256: str | None = None
+
+    @classmethod
+    def of(cls, scorer: Scorer, spec: str) -> Self:
+        """The record of a model that was loaded from spec."""
+        weights = _named_file(spec)
+        return cls(
+            name=scorer.name,
+            score_range=scorer.score_range,
+            lower_better=scorer.lower_better,
+            weights=str(weights) if weights else None,
+            sha256=hashlib.sha256(weights.read_bytes()).hexdigest() if weights else None,
+        )
+
+
+class Record(BaseModel):
+    """All of run.toml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    created: str
+    versions: dict[str, str]
+    settings: Settings
+    model: ModelRecord
+
+    @classmethod
+    def now(cls, settings: Settings, scorer: Scorer) -> Self:
+        """The record of a run that starts now."""
+        return cls(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            versions={
+                "iqattack": __version__,
+                "torch": str(torch.__version__),
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            },
+            settings=settings,
+            model=ModelRecord.of(scorer, settings.model),
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read run.toml; RunError when it is no such file."""
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            if values.get("format", FORMAT) != FORMAT:
+                raise RunError(f"{path}: run format {values['format']}, expected {FORMAT}")
+            return cls.model_validate(values)
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            reason = " ".join(str(error).split())
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise RunError(f"{path}: cannot be read as a run's settings ({reason}); use another --out")
+
+    def text(self) -> str:
+        """As TOML; what is None is left out."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+    def difference(self, other: Record) -> str | None:
+        """The first setting, or property of the model, that differs: 'NAME is A there, B here'."""
+        for there, here in ((self.settings, other.settings), (self.model, other.model)):
+            prefix = "model's " if isinstance(there, ModelRecord) else ""
+            for name in type(there).model_fields:
+                old, new = getattr(there, name), getattr(here, name)
+                if old != new and name != "weights":
+                    return f"{prefix}{name} is {_show(old)} there, {_show(new)} here"
+        return None
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return "not given" if value is None else str(value)
+
+
+def _named_file(spec: str) -> Path | None:
+    """The file among the parts of a model's spec: cnniqa:FILE, FILE.py:f, pyiqa:x,path=FILE."""
+    parts = [spec.rpartition(":")[0], *re.split("[,=]", spec.partition(":")[2])]
+    return next((Path(part).absolute() for part in parts if part and Path(part).is_file()), None)

@@ -1,0 +1,113 @@
+"""The measures of a run: summary.json."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from iqattack.errors import RunError
+from iqattack.evaluation import Evaluation, evaluate_scores
+from iqattack.runs.results import UNCHANGED, Result
+from iqattack.runs.settings import ModelRecord, Record, Settings
+
+
+class Session(BaseModel):
+    """The last session that asked the model anything."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seconds: float
+    queries: int
+    queries_per_second: float
+
+
+class Means(BaseModel):
+    """Means over the attacked images; None without any. psnr: over those that changed."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="null")
+
+    queries: float | None
+    linf: float | None
+    rms: float | None
+    psnr: float | None
+    ssim: float | None
+    jnd_violation: float | None
+
+
+class Summary(BaseModel):
+    """What an attack did to a model.
+
+    images: of the run; attacked: finished; unchanged: those of them where nothing was gained;
+    failed: could not be attacked; pending: still to do.
+    scores: gains and correlations with 95 % bootstrap intervals; as JSON, NaN is null.
+    """
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="null", protected_namespaces=())
+
+    created: str
+    versions: dict[str, str]
+    settings: Settings
+    model: ModelRecord
+    images: int
+    attacked: int
+    unchanged: int
+    failed: int
+    pending: int
+    means: Means
+    scores: Evaluation
+    session: Session | None = None
+
+    @property
+    def mean_gain(self) -> float:
+        """Mean fraction of the score range that scores moved in the wanted direction."""
+        return self.scores.mean_gain
+
+
+def summarise(
+    record: Record, results: Sequence[Result], pending: int, session: Session | None = None
+) -> Summary:
+    """The measures of results; RunError when no image is finished."""
+    done = [result for result in results if not result.failed]
+    if not done:
+        raise RunError("no image of this run is finished yet; try again later, or use --resume")
+    sign = -1.0 if record.settings.mos_lower_better else 1.0
+    mos = [math.nan if r.mos is None else sign * r.mos for r in done]
+
+    def mean(value: Callable[[Result], float | None]) -> float | None:
+        values = [v for v in map(value, done) if v is not None and math.isfinite(v)]
+        return statistics.fmean(values) if values else None
+
+    return Summary(
+        created=record.created,
+        versions=record.versions,
+        settings=record.settings,
+        model=record.model,
+        images=len(results) + pending,
+        attacked=len(done),
+        unchanged=sum(result.status == UNCHANGED for result in done),
+        failed=len(results) - len(done),
+        pending=pending,
+        means=Means(
+            queries=mean(lambda r: r.queries),
+            linf=mean(lambda r: r.linf),
+            rms=mean(lambda r: r.rms),
+            psnr=mean(lambda r: r.psnr),
+            ssim=mean(lambda r: r.ssim),
+            jnd_violation=mean(lambda r: r.jnd_violation),
+        ),
+        scores=evaluate_scores(
+            [_number(r.score_clean) for r in done],
+            [_number(r.score_adv) for r in done],
+            [_number(r.gain) for r in done],
+            None if all(map(math.isnan, mos)) else mos,
+            lower_better=record.model.lower_better,
+        ),
+        session=session,
+    )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

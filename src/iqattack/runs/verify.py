@@ -1,0 +1,176 @@
+"""Whether what a run reports is true of the files that it left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from iqattack.constraints import Constraint, Floor, parse_constraint, parse_floor
+from iqattack.engine import QueryLog, image_hash
+from iqattack.errors import InputError, RunError
+from iqattack.images import read_image
+from iqattack.models import Scorer, score_checked
+from iqattack.objectives import towards_end
+from iqattack.perception import linf, rms
+from iqattack.runs.results import Result, read_csv
+from iqattack.runs.run import Run
+from iqattack.runs.settings import ModelRecord
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that is not as reported, in one line."""
+
+    image: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.image}: {self.what}"
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """checked: images looked at; failed, pending: images of the run that have no result."""
+
+    checked: int
+    failed: int
+    pending: int
+    differences: tuple[Difference, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is as reported."""
+        return not self.differences
+
+
+def verify(
+    run: Run,
+    scorer: Scorer,
+    *,
+    tolerance: float = 1e-6,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> VerifyResult:
+    """Read every saved PNG and its clean image again, score both, and compare with the run.
+
+    Checked are: both scores; gain, L-infinity and RMS; that the attacked image satisfies the
+    constraint and the floor; that both images and their scores are in the log, which has as many
+    rows as queries were reported, within the budget; and results.csv.
+
+    tolerance: by how much scores may differ, as a fraction of the score range, for models whose
+        scores depend on the batch. progress: is told (images checked, images).
+
+    Raises RunError when the model is another one than the run's, or nothing is finished.
+    """
+    model = ModelRecord.of(scorer, run.settings.model)
+    for name in ("name", "score_range", "lower_better"):
+        there, here = getattr(run.model, name), getattr(model, name)
+        if there != here:
+            raise RunError(
+                f"{run.folder}: its model's {name} is {there}, not {here}; give that one"
+            )
+    if not tolerance >= 0.0:
+        raise InputError(f"tolerance {tolerance}: expected 0 or more, of the score range")
+    results, pending = run.state()
+    done = [result for result in results if not result.failed]
+    if not done:
+        raise RunError(f"{run.folder}: no image is finished yet, nothing to verify")
+    differences: list[Difference] = []
+    with run.open_log() as log:
+        for number, result in enumerate(done, start=1):
+            found = _check(run, scorer, log, result, tolerance)
+            differences += [Difference(result.image, what) for what in found]
+            progress(number, len(done))
+    differences += _check_csv(run, results, complete=pending == 0)
+    return VerifyResult(len(done), len(results) - len(done), pending, tuple(differences))
+
+
+def _check(
+    run: Run, scorer: Scorer, log: QueryLog, result: Result, tolerance: float
+) -> Iterator[str]:
+    settings = run.settings
+    try:
+        clean = read_image(result.path, convert=settings.convert).pixels
+        adversarial = read_image(run.images / result.png_name).pixels
+    except InputError as error:
+        yield str(error)
+        return
+    if clean.shape != adversarial.shape or clean.shape[1:] != (result.height, result.width):
+        sizes = [f"{i.shape[2]}×{i.shape[1]}" for i in (clean, adversarial)]
+        reported = f"{result.width}×{result.height}"
+        yield f"is {sizes[0]} clean and {sizes[1]} attacked, reported {reported}"
+        return
+    yield from _check_scores(scorer, result, clean, adversarial, tolerance)
+    floor = None if settings.floor is None else parse_floor(settings.floor)
+    yield from _check_pixels(
+        parse_constraint(settings.constraint), floor, result, clean, adversarial
+    )
+    rows = log.rows(result.image)
+    if len(rows) != result.queries:
+        yield f"{len(rows)} queries in the log, reported {result.queries}"
+    if len(rows) > settings.queries:
+        yield f"{len(rows)} queries in the log, more than the budget of {settings.queries}"
+    logged = {int(row["hash"]): float(row["score"]) for row in rows}
+    for which, image, score in (
+        ("clean", clean, result.score_clean),
+        ("attacked", adversarial, result.score_adv),
+    ):
+        if image_hash(image) not in logged:
+            yield f"the {which} image is not among those that the log has as scored"
+        elif logged[image_hash(image)] != score:
+            yield f"{which} score {score} reported, {logged[image_hash(image)]} in the log"
+
+
+def _check_scores(
+    scorer: Scorer, result: Result, clean: Tensor, adversarial: Tensor, tolerance: float
+) -> Iterator[str]:
+    low, high = scorer.score_range
+    scores = score_checked(scorer, torch.stack([clean, adversarial])).tolist()
+    reported = (result.score_clean, result.score_adv)
+    for which, score, there in zip(("clean", "attacked"), scores, reported, strict=True):
+        if there is None or not abs(score - there) <= tolerance * (high - low):
+            yield f"{which} score is {score!r}, reported {there!r}"
+    if result.direction is not None and None not in (*reported, result.gain):
+        target = towards_end(
+            result.direction, float(reported[0] or 0.0), (low, high), scorer.lower_better
+        )
+        gain = target.gain(float(reported[1] or 0.0))
+        if gain != result.gain:
+            yield f"gain is {gain!r}, reported {result.gain!r}"
+
+
+def _check_pixels(
+    constraint: Constraint, floor: Floor | None, result: Result, clean: Tensor, adversarial: Tensor
+) -> Iterator[str]:
+    grey, candidate = clean.float(), adversarial[None].float()
+    if not torch.equal(constraint.project(grey, candidate).round(), candidate):
+        yield f"leaves the constraint {constraint.spec}"
+    if floor is not None and not torch.equal(floor.enforce(grey, candidate), candidate):
+        yield f"lies under the floor {floor.spec}"
+    for name, value, there in (
+        ("linf", float(linf(clean, adversarial)), result.linf),
+        ("rms", float(rms(clean, adversarial)), result.rms),
+    ):
+        if value != there:
+            yield f"{name} is {value!r} grey levels, reported {there!r}"
+
+
+def _check_csv(run: Run, results: list[Result], *, complete: bool) -> Iterator[Difference]:
+    """results.csv against the log; rows of images that finished after it was written may lack."""
+    path = run.folder / "results.csv"
+    rows = {row.get("image", ""): row for row in read_csv(path)}
+    for result in results:
+        row = rows.pop(result.image, None)
+        if row is None:
+            if complete:
+                yield Difference(result.image, f"no row in {path}; write it again with --resume")
+            continue
+        for column, expected in ({} if result.failed else result.cells()).items():
+            if row.get(column) != expected:
+                what = f"{column} is {row.get(column)} in {Path(path).name}, {expected} in the log"
+                yield Difference(result.image, what)
+    for image in rows:
+        yield Difference(image, f"has a row in {path.name}, but no result in the log")

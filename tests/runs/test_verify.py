@@ -1,0 +1,115 @@
+import json
+import sqlite3
+
+import pytest
+
+from iqattack.errors import InputError, RunError
+from iqattack.images import read_image, write_png
+from iqattack.models import wrap
+from iqattack.runs import Run, execute, verify
+
+
+@pytest.fixture
+def run(tmp_path, settings, brightness, images):
+    with Run.create(tmp_path / "run", settings(), brightness) as made:
+        execute(made, images, brightness)
+    return made
+
+
+def told(run, brightness):
+    return [str(difference) for difference in verify(run, brightness).differences]
+
+
+def test_an_honest_run_passes(run, brightness):
+    seen = []
+    result = verify(run, brightness, progress=lambda *state: seen.append(state))
+    assert result.ok
+    assert (result.checked, result.failed, result.pending) == (5, 0, 0)
+    assert seen == [(k, 5) for k in range(1, 6)]
+
+
+def test_a_changed_png_is_found(run, brightness):
+    path = run.images / "1.png"
+    pixels = read_image(path).pixels
+    pixels[0, 0, 0] ^= 64
+    write_png(path, pixels)
+    found = told(run, brightness)
+    assert all(line.startswith("1.png: ") for line in found)
+    for what in ("attacked score is", "leaves the constraint linf:3", "linf is", "not among those"):
+        assert any(what in line for line in found)
+
+
+def test_a_changed_clean_image_is_found(run, brightness, photos):
+    pixels = read_image(photos / "3.png").pixels
+    pixels[0, 0, 0] ^= 1
+    write_png(photos / "3.png", pixels)
+    assert any(line.startswith("3.png: clean score is") for line in told(run, brightness))
+
+
+@pytest.mark.parametrize("name", ["0.png", "4.png"])
+def test_a_missing_or_broken_file_is_found(run, brightness, name):
+    (run.images / name).unlink()
+    assert any("no such image" in line for line in told(run, brightness))
+    (run.images / name).write_bytes(b"PNG")
+    assert any("is not an image" in line for line in told(run, brightness))
+
+
+def test_a_changed_score_in_the_table_is_found(run, brightness):
+    path = run.folder / "results.csv"
+    score = repr(run.results[2].score_adv)
+    path.write_text(path.read_text().replace(score, "99.5"))
+    assert told(run, brightness) == [
+        f"2.png: score_adv is 99.5 in results.csv, {score} in the log",
+    ]
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:2] + lines[3:]) + "9.png" + "," * 15 + "\n")
+    found = told(run, brightness)
+    assert any(line.startswith("1.png: no row in") for line in found)
+    assert "9.png: has a row in results.csv, but no result in the log" in found
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("score_adv", 99.5, "attacked score is"),
+        ("score_clean", 99.5, "clean score is"),
+        ("gain", 0.9, "gain is"),
+        ("queries", 11, "12 queries in the log, reported 11"),
+        ("rms", 0.1, "rms is"),
+        ("width", 99, "reported 99×20"),
+    ],
+)
+def test_a_changed_result_in_the_log_is_found(run, brightness, column, value, message):
+    with sqlite3.connect(run.folder / "log.sqlite") as log:
+        (text,) = log.execute("SELECT json FROM result WHERE task = 1").fetchone()
+        changed = json.dumps({**json.loads(text), column: value})
+        log.execute("UPDATE result SET json = ? WHERE task = 1", (changed,))
+    assert any(line.startswith("0.png: ") and message in line for line in told(run, brightness))
+
+
+def test_a_score_may_differ_within_the_tolerance(run):
+    def noisy(batch):
+        return batch.double().mean((1, 2, 3)) + 0.01
+
+    scorer = wrap(noisy, name="brightness", score_range=(0.0, 255.0), lower_better=False)
+    assert len(verify(run, scorer).differences) == 10
+    assert verify(run, scorer, tolerance=1e-4).ok
+    with pytest.raises(InputError, match="tolerance -1: expected 0 or more"):
+        verify(run, scorer, tolerance=-1)
+
+
+def test_another_model_is_refused(run):
+    scorer = wrap(lambda batch: [0.0], name="other", score_range=(0.0, 255.0), lower_better=False)
+    with pytest.raises(RunError, match="its model's name is brightness, not other"):
+        verify(run, scorer)
+
+
+def test_the_floor_is_checked(tmp_path, settings, brightness, images):
+    asked = settings(floor="ssim:0.9", constraint="linf:20")
+    with Run.create(tmp_path / "floored", asked, brightness) as run:
+        execute(run, images, brightness)
+    assert verify(run, brightness).ok
+    toml = (run.folder / "run.toml").read_text()
+    (run.folder / "run.toml").write_text(toml.replace("ssim:0.9", "ssim:0.995"))
+    found = told(Run.open(run.folder), brightness)
+    assert any("lies under the floor ssim:0.995" in line for line in found)
