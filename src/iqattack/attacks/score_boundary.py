@@ -57,13 +57,15 @@ class Boundaries:
     def crossed(self, gain: float) -> bool:
         """Whether a candidate crosses; the boundary adapts to how it did."""
         if self.goal.crossed(gain):
-            sup = min(max(self.b + 2 * (self.b - self.previous), SUP_MIN), 1.0)
-            if self.rules != "fixed" and ScoreBoundary(self.reach, sup).crossed(gain):
+            while self.rules != "fixed" and self.b < 1.0:
+                sup = min(max(self.b + 2 * (self.b - self.previous), SUP_MIN), 1.0)
+                if not ScoreBoundary(self.reach, sup).crossed(gain):
+                    break
                 self.b = (self.b + sup) / 2
             return True
         self.failures += 1
         if self.rules == "both" and self.failures % PATIENCE == 0:
-            self.b = max((self.b + self.previous) / 2, min(self.previous + STEP_MIN, 1.0))
+            self.b = min(self.b, max((self.b + self.previous) / 2, self.previous + STEP_MIN))
         return False
 
     def advance(self) -> None:
@@ -80,7 +82,9 @@ def score_boundary(
     greedy: bool = True,
     supports: tuple[Support, ...] = ("edges", "salient", "everywhere"),
     sources: tuple[Source, ...] = ("sharp", "degraded"),
+    amplitudes: tuple[float, ...] = (1.0, 30.0),
     windows: bool = True,
+    rounds: Count = 20,
     surfree: Count = 20,
     halvings: Count = 2,
     textures: Path = BUNDLED,
@@ -92,17 +96,26 @@ def score_boundary(
     supports: where noise may lie, of edges, salient, everywhere.
     sources: what noise is made of, of sharp, degraded, smooth (reference images), gaussian,
         uniform.
+    amplitudes: deviations of the noise in units of the box; from about 10, its sign alone counts.
     windows: put noise into windows that shrink; without, every candidate is the whole image.
-    surfree: most queries of SurFree at a boundary, 100 in the release; halvings: of the binary
-        search towards the image before it.
+    rounds: first boundaries, at which SurFree makes room, 20 in the release; surfree: the most
+        queries of it at each, 100 in the release; halvings: of the binary search towards the image
+        before it.
     textures: folder of reference images.
     """
     noise = SparseNoise(
-        task.image, task.lower, task.upper, supports=supports, sources=sources, folder=textures
+        task.image,
+        task.lower,
+        task.upper,
+        supports=supports,
+        sources=sources,
+        amplitudes=amplitudes,
+        folder=textures,
     )
     bounds = Boundaries(task.reach, boundaries, first)
     theta_max = RELEASED.theta_max
     x_b, gain_b = task.image, 0.0
+    left = rounds
     for n in count():
         share = 1.0
         if windows and n >= WHOLE:
@@ -115,11 +128,12 @@ def score_boundary(
         noise.learn(draw, better)
         if better:
             x_b, gain_b = answer.images[0], gain
-        if crossed:
+        if crossed and (left := left - 1) >= 0:
             goal = bounds.goal
             x_b = yield from towards_image(task, x_b, goal, halvings)
             x_b, theta_max = yield from shorten(task, x_b, goal, surfree, theta_max)
-            gain_b = goal.gain if surfree or halvings else gain_b
+            gain_b = goal.gain
+        if crossed:
             bounds.advance()
             if bounds.previous >= 1.0:
                 return  # the end of the score range

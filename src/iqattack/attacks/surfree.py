@@ -13,14 +13,12 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from math import cos, inf, pi, sin
 
-import numpy as np
 import torch
-from scipy.fft import idctn
 from torch import Tensor
 
 from iqattack.attacks.contract import Answer, Search, Task
 from iqattack.attacks.options import Count, Fraction
-from iqattack.directions import SparseNoise
+from iqattack.directions import SparseNoise, low_frequency, orthogonal
 from iqattack.objectives import ScoreBoundary
 
 
@@ -70,7 +68,7 @@ def surfree(
         return
     x_b = yield from towards_image(task, x_b, goal, halvings)
     theta_max = RELEASED.theta_max
-    while True:
+    while not torch.equal(x_b, task.image):
         x_b, theta_max = yield from shorten(task, x_b, goal, RELEASED.queries, theta_max)
 
 
@@ -108,7 +106,8 @@ def shorten(
         if d == 0.0 or asked >= queries:
             break
         u = (x_b - x) / d
-        v = orthogonal(low_frequency(task, k.spectrum), [u, *past])
+        # u last: past directions are not orthogonal to it, and what it takes off is what counts.
+        v = orthogonal(low_frequency(x.shape, k.spectrum, task.rng), [*past, u])
         past.append(v)
 
         def z(theta: float, u: Tensor = u, v: Tensor = v, d: float = d) -> Tensor:
@@ -136,24 +135,3 @@ def shorten(
                 bad = trial
         x_b = z(good)[0]
     return x_b, theta_max
-
-
-def low_frequency(task: Task, spectrum: float) -> Tensor:
-    """A direction (3, H, W): random signs −1, 0, 1 on the lowest DCT frequencies (sec. 4.3).
-
-    Lowest in zig-zag order: row plus column, as shares of the sides, up to a limit under which
-    that part of the spectrum lies.
-    """
-    height, width = task.image.shape[-2:]
-    rank = np.add.outer(np.arange(height) / height, np.arange(width) / width)
-    signs = torch.randint(-1, 2, task.image.shape, generator=task.rng, dtype=torch.int8).numpy()
-    coefficients = np.where(rank <= (2.0 * spectrum) ** 0.5, signs, 0).astype(np.float32)
-    return torch.from_numpy(idctn(coefficients, axes=(1, 2), norm="ortho"))
-
-
-def orthogonal(v: Tensor, basis: list[Tensor]) -> Tensor:
-    """V without its components along orthonormal tensors, of length 1 (Gram-Schmidt)."""
-    for u in basis:
-        v = v - (v * u).sum() * u
-    unit: Tensor = v / torch.linalg.vector_norm(v)
-    return unit

@@ -1,6 +1,7 @@
 """Directions that attacks start from and search along."""
 
 from iqattack.directions.choice import Choice
+from iqattack.directions.low_frequency import low_frequency, orthogonal
 from iqattack.directions.sparse_noise import SUPPORTS, Draw, SparseNoise, Support
 from iqattack.directions.textures import BUNDLED, SOURCES, Source, random_crop, textures
 
@@ -13,6 +14,8 @@ __all__ = [
     "Source",
     "SparseNoise",
     "Support",
+    "low_frequency",
+    "orthogonal",
     "random_crop",
     "textures",
 ]

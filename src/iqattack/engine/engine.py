@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -252,7 +253,7 @@ class Engine:
         rest = iter(todo)
         self._active = []
         while True:
-            while len(self._active) < MOST_SEARCHES and self._pending() < self._batch.current:
+            while self._fits_more():
                 entry = next(rest, None)
                 if entry is None:
                     break
@@ -270,7 +271,7 @@ class Engine:
                 self._active.remove(search)
                 entry = entries[search.name]
                 if search.name in failures:
-                    yield self._count(Failure(entry, failures[search.name], search.spent))
+                    yield self._count(self._failure(entry, failures[search.name]))
                 else:
                     yield self._count(self._outcome(entry, search))
 
@@ -288,16 +289,30 @@ class Engine:
                 logged=self._log.rows(entry.name),
             )
         except (InputError, BadScoreError) as error:
-            return Failure(
-                entry, f"{entry.path}: {error}" if isinstance(error, BadScoreError) else str(error)
-            )
+            return self._failure(entry, error)
 
-    def _pending(self) -> int:
-        return sum(len(search.waiting) for search in self._active)
+    def _failure(self, entry: ImageEntry, error: InputError | BadScoreError) -> Failure:
+        reason, path = str(error), str(entry.path)
+        if path not in reason:
+            reason = f"{path}: {reason}"
+        return Failure(entry, reason, queries=len(self._log.rows(entry.name)))
 
-    def _forward(self) -> dict[str, str]:
-        """Score one batch: the pending images of one size, of the oldest searches first."""
-        size = self._active[0].clean.shape
+    def _pending(self) -> Counter[torch.Size]:
+        """How many images of each size wait for a score."""
+        pending: Counter[torch.Size] = Counter()
+        for search in self._active:
+            pending[search.clean.shape] += len(search.waiting)
+        return pending
+
+    def _fits_more(self) -> bool:
+        """Whether another search may be opened: the next batch has room, and memory too."""
+        most = min(MOST_SEARCHES, 2 * self._batch.current)  # twice: sizes may alternate
+        waiting = max(self._pending().values(), default=0)
+        return len(self._active) < most and waiting < self._batch.current
+
+    def _forward(self) -> dict[str, BadScoreError]:
+        """Score one batch: images of the size that most wait for, oldest searches first."""
+        ((size, _),) = self._pending().most_common(1)
         batch: list[tuple[Search, Query]] = []
         for search in self._active:
             while (
@@ -311,14 +326,14 @@ class Engine:
         for (search, query), score in zip(batch, scores, strict=True):
             rows.setdefault(search.name, (search.spent, []))[1].append((query.digest, score))
         self._log.append(rows)
-        failures: dict[str, str] = {}
+        failures: dict[str, BadScoreError] = {}
         for (search, query), score in zip(batch, scores, strict=True):
             if search.name in failures:
                 continue
             try:
                 search.score(query, score)
             except BadScoreError as error:
-                failures[search.name] = f"{search.name}: {error}"
+                failures[search.name] = error
         self._report()
         return failures
 

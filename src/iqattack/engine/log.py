@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import xxhash
@@ -52,7 +52,8 @@ class QueryLog:
         self.path = path
         with self._faults():
             if read_only:
-                self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+                uri = f"{Path(path).absolute().as_uri()}?mode=ro" if path else ":memory:"
+                self._db = sqlite3.connect(uri, uri=True)
                 self._ids = dict(self._db.execute("SELECT image, id FROM task"))
                 return
             self._db = sqlite3.connect(path if path else ":memory:", isolation_level=None)
@@ -98,8 +99,8 @@ class QueryLog:
 
     def rows(self, image: str) -> Rows:
         """All queries of an image, in order: a structured array with `hash` and `score`."""
-        chunks = self._db.execute(
-            "SELECT rows FROM chunk WHERE task = ? ORDER BY first", (self._ids.get(image, -1),)
+        chunks = self._all(
+            "SELECT rows FROM chunk WHERE task = ? ORDER BY first", self._ids.get(image, -1)
         )
         return np.frombuffer(b"".join(blob for (blob,) in chunks), dtype=ROW)
 
@@ -115,13 +116,15 @@ class QueryLog:
 
     def results(self) -> dict[str, str]:
         """Results of the images that are finished, in the order of the run."""
-        return dict(
-            self._db.execute("SELECT image, json FROM result JOIN task ON task = id ORDER BY id")
-        )
+        return dict(self._all("SELECT image, json FROM result JOIN task ON task = id ORDER BY id"))
 
     def images(self) -> list[str]:
         """Names of all images of the run, in order."""
-        return [name for (name,) in self._db.execute("SELECT image FROM task ORDER BY id")]
+        return [name for (name,) in self._all("SELECT image FROM task ORDER BY id")]
+
+    def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._faults():
+            return self._db.execute(query, values).fetchall()
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -139,7 +142,8 @@ class QueryLog:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK") if self._db.in_transaction else None
+                if self._db.in_transaction:  # a full disk may have ended it already
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")

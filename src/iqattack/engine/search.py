@@ -18,6 +18,8 @@ from iqattack.objectives import Target
 # Answers in a row that needed no query, after which a search is held to go round in circles.
 FREE_ANSWERS = 1000
 
+CHANGED = "the image, the attack or a library changed since: start anew in another folder"
+
 
 class BadScoreError(Exception):
     """The model gave an image a score that is not a finite number."""
@@ -39,7 +41,7 @@ class Search:
     by query; the best image is kept; and the search is closed once `queries` images, the clean
     one included, were scored.
 
-    Raises RunError when the replay asks for another image than the log has, BadScoreError when a
+    Raises RunError when the replay asks for other images than the log has, BadScoreError when a
     score is not finite.
     """
 
@@ -92,7 +94,7 @@ class Search:
         )
         self._attack = attack(task)
         if queries == 1 or target.reach <= 0.0:
-            self._close()
+            self._end()
         else:
             self._resume(None)
 
@@ -106,7 +108,7 @@ class Search:
         if self.spent < len(self._logged) and self._logged["hash"][self.spent] != digest:
             raise RunError(
                 f"{self.name}: query {self.spent + 1} asks for another image than the log has; "
-                "the image, the attack or a library changed since: start anew in another folder"
+                f"{CHANGED}"
             )
         self.spent += 1
         self._scores[digest] = score
@@ -119,6 +121,9 @@ class Search:
     def _ask(self, candidates: Tensor) -> None:
         """Prepare candidates for the model; those that it does not know yet wait for a score."""
         allowed = self._constraint.project(self._grey, candidates, self._box).round_()
+        if torch.isnan(allowed.sum()):
+            # What is not a number would leave the box when cast; it changes nothing instead.
+            allowed = torch.where(allowed.isnan(), self._grey, allowed)
         if self._floor is not None:
             allowed = self._floor.enforce(self._grey, allowed)
         images = allowed.to(torch.uint8)
@@ -171,18 +176,26 @@ class Search:
     def _resume(self, answer: Answer | None) -> None:
         while not self.done:
             if self._exhausted or self._free >= FREE_ANSWERS:
-                self._close()
+                self._end()
                 return
             try:
                 candidates = next(self._attack) if answer is None else self._attack.send(answer)
             except StopIteration:
-                self._close()
+                self._end()
                 return
             self._ask(candidates)
             self._replay()
             if self.waiting:
                 return
             answer = self._answer()
+
+    def _end(self) -> None:
+        self._close()
+        if self.spent < len(self._logged):
+            raise RunError(
+                f"{self.name}: the search ends at query {self.spent}, the log goes on to "
+                f"{len(self._logged)}; {CHANGED}"
+            )
 
     def _close(self) -> None:
         self.done = True

@@ -1,0 +1,205 @@
+"""What each ingredient of the score-boundary attack is worth.
+
+    python benchmarks/ablation.py [--queries 500] [--workers 2] [--quick]
+
+CNNIQA, the 24 development images, box `jnd:0.38`, `rank`, seed 0. Every row changes one thing of
+the full method. Intervals are 95 % bootstrap intervals over images; every row is measured on the
+same images, so rows may be compared image by image: "less than full" is the mean of the paired
+differences with its interval. Rows are kept in benchmarks/out/, so an interrupted call goes on
+where it was. Writes docs/ablation.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+import torch
+from PIL import Image
+
+from common import (
+    ROOT,
+    Measured,
+    cnniqa,
+    dev_images,
+    joined,
+    machine,
+    markdown,
+    measure,
+    shared_data,
+    write_doc,
+)
+from iqattack.attacks import load_attack
+from iqattack.constraints import Box, Constraint, Linf, parse_constraint
+from iqattack.evaluation import bootstrap_interval
+from iqattack.images import ImageSet, read_image
+from iqattack.models import score_checked
+from iqattack.objectives import parse_objective
+
+FULL = "full method"
+OUT = ROOT / "benchmarks" / "out"
+BOX = "jnd:0.38"
+
+
+@dataclass(frozen=True)
+class MeanBox(Constraint):
+    """L∞ with the mean radius of another box, image by image."""
+
+    other: Constraint
+    spec: str = "linf:mean of jnd:0.38"
+
+    def box(self, image: torch.Tensor) -> Box:
+        """A box of one radius."""
+        lower, upper = self.other.box(image)
+        return Linf(max(1.0, float((upper - lower).mean()) / 2)).box(image)
+
+
+def reference_sets() -> dict[str, Path]:
+    """Three disjoint folders of reference images, none of it what the development set shows."""
+    folder = OUT / "references"
+    if not folder.exists():
+        kodak = [
+            read_image(path).pixels for path in sorted((shared_data() / "kodak").glob("*.png"))
+        ]
+        crops = {
+            # The development images are the centres; these are corners of other pictures' sizes.
+            "photographs": [image[:, :128, :128] for image in kodak[::4]],
+            "textures": [_grey(skimage.data.brick()), _grey(skimage.data.gravel())],
+            "animals and things": [_colour(skimage.data.chelsea()), _colour(skimage.data.coffee())],
+        }
+        for name, images in crops.items():
+            (folder / name).mkdir(parents=True)
+            for index, image in enumerate(images):
+                pixels = image.permute(1, 2, 0).numpy()
+                Image.fromarray(pixels).save(folder / name / f"{index}.png")
+    return {path.name: path for path in sorted(folder.iterdir())}
+
+
+def _grey(pixels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(pixels).expand(3, *pixels.shape)
+
+
+def _colour(pixels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _one(options: str, box: str | Constraint = BOX) -> Callable[[str, int], Measured]:
+    def row(label: str, queries: int) -> Measured:
+        attack = load_attack(f"score-boundary:{options}")
+        return measure(label, cnniqa(), dev_images(), attack, constraint=box, queries=queries)
+
+    return row
+
+
+def _by_quality(for_good: str, for_bad: str) -> Callable[[str, int], Measured]:
+    """Textures chosen by the image's own quality, which an attack is not told."""
+
+    def row(label: str, queries: int) -> Measured:
+        scorer, images = cnniqa(), dev_images()
+        stack = torch.stack([read_image(entry.path).pixels for entry in images])
+        targets = parse_objective("rank").targets(
+            score_checked(scorer, stack).tolist(), scorer.score_range, scorer.lower_better
+        )
+        parts = []
+        for direction, source in (("down", for_good), ("up", for_bad)):
+            entries = [
+                entry
+                for entry, target in zip(images, targets, strict=True)
+                if target.direction == direction
+            ]
+            attack = load_attack(f"score-boundary:sources={source}")
+            parts.append(
+                measure(
+                    label, scorer, ImageSet(tuple(entries)), attack,
+                    constraint=BOX, queries=queries, objective=direction,
+                )
+            )  # fmt: skip
+        return joined(label, parts)
+
+    return row
+
+
+def variants() -> dict[str, Callable[[str, int], Measured]]:
+    """All rows, the full method first."""
+    rows = {
+        FULL: _one(""),
+        "one fixed boundary, b = 0.1": _one("boundaries=fixed,first=0.1"),
+        "increase rule only": _one("boundaries=increase"),
+        "no mask (everywhere)": _one("supports=everywhere"),
+        "edges and salient regions only": _one("supports=edges+salient"),
+        "edges only": _one("supports=edges"),
+        "salient regions only": _one("supports=salient"),
+        "Gaussian noise for texture": _one("sources=gaussian"),
+        "uniform noise for texture": _one("sources=uniform"),
+        "textures of the opposite quality": _by_quality("degraded", "sharp"),
+        "textures of the same quality": _by_quality("sharp", "degraded"),
+        "smooth textures": _one("sources=smooth"),
+        "small amplitudes only": _one("amplitudes=1"),
+        "no windows": _one("windows=false"),
+        "yes or no for a score (not greedy)": _one("greedy=false"),
+        "no SurFree": _one("rounds=0"),
+        "100 queries of SurFree a boundary": _one("surfree=100"),
+        "L∞ with the mean of the JND box": _one("", MeanBox(parse_constraint(BOX))),
+    }
+    for name, folder in reference_sets().items():
+        rows[f"reference images: {name}"] = _one(f"textures={folder}")
+    return rows
+
+
+def compute(label: str, queries: int) -> Measured:
+    """One row, in a process of its own."""
+    torch.set_num_threads(1)
+    return variants()[label](label, queries)
+
+
+def difference(row: Measured, full: Measured) -> str:
+    """Mean paired difference to the full method, in points of 100."""
+    order, reference = np.argsort(row.clean), np.argsort(full.clean)
+    points = 100.0 * (row.gain[order] - full.gain[reference])
+    low, high = bootstrap_interval(lambda x: float(np.mean(x)), points)
+    return f"{points.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def main() -> None:
+    """Compute what is missing, print the table, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--queries", type=int, default=500)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="20 queries, writes nothing")
+    options = parser.parse_args()
+    queries = 20 if options.quick else options.queries
+    cache = OUT / f"ablation-{queries}"
+    cache.mkdir(parents=True, exist_ok=True)
+    labels = list(variants())
+    print(machine())
+    todo = [label for label in labels if not _kept(cache, label).exists()]
+    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
+        futures = {label: pool.submit(compute, label, queries) for label in todo}
+        for label, future in futures.items():
+            row = future.result()
+            _kept(cache, label).write_bytes(pickle.dumps(row))
+            print(label, row.row(), flush=True)
+    rows = [pickle.loads(_kept(cache, label).read_bytes()) for label in labels]
+    table = markdown([row.row() | {"less than full": difference(row, rows[0])} for row in rows])
+    print(f"\n{table}")
+    if not options.quick:
+        note = (ROOT / "benchmarks" / "ablation.md").read_text(encoding="utf-8")
+        command = f"python benchmarks/ablation.py --queries {queries}"
+        write_doc(
+            ROOT / "docs/ablation.md", "What each ingredient is worth", command, f"{note}\n{table}"
+        )
+
+
+def _kept(cache: Path, label: str) -> Path:
+    return cache / f"{label.replace('/', '_')}.pickle"
+
+
+if __name__ == "__main__":
+    main()

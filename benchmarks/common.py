@@ -1,0 +1,188 @@
+"""What the benchmarks share: the real model and images, one attack measured, tables."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from iqattack.attacks import Attack
+from iqattack.constraints import Constraint, parse_constraint
+from iqattack.engine import Engine, Failure, Outcome, QueryLog
+from iqattack.evaluation import bootstrap_interval, srocc
+from iqattack.images import ImageSet
+from iqattack.models import Scorer, load_model
+from iqattack.objectives import Objective, parse_objective
+from iqattack.perception import JND_MODELS, jnd_violation, rms, ssim
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+Floats = NDArray[np.float64]
+
+
+def shared_data() -> Path:
+    """The folder of development data; ends the program, saying so, where it is absent."""
+    if not SHARED.is_dir():
+        print("skipped: shared/data is not beside the repository, and this benchmark needs it")
+        sys.exit(0)
+    return SHARED
+
+
+def dev_images() -> ImageSet:
+    """The 24 development images."""
+    return ImageSet.from_folder(shared_data() / "dev")
+
+
+def cnniqa() -> Scorer:
+    """CNNIQA trained on LIVE."""
+    return load_model(f"cnniqa:{shared_data() / 'models' / 'cnniqa_live.pth'}")
+
+
+def machine() -> str:
+    """The kind of machine, and nothing that tells one from another."""
+    return (
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads"
+    )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One attack on a set: an entry per image, in the order of the set.
+
+    gain: of the score range; rms: grey levels; over: share of pixels over 0.38 of Liu et al.'s
+    JND; first: queries until a tenth of the way to the end was crossed, NaN where it never was.
+    """
+
+    label: str
+    clean: Floats
+    attacked: Floats
+    gain: Floats
+    queries: Floats
+    rms: Floats
+    ssim: Floats
+    over: Floats
+    first: Floats
+    unchanged: int
+
+    @property
+    def srocc(self) -> float:
+        """Between clean and attacked scores."""
+        return srocc(self.clean, self.attacked)
+
+    def row(self) -> dict[str, str]:
+        """Means with 95 % bootstrap intervals over images, as text."""
+        points = 100.0 * self.gain
+        return {
+            "": self.label,
+            "gain, points of 100": _with_interval(points, np.mean, ".1f"),
+            "SROCC": f"{self.srocc:.2f} "
+            + _interval(bootstrap_interval(srocc, self.clean, self.attacked), ".2f"),
+            "RMS": _with_interval(self.rms, np.mean, ".2f"),
+            "SSIM": _with_interval(self.ssim, np.mean, ".3f"),
+            "over JND, %": f"{100 * self.over.mean():.1f}",
+            "queries": f"{self.queries.mean():.0f} (most {self.queries.max():.0f})",
+            "first crossing": _first(self.first),
+            "unchanged": f"{self.unchanged} of {len(self.gain)}",
+        }
+
+
+def _interval(ends: Sequence[float], form: str) -> str:
+    return f"[{ends[0]:{form}}, {ends[1]:{form}}]"
+
+
+def _with_interval(values: Floats, statistic: Callable[[Floats], float], form: str) -> str:
+    ends = bootstrap_interval(lambda x: float(statistic(x)), values)
+    return f"{statistic(values):{form}} {_interval(ends, form)}"
+
+
+def _first(first: Floats) -> str:
+    crossed = first[~np.isnan(first)]
+    median = f"{np.median(crossed):.0f}" if len(crossed) else "–"
+    return f"{median} ({len(crossed)} of {len(first)})"
+
+
+def measure(
+    label: str,
+    scorer: Scorer,
+    images: ImageSet,
+    attack: Attack,
+    *,
+    constraint: str | Constraint,
+    queries: int,
+    objective: str | Objective = "rank",
+    seed: int = 0,
+    boundary: float = 0.1,
+) -> Measured:
+    """Attack a set in memory; RuntimeError if an image fails."""
+    box = parse_constraint(constraint) if isinstance(constraint, str) else constraint
+    aim = parse_objective(objective) if isinstance(objective, str) else objective
+    with QueryLog() as log:
+        engine = Engine(scorer, attack, box, aim, queries=queries, seed=seed, log=log)
+        outcomes: dict[str, Outcome] = {}
+        for item in engine.run(images):
+            if isinstance(item, Failure):
+                raise RuntimeError(item.reason)
+            outcomes[item.entry.name] = item
+        ordered = [outcomes[entry.name] for entry in images]
+        first = [_crossing(item, log, boundary) for item in ordered]
+    return Measured(
+        label=label,
+        clean=np.array([item.score_clean for item in ordered]),
+        attacked=np.array([item.score_adv for item in ordered]),
+        gain=np.array([item.gain for item in ordered]),
+        queries=np.array([float(item.queries) for item in ordered]),
+        rms=np.array([float(rms(item.clean, item.adversarial)) for item in ordered]),
+        ssim=np.array([float(ssim(item.clean, item.adversarial)) for item in ordered]),
+        over=np.array([_over(item) for item in ordered]),
+        first=np.array(first),
+        unchanged=sum(item.gain <= 0.0 for item in ordered),
+    )
+
+
+def joined(label: str, parts: Sequence[Measured]) -> Measured:
+    """Several attacks on parts of a set as one."""
+
+    def all_of(name: str) -> Floats:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    names = ("clean", "attacked", "gain", "queries", "rms", "ssim", "over", "first")
+    return Measured(
+        label=label,
+        unchanged=sum(part.unchanged for part in parts),
+        **{name: all_of(name) for name in names},
+    )
+
+
+def _over(item: Outcome) -> float:
+    threshold = 0.38 * JND_MODELS["liu2010"](item.clean.float())
+    return float(jnd_violation(item.clean, item.adversarial, threshold))
+
+
+def _crossing(item: Outcome, log: QueryLog, boundary: float) -> float:
+    gains = item.target.gain(torch.from_numpy(log.rows(item.entry.name)["score"].copy()))
+    crossed = torch.nonzero(gains >= boundary * item.target.reach)
+    return float(crossed[0]) + 1.0 if len(crossed) else float("nan")
+
+
+def markdown(rows: Sequence[dict[str, str]]) -> str:
+    """Rows of one shape as a Markdown table."""
+    head = list(rows[0])
+    lines = [head, ["---"] * len(head), *([row[name] for name in head] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write_doc(path: Path, title: str, command: str, body: str) -> None:
+    """Write a page of docs/ that this program printed."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(
+        f"# {title}\n\nPrinted by `{command}` on {machine()}.\n\n{body}\n", encoding="utf-8"
+    )
+    print(f"\nwritten: {path.relative_to(ROOT)}")
