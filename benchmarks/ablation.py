@@ -62,17 +62,17 @@ class MeanBox(Constraint):
 
 
 def reference_sets() -> dict[str, Path]:
-    """Three disjoint folders of reference images, none of it what the development set shows."""
+    """Three folders of reference images, disjoint from each other and from the bundled ones."""
     folder = OUT / "references"
     if not folder.exists():
         kodak = [
             read_image(path).pixels for path in sorted((shared_data() / "kodak").glob("*.png"))
         ]
         crops = {
-            # The development images are the centres; these are corners of other pictures' sizes.
+            # Corners; the development images are the centres.
             "photographs": [image[:, :128, :128] for image in kodak[::4]],
-            "textures": [_grey(skimage.data.brick()), _grey(skimage.data.gravel())],
-            "animals and things": [_colour(skimage.data.chelsea()), _colour(skimage.data.coffee())],
+            "things": [_colour(skimage.data.chelsea()), _colour(skimage.data.coffee())],
+            "science": [_colour(skimage.data.hubble_deep_field()), _grey(skimage.data.moon())],
         }
         for name, images in crops.items():
             (folder / name).mkdir(parents=True)
