@@ -1,0 +1,73 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from iqattack.engine.batching import SIZES, TRIAL_S, WORTH, BatchSize
+
+
+def settle(seconds):
+    """Run full batches that take seconds[size] until a size is settled on."""
+    sizes = BatchSize()
+    for _ in range(100_000):
+        if sizes.settled:
+            return sizes.current
+        sizes.record(sizes.current, seconds[sizes.current])
+    raise AssertionError("never settles")
+
+
+@pytest.mark.parametrize(
+    ("cost", "best"),
+    [
+        (lambda n: 0.1 + 0.0001 * n, 64),  # what a call costs dominates
+        (lambda n: 0.02 * n, 1),  # nothing is shared
+        (lambda n: 0.1 + 0.01 * n + 0.01 * max(0, n - 8) ** 2, 8),  # outgrows a cache
+        (lambda n: 0.1 * max(1, n // 2) if n < 4 else 0.05, 64),  # one step that does not pay
+    ],
+)
+def test_finds_the_best_size(cost, best):
+    assert settle({n: cost(n) for n in SIZES}) == best
+
+
+@given(st.lists(st.floats(0.001, 1.0), min_size=len(SIZES), max_size=len(SIZES)))
+@settings(max_examples=50, deadline=None)
+def test_settles_on_a_size_that_nothing_tried_beats_by_much(seconds):
+    cost = dict(zip(SIZES, seconds, strict=True))
+    tried = []
+    sizes = BatchSize()
+    while not sizes.settled:
+        tried.append(sizes.current)
+        sizes.record(sizes.current, cost[sizes.current])
+    rates = {size: size / cost[size] for size in tried}
+    assert rates[sizes.current] >= max(rates.values()) / WORTH * (1 - 1e-9)
+
+
+def test_a_size_is_not_judged_by_its_first_batch_nor_by_underfull_ones():
+    sizes = BatchSize()
+    sizes.record(1, 100 * TRIAL_S)  # warms up
+    assert sizes.current == 1
+    for _ in range(3):
+        sizes.record(1, TRIAL_S)
+    assert sizes.current == 1
+    sizes.record(1, TRIAL_S)
+    assert sizes.current == 2
+    for _ in range(100):
+        sizes.record(1, TRIAL_S)
+    assert sizes.current == 2
+
+
+def test_a_fixed_size_stays():
+    sizes = BatchSize(5)
+    for _ in range(100):
+        sizes.record(5, 1.0)
+        sizes.give_up_growing()
+    assert (sizes.current, sizes.settled) == (5, True)
+
+
+def test_without_candidates_to_fill_a_batch_the_best_so_far_stays():
+    sizes = BatchSize()
+    sizes.give_up_growing()
+    assert not sizes.settled  # nothing is timed yet
+    while sizes.current < 8:
+        sizes.record(sizes.current, 0.1)
+    sizes.give_up_growing()
+    assert (sizes.current, sizes.settled) == (4, True)

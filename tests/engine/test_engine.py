@@ -1,0 +1,301 @@
+"""Many images at once: batches, what a bad one does to the others, what is told on the way."""
+
+import hashlib
+import math
+import os
+from itertools import pairwise
+
+import pytest
+import torch
+from PIL import Image
+
+from iqattack.attacks import load_attack
+from iqattack.constraints import parse_floor
+from iqattack.engine import Failure, Outcome, QueryLog, image_generator, image_hash
+from iqattack.errors import InputError
+from iqattack.images import ImageSet, read_image, write_png
+from iqattack.models import load_model
+
+
+def lists(task):
+    """Lists of 1 to 5 candidates; one in three repeats its neighbour."""
+    while True:
+        n = int(torch.randint(1, 6, (), generator=task.rng))
+        noise = torch.randint(-3, 4, (n, *task.image.shape), generator=task.rng)
+        noise[2::3] = noise[1::3][: len(noise[2::3])]
+        yield task.image + noise
+
+
+ATTACKS = {"lists": lists} | {
+    name: load_attack(name) for name in ("score-boundary", "surfree", "noise")
+}
+
+
+def plain(kit, items):
+    return {name: kit.as_plain(item) for name, item in items.items()}
+
+
+# -- batches --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("constraint", ["linf:3", "jnd:0.38"])
+def test_the_batch_size_changes_nothing(kit, images, name, constraint):
+    seen = []
+    for batch in (1, 3, 7, None):
+        log, scorer = QueryLog(), kit.Scorer()
+        items = kit.attack_all(
+            images, scorer, ATTACKS[name], log=log, queries=30, batch=batch, constraint=constraint
+        )
+        assert batch is None or max(scorer.batches) <= batch
+        assert not scorer.repeats
+        seen.append((plain(kit, items), kit.all_rows(log)))
+    assert any(item.gain > 0 for item in items.values())
+    assert all(each == seen[0] for each in seen[1:])
+
+
+@pytest.mark.slow
+def test_the_batch_size_changes_nothing_with_a_network(kit, shared):
+    model = load_model(f"cnniqa:{shared / 'models' / 'cnniqa_live.pth'}")
+    images = ImageSet.from_folder(shared / "dev").limit(3)
+    seen = []
+    for batch in (1, 3, 7, None):
+        log = QueryLog()
+        items = kit.attack_all(
+            images, model, ATTACKS["score-boundary"], log=log, queries=25, batch=batch
+        )
+        seen.append((plain(kit, items), kit.all_rows(log)))
+    assert all(each == seen[0] for each in seen[1:])
+
+
+def test_neither_order_nor_company_changes_an_image(kit, images):
+    options = {"objective": "up", "queries": 20, "batch": 4}
+    together = kit.attack_all(images, kit.Scorer(), lists, **options)
+    backwards = kit.attack_all(ImageSet(images.entries[::-1]), kit.Scorer(), lists, **options)
+    assert plain(kit, backwards) == plain(kit, together)
+    for entry in images:
+        alone = kit.attack_all(ImageSet((entry,)), kit.Scorer(), lists, **options)
+        assert plain(kit, alone)[entry.name] == plain(kit, together)[entry.name]
+
+
+def test_another_seed_is_another_search(kit, images):
+    first, again, other = (
+        plain(kit, kit.attack_all(images, kit.Scorer(), lists, seed=seed)) for seed in (3, 3, 4)
+    )
+    assert first == again
+    assert all(first[name] != other[name] for name in first)
+
+
+def test_batches_are_filled_across_images_whose_sizes_alternate(kit, tmp_path):
+    images = kit.write_set(tmp_path, [(24, 32), (32, 24)] * 8)
+    scorer = kit.Scorer()
+    kit.attack_all(images, scorer, load_attack("noise"), queries=21, batch=4)
+    searching = scorer.batches[len(images) :]  # clean images of one size in a row: one each
+    assert sum(searching) == 16 * 20
+    assert searching.count(4) >= 0.9 * len(searching)
+
+
+# -- one bad image among good ones ----------------------------------------------------------------
+
+
+@pytest.fixture
+def mixed(kit, images, tmp_path):
+    """The pictures with a truncated and a small one among them."""
+    for entry in images:
+        (tmp_path / entry.name).write_bytes(entry.path.read_bytes())
+    data = (tmp_path / "001.png").read_bytes()
+    (tmp_path / "0011-truncated.png").write_bytes(data[: len(data) // 2])
+    write_png(tmp_path / "0021-small.png", kit.picture(8, 40, seed=9))
+    return ImageSet.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_bad_images_fail_and_the_others_do_not_notice(kit, images, mixed, batch):
+    options = {"objective": "up", "queries": 20, "batch": batch}
+    good = kit.attack_all(images, kit.Scorer(), lists, **options)
+    items = kit.attack_all(mixed, kit.Scorer(), lists, **options)
+    truncated, small = items.pop("0011-truncated.png"), items.pop("0021-small.png")
+    assert isinstance(truncated, Failure)
+    assert "0011-truncated.png: is damaged or truncated" in truncated.reason
+    assert isinstance(small, Failure)
+    assert "0021-small.png: 40×8 pixels, integers takes at least 16×16" in small.reason
+    assert truncated.queries == small.queries == 0
+    assert {name: each[1:] for name, each in plain(kit, items).items()} == {
+        name: each[1:] for name, each in plain(kit, good).items()
+    }  # all but the path
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_clean_score_that_is_no_number(kit, images, score, batch):
+    bad = images[1]
+    scorer = kit.Scorer({image_hash(read_image(bad.path).pixels): score})
+    options = {"objective": "up", "queries": 15, "batch": batch}
+    log = QueryLog()
+    items = kit.attack_all(images, scorer, lists, log=log, **options)
+    good = kit.attack_all(images, kit.Scorer(), lists, **options)
+    failure = items.pop(bad.name)
+    good.pop(bad.name)
+    assert isinstance(failure, Failure)
+    assert failure.reason == (f"{bad.path}: integers gave it the score {score}, expected a number")
+    assert failure.queries == 1
+    assert plain(kit, items) == plain(kit, good)
+    silent = kit.Scorer()
+    again = kit.attack_all(images, silent, lists, log=log, **options)
+    assert again == {bad.name: failure}  # from the log
+    assert silent.asked == []
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+@pytest.mark.parametrize("batch", [1, 3, 8])
+def test_a_score_in_mid_search_that_is_no_number(kit, images, score, batch):
+    bad = images[2]
+    options = {"objective": "up", "queries": 15, "batch": batch}
+    log = QueryLog()
+    good = kit.attack_all(images, kit.Scorer(), lists, log=log, **options)
+    fifth = log.rows(bad.name)["hash"][4]
+    log, scorer = QueryLog(), kit.Scorer({int(fifth): score})
+    items = kit.attack_all(images, scorer, lists, log=log, **options)
+    failure = items.pop(bad.name)
+    good.pop(bad.name)
+    assert isinstance(failure, Failure)
+    assert failure.reason == (
+        f"{bad.path}: the model's score of query 5 is {score}, expected a number"
+    )
+    assert 5 <= failure.queries == len(log.rows(bad.name)) < 5 + batch  # all that was paid for
+    assert plain(kit, items) == plain(kit, good)
+    silent = kit.Scorer()
+    again = kit.attack_all(images, silent, lists, log=log, **options)
+    assert again == {bad.name: failure}
+    assert silent.asked == []
+
+
+def test_an_image_that_disappears_after_its_clean_score(kit, mixed):
+    gone = mixed[0]
+
+    def remove(batch):
+        if len(scorer.asked) == 2:
+            gone.path.unlink()
+
+    scorer = kit.Scorer(before=remove)
+    items = kit.attack_all(mixed, scorer, lists, batch=1)
+    assert items[gone.name] == Failure(
+        gone, f"{gone.path}: no such image; check the path", queries=1
+    )
+    assert sum(isinstance(item, Outcome) for item in items.values()) == 4
+
+
+def test_a_floor_that_an_image_is_too_small_for_names_the_image(kit, tmp_path):
+    images = kit.write_set(tmp_path, [(10, 30), (30, 30)])
+    scorer = kit.Scorer()
+    scorer.min_size = 1
+    items = kit.attack_all(images, scorer, lists, floor=parse_floor("ssim:0.9"))
+    assert isinstance(items["001.png"], Outcome)
+    assert items["000.png"].reason.startswith(f"{images[0].path}: floor 'ssim:0.9': a picture of")
+
+
+# -- a bad model ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda images: 1 / 0, "'bad' failed to score images: ZeroDivisionError"),
+        (lambda images: torch.zeros(len(images), 2), r"'bad' returned shape \(2, 2\) for 2 images"),
+        (lambda images: "high", "'bad' returned str that is not numbers for 2 images"),
+    ],
+)
+def test_a_model_that_does_not_answer_as_it_should(kit, images, answer, message):
+    class Bad(kit.Scorer):
+        name = "bad"
+
+        def __call__(self, batch):
+            if len(self.asked) < len(images):
+                return super().__call__(batch)
+            return answer(batch)
+
+    log = QueryLog()
+    with pytest.raises(InputError, match=message):
+        kit.attack_all(images, Bad(), lists, log=log, batch=2)
+    assert [len(rows) for rows in kit.all_rows(log).values()] == [1] * len(images)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"queries": 0}, "queries 0: expected at least 1, for the clean image"),
+        ({"batch": 0}, "batch size 0: expected at least 1"),
+    ],
+)
+def test_options_that_make_no_sense(kit, options, message):
+    with pytest.raises(InputError, match=message):
+        kit.engine(kit.Scorer(), lists, **options)
+
+
+# -- what is told ---------------------------------------------------------------------------------
+
+
+def test_progress_counts_what_the_model_scored(kit, images):
+    states = []
+    scorer = kit.Scorer(before=lambda batch: None)
+
+    def progress(state):
+        assert state.queries == len(scorer.asked)
+        states.append(state)
+
+    outcomes = kit.attack_all(images, scorer, lists, queries=20, batch=3, progress=progress)
+    last = states[-1]
+    assert (last.stage, last.done, last.images) == ("attack", 5, 5)
+    assert last.queries == last.spent == last.budget == 100
+    assert last.gain == pytest.approx(sum(item.gain for item in outcomes.values()) / 5)
+    assert all(a.spent <= b.spent and a.done <= b.done for a, b in pairwise(states))
+
+
+def test_progress_of_a_resumed_run_tells_old_queries_from_new(kit, images):
+    log, states = QueryLog(), []
+    searches = kit.engine(kit.Scorer(), lists, log=log, queries=20).run(images)
+    finished = next(searches)
+    log.finish(finished.entry.name, "{}")
+    old = sum(map(len, kit.all_rows(log).values()))
+    outcomes = kit.attack_all(
+        images, kit.Scorer(), lists, log=log, queries=20, progress=states.append
+    )
+    assert len(outcomes) == 4
+    last = states[-1]
+    assert (last.done, last.queries, last.spent) == (5, 100 - old, 100)
+    gains = [finished.gain, *(item.gain for item in outcomes.values())]
+    assert last.gain == pytest.approx(sum(gains) / 5)
+
+
+def test_what_was_converted_is_told_once(kit, tmp_path):
+    images = kit.write_set(tmp_path, [(24, 24), (24, 24)])
+    Image.open(images[0].path).convert("L").save(images[0].path)
+    notes, log = [], QueryLog()
+    for _ in range(2):
+        kit.attack_all(
+            images,
+            kit.Scorer(),
+            lists,
+            log=log,
+            note=lambda name, phrase: notes.append((name, phrase)),
+        )
+    assert notes == [("000.png", "grey converted to RGB")]
+
+
+# -- randomness -----------------------------------------------------------------------------------
+
+
+def test_the_generator_of_an_image_depends_on_seed_and_name_alone():
+    def draw(seed, name):
+        return torch.rand(8, generator=image_generator(seed, name)).tolist()
+
+    first = draw(1, "a.png")
+    torch.manual_seed(os.getpid())
+    assert draw(1, "a.png") == first
+    different = [draw(1, "b.png"), draw(2, "a.png"), draw(-1, "a.png"), draw(11, "\na.png")]
+    assert first not in different
+    assert len({tuple(values) for values in different}) == len(different)
+    digest = hashlib.sha256(b"1\na.png").digest()
+    seed = int.from_bytes(digest[:8], "little", signed=True)
+    expected = torch.rand(8, generator=torch.Generator().manual_seed(seed)).tolist()
+    assert first == expected
