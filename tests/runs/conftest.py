@@ -1,13 +1,22 @@
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from iqattack.evaluation import evaluate_scores
 from iqattack.images import ImageSet
 from iqattack.models import Scorer, wrap
 from iqattack.runs import Settings
+
+
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch):
+    """Intervals take longer than everything else here, and have tests of their own."""
+    few = partial(evaluate_scores, resamples=20)
+    monkeypatch.setattr("iqattack.runs.summary.evaluate_scores", few)
 
 
 @pytest.fixture

@@ -161,17 +161,20 @@ def test_a_running_run_can_be_read(tmp_path, settings, brightness, images):
 
 
 def test_nothing_to_evaluate_yet(tmp_path, settings, brightness):
-    with Run.create(tmp_path / "run", settings(), brightness):
-        with pytest.raises(RunError, match="no image of this run is finished yet"):
-            Run.open(tmp_path / "run").summary()
+    Run.create(tmp_path / "run", settings(), brightness).close()
+    with pytest.raises(RunError, match="no image of this run is finished yet"):
+        Run.open(tmp_path / "run").summary()
 
 
 def test_other_images_are_refused(tmp_path, settings, brightness, images):
     start(tmp_path, settings, brightness, images)
     fewer = ImageSet(images.entries[:3])
-    with Run.resume(tmp_path / "run", settings(), brightness) as run:
-        with pytest.raises(RunError, match=r"has 5 images, 3 are given now, such as 3\.png"):
-            execute(run, fewer, brightness)
+    told = r"has 5 images, 3 are given now, such as 3\.png"
+    with (
+        Run.resume(tmp_path / "run", settings(), brightness) as run,
+        pytest.raises(RunError, match=told),
+    ):
+        execute(run, fewer, brightness)
     assert len(run.results) == 5
 
 

@@ -69,6 +69,25 @@ def test_a_changed_score_in_the_table_is_found(run, brightness):
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a;b\n", "lacks the column image"),
+        ("{header}0.png,24\n", "rows that are too short"),
+        ("{header}0.png,,,,,,,,many,,,,,,noise,failed: x\n", "invalid literal"),
+        ("\udcff", "cannot be read"),
+    ],
+)
+def test_a_table_that_another_program_broke_is_one_line(run, brightness, text, message):
+    path = run.folder / "results.csv"
+    header = path.read_text().splitlines(keepends=True)[0]
+    path.write_text(text.format(header=header), errors="surrogateescape")
+    with pytest.raises(RunError, match=message) as caught:
+        verify(run, brightness)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("column", "value", "message"),
     [
         ("score_adv", 99.5, "attacked score is"),

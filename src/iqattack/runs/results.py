@@ -12,11 +12,13 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from iqattack.engine import Failure, Outcome
+from iqattack.errors import RunError
 from iqattack.objectives import Direction
 from iqattack.perception import JND_MODELS, jnd_violation, linf, psnr, rms, ssim
 
 JND_SCALE, JND_MODEL = 0.38, "liu2010"
 OK, UNCHANGED, FAILED = "ok", "unchanged", "failed: "
+_REWRITE = "delete it, and write it again with --resume"
 
 
 class Result(BaseModel):
@@ -125,8 +127,39 @@ def to_csv(results: Iterable[Result]) -> str:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a results.csv as text; none where there is no such file."""
+    """The rows of a results.csv as text; none where there is no such file.
+
+    RunError when it is not such a table: people open it in other programs.
+    """
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RunError(f"{path}: cannot be read ({error}); {_REWRITE}") from None
+    lacking = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+    if lacking or any(row[COLUMNS[-1]] is None for row in rows):
+        what = f"lacks the column {lacking[0]}" if lacking else "has rows that are too short"
+        raise RunError(f"{path}: {what}; {_REWRITE}")
+    return rows
+
+
+def read_failures(path: Path) -> dict[str, Result]:
+    """The images that failed, as a results.csv has them."""
+    try:
+        return {
+            row["image"]: Result(
+                image=row["image"],
+                mos=float(row["mos"]) if row["mos"] else None,
+                queries=int(row["queries"]),
+                attack=row["attack"],
+                status=row["status"],
+                path="",
+            )
+            for row in read_csv(path)
+            if row["status"].startswith(FAILED)
+        }
+    except ValueError as error:
+        raise RunError(f"{path}: cannot be read ({error}); {_REWRITE}") from None

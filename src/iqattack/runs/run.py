@@ -10,11 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pydantic import ValidationError
+
 from iqattack.engine import QueryLog
 from iqattack.errors import RunError
 from iqattack.models import Scorer
 from iqattack.runs.files import FolderLock, cannot_write, write_text
-from iqattack.runs.results import FAILED, Result, read_csv, to_csv
+from iqattack.runs.results import Result, read_failures, to_csv
 from iqattack.runs.settings import ModelRecord, Record, Settings
 from iqattack.runs.summary import Session, Summary, summarise
 
@@ -168,26 +170,16 @@ class Run:
         with self.open_log() as log:
             finished, names = log.results(), log.images()
         if failures is None:
-            failures = self._recorded_failures()
-        results = {name: Result.model_validate_json(text) for name, text in finished.items()}
+            # They are in no log: a resumed run tries these images again.
+            failures = read_failures(self.folder / "results.csv")
+        try:
+            results = {name: Result.model_validate_json(text) for name, text in finished.items()}
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise RunError(f"{self.folder}: the log has a result that is none ({reason})") from None
         results = {**failures, **results}
         ordered = [results[name] for name in names if name in results]
         return ordered, len(names) - len(ordered)
-
-    def _recorded_failures(self) -> dict[str, Result]:
-        # They are in no log: a resumed run tries these images again.
-        return {
-            row["image"]: Result(
-                image=row["image"],
-                mos=float(row["mos"]) if row["mos"] else None,
-                queries=int(row["queries"]),
-                attack=row["attack"],
-                status=row["status"],
-                path="",
-            )
-            for row in read_csv(self.folder / "results.csv")
-            if (row.get("status") or "").startswith(FAILED)
-        }
 
     def summary(self) -> Summary:
         """The measures of the images that are finished; RunError when none is."""
@@ -201,8 +193,11 @@ class Run:
         path = self.folder / "summary.json"
         if not path.is_file():
             return None
-        session = json.loads(path.read_text(encoding="utf-8")).get("session")
-        return session and Session.model_validate(session)
+        try:
+            session = json.loads(path.read_text(encoding="utf-8"))["session"]
+            return None if session is None else Session.model_validate(session)
+        except (OSError, ValueError, LookupError, TypeError):
+            return None  # only a memory of how fast it went
 
     def write(self, results: list[Result], summary: Summary) -> None:
         """Rewrite results.csv and summary.json."""

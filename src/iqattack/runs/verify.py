@@ -161,7 +161,7 @@ def _check_pixels(
 def _check_csv(run: Run, results: list[Result], *, complete: bool) -> Iterator[Difference]:
     """results.csv against the log; rows of images that finished after it was written may lack."""
     path = run.folder / "results.csv"
-    rows = {row.get("image", ""): row for row in read_csv(path)}
+    rows = {row["image"]: row for row in read_csv(path)}
     for result in results:
         row = rows.pop(result.image, None)
         if row is None:

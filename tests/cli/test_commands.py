@@ -1,0 +1,120 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import iqattack as package
+from iqattack.cli.attack import parse_range
+from iqattack.cli.progress import Display, clock, seconds_left
+from iqattack.engine import Progress
+
+
+def test_attack_evaluate_verify(attack, iqattack):
+    Path("mos.csv").write_text("image,mos\n0.png,1\n1.png,2\n2.png,3\n3.png,4\n")
+    said = attack("--mos", "mos.csv", "--seed", "3")
+    assert said.status == 0
+    for text in ("mean gain", "SROCC clean–attacked", "SROCC drop", "4 of 4"):
+        assert text in said.out
+    assert said.out.endswith("next: iqattack verify run\n")
+    for line in said.err.splitlines():
+        assert json.loads(line)["event"] == "progress"
+    last = json.loads(said.err.splitlines()[-1])
+    assert (last["done"], last["images"], last["queries"]) == (4, 4, 24)
+
+    said = iqattack("verify", "run")
+    assert (said.status, said.out) == (0, "4 images checked: all as reported\n")
+    said = iqattack("evaluate", "run", "--json")
+    assert said.out == Path("run/summary.json").read_text()
+    assert json.loads(said.out)["scores"]["clean_mos"]["srocc"] == 1.0
+    assert "SROCC clean–MOS" in iqattack("evaluate", "run").out
+
+    said = attack("--mos", "mos.csv", "--seed", "3", "--resume")
+    assert (said.status, "nothing was left to do" in said.err) == (0, True)
+
+
+def test_verify_tells_what_differs(attack, iqattack):
+    attack()
+    Path("run/adversarial/2.png").write_bytes(Path("photos/2.png").read_bytes())
+    said = iqattack("verify", "run")
+    assert said.status == 1
+    assert re.search(r"^2\.png: attacked score is .*, reported ", said.out, re.MULTILINE)
+    assert "4 images checked: 1 differ" in said.out
+
+
+def test_a_negative_range_and_a_dmos_table(attack, iqattack):
+    options = ("--score-range", "-200,55", "--lower-better", "--objective", "up")
+    said = attack(*options, model="model.py:undeclared")
+    assert said.status == 0
+    run = package.open_run("run")
+    assert run.model.score_range == (-200.0, 55.0)
+    assert all(row.score_adv < row.score_clean for row in run.results)
+    assert iqattack("verify", "run").status == 0
+    assert parse_range("-1.5,-1e-3") == (-1.5, -0.001)
+
+
+def test_limit(attack):
+    assert attack("--limit", "2").status == 0
+    assert [row.image for row in package.open_run("run").results] == ["0.png", "1.png"]
+
+
+def test_lists_and_help(iqattack):
+    assert iqattack("--version").out == f"iqattack {package.__version__}\n"
+    assert "score-boundary" in iqattack("attacks").out
+    assert "pyiqa:NAME[,option=value]" in iqattack("models").out
+    for command in ("attack", "evaluate", "verify", "demo"):
+        said = iqattack(command, "--help")
+        assert (said.status, "Examples" in said.out) == (0, True)
+
+
+@pytest.mark.slow
+def test_demo(iqattack):
+    said = iqattack("demo", "--out", "demo")
+    assert said.status == 0
+    assert "'builtin', a hand-made statistic that stands in for a real one" in said.out
+    assert "12 images checked: all as reported" in said.out
+    summary = json.loads(Path("demo/run/summary.json").read_text())
+    assert summary["attacked"] == 12
+    assert summary["means"]["jnd_violation"] == 0.0
+    before = {path: path.read_bytes() for path in Path("demo/images").iterdir()}
+    said = iqattack("demo", "--out", "demo")  # again: nothing is scored, the same is shown
+    assert said.status == 0
+    assert before == {path: path.read_bytes() for path in Path("demo/images").iterdir()}
+
+
+def state(**changes):
+    values = {
+        "stage": "attack", "done": 2, "images": 10, "queries": 300, "spent": 400, "budget": 1000,
+        "gain": 0.25, "batch": 8, "seconds": 3.0,
+    }  # fmt: skip
+    return Progress(**{**values, **changes})
+
+
+def test_time_left_is_what_the_budget_still_allows():
+    assert seconds_left(state()) == 6.0
+    assert seconds_left(state(done=9)) == 1.0
+    assert seconds_left(state(queries=0)) is None
+    assert (clock(59.6), clock(3723)) == ("1:00", "1:02:03")
+
+
+def test_lines_are_few_and_the_last_is_told(capsys):
+    shown = Display(console=Console(force_terminal=False))
+    for done in range(100):
+        shown.progress(state(done=done % 10))
+    shown.end()
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["done"] for line in lines] == [0, 9]
+    assert lines[0]["queries_per_second"] == 100.0
+
+
+def test_a_terminal_gets_a_bar():
+    console = Console(force_terminal=True, width=120)
+    with console.capture() as captured:
+        shown = Display(console=console)
+        shown.start()
+        shown.note("a.png", "grey converted to RGB")
+        shown.progress(state())
+        shown.end()
+    assert "note: a.png: grey converted to RGB" in captured.get()
+    assert "2/10 images · 100 queries/s · mean gain 0.250 · at most 0:06 left" in captured.get()

@@ -1,0 +1,105 @@
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import iqattack
+from iqattack.errors import InputError
+from iqattack.evaluation import evaluate_scores
+
+
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch):
+    """Intervals take longer than everything else here, and have tests of their own."""
+    few = partial(evaluate_scores, resamples=20)
+    monkeypatch.setattr("iqattack.runs.summary.evaluate_scores", few)
+
+
+@pytest.fixture
+def images(tmp_path):
+    (tmp_path / "photos").mkdir()
+    rng = np.random.default_rng(0)
+    for k in range(4):
+        pixels = rng.integers(30 * k, 40 + 30 * k, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"photos/{k}.png")
+    return iqattack.ImageSet.from_folder(tmp_path / "photos")
+
+
+@pytest.fixture
+def darkness():
+    """A plain function as a model of which low scores are good."""
+
+    def score(batch):
+        return (255.0 - batch.double().mean((1, 2, 3))).tolist()
+
+    return iqattack.wrap(score, name="darkness", score_range=(0, 255), lower_better=True)
+
+
+def test_a_line_per_step(tmp_path, images, darkness):
+    run = iqattack.attack(
+        images, darkness, attack="noise", constraint="linf:4", queries=20, out=tmp_path / "run"
+    )
+    assert [row.image for row in run.results] == ["0.png", "1.png", "2.png", "3.png"]
+    # Bright images are good here and lose; dark ones gain.
+    assert [row.direction for row in run.results] == ["up", "up", "down", "down"]
+    summary = iqattack.evaluate(run)
+    assert summary.mean_gain == pytest.approx(np.mean([row.gain for row in run.results]))
+    assert summary.means.queries == 20
+    assert iqattack.verify(run, darkness).ok
+    again = iqattack.open_run(tmp_path / "run")
+    assert again.results == run.results
+    assert iqattack.evaluate(again).scores.intervals == summary.scores.intervals
+
+
+@pytest.mark.parametrize("lower_better", [False, True])
+def test_scores_are_held_against_quality(tmp_path, images, darkness, lower_better):
+    """Opinions that agree with the model, as MOS and as DMOS: the clean correlation is 1."""
+    column, sign = ("dmos", -1) if lower_better else ("mos", 1)
+    rows = [f"{k}.png,{sign * k}" for k in range(4)]
+    (tmp_path / "mos.csv").write_text("\n".join([f"image,{column}", *rows]))
+    run = iqattack.attack(
+        str(tmp_path / "photos"),
+        darkness,
+        attack="noise",
+        constraint="linf:4",
+        queries=5,
+        mos=tmp_path / "mos.csv",
+        out=tmp_path / "run",
+    )
+    assert [row.mos for row in run.results] == [sign * k for k in range(4)]
+    assert iqattack.evaluate(run).scores.clean_mos.srocc == 1.0
+
+
+def test_a_spec_is_loaded_again_to_verify(tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (48, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    run = iqattack.attack(
+        tmp_path / "a.png", "builtin", attack="noise", queries=4, out=tmp_path / "run"
+    )
+    assert iqattack.verify(run).ok
+
+
+def test_a_wrapped_function_cannot_be_loaded_again(tmp_path, images, darkness):
+    run = iqattack.attack(images, darkness, attack="noise", queries=3, out=tmp_path / "run")
+    with pytest.raises(InputError, match="unknown model 'darkness'"):
+        iqattack.verify(run)
+
+
+def test_import_is_quick():
+    code = "import sys, iqattack, iqattack.cli; print('torch' in sys.modules, dir(iqattack))"
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(Path(__file__).parents[1] / "src")},
+    ).stdout
+    assert out.startswith("False")
+    assert "load_model" in out
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = iqattack.nothing
