@@ -69,7 +69,8 @@ def test_lists_and_help(iqattack):
 
 
 @pytest.mark.slow
-def test_demo(iqattack):
+def test_demo(iqattack, monkeypatch):
+    monkeypatch.setattr("iqattack.cli.demo.QUERIES", 40)
     said = iqattack("demo", "--out", "demo")
     assert said.status == 0
     assert "'builtin', a hand-made statistic that stands in for a real one" in said.out
