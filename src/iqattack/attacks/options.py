@@ -15,6 +15,7 @@ from iqattack.errors import InputError, unknown
 
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
 def defaults(function: Callable[..., object]) -> dict[str, object]:

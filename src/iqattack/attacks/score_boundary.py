@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from iqattack.attacks.contract import Search, Task
-from iqattack.attacks.options import Count, Fraction
+from iqattack.attacks.options import Count, Fraction, Positive
 from iqattack.attacks.surfree import RELEASED, shorten, towards_image
 from iqattack.directions import BUNDLED, Source, SparseNoise, Support
 from iqattack.objectives import ScoreBoundary
@@ -82,7 +82,7 @@ def score_boundary(
     greedy: bool = True,
     supports: tuple[Support, ...] = ("edges", "salient", "everywhere"),
     sources: tuple[Source, ...] = ("sharp", "degraded"),
-    amplitudes: tuple[float, ...] = (1.0, 30.0),
+    amplitudes: tuple[Positive, ...] = (1.0, 30.0),
     windows: bool = True,
     rounds: Count = 20,
     surfree: Count = 20,

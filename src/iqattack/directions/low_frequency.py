@@ -16,7 +16,8 @@ from torch import Tensor
 def _lowest(height: int, width: int, spectrum: float) -> NDArray[np.int8]:
     """1 at that share of the frequencies, lowest first, 0 elsewhere."""
     rank = np.add.outer(np.arange(height) * width, np.arange(width) * height)
-    return (rank <= np.quantile(rank, spectrum)).astype(np.int8)
+    lowest: NDArray[np.int8] = (rank <= np.quantile(rank, spectrum)).astype(np.int8)
+    return lowest
 
 
 def low_frequency(shape: Sequence[int], spectrum: float, rng: torch.Generator) -> Tensor:

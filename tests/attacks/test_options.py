@@ -1,0 +1,112 @@
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from iqattack.attacks import ATTACKS, load_attack
+from iqattack.attacks.options import Count, Fraction, defaults, parse_options
+from iqattack.errors import InputError
+
+
+def example(
+    task,
+    share: Fraction = 0.5,
+    tries: Count = 3,
+    fast: bool = True,
+    kind: Literal["a", "b"] = "a",
+    kinds: tuple[Literal["a", "b"], ...] = ("a",),
+    folder: Path = Path(),
+) -> None:
+    """An attack's signature with an option of each type."""
+
+
+def parse(given: str) -> dict[str, object]:
+    return parse_options("example", example, given)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", {}),
+        ("share=0.25", {"share": 0.25}),
+        ("share=1", {"share": 1.0}),
+        ("tries=0", {"tries": 0}),
+        ("fast=false", {"fast": False}),
+        ("fast=yes", {"fast": True}),
+        ("kind=b", {"kind": "b"}),
+        ("kinds=a", {"kinds": ("a",)}),
+        ("kinds=b+a", {"kinds": ("b", "a")}),
+        ("folder=some/where=else", {"folder": Path("some/where=else")}),
+        ("tries=7,kind=b,", {"tries": 7, "kind": "b"}),
+    ],
+)
+def test_values_of_each_type(given, expected) -> None:
+    found = parse(given)
+    assert found == expected
+    assert [type(value) for value in found.values()] == [type(v) for v in expected.values()]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("trys=3", "unknown option of example 'trys': did you mean 'tries'"),
+        ("task=1", "unknown option of example 'task'"),
+        ("zzz", "there are fast, folder, kind, kinds, share, tries"),
+        ("tries", "option 'tries' has no value, expected tries=VALUE"),
+        ("tries=", "option tries=: .*valid integer"),
+        ("tries=1.5", "option tries=1.5: .*valid integer"),
+        ("tries=-1", "option tries=-1: .*greater than or equal to 0"),
+        ("share=0", "option share=0: .*greater than 0"),
+        ("share=1.01", "option share=1.01: .*less than or equal to 1"),
+        ("share=nan", "option share=nan: "),
+        ("share=half", "option share=half: .*valid number"),
+        ("fast=perhaps", "option fast=perhaps: .*valid boolean"),
+        ("kind=c", "option kind=c: .*'a' or 'b'"),
+        ("kinds=a+c", r"option kinds=a\+c: .*'a' or 'b'"),
+        ("kinds=", "option kinds=: .*'a' or 'b'"),
+    ],
+)
+def test_what_is_no_value_is_refused_in_one_line(given, message) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        parse(given)
+    assert "example" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_defaults_are_those_of_the_signature_without_the_task() -> None:
+    assert defaults(example) == {
+        "share": 0.5,
+        "tries": 3,
+        "fast": True,
+        "kind": "a",
+        "kinds": ("a",),
+        "folder": Path(),
+    }
+
+
+def as_text(value: object) -> str:
+    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+@pytest.mark.parametrize("name", sorted(ATTACKS))
+def test_the_defaults_of_each_attack_read_back(name) -> None:
+    options = ATTACKS[name].options
+    spec = ",".join(f"{option}={as_text(value)}" for option, value in options.items())
+    assert load_attack(f"{name}:{spec}").keywords == options
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("score_boundary", "unknown attack 'score_boundary': did you mean 'score-boundary'"),
+        ("", "unknown attack ''"),
+        ("noise:kin=both", "unknown option of noise 'kin': did you mean 'kind'"),
+        ("surfree:boundary=2", "surfree: option boundary=2: "),
+        ("score-boundary:amplitudes=1+nan", "option amplitudes=1.nan: .*finite"),
+        ("score-boundary:amplitudes=inf", "option amplitudes=inf: .*finite"),
+        ("score-boundary:supports=edge", "score-boundary: option supports=edge: .*'edges'"),
+    ],
+)
+def test_attacks_that_do_not_exist_are_refused(spec, message) -> None:
+    with pytest.raises(InputError, match=message):
+        load_attack(spec)
