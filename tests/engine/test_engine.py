@@ -86,11 +86,19 @@ def test_another_seed_is_another_search(kit, images):
     assert all(first[name] != other[name] for name in first)
 
 
-def test_batches_are_filled_across_images_whose_sizes_alternate(kit, tmp_path):
-    images = kit.write_set(tmp_path, [(24, 32), (32, 24)] * 8)
-    scorer = kit.Scorer()
-    kit.attack_all(images, scorer, load_attack("noise"), queries=21, batch=4)
-    searching = scorer.batches[len(images) :]  # clean images of one size in a row: one each
+@pytest.mark.parametrize("sizes", [[(24, 32), (32, 24)] * 8, [(24, 32), *[(32, 24)] * 3] * 4])
+def test_batches_are_filled_across_images_whose_sizes_alternate(kit, tmp_path, sizes):
+    images = kit.write_set(tmp_path, sizes)
+    batches = []
+    scorer = kit.Scorer(before=lambda batch: batches.append(len(batch)))
+    clean = []
+
+    def progress(state):
+        if state.stage == "clean":
+            clean[:] = batches
+
+    kit.attack_all(images, scorer, load_attack("noise"), queries=21, batch=4, progress=progress)
+    searching = batches[len(clean) :]
     assert sum(searching) == 16 * 20
     assert searching.count(4) >= 0.9 * len(searching)
 

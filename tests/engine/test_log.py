@@ -3,6 +3,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 import torch
@@ -75,7 +76,8 @@ def test_an_image_that_is_finished_has_one_chunk(tmp_path):
     with QueryLog(path) as log:
         fill(log, [2, 2, 2])
         log.finish("a.png", "{}")
-    chunks = sqlite3.connect(path).execute("SELECT first, length(rows) FROM chunk").fetchall()
+    with closing(sqlite3.connect(path)) as db:
+        chunks = db.execute("SELECT first, length(rows) FROM chunk").fetchall()
     assert chunks == [(0, 6 * 16)]
 
 
@@ -91,12 +93,14 @@ def test_a_batch_is_logged_as_a_whole_or_not_at_all(bad):
         log.append({"b.png": (0, pairs(0, 2))})
 
 
-def test_wal_mode_is_on(tmp_path):
+def test_wal_mode_is_on_while_one_writes(tmp_path):
     path = tmp_path / "log.sqlite"
     with QueryLog(path) as log:
         fill(log, [1])
         assert (tmp_path / "log.sqlite-wal").stat().st_size > 0
-    assert sqlite3.connect(path).execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        with closing(sqlite3.connect(path)) as db:
+            assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert not (tmp_path / "log.sqlite-wal").exists()
 
 
 def test_size_on_disk_per_query(tmp_path):
@@ -124,7 +128,7 @@ def test_a_file_that_is_no_database(tmp_path):
 
 def test_a_log_of_another_version(tmp_path):
     path = tmp_path / "log.sqlite"
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version=99")
     with pytest.raises(RunError, match=r"log\.sqlite: log format 99, expected 1"):
         QueryLog(path)
