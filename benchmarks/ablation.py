@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from common import (
@@ -71,8 +72,8 @@ def reference_sets() -> dict[str, Path]:
         crops = {
             # Corners; the development images are the centres.
             "photographs": [image[:, :128, :128] for image in kodak[::4]],
-            "things": [_colour(skimage.data.chelsea()), _colour(skimage.data.coffee())],
-            "science": [_colour(skimage.data.hubble_deep_field()), _grey(skimage.data.moon())],
+            "things": [_colour(data("chelsea")), _colour(data("coffee"))],
+            "science": [_colour(data("hubble_deep_field")), _grey(data("moon"))],
         }
         for name, images in crops.items():
             (folder / name).mkdir(parents=True)
@@ -82,11 +83,17 @@ def reference_sets() -> dict[str, Path]:
     return {path.name: path for path in sorted(folder.iterdir())}
 
 
-def _grey(pixels: np.ndarray) -> torch.Tensor:
+def data(name: str) -> NDArray[np.uint8]:
+    """A picture that scikit-image carries."""
+    pixels: NDArray[np.uint8] = getattr(skimage.data, name)()
+    return pixels
+
+
+def _grey(pixels: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(pixels).expand(3, *pixels.shape)
 
 
-def _colour(pixels: np.ndarray) -> torch.Tensor:
+def _colour(pixels: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 

@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--attacks", nargs="+", default=["score-boundary", "surfree", "noise"])
     options = parser.parse_args()
     scorer, images = cnniqa(), dev_images().limit(options.images)
     stack = torch.stack([read_image(entry.path).pixels for entry in images])
@@ -64,7 +65,7 @@ def main() -> None:
     rates = {size: bare(scorer, stack, size, 1.0) for size in SIZES}
     best = max(rates, key=lambda size: rates[size])
     print("bare model:", ", ".join(f"{rate:.0f}/s at {size}" for size, rate in rates.items()))
-    for attack in ("score-boundary", "surfree", "noise"):
+    for attack in options.attacks:
         ratios = []
         for _ in range(options.pairs):
             before = bare(scorer, stack, best, 3.0)

@@ -2,8 +2,8 @@
 
     python benchmarks/make_textures.py
 
-All three are CC0. Of each, the crop with the strongest high frequencies is kept, since those are what
-an attack is made of.
+All three are CC0. Of each, the crop with the strongest high frequencies is kept, since those are
+what an attack is made of.
 """
 
 from __future__ import annotations

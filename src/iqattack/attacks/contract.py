@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -22,7 +23,6 @@ from torch import Tensor
 from iqattack.objectives import ScoreBoundary
 
 
-@dataclass(frozen=True)
 class Answer:
     """What became of the candidates of one `yield`.
 
@@ -31,8 +31,14 @@ class Answer:
         model's score range; 0 for the clean image, negative where the score moved back.
     """
 
-    images: Tensor
-    gain: Tensor
+    def __init__(self, images: Tensor, gain: Tensor) -> None:
+        self._images = images
+        self.gain = gain
+
+    @cached_property
+    def images(self) -> Tensor:
+        """As above; made when asked for, since most answers are looked at for their gain alone."""
+        return self._images.float()
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,11 @@ class Constraint(Protocol):
         """Canonical text form, which `parse_constraint` reads back."""
         ...
 
+    @property
+    def is_box(self) -> bool:
+        """Whether the box is the whole of it; False where `project` is overridden."""
+        return True
+
     def box(self, image: Tensor) -> Box:
         """Lowest and highest allowed values, each (3, H, W) float32, whole grey levels 0..255.
 

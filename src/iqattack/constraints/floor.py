@@ -9,9 +9,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from iqattack.specs import number, text
 from iqattack.errors import InputError, unknown
 from iqattack.perception import SSIM_WINDOW, ssim
+from iqattack.specs import number, text
 
 HALVINGS = 8  # 1/256 of a perturbation: finer steps vanish in the rounding
 

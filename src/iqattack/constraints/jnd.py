@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from iqattack.constraints.base import Box, Constraint, box_around
-from iqattack.specs import text
 from iqattack.errors import InputError, unknown
 from iqattack.perception import JND_MODELS
+from iqattack.specs import text
 
 DEFAULT_MODEL = "liu2010"
 

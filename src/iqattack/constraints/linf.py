@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from iqattack.constraints.base import WHITE, Box, Constraint, box_around
-from iqattack.specs import text
 from iqattack.errors import InputError
+from iqattack.specs import text
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from iqattack.constraints.base import Constraint
 from iqattack.constraints.floor import FLOORS
 from iqattack.constraints.jnd import DEFAULT_MODEL, JndBox
 from iqattack.constraints.linf import Linf
-from iqattack.specs import number
 from iqattack.errors import InputError, unknown
+from iqattack.specs import number
 
 
 def _linf(spec: str, fields: list[str]) -> Constraint:

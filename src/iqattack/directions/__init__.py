@@ -3,7 +3,7 @@
 from iqattack.directions.choice import Choice
 from iqattack.directions.low_frequency import low_frequency, orthogonal
 from iqattack.directions.sparse_noise import SUPPORTS, Draw, SparseNoise, Support
-from iqattack.directions.textures import BUNDLED, SOURCES, Source, random_crop, textures
+from iqattack.directions.textures import BUNDLED, SOURCES, Source, crop, textures
 
 __all__ = [
     "BUNDLED",
@@ -14,8 +14,8 @@ __all__ = [
     "Source",
     "SparseNoise",
     "Support",
+    "crop",
     "low_frequency",
     "orthogonal",
-    "random_crop",
     "textures",
 ]

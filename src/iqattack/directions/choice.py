@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-import torch
-
 T = TypeVar("T")
 
 
@@ -22,12 +20,10 @@ class Choice(Generic[T]):
         self._successes = [1.0] * len(self.options)
         self._draws = [2.0] * len(self.options)
 
-    def draw(self, rng: torch.Generator) -> int:
-        """The index of an option."""
-        if len(self.options) == 1:
-            return 0
+    def draw(self, number: float) -> int:
+        """The index of an option, from a uniform random number in [0, 1)."""
         rates = [won / drawn for won, drawn in zip(self._successes, self._draws, strict=True)]
-        point = float(torch.rand((), generator=rng)) * sum(rates)
+        point = number * sum(rates)
         for index, rate in enumerate(rates):
             point -= rate
             if point < 0.0:

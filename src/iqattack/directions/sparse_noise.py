@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from iqattack.directions.choice import Choice
-from iqattack.directions.textures import BUNDLED, Source, random_crop, textures
+from iqattack.directions.textures import BUNDLED, Source, crop, textures
 from iqattack.perception import canny, salient_region
 
 # 3×3 Gaussian by which edges are widened (released).
@@ -88,13 +88,17 @@ class SparseNoise:
         In the window and on the support, texture is either added to the perturbation or put in
         its place.
         """
-        picks = tuple(choice.draw(rng) for choice in self._choices)
+        *places, row, column, which, y, x = torch.rand(9, generator=rng).tolist()
+        picks = tuple(
+            choice.draw(place) for choice, place in zip(self._choices, places, strict=True)
+        )
         mask, bank = self._masks.options[picks[0]], self._textures.options[picks[1]]
         amplitude, mode = self._amplitudes.options[picks[2]], self._modes.options[picks[3]]
-        rows, columns = self._window(share, rng)
-        texture = bank[_index(len(bank), rng)]
+        rows = _interval(self._height, share**0.5, row)
+        columns = _interval(self._width, share**0.5, column)
+        texture = bank[int(which * len(bank))]
         height, width = rows.stop - rows.start, columns.stop - columns.start
-        noise = random_crop(texture, height, width, rng) * amplitude
+        noise = crop(texture, height, width, y, x) * amplitude
         window = (slice(None), rows, columns)
         base = start if mode == "add" else self._image
         candidate = start.clone()
@@ -107,20 +111,14 @@ class SparseNoise:
         for choice, pick in zip(self._choices, draw.options, strict=True):
             choice.learn(pick, success)
 
-    def _window(self, share: float, rng: torch.Generator) -> tuple[slice, slice]:
-        """A rectangle of the image's shape, of about that share of its area, at a random place."""
-        rows = _interval(self._height, share**0.5, rng)
-        return rows, _interval(self._width, share**0.5, rng)
 
+def _interval(length: int, share: float, place: float) -> slice:
+    """About that share of 0..length; `place` in [0, 1) goes evenly over all places it may have.
 
-def _interval(length: int, share: float, rng: torch.Generator) -> slice:
-    """About that share of 0..length, at a random place; border pixels are as likely as others."""
+    Border pixels are as likely as others, so that the interval may be cut at an end.
+    """
     part = max(1, round(length * share))
     if part >= length:
         return slice(0, length)
-    start = _index(length + part - 1, rng) - part + 1
+    start = int(place * (length + part - 1)) - part + 1
     return slice(max(start, 0), min(start + part, length))
-
-
-def _index(n: int, rng: torch.Generator) -> int:
-    return int(torch.randint(n, (1,), generator=rng))

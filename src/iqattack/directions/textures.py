@@ -81,19 +81,21 @@ def _high_pass(pixels: Pixels, band: int) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
 
 
-def random_crop(texture: Tensor, height: int, width: int, rng: torch.Generator) -> Tensor:
-    """A crop (3, height, width) at a random place; beyond its border the texture is mirrored."""
-    rows = _mirrored(texture.shape[1], height, rng)
-    columns = _mirrored(texture.shape[2], width, rng)
+def crop(texture: Tensor, height: int, width: int, row: float, column: float) -> Tensor:
+    """A crop (3, height, width); beyond its border the texture is mirrored.
+
+    row, column: where it lies among all places that there are, each in [0, 1).
+    """
+    rows = _mirrored(texture.shape[1], height, row)
+    columns = _mirrored(texture.shape[2], width, column)
     if isinstance(rows, slice) and isinstance(columns, slice):
         return texture[:, rows, columns]
     return texture[:, rows][:, :, columns]
 
 
-def _mirrored(side: int, length: int, rng: torch.Generator) -> slice | Tensor:
-    starts = side - length + 1 if length <= side else side
-    start = int(torch.randint(starts, (1,), generator=rng))
+def _mirrored(side: int, length: int, place: float) -> slice | Tensor:
     if length <= side:
+        start = int(place * (side - length + 1))
         return slice(start, start + length)
-    place = (start + torch.arange(length)) % (2 * side)
-    return torch.where(place < side, place, 2 * side - 1 - place)
+    index = (int(place * side) + torch.arange(length)) % (2 * side)
+    return torch.where(index < side, index, 2 * side - 1 - index)

@@ -8,8 +8,9 @@ chunks become one when its search ends, so that 10^8 queries stay below 2 GB.
 from __future__ import annotations
 
 import sqlite3
+import struct
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +24,7 @@ from iqattack.errors import InputError, RunError
 
 FORMAT = 1
 ROW = np.dtype([("hash", "<u8"), ("score", "<f8")])
+PAIR = struct.Struct("<Qd")  # the same, one at a time
 Rows = NDArray[np.void]
 
 SCHEMA = """
@@ -50,6 +52,7 @@ class QueryLog:
 
     def __init__(self, path: Path | None = None, *, read_only: bool = False) -> None:
         self.path = path
+        self._read_only = read_only
         with self._faults():
             if read_only:
                 uri = f"{Path(path).absolute().as_uri()}?mode=ro" if path else ":memory:"
@@ -78,7 +81,13 @@ class QueryLog:
         self.close()
 
     def close(self) -> None:
-        """Close the file; what was appended is on disk already."""
+        """Close the file; what was appended is on disk already.
+
+        The writer leaves one plain file behind, so that looking at it later leaves none beside it.
+        """
+        if not self._read_only:
+            with suppress(sqlite3.DatabaseError):  # somebody is looking at it just now
+                self._db.execute("PRAGMA journal_mode=DELETE")
         self._db.close()
 
     def open_tasks(self, images: Sequence[str]) -> None:
@@ -92,7 +101,7 @@ class QueryLog:
         """Append one batch: per image, the number of its first new query and (hash, score)s."""
         with self._transaction():
             for image, (first, pairs) in rows.items():
-                blob = np.array(list(pairs), dtype=ROW).tobytes()
+                blob = b"".join(PAIR.pack(*pair) for pair in pairs)
                 self._db.execute(
                     "INSERT INTO chunk VALUES (?, ?, ?)", (self._ids[image], first, blob)
                 )
