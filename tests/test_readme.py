@@ -17,6 +17,8 @@ def test_readme_python_is_true(tmp_path, monkeypatch):
     Path("my_model.py").write_text(
         "def load():\n    return lambda images: images.float().mean((1, 2, 3))\n"
     )
-    failed, tried = doctest.testfile(str(README), module_relative=False, optionflags=doctest.ELLIPSIS)
+    failed, tried = doctest.testfile(
+        str(README), module_relative=False, optionflags=doctest.ELLIPSIS
+    )
     assert tried >= 5
     assert failed == 0

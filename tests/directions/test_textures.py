@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iqattack.directions import BUNDLED, SOURCES, random_crop, textures
+from iqattack.directions import BUNDLED, SOURCES, crop, textures
 from iqattack.errors import InputError
 from iqattack.images import ImageSet, read_image, write_png
 
@@ -81,19 +81,19 @@ def test_an_empty_folder_and_none_are_refused(tmp_path) -> None:
 @given(
     seed=st.integers(0, 2**31),
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
-    crop=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    extent=st.tuples(st.integers(1, 30), st.integers(1, 30)),
 )
-def test_a_crop_is_one_of_the_mirrored_texture(seed, size, crop) -> None:
+def test_a_crop_is_one_of_the_mirrored_texture(seed, size, extent) -> None:
     rng = torch.Generator().manual_seed(seed)
     texture = torch.randn(3, *size, generator=rng)
-    found = random_crop(texture, *crop, rng)
-    assert found.shape == (3, *crop)
-    beyond = [(0, length) for length in crop]
+    found = crop(texture, *extent, *torch.rand(2, generator=rng).tolist())
+    assert found.shape == (3, *extent)
+    beyond = [(0, length) for length in extent]
     mirrored = np.pad(texture.numpy(), [(0, 0), *beyond], mode="symmetric")
-    places = np.lib.stride_tricks.sliding_window_view(mirrored, crop, axis=(1, 2))
+    places = np.lib.stride_tricks.sliding_window_view(mirrored, extent, axis=(1, 2))
     rows, columns = (
         side - length + 1 if length <= side else side
-        for side, length in zip(size, crop, strict=True)
+        for side, length in zip(size, extent, strict=True)
     )
     starts = places[:, :rows, :columns]
     assert (starts == found.numpy()[:, None, None]).all(axis=(0, 3, 4)).any()
@@ -102,5 +102,8 @@ def test_a_crop_is_one_of_the_mirrored_texture(seed, size, crop) -> None:
 def test_every_place_is_drawn() -> None:
     texture = torch.arange(5.0).expand(3, 1, 5)
     rng = torch.Generator().manual_seed(0)
-    drawn = [int(random_crop(texture, 1, 2, rng)[0, 0, 0]) for _ in range(800)]
+    drawn = [
+        int(crop(texture, 1, 2, *torch.rand(2, generator=rng).tolist())[0, 0, 0])
+        for _ in range(800)
+    ]
     assert [drawn.count(n) / 800 for n in range(4)] == pytest.approx([0.25] * 4, abs=0.06)

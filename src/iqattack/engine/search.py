@@ -211,13 +211,12 @@ class Search:
 
 
 def to_8_bits(images: Tensor) -> Tensor:
-    """Float grey levels (N, 3, H, W) as uint8: rounded half to even, clipped to 0..255, NaN as 0.
+    """Float grey levels (N, 3, H, W) as uint8: clipped to 0..255, rounded half to even, NaN as 0.
 
-    OpenCV does all of it in one pass over the memory, where PyTorch takes three.
+    OpenCV rounds and casts in one pass over the memory, where PyTorch takes two slower ones.
     """
-    rows = images.contiguous().view(-1, images.shape[-1]).numpy()
-    rounded = cv2.add(rows, 0.0, dtype=cv2.CV_8U)  # type: ignore[call-overload]
-    return torch.from_numpy(rounded).view(images.shape)
+    rows = images.clamp(0.0, 255.0).view(-1, images.shape[-1]).numpy()
+    return torch.from_numpy(cv2.convertScaleAbs(rows)).view(images.shape)
 
 
 def _finite(score: float) -> bool:
