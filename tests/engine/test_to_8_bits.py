@@ -7,7 +7,10 @@ from iqattack.engine.search import to_8_bits
 
 @settings(max_examples=50, deadline=None)
 @given(
-    n=st.integers(1, 3), height=st.integers(1, 40), width=st.integers(1, 700), seed=st.integers(0, 99)
+    n=st.integers(1, 3),
+    height=st.integers(1, 40),
+    width=st.integers(1, 700),
+    seed=st.integers(0, 99),
 )
 def test_encoding_is_rounding_half_to_even_and_clipping(n, height, width, seed) -> None:
     rng = torch.Generator().manual_seed(seed)
