@@ -1,10 +1,10 @@
 """What the engine costs: queries per second of a whole run over those of the bare model.
 
-    python benchmarks/engine.py [--images 24] [--queries 300]
+    python benchmarks/engine.py [--images 24] [--queries 1000]
 
 In one process, in turn, several times: the bare model on the same images at its best batch size,
 and a `score-boundary` run on disk-less logs. The machine is shared, so the ratio of each pair
-counts and the median of the pairs is reported.
+counts and the median of the pairs is reported. Writes docs/engine.md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 
 import torch
 
-from common import cnniqa, dev_images, machine
+from common import ROOT, cnniqa, dev_images, machine, write_doc
 from iqattack.attacks import load_attack
 from iqattack.constraints import parse_constraint
 from iqattack.engine import Engine, Outcome
@@ -55,7 +55,7 @@ def main() -> None:
     """Print the pairs and the median ratio per attack."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=24)
-    parser.add_argument("--queries", type=int, default=300)
+    parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--attacks", nargs="+", default=["score-boundary", "surfree", "noise"])
     options = parser.parse_args()
@@ -64,7 +64,8 @@ def main() -> None:
     print(machine())
     rates = {size: bare(scorer, stack, size, 1.0) for size in SIZES}
     best = max(rates, key=lambda size: rates[size])
-    print("bare model:", ", ".join(f"{rate:.0f}/s at {size}" for size, rate in rates.items()))
+    lines = ["bare model: " + ", ".join(f"{r:.0f}/s in batches of {b}" for b, r in rates.items())]
+    print(lines[0])
     for attack in options.attacks:
         ratios = []
         for _ in range(options.pairs):
@@ -72,8 +73,19 @@ def main() -> None:
             queries = run(scorer, images, attack, options.queries)
             alone = (before + bare(scorer, stack, best, 3.0)) / 2
             ratios.append(queries / alone)
-            print(f"  {attack}: {queries:.0f} queries/s, bare {alone:.0f}/s, {ratios[-1]:.3f}")
-        print(f"{attack}: median ratio {statistics.median(ratios):.3f} of {options.pairs} pairs")
+            lines.append(f"{attack}: {queries:.0f} queries/s, bare {alone:.0f}/s, {ratios[-1]:.3f}")
+            print(lines[-1], flush=True)
+        median = statistics.median(ratios)
+        lines.append(f"**{attack}: median ratio {median:.3f} of {options.pairs} pairs**")
+        print(lines[-1], flush=True)
+    command = f"python benchmarks/engine.py --images {options.images} --queries {options.queries}"
+    write_doc(
+        ROOT / "docs" / "engine.md",
+        "What the engine costs",
+        command,
+        "Queries per second of a whole run over images per second of the bare model.\n\n- "
+        + "\n- ".join(lines),
+    )
 
 
 if __name__ == "__main__":

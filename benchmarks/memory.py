@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 import iqattack
-from common import dev_images, machine, shared_data
+from common import ROOT, dev_images, machine, shared_data, write_doc
 
 
 def child(folder: Path, queries: int) -> None:
@@ -50,7 +50,10 @@ def main() -> None:
         return
     print(machine())
     few, many = peak(1, options.queries), peak(10, options.queries)
-    print(f"24 images: {few:.0f} MiB; 240 images: {many:.0f} MiB; ratio {many / few:.3f}")
+    text = f"24 images: {few:.0f} MiB; 240 images: {many:.0f} MiB; ratio {many / few:.3f}"
+    print(text)
+    command = f"python benchmarks/memory.py --queries {options.queries}"
+    write_doc(ROOT / "docs" / "memory.md", "Memory against the number of images", command, text)
 
 
 if __name__ == "__main__":
