@@ -215,6 +215,8 @@ def to_8_bits(images: Tensor) -> Tensor:
 
     OpenCV rounds and casts in one pass over the memory, where PyTorch takes two slower ones.
     """
+    if not len(images):
+        return images.to(torch.uint8)  # an attack may ask nothing; OpenCV may not
     rows = images.clamp(0.0, 255.0).view(-1, images.shape[-1]).numpy()
     return torch.from_numpy(cv2.convertScaleAbs(rows)).view(images.shape)
 
