@@ -110,3 +110,10 @@ def test_the_defaults_of_each_attack_read_back(name) -> None:
 def test_attacks_that_do_not_exist_are_refused(spec, message) -> None:
     with pytest.raises(InputError, match=message):
         load_attack(spec)
+
+
+def test_a_folder_of_textures_is_looked_at_before_anything_is_scored(tmp_path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        load_attack(f"score-boundary:textures={tmp_path / 'absent'}")
+    with pytest.raises(InputError, match="no images in this folder"):
+        load_attack(f"score-boundary:textures={tmp_path}")

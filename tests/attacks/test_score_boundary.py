@@ -1,5 +1,4 @@
 import importlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ from scipy.ndimage import gaussian_filter
 from iqattack.attacks import load_attack
 from iqattack.attacks.score_boundary import score_boundary as attack
 from iqattack.directions import SOURCES, SUPPORTS, SparseNoise
-from iqattack.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -185,9 +183,3 @@ def test_every_documented_option_runs(natural, make_task, play, linear, weights,
     assert len(played.gains) == 60
     assert all(candidate.isfinite().all() for candidate in played.candidates)
     assert max(played.gains) > 0.0
-
-
-def test_a_folder_without_textures_is_refused(natural, make_task, tmp_path: Path) -> None:
-    search = load_attack(f"score-boundary:textures={tmp_path}")(make_task(natural(16, 16)))
-    with pytest.raises(InputError, match="no images in this folder"):
-        next(search)

@@ -7,15 +7,25 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, get_origin, get_type_hints
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from iqattack.errors import InputError, unknown
+from iqattack.images import ImageSet
 
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+def _with_images(folder: Path) -> Path:
+    ImageSet.from_folder(folder)  # InputError where there is none, before anything is scored
+    return folder.absolute()
+
+
+ImageFolder = Annotated[Path, AfterValidator(_with_images)]
 
 
 def defaults(function: Callable[..., object]) -> dict[str, object]:

@@ -16,11 +16,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import Literal
 
 from iqattack.attacks.contract import Search, Task
-from iqattack.attacks.options import Count, Fraction, Positive
+from iqattack.attacks.options import Count, Fraction, ImageFolder, Positive
 from iqattack.attacks.surfree import RELEASED, shorten, towards_image
 from iqattack.directions import BUNDLED, Source, SparseNoise, Support
 from iqattack.objectives import ScoreBoundary
@@ -87,7 +86,7 @@ def score_boundary(
     rounds: Count = 20,
     surfree: Count = 20,
     halvings: Count = 2,
-    textures: Path = BUNDLED,
+    textures: ImageFolder = BUNDLED,
 ) -> Search:
     """The whole method on one image.
 
