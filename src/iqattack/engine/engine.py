@@ -26,7 +26,7 @@ from iqattack.images import ImageEntry, ImageSet, read_image
 from iqattack.models import Scorer, score_checked
 from iqattack.objectives import Objective, Target
 
-MOST_SEARCHES = 64  # open at once; each holds a few images
+MOST_SEARCHES = 16  # open at once; each holds about twenty float images, most of them SurFree's
 
 
 class Interrupted(IqattackError):  # noqa: N818 - like KeyboardInterrupt, no fault
