@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TRAINING = Path(__file__).resolve().parents[2] / "training"
+
+
+@pytest.fixture
+def data(monkeypatch):
+    monkeypatch.syspath_prepend(str(TRAINING))
+    import data  # noqa: PLC0415 - from training/
+
+    return data
+
+
+def test_the_split_is_by_content(data):
+    parts = [set(data.TRAINING), set(data.VALIDATION), set(data.TEST)]
+    assert set.union(*parts) == set(range(1, 25))
+    assert sum(map(len, parts)) == 24
+
+
+def test_pictures_follow_from_the_seed(data, shared):
+    once, again, other = (data.random_pictures((3, 8), 6, seed) for seed in (0, 0, 1))
+    assert np.array_equal(once.pictures, again.pictures)
+    assert np.array_equal(once.measures, again.measures)
+    assert not np.array_equal(once.pictures, other.pictures)
+    assert once.content.tolist() == [3, 8] * 3
+    assert {picture.shape for picture in once.pictures} == {(3, data.SIDE, data.SIDE)}
+
+
+def test_a_graded_set_has_every_kind_and_level(data, shared):
+    graded = data.graded_pictures((3,), 0, crop=192)
+    single = {steps[0] for steps in graded.steps if len(steps) == 1}
+    assert len(single) == 55
+    assert sum(not steps for steps in graded.steps) == len(data.SIZES)
+    mixtures = [steps for steps in graded.steps if len(steps) == 2]
+    assert len(mixtures) == 11 * len(data.SIZES)
+    assert all(first[0] != second[0] for first, second in mixtures)
+
+
+def test_the_ranking_leaves_the_clean_out(data, shared):
+    pictures = data.random_pictures((3,), 60, 0)
+    table = data.ranking_of(pictures)
+    clean = [k for k, steps in enumerate(pictures.steps) if not steps]
+    assert clean
+    assert (pictures.mos(table)[clean] == 100).all()
+    assert (np.diff(table, axis=0) >= 0).all()
