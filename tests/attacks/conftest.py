@@ -39,9 +39,9 @@ def _play(
         candidates = next(search)
         while len(candidates) <= left:
             left -= len(candidates)
-            assert candidates.dtype == torch.float32
+            assert candidates.dtype in (torch.float32, torch.uint8)
             assert candidates.shape[1:] == task.image.shape
-            images = candidates.clamp(task.lower, task.upper)
+            images = candidates.float().clamp(task.lower, task.upper)
             images = images.round() if rounded else images
             gains = [gain(image) for image in images]
             played.candidates += list(candidates)

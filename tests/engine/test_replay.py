@@ -175,3 +175,27 @@ def test_an_attack_that_now_ends_sooner_does_not_replay(kit, images):
 
     with pytest.raises(RunError, match=r"the search ends at query \d+, the log goes on to 25"):
         kit.attack_all(images, kit.Scorer(), shorter, log=log, queries=BUDGET)
+
+
+def test_the_number_of_threads_changes_nothing(kit, images):
+    """The last bits of a sum depend on how many threads share it; here all depends on them."""
+
+    def attack(task):
+        values = torch.randn(400_000, generator=task.rng)
+        while True:
+            total = float(values.sum())
+            task.rng.manual_seed(int(total * 2**20))
+            values = values.roll(1)
+            noise = torch.randint(-3, 4, task.image.shape, generator=task.rng)
+            yield (task.image + noise)[None]
+
+    threads, logs = torch.get_num_threads(), []
+    try:
+        for number in (1, 4):
+            torch.set_num_threads(number)
+            logs.append(QueryLog())
+            kit.attack_all(images, kit.Scorer(), attack, log=logs[-1])
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(threads)
+    assert kit.all_rows(logs[0]) == kit.all_rows(logs[1])

@@ -57,16 +57,16 @@ def surfree(
     """
     goal = task.boundary or ScoreBoundary(task.reach, boundary)
     noise = SparseNoise(task.image, task.lower, task.upper)
-    x_b, gain = task.image, 0.0
+    start, gain = task.image.to(torch.uint8), 0.0
     for _ in range(starts):
-        answer = yield noise.draw(x_b, 1.0, task.rng).candidate[None]
+        answer = yield noise.draw(start, 1.0, task.rng).candidate[None]
         if answer.gain[0] > gain:
-            x_b, gain = answer.images[0], float(answer.gain[0])
+            start, gain = answer.pixels[0], float(answer.gain[0])
         if goal.crossed(gain):
             break
     else:
         return
-    x_b = yield from towards_image(task, x_b, goal, halvings)
+    x_b = yield from towards_image(task, start.float(), goal, halvings)
     theta_max = RELEASED.theta_max
     while not torch.equal(x_b, task.image):
         x_b, theta_max = yield from shorten(task, x_b, goal, RELEASED.queries, theta_max)
@@ -102,19 +102,21 @@ def shorten(
     past: deque[Tensor] = deque(maxlen=k.memory)
     asked = 0
     for _ in range(k.steps):
-        d = float(torch.linalg.vector_norm(x_b - x))
+        u = x_b - x
+        d = float(torch.linalg.vector_norm(u))
         if d == 0.0 or asked >= queries:
             break
-        u = (x_b - x) / d
+        u /= d
         # u last: past directions are not orthogonal to it, and what it takes off is what counts.
         v = orthogonal(low_frequency(x.shape, k.spectrum, task.rng), [*past, u])
         past.append(v)
 
         def z(theta: float, u: Tensor = u, v: Tensor = v, d: float = d) -> Tensor:
-            return (x + d * cos(theta) * (u * cos(theta) + v * sin(theta)))[None]
+            along, across = d * cos(theta) ** 2, d * cos(theta) * sin(theta)
+            return torch.add(x, u, alpha=along).add_(v, alpha=across)[None]
 
         theta = 0.0
-        for trial in (theta_max, -theta_max):
+        for trial in (theta_max, -theta_max)[: queries - asked]:
             asked += 1
             if goal.crossed(float((yield z(trial)).gain[0])):
                 theta = trial
