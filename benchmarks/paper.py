@@ -2,7 +2,7 @@
 
     python benchmarks/paper.py [--queries 4000] [--workers 2] [--quick]
 
-CNNIQA, `rank`, seed 0, in the release's box (`jnd:0.38:canny`) and in the default one
+CNNIQA, `rank`, seeds 0 and 1, in the release's box (`jnd:0.38:canny`) and in the default one
 (`jnd:0.38`). Beside it the method as close to the release as its constants go (`RELEASED`), and the
 gain in smaller boxes, so that attacks can be compared at the same RMS. Rows are kept in
 benchmarks/out/, so an interrupted call goes on where it was. Writes docs/paper.md.
@@ -34,10 +34,12 @@ RELEASED = (
     "amplitudes=1,rounds=20,surfree=100,halvings=10"
 )
 CAVEAT = (
-    "The constants of score-boundary were chosen by trying settings on CNNIQA with 8 of these 24 "
-    "images, in the first of these boxes, at the same seed. The table therefore says what the "
-    "attack does here; it is no estimate for other models or images."
+    "The constants of score-boundary were chosen by trying settings on CNNIQA with every third of "
+    "these images (02, 05, ...), in the first of these boxes, at seed 0. The column of the other "
+    "16 and the row of seed 1 are free of that choice, but for the model: for other models none "
+    "of this is an estimate."
 )
+CHOSEN_ON = slice(1, None, 3)
 Row = dict[str, Any]  # a line of the table; what begins with _ is for calculations
 SMALLER = (0.2,)
 FEWER = 2000  # queries of the rows that are compared at the same RMS; the release took 2,322
@@ -46,14 +48,14 @@ FEWER = 2000  # queries of the rows that are compared at the same RMS; the relea
 AUTHORS = (14.1, 0.57, 2322, 2)
 
 
-def attacked(label: str, attack: str, constraint: str, queries: int) -> Row:
+def attacked(label: str, attack: str, constraint: str, queries: int, seed: int) -> Row:
     """One run on disk, verified, its numbers taken from the PNGs."""
     model = cnniqa()
     images = dev_images()
     with tempfile.TemporaryDirectory() as folder:
         run = iqattack.attack(
             images, model, attack=attack, constraint=constraint, queries=queries,
-            out=Path(folder) / "run",
+            seed=seed, out=Path(folder) / "run",
         )  # fmt: skip
         differences = iqattack.verify(run, model).differences
         if differences:
@@ -71,11 +73,12 @@ def attacked(label: str, attack: str, constraint: str, queries: int) -> Row:
     width = model.score_range[1] - model.score_range[0]
     up = np.array([row.direction == "up" for row in ordered])
     moved = np.where(up != model.lower_better, saved - clean, clean - saved) / width
-    ends = bootstrap_interval(lambda x: float(np.mean(x)), 100 * moved)
+    others = np.delete(moved, CHOSEN_ON)
     result: Row = {
         "": label,
         "box": constraint,
-        "gain, points of 100": f"{100 * moved.mean():.1f} [{ends[0]:.1f}, {ends[1]:.1f}]",
+        "gain, points of 100": with_interval(moved),
+        "on the other 16": with_interval(others),
         "SROCC": f"{srocc(clean, saved):.2f}",
         "queries, mean (most)": f"{column(ordered, 'queries').mean():.0f} "
         f"({column(ordered, 'queries').max():.0f})",
@@ -91,7 +94,13 @@ def attacked(label: str, attack: str, constraint: str, queries: int) -> Row:
     }
 
 
-def kept(row: tuple[str, str, str, int]) -> Row:
+def with_interval(gains: Floats) -> str:
+    """The mean in points of 100 with its 95 % bootstrap interval over images."""
+    low, high = bootstrap_interval(lambda x: float(np.mean(x)), 100 * gains)
+    return f"{100 * gains.mean():.1f} [{low:.1f}, {high:.1f}]"
+
+
+def kept(row: tuple[str, str, str, int, int]) -> Row:
     """`attacked` in a process of its own, or what an earlier call of it gave."""
     torch.set_num_threads(1)
     path = ROOT / "benchmarks" / "out" / f"paper-{'-'.join(map(str, row))}.json".replace(":", "_")
@@ -119,15 +128,16 @@ def main() -> None:
     print(machine())
     canny, fewer = "jnd:{}:canny", min(queries, FEWER)
     wanted = [
-        ("score-boundary", "score-boundary", canny.format(0.38), queries),
-        ("score-boundary", "score-boundary", "jnd:0.38", queries),
-        ("released constants", RELEASED, canny.format(0.38), fewer),
-        *(("score-boundary", "score-boundary", canny.format(s), fewer) for s in SMALLER),
+        ("score-boundary", "score-boundary", canny.format(0.38), queries, 0),
+        ("score-boundary", "score-boundary", "jnd:0.38", queries, 0),
+        ("released constants", RELEASED, canny.format(0.38), fewer, 0),
+        *(("score-boundary", "score-boundary", canny.format(s), fewer, 0) for s in SMALLER),
+        ("score-boundary, seed 1", "score-boundary", canny.format(0.38), queries, 1),
     ]
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         rows = list(pool.map(kept, wanted))
     released = rows[2]
-    curve = sorted((row["_rms"], row["_gain"]) for row in (rows[0], *rows[3:]))
+    curve = sorted((row["_rms"], row["_gain"]) for row in (rows[0], *rows[3:-1]))
     at_same = float(np.interp(released["_rms"], [r for r, _ in curve], [g for _, g in curve]))
     text = (
         f"The authors' released code, same model and images, measured by us before: gain "
