@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iqattack.attacks import load_attack
-from iqattack.engine import Interrupted, Outcome, QueryLog
+from iqattack.engine import Failure, Interrupted, Outcome, QueryLog
 from iqattack.errors import InputError, RunError
 from iqattack.images import ImageEntry, ImageSet, write_png
 
@@ -199,3 +199,28 @@ def test_the_number_of_threads_changes_nothing(kit, images):
     finally:
         torch.set_num_threads(threads)
     assert kit.all_rows(logs[0]) == kit.all_rows(logs[1])
+
+
+def test_repaired_images_turn_no_other_round(kit, tmp_path):
+    """They shift the median of `rank`, and an image that has begun must go on as it began."""
+    images = kit.write_set(tmp_path, [(24, 32)] * 5)
+    attack, log, scorer = load_attack("noise"), QueryLog(), kit.Scorer()
+    fresh = kit.attack_all(images, kit.Scorer(), attack)
+    lowest = sorted(images, key=lambda entry: fresh[entry.name].score_clean)[:2]
+    good = [entry.path.read_bytes() for entry in lowest]
+    for entry in lowest:
+        entry.path.write_bytes(b"broken")
+    first = kit.attack_all(images, kit.Scorer(), attack)
+    stop = lambda: len(scorer.asked) >= 30  # noqa: E731 - of 3 · 20
+    with pytest.raises(Interrupted):
+        kit.attack_all(images, scorer, attack, log=log, stop=stop, batch=3)
+    assert not log.results()
+    for entry, data in zip(lowest, good, strict=True):
+        entry.path.write_bytes(data)
+    resumed = kit.attack_all(images, kit.Scorer(), attack, log=log)
+    for entry in lowest:
+        assert isinstance(first.pop(entry.name), Failure)
+        assert isinstance(resumed.pop(entry.name), Outcome)
+    assert any(fresh[name].target != first[name].target for name in first)
+    for name, item in first.items():
+        assert kit.as_plain(resumed[name]) == kit.as_plain(item)
