@@ -47,7 +47,8 @@ def _play(
             played.candidates += list(candidates)
             played.images += list(images)
             played.gains += gains
-            candidates = search.send(Answer(images, torch.tensor(gains, dtype=torch.float64)))
+            pixels = images.to(torch.uint8) if rounded else images
+            candidates = search.send(Answer(pixels, torch.tensor(gains, dtype=torch.float64)))
         search.close()
     except StopIteration as end:
         played.ended, played.result = True, end.value
