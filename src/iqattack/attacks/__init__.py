@@ -10,6 +10,7 @@ from iqattack.attacks.contract import Answer, Attack, Search, Task
 from iqattack.attacks.noise import noise
 from iqattack.attacks.options import defaults, parse_options
 from iqattack.attacks.score_boundary import score_boundary
+from iqattack.attacks.sparse_rs import sparse_rs
 from iqattack.attacks.surfree import surfree
 from iqattack.errors import unknown
 
@@ -43,6 +44,12 @@ ATTACKS: dict[str, AttackKind] = {
             "a shorter perturbation on one score boundary",
             "Maho, Furon & Le Merrer, CVPR 2021",
             surfree,
+        ),
+        AttackKind(
+            "sparse-rs",
+            "random search over few pixels, a patch or a frame; for l0:K",
+            "Croce et al., AAAI 2022, arXiv 2006.12834",
+            sparse_rs,
         ),
         AttackKind(
             "noise",
