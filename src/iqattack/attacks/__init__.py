@@ -6,12 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from iqattack.attacks.clahe import clahe
 from iqattack.attacks.contract import Answer, Attack, Search, Task
+from iqattack.attacks.gamma import gamma
 from iqattack.attacks.noise import noise
 from iqattack.attacks.options import defaults, parse_options
 from iqattack.attacks.score_boundary import score_boundary
 from iqattack.attacks.sparse_rs import sparse_rs
 from iqattack.attacks.surfree import surfree
+from iqattack.attacks.tone_map import tone_map
+from iqattack.attacks.unsharp import unsharp
 from iqattack.errors import unknown
 
 
@@ -50,6 +54,30 @@ ATTACKS: dict[str, AttackKind] = {
             "random search over few pixels, a patch or a frame; for l0:K",
             "Croce et al., AAAI 2022, arXiv 2006.12834",
             sparse_rs,
+        ),
+        AttackKind(
+            "clahe",
+            "local contrast by histogram equalisation, two parameters; for none",
+            "Zuiderveld 1994; Siniukov et al., Applied Sciences 2021",
+            clahe,
+        ),
+        AttackKind(
+            "gamma",
+            "the power law, two parameters; for none",
+            "Siniukov et al., Applied Sciences 2021",
+            gamma,
+        ),
+        AttackKind(
+            "unsharp",
+            "sharper or softer, two parameters; for none",
+            "Siniukov et al., Applied Sciences 2021",
+            unsharp,
+        ),
+        AttackKind(
+            "tone-map",
+            "tone mapping, three parameters; for none",
+            "Drago et al., Eurographics 2003; Siniukov et al., Applied Sciences 2021",
+            tone_map,
         ),
         AttackKind(
             "noise",
