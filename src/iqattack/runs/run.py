@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from iqattack.engine import QueryLog
 from iqattack.errors import RunError
 from iqattack.models import Scorer
-from iqattack.runs.files import FolderLock, cannot_write, write_text
+from iqattack.runs.files import FolderLock, cannot_write, is_temporary, write_text
 from iqattack.runs.results import Result, read_failures, to_csv
 from iqattack.runs.settings import ModelRecord, Record, Settings
 from iqattack.runs.summary import Session, Summary, summarise
@@ -117,9 +117,9 @@ class Run:
         if not self.fresh:
             raise ValueError(f"{self.folder}: only a run just created can be discarded")
         for path in self.folder.iterdir():
-            if path.is_dir() and not path.is_symlink():
+            if path == self.images:
                 shutil.rmtree(path, ignore_errors=True)
-            else:
+            elif _is_ours(path):
                 path.unlink(missing_ok=True)
         self.close()
         _remove_empty(self._made)
@@ -213,11 +213,17 @@ def _refuse_used(folder: Path) -> None:
     if (folder / "run.toml").exists():
         raise RunError(f"{folder}: holds a run already; go on with --resume, or use another --out")
     # What a process left that was killed before it wrote run.toml does not count.
-    if any(
-        p.name not in (FolderLock.NAME, "adversarial") and p.suffix != ".tmp"
-        for p in folder.iterdir()
-    ):
+    left = [p for p in folder.iterdir() if p.name != FolderLock.NAME and not is_temporary(p)]
+    if any(p.name != "adversarial" or not p.is_dir() or any(p.iterdir()) for p in left):
         raise RunError(f"{folder}: is not empty and not a run; use another --out")
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a run writes a file of that name; whoever put another one there keeps it."""
+    if path.name.startswith("log.sqlite"):  # and what SQLite keeps beside it
+        return True
+    ours = ("run.toml", "results.csv", "summary.json", FolderLock.NAME)
+    return path.name in ours or is_temporary(path)
 
 
 def _remove_empty(folders: tuple[Path, ...]) -> None:
