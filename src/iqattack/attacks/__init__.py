@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from iqattack.attacks.contract import Answer, Attack, Search, Task
+from iqattack.attacks.nes import nes
 from iqattack.attacks.noise import noise
 from iqattack.attacks.options import defaults, parse_options
+from iqattack.attacks.ran import ran
 from iqattack.attacks.score_boundary import score_boundary
+from iqattack.attacks.square import square
 from iqattack.attacks.surfree import surfree
 from iqattack.errors import unknown
 
@@ -43,6 +46,24 @@ ATTACKS: dict[str, AttackKind] = {
             "a shorter perturbation on one score boundary",
             "Maho, Furon & Le Merrer, CVPR 2021",
             surfree,
+        ),
+        AttackKind(
+            "square",
+            "random search by squares on the ends of the box",
+            "Andriushchenko, Croce, Flammarion & Hein, ECCV 2020",
+            square,
+        ),
+        AttackKind(
+            "ran",
+            "the same with two squares a step",
+            "Ran et al., Expert Systems with Applications 2025",
+            ran,
+        ),
+        AttackKind(
+            "nes",
+            "sign steps along a gradient estimated from antithetic Gaussian samples",
+            "Ilyas, Engstrom, Athalye & Lin, ICML 2018",
+            nes,
         ),
         AttackKind(
             "noise",
