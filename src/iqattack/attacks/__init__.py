@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from iqattack.attacks.contract import Answer, Attack, Search, Task
+from iqattack.attacks.hop_skip_jump import hop_skip_jump
 from iqattack.attacks.nes import nes
 from iqattack.attacks.noise import noise
 from iqattack.attacks.options import defaults, parse_options
 from iqattack.attacks.ran import ran
 from iqattack.attacks.score_boundary import score_boundary
+from iqattack.attacks.signhunter import signhunter
+from iqattack.attacks.simba import simba
 from iqattack.attacks.square import square
 from iqattack.attacks.surfree import surfree
 from iqattack.errors import unknown
@@ -64,6 +67,24 @@ ATTACKS: dict[str, AttackKind] = {
             "sign steps along a gradient estimated from antithetic Gaussian samples",
             "Ilyas, Engstrom, Athalye & Lin, ICML 2018",
             nes,
+        ),
+        AttackKind(
+            "simba",
+            "one direction of the DCT or pixel basis at a time",
+            "Guo et al., ICML 2019",
+            simba,
+        ),
+        AttackKind(
+            "signhunter",
+            "flips signs in halves, quarters and so on",
+            "Al-Dujaili & O'Reilly, ICLR 2020",
+            signhunter,
+        ),
+        AttackKind(
+            "hop-skip-jump",
+            "a shorter perturbation along the estimated normal of one score boundary",
+            "Chen, Jordan & Wainwright, IEEE S&P 2020",
+            hop_skip_jump,
         ),
         AttackKind(
             "noise",
