@@ -6,11 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from iqattack.attacks.boundary import boundary_attack
 from iqattack.attacks.contract import Answer, Attack, Search, Task
+from iqattack.attacks.geoda import geoda
 from iqattack.attacks.hop_skip_jump import hop_skip_jump
 from iqattack.attacks.nes import nes
 from iqattack.attacks.noise import noise
 from iqattack.attacks.options import defaults, parse_options
+from iqattack.attacks.parsimonious import parsimonious
 from iqattack.attacks.ran import ran
 from iqattack.attacks.score_boundary import score_boundary
 from iqattack.attacks.signhunter import signhunter
@@ -69,6 +72,12 @@ ATTACKS: dict[str, AttackKind] = {
             nes,
         ),
         AttackKind(
+            "parsimonious",
+            "lazy greedy search for the blocks that lie on the upper end of the box",
+            "Moon, An & Song, ICML 2019",
+            parsimonious,
+        ),
+        AttackKind(
             "simba",
             "one direction of the DCT or pixel basis at a time",
             "Guo et al., ICML 2019",
@@ -85,6 +94,18 @@ ATTACKS: dict[str, AttackKind] = {
             "a shorter perturbation along the estimated normal of one score boundary",
             "Chen, Jordan & Wainwright, IEEE S&P 2020",
             hop_skip_jump,
+        ),
+        AttackKind(
+            "boundary",
+            "a shorter perturbation by a random walk along one score boundary",
+            "Brendel, Rauber & Bethge, ICLR 2018",
+            boundary_attack,
+        ),
+        AttackKind(
+            "geoda",
+            "a shorter perturbation, taking one score boundary for flat",
+            "Rahmati et al., CVPR 2020",
+            geoda,
         ),
         AttackKind(
             "noise",

@@ -20,8 +20,10 @@ def signhunter(task: Task) -> Search:
     After 2^(⌈log2 n⌉ + 1) queries all n signs are right where they do not depend on each other
     (theorem 2).
     """
-    lower, x_hat = task.lower.byte(), task.upper.byte()  # all signs +1
-    flip = lower ^ x_hat  # takes a value from one end of the box to the other
+    x_hat = task.upper.byte().contiguous()  # all signs +1
+    flip = (
+        task.lower.byte().contiguous() ^ x_hat
+    )  # takes a value from one end of the box to the other
     order = torch.arange(flip.numel(), dtype=torch.int32).view(flip.shape).permute(1, 2, 0)
     signs = order[flip.permute(1, 2, 0) != 0]  # where the box has no width there is none
     if not len(signs):

@@ -67,7 +67,7 @@ def cosine(k: int, n: int) -> Tensor:
 
 def pixels(task: Task) -> Iterator[tuple[int, Tensor]]:
     """Channel and a change (H, W) of one value by the width of the box, without repetition."""
-    width = task.upper - task.lower
+    width = (task.upper - task.lower).contiguous()
     wide = width.flatten().nonzero()[:, 0]
     for index in wide[torch.randperm(len(wide), generator=task.rng)].int():
         q = torch.zeros_like(width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ def window(shape: Sequence[int], h: int, rng: torch.Generator) -> tuple[slice, s
     return slice(None), slice(r, r + height), slice(s, s + width)
 
 
+@lru_cache(maxsize=16)
 def eta(h: int) -> Tensor:
     """Two peaks of opposite sign side by side, (h, h) float32 of length 1.
 
