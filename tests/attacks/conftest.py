@@ -37,7 +37,8 @@ def _play(
     played = Played()
     try:
         candidates = next(search)
-        while len(candidates) <= left:
+        while left > 0:
+            wanted, candidates = len(candidates), candidates[:left]
             left -= len(candidates)
             assert candidates.dtype in (torch.float32, torch.uint8)
             assert candidates.shape[1:] == task.image.shape
@@ -47,6 +48,8 @@ def _play(
             played.candidates += list(candidates)
             played.images += list(images)
             played.gains += gains
+            if len(candidates) < wanted:
+                break  # the last ones of a list are not paid for, and the search hears of none
             pixels = images.to(torch.uint8) if rounded else images
             candidates = search.send(Answer(pixels, torch.tensor(gains, dtype=torch.float64)))
         search.close()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from iqattack.attacks import ATTACKS as TABLE
 from iqattack.attacks import load_attack
 from iqattack.constraints import parse_floor
 from iqattack.engine import Failure, Outcome, QueryLog, image_generator, image_hash
@@ -26,9 +27,7 @@ def lists(task):
         yield task.image + noise
 
 
-ATTACKS = {"lists": lists} | {
-    name: load_attack(name) for name in ("score-boundary", "surfree", "noise")
-}
+ATTACKS = {"lists": lists} | {name: load_attack(name) for name in TABLE}
 
 
 def plain(kit, items):

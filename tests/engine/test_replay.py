@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from iqattack.attacks import ATTACKS as TABLE
 from iqattack.attacks import load_attack
 from iqattack.engine import Failure, Interrupted, Outcome, QueryLog
 from iqattack.errors import InputError, RunError
@@ -28,9 +29,7 @@ def lists(task):
         yield torch.stack(candidates) if candidates else task.image[None][:0]
 
 
-ATTACKS = {"lists": lists} | {
-    name: load_attack(name) for name in ("score-boundary", "surfree", "noise")
-}
+ATTACKS = {"lists": lists} | {name: load_attack(name) for name in TABLE}
 
 
 @pytest.fixture(scope="module", params=ATTACKS)

@@ -6,13 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from iqattack.attacks.boundary import boundary_attack
 from iqattack.attacks.clahe import clahe
 from iqattack.attacks.contract import Answer, Attack, Search, Task
 from iqattack.attacks.gamma import gamma
+from iqattack.attacks.geoda import geoda
+from iqattack.attacks.hop_skip_jump import hop_skip_jump
+from iqattack.attacks.nes import nes
 from iqattack.attacks.noise import noise
 from iqattack.attacks.options import defaults, parse_options
+from iqattack.attacks.parsimonious import parsimonious
+from iqattack.attacks.ran import ran
 from iqattack.attacks.score_boundary import score_boundary
+from iqattack.attacks.signhunter import signhunter
+from iqattack.attacks.simba import simba
 from iqattack.attacks.sparse_rs import sparse_rs
+from iqattack.attacks.square import square
 from iqattack.attacks.surfree import surfree
 from iqattack.attacks.tone_map import tone_map
 from iqattack.attacks.unsharp import unsharp
@@ -48,6 +57,60 @@ ATTACKS: dict[str, AttackKind] = {
             "a shorter perturbation on one score boundary",
             "Maho, Furon & Le Merrer, CVPR 2021",
             surfree,
+        ),
+        AttackKind(
+            "square",
+            "random search by squares on the ends of the box",
+            "Andriushchenko, Croce, Flammarion & Hein, ECCV 2020",
+            square,
+        ),
+        AttackKind(
+            "ran",
+            "the same with two squares a step",
+            "Ran et al., Expert Systems with Applications 2025",
+            ran,
+        ),
+        AttackKind(
+            "nes",
+            "sign steps along a gradient estimated from antithetic Gaussian samples",
+            "Ilyas, Engstrom, Athalye & Lin, ICML 2018",
+            nes,
+        ),
+        AttackKind(
+            "parsimonious",
+            "lazy greedy search for the blocks that lie on the upper end of the box",
+            "Moon, An & Song, ICML 2019",
+            parsimonious,
+        ),
+        AttackKind(
+            "simba",
+            "one direction of the DCT or pixel basis at a time",
+            "Guo et al., ICML 2019",
+            simba,
+        ),
+        AttackKind(
+            "signhunter",
+            "flips signs in halves, quarters and so on",
+            "Al-Dujaili & O'Reilly, ICLR 2020",
+            signhunter,
+        ),
+        AttackKind(
+            "hop-skip-jump",
+            "a shorter perturbation along the estimated normal of one score boundary",
+            "Chen, Jordan & Wainwright, IEEE S&P 2020",
+            hop_skip_jump,
+        ),
+        AttackKind(
+            "boundary",
+            "a shorter perturbation by a random walk along one score boundary",
+            "Brendel, Rauber & Bethge, ICLR 2018",
+            boundary_attack,
+        ),
+        AttackKind(
+            "geoda",
+            "a shorter perturbation, taking one score boundary for flat",
+            "Rahmati et al., CVPR 2020",
+            geoda,
         ),
         AttackKind(
             "sparse-rs",

@@ -22,7 +22,8 @@ import torch
 
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import Count, Fraction, ImageFolder, Positive
-from iqattack.attacks.surfree import RELEASED, shorten, towards_image
+from iqattack.attacks.start import towards_image
+from iqattack.attacks.surfree import RELEASED, shorten
 from iqattack.directions import BUNDLED, Source, SparseNoise, Support
 from iqattack.objectives import ScoreBoundary
 
