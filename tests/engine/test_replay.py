@@ -146,6 +146,8 @@ def test_another_seed_or_attack_does_not_replay(kit, images, whole):
     other = ATTACKS["noise"] if attack is not ATTACKS["noise"] else lists
     with pytest.raises(RunError, match=asks):
         kit.attack_all(images, kit.Scorer(), other, log=log(), queries=BUDGET)
+    if attack is ATTACKS["signhunter"]:
+        return  # draws nothing: any seed is the same search
     with pytest.raises(RunError, match=asks.replace("2", r"\d+")):
         kit.attack_all(images, kit.Scorer(), attack, log=log(), queries=BUDGET, seed=1)
 
