@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from iqattack.attacks.boundary import boundary_attack
 from iqattack.attacks.clahe import clahe
@@ -157,11 +158,23 @@ def load_attack(spec: str) -> Attack:
 
     Raises InputError for a name, an option or a value that there is not.
     """
-    name, _, options = spec.partition(":")
+    name, _, given = spec.partition(":")
+    return partial(_kind(name).function, **parse_options(name, _kind(name).function, given))
+
+
+def canonical_attack(spec: str) -> str:
+    """The same spec with its options sorted and folders as absolute paths; raises likewise."""
+    name, _, given = spec.partition(":")
+    options = parse_options(name, _kind(name).function, given)
+    texts = dict(part.split("=", 1) for part in given.split(",") if part)
+    texts |= {key: str(value) for key, value in options.items() if isinstance(value, Path)}
+    return ":".join(filter(None, (name, ",".join(f"{k}={v}" for k, v in sorted(texts.items())))))
+
+
+def _kind(name: str) -> AttackKind:
     if name not in ATTACKS:
         raise unknown("attack", name, ATTACKS)
-    function = ATTACKS[name].function
-    return partial(function, **parse_options(name, function, options))
+    return ATTACKS[name]
 
 
 __all__ = [
@@ -171,5 +184,6 @@ __all__ = [
     "AttackKind",
     "Search",
     "Task",
+    "canonical_attack",
     "load_attack",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -76,6 +77,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     # Pillow warns about odd metadata and large images; what matters ends in an error or a note.
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+    if isinstance(sys.stdout, TextIOWrapper):  # tables have marks that not every encoding has
+        sys.stdout.reconfigure(errors="replace")
     try:
         app(args=None if args is None else list(args), prog_name="iqattack")
     except SystemExit as end:
@@ -85,4 +88,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except IqattackError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
+    except OSError as error:  # a path that cannot even be looked at, above all
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}; check the path", file=sys.stderr)
+        return IqattackError.exit_status
     return 0

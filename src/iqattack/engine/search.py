@@ -231,7 +231,7 @@ def to_8_bits(images: Tensor) -> Tensor:
     """
     if images.dtype == torch.uint8 or not len(images):
         return images.to(torch.uint8)  # an attack may ask nothing; OpenCV may not
-    rows = images.clamp(0.0, 255.0).view(-1, images.shape[-1]).numpy()
+    rows = images.clamp(0.0, 255.0).reshape(-1, images.shape[-1]).numpy()
     return torch.from_numpy(cv2.convertScaleAbs(rows)).view(images.shape)
 
 

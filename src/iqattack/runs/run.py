@@ -52,8 +52,8 @@ class Run:
         """Start a run in a folder that is empty or does not exist; RunError for any other."""
         folder = Path(folder)
         record = Record.now(settings, scorer)
-        made = tuple(path for path in (folder, *folder.parents) if not path.exists())
         try:
+            made = tuple(path for path in (folder, *folder.parents) if not path.exists())
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(folder, error) from None
