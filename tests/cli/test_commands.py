@@ -1,7 +1,8 @@
+import errno
 import json
 import re
 import shutil
-from io import BytesIO, TextIOWrapper
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,19 @@ def test_an_encoding_without_our_marks(attack, monkeypatch):
     monkeypatch.setattr("sys.stdout", TextIOWrapper(raw, encoding="ascii", write_through=True))
     assert attack().status == 0
     assert b"SROCC clean?attacked" in raw.getvalue()
+
+
+class FullDisk(StringIO):
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_table_to_a_full_disk(attack, monkeypatch):
+    monkeypatch.setattr("sys.stdout", FullDisk())
+    said = attack()
+    assert said.status == 2
+    assert "error: output cannot be written (No space left on device)" in said.err
+    assert package.open_run("run").summary().attacked == 4
 
 
 def test_lists_and_help(iqattack):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import warnings
 from collections.abc import Sequence
@@ -88,9 +89,13 @@ def main(args: Sequence[str] | None = None) -> int:
     except IqattackError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
-    except OSError as error:  # a path that cannot even be looked at, above all
-        if error.filename is None:
+    except OSError as error:  # a path that cannot even be looked at; a table to a full disk
+        if error.filename is not None:
+            told = f"{error.filename}: {error.strerror}; check the path"
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            told = f"output cannot be written ({error.strerror}); free some space"
+        else:
             raise
-        print(f"error: {error.filename}: {error.strerror}; check the path", file=sys.stderr)
+        print(f"error: {told}", file=sys.stderr)
         return IqattackError.exit_status
     return 0
