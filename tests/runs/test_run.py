@@ -78,6 +78,18 @@ def test_a_run_is_started_once_and_resumed_with_its_own_settings(tmp_path, setti
         Run.open(tmp_path)
 
 
+def test_what_a_killed_run_was_writing_is_gone_after_resuming(tmp_path, settings, brightness):
+    folder = tmp_path / "a"
+    Run.create(folder, settings(), brightness).close()
+    half = [folder / ".0123456789abcdef.tmp", folder / "adversarial" / ".fedcba9876543210.tmp"]
+    mine = [folder / "notes.tmp", folder / "adversarial" / "mine.tmp"]
+    for path in (*half, *mine):
+        path.touch()
+    Run.resume(folder, settings(), brightness).close()
+    assert not any(path.exists() for path in half)
+    assert all(path.exists() for path in mine)
+
+
 HOLD = """
 import sys
 from pathlib import Path

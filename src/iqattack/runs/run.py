@@ -89,6 +89,10 @@ class Run:
         run = cls(folder, record, FolderLock(folder))
         try:
             run.images.mkdir(exist_ok=True)
+            # What a killed process was just writing; nobody else writes while we hold the lock.
+            for path in (*folder.iterdir(), *run.images.iterdir()):
+                if is_temporary(path):
+                    path.unlink()
         except OSError as error:
             run.close()
             raise cannot_write(run.images, error) from None
