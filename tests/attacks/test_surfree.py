@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from iqattack.attacks.surfree import RELEASED, Constants, shorten, surfree, towards_image
+from iqattack.attacks.start import towards_image
+from iqattack.attacks.surfree import RELEASED, Constants, shorten, surfree
 from iqattack.objectives import ScoreBoundary
 
 GOAL = ScoreBoundary(reach=1.0, fraction=0.2)

@@ -67,6 +67,22 @@ def test_images_that_are_not_there(attack, images, expected):
     assert not Path("run").exists()
 
 
+def test_a_path_that_cannot_be_looked_at(attack, iqattack):
+    long = "a" * 300
+    for said in (
+        iqattack("evaluate", long),
+        iqattack("verify", long),
+        attack("--out", long),
+        attack(images=long),
+        attack(model=f"cnniqa:{long}"),
+        attack(model=f"{long}.py:load"),
+        attack("--mos", f"{long}.csv"),
+    ):
+        assert said.status == 2
+        assert said.error.startswith(f"error: {long}")
+        assert "File name too long" in said.error
+
+
 def test_16_bit_and_cmyk_are_converted_if_asked(attack):
     alone("16-bit")
     said = attack("--convert", images="bad")

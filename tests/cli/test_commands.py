@@ -1,5 +1,8 @@
+import errno
 import json
 import re
+import shutil
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -59,6 +62,35 @@ def test_a_negative_range_and_a_dmos_table(attack, iqattack):
 def test_limit(attack):
     assert attack("--limit", "2").status == 0
     assert [row.image for row in package.open_run("run").results] == ["0.png", "1.png"]
+
+
+def test_names_with_brackets_are_no_markup(attack, iqattack):
+    shutil.copy("model.py", "[red]model.py")
+    options = ("--score-range", "-200,55", "--no-lower-better")
+    said = attack("--out", "[/bold]run", *options, model="[red]model.py:undeclared")
+    assert said.status == 0
+    assert "[red]model.py:undeclared under noise" in said.out
+    assert "attacked images  [/bold]run/adversarial\n" in said.out
+
+
+def test_an_encoding_without_our_marks(attack, monkeypatch):
+    raw = BytesIO()
+    monkeypatch.setattr("sys.stdout", TextIOWrapper(raw, encoding="ascii", write_through=True))
+    assert attack().status == 0
+    assert b"SROCC clean?attacked" in raw.getvalue()
+
+
+class FullDisk(StringIO):
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_table_to_a_full_disk(attack, monkeypatch):
+    monkeypatch.setattr("sys.stdout", FullDisk())
+    said = attack()
+    assert said.status == 2
+    assert "error: output cannot be written (No space left on device)" in said.err
+    assert package.open_run("run").summary().attacked == 4
 
 
 def test_lists_and_help(iqattack):

@@ -115,6 +115,17 @@ def test_the_same_generator_draws_the_same() -> None:
         assert one.options == other.options
 
 
+def test_in_8_bits_it_draws_the_same_rounded() -> None:
+    start = PHOTOGRAPH.to(torch.uint8)
+    drawn = []
+    for begin in (start, start.float()):
+        noise, rng = sparse_noise(PHOTOGRAPH), torch.Generator().manual_seed(7)
+        drawn.append([noise.draw(begin, 0.3, rng).candidate for _ in range(40)])
+    for whole, fine in zip(*drawn, strict=True):
+        assert whole.dtype == torch.uint8
+        assert torch.equal(whole, fine.round().clamp(0.0, 255.0).to(torch.uint8))
+
+
 def test_it_does_not_touch_what_it_is_given() -> None:
     start = PHOTOGRAPH.clone()
     noise, rng = sparse_noise(PHOTOGRAPH), torch.Generator().manual_seed(7)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from iqattack.attacks import ATTACKS as TABLE
 from iqattack.attacks import load_attack
 from iqattack.constraints import parse_floor
 from iqattack.engine import Failure, Outcome, QueryLog, image_generator, image_hash
@@ -26,9 +27,7 @@ def lists(task):
         yield task.image + noise
 
 
-ATTACKS = {"lists": lists} | {
-    name: load_attack(name) for name in ("score-boundary", "surfree", "noise")
-}
+ATTACKS = {"lists": lists} | {name: load_attack(name) for name in TABLE}
 
 
 def plain(kit, items):
@@ -307,3 +306,27 @@ def test_the_generator_of_an_image_depends_on_seed_and_name_alone():
     seed = int.from_bytes(digest[:8], "little", signed=True)
     expected = torch.rand(8, generator=torch.Generator().manual_seed(seed)).tolist()
     assert first == expected
+
+
+@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError])
+@pytest.mark.parametrize("most", [1, 3])
+def test_short_of_memory_it_asks_for_fewer_at_once(kit, images, error, most):
+    def refuse(batch):
+        if len(batch) > most:
+            raise error
+
+    attack = load_attack("noise")
+    usual = kit.attack_all(images, kit.Scorer(), attack, batch=8)
+    scorer = kit.Scorer(before=refuse)
+    frugal = kit.attack_all(images, scorer, attack, batch=8)
+    assert [kit.as_plain(usual[n]) for n in usual] == [kit.as_plain(frugal[n]) for n in usual]
+    assert max(scorer.batches) <= most
+    assert not scorer.repeats
+
+
+def test_short_of_memory_for_one_image_it_says_so(kit, images):
+    def refuse(_batch):
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(InputError, match=r"'integers': out of memory on one image of \d+×\d+"):
+        kit.attack_all(images, kit.Scorer(before=refuse), load_attack("noise"))

@@ -140,6 +140,10 @@ def wild(task):
         noise[2, :, :, ::3] = -math.inf
         noise[3, 0] = math.nan
         yield task.image + noise
+    whole = torch.randint(0, 256, (4, *task.image.shape), generator=task.rng, dtype=torch.uint8)
+    untouched = whole.clone()
+    yield whole
+    assert torch.equal(whole, untouched)
 
 
 @pytest.mark.parametrize("constraint", ["linf:1", "linf:2.5", "linf:255", "jnd:0.38", "jnd:2"])

@@ -17,6 +17,8 @@ def test_encoding_is_rounding_half_to_even_and_clipping(n, height, width, seed) 
     halves = torch.randint(-100, 700, (n, 3, height, width), generator=rng) / 2
     expected = halves.round().clamp(0, 255).to(torch.uint8)
     assert torch.equal(to_8_bits(halves), expected)
+    other_strides = halves.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    assert torch.equal(to_8_bits(other_strides), expected)
 
 
 def test_encoding_of_what_is_no_grey_level() -> None:

@@ -232,3 +232,10 @@ def test_one_score_never_serves_two_images(tmp_path):
     assert "img1.bmp fits both" in error(match_mos, both, read)
     text = "image,mos\njp2k/img1.bmp,1\nwn_img1.bmp,2\n"
     assert [e.mos for e in match_mos(both, table(tmp_path / "t.csv", text))] == [1, 2]
+
+
+def test_a_decimal_comma_is_no_silent_rounding(tmp_path):
+    said = error(table, tmp_path / "t.csv", "image,mos\na.png,1,5\n")
+    assert "line 2: 3 columns, the first line has 2; write 1.5 for 1,5" in said
+    read = table(tmp_path / "t.csv", "image,mos\na.png,1,,\n  \nb.png,2\n")
+    assert dict(read) == {"a.png": 1.0, "b.png": 2.0}

@@ -127,3 +127,13 @@ def test_results_of_a_set_never_collide(tmp_path_factory, files):
     else:
         results = {entry.png_name.lower() for entry in ImageSet(entries)}
         assert len(results) == len(files)
+
+
+def test_a_name_too_long_for_its_result_is_refused_at_once(tmp_path):
+    folder = tmp_path.joinpath(*["d" * 100] * 3)
+    touch(folder, "a.png")
+    said = error(ImageSet.from_folder, tmp_path, recursive=True)
+    assert "longer than the 255 bytes that a file name may have; rename it" in said
+    assert names(ImageSet.from_folder(touch(tmp_path / "b", "é" * 125 + ".jpeg"))) == [
+        "é" * 125 + ".jpeg"
+    ]

@@ -10,7 +10,7 @@ IMAGES = torch.zeros(3, 3, 8, 9, dtype=torch.uint8)
 
 def model(answer, **options):
     def function(images):
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer
 
@@ -23,6 +23,7 @@ def model(answer, **options):
         [1, 2, 3],
         (1.0, 2.0, 3.0),
         np.array([1, 2, 3], dtype=np.float32),
+        np.array([3.0, 2.0, 1.0])[::-1],
         torch.tensor([1.0, 2.0, 3.0], requires_grad=True),
         torch.tensor([[1], [2], [3]]),
         [torch.tensor(1.0), torch.tensor(2.0), torch.tensor(3.0)],
@@ -70,6 +71,13 @@ def test_nan_is_for_the_engine_to_attribute():
 def test_an_exception_names_the_model():
     with pytest.raises(InputError, match=r"^model 'm' failed to score images: ValueError: a b$"):
         score_checked(model(ValueError("a\nb")), IMAGES)
+
+
+def test_a_model_does_not_end_the_program():
+    with pytest.raises(InputError, match=r"^model 'm' failed to score images: SystemExit: 3$"):
+        score_checked(model(SystemExit(3)), IMAGES)
+    with pytest.raises(KeyboardInterrupt):
+        score_checked(model(KeyboardInterrupt()), IMAGES)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError()])

@@ -40,8 +40,26 @@ def test_what_a_killed_start_left_is_no_obstacle(tmp_path, settings, brightness)
     folder = tmp_path / "a"
     (folder / "adversarial").mkdir(parents=True)
     (folder / ".lock").touch()
-    (folder / ".0123.tmp").touch()
+    (folder / ".0123456789abcdef.tmp").touch()
     Run.create(folder, settings(), brightness).close()
+
+
+@pytest.mark.parametrize("name", ["adversarial/mine.png", "notes.tmp", "adversarial"])
+def test_files_of_the_user_are_refused_not_deleted(tmp_path, settings, brightness, name):
+    mine = tmp_path / "a" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(RunError, match="not empty and not a run; use another --out"):
+        Run.create(tmp_path / "a", settings(), brightness)
+    assert mine.read_text() == "mine"
+
+
+def test_discarding_keeps_what_others_put_there_meanwhile(tmp_path, settings, brightness):
+    run = Run.create(tmp_path / "a", settings(), brightness)
+    run.open_log().close()
+    (run.folder / "notes.txt").write_text("mine")
+    run.discard()
+    assert [path.name for path in run.folder.iterdir()] == ["notes.txt"]
 
 
 def test_a_run_is_started_once_and_resumed_with_its_own_settings(tmp_path, settings, brightness):
@@ -58,6 +76,18 @@ def test_a_run_is_started_once_and_resumed_with_its_own_settings(tmp_path, setti
         Run.resume(folder, settings(), brightness)
     with pytest.raises(RunError, match=r"is not a run, it has no run\.toml"):
         Run.open(tmp_path)
+
+
+def test_what_a_killed_run_was_writing_is_gone_after_resuming(tmp_path, settings, brightness):
+    folder = tmp_path / "a"
+    Run.create(folder, settings(), brightness).close()
+    half = [folder / ".0123456789abcdef.tmp", folder / "adversarial" / ".fedcba9876543210.tmp"]
+    mine = [folder / "notes.tmp", folder / "adversarial" / "mine.tmp"]
+    for path in (*half, *mine):
+        path.touch()
+    Run.resume(folder, settings(), brightness).close()
+    assert not any(path.exists() for path in half)
+    assert all(path.exists() for path in mine)
 
 
 HOLD = """

@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 
 import pytest
 
@@ -13,6 +14,20 @@ def test_specs_are_kept_in_canonical_form(settings):
         "ssim:0.95",
         "noise:kind=uniform",
     )
+    assert settings(attack="noise:").attack == "noise"
+    many = settings(attack="score-boundary:surfree=3,rounds=1,surfree=4").attack
+    assert many == "score-boundary:rounds=1,surfree=4"
+
+
+def test_a_folder_among_the_options_is_absolute_and_may_go(
+    settings, brightness, photos, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(photos.parent)
+    record = Record.now(settings(attack="score-boundary:textures=photos"), brightness)
+    assert record.settings.attack == f"score-boundary:textures={photos}"
+    (tmp_path / "run.toml").write_text(record.text())
+    shutil.rmtree(photos)
+    assert Record.read(tmp_path / "run.toml") == record
 
 
 @pytest.mark.parametrize(
@@ -24,6 +39,8 @@ def test_specs_are_kept_in_canonical_form(settings):
         ({"floor": "sim:0.9"}, "did you mean 'ssim'"),
         ({"objective": "dwn"}, "did you mean 'down'"),
         ({"queries": 0}, "queries 0: expected at least 1"),
+        ({"images": ("/ph\udcff",)}, r"'/ph\\udcff': expected printable text"),
+        ({"mos": "a\nb"}, "expected printable text"),
     ],
 )
 def test_what_does_not_exist_is_refused(settings, change, message):
@@ -66,4 +83,7 @@ def test_weights_are_known_by_their_content(tmp_path, brightness):
     for spec in (f"cnniqa:{weights}", f"{weights}:load", f"pyiqa:niqe,a=1,path={weights}"):
         record = ModelRecord.of(brightness, spec)
         assert (record.weights, record.sha256) == (str(weights), digest)
+    marked = tmp_path / "lr=0.1,best.pth"
+    marked.write_bytes(b"weights")
+    assert ModelRecord.of(brightness, f"cnniqa:{marked}").sha256 == digest
     assert ModelRecord.of(brightness, "builtin").weights is None

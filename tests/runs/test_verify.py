@@ -68,9 +68,34 @@ def test_a_changed_score_in_the_table_is_found(run, brightness):
     assert "9.png: has a row in results.csv, but no result in the log" in found
 
 
+def test_a_row_that_is_there_twice_is_found(run, brightness):
+    path = run.folder / "results.csv"
+    path.write_text(path.read_text() + path.read_text().splitlines()[2] + "\n")
+    assert told(run, brightness) == ["1.png: has 2 rows in results.csv, expected one"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('"mean_gain": 0', '"mean_gain": 1', "scores.mean_gain is 1.0"),
+        ('"attacked": 5,\n  "un', '"attacked": 4,\n  "un', "attacked is 4, computed 5"),
+        ('"n": 5,', "", "scores.n is None, computed 5"),
+        ("{", "[", "cannot be read"),
+    ],
+)
+def test_a_changed_summary_is_found(run, brightness, old, new, expected):
+    path = run.folder / "summary.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    (line,) = told(run, brightness)
+    assert line.startswith(f"summary.json: {expected}")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("", "lacks the column image"),
         ("a;b\n", "lacks the column image"),
         ("{header}0.png,24\n", "rows that are too short"),
         ("{header}0.png,,,,,,,,many,,,,,,noise,failed: x\n", "invalid literal"),

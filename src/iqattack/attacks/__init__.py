@@ -5,12 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
+from iqattack.attacks.boundary import boundary_attack
+from iqattack.attacks.clahe import clahe
 from iqattack.attacks.contract import Answer, Attack, Search, Task
+from iqattack.attacks.gamma import gamma
+from iqattack.attacks.geoda import geoda
+from iqattack.attacks.hop_skip_jump import hop_skip_jump
+from iqattack.attacks.nes import nes
 from iqattack.attacks.noise import noise
 from iqattack.attacks.options import defaults, parse_options
+from iqattack.attacks.parsimonious import parsimonious
+from iqattack.attacks.ran import ran
 from iqattack.attacks.score_boundary import score_boundary
+from iqattack.attacks.signhunter import signhunter
+from iqattack.attacks.simba import simba
+from iqattack.attacks.sparse_rs import sparse_rs
+from iqattack.attacks.square import square
 from iqattack.attacks.surfree import surfree
+from iqattack.attacks.tone_map import tone_map
+from iqattack.attacks.unsharp import unsharp
 from iqattack.errors import unknown
 
 
@@ -45,6 +60,90 @@ ATTACKS: dict[str, AttackKind] = {
             surfree,
         ),
         AttackKind(
+            "square",
+            "random search by squares on the ends of the box",
+            "Andriushchenko, Croce, Flammarion & Hein, ECCV 2020",
+            square,
+        ),
+        AttackKind(
+            "ran",
+            "the same with two squares a step",
+            "Ran et al., Expert Systems with Applications 2025",
+            ran,
+        ),
+        AttackKind(
+            "nes",
+            "sign steps along a gradient estimated from antithetic Gaussian samples",
+            "Ilyas, Engstrom, Athalye & Lin, ICML 2018",
+            nes,
+        ),
+        AttackKind(
+            "parsimonious",
+            "lazy greedy search for the blocks that lie on the upper end of the box",
+            "Moon, An & Song, ICML 2019",
+            parsimonious,
+        ),
+        AttackKind(
+            "simba",
+            "one direction of the DCT or pixel basis at a time",
+            "Guo et al., ICML 2019",
+            simba,
+        ),
+        AttackKind(
+            "signhunter",
+            "flips signs in halves, quarters and so on",
+            "Al-Dujaili & O'Reilly, ICLR 2020",
+            signhunter,
+        ),
+        AttackKind(
+            "hop-skip-jump",
+            "a shorter perturbation along the estimated normal of one score boundary",
+            "Chen, Jordan & Wainwright, IEEE S&P 2020",
+            hop_skip_jump,
+        ),
+        AttackKind(
+            "boundary",
+            "a shorter perturbation by a random walk along one score boundary",
+            "Brendel, Rauber & Bethge, ICLR 2018",
+            boundary_attack,
+        ),
+        AttackKind(
+            "geoda",
+            "a shorter perturbation, taking one score boundary for flat",
+            "Rahmati et al., CVPR 2020",
+            geoda,
+        ),
+        AttackKind(
+            "sparse-rs",
+            "random search over few pixels, a patch or a frame; for l0:K",
+            "Croce et al., AAAI 2022, arXiv 2006.12834",
+            sparse_rs,
+        ),
+        AttackKind(
+            "clahe",
+            "local contrast by histogram equalisation, two parameters; for none",
+            "Zuiderveld 1994; Siniukov et al., Applied Sciences 2021",
+            clahe,
+        ),
+        AttackKind(
+            "gamma",
+            "the power law, two parameters; for none",
+            "Siniukov et al., Applied Sciences 2021",
+            gamma,
+        ),
+        AttackKind(
+            "unsharp",
+            "sharper or softer, two parameters; for none",
+            "Siniukov et al., Applied Sciences 2021",
+            unsharp,
+        ),
+        AttackKind(
+            "tone-map",
+            "tone mapping, three parameters; for none",
+            "Drago et al., Eurographics 2003; Siniukov et al., Applied Sciences 2021",
+            tone_map,
+        ),
+        AttackKind(
             "noise",
             "Gaussian and uniform noise at the box, best of n: the floor",
             "none",
@@ -59,11 +158,23 @@ def load_attack(spec: str) -> Attack:
 
     Raises InputError for a name, an option or a value that there is not.
     """
-    name, _, options = spec.partition(":")
+    name, _, given = spec.partition(":")
+    return partial(_kind(name).function, **parse_options(name, _kind(name).function, given))
+
+
+def canonical_attack(spec: str) -> str:
+    """The same spec with its options sorted and folders as absolute paths; raises likewise."""
+    name, _, given = spec.partition(":")
+    options = parse_options(name, _kind(name).function, given)
+    texts = dict(part.split("=", 1) for part in given.split(",") if part)
+    texts |= {key: str(value) for key, value in options.items() if isinstance(value, Path)}
+    return ":".join(filter(None, (name, ",".join(f"{k}={v}" for k, v in sorted(texts.items())))))
+
+
+def _kind(name: str) -> AttackKind:
     if name not in ATTACKS:
         raise unknown("attack", name, ATTACKS)
-    function = ATTACKS[name].function
-    return partial(function, **parse_options(name, function, options))
+    return ATTACKS[name]
 
 
 __all__ = [
@@ -73,5 +184,6 @@ __all__ = [
     "AttackKind",
     "Search",
     "Task",
+    "canonical_attack",
     "load_attack",
 ]

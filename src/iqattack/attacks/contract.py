@@ -4,11 +4,13 @@ An attack is a generator over one image. It yields candidates, is sent back an `
 end when it likes; the engine closes it when the budget is spent::
 
     def attack(task: Task, **options) -> Search:
-        answer = yield candidates          # (N, 3, H, W) float32 grey levels
+        answer = yield candidates          # (N, 3, H, W) grey levels, float32 or uint8
         ...
 
 The engine projects and rounds every candidate before the model sees it, counts queries, and keeps
-the best image of the whole search, so an attack does none of this.
+the best image of the whole search, so an attack does none of this. Where an attack works in whole
+grey levels anyway, uint8 is a quarter of the memory to touch, which is most of what a query costs
+here.
 """
 
 from __future__ import annotations
@@ -26,19 +28,19 @@ from iqattack.objectives import ScoreBoundary
 class Answer:
     """What became of the candidates of one `yield`.
 
-    images: (N, 3, H, W) float32, what was really scored: projected and rounded to 8 bits.
+    pixels: (N, 3, H, W) uint8, what was really scored: projected and rounded to 8 bits.
     gain: (N,) float64, movement of the score in the wanted direction, as a fraction of the
         model's score range; 0 for the clean image, negative where the score moved back.
     """
 
-    def __init__(self, images: Tensor, gain: Tensor) -> None:
-        self._images = images
+    def __init__(self, pixels: Tensor, gain: Tensor) -> None:
+        self.pixels = pixels
         self.gain = gain
 
     @cached_property
     def images(self) -> Tensor:
-        """As above; made when asked for, since most answers are looked at for their gain alone."""
-        return self._images.float()
+        """The pixels as float32; made when asked for, since most answers are not looked at."""
+        return self.pixels.float()
 
 
 @dataclass(frozen=True)

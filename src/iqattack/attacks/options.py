@@ -8,20 +8,22 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from iqattack.errors import InputError, unknown
-from iqattack.images import ImageSet
+from iqattack.images import ImageSet, read_image
 
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Norm = Literal["linf", "l2"]
 
 
 def _with_images(folder: Path) -> Path:
-    ImageSet.from_folder(folder)  # InputError where there is none, before anything is scored
+    for entry in ImageSet.from_folder(folder):
+        read_image(entry.path)  # InputError where one is unusable, before anything is scored
     return folder.absolute()
 
 

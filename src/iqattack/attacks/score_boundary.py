@@ -18,9 +18,12 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Literal
 
+import torch
+
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import Count, Fraction, ImageFolder, Positive
-from iqattack.attacks.surfree import RELEASED, shorten, towards_image
+from iqattack.attacks.start import towards_image
+from iqattack.attacks.surfree import RELEASED, shorten
 from iqattack.directions import BUNDLED, Source, SparseNoise, Support
 from iqattack.objectives import ScoreBoundary
 
@@ -113,7 +116,7 @@ def score_boundary(
     )
     bounds = Boundaries(task.reach, boundaries, first)
     theta_max = RELEASED.theta_max
-    x_b, gain_b = task.image, 0.0
+    x_b, gain_b = task.image.to(torch.uint8), 0.0
     left = rounds
     for n in count():
         share = 1.0
@@ -126,12 +129,12 @@ def score_boundary(
         better = gain > gain_b if greedy else crossed
         noise.learn(draw, better)
         if better:
-            x_b, gain_b = answer.images[0], gain
+            x_b, gain_b = answer.pixels[0], gain
         if crossed and (left := left - 1) >= 0:
             goal = bounds.goal
-            x_b = yield from towards_image(task, x_b, goal, halvings)
-            x_b, theta_max = yield from shorten(task, x_b, goal, surfree, theta_max)
-            gain_b = goal.gain
+            z = yield from towards_image(task, x_b.float(), goal, halvings)
+            z, theta_max = yield from shorten(task, z, goal, surfree, theta_max)
+            x_b, gain_b = task.project(z[None])[0].round().to(torch.uint8), goal.gain
         if crossed:
             bounds.advance()
             if bounds.previous >= 1.0:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from iqattack.attacks.contract import Answer, Search, Task
 from iqattack.attacks.options import Count, Fraction
-from iqattack.directions import SparseNoise, low_frequency, orthogonal
+from iqattack.attacks.start import start_across, towards_image
+from iqattack.directions import low_frequency, orthogonal
 from iqattack.objectives import ScoreBoundary
 
 
@@ -43,7 +44,6 @@ class Constants:
 
 
 RELEASED = Constants()
-Point = Generator[Tensor, Answer, Tensor]
 
 
 def surfree(
@@ -56,33 +56,13 @@ def surfree(
     starts: candidates tried to cross it; halvings: of the first binary search towards the image.
     """
     goal = task.boundary or ScoreBoundary(task.reach, boundary)
-    noise = SparseNoise(task.image, task.lower, task.upper)
-    x_b, gain = task.image, 0.0
-    for _ in range(starts):
-        answer = yield noise.draw(x_b, 1.0, task.rng).candidate[None]
-        if answer.gain[0] > gain:
-            x_b, gain = answer.images[0], float(answer.gain[0])
-        if goal.crossed(gain):
-            break
-    else:
+    start = yield from start_across(task, goal, starts)
+    if start is None:
         return
-    x_b = yield from towards_image(task, x_b, goal, halvings)
+    x_b = yield from towards_image(task, start, goal, halvings)
     theta_max = RELEASED.theta_max
     while not torch.equal(x_b, task.image):
         x_b, theta_max = yield from shorten(task, x_b, goal, RELEASED.queries, theta_max)
-
-
-def towards_image(task: Task, x_b: Tensor, goal: ScoreBoundary, halvings: int) -> Point:
-    """Binary search on the segment from the image to x_b for the shortest crossing one."""
-    low, high = 0.0, 1.0
-    for _ in range(halvings):
-        middle = (low + high) / 2
-        answer = yield torch.lerp(task.image, x_b, middle)[None]
-        if goal.crossed(float(answer.gain[0])):
-            high = middle
-        else:
-            low = middle
-    return torch.lerp(task.image, x_b, high)
 
 
 def shorten(
@@ -102,19 +82,21 @@ def shorten(
     past: deque[Tensor] = deque(maxlen=k.memory)
     asked = 0
     for _ in range(k.steps):
-        d = float(torch.linalg.vector_norm(x_b - x))
+        u = x_b - x
+        d = float(torch.linalg.vector_norm(u))
         if d == 0.0 or asked >= queries:
             break
-        u = (x_b - x) / d
+        u /= d
         # u last: past directions are not orthogonal to it, and what it takes off is what counts.
         v = orthogonal(low_frequency(x.shape, k.spectrum, task.rng), [*past, u])
         past.append(v)
 
         def z(theta: float, u: Tensor = u, v: Tensor = v, d: float = d) -> Tensor:
-            return (x + d * cos(theta) * (u * cos(theta) + v * sin(theta)))[None]
+            along, across = d * cos(theta) ** 2, d * cos(theta) * sin(theta)
+            return torch.add(x, u, alpha=along).add_(v, alpha=across)[None]
 
         theta = 0.0
-        for trial in (theta_max, -theta_max):
+        for trial in (theta_max, -theta_max)[: queries - asked]:
             asked += 1
             if goal.crossed(float((yield z(trial)).gain[0])):
                 theta = trial

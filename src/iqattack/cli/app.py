@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import warnings
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -85,6 +87,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     # Pillow warns about odd metadata and large images; what matters ends in an error or a note.
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+    if isinstance(sys.stdout, TextIOWrapper):  # tables have marks that not every encoding has
+        sys.stdout.reconfigure(errors="replace")
     try:
         app(args=None if args is None else list(args), prog_name="iqattack")
     except SystemExit as end:
@@ -94,4 +98,13 @@ def main(args: Sequence[str] | None = None) -> int:
     except IqattackError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
+    except OSError as error:  # a path that cannot even be looked at; a table to a full disk
+        if error.filename is not None:
+            told = f"{error.filename}: {error.strerror}; check the path"
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            told = f"output cannot be written ({error.strerror}); free some space"
+        else:
+            raise
+        print(f"error: {told}", file=sys.stderr)
+        return IqattackError.exit_status
     return 0

@@ -104,7 +104,8 @@ def attack(
     constraint: Annotated[
         str,
         typer.Option(
-            help="linf:3 is 3 grey levels, jnd:0.38 that share of the just-noticeable difference.",
+            help="linf:3 is 3 grey levels, jnd:0.38 that share of the just-noticeable difference, "
+            "l0:500 so many pixels, none anything.",
             rich_help_panel=HOW,
         ),
     ] = "jnd:0.38",

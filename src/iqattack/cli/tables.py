@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from iqattack.api import Summary
@@ -31,11 +32,12 @@ def show_summary(summary: Summary, folder: Path, console: Console | None = None)
         return f"{number(low)} … {number(high)}" if math.isfinite(low + high) else ""
 
     over = settings.constraint + (f" {settings.floor}" if settings.floor else "")
-    table = Table(
-        title=f"{summary.model.name} under {settings.attack}, {over}, {settings.objective}, "
-        f"{settings.queries} queries",
-        title_justify="left",
+    # Text, not markup: names of models and folders may have brackets.
+    title = Text(
+        f"{summary.model.name} under {settings.attack}, {over}, {settings.objective}, "
+        f"{settings.queries} queries"
     )
+    table = Table(title=title, title_justify="left")
     table.add_column("measure")
     table.add_column("value", justify="right")
     table.add_column("95 % interval", justify="right")
@@ -75,8 +77,10 @@ def show_summary(summary: Summary, folder: Path, console: Console | None = None)
             highlight=False,
         )
     if (folder / "results.csv").is_file():
-        console.print(f"attacked images  {folder / 'adversarial'}", soft_wrap=True, highlight=False)
-        console.print(f"one row each     {folder / 'results.csv'}", soft_wrap=True, highlight=False)
-        console.print(
-            f"all measures     {folder / 'summary.json'}", soft_wrap=True, highlight=False
-        )
+        for what, name in (
+            ("attacked images", "adversarial"),
+            ("one row each", "results.csv"),
+            ("all measures", "summary.json"),
+        ):
+            line = f"{what:15}  {folder / name}"
+            console.print(line, soft_wrap=True, highlight=False, markup=False)

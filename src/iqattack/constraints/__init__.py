@@ -3,18 +3,21 @@
 from iqattack.constraints.base import Box, Constraint, box_around
 from iqattack.constraints.floor import FLOORS, Floor, SsimFloor, parse_floor
 from iqattack.constraints.jnd import JndBox
+from iqattack.constraints.l0 import L0, Unconstrained
 from iqattack.constraints.linf import Linf
 from iqattack.constraints.parse import CONSTRAINTS, parse_constraint
 
 __all__ = [
     "CONSTRAINTS",
     "FLOORS",
+    "L0",
     "Box",
     "Constraint",
     "Floor",
     "JndBox",
     "Linf",
     "SsimFloor",
+    "Unconstrained",
     "box_around",
     "parse_constraint",
     "parse_floor",

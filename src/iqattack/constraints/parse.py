@@ -7,6 +7,7 @@ from collections.abc import Callable
 from iqattack.constraints.base import Constraint
 from iqattack.constraints.floor import FLOORS
 from iqattack.constraints.jnd import DEFAULT_MODEL, JndBox
+from iqattack.constraints.l0 import L0, Unconstrained
 from iqattack.constraints.linf import Linf
 from iqattack.errors import InputError, unknown
 from iqattack.specs import number
@@ -27,12 +28,29 @@ def _jnd(spec: str, fields: list[str]) -> Constraint:
     return JndBox(number(spec, fields[0], "jnd:0.38"), model)
 
 
+def _l0(spec: str, fields: list[str]) -> Constraint:
+    if len(fields) != 1:
+        raise InputError(f"constraint '{spec}': expected l0:PIXELS, such as l0:500")
+    return L0(number(spec, fields[0], "l0:500"))
+
+
+def _none(spec: str, fields: list[str]) -> Constraint:
+    if fields:
+        raise InputError(f"constraint '{spec}': none takes no value")
+    return Unconstrained()
+
+
 # What follows the name in a spec, split at colons, to a constraint.
-CONSTRAINTS: dict[str, Callable[[str, list[str]], Constraint]] = {"linf": _linf, "jnd": _jnd}
+CONSTRAINTS: dict[str, Callable[[str, list[str]], Constraint]] = {
+    "linf": _linf,
+    "jnd": _jnd,
+    "l0": _l0,
+    "none": _none,
+}
 
 
 def parse_constraint(spec: str) -> Constraint:
-    """Read `linf:3`, `jnd:0.38` or `jnd:0.38:canny`; InputError if it is none of these."""
+    """Read `linf:3`, `jnd:0.38`, `jnd:0.38:canny`, `l0:500` or `none`; InputError for others."""
     name, *fields = spec.split(":")
     if name in FLOORS:
         raise InputError(

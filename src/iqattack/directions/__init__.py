@@ -3,6 +3,7 @@
 from iqattack.directions.choice import Choice
 from iqattack.directions.low_frequency import low_frequency, orthogonal
 from iqattack.directions.sparse_noise import SUPPORTS, Draw, SparseNoise, Support
+from iqattack.directions.squares import eta, window
 from iqattack.directions.textures import BUNDLED, SOURCES, Source, crop, textures
 
 __all__ = [
@@ -15,7 +16,9 @@ __all__ = [
     "SparseNoise",
     "Support",
     "crop",
+    "eta",
     "low_frequency",
     "orthogonal",
     "textures",
+    "window",
 ]

@@ -28,9 +28,10 @@ def low_frequency(shape: Sequence[int], spectrum: float, rng: torch.Generator) -
 
     shape: (3, H, W); spectrum: share of the frequencies, in (0, 1].
     """
-    signs = torch.randint(-1, 2, tuple(shape), generator=rng, dtype=torch.int8).numpy()
-    coefficients = (signs * _lowest(shape[-2], shape[-1], spectrum)).astype(np.float32)
-    return torch.from_numpy(idctn(coefficients, axes=(1, 2), norm="ortho"))
+    seed = int(torch.randint(2**63 - 1, (), generator=rng))
+    signs = np.random.default_rng(seed).integers(-1, 2, tuple(shape), dtype=np.int8)
+    coefficients = np.multiply(signs, _lowest(*shape[-2:], spectrum), dtype=np.float32)
+    return torch.from_numpy(idctn(coefficients, axes=(1, 2), norm="ortho", overwrite_x=True))
 
 
 def orthogonal(v: Tensor, basis: Iterable[Tensor]) -> Tensor:
@@ -39,11 +40,10 @@ def orthogonal(v: Tensor, basis: Iterable[Tensor]) -> Tensor:
     Gram-Schmidt: orthogonal to all where they are orthonormal, and to the last in any case. Zero
     where v lies in their span, of which rounding would leave a direction that means nothing.
     """
-    rest = v
+    rest = v.clone()
     for u in basis:
-        rest = rest - (rest * u).sum() * u
+        rest.sub_(u, alpha=float(torch.dot(rest.flatten(), u.flatten())))
     length = torch.linalg.vector_norm(rest)
     if length <= 1e-3 * torch.linalg.vector_norm(v):
         return torch.zeros_like(v)
-    unit: Tensor = rest / length
-    return unit
+    return rest.div_(length)

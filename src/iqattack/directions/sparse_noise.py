@@ -87,7 +87,7 @@ class SparseNoise:
         """A candidate from `start` (3, H, W) with a window of that share of the area changed.
 
         In the window and on the support, texture is either added to the perturbation or put in
-        its place.
+        its place. The candidate is of the start's type, float32 or uint8.
         """
         *places, row, column, which, y, x = torch.rand(9, generator=rng).tolist()
         picks = tuple(
@@ -105,7 +105,9 @@ class SparseNoise:
         window = candidate.numpy()[:, rows, columns]
         base = window if mode == "add" else self._image[:, rows, columns]
         changed = base + noise * self._radius[:, rows, columns]
-        np.copyto(window, changed, where=mask[rows, columns])
+        if start.dtype == torch.uint8:
+            changed = np.clip(np.rint(changed), 0.0, 255.0)
+        np.copyto(window, changed, where=mask[rows, columns], casting="unsafe")
         return Draw(candidate, picks)
 
     def learn(self, draw: Draw, success: bool) -> None:

@@ -36,11 +36,15 @@ class BatchSize:
             self._images, self._seconds, self._batches = 0, 0.0, -1
             self._next()
 
-    def _next(self) -> None:
+    def _best(self) -> int:
         best = SIZES[0]
         for size, rate in self._rates.items():
             if rate > WORTH * self._rates[best]:
                 best = size
+        return best
+
+    def _next(self) -> None:
+        best = self._best()
         tried = SIZES.index(self.current)
         if tried + 1 < len(SIZES) and tried - SIZES.index(best) < 2:
             self.current = SIZES[tried + 1]
@@ -50,5 +54,8 @@ class BatchSize:
     def give_up_growing(self) -> None:
         """Settle on the best size so far: too few candidates are left to fill a larger batch."""
         if not self.settled and self._rates:
-            self.current = max(self._rates, key=lambda size: self._rates[size])
-            self.settled = True
+            self.current, self.settled = self._best(), True
+
+    def too_large(self, size: int) -> None:
+        """Settle on half of a size for which memory was short."""
+        self.current, self.settled = max(1, size // 2), True

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,8 +24,9 @@ from iqattack.engine.search import BadScoreError, Query, Search
 from iqattack.errors import InputError, IqattackError
 from iqattack.images import ImageEntry, ImageSet, read_image
 from iqattack.models import Scorer, score_checked
-from iqattack.objectives import Objective, Target
+from iqattack.objectives import Objective, Target, towards_end
 
+MOST_WAITING = 16  # clean images of all sizes that wait for others of theirs
 MOST_SEARCHES = 16  # open at once; each holds about twenty float images, most of them SurFree's
 
 
@@ -159,15 +160,7 @@ class Engine:
                     yield self._count(item)
             else:
                 clean[item[0]] = item[1]
-        targets = dict(
-            zip(
-                clean,
-                self._objective.targets(
-                    list(clean.values()), self._scorer.score_range, self._scorer.lower_better
-                ),
-                strict=True,
-            )
-        )
+        targets = self._targets(clean)
         todo = [entry for entry in images if entry.name in targets and entry.name not in finished]
         self._done = len(images) - len(todo)
         self._stage = "attack"
@@ -178,6 +171,23 @@ class Engine:
         )
         yield from self._search(todo, targets)
 
+    def _targets(self, clean: dict[str, float]) -> dict[str, Target]:
+        """Where each score is to go.
+
+        An image keeps the direction that it was given first, or its log would not replay: one that
+        failed and was repaired meanwhile shifts the median of `rank`.
+        """
+        ends = self._scorer.score_range, self._scorer.lower_better
+        targets = dict(
+            zip(clean, self._objective.targets(list(clean.values()), *ends), strict=True)
+        )
+        for name, direction in self._log.directions().items():
+            if name in targets and targets[name].direction != direction:
+                other = towards_end(direction, clean[name], *ends)
+                targets[name] = replace(other, fraction=targets[name].fraction)
+        self._log.keep_directions({name: target.direction for name, target in targets.items()})
+        return targets
+
     def _best_logged(self, name: str, target: Target) -> float:
         scores = [float(score) for score in self._log.rows(name)["score"]]
         return max(scores, key=target.gain)
@@ -186,7 +196,7 @@ class Engine:
 
     def _score_clean(self, images: ImageSet) -> Iterator[tuple[str, float] | Failure]:
         """The clean score of every image, from the log or from the model, or why there is none."""
-        waiting: list[tuple[ImageEntry, Tensor]] = []
+        waiting: defaultdict[torch.Size, list[tuple[ImageEntry, Tensor]]] = defaultdict(list)
         for entry in images:
             rows = self._log.rows(entry.name)
             if len(rows):
@@ -198,13 +208,13 @@ class Engine:
             except InputError as error:
                 yield Failure(entry, str(error))
                 continue
-            if waiting and waiting[0][1].shape != pixels.shape:
-                yield from self._flush_clean(waiting)
-            waiting.append((entry, pixels))
-            if len(waiting) >= self._batch.current:
-                yield from self._flush_clean(waiting)
-        if waiting:
-            yield from self._flush_clean(waiting)
+            waiting[pixels.shape].append((entry, pixels))
+            if len(waiting[pixels.shape]) >= self._batch.current:
+                yield from self._flush_clean(waiting.pop(pixels.shape))
+            elif sum(map(len, waiting.values())) >= MOST_WAITING:
+                yield from self._flush_clean(waiting.pop(next(iter(waiting))))
+        for rest in waiting.values():
+            yield from self._flush_clean(rest)
 
     def _flush_clean(
         self, waiting: list[tuple[ImageEntry, Tensor]]
@@ -219,7 +229,6 @@ class Engine:
         self._report()
         for (entry, _), score in zip(waiting, scores, strict=True):
             yield self._clean_or_failure(entry, score)
-        waiting.clear()
 
     def _clean_or_failure(self, entry: ImageEntry, score: float) -> tuple[str, float] | Failure:
         if math.isfinite(score):
@@ -356,7 +365,18 @@ class Engine:
         if self._stop():
             raise Interrupted("stopped; what was scored is kept, go on with --resume")
         started = time.perf_counter()
-        scores = score_checked(self._scorer, torch.stack(list(images))).tolist()
+        try:
+            scores = score_checked(self._scorer, torch.stack(list(images))).tolist()
+        except (MemoryError, torch.OutOfMemoryError):
+            half = len(images) // 2
+            if not half:
+                height, width = images[0].shape[-2:]
+                raise InputError(
+                    f"model '{self._scorer.name}': out of memory on one image of {width}×{height} "
+                    "pixels; use smaller images or another device"
+                ) from None
+            self._batch.too_large(len(images))
+            return self._ask(images[:half]) + self._ask(images[half:])
         self._batch.record(len(images), time.perf_counter() - started)
         self._paid += len(images)
         self._spent += len(images)

@@ -12,7 +12,6 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -21,14 +20,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iqattack.errors import InputError, RunError
+from iqattack.objectives import Direction
 
-FORMAT = 1
+FORMAT = 2
 ROW = np.dtype([("hash", "<u8"), ("score", "<f8")])
 PAIR = struct.Struct("<Qd")  # the same, one at a time
 Rows = NDArray[np.void]
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS task (id INTEGER PRIMARY KEY, image TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS task (
+    id INTEGER PRIMARY KEY, image TEXT NOT NULL UNIQUE, direction TEXT);
 CREATE TABLE IF NOT EXISTS chunk (
     task INTEGER NOT NULL REFERENCES task, first INTEGER NOT NULL, rows BLOB NOT NULL,
     PRIMARY KEY (task, first)
@@ -72,12 +73,7 @@ class QueryLog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -96,6 +92,19 @@ class QueryLog:
             for image in images:
                 self._db.execute("INSERT OR IGNORE INTO task (image) VALUES (?)", (image,))
         self._ids = dict(self._db.execute("SELECT image, id FROM task"))
+
+    def directions(self) -> dict[str, Direction]:
+        """Directions of the images that have one."""
+        return dict(self._all("SELECT image, direction FROM task WHERE direction IS NOT NULL"))
+
+    def keep_directions(self, directions: Mapping[str, Direction]) -> None:
+        """Store the direction of images; one that has a direction keeps it."""
+        with self._transaction():
+            for image, direction in directions.items():
+                self._db.execute(
+                    "UPDATE task SET direction = ? WHERE id = ? AND direction IS NULL",
+                    (direction, self._ids[image]),
+                )
 
     def append(self, rows: Mapping[str, tuple[int, Sequence[tuple[int, float]]]]) -> None:
         """Append one batch: per image, the number of its first new query and (hash, score)s."""

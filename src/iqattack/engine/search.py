@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 
@@ -34,6 +36,17 @@ class Query:
     digest: int
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: a sum depends on how many share it, and a replay must not."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class Search:
     """Runs one attack on one image and does for it what attacks must not do themselves.
 
@@ -46,6 +59,7 @@ class Search:
     score is not finite.
     """
 
+    @one_thread()
     def __init__(
         self,
         name: str,
@@ -100,6 +114,7 @@ class Search:
         else:
             self._resume(None)
 
+    @one_thread()
     def score(self, query: Query, score: float) -> None:
         """Take the model's score of an image that was waiting."""
         self._account(query.digest, score)
@@ -141,11 +156,10 @@ class Search:
     def _encoded(self, candidates: Tensor) -> Tensor:
         """What the model is to see of candidates (N, 3, H, W): allowed, and in 8 bits."""
         if not self._constraint.is_box:
-            candidates = self._constraint.project(self._grey, candidates, self._box)
-        images = to_8_bits(candidates)
+            candidates = self._constraint.project(self._grey, candidates.float(), self._box)
         # Bounds are whole grey levels, so that clamping after the rounding is the same as before
         # it, on a quarter of the memory; and what was no number ends within them, too.
-        torch.clamp(images, *self._box8, out=images)
+        images = torch.clamp(to_8_bits(candidates), *self._box8)
         if self._floor is not None:
             images = self._floor.enforce(self._grey, images.float()).to(torch.uint8)
         return images
@@ -211,13 +225,13 @@ class Search:
 
 
 def to_8_bits(images: Tensor) -> Tensor:
-    """Float grey levels (N, 3, H, W) as uint8: clipped to 0..255, rounded half to even, NaN as 0.
+    """Grey levels (N, 3, H, W) as uint8: clipped to 0..255, rounded half to even, NaN as 0.
 
     OpenCV rounds and casts in one pass over the memory, where PyTorch takes two slower ones.
     """
-    if not len(images):
+    if images.dtype == torch.uint8 or not len(images):
         return images.to(torch.uint8)  # an attack may ask nothing; OpenCV may not
-    rows = images.clamp(0.0, 255.0).view(-1, images.shape[-1]).numpy()
+    rows = images.clamp(0.0, 255.0).reshape(-1, images.shape[-1]).numpy()
     return torch.from_numpy(cv2.convertScaleAbs(rows)).view(images.shape)
 
 

@@ -223,13 +223,19 @@ def _text(path: Path) -> list[str]:
 def _table(path: Path, rows: Iterable[tuple[int, list[Any]]]) -> MosTable:
     """A table from numbered rows of cells, the header first."""
     numbered = iter(rows)
-    source, lower_better, image, score = _columns(path, next(numbered, (0, []))[1])
+    header = next(numbered, (0, []))[1]
+    source, lower_better, image, score = _columns(path, header)
 
     def cells() -> Iterator[Row]:
         for number, row in numbered:
-            if any(cell not in (None, "") for cell in row):
+            if any(cell is not None and str(cell).strip() for cell in row):
                 if len(row) <= max(image, score):
                     raise InputError(f"{path}, line {number}: too few columns, expected a score")
+                if any(cell not in (None, "") for cell in row[len(header) :]):
+                    raise InputError(  # a decimal comma, or a name with a comma
+                        f"{path}, line {number}: {len(row)} columns, the first line has "
+                        f"{len(header)}; write 1.5 for 1,5, and quote names that have commas"
+                    )
                 yield f"line {number}", str(row[image] or "").strip(), row[score]
 
     return MosTable(path, source, lower_better, _scores(path, cells()))

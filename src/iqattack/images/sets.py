@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -11,6 +10,9 @@ from typing import overload
 
 from iqattack.errors import InputError
 from iqattack.images.reading import SUFFIXES
+from iqattack.specs import is_text
+
+LONGEST_NAME = 255  # bytes, of a file on every common system
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class ImageSet(Sequence[ImageEntry]):
     notes: what was left out on the way, one phrase each.
 
     Raises InputError when it would be empty, when two images would share a name or a result
-    (`a.png` and `a.jpg` are both saved as `a.png`), or when a name holds control characters.
+    (`a.png` and `a.jpg` are both saved as `a.png`), or when a name holds control characters or
+    is too long for a file.
     """
 
     entries: tuple[ImageEntry, ...]
@@ -51,9 +54,13 @@ class ImageSet(Sequence[ImageEntry]):
             raise InputError("no images: expected at least one")
         seen: dict[str, ImageEntry] = {}
         for entry in self.entries:
-            # Cc: breaks lines; Cs: bytes of the file name that are not text.
-            if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in entry.name):
+            if not is_text(entry.name):
                 raise InputError(f"{entry.name!a}: expected a name of printable text; rename it")
+            if len(entry.png_name.encode()) > LONGEST_NAME:  # before queries are paid for it
+                raise InputError(
+                    f"{entry.path}: its result would be called {entry.png_name}, longer than the "
+                    f"{LONGEST_NAME} bytes that a file name may have; rename it or its folders"
+                )
             # Folded, since results may be copied to file systems that ignore case.
             other = seen.setdefault(entry.png_name.casefold(), entry)
             if other is not entry:

@@ -78,7 +78,7 @@ def load_callable(source: str, factory: str, device: str) -> UserModel:
         )
     try:
         function = make(device=device) if _takes_device(make) else make()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"'{spec}' failed to make the model: {one_line(error)}") from error
     if not callable(function):
         raise InputError(
@@ -119,7 +119,7 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise InputError(f"model file '{path}' does not import: {one_line(error)}") from error
     return module
@@ -129,7 +129,7 @@ def _import_module(name: str) -> ModuleType:
     _search(Path.cwd())
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(
             f"model module '{name}' does not import: {one_line(error)};"
             " expected package.module:factory or FILE.py:factory"

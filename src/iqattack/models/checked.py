@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,7 +53,7 @@ def _call(function: Callable[[Tensor], object], name: str, min_size: int, images
         answer = function(images)
     except (IqattackError, MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a model must not end the program
         raise InputError(f"model '{name}' failed to score images: {one_line(error)}") from error
     return as_scores(answer, name, len(images))
 
@@ -64,7 +65,8 @@ def as_scores(answer: object, name: str, n: int) -> Tensor:
     Raises InputError for anything else.
     """
     try:
-        scores = torch.as_tensor(answer)
+        # A copy of arrays: torch takes none that are reversed, and warns of those not writable.
+        scores = torch.as_tensor(answer.copy() if isinstance(answer, np.ndarray) else answer)
         if scores.is_complex():
             raise TypeError("complex numbers")
         scores = scores.detach().to("cpu", torch.float64)

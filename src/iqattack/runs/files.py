@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -34,6 +35,11 @@ def write_text(path: Path, text: str) -> None:
             raise
     except OSError as error:
         raise cannot_write(path, error) from None
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file has the name of one that was being written, by us or by `write_png`."""
+    return re.fullmatch(r"\.[0-9a-f]{16}\.tmp", path.name) is not None
 
 
 class FolderLock:

@@ -18,7 +18,7 @@ from iqattack.perception import JND_MODELS, jnd_violation, linf, psnr, rms, ssim
 
 JND_SCALE, JND_MODEL = 0.38, "liu2010"
 OK, UNCHANGED, FAILED = "ok", "unchanged", "failed: "
-_REWRITE = "delete it, and write it again with --resume"
+REWRITE = "delete it, and write it again with --resume"
 
 
 class Result(BaseModel):
@@ -136,13 +136,14 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
+            columns = reader.fieldnames or ()
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RunError(f"{path}: cannot be read ({error}); {_REWRITE}") from None
-    lacking = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        raise RunError(f"{path}: cannot be read ({error}); {REWRITE}") from None
+    lacking = [name for name in COLUMNS if name not in columns]
     if lacking or any(row[COLUMNS[-1]] is None for row in rows):
         what = f"lacks the column {lacking[0]}" if lacking else "has rows that are too short"
-        raise RunError(f"{path}: {what}; {_REWRITE}")
+        raise RunError(f"{path}: {what}; {REWRITE}")
     return rows
 
 
@@ -162,4 +163,4 @@ def read_failures(path: Path) -> dict[str, Result]:
             if row["status"].startswith(FAILED)
         }
     except ValueError as error:
-        raise RunError(f"{path}: cannot be read ({error}); {_REWRITE}") from None
+        raise RunError(f"{path}: cannot be read ({error}); {REWRITE}") from None

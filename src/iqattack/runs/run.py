@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from pydantic import ValidationError
@@ -15,7 +14,7 @@ from pydantic import ValidationError
 from iqattack.engine import QueryLog
 from iqattack.errors import RunError
 from iqattack.models import Scorer
-from iqattack.runs.files import FolderLock, cannot_write, write_text
+from iqattack.runs.files import FolderLock, cannot_write, is_temporary, write_text
 from iqattack.runs.results import Result, read_failures, to_csv
 from iqattack.runs.settings import ModelRecord, Record, Settings
 from iqattack.runs.summary import Session, Summary, summarise
@@ -53,8 +52,8 @@ class Run:
         """Start a run in a folder that is empty or does not exist; RunError for any other."""
         folder = Path(folder)
         record = Record.now(settings, scorer)
-        made = tuple(path for path in (folder, *folder.parents) if not path.exists())
         try:
+            made = tuple(path for path in (folder, *folder.parents) if not path.exists())
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(folder, error) from None
@@ -90,6 +89,10 @@ class Run:
         run = cls(folder, record, FolderLock(folder))
         try:
             run.images.mkdir(exist_ok=True)
+            # What a killed process was just writing; nobody else writes while we hold the lock.
+            for path in (*folder.iterdir(), *run.images.iterdir()):
+                if is_temporary(path):
+                    path.unlink()
         except OSError as error:
             run.close()
             raise cannot_write(run.images, error) from None
@@ -104,12 +107,7 @@ class Run:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -123,9 +121,9 @@ class Run:
         if not self.fresh:
             raise ValueError(f"{self.folder}: only a run just created can be discarded")
         for path in self.folder.iterdir():
-            if path.is_dir() and not path.is_symlink():
+            if path == self.images:
                 shutil.rmtree(path, ignore_errors=True)
-            else:
+            elif _is_ours(path):
                 path.unlink(missing_ok=True)
         self.close()
         _remove_empty(self._made)
@@ -219,11 +217,17 @@ def _refuse_used(folder: Path) -> None:
     if (folder / "run.toml").exists():
         raise RunError(f"{folder}: holds a run already; go on with --resume, or use another --out")
     # What a process left that was killed before it wrote run.toml does not count.
-    if any(
-        p.name not in (FolderLock.NAME, "adversarial") and p.suffix != ".tmp"
-        for p in folder.iterdir()
-    ):
+    left = [p for p in folder.iterdir() if p.name != FolderLock.NAME and not is_temporary(p)]
+    if any(p.name != "adversarial" or not p.is_dir() or any(p.iterdir()) for p in left):
         raise RunError(f"{folder}: is not empty and not a run; use another --out")
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a run writes a file of that name; whoever put another one there keeps it."""
+    if path.name.startswith("log.sqlite"):  # and what SQLite keeps beside it
+        return True
+    ours = ("run.toml", "results.csv", "summary.json", FolderLock.NAME)
+    return path.name in ours or is_temporary(path)
 
 
 def _remove_empty(folders: tuple[Path, ...]) -> None:

@@ -13,16 +13,18 @@ from typing import Any, Self
 import numpy as np
 import tomli_w
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
-from iqattack.attacks import load_attack
+from iqattack.attacks import canonical_attack
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.errors import InputError, RunError
 from iqattack.models import Scorer
 from iqattack.objectives import parse_objective
+from iqattack.specs import is_text
 from iqattack.version import __version__
 
 FORMAT = 1
+STORED = "stored"  # validation context of what run.toml holds
 
 
 class Settings(BaseModel):
@@ -53,12 +55,19 @@ class Settings(BaseModel):
     limit: int | None = None
     convert: bool = False
 
+    @field_validator("images", "mos", "model", "attack")
+    @classmethod
+    def _text(cls, value: Any) -> Any:
+        for part in (value,) if isinstance(value, str) else value or ():
+            if not is_text(part):  # run.toml is UTF-8, and messages are one line
+                raise InputError(f"{part!a}: expected printable text; rename it")
+        return value
+
     @field_validator("attack")
     @classmethod
-    def _attack(cls, spec: str) -> str:
-        load_attack(spec)
-        name, colon, options = spec.partition(":")
-        return name + colon + ",".join(sorted(option.strip() for option in options.split(",")))
+    def _attack(cls, spec: str, info: ValidationInfo) -> str:
+        # A run is read without the files that its attack took: they may be gone by now.
+        return spec if info.context == STORED else canonical_attack(spec)
 
     @field_validator("constraint")
     @classmethod
@@ -140,7 +149,7 @@ class Record(BaseModel):
             values = tomllib.loads(path.read_text(encoding="utf-8"))
             if values.get("format", FORMAT) != FORMAT:
                 raise RunError(f"{path}: run format {values['format']}, expected {FORMAT}")
-            return cls.model_validate(values)
+            return cls.model_validate(values, context=STORED)
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             reason = " ".join(str(error).split())
         except ValidationError as error:
@@ -171,5 +180,7 @@ def _show(value: Any) -> str:
 
 def _named_file(spec: str) -> Path | None:
     """The file among the parts of a model's spec: cnniqa:FILE, FILE.py:f, pyiqa:x,path=FILE."""
-    parts = [spec.rpartition(":")[0], *re.split("[,=]", spec.partition(":")[2])]
+    argument = spec.partition(":")[2]
+    # As a whole first: paths such as lr=0.1/best.pth hold the marks that options are split at.
+    parts = [argument, spec.rpartition(":")[0], *re.split("[,=]", argument)]
     return next((Path(part).absolute() for part in parts if part and Path(part).is_file()), None)

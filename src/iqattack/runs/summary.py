@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from pydantic import BaseModel, ConfigDict
 
@@ -67,14 +68,24 @@ class Summary(BaseModel):
 
 
 def summarise(
-    record: Record, results: Sequence[Result], pending: int, session: Session | None = None
+    record: Record,
+    results: Sequence[Result],
+    pending: int,
+    session: Session | None = None,
+    *,
+    intervals: bool = True,
 ) -> Summary:
-    """The measures of results; RunError when no image is finished."""
+    """The measures of results; RunError when no image is finished.
+
+    intervals: the bootstrap's, which take most of the time.
+    """
     done = [result for result in results if not result.failed]
     if not done:
         raise RunError("no image of this run is finished yet; try again later, or use --resume")
     sign = -1.0 if record.settings.mos_lower_better else 1.0
     mos = [math.nan if r.mos is None else sign * r.mos for r in done]
+
+    evaluate = evaluate_scores if intervals else partial(evaluate_scores, resamples=0)
 
     def mean(value: Callable[[Result], float | None]) -> float | None:
         values = [v for v in map(value, done) if v is not None and math.isfinite(v)]
@@ -98,7 +109,7 @@ def summarise(
             ssim=mean(lambda r: r.ssim),
             jnd_violation=mean(lambda r: r.jnd_violation),
         ),
-        scores=evaluate_scores(
+        scores=evaluate(
             [_number(r.score_clean) for r in done],
             [_number(r.score_adv) for r in done],
             [_number(r.gain) for r in done],

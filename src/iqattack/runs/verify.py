@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +19,10 @@ from iqattack.images import read_image
 from iqattack.models import Scorer, score_checked
 from iqattack.objectives import towards_end
 from iqattack.perception import linf, rms
-from iqattack.runs.results import Result, read_csv
+from iqattack.runs.results import REWRITE, Result, read_csv
 from iqattack.runs.run import Run
 from iqattack.runs.settings import ModelRecord
+from iqattack.runs.summary import summarise
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ def verify(
 
     Checked are: both scores; gain, L-infinity and RMS; that the attacked image satisfies the
     constraint and the floor; that both images and their scores are in the log, which has as many
-    rows as queries were reported, within the budget; and results.csv.
+    rows as queries were reported, within the budget; and results.csv and summary.json, the latter
+    but for the intervals.
 
     tolerance: by how much scores may differ, as a fraction of the score range, for models whose
         scores depend on the batch. progress: is told (images checked, images).
@@ -85,6 +90,8 @@ def verify(
             differences += [Difference(result.image, what) for what in found]
             progress(number, len(done))
     differences += _check_csv(run, results, complete=pending == 0)
+    if pending == 0:
+        differences += _check_summary(run, results)
     return VerifyResult(len(done), len(results) - len(done), pending, tuple(differences))
 
 
@@ -161,7 +168,11 @@ def _check_pixels(
 def _check_csv(run: Run, results: list[Result], *, complete: bool) -> Iterator[Difference]:
     """results.csv against the log; rows of images that finished after it was written may lack."""
     path = run.folder / "results.csv"
-    rows = {row["image"]: row for row in read_csv(path)}
+    table = read_csv(path)
+    rows = {row["image"]: row for row in table}
+    for image, count in Counter(row["image"] for row in table).items():
+        if count > 1:
+            yield Difference(image, f"has {count} rows in {path.name}, expected one")
     for result in results:
         row = rows.pop(result.image, None)
         if row is None:
@@ -174,3 +185,34 @@ def _check_csv(run: Run, results: list[Result], *, complete: bool) -> Iterator[D
                 yield Difference(result.image, what)
     for image in rows:
         yield Difference(image, f"has a row in {path.name}, but no result in the log")
+
+
+def _check_summary(run: Run, results: list[Result]) -> Iterator[Difference]:
+    """summary.json against the results, where it is there."""
+    path = run.folder / "summary.json"
+    if not path.is_file():
+        return
+    try:
+        there = dict(_leaves(json.loads(path.read_text(encoding="utf-8"))))
+    except (OSError, ValueError) as error:
+        yield Difference(path.name, f"cannot be read ({error}); {REWRITE}")
+        return
+    computed = summarise(run.record, results, 0, intervals=False)
+    for name, value in _leaves(json.loads(computed.model_dump_json(exclude={"session"}))):
+        if not _same(there.get(name), value):
+            yield Difference(path.name, f"{name} is {there.get(name)!r}, computed {value!r}")
+
+
+def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _leaves(part, f"{name}.{key}" if name else key)
+    else:
+        yield name, value
+
+
+def _same(there: object, value: object) -> bool:
+    if isinstance(value, float) and isinstance(there, float | int):
+        # Another version of a library may differ in the last digits.
+        return math.isclose(there, value, rel_tol=1e-6, abs_tol=1e-9)
+    return there == value

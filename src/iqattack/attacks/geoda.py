@@ -1,0 +1,65 @@
+"""GeoDA (Rahmati, Moosavi-Dezfooli, Frossard & Dai, CVPR 2020): a boundary that is almost flat.
+
+Made for classifiers, where a candidate is adversarial or not. Here ρ is 1 where the score crossed a
+boundary (Yang et al., arXiv 2401.05217), else −1. The published σ, 0.0002 of [0, 1], vanishes in
+8 bits; probes have a deviation of one grey level. A step that runs into the box goes on along it.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+
+import torch
+
+from iqattack.attacks.contract import Search, Task
+from iqattack.attacks.options import Count, Fraction, Norm
+from iqattack.attacks.start import start_across, towards_image
+from iqattack.directions import low_frequency
+from iqattack.objectives import ScoreBoundary
+
+SIGMA = 1.0  # deviation of a probe, grey levels
+SPECTRUM = 0.11  # of the frequencies, lowest first: the paper's 75×75 of 224×224 (sec. 4)
+# Estimates grow from one to the next by λ^(−2/3), the best split of a budget (sec. 3.3, eq. 13).
+LAMBDA = 0.6
+QUERIES = 500  # of the budget for each estimate, on average
+LEAST_PROBES = 10
+HALVINGS = 10  # of a binary search
+GROWTH, LONGEST = 1.25, 16  # factor on r until x + r·v crosses, and how often
+
+
+def geoda(task: Task, boundary: Fraction = 0.1, norm: Norm = "l2", starts: Count = 200) -> Search:
+    """Algorithm 1 on one score boundary.
+
+    boundary: fraction b of the way to the end of the score range, in (0, 1]; an objective that has
+        a boundary of its own, such as rank:0.2, goes before it.
+    norm: l2 or linf, the distance that is made small; starts: candidates tried to cross it.
+    """
+    x, goal = task.image, task.boundary or ScoreBoundary(task.reach, boundary)
+    p = 2.0 if norm == "l2" else float("inf")
+    start = yield from start_across(task, goal, starts)
+    if start is None:
+        return
+    x_b = yield from towards_image(task, start, goal, HALVINGS, norm)
+    growth = LAMBDA ** (-2 / 3)
+    iterations = max(1, round(task.queries / QUERIES))
+    first = task.queries * (growth - 1.0) / (growth**iterations - 1.0)
+    for t in count():
+        distance = float(torch.linalg.vector_norm(x_b - x, p))
+        if torch.equal(x_b.round(), x):
+            return
+        w = torch.zeros_like(x)  # the normal, eq. 8
+        for _ in range(max(round(first * growth**t), LEAST_PROBES)):
+            eta = low_frequency(x.shape, SPECTRUM, task.rng)
+            eta *= SIGMA / eta.square().mean().sqrt().clamp(min=1e-9)
+            crossed = goal.crossed(float((yield (x_b + eta)[None]).gain[0]))
+            w.add_(eta, alpha=1.0 if crossed else -1.0)
+        v = w / torch.linalg.vector_norm(w).clamp(min=1e-9) if norm == "l2" else w.sign()
+        r = distance  # the least r such that x + r·v crosses, eq. 11: outwards, then by halves
+        for _ in range(LONGEST):
+            outer = torch.add(x, v, alpha=r).clamp(task.lower, task.upper)
+            if goal.crossed(float((yield outer[None]).gain[0])):
+                found = yield from towards_image(task, outer, goal, HALVINGS, norm)
+                if torch.linalg.vector_norm(found - x, p) < distance:
+                    x_b = found
+                break
+            r *= GROWTH

@@ -1,0 +1,78 @@
+"""HopSkipJump (Chen, Jordan & Wainwright, IEEE S&P 2020): the boundary's normal from yes and no.
+
+Made for classifiers, where a candidate is adversarial or not. Here φ is 1 where the score crossed
+a boundary (Yang et al., arXiv 2401.05217), else −1. In 8 bits the published probe length, a
+millionth of the distance per value, scores the same image over and over, so it is at least one
+grey level a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from itertools import count
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from iqattack.attacks.contract import Answer, Search, Task
+from iqattack.attacks.options import Count, Fraction, Norm
+from iqattack.attacks.start import start_across, towards_image
+from iqattack.objectives import ScoreBoundary
+
+B_0 = 100  # probes of the first estimate; B_0·√t of the t-th (sec. V-A)
+PROBE = 1.0  # least RMS of a probe, grey levels; ours
+HALVINGS = 10  # of a binary search; the published θ, finer than 8 bits can tell, would take 26
+LEAST_STEP = 0.5  # largest change of a step, grey levels, below which it vanishes in 8 bits
+
+
+def hop_skip_jump(
+    task: Task, boundary: Fraction = 0.1, norm: Norm = "l2", starts: Count = 200
+) -> Search:
+    """Algorithm 2, on one score boundary.
+
+    boundary: fraction b of the way to the end of the score range, in (0, 1]; an objective that has
+        a boundary of its own, such as rank:0.2, goes before it.
+    norm: l2 or linf, the distance that is made small; starts: candidates tried to cross it.
+    """
+    x, goal = task.image, task.boundary or ScoreBoundary(task.reach, boundary)
+    p = 2.0 if norm == "l2" else float("inf")
+    x_tilde = yield from start_across(task, goal, starts)
+    if x_tilde is None:
+        return
+    for t in count(1):
+        x_t = yield from towards_image(task, x_tilde, goal, HALVINGS, norm)
+        if torch.equal(x_t.round(), x):
+            return
+        # Probe length δ_t (sec. IV-B); d is the number of values.
+        d, distance = x.numel(), float(torch.linalg.vector_norm(x_t - x, p))
+        delta = max(distance / d, PROBE * sqrt(d))
+        v = yield from gradient_direction(task, x_t, goal, round(B_0 * sqrt(t)), delta)
+        v = v / torch.linalg.vector_norm(v) if norm == "l2" else v.sign()
+        # Geometric progression of the step ξ_t (sec. IV-C).
+        xi, x_tilde = distance / sqrt(t), x_t
+        while xi * float(v.abs().max()) >= LEAST_STEP:
+            step = (x_t + xi * v).clamp(task.lower, task.upper)
+            if goal.crossed(float((yield step[None]).gain[0])):
+                x_tilde = step
+                break
+            xi /= 2
+
+
+def gradient_direction(
+    task: Task, x_t: Tensor, goal: ScoreBoundary, batch: int, delta: float
+) -> Generator[Tensor, Answer, Tensor]:
+    """The Monte Carlo estimate with a baseline, eq. 16, from `batch` probes of length δ."""
+    seen, weighted, phi_sum = torch.zeros_like(x_t), torch.zeros_like(x_t), 0.0
+    for _ in range(batch):
+        u = torch.randn(x_t.shape, generator=task.rng)
+        u *= delta / torch.linalg.vector_norm(u)
+        answer = yield (x_t + u)[None]
+        phi = 1.0 if goal.crossed(float(answer.gain[0])) else -1.0
+        u = answer.images[0] - x_t  # what the box and 8 bits left of it
+        seen += u
+        weighted += phi * u
+        phi_sum += phi
+    if abs(phi_sum) == batch:  # all on one side
+        return weighted
+    return weighted - phi_sum / batch * seen

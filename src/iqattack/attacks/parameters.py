@@ -1,0 +1,61 @@
+"""Unrestricted attacks: a transform of the whole image whose few parameters CMA-ES searches.
+
+Siniukov, Antsiferova, Kulikov & Vatolin (Applied Sciences 2021) tune such transforms to raise a
+full-reference score, and Bychkov et al. (ICME 2025) use them on no-reference models. They make
+other pictures rather than perturb one, so `none` is their constraint; in a box they are clipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from cmaes import CMA
+from numpy.typing import NDArray
+from torch import Tensor
+
+from iqattack.attacks.contract import Search, Task
+
+SIGMA = 0.3  # first deviation, where every parameter goes from 0 to 1
+Picture = NDArray[np.uint8]  # (H, W, 3) RGB
+Transform = Callable[..., Picture]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A range; `log` where its logarithm is searched evenly. The middle is tried first."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def at(self, share: float) -> float:
+        """The value at that share of the range."""
+        if self.log:
+            return float(self.low * (self.high / self.low) ** share)
+        return float(self.low + (self.high - self.low) * share)
+
+
+def search_parameters(task: Task, transform: Transform, parameters: Sequence[Parameter]) -> Search:
+    """CMA-ES (Hansen) over the parameters, a generation at a time, anew where it converged."""
+    image = np.ascontiguousarray(task.image.byte().permute(1, 2, 0).numpy())
+    bounds = np.tile([0.0, 1.0], (len(parameters), 1))
+
+    def candidate(shares: NDArray[np.float64]) -> Tensor:
+        values = [p.at(float(share)) for p, share in zip(parameters, shares, strict=True)]
+        return torch.from_numpy(transform(image, *values)).permute(2, 0, 1)
+
+    if torch.equal(task.lower, task.upper):
+        return
+    best = 0.0
+    while best < task.reach:
+        seed = int(torch.randint(2**31, (), generator=task.rng))
+        start = np.full(len(parameters), 0.5)
+        search = CMA(mean=start, sigma=SIGMA, bounds=bounds, seed=seed)
+        while not search.should_stop() and best < task.reach:
+            shares = [search.ask() for _ in range(search.population_size)]
+            answer = yield torch.stack([candidate(x) for x in shares])
+            search.tell([(x, -float(gain)) for x, gain in zip(shares, answer.gain, strict=True)])
+            best = max(best, float(answer.gain.max()))

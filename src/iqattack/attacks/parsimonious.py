@@ -1,0 +1,93 @@
+"""Parsimonious attack (Moon, An & Song, ICML 2019): which blocks lie on the upper end of the box.
+
+A classifier's loss is the set function F(S) there; here it is the movement of the score, where the
+blocks in S lie on the upper end of the box and the others on the lower one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from heapq import heapify, heappop, heapreplace
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from iqattack.attacks.contract import Answer, Search, Task
+
+K = 32  # side of the first blocks (sec. 4.1)
+BATCH = 64  # blocks that are searched together
+
+Side = Annotated[int, Field(ge=1)]
+Block = tuple[int, slice, slice]
+State = tuple[Tensor, float]
+
+
+def parsimonious(task: Task, k: Side = K, batch: Side = BATCH) -> Search:
+    """Algorithm 2: local search over blocks whose side is halved, down to single values.
+
+    k: side of the first blocks in pixels, of one channel each; batch: blocks searched together.
+    """
+    x_hat = task.lower.byte()  # S is empty
+    flip = task.upper.byte() ^ x_hat  # takes a value from one end of the box to the other
+    if not flip.any():
+        return
+    best = float((yield x_hat[None]).gain[0])
+    while True:
+        before = best
+        for group in batches(task, k, batch):
+            blocks = [block for block in group if flip[block].any()]
+            # Algorithm 1: what to insert into S, then what to delete from it.
+            for upper in (False, True):
+                inside = [b for b in blocks if bool((x_hat[b] != task.lower[b]).any()) == upper]
+                x_hat, best = yield from greedy((x_hat, best), flip, inside)
+                if best >= task.reach:
+                    return
+        if k == 1 and best == before:
+            return
+        k = max(k // 2, 1)
+
+
+def batches(task: Task, k: int, batch: int) -> Iterator[list[Block]]:
+    """All blocks of side k in random order, so many at a time."""
+    _, height, width = task.image.shape
+    across = -(-width // k)
+    each = -(-height // k) * across
+    order = torch.randperm(3 * each, generator=task.rng).int()
+    for first in range(0, len(order), batch):
+        yield [
+            (index // each, slice(r, r + k), slice(s, s + k))
+            for index in order[first : first + batch].tolist()
+            for r, s in [(index % each // across * k, index % across * k)]
+        ]
+
+
+def greedy(state: State, flip: Tensor, blocks: list[Block]) -> Generator[Tensor, Answer, State]:
+    """Lazy greedy search (sec. 3.3): flip blocks one by one, the one that gains most first.
+
+    Gains do not grow as more blocks are flipped where F is submodular, so an old one is an upper
+    bound: a block whose gain was asked anew and is still the largest is the best of all.
+    """
+    x_hat, best = state
+
+    def flipped(block: Block) -> Tensor:
+        new = x_hat.clone()
+        new[block] ^= flip[block]
+        return new
+
+    heap = []  # −gain, the block's number, the state in which it was asked
+    for number, block in enumerate(blocks):
+        gain = float((yield flipped(block)[None]).gain[0])
+        heap.append((best - gain, number, 0))
+    heapify(heap)
+    accepted = 0
+    while heap and heap[0][0] < 0.0:
+        bound, number, asked = heap[0]
+        if asked < accepted:
+            gain = float((yield flipped(blocks[number])[None]).gain[0])
+            heapreplace(heap, (best - gain, number, accepted))
+        else:
+            heappop(heap)
+            x_hat, best, accepted = flipped(blocks[number]), best - bound, accepted + 1
+    return x_hat, best

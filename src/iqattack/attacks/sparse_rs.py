@@ -1,0 +1,131 @@
+"""Sparse-RS (Croce, Andriushchenko, Singh, Flammarion & Hein, AAAI 2022): random search in L0.
+
+A set M of pixels differs from the image, each channel at an end of the box. A proposal changes ever
+less of M or of its colours, and stays when it raises the objective: a classifier's margin there,
+the gain here. How many pixels may differ is the constraint's part (`l0:K`); where the constraint is
+a box, all may.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from itertools import count
+from math import isqrt
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from iqattack.attacks.contract import Search, Task
+from iqattack.attacks.options import Fraction
+
+NOMINAL = 10_000  # queries that the schedules are made for; rescaled to the budget
+# After which of them α is divided by what (pixels), and p (patch, frame: as in Square).
+AFTER = (50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+ALPHA_OVER = (1, 2, 4, 5, 6, 8, 10, 12, 15)
+P_OVER = tuple(2**n for n in range(9))
+MOVE_EVERY = 5  # proposals, of which one moves the patch and the others repaint it
+
+
+def sparse_rs(
+    task: Task,
+    kind: Literal["pixels", "patch", "frame"] = "pixels",
+    alpha: Fraction = 0.3,
+    p_init: Fraction = 0.4,
+) -> Search:
+    """Random search over which pixels differ, or over the colours of a patch or frame.
+
+    kind: scattered pixels (sec. 4), a square patch that moves, or the image's frame (sec. 5), of as
+        many pixels as the constraint allows.
+    alpha: share of M that is chosen anew at first; p_init: share of the patch or frame that is
+        repainted at first.
+    """
+    k = allowed(task)
+    if k == 0:
+        return
+    image, lower, upper = (x.to(torch.uint8) for x in (task.image, task.lower, task.upper))
+    start = {"pixels": pixels, "patch": patch, "frame": frame}[kind]
+    best_gain = float("-inf")
+    M = best_M = start(task, k)
+    high = best_high = torch.rand(image.shape, generator=task.rng) < 0.5  # else the lower end
+    for i in count():
+        z = torch.where(M, torch.where(high, upper, lower), image)
+        gain = float((yield z[None]).gain[0])
+        if gain > best_gain:
+            best_gain, best_M, best_high = gain, M, high
+        if best_gain >= task.reach:
+            return
+        M, high = best_M.clone(), best_high.clone()
+        stage = bisect_left(AFTER, i * NOMINAL // task.queries)
+        if kind == "pixels":
+            swap(M, high, max(1, round(alpha / ALPHA_OVER[stage] * k)), task.rng)
+        elif kind == "patch" and i % MOVE_EVERY == 0:
+            M = patch(task, k)
+            shift = torch.nonzero(M)[0] - torch.nonzero(best_M)[0]
+            high = high.roll(shift.tolist(), (1, 2))
+        else:
+            repaint(M, high, max(1, isqrt(round(p_init / P_OVER[stage] * k))), task.rng)
+
+
+def allowed(task: Task) -> int:
+    """K: how many pixels the constraint lets differ."""
+    up = task.upper - task.image > task.image - task.lower
+    farthest = task.project(torch.where(up, task.upper, task.lower)[None])[0]
+    return int((farthest.round() != task.image).any(dim=0).sum())
+
+
+def pixels(task: Task, k: int) -> Tensor:
+    """K pixels at random, (H, W) bool."""
+    M = torch.zeros(task.image.shape[-2:], dtype=torch.bool)
+    M.view(-1)[torch.randperm(M.numel(), generator=task.rng)[:k]] = True
+    return M
+
+
+def patch(task: Task, k: int) -> Tensor:
+    """A square of at most k pixels at random; where the image is narrower, cut to it."""
+    M = torch.zeros(task.image.shape[-2:], dtype=torch.bool)
+    s = isqrt(k)
+    rows, columns = (window(length, min(s, length), task.rng) for length in M.shape)
+    M[rows, columns] = True
+    return M
+
+
+def frame(task: Task, k: int) -> Tensor:
+    """The widest frame of at most k pixels; the first k of row 0 where that is too few for one."""
+    M = torch.zeros(task.image.shape[-2:], dtype=torch.bool)
+    for w in range(1, min(M.shape) // 2 + 2):
+        wider = torch.ones_like(M)
+        wider[w:-w, w:-w] = False
+        if wider.sum() > k:
+            break
+        M = wider
+    if not M.any():
+        M.view(-1)[:k] = True
+    return M
+
+
+def swap(M: Tensor, high: Tensor, a: int, rng: torch.Generator) -> None:
+    """`a` pixels leave M and as many enter it, in colours of their own (algorithm 2)."""
+    inside, outside = (torch.nonzero(mask.view(-1))[:, 0] for mask in (M, ~M))
+    leaving = inside[torch.randperm(len(inside), generator=rng)[:a]]
+    entering = outside[torch.randperm(len(outside), generator=rng)[: len(leaving)]]
+    M.view(-1)[leaving[: len(entering)]] = False
+    M.view(-1)[entering] = True
+    # Where all pixels may differ there is none to enter, and those drawn change their colours.
+    drawn = entering if len(entering) else leaving
+    high.view(3, -1)[:, drawn] = torch.rand((3, len(drawn)), generator=rng) < 0.5
+
+
+def repaint(M: Tensor, high: Tensor, h: int, rng: torch.Generator) -> None:
+    """A square of side h on M gets one colour, an end of the box for each channel."""
+    inside = torch.nonzero(M)
+    place = inside[int(torch.randint(len(inside), (), generator=rng))].tolist()
+    first = [max(0, x - int(torch.randint(h, (), generator=rng))) for x in place]
+    rows, columns = (slice(x, x + h) for x in first)
+    high[:, rows, columns] = torch.rand((3, 1, 1), generator=rng) < 0.5
+
+
+def window(length: int, part: int, rng: torch.Generator) -> slice:
+    """`part` of 0..length at random."""
+    first = int(torch.randint(length - part + 1, (), generator=rng))
+    return slice(first, first + part)

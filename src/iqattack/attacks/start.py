@@ -1,0 +1,59 @@
+"""How decision-based attacks begin: across the score boundary, then back towards the image."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import torch
+from torch import Tensor
+
+from iqattack.attacks.contract import Answer, Task
+from iqattack.attacks.options import Norm
+from iqattack.directions import SparseNoise
+from iqattack.objectives import ScoreBoundary
+
+Point = Generator[Tensor, Answer, Tensor]
+
+
+def start_across(
+    task: Task, goal: ScoreBoundary, starts: int
+) -> Generator[Tensor, Answer, Tensor | None]:
+    """A point that crosses, of texture in the box; None after `starts` candidates that do not.
+
+    Each is laid over the one that gained most, since a score tells more than yes or no.
+    """
+    noise = SparseNoise(task.image, task.lower, task.upper)
+    start, gain = task.image.to(torch.uint8), 0.0
+    for _ in range(starts):
+        answer = yield noise.draw(start, 1.0, task.rng).candidate[None]
+        if answer.gain[0] > gain:
+            start, gain = answer.pixels[0], float(answer.gain[0])
+        if goal.crossed(gain):
+            return start.float()
+    return None
+
+
+def towards_image(
+    task: Task, x_b: Tensor, goal: ScoreBoundary, halvings: int, norm: Norm = "l2"
+) -> Point:
+    """Binary search between the image and x_b for the nearest crossing one.
+
+    On the segment for L2; for L∞ changes are cut to a largest one.
+    """
+    low, high = 0.0, 1.0
+    for _ in range(halvings):
+        middle = (low + high) / 2
+        answer = yield _between(task.image, x_b, middle, norm)[None]
+        if goal.crossed(float(answer.gain[0])):
+            high = middle
+        else:
+            low = middle
+    return _between(task.image, x_b, high, norm)
+
+
+def _between(x: Tensor, x_b: Tensor, share: float, norm: Norm) -> Tensor:
+    if norm == "l2":
+        return torch.lerp(x, x_b, share)
+    change = x_b - x
+    most = share * float(change.abs().max())
+    return x + change.clamp(-most, most)

@@ -1,0 +1,61 @@
+import importlib
+
+import pytest
+import torch
+from scipy.fft import dctn
+
+from iqattack.attacks.geoda import SIGMA, geoda
+from iqattack.attacks.start import towards_image
+from iqattack.directions import low_frequency
+from iqattack.objectives import ScoreBoundary
+
+
+@pytest.fixture
+def events(monkeypatch):
+    """What it did, in order: the probes' directions, and "search" for a binary search."""
+    module = importlib.import_module("iqattack.attacks.geoda")
+    seen = []
+
+    def probe(*arguments):
+        seen.append(low_frequency(*arguments))
+        return seen[-1].clone()
+
+    def search(*arguments):
+        seen.append("search")
+        return towards_image(*arguments)
+
+    monkeypatch.setattr(module, "low_frequency", probe)
+    monkeypatch.setattr(module, "towards_image", search)
+    return seen
+
+
+def test_estimates_grow_as_the_best_split_of_the_budget_has_it(
+    make_task, play, linear, events
+) -> None:
+    """λ^(−2/3) = 1.41 from one to the next; with 2,000 queries there are four."""
+    image = torch.full((3, 8, 8), 128.0)
+    w = torch.randn(image.shape, generator=torch.Generator().manual_seed(2))
+    task = make_task(image, radius=100.0, queries=2000, boundary=ScoreBoundary(1.0, 0.2))
+    play(geoda(task), task, linear(image, w * 0.2 / (40.0 * w.norm())))
+    sizes, size = [], 0
+    for event in events:
+        if isinstance(event, str):
+            sizes, size = [*sizes, size], 0
+        else:
+            size += 1
+    found = [n for n in sizes if n]
+    assert found[0] == pytest.approx(2000 * 0.4057 / (1.4057**4 - 1), rel=0.02)
+    assert found[1] / found[0] == pytest.approx(0.6 ** (-2 / 3), rel=0.02)
+    assert found[2] / found[1] == pytest.approx(0.6 ** (-2 / 3), rel=0.02)
+
+
+def test_probes_are_low_frequencies_of_one_grey_level(make_task, play, events) -> None:
+    image = torch.full((3, 24, 24), 128.0)
+    task = make_task(image, radius=100.0, queries=60, boundary=ScoreBoundary(1.0, 0.2))
+    asked = iter(range(60))  # only the first one crosses, so that probes are around it
+    played = play(geoda(task), task, lambda x: 0.3 if next(asked) == 0 else 0.0)
+    directions = [event for event in events if not isinstance(event, str)]
+    spectrum = dctn(directions[0].numpy(), axes=(1, 2), norm="ortho")
+    assert abs(spectrum[:, 12:]).max() < 1e-4
+    probe = played.candidates[-1] - played.candidates[-2]  # both around the same point
+    assert float(probe.std()) == pytest.approx(SIGMA * 2**0.5, rel=0.4)

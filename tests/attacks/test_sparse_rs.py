@@ -1,0 +1,91 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from iqattack.attacks import load_attack
+from iqattack.attacks.sparse_rs import ALPHA_OVER, allowed, frame, patch, pixels
+from iqattack.constraints import L0
+
+
+@pytest.fixture
+def sparse_task(make_task):
+    """A task on a grey image of which k pixels may differ, by any amount."""
+
+    def build(height, width, k, queries=100, seed=0):
+        image = torch.full((3, height, width), 100.0)
+        task = make_task(image, radius=255.0, queries=queries, reach=1e6, seed=seed)
+        return replace(task, project=lambda candidates: L0(k).project(image, candidates))
+
+    return build
+
+
+@pytest.mark.parametrize("kind", ["pixels", "patch", "frame"])
+@pytest.mark.parametrize(
+    ("height", "width", "k"), [(12, 9, 20), (1, 30, 4), (9, 9, 81), (3, 3, 1), (2, 40, 76)]
+)
+def test_no_more_pixels_differ_than_may(sparse_task, play, kind, height, width, k) -> None:
+    task = sparse_task(height, width, k)
+    assert allowed(task) == k
+    w = torch.randn(task.image.shape, generator=torch.Generator().manual_seed(1))
+    played = play(load_attack(f"sparse-rs:kind={kind}")(task), task, lambda x: float((w * x).sum()))
+    for image in played.images:
+        differs = (image != task.image).any(dim=0)
+        assert 0 < differs.sum() <= k
+        if kind == "patch":
+            rows, columns = torch.nonzero(differs).T
+            assert (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1) <= k
+
+
+def test_in_a_box_all_pixels_may_differ_but_those_that_cannot(make_task) -> None:
+    task = make_task(torch.full((3, 6, 7), 100.0))
+    task.lower[:, 0], task.upper[:, 0] = 100.0, 100.0
+    assert allowed(task) == 5 * 7
+
+
+def test_sets_are_as_large_as_they_can_be(sparse_task) -> None:
+    task = sparse_task(20, 30, 10)
+    assert pixels(task, 10).sum() == 10
+    assert patch(task, 10).sum() == 9
+    assert frame(task, 96).sum() == 96  # of width 1
+    assert frame(task, 183).sum() == 96
+    assert frame(task, 184).sum() == 184  # of width 2
+    assert frame(task, 600).all()
+    assert frame(task, 95).sum() == 95  # too few for a frame
+
+
+def test_on_a_linear_model_it_finds_the_heaviest_pixels(sparse_task, play) -> None:
+    """The optimum: the k pixels with the largest gain at the better end of each channel."""
+    k, size = 6, 8
+    task = sparse_task(size, size, k, queries=4000)
+    w = torch.randn(task.image.shape, generator=torch.Generator().manual_seed(2)) ** 3
+    ends = torch.maximum(w * (255.0 - 100.0), w * -100.0)
+    optimum = float(ends.sum(dim=0).flatten().topk(k).values.sum())
+    gain = lambda x: float((w * (x - task.image)).sum())  # noqa: E731
+    played = play(load_attack("sparse-rs")(task), task, gain)
+    assert max(played.gains) >= 0.95 * optimum
+
+
+def test_on_a_quadratic_model_it_finds_the_pixels_that_are_off(sparse_task, play) -> None:
+    """−‖x − target‖²; only pixels that enter M get a colour, so one that is half right may stay."""
+    task = sparse_task(4, 4, 2, queries=3000)
+    target = torch.full((3, 4, 4), 100.0)
+    target[:, 1, 2], target[:, 3, 0] = 255.0, 0.0
+    distance = lambda x: float((x - target).square().sum())  # noqa: E731
+    played = play(load_attack("sparse-rs")(task), task, lambda x: -distance(x))
+    best = played.images[max(range(len(played.gains)), key=played.gains.__getitem__)]
+    assert torch.equal((best != 100.0).any(dim=0), (target != 100.0).any(dim=0))
+    assert distance(best) < distance(task.image)
+
+
+def test_fewer_pixels_are_chosen_anew_as_it_goes_on(sparse_task, play) -> None:
+    k = 100
+    task = sparse_task(20, 20, k, queries=1000)
+    played = play(load_attack("sparse-rs")(task), task, lambda x: -1.0)
+    first = played.images[0]
+
+    def anew(image):
+        return int(((first == 100.0).all(dim=0) & (image != 100.0).any(dim=0)).sum())
+
+    assert anew(played.images[1]) == 30
+    assert anew(played.images[-1]) == round(30 / ALPHA_OVER[-1])
