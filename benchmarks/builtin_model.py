@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -49,7 +50,9 @@ def scores_of(model: Builtin, test: Labelled) -> Floats:
 
 def held_out(model: Builtin) -> tuple[str, str]:
     """SROCC on contents never trained on, over all and by distortion: a sentence and a table."""
-    whole, crops = graded_pictures(TEST, SEED), graded_pictures(TEST, SEED, crop=SIDE)
+    with ProcessPoolExecutor(2) as pool:
+        jobs = [pool.submit(graded_pictures, TEST, SEED, crop) for crop in (None, SIDE)]
+        whole, crops = (job.result() for job in jobs)
     scores, mos = scores_of(model, whole), whole.mos(ranking())
     crop_scores, crop_mos = scores_of(model, crops), crops.mos(ranking())
     groups = {
@@ -160,14 +163,14 @@ def invariance(model: Builtin, images: Tensor) -> float:
 
 
 def training_log() -> str:
-    """The last line of the log of the training that made the weights."""
+    """What the log of the training that made the weights says."""
     with (ROOT / "training" / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
-    best = max(rows, key=lambda row: float(row["validation_srocc"]))
+    judges = sorted({row["judge"] for row in rows})
+    best = [max(float(r["validation_srocc"]) for r in rows if r["judge"] == j) for j in judges]
     return (
-        f"{len(rows)} epochs in {rows[-1]['cpu_minutes']} CPU minutes, the best on the validation "
-        f"contents is epoch {best['epoch']}: SROCC {best['validation_srocc']}, "
-        f"RMSE {best['validation_rmse']} points"
+        f"{len(judges)} judges, {len(rows)} epochs in all; best validation SROCC of each "
+        + ", ".join(f"{value:.3f}" for value in best)
     )
 
 

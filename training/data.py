@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from itertools import repeat
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from rich.progress import track
+from torch import Tensor
 
+from iqattack.models.builtin import CELL, LOCAL, OVERALL, Energies
 from iqattack.samples.distortions import DISTORTIONS, LEVELS, Picture, distort
 from iqattack.samples.labels import fused, measured
 
@@ -30,18 +37,23 @@ TRAINING = tuple(n for n in range(1, 25) if n not in TEST + VALIDATION)
 SIDE = 256  # of training pictures
 SIZES = (1.0, 0.5)  # at which whole photographs are distorted for validation and test
 MARGIN = 16  # lets the grid of JPEG lie anywhere
+FAR = 0.65  # of the training pictures are smaller than the photograph they come from
 QUANTILES = 101
 Steps = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """N pictures (3, H, W) uint8 with what was done to each and its measures (N, 4).
+    """N pictures with what was done to each and its measures (N, 3).
 
+    pictures: each (3, H, W) uint8, or none where only energies were kept.
+    local: (N, 82, h, w) float16, or a list of (82, h, w) where sizes differ; overall: (N, 689).
     content: number of the photograph.
     """
 
     pictures: Sequence[Picture]
+    local: Sequence[Tensor] | Tensor
+    overall: Tensor
     content: NDArray[np.int64]
     steps: tuple[Steps, ...]
     measures: NDArray[np.float64]
@@ -62,7 +74,7 @@ def photographs(numbers: Sequence[int]) -> dict[int, Picture]:
 
 
 def ranking_of(training: Labelled) -> NDArray[np.float64]:
-    """The table (101, 4) for `fused`: quantiles of the measures of what is distorted."""
+    """The table (101, 3) for `fused`: quantiles of the measures of what is distorted."""
     distorted = [k for k, steps in enumerate(training.steps) if steps]
     return np.quantile(training.measures[distorted], np.linspace(0, 1, QUANTILES), axis=0)
 
@@ -77,31 +89,64 @@ def random_steps(rng: np.random.Generator) -> Steps:
 
 
 def random_pictures(numbers: Sequence[int], count: int, seed: int) -> Labelled:
-    """Crops of random place, scale (1 to 1/2) and colours, mirrored or not, randomly distorted."""
-    rng = np.random.default_rng(seed)
+    """Crops of random place, scale (1 to 1/2) and colours, mirrored or not, randomly distorted.
+
+    Picture k is made from the seed and k alone, so that any number of processes makes the same.
+    Of each, its energies are kept.
+    """
     photos = photographs(numbers)
-    side = SIDE + MARGIN
-    pictures, contents, made, values = [], [], [], []
-    for k in range(count):
-        content = numbers[k % len(numbers)]
-        original = _augmented(photos[content], side, rng)
-        steps = random_steps(rng)
-        distorted = distort(original, steps, rng)
-        # Half of the pictures keep the corner, and with it the grid of JPEG.
-        top, left = rng.integers(0, MARGIN + 1, 2) if rng.random() < 0.5 else (0, 0)
-        window = (slice(top, top + SIDE), slice(left, left + SIDE))
-        pictures.append(np.ascontiguousarray(distorted[window].transpose(2, 0, 1)))
-        values.append(measured(original[window], distorted[window]))
-        contents.append(content)
-        made.append(steps)
-        if (k + 1) % 2000 == 0:
-            print(f"  {k + 1} of {count} pictures", flush=True)
-    return Labelled(pictures, np.array(contents), tuple(made), np.stack(values))
+    contents = [numbers[k % len(numbers)] for k in range(count)]
+    cells = SIDE // CELL - 1
+    local = torch.empty((count, LOCAL, cells, cells), dtype=torch.float16)
+    overall = torch.empty((count, OVERALL))
+    steps, values = [], []
+    with ProcessPoolExecutor(2, initializer=_one_thread) as pool:
+        jobs = pool.map(
+            _random_picture, (photos[n] for n in contents), repeat(seed), range(count), chunksize=50
+        )
+        for k, (cell, whole, done, measures) in enumerate(
+            track(jobs, "pictures, labels, energies", total=count)
+        ):
+            local[k], overall[k] = torch.from_numpy(cell), torch.from_numpy(whole)
+            steps.append(done)
+            values.append(measures)
+    return Labelled([], local, overall, np.array(contents), tuple(steps), np.stack(values))
+
+
+def _one_thread() -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+@cache
+def _network() -> Energies:
+    return Energies()
+
+
+@torch.inference_mode()
+def energies(picture: Picture) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+    """What a judge sees of a picture (3, H, W): (82, h, w) and (689,)."""
+    local, overall = _network()(torch.from_numpy(picture)[None].float())
+    return local[0].half().numpy(), overall[0].numpy()
+
+
+def _random_picture(
+    photo: Picture, seed: int, number: int
+) -> tuple[NDArray[np.float16], NDArray[np.float32], Steps, NDArray[np.float64]]:
+    rng = np.random.default_rng((seed, number))
+    original = _augmented(photo, SIDE + MARGIN, rng)
+    steps = random_steps(rng)
+    distorted = distort(original, steps, rng)
+    # Half of the pictures keep the corner, and with it the grid of JPEG.
+    top, left = rng.integers(0, MARGIN + 1, 2) if rng.random() < 0.5 else (0, 0)
+    window = (slice(top, top + SIDE), slice(left, left + SIDE))
+    picture = np.ascontiguousarray(distorted[window].transpose(2, 0, 1))
+    return *energies(picture), steps, measured(original[window], distorted[window])
 
 
 def _augmented(photo: Picture, side: int, rng: np.random.Generator) -> Picture:
     """A crop as another pristine photograph might have it."""
-    size = round(side * rng.choice((1.0, rng.uniform(1.0, 512 / side))))
+    size = round(side * rng.uniform(1.0, 512 / side)) if rng.random() < FAR else side
     top = rng.integers(0, photo.shape[0] - size + 1)
     left = rng.integers(0, photo.shape[1] - size + 1)
     crop = photo[top : top + size, left : left + size]
@@ -149,7 +194,15 @@ def graded_pictures(numbers: Sequence[int], seed: int, crop: int | None = None) 
                 values.append(measured(original, distorted))
                 contents.append(content)
                 made.append(steps)
-    return Labelled(pictures, np.array(contents), tuple(made), np.stack(values))
+    seen = [energies(picture) for picture in pictures]
+    return Labelled(
+        pictures,
+        [torch.from_numpy(local) for local, _ in seen],
+        torch.from_numpy(np.stack([overall for _, overall in seen])),
+        np.array(contents),
+        tuple(made),
+        np.stack(values),
+    )
 
 
 def _plan(rng: np.random.Generator) -> list[Steps]:

@@ -7,7 +7,7 @@ import torch
 from skimage.filters import gaussian
 
 from iqattack.evaluation import srocc
-from iqattack.models.builtin import Builtin, BuiltinNetwork, card, load_network
+from iqattack.models.builtin import Builtin, BuiltinNetwork, Energies, card, load_network
 from iqattack.samples import sample_set
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "iqattack"
@@ -57,6 +57,28 @@ def test_flat_images_have_a_score_in_range_and_a_gradient(level):
     score.sum().backward()
     assert 0 <= score.item() <= 100
     assert images.grad.isfinite().all()
+
+
+def test_energies_of_a_wave():
+    """Of sin(2πx/8) with amplitude 60, in closed form, at the finest scale."""
+    x = torch.arange(64).float()
+    wave = (60 * torch.sin(2 * torch.pi * x / 8)).expand(1, 3, 64, 64)
+    local, _ = Energies()(128 + wave)
+    energies = local[0, :8].exp() - 0.05
+    across = energies[:, 3, 3]
+    # The first DCT filter across is (1, 0, -1)/√2, weighted 1/√3 down three equal rows: √3/√2 of
+    # x(t-1) - x(t+1) = -2 sin(2π/8) cos, whose square has the mean 1/2.
+    assert across[0].item() == pytest.approx(1.5 * (2 * 60 * np.sin(np.pi / 4)) ** 2 / 2, rel=1e-4)
+    # (1, -2, 1)/√6, likewise.
+    assert across[1].item() == pytest.approx(0.5 * (60 * (2 - np.sqrt(2))) ** 2 / 2, rel=1e-4)
+    assert across[2:].abs().max() < 0.01  # all others change down the image
+
+
+def test_noise_adds_its_variance_to_every_energy():
+    noise = 10 * torch.randn((1, 1, 256, 256), generator=torch.Generator().manual_seed(0))
+    local, _ = Energies()((128 + noise).expand(1, 3, 256, 256))
+    energies = local[0, :8].exp().mean((1, 2))
+    np.testing.assert_allclose(energies, 100, rtol=0.03)
 
 
 def test_more_blur_scores_lower(model):

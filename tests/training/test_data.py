@@ -2,6 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+
+from iqattack.models.builtin import Energies
 
 TRAINING = Path(__file__).resolve().parents[2] / "training"
 
@@ -22,11 +25,23 @@ def test_the_split_is_by_content(data):
 
 def test_pictures_follow_from_the_seed(data, shared):
     once, again, other = (data.random_pictures((3, 8), 6, seed) for seed in (0, 0, 1))
-    assert np.array_equal(once.pictures, again.pictures)
+    assert torch.equal(once.local, again.local)
+    assert torch.equal(once.overall, again.overall)
     assert np.array_equal(once.measures, again.measures)
-    assert not np.array_equal(once.pictures, other.pictures)
+    assert not torch.equal(once.local, other.local)
     assert once.content.tolist() == [3, 8] * 3
-    assert {picture.shape for picture in once.pictures} == {(3, data.SIDE, data.SIDE)}
+    cells = data.SIDE // 8 - 1
+    assert once.local.shape == (6, 82, cells, cells)
+    assert once.local.isfinite().all()
+
+
+def test_what_training_sees_is_what_the_model_sees(data, shared):
+    graded = data.graded_pictures((3,), 0, crop=192)
+    network = Energies()
+    for k in (0, 70):
+        local, overall = network(torch.from_numpy(graded.pictures[k])[None].float())
+        torch.testing.assert_close(graded.local[k].float(), local[0], atol=0.01, rtol=0.01)
+        torch.testing.assert_close(graded.overall[k], overall[0], atol=1e-3, rtol=1e-3)
 
 
 def test_a_graded_set_has_every_kind_and_level(data, shared):

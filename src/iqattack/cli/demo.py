@@ -13,7 +13,7 @@ from iqattack.cli.signals import interruptible
 from iqattack.cli.tables import show_summary
 from iqattack.cli.verify import show_verified
 
-QUERIES = 500
+QUERIES = 200
 
 
 def demo(

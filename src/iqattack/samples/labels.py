@@ -1,6 +1,6 @@
 """Pseudo-MOS: what full-reference measures, fused by rank, say about a distorted picture.
 
-No person has rated these pictures. Four measures that see different things compare each with its
+No person has rated these pictures. Three measures that see different things compare each with its
 pristine original; each value becomes a rank, the share of a fixed set of distorted pictures (the
 training set of the built-in model) that is worse; the pseudo-MOS is 100 times the mean rank. Ranks
 need no assumption on the measures' scales, which are very different.
@@ -22,54 +22,23 @@ from iqattack.errors import InputError
 from iqattack.samples.distortions import Picture
 
 Floats = NDArray[np.float32]
-MIN_SIZE = 176  # MS-SSIM's fifth scale needs 11 pixels of 16 each
-
-
-def ms_ssim(reference: Picture, picture: Picture) -> float:
-    """Structure at five scales (Wang, Simoncelli & Bovik, Asilomar 2003), luma, 1 if identical.
-
-    Negative contrast-structure terms count as 0.
-    """
-    weights = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-    x, y = _luma(reference), _luma(picture)
-    product = 1.0
-    for scale, weight in enumerate(weights):
-        if scale:
-            x, y = _halved(x), _halved(y)
-        mu_x, mu_y, var_x, var_y, cov = _moments(x, y, 11, 1.5)
-        structure = (2 * cov + 58.5225) / (var_x + var_y + 58.5225)
-        if scale == len(weights) - 1:
-            structure *= (2 * mu_x * mu_y + 6.5025) / (mu_x**2 + mu_y**2 + 6.5025)
-        product *= max(float(structure.mean(dtype=np.float64)), 0.0) ** weight
-    return min(product, 1.0)  # not more by rounding
+MIN_SIZE = 176  # for the windows of VIF's fourth scale at half the resolution, several times
 
 
 def vif(reference: Picture, picture: Picture) -> float:
-    """Information left (Sheikh & Bovik, IEEE TIP 2006), in pixels at four scales, luma.
+    """Information left in luma (Sheikh & Bovik, IEEE TIP 2006), in pixels at four scales.
 
     1 if identical. Raised contrast, which exceeds 1, counts as 1.
     """
-    noise = 2.0
-    x, y = _luma(reference), _luma(picture)
-    left = there = 0.0
-    for scale in range(4):
-        window = 2 ** (4 - scale) + 1
-        if scale:
-            blur = [_window(image, window, window / 5) for image in (x, y)]
-            x, y = (image[::2, ::2] for image in blur)
-        _, _, var_x, var_y, cov = _moments(x, y, window, window / 5)
-        var_x, var_y = np.maximum(var_x, 0), np.maximum(var_y, 0)
-        gain = cov / (var_x + 1e-10)
-        rest = var_y - gain * cov
-        rest = np.where(var_x < 1e-10, var_y, rest)
-        gain = np.where((var_x < 1e-10) | (var_y < 1e-10), 0, gain)
-        rest = np.where(var_y < 1e-10, 0, rest)
-        rest = np.where(gain < 0, var_y, rest)
-        gain = np.maximum(gain, 0)
-        rest = np.maximum(rest, 1e-10)
-        left += float(np.log10(1 + gain**2 * var_x / (rest + noise)).sum(dtype=np.float64))
-        there += float(np.log10(1 + var_x / noise).sum(dtype=np.float64))
-    return min(left / there, 1.0) if there > 0 else 1.0
+    return _information([_luma(reference)], [_luma(picture)])
+
+
+def chroma_vif(reference: Picture, picture: Picture) -> float:
+    """The same of both colour differences (Cb, Cr) at half the resolution, 1 if identical.
+
+    Half, as the eye resolves colour less finely than light, which 4:2:0 coding relies on.
+    """
+    return _information(_chroma(reference), _chroma(picture))
 
 
 def gmsd(reference: Picture, picture: Picture) -> float:
@@ -81,32 +50,16 @@ def gmsd(reference: Picture, picture: Picture) -> float:
     return float(((2 * x * y + 170) / (x**2 + y**2 + 170)).std(dtype=np.float64))
 
 
-def colour_difference(reference: Picture, picture: Picture) -> float:
-    """Mean CIELAB ΔE*ab of the pictures as seen from afar, 0 if identical: lower is better.
-
-    A Gaussian of 2 pixels stands for the eye's low acuity for colour, as the filters of S-CIELAB
-    do (Zhang & Wandell, SID 1997). OpenCV interpolates a table of CIELAB: good to some 5 %.
-    """
-    x, y = (
-        cv2.GaussianBlur(
-            cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), (0, 0), 2.0
-        )
-        for image in (reference, picture)
-    )
-    return float(np.sqrt(((x - y) ** 2).sum(axis=2)).mean(dtype=np.float64))
-
-
 # Measures and whether a low value means good quality.
 MEASURES: dict[str, tuple[Callable[[Picture, Picture], float], bool]] = {
-    "ms_ssim": (ms_ssim, False),
     "vif": (vif, False),
+    "chroma_vif": (chroma_vif, False),
     "gmsd": (gmsd, True),
-    "colour_difference": (colour_difference, True),
 }
 
 
 def measured(reference: Picture, picture: Picture) -> NDArray[np.float64]:
-    """The measures (4,) in the order of `MEASURES`, signed so that higher is better."""
+    """The measures (3,) in the order of `MEASURES`, signed so that higher is better."""
     if reference.shape != picture.shape or min(reference.shape[:2]) < MIN_SIZE:
         raise InputError(
             f"cannot compare pictures of shapes {reference.shape} and {picture.shape}: "
@@ -116,9 +69,9 @@ def measured(reference: Picture, picture: Picture) -> NDArray[np.float64]:
 
 
 def ranks(values: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks 0..1 (N, 4) of measures (N, 4).
+    """Ranks 0..1 (N, 3) of measures (N, 3).
 
-    table: (K, 4), quantiles 0 to 1 in equal steps of each measure over the ranking's set.
+    table: (K, 3), quantiles 0 to 1 in equal steps of each measure over the ranking's set.
     """
     share = np.linspace(0.0, 1.0, len(table))
     columns = zip(values.T, table.T, strict=True)
@@ -126,7 +79,7 @@ def ranks(values: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np
 
 
 def fused(values: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Pseudo-MOS 0..100 (N,) of measures (N, 4): the mean rank."""
+    """Pseudo-MOS 0..100 (N,) of measures (N, 3): the mean rank."""
     return np.asarray(100.0 * ranks(values, table).mean(axis=1))
 
 
@@ -144,6 +97,38 @@ def ranking() -> NDArray[np.float64]:
 
 def _luma(picture: Picture) -> Floats:
     return np.asarray(picture @ np.array([0.299, 0.587, 0.114], dtype=np.float32))
+
+
+def _chroma(picture: Picture) -> list[Floats]:
+    """Cb and Cr (ITU-R BT.601) without their offset, at half the resolution."""
+    luma = _luma(picture)
+    red, blue = (picture[..., channel].astype(np.float32) for channel in (0, 2))
+    return [_halved(0.564 * (blue - luma)), _halved(0.713 * (red - luma))]
+
+
+def _information(reference: list[Floats], picture: list[Floats]) -> float:
+    """Share of the information of the reference's planes that is left, at most 1."""
+    noise = 2.0
+    left = there = 0.0
+    for planes in zip(reference, picture, strict=True):
+        x, y = planes
+        for scale in range(4):
+            window = 2 ** (4 - scale) + 1
+            if scale:
+                x, y = (_window(plane, window, window / 5)[::2, ::2] for plane in (x, y))
+            _, _, var_x, var_y, cov = _moments(x, y, window, window / 5)
+            var_x, var_y = np.maximum(var_x, 0), np.maximum(var_y, 0)
+            gain = cov / (var_x + 1e-10)
+            rest = var_y - gain * cov
+            rest = np.where(var_x < 1e-10, var_y, rest)
+            gain = np.where((var_x < 1e-10) | (var_y < 1e-10), 0, gain)
+            rest = np.where(var_y < 1e-10, 0, rest)
+            rest = np.where(gain < 0, var_y, rest)
+            gain = np.maximum(gain, 0)
+            rest = np.maximum(rest, 1e-10)
+            left += float(np.log10(1 + gain**2 * var_x / (rest + noise)).sum(dtype=np.float64))
+            there += float(np.log10(1 + var_x / noise).sum(dtype=np.float64))
+    return min(left / there, 1.0) if there > 0 else 1.0
 
 
 def _halved(image: Floats) -> Floats:

@@ -15,35 +15,35 @@ from iqattack.images import write_png
 from iqattack.samples.distortions import Picture, distort
 from iqattack.samples.labels import pseudo_mos
 
-SIDE = 192
+SIDE = 256
 MOS = "mos.csv"
 
 # Photograph, upper left corner (row, column), and the distortions with their levels.
 SAMPLES: tuple[tuple[str, tuple[int, int], tuple[tuple[str, float], ...]], ...] = (
     ("astronaut", (0, 140), ()),
     ("astronaut", (150, 30), (("gaussian_blur", 2),)),
-    ("astronaut", (300, 300), (("jpeg", 4),)),
-    ("astronaut", (30, 300), (("white_noise", 3),)),
-    ("astronaut", (300, 60), (("over_exposure", 3),)),
+    ("astronaut", (256, 256), (("jpeg", 4),)),
+    ("astronaut", (30, 256), (("white_noise", 3),)),
+    ("astronaut", (256, 60), (("over_exposure", 3),)),
     ("coffee", (60, 100), (("white_noise", 5),)),
-    ("coffee", (200, 250), ()),
-    ("coffee", (10, 380), (("jpeg2000", 3),)),
-    ("coffee", (190, 20), (("motion_blur", 4),)),
+    ("coffee", (144, 250), ()),
+    ("coffee", (10, 344), (("jpeg2000", 3),)),
+    ("coffee", (144, 20), (("motion_blur", 4),)),
     ("coffee", (100, 300), (("contrast", 3),)),
     ("chelsea", (0, 40), (("jpeg", 2),)),
-    ("chelsea", (60, 130), (("down_up", 4),)),
-    ("chelsea", (100, 250), ()),
-    ("chelsea", (10, 220), (("colour_noise", 4),)),
+    ("chelsea", (44, 130), (("down_up", 4),)),
+    ("chelsea", (44, 195), ()),
+    ("chelsea", (10, 195), (("colour_noise", 4),)),
     ("rocket", (60, 220), (("white_noise", 1),)),
-    ("rocket", (230, 240), (("gaussian_blur", 5),)),
-    ("rocket", (220, 430), (("jpeg", 3), ("white_noise", 2))),
-    ("rocket", (200, 60), (("colour_quantisation", 5),)),
+    ("rocket", (171, 240), (("gaussian_blur", 5),)),
+    ("rocket", (171, 384), (("jpeg", 3), ("white_noise", 2))),
+    ("rocket", (171, 60), (("colour_quantisation", 5),)),
     ("motorcycle", (40, 60), (("under_exposure", 3),)),
     ("motorcycle", (150, 250), ()),
-    ("motorcycle", (280, 400), (("jpeg2000", 5),)),
-    ("motorcycle", (280, 120), (("jpeg", 5),)),
+    ("motorcycle", (244, 400), (("jpeg2000", 5),)),
+    ("motorcycle", (244, 120), (("jpeg", 5),)),
     ("motorcycle", (60, 480), (("gaussian_blur", 1),)),
-    ("motorcycle", (170, 540), (("motion_blur", 2), ("jpeg", 1))),
+    ("motorcycle", (170, 485), (("motion_blur", 2), ("jpeg", 1))),
 )
 
 
@@ -56,7 +56,7 @@ def photographs() -> dict[str, Picture]:
 
 
 def sample_set() -> dict[str, tuple[Picture, float]]:
-    """Picture (192, 192, 3) uint8 RGB and pseudo-MOS 0..100 by file name; always the same."""
+    """Picture (256, 256, 3) uint8 RGB and pseudo-MOS 0..100 by file name; always the same."""
     photos = photographs()
     made = {}
     for number, (photo, (top, left), steps) in enumerate(SAMPLES, start=1):
@@ -68,7 +68,7 @@ def sample_set() -> dict[str, tuple[Picture, float]]:
 
 
 def write_samples(folder: Path) -> list[str]:
-    """Write 24 PNGs of 192×192 pixels and `mos.csv` into a folder; return the PNGs' names.
+    """Write 24 PNGs of 256×256 pixels and `mos.csv` into a folder; return the PNGs' names.
 
     Always the same for given versions of NumPy, Pillow, OpenCV and scikit-image. Files of these
     names are replaced. Raises InputError when they cannot be written.
