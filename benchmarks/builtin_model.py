@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -28,7 +27,7 @@ from iqattack.samples import DISTORTIONS, sample_set
 from iqattack.samples.labels import ranking
 
 sys.path.insert(0, str(ROOT / "training"))
-from data import TEST, TRAINING, VALIDATION, Labelled, graded_pictures
+from data import TEST, TRAINING, VALIDATION, Labelled, graded_pictures, workers
 
 SEED = 7
 SIDE, BATCH = 224, 16
@@ -50,7 +49,7 @@ def scores_of(model: Builtin, test: Labelled) -> Floats:
 
 def held_out(model: Builtin) -> tuple[str, str]:
     """SROCC on contents never trained on, over all and by distortion: a sentence and a table."""
-    with ProcessPoolExecutor(2) as pool:
+    with workers(2) as pool:
         jobs = [pool.submit(graded_pictures, TEST, SEED, crop) for crop in (None, SIDE)]
         whole, crops = (job.result() for job in jobs)
     scores, mos = scores_of(model, whole), whole.mos(ranking())

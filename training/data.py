@@ -8,9 +8,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -88,7 +90,7 @@ def random_steps(rng: np.random.Generator) -> Steps:
     return tuple((kinds[k], float(rng.uniform(0, top))) for k in chosen)
 
 
-def random_pictures(numbers: Sequence[int], count: int, seed: int) -> Labelled:
+def random_pictures(numbers: Sequence[int], count: int, seed: int, processes: int = 1) -> Labelled:
     """Crops of random place, scale (1 to 1/2) and colours, mirrored or not, randomly distorted.
 
     Picture k is made from the seed and k alone, so that any number of processes makes the same.
@@ -100,10 +102,13 @@ def random_pictures(numbers: Sequence[int], count: int, seed: int) -> Labelled:
     local = torch.empty((count, LOCAL, cells, cells), dtype=torch.float16)
     overall = torch.empty((count, OVERALL))
     steps, values = [], []
-    with ProcessPoolExecutor(2, initializer=_one_thread) as pool:
-        jobs = pool.map(
-            _random_picture, (photos[n] for n in contents), repeat(seed), range(count), chunksize=50
-        )
+    given = ([photos[n] for n in contents], repeat(seed), range(count))
+    with ExitStack() as stack:
+        if processes > 1:
+            pool = stack.enter_context(workers(processes))
+            jobs = pool.map(_random_picture, *given, chunksize=50)
+        else:
+            jobs = map(_random_picture, *given)
         for k, (cell, whole, done, measures) in enumerate(
             track(jobs, "pictures, labels, energies", total=count)
         ):
@@ -111,6 +116,11 @@ def random_pictures(numbers: Sequence[int], count: int, seed: int) -> Labelled:
             steps.append(done)
             values.append(measures)
     return Labelled([], local, overall, np.array(contents), tuple(steps), np.stack(values))
+
+
+def workers(processes: int) -> ProcessPoolExecutor:
+    """Processes of one thread each, started afresh: a fork would inherit torch's threads dead."""
+    return ProcessPoolExecutor(processes, get_context("spawn"), _one_thread)
 
 
 def _one_thread() -> None:

@@ -143,7 +143,7 @@ def main() -> None:
     torch.set_num_threads(THREADS)
     cv2.setNumThreads(1)
     started = time.monotonic()
-    training = random_pictures(TRAINING, options.pictures, SEED)
+    training = random_pictures(TRAINING, options.pictures, SEED, processes=THREADS)
     validation = graded_pictures(VALIDATION, SEED + 1)
     table = ranking_of(training)
     print(f"pictures, labels and energies: {(time.monotonic() - started) / 60:.1f} minutes")

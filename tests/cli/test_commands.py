@@ -129,7 +129,7 @@ def test_demo(iqattack, monkeypatch):
     summary = json.loads(Path("demo/run/summary.json").read_text())
     assert summary["attacked"] == 24
     srocc = {name: summary["scores"][name]["srocc"] for name in ("clean_mos", "attacked_mos")}
-    assert srocc["clean_mos"] > 0.9
+    assert srocc["clean_mos"] > 0.87
     assert srocc["attacked_mos"] < srocc["clean_mos"] - 0.1
     assert summary["means"]["jnd_violation"] == 0.0
     before = {path: path.read_bytes() for path in Path("demo/images").iterdir()}

@@ -26,7 +26,7 @@ def noise_images(n, height=70, width=100):
 def test_ranks_photographs_never_seen(model):
     samples = sample_set().values()
     images = torch.stack([torch.from_numpy(picture).permute(2, 0, 1) for picture, _ in samples])
-    assert srocc(model(images).numpy(), [mos for _, mos in samples]) > 0.9
+    assert srocc(model(images).numpy(), [mos for _, mos in samples]) > 0.87
 
 
 def test_ranks_as_a_model_trained_on_opinions(model, shared, dev_images):

@@ -10,7 +10,7 @@ from iqattack.images import ImageSet, match_mos, read_image, read_mos
 from iqattack.samples import DISTORTIONS, sample_set, write_samples
 
 # With the versions of constraints.txt.
-PIXELS = "0ff7c631457e0e141167b7e8a33fc8ab2d1838b05b37d09ca5610317f13b6c9a"
+PIXELS = "68cd9720b3956e18b8f4bfa98b5d9ca74538f970b7b2392823723df731a0fb6a"
 
 
 @pytest.fixture(scope="module")
