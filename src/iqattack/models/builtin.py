@@ -80,11 +80,12 @@ class Energies(nn.Module):
         maps = []
         for scale in range(SCALES):
             response = self._responses(luma)
-            maps.append(torch.log(windows(response.square(), scale) + FLOOR))
+            energy = windows(response.square(), scale)
+            maps.append(torch.log(energy + FLOOR))
             if scale < 2:  # with the energy, how sparse: noise is not, coded and clipped areas are
                 maps.append(torch.log(windows(response.abs(), scale) + FLOOR))
-            dx, dy = response[:, :1], response[:, 2:3]
-            xx, yy, xy = (windows(v, scale) for v in (dx * dx, dy * dy, dx * dy))
+            xx, yy = energy[:, :1], energy[:, 2:3]
+            xy = windows(response[:, :1] * response[:, 2:3], scale)
             spread = torch.sqrt((xx - yy).square() + 4 * xy.square() + 1e-6)
             maps.append(torch.log((xx + yy + spread + 0.2) / (xx + yy - spread + 0.2)))
             mean = windows(luma, scale)
@@ -126,7 +127,9 @@ class Energies(nn.Module):
 
 def windows(values: Tensor, scale: int) -> Tensor:
     """Means over windows of 16×16 pixels of the image, every 8, at a scale halved so often."""
-    return F.avg_pool2d(F.avg_pool2d(values, CELL >> scale), 2, 1)
+    cells = F.avg_pool2d(values, CELL >> scale)
+    pairs = cells[..., 1:] + cells[..., :-1]
+    return (pairs[..., 1:, :] + pairs[..., :-1, :]) / 4
 
 
 def quantiles(values: Tensor, shares: Tensor) -> Tensor:
