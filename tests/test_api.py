@@ -76,7 +76,7 @@ def test_scores_are_held_against_quality(tmp_path, images, darkness, lower_bette
 
 def test_a_spec_is_loaded_again_to_verify(tmp_path):
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (48, 40, 3), dtype=np.uint8)
+    pixels = rng.integers(0, 256, (72, 80, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     run = iqattack.attack(
         tmp_path / "a.png", "builtin", attack="noise", queries=4, out=tmp_path / "run"

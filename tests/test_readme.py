@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from iqattack.cli.samples import write_samples
+from iqattack.samples import write_samples
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 

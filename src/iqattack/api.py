@@ -18,7 +18,7 @@ from iqattack.attacks import ATTACKS
 from iqattack.engine import Interrupted
 from iqattack.errors import InputError
 from iqattack.images import ImageSet, match_mos, read_mos
-from iqattack.models import Scorer, load_model, model_kinds, wrap
+from iqattack.models import Scorer, builtin_card, load_model, model_kinds, wrap
 from iqattack.runs import Callbacks, Result, Run, Settings, Summary, VerifyResult, execute
 from iqattack.runs import verify as verify_run
 
@@ -33,6 +33,7 @@ __all__ = [
     "Summary",
     "VerifyResult",
     "attack",
+    "builtin_card",
     "evaluate",
     "load_model",
     "model_kinds",

@@ -13,6 +13,8 @@ from iqattack.cli.attack import parse_range
 from iqattack.cli.progress import Display, clock, seconds_left
 from iqattack.engine import Progress
 
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
 
 def test_attack_evaluate_verify(attack, iqattack):
     Path("mos.csv").write_text("image,mos\n0.png,1\n1.png,2\n2.png,3\n3.png,4\n")
@@ -95,9 +97,26 @@ def test_lists_and_help(iqattack):
     assert iqattack("--version").out == f"iqattack {package.__version__}\n"
     assert "score-boundary" in iqattack("attacks").out
     assert "pyiqa:NAME[,option=value]" in iqattack("models").out
-    for command in ("attack", "evaluate", "verify", "demo"):
+    for command in ("attack", "evaluate", "verify", "models", "samples", "demo"):
         said = iqattack(command, "--help")
         assert (said.status, "Examples" in said.out) == (0, True)
+
+
+def test_model_card(iqattack):
+    said = iqattack("models", "builtin")
+    assert (said.status, said.out) == (0, package.api.builtin_card())
+    assert said.out == (DOCS / "builtin.md").read_text(encoding="utf-8")
+    said = iqattack("models", "cnniqa")
+    assert (said.status, "no model card of 'cnniqa'" in said.error) == (2, True)
+
+
+def test_samples(iqattack):
+    said = iqattack("samples", "here")
+    assert said.status == 0
+    assert said.out.startswith("24 images and their labels in here/mos.csv\nnext: iqattack attack")
+    assert len(list(Path("here").glob("*.png"))) == 24
+    said = iqattack("samples", "here/mos.csv")
+    assert (said.status, "here/mos.csv: cannot be made" in said.error) == (2, True)
 
 
 @pytest.mark.slow
@@ -105,10 +124,13 @@ def test_demo(iqattack, monkeypatch):
     monkeypatch.setattr("iqattack.cli.demo.QUERIES", 40)
     said = iqattack("demo", "--out", "demo")
     assert said.status == 0
-    assert "'builtin', a hand-made statistic that stands in for a real one" in said.out
-    assert "12 images checked: all as reported" in said.out
+    assert "'builtin', a small network trained on pseudo-MOS" in said.out
+    assert "24 images checked: all as reported" in said.out
     summary = json.loads(Path("demo/run/summary.json").read_text())
-    assert summary["attacked"] == 12
+    assert summary["attacked"] == 24
+    srocc = {name: summary["scores"][name]["srocc"] for name in ("clean_mos", "attacked_mos")}
+    assert srocc["clean_mos"] > 0.87
+    assert srocc["attacked_mos"] < srocc["clean_mos"] - 0.1
     assert summary["means"]["jnd_violation"] == 0.0
     before = {path: path.read_bytes() for path in Path("demo/images").iterdir()}
     said = iqattack("demo", "--out", "demo")  # again: nothing is scored, the same is shown

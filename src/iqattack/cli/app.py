@@ -15,6 +15,7 @@ from iqattack.cli.attack import attack
 from iqattack.cli.demo import demo
 from iqattack.cli.evaluate import evaluate
 from iqattack.cli.lists import attacks, models
+from iqattack.cli.samples import samples
 from iqattack.cli.signals import INTERRUPTED
 from iqattack.cli.verify import verify
 from iqattack.errors import IqattackError
@@ -43,7 +44,15 @@ for command, panel, examples in (
     (evaluate, "Look at a run", ("iqattack evaluate runs/photos",)),
     (verify, "Look at a run", ("iqattack verify runs/photos",)),
     (attacks, "What there is", ()),
-    (models, "What there is", ()),
+    (models, "What there is", ("iqattack models", "iqattack models builtin")),
+    (
+        samples,
+        "Attack",
+        (
+            "iqattack samples photos",
+            "iqattack attack photos --mos photos/mos.csv --model builtin --queries 500 --out run",
+        ),
+    ),
     (demo, "Attack", ("iqattack demo --out /tmp/demo",)),
 ):
     # A blank line apart: the help joins lines of one paragraph.

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
 from rich.console import Console
 from rich.table import Table
 
 import iqattack
+from iqattack.errors import InputError
 
 
 def attacks() -> None:
@@ -16,8 +20,18 @@ def attacks() -> None:
     Console().print(table)
 
 
-def models() -> None:
-    """What models there are, and the form of their specs."""
+def models(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="builtin: show its model card.", show_default=False),
+    ] = None,
+) -> None:
+    """What models there are and the form of their specs, or the card of the built-in one."""
+    if name is not None:
+        if name != "builtin":
+            raise InputError(f"no model card of '{name}': there is one of builtin alone")
+        typer.echo(iqattack.api.builtin_card(), nl=False)
+        return
     table = Table("model", "what it is")
     for form, description in iqattack.api.model_kinds():
         # Text, not markup: pyiqa's options are in brackets.

@@ -8,16 +8,17 @@ from pathlib import Path
 from iqattack.errors import InputError, unknown
 from iqattack.models.base import Loaded, Scorer
 from iqattack.models.builtin import Builtin
+from iqattack.models.builtin import card as builtin_card
 from iqattack.models.callable import load_callable, wrap
 from iqattack.models.checked import Model, check_range, score_checked
 from iqattack.models.cnniqa import Cnniqa
 from iqattack.models.pyiqa import Pyiqa
 
-__all__ = ["Scorer", "load_model", "model_kinds", "score_checked", "wrap"]
+__all__ = ["Scorer", "builtin_card", "load_model", "model_kinds", "score_checked", "wrap"]
 
 # Spec form and description; the part before the colon chooses the kind.
 KINDS = (
-    ("builtin", "hand-made statistic standing in until a trained model ships; 0..100"),
+    ("builtin", "a small network trained on pseudo-MOS, in the package; iqattack models builtin"),
     ("cnniqa:WEIGHTS", "CNNIQA (Kang et al., CVPR 2014), weights as a PyTorch state dict"),
     ("pyiqa:NAME[,option=value]", "a no-reference metric of pyiqa (Chen & Mo, IQA-PyTorch)"),
     ("FILE.py:factory", "what a function in a Python file makes"),
@@ -42,7 +43,7 @@ def load_model(
     """The black box that spec names, in one of the forms of `model_kinds`.
 
     score_range, lower_better: override or supply what the model does not declare.
-    device: where a network runs, as torch names it; builtin ignores it.
+    device: where a network runs, as torch names it.
 
     Raises InputError for an unknown kind, a model that cannot be loaded, and one whose range or
     direction is neither declared nor given.
@@ -69,7 +70,7 @@ def _load(spec: str, device: str) -> Loaded:
         case "builtin":
             if colon:
                 raise InputError(f"model '{spec}': expected 'builtin' alone")
-            return Builtin()
+            return Builtin(device)
         case "cnniqa":
             if not argument:
                 raise InputError(f"model '{spec}': expected cnniqa:WEIGHTS, a state dict's file")

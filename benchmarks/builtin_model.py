@@ -1,0 +1,227 @@
+"""What the built-in model can do, and the figures of its card.
+
+    python benchmarks/builtin_model.py
+
+Prints every figure and writes them into the model card (in the package, and docs/builtin.md, which
+is the same text).
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common import ROOT, Floats, dev_images, machine, markdown, shared_data
+from iqattack.evaluation import bootstrap_interval, srocc
+from iqattack.images import read_image
+from iqattack.models.builtin import Builtin
+from iqattack.models.cnniqa import Cnniqa
+from iqattack.samples import DISTORTIONS, sample_set
+from iqattack.samples.labels import ranking
+
+sys.path.insert(0, str(ROOT / "training"))
+from data import TEST, TRAINING, VALIDATION, Labelled, graded_pictures, workers
+
+SEED = 7
+SIDE, BATCH = 224, 16
+EPSILON, STEPS, STEP = 3.0, 40, 0.5  # PGD: grey levels
+START, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
+COMMAND = "python benchmarks/builtin_model.py"
+
+
+def correlation(scores: Floats, labels: Floats) -> str:
+    """SROCC with its 95 % bootstrap interval over images."""
+    low, high = bootstrap_interval(srocc, scores, labels)
+    return f"{srocc(scores, labels):.3f} [{low:.3f}, {high:.3f}]"
+
+
+def scores_of(model: Builtin, test: Labelled) -> Floats:
+    """Scores (N,) of pictures of any sizes."""
+    return torch.cat([model(torch.from_numpy(picture)[None]) for picture in test.pictures]).numpy()
+
+
+def held_out(model: Builtin) -> tuple[str, str]:
+    """SROCC on contents never trained on, over all and by distortion: a sentence and a table."""
+    with workers(2) as pool:
+        jobs = [pool.submit(graded_pictures, TEST, SEED, crop) for crop in (None, SIDE)]
+        whole, crops = (job.result() for job in jobs)
+    scores, mos = scores_of(model, whole), whole.mos(ranking())
+    crop_scores, crop_mos = scores_of(model, crops), crops.mos(ranking())
+    groups = {
+        kind: [k for k, s in enumerate(whole.steps) if len(s) == 1 and s[0][0] == kind]
+        for kind in DISTORTIONS
+    }
+    groups["mixtures of two"] = [k for k, s in enumerate(whole.steps) if len(s) == 2]
+    rows = [
+        {
+            "distortion": name,
+            "pictures": str(len(chosen)),
+            "whole photographs": correlation(scores[chosen], mos[chosen]),
+            "crops": correlation(crop_scores[chosen], crop_mos[chosen]),
+        }
+        for name, chosen in groups.items()
+    ]
+    everything = {
+        "distortion": "all, and the clean",
+        "pictures": str(len(scores)),
+        "whole photographs": correlation(scores, mos),
+        "crops": correlation(crop_scores, crop_mos),
+    }
+    clean = [k for k, s in enumerate(whole.steps) if not s]
+    error = np.sqrt(np.mean((scores - mos) ** 2))
+    text = (
+        f"SROCC with pseudo-MOS on contents {', '.join(map(str, TEST))}, which the training never "
+        "saw, at full and half size, five levels each: whole photographs, as in data bases of "
+        f"opinion scores, and crops of {SIDE}×{SIDE} from their centres. On the whole ones the "
+        f"RMSE is {error:.1f} points, and the {len(clean)} clean ones score "
+        f"{scores[clean].mean():.0f} on average."
+    )
+    return text, markdown([everything, *rows])
+
+
+def on_samples(model: Builtin) -> str:
+    """SROCC on the sample set."""
+    samples = sample_set().values()
+    images = torch.stack([torch.from_numpy(picture).permute(2, 0, 1) for picture, _ in samples])
+    return correlation(model(images).numpy(), np.array([mos for _, mos in samples]))
+
+
+def on_dev(builtin: Builtin, cnniqa: Cnniqa, images: Tensor, names: list[str]) -> tuple[str, str]:
+    """SROCC with CNNIQA-LIVE, sign turned: over all, and over contents never trained on."""
+    ours, theirs = builtin(images).numpy(), -cnniqa(images).numpy()
+    fresh = [k for k, name in enumerate(names) if int(name[5:7]) in TEST + VALIDATION]
+    some = f"{srocc(ours[fresh], theirs[fresh]):.3f} ({len(fresh)} images)"
+    return f"{correlation(ours, theirs)}", some
+
+
+def pgd(network: nn.Module, images: Tensor, towards: Tensor) -> Tensor:
+    """Largest movement (N,) of the score towards +1 or -1 within L∞ 3, on 8-bit images.
+
+    Projected gradient ascent along the gradient's sign (Madry et al., ICLR 2018) from the image.
+    """
+    clean = images.float()
+    lower, upper = (clean - EPSILON).clamp(min=0), (clean + EPSILON).clamp(max=255)
+    start = network(clean)
+    best, moved = torch.zeros_like(start), clean
+    for _ in range(STEPS):
+        moved = moved.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad((towards * network(moved)).sum(), moved)
+        moved = torch.clamp(moved.detach() + STEP * gradient.sign(), lower, upper)
+        with torch.no_grad():
+            best = torch.maximum(best, towards * (network(moved.round()) - start))
+    return best
+
+
+def whitebox(model: Builtin | Cnniqa, images: Tensor) -> str:
+    """Mean PGD gain, good images pulled down and bad ones up, and what remains of the ranking."""
+    clean = model(images)
+    towards = torch.where(clean > clean.median(), -1.0, 1.0).float()
+    gains = (
+        torch.cat(
+            [
+                pgd(model.network, image[None], way[None])
+                for image, way in zip(images, towards, strict=True)
+            ]
+        )
+        .double()
+        .numpy()
+    )
+    low, high = bootstrap_interval(lambda x: float(np.mean(x)), gains)
+    after = srocc(clean.numpy(), clean.numpy() + towards.numpy() * gains)
+    return f"{gains.mean():.1f} [{low:.1f}, {high:.1f}] (SROCC of clean and attacked {after:.2f})"
+
+
+def per_second(models: dict[str, Builtin | Cnniqa], rounds: int = 7) -> dict[str, float]:
+    """Images of 224×224 a second in batches of 16, medians of rounds in turn."""
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (BATCH, 3, SIDE, SIDE), dtype=torch.uint8, generator=rng)
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for turn in range(rounds + 1):
+        for name, model in models.items():
+            started = time.perf_counter()
+            for _ in range(4):
+                model(images)
+            if turn:  # the first warms up
+                times[name].append((time.perf_counter() - started) / (4 * BATCH))
+    return {name: 1 / float(np.median(seconds)) for name, seconds in times.items()}
+
+
+def invariance(model: Builtin, images: Tensor) -> float:
+    """Largest difference between scores alone and in batches of 2 to 24, of the range."""
+    alone = torch.cat([model(image[None]) for image in images])
+    sizes = (2, 5, 16, 24)
+    together = [torch.cat([model(part) for part in torch.split(images, n)]) for n in sizes]
+    return max(float((scores - alone).abs().max()) / 100 for scores in together)
+
+
+def training_log() -> str:
+    """What the log of the training that made the weights says."""
+    with (ROOT / "training" / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    judges = sorted({row["judge"] for row in rows})
+    best = [max(float(r["validation_srocc"]) for r in rows if r["judge"] == j) for j in judges]
+    return (
+        f"{len(judges)} judges, {len(rows)} epochs in all; best validation SROCC of each "
+        + ", ".join(f"{value:.3f}" for value in best)
+    )
+
+
+def write_card(figures: str) -> None:
+    """Put the figures into the card and copy it to docs/."""
+    path = ROOT / "src" / "iqattack" / "models" / "builtin.md"
+    before, rest = path.read_text(encoding="utf-8").split(START)
+    text = before + START + figures + END + rest.split(END)[1]
+    for target in (path, ROOT / "docs" / "builtin.md"):
+        target.write_text(text, encoding="utf-8")
+        print(f"written: {target.relative_to(ROOT)}")
+
+
+def main() -> None:
+    """Measure, print and write."""
+    cv2.setNumThreads(1)
+    shared = shared_data()
+    builtin, cnniqa = Builtin(), Cnniqa(shared / "models" / "cnniqa_live.pth")
+    entries = list(dev_images())
+    dev = torch.stack([read_image(entry.path).pixels for entry in entries])
+    speed = per_second({"builtin": builtin, "cnniqa": cnniqa})
+    overall, by_kind = held_out(builtin)
+    everywhere, fresh = on_dev(builtin, cnniqa, dev, [entry.name for entry in entries])
+    weights = Path(ROOT / "src" / "iqattack" / "models" / "builtin.safetensors").stat().st_size
+    parameters = sum(p.numel() for p in builtin.network.parameters())
+    rows = [
+        ("parameters; file", f"{parameters:,}; {weights / 1e6:.2f} MB"),
+        (f"training ({len(TRAINING)} contents)", training_log()),
+        ("sample set: SROCC with pseudo-MOS, 24 images", on_samples(builtin)),
+        ("development set: SROCC with CNNIQA-LIVE, sign turned, 24 images", everywhere),
+        ("the same on contents never trained on", fresh),
+        (
+            f"images a second, {SIDE}×{SIDE}, batches of {BATCH}",
+            f"{speed['builtin']:.0f} (CNNIQA {speed['cnniqa']:.0f}, "
+            f"ratio {speed['builtin'] / speed['cnniqa']:.2f})",
+        ),
+        (
+            "largest difference between a score alone and in a batch, of the range",
+            f"{invariance(builtin, dev):.1e}",
+        ),
+        (
+            f"white-box PGD at L∞ {EPSILON:g}, {STEPS} steps: mean gain, points of 100, "
+            "development set",
+            whitebox(builtin, dev),
+        ),
+        ("the same of CNNIQA-LIVE", whitebox(cnniqa, dev)),
+    ]
+    table = markdown([{"what": what, "measured": value} for what, value in rows])
+    figures = f"Printed by `{COMMAND}` on {machine()}.\n\n{overall}\n\n{by_kind}\n\n{table}\n"
+    print(figures)
+    write_card(figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""Pictures to try things on: photographs, distortions at graded levels, and pseudo-MOS."""
+
+from iqattack.samples.distortions import DISTORTIONS, distort
+from iqattack.samples.labels import pseudo_mos
+from iqattack.samples.photos import MOS, sample_set, write_samples
+
+__all__ = ["DISTORTIONS", "MOS", "distort", "pseudo_mos", "sample_set", "write_samples"]

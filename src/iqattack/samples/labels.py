@@ -1,0 +1,161 @@
+"""Pseudo-MOS: what full-reference measures, fused by rank, say about a distorted picture.
+
+No person has rated these pictures. Three measures that see different things compare each with its
+pristine original; each value becomes a rank, the share of a fixed set of distorted pictures (the
+training set of the built-in model) that is worse; the pseudo-MOS is 100 times the mean rank. Ranks
+need no assumption on the measures' scales, which are very different.
+
+All pictures are (H, W, 3) uint8 RGB, at least 176 pixels high and wide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from iqattack.errors import InputError
+from iqattack.samples.distortions import Picture
+
+Floats = NDArray[np.float32]
+MIN_SIZE = 176  # for the windows of VIF's fourth scale at half the resolution, several times
+
+
+def vif(reference: Picture, picture: Picture) -> float:
+    """Information left in luma (Sheikh & Bovik, IEEE TIP 2006), in pixels at four scales.
+
+    1 if identical. Raised contrast, which exceeds 1, counts as 1.
+    """
+    return _information([_luma(reference)], [_luma(picture)])
+
+
+def chroma_vif(reference: Picture, picture: Picture) -> float:
+    """The same of both colour differences (Cb, Cr) at half the resolution, 1 if identical.
+
+    Half, as the eye resolves colour less finely than light, which 4:2:0 coding relies on.
+    """
+    return _information(_chroma(reference), _chroma(picture))
+
+
+def gmsd(reference: Picture, picture: Picture) -> float:
+    """Spread of the loss of edges (Xue et al., IEEE TIP 2014), luma, 0 if identical.
+
+    Lower is better. Sees damage that is bad in places, as blocking and clipping are.
+    """
+    x, y = (_gradient(_halved(_luma(image))) for image in (reference, picture))
+    return float(((2 * x * y + 170) / (x**2 + y**2 + 170)).std(dtype=np.float64))
+
+
+# Measures and whether a low value means good quality.
+MEASURES: dict[str, tuple[Callable[[Picture, Picture], float], bool]] = {
+    "vif": (vif, False),
+    "chroma_vif": (chroma_vif, False),
+    "gmsd": (gmsd, True),
+}
+
+
+def measured(reference: Picture, picture: Picture) -> NDArray[np.float64]:
+    """The measures (3,) in the order of `MEASURES`, signed so that higher is better."""
+    if reference.shape != picture.shape or min(reference.shape[:2]) < MIN_SIZE:
+        raise InputError(
+            f"cannot compare pictures of shapes {reference.shape} and {picture.shape}: "
+            f"expected (H, W, 3) of one size, at least {MIN_SIZE}×{MIN_SIZE}"
+        )
+    return np.array([(-1 if low else 1) * f(reference, picture) for f, low in MEASURES.values()])
+
+
+def ranks(values: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks 0..1 (N, 3) of measures (N, 3).
+
+    table: (K, 3), quantiles 0 to 1 in equal steps of each measure over the ranking's set.
+    """
+    share = np.linspace(0.0, 1.0, len(table))
+    columns = zip(values.T, table.T, strict=True)
+    return np.stack([np.interp(column, known, share) for column, known in columns], axis=1)
+
+
+def fused(values: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pseudo-MOS 0..100 (N,) of measures (N, 3): the mean rank."""
+    return np.asarray(100.0 * ranks(values, table).mean(axis=1))
+
+
+def pseudo_mos(reference: Picture, picture: Picture) -> float:
+    """Pseudo-MOS 0..100 of a picture among the training set's; the pristine one has 100."""
+    return float(fused(measured(reference, picture)[None], ranking())[0])
+
+
+@cache
+def ranking() -> NDArray[np.float64]:
+    """The table for `fused`, as training/train.py wrote it."""
+    text = (files("iqattack.samples") / "ranking.csv").read_text(encoding="utf-8")
+    return np.array([line.split(",") for line in text.splitlines()[1:]], dtype=np.float64)
+
+
+def _luma(picture: Picture) -> Floats:
+    return np.asarray(picture @ np.array([0.299, 0.587, 0.114], dtype=np.float32))
+
+
+def _chroma(picture: Picture) -> list[Floats]:
+    """Cb and Cr (ITU-R BT.601) without their offset, at half the resolution."""
+    luma = _luma(picture)
+    red, blue = (picture[..., channel].astype(np.float32) for channel in (0, 2))
+    return [_halved(0.564 * (blue - luma)), _halved(0.713 * (red - luma))]
+
+
+def _information(reference: list[Floats], picture: list[Floats]) -> float:
+    """Share of the information of the reference's planes that is left, at most 1."""
+    noise = 2.0
+    left = there = 0.0
+    for planes in zip(reference, picture, strict=True):
+        x, y = planes
+        for scale in range(4):
+            window = 2 ** (4 - scale) + 1
+            if scale:
+                x, y = (_window(plane, window, window / 5)[::2, ::2] for plane in (x, y))
+            _, _, var_x, var_y, cov = _moments(x, y, window, window / 5)
+            var_x, var_y = np.maximum(var_x, 0), np.maximum(var_y, 0)
+            gain = cov / (var_x + 1e-10)
+            rest = var_y - gain * cov
+            rest = np.where(var_x < 1e-10, var_y, rest)
+            gain = np.where((var_x < 1e-10) | (var_y < 1e-10), 0, gain)
+            rest = np.where(var_y < 1e-10, 0, rest)
+            rest = np.where(gain < 0, var_y, rest)
+            gain = np.maximum(gain, 0)
+            rest = np.maximum(rest, 1e-10)
+            left += float(np.log10(1 + gain**2 * var_x / (rest + noise)).sum(dtype=np.float64))
+            there += float(np.log10(1 + var_x / noise).sum(dtype=np.float64))
+    return min(left / there, 1.0) if there > 0 else 1.0
+
+
+def _halved(image: Floats) -> Floats:
+    """Means of 2×2 pixels; an odd last row or column is left out."""
+    height, width = (side // 2 for side in image.shape)
+    return np.asarray(
+        cv2.resize(image[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
+    )
+
+
+def _window(image: Floats, size: int, sigma: float) -> Floats:
+    """Gaussian means wherever the window lies inside the picture."""
+    edge = size // 2
+    return np.asarray(cv2.GaussianBlur(image, (size, size), sigma)[edge:-edge, edge:-edge])
+
+
+def _moments(x: Floats, y: Floats, size: int, sigma: float) -> tuple[Floats, ...]:
+    """Local means of both, variances of both and the covariance."""
+    mu_x, mu_y = _window(x, size, sigma), _window(y, size, sigma)
+    var_x = _window(x * x, size, sigma) - mu_x * mu_x
+    var_y = _window(y * y, size, sigma) - mu_y * mu_y
+    cov = _window(x * y, size, sigma) - mu_x * mu_y
+    return mu_x, mu_y, var_x, var_y, cov
+
+
+def _gradient(image: Floats) -> Floats:
+    """Magnitude under Prewitt's operator, inside the picture."""
+    kernel = np.array([[1, 0, -1]] * 3, dtype=np.float32) / 3
+    dx, dy = (cv2.filter2D(image, cv2.CV_32F, k)[1:-1, 1:-1] for k in (kernel, kernel.T))
+    return np.asarray(np.sqrt(dx * dx + dy * dy))
