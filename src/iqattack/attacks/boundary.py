@@ -15,8 +15,7 @@ import torch
 
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import Count, Fraction
-from iqattack.attacks.start import start_across, towards_image
-from iqattack.objectives import ScoreBoundary
+from iqattack.attacks.start import goal_of, start_across, towards_image
 
 # δ and ε, lengths of the two steps in units of the distance, adapt as in a trust region (sec. 2.4):
 # half of the steps on the sphere are to succeed. The paper leaves the rest open; these are the
@@ -38,7 +37,7 @@ def boundary_attack(task: Task, boundary: Fraction = 0.1, starts: Count = 200) -
         a boundary of its own, such as rank:0.2, goes before it.
     starts: candidates tried to cross it.
     """
-    o, goal = task.image, task.boundary or ScoreBoundary(task.reach, boundary)
+    o, goal = task.image, goal_of(task, boundary)
     start = yield from start_across(task, goal, starts)
     if start is None:
         return

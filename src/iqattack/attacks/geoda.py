@@ -13,9 +13,8 @@ import torch
 
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import Count, Fraction, Norm
-from iqattack.attacks.start import start_across, towards_image
+from iqattack.attacks.start import goal_of, length, start_across, towards_image
 from iqattack.directions import low_frequency
-from iqattack.objectives import ScoreBoundary
 
 SIGMA = 1.0  # deviation of a probe, grey levels
 SPECTRUM = 0.11  # of the frequencies, lowest first: the paper's 75×75 of 224×224 (sec. 4)
@@ -34,8 +33,7 @@ def geoda(task: Task, boundary: Fraction = 0.1, norm: Norm = "l2", starts: Count
         a boundary of its own, such as rank:0.2, goes before it.
     norm: l2 or linf, the distance that is made small; starts: candidates tried to cross it.
     """
-    x, goal = task.image, task.boundary or ScoreBoundary(task.reach, boundary)
-    p = 2.0 if norm == "l2" else float("inf")
+    x, goal = task.image, goal_of(task, boundary)
     start = yield from start_across(task, goal, starts)
     if start is None:
         return
@@ -44,7 +42,7 @@ def geoda(task: Task, boundary: Fraction = 0.1, norm: Norm = "l2", starts: Count
     iterations = max(1, round(task.queries / QUERIES))
     first = task.queries * (growth - 1.0) / (growth**iterations - 1.0)
     for t in count():
-        distance = float(torch.linalg.vector_norm(x_b - x, p))
+        distance = length(x_b - x, norm)
         if torch.equal(x_b.round(), x):
             return
         w = torch.zeros_like(x)  # the normal, eq. 8
@@ -59,7 +57,7 @@ def geoda(task: Task, boundary: Fraction = 0.1, norm: Norm = "l2", starts: Count
             outer = torch.add(x, v, alpha=r).clamp(task.lower, task.upper)
             if goal.crossed(float((yield outer[None]).gain[0])):
                 found = yield from towards_image(task, outer, goal, HALVINGS, norm)
-                if torch.linalg.vector_norm(found - x, p) < distance:
+                if length(found - x, norm) < distance:
                     x_b = found
                 break
             r *= GROWTH

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from iqattack.attacks.contract import Answer, Search, Task
 from iqattack.attacks.options import Count, Fraction, Norm
-from iqattack.attacks.start import start_across, towards_image
+from iqattack.attacks.start import goal_of, length, start_across, towards_image
 from iqattack.objectives import ScoreBoundary
 
 B_0 = 100  # probes of the first estimate; B_0·√t of the t-th (sec. V-A)
@@ -35,8 +35,7 @@ def hop_skip_jump(
         a boundary of its own, such as rank:0.2, goes before it.
     norm: l2 or linf, the distance that is made small; starts: candidates tried to cross it.
     """
-    x, goal = task.image, task.boundary or ScoreBoundary(task.reach, boundary)
-    p = 2.0 if norm == "l2" else float("inf")
+    x, goal = task.image, goal_of(task, boundary)
     x_tilde = yield from start_across(task, goal, starts)
     if x_tilde is None:
         return
@@ -45,7 +44,7 @@ def hop_skip_jump(
         if torch.equal(x_t.round(), x):
             return
         # Probe length δ_t (sec. IV-B); d is the number of values.
-        d, distance = x.numel(), float(torch.linalg.vector_norm(x_t - x, p))
+        d, distance = x.numel(), length(x_t - x, norm)
         delta = max(distance / d, PROBE * sqrt(d))
         v = yield from gradient_direction(task, x_t, goal, round(B_0 * sqrt(t)), delta)
         v = v / torch.linalg.vector_norm(v) if norm == "l2" else v.sign()

@@ -7,15 +7,15 @@ several squares a step.
 
 from __future__ import annotations
 
-from itertools import count
 from typing import Annotated
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import Fraction
-from iqattack.attacks.square import repaint, side, stripes
+from iqattack.attacks.square import random_search, repaint, side, stripes
 
 # Published for DBCNN, UNIQUE and TReS; for LIQE 8 squares and 0.09.
 SQUARES = 2
@@ -32,14 +32,10 @@ def ran(
     if torch.equal(task.lower, task.upper):
         return
     lower, upper = task.lower.byte(), task.upper.byte()
-    x_hat = stripes(lower, upper, task.rng)
-    best = float((yield x_hat[None]).gain[0])
-    for i in count(1):
-        if best >= task.reach:
-            return
-        new = x_hat
+
+    def sampled(x_hat: Tensor, i: int) -> Tensor:
         for _ in range(squares):
-            new = repaint(new, lower, upper, side(task, i, p_init), task.rng)
-        gain = float((yield new[None]).gain[0])
-        if gain > best:
-            x_hat, best = new, gain
+            x_hat = repaint(x_hat, lower, upper, side(task, i, p_init), task.rng)
+        return x_hat
+
+    yield from random_search(task, stripes(lower, upper, task.rng), sampled)

@@ -21,9 +21,8 @@ def signhunter(task: Task) -> Search:
     (theorem 2).
     """
     x_hat = task.upper.byte().contiguous()  # all signs +1
-    flip = (
-        task.lower.byte().contiguous() ^ x_hat
-    )  # takes a value from one end of the box to the other
+    # Takes a value from one end of the box to the other.
+    flip = task.lower.byte().contiguous() ^ x_hat
     order = torch.arange(flip.numel(), dtype=torch.int32).view(flip.shape).permute(1, 2, 0)
     signs = order[flip.permute(1, 2, 0) != 0]  # where the box has no width there is none
     if not len(signs):

@@ -8,6 +8,7 @@ end of the box, whose width may differ from pixel to pixel.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from itertools import count
 
 import torch
@@ -36,13 +37,22 @@ def square(
     low, high, rng = task.lower.byte(), task.upper.byte(), task.rng
     if torch.equal(low, high):
         return
-    x_hat = tiles(task, epsilon) if norm == "l2" else stripes(low, high, rng)
+
+    def sampled(x_hat: Tensor, i: int) -> Tensor:
+        h = side(task, i, p_init)
+        return shift(task, x_hat, epsilon, h) if norm == "l2" else repaint(x_hat, low, high, h, rng)
+
+    start = tiles(task, epsilon) if norm == "l2" else stripes(low, high, rng)
+    yield from random_search(task, start, sampled)
+
+
+def random_search(task: Task, x_hat: Tensor, sampled: Callable[[Tensor, int], Tensor]) -> Search:
+    """Keep what gains more, from x̂ on; sampled: the candidate of x̂ and the query's number i."""
     best = float((yield x_hat[None]).gain[0])
     for i in count(1):
         if best >= task.reach:
             return
-        h = side(task, i, p_init)
-        new = shift(task, x_hat, epsilon, h) if norm == "l2" else repaint(x_hat, low, high, h, rng)
+        new = sampled(x_hat, i)
         gain = float((yield new[None]).gain[0])
         if gain > best:
             x_hat, best = new, gain

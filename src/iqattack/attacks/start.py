@@ -15,6 +15,16 @@ from iqattack.objectives import ScoreBoundary
 Point = Generator[Tensor, Answer, Tensor]
 
 
+def goal_of(task: Task, boundary: float) -> ScoreBoundary:
+    """The boundary to cross: the objective's own, or at that fraction of the way to the end."""
+    return task.boundary or ScoreBoundary(task.reach, boundary)
+
+
+def length(change: Tensor, norm: Norm) -> float:
+    """L2 or L-infinity norm of a change, in grey levels."""
+    return float(torch.linalg.vector_norm(change, 2.0 if norm == "l2" else float("inf")))
+
+
 def start_across(
     task: Task, goal: ScoreBoundary, starts: int
 ) -> Generator[Tensor, Answer, Tensor | None]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from iqattack.attacks.contract import Answer, Search, Task
 from iqattack.attacks.options import Count, Fraction
-from iqattack.attacks.start import start_across, towards_image
+from iqattack.attacks.start import goal_of, start_across, towards_image
 from iqattack.directions import low_frequency, orthogonal
 from iqattack.objectives import ScoreBoundary
 
@@ -55,7 +55,7 @@ def surfree(
         a boundary of its own, such as rank:0.2, goes before it.
     starts: candidates tried to cross it; halvings: of the first binary search towards the image.
     """
-    goal = task.boundary or ScoreBoundary(task.reach, boundary)
+    goal = goal_of(task, boundary)
     start = yield from start_across(task, goal, starts)
     if start is None:
         return
