@@ -27,7 +27,7 @@ from iqattack.samples import DISTORTIONS, sample_set
 from iqattack.samples.labels import ranking
 
 sys.path.insert(0, str(ROOT / "training"))
-from data import TEST, TRAINING, VALIDATION, Labelled, graded_pictures, workers
+from data import TEST, TRAINING, VALIDATION, Pictures, graded_pictures, workers
 
 SEED = 7
 SIDE, BATCH = 224, 16
@@ -42,7 +42,7 @@ def correlation(scores: Floats, labels: Floats) -> str:
     return f"{srocc(scores, labels):.3f} [{low:.3f}, {high:.3f}]"
 
 
-def scores_of(model: Builtin, test: Labelled) -> Floats:
+def scores_of(model: Builtin, test: Pictures) -> Floats:
     """Scores (N,) of pictures of any sizes."""
     return torch.cat([model(torch.from_numpy(picture)[None]) for picture in test.pictures]).numpy()
 

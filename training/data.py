@@ -46,16 +46,11 @@ Steps = tuple[tuple[str, float], ...]
 
 @dataclass(frozen=True)
 class Labelled:
-    """N pictures with what was done to each and its measures (N, 3).
+    """What was done to each of N pictures, and its measures (N, 3).
 
-    pictures: each (3, H, W) uint8, or none where only energies were kept.
-    local: (N, 82, h, w) float16, or a list of (82, h, w) where sizes differ; overall: (N, 689).
     content: number of the photograph.
     """
 
-    pictures: Sequence[Picture]
-    local: Sequence[Tensor] | Tensor
-    overall: Tensor
     content: NDArray[np.int64]
     steps: tuple[Steps, ...]
     measures: NDArray[np.float64]
@@ -63,6 +58,35 @@ class Labelled:
     def mos(self, table: NDArray[np.float64]) -> NDArray[np.float64]:
         """Pseudo-MOS (N,) by a ranking's table."""
         return fused(self.measures, table)
+
+
+@dataclass(frozen=True)
+class Seen(Labelled):
+    """What a judge sees of them.
+
+    local: (N, 82, h, w) float16, or a list of (82, h, w) where sizes differ; overall: (N, 689).
+    """
+
+    local: Sequence[Tensor] | Tensor
+    overall: Tensor
+
+
+@dataclass(frozen=True)
+class Pictures(Labelled):
+    """The pictures themselves: each (3, H, W) uint8."""
+
+    pictures: Sequence[Picture]
+
+    def seen(self) -> Seen:
+        """Their energies."""
+        local, overall = zip(*map(energies, self.pictures), strict=True)
+        return Seen(
+            self.content,
+            self.steps,
+            self.measures,
+            [torch.from_numpy(part) for part in local],
+            torch.from_numpy(np.stack(overall)),
+        )
 
 
 def photographs(numbers: Sequence[int]) -> dict[int, Picture]:
@@ -90,7 +114,7 @@ def random_steps(rng: np.random.Generator) -> Steps:
     return tuple((kinds[k], float(rng.uniform(0, top))) for k in chosen)
 
 
-def random_pictures(numbers: Sequence[int], count: int, seed: int, processes: int = 1) -> Labelled:
+def random_pictures(numbers: Sequence[int], count: int, seed: int, processes: int = 1) -> Seen:
     """Crops of random place, scale (1 to 1/2) and colours, mirrored or not, randomly distorted.
 
     Picture k is made from the seed and k alone, so that any number of processes makes the same.
@@ -115,7 +139,7 @@ def random_pictures(numbers: Sequence[int], count: int, seed: int, processes: in
             local[k], overall[k] = torch.from_numpy(cell), torch.from_numpy(whole)
             steps.append(done)
             values.append(measures)
-    return Labelled([], local, overall, np.array(contents), tuple(steps), np.stack(values))
+    return Seen(np.array(contents), tuple(steps), np.stack(values), local, overall)
 
 
 def workers(processes: int) -> ProcessPoolExecutor:
@@ -181,7 +205,7 @@ def _developed(crop: Picture, rng: np.random.Generator) -> Picture:
     return np.asarray(np.clip(np.rint(tones), 0, 255), dtype=np.uint8)
 
 
-def graded_pictures(numbers: Sequence[int], seed: int, crop: int | None = None) -> Labelled:
+def graded_pictures(numbers: Sequence[int], seed: int, crop: int | None = None) -> Pictures:
     """Whole photographs: clean, each distortion at each level, and 11 mixtures, at both sizes.
 
     Whole, as in data bases of opinion scores: what a crop of a blurred background was like before
@@ -204,15 +228,7 @@ def graded_pictures(numbers: Sequence[int], seed: int, crop: int | None = None) 
                 values.append(measured(original, distorted))
                 contents.append(content)
                 made.append(steps)
-    seen = [energies(picture) for picture in pictures]
-    return Labelled(
-        pictures,
-        [torch.from_numpy(local) for local, _ in seen],
-        torch.from_numpy(np.stack([overall for _, overall in seen])),
-        np.array(contents),
-        tuple(made),
-        np.stack(values),
-    )
+    return Pictures(np.array(contents), tuple(made), np.stack(values), pictures)
 
 
 def _plan(rng: np.random.Generator) -> list[Steps]:

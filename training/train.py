@@ -24,7 +24,16 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from data import ROOT, TRAINING, VALIDATION, Labelled, graded_pictures, random_pictures, ranking_of
+from data import (
+    ROOT,
+    TRAINING,
+    VALIDATION,
+    Labelled,
+    Seen,
+    graded_pictures,
+    random_pictures,
+    ranking_of,
+)
 from iqattack.evaluation import srocc
 from iqattack.models.builtin import HIDDEN, JUDGES, BuiltinNetwork, Judge
 from iqattack.samples.distortions import DISTORTIONS, LEVELS
@@ -44,7 +53,7 @@ THREADS = 2  # always, as the order of sums depends on it
 
 
 @torch.inference_mode()
-def scores_of(judge: nn.Module, seen: Labelled) -> Floats:
+def scores_of(judge: nn.Module, seen: Seen) -> Floats:
     """Scores 0..100 (N,) of labelled pictures by one judge."""
     judge.eval()
     device = next(judge.parameters()).device
@@ -68,8 +77,8 @@ def told(training: Labelled, table: Floats) -> Tensor:
 
 def train(
     seed: int,
-    training: Labelled,
-    validation: Labelled,
+    training: Seen,
+    validation: Seen,
     table: Floats,
     epochs: int,
     log: Path,
@@ -144,7 +153,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     started = time.monotonic()
     training = random_pictures(TRAINING, options.pictures, SEED, processes=THREADS)
-    validation = graded_pictures(VALIDATION, SEED + 1)
+    validation = graded_pictures(VALIDATION, SEED + 1).seen()
     table = ranking_of(training)
     print(f"pictures, labels and energies: {(time.monotonic() - started) / 60:.1f} minutes")
     header = ",".join(MEASURES)
