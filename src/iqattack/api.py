@@ -119,7 +119,7 @@ def attack(
         told.note("images", phrase)
     start = Run.resume if resume else Run.create
     with start(out, settings, scorer) as run:
-        execute(run, chosen, scorer, batch=batch, callbacks=told)
+        execute(run, chosen, scorer, batch=batch, device=device, callbacks=told)
     return run
 
 

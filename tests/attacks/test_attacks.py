@@ -13,9 +13,14 @@ UNRESTRICTED = [ATTACKS[name].function for name in ("clahe", "gamma", "tone-map"
 SHAPES = [(40, 72), (72, 40), (1, 50), (50, 1), (1, 1), (2, 3)]
 
 
+def weights(shape):
+    """Mostly positive: a start on the ends of the box gains on black images, too."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(5)) + 0.2
+
+
 @pytest.fixture(params=sorted(ATTACKS))
 def attack(request):
-    return load_attack(request.param)
+    return load_attack(request.param, lambda spec: lambda x: weights(x.shape[1:]).expand_as(x))
 
 
 @pytest.mark.parametrize("name", sorted(ATTACKS))
@@ -43,8 +48,7 @@ def test_images_of_all_kinds(attack, natural, make_task, play, linear, shape, ki
         "noise": torch.randint(0, 256, (3, *shape), generator=torch.manual_seed(0)).float(),
     }[kind]
     task = make_task(image, queries=120)
-    # Mostly positive weights: a start on the ends of the box gains on black images, too.
-    w = torch.randn(image.shape, generator=torch.Generator().manual_seed(5)) + 0.2
+    w = weights(image.shape)
     played = play(attack(task), task, linear(image, w / (8.0 * w.abs().sum())))
     assert finite(played)
     assert played.ended or len(played.gains) == 120

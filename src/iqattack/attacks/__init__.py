@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from iqattack.attacks.boundary import boundary_attack
 from iqattack.attacks.clahe import clahe
-from iqattack.attacks.contract import Answer, Attack, Search, Task
+from iqattack.attacks.contract import Answer, Attack, Gradient, Search, Task
 from iqattack.attacks.gamma import gamma
 from iqattack.attacks.geoda import geoda
 from iqattack.attacks.hop_skip_jump import hop_skip_jump
 from iqattack.attacks.nes import nes
 from iqattack.attacks.noise import noise
-from iqattack.attacks.options import defaults, parse_options
+from iqattack.attacks.options import ATTACKED, Gradients, defaults, parse_options
 from iqattack.attacks.parsimonious import parsimonious
+from iqattack.attacks.pgd import pgd
 from iqattack.attacks.ran import ran
 from iqattack.attacks.score_boundary import score_boundary
 from iqattack.attacks.signhunter import signhunter
@@ -25,6 +26,7 @@ from iqattack.attacks.sparse_rs import sparse_rs
 from iqattack.attacks.square import square
 from iqattack.attacks.surfree import surfree
 from iqattack.attacks.tone_map import tone_map
+from iqattack.attacks.transfer import transfer
 from iqattack.attacks.unsharp import unsharp
 from iqattack.errors import unknown
 
@@ -42,6 +44,11 @@ class AttackKind:
     def options(self) -> dict[str, object]:
         """Names and defaults of its options."""
         return defaults(self.function)
+
+    @property
+    def white_box(self) -> bool:
+        """Whether it takes the attacked model's own gradients: no black-box attack."""
+        return Gradients(ATTACKED) in self.options.values()
 
 
 ATTACKS: dict[str, AttackKind] = {
@@ -149,17 +156,47 @@ ATTACKS: dict[str, AttackKind] = {
             "none",
             noise,
         ),
+        AttackKind(
+            "transfer",
+            "gradients of a substitute model that you name, on busy places",
+            "Korhonen & You, QoMEX 2022",
+            transfer,
+        ),
+        AttackKind(
+            "pgd",
+            "not a black-box attack: gradients of the model itself, the white-box ceiling",
+            "Madry et al., ICLR 2018",
+            pgd,
+        ),
     )
 }
 
 
-def load_attack(spec: str) -> Attack:
+def load_attack(spec: str, gradients: Callable[[str], Gradient] | None = None) -> Attack:
     """The attack of a spec, `NAME` or `NAME:option=value,option=value`.
 
-    Raises InputError for a name, an option or a value that there is not.
+    gradients: gives the gradient of a model by its spec, `attacked` for the one under attack; for
+        attacks that take some.
+
+    Raises InputError for a name, an option or a value that there is not, and what gradients raises.
     """
     name, _, given = spec.partition(":")
-    return partial(_kind(name).function, **parse_options(name, _kind(name).function, given))
+    kind = _kind(name)
+    options = parse_options(name, kind.function, given)
+    for option, value in (kind.options | options).items():
+        if gradients is not None and isinstance(value, Gradients):
+            options[option] = replace(value, function=gradients(value.spec))
+    return partial(kind.function, **options)
+
+
+def is_white_box(spec: str) -> bool:
+    """Whether the attack takes the attacked model's own gradients."""
+    return _kind(spec.partition(":")[0]).white_box
+
+
+def labelled(spec: str) -> str:
+    """The spec as tables have it: an attack that is no black-box one says so."""
+    return f"{spec} (white-box)" if is_white_box(spec) else spec
 
 
 def canonical_attack(spec: str) -> str:
@@ -178,12 +215,16 @@ def _kind(name: str) -> AttackKind:
 
 
 __all__ = [
+    "ATTACKED",
     "ATTACKS",
     "Answer",
     "Attack",
     "AttackKind",
+    "Gradient",
     "Search",
     "Task",
     "canonical_attack",
+    "is_white_box",
+    "labelled",
     "load_attack",
 ]

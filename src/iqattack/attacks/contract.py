@@ -70,3 +70,5 @@ class Task:
 
 Search = Generator[Tensor, Answer, None]
 Attack = Callable[[Task], Search]
+Gradient = Callable[[Tensor], Tensor]
+"""From images (N, 3, H, W) float32 to the gradients of a model's raw scores, of the same shape."""

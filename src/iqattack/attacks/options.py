@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
+from torch import Tensor
 
+from iqattack.attacks.contract import Gradient
 from iqattack.errors import InputError, unknown
 from iqattack.images import ImageSet, read_image
 
@@ -28,6 +31,32 @@ def _with_images(folder: Path) -> Path:
 
 
 ImageFolder = Annotated[Path, AfterValidator(_with_images)]
+
+
+ATTACKED = "attacked"  # in place of a spec: the model under attack itself
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients of a model that the attacker has, by its spec; `attacked` makes it white-box.
+
+    Attacks know no models: `load_attack` puts the function in.
+    """
+
+    spec: str
+    function: Gradient | None = None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Gradients (N, 3, H, W) of raw scores; InputError where there is no function."""
+        if self.function is None:
+            raise InputError(f"gradients of '{self.spec}': not loaded, give them to load_attack")
+        return self.function(images)
+
+    def __str__(self) -> str:
+        return self.spec
+
+
+ModelOption = Annotated[Gradients, BeforeValidator(Gradients)]
 
 
 def defaults(function: Callable[..., object]) -> dict[str, object]:

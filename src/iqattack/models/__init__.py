@@ -12,9 +12,18 @@ from iqattack.models.builtin import card as builtin_card
 from iqattack.models.callable import load_callable, wrap
 from iqattack.models.checked import Model, check_range, score_checked
 from iqattack.models.cnniqa import Cnniqa
+from iqattack.models.gradients import gradient_of
 from iqattack.models.pyiqa import Pyiqa
 
-__all__ = ["Scorer", "builtin_card", "load_model", "model_kinds", "score_checked", "wrap"]
+__all__ = [
+    "Scorer",
+    "builtin_card",
+    "gradient_of",
+    "load_model",
+    "model_kinds",
+    "score_checked",
+    "wrap",
+]
 
 # Spec form and description; the part before the colon chooses the kind.
 KINDS = (

@@ -251,6 +251,11 @@ class Builtin:
         scored = self.pool.map(self._score, parts) if on_cpu else map(self._score, parts)
         return torch.cat([torch.empty(0, dtype=torch.float64), *scored])
 
+    def differentiable(self, images: Tensor) -> Tensor:
+        """Raw scores (N,) of float images, with their graph."""
+        scores: Tensor = self.network(images.to(self.device))
+        return scores
+
     @torch.inference_mode()
     def _score(self, images: Tensor) -> Tensor:
         scores: Tensor = self.network(images.to(self.device).float())

@@ -124,6 +124,11 @@ class Cnniqa:
             [self._score(part) for part in torch.split(images, max(CHUNK // blocks, 1))]
         )
 
+    def differentiable(self, images: Tensor) -> Tensor:
+        """Raw scores (N,) of float images, with their graph."""
+        scores: Tensor = self.network(images.to(self.device))
+        return scores
+
     def _score(self, images: Tensor) -> Tensor:
         scores: Tensor = self.network(images.to(self.device).float())
         return scores.to("cpu", torch.float64)

@@ -97,6 +97,12 @@ class Pyiqa:
         """Raw scores (N,) float64 of images (N, 3, H, W) uint8."""
         return per_image(self._score, images) if self.device.type == "cpu" else self._score(images)
 
+    def differentiable(self, images: Tensor) -> Tensor:
+        """Raw scores (N,) of float images, with their graph, where the metric has one."""
+        # Around the wrapper, which turns gradients off.
+        answer = self._metric.net(images.to(self.device) / 255.0)
+        return torch.as_tensor(answer).reshape(-1)
+
     def _score(self, images: Tensor) -> Tensor:
         answer = self._metric(images.to(self.device).float() / 255.0)
         return torch.as_tensor(answer).to("cpu", torch.float64).reshape(-1)
@@ -120,11 +126,11 @@ def _import_pyiqa() -> tuple[dict[str, Any], Callable[..., Any]]:
 
 def _create(
     create_metric: Callable[..., Any], metric: str, options: dict[str, Any], device: torch.device
-) -> Callable[[Tensor], Any]:
+) -> Any:
     try:
         # It tells on standard output what it loads, where our own results go.
         with contextlib.redirect_stdout(sys.stderr):
-            created: Callable[[Tensor], Any] = create_metric(metric, device=device, **options)
+            return create_metric(metric, device=device, **options)
     except OSError as error:  # urllib's, requests' and the hub's errors all are
         raise InputError(
             f"pyiqa metric '{metric}' cannot get its weights ({one_line(error)}): connect once, or"
@@ -135,4 +141,3 @@ def _create(
         raise InputError(
             f"pyiqa metric '{metric}' with {given} cannot be made: {one_line(error)}"
         ) from error
-    return created

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from iqattack.attacks import load_attack
+from iqattack.attacks import ATTACKED, Gradient, labelled, load_attack
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.engine import Engine, Failure, Interrupted, Progress, QueryLog
 from iqattack.errors import InputError, IqattackError, RunError
 from iqattack.images import ImageSet, write_png
-from iqattack.models import Scorer
+from iqattack.models import Scorer, gradient_of, load_model
 from iqattack.objectives import parse_objective
 from iqattack.runs.results import Result
 from iqattack.runs.run import Run
@@ -41,9 +41,12 @@ def execute(
     scorer: Scorer,
     *,
     batch: int | None = None,
+    device: str = "cpu",
     callbacks: Callbacks | None = None,
 ) -> Summary:
     """Attack the images that the run has no result for, and write everything.
+
+    device: of models whose gradients the attack takes, other than the scorer.
 
     An image that cannot be attacked does not stop the others: its row in results.csv says why.
 
@@ -52,7 +55,7 @@ def execute(
     of a run just created that got nowhere nothing is left.
     """
     told = callbacks or Callbacks()
-    settings = run.settings
+    settings, label = run.settings, labelled(run.settings.attack)
     failures: dict[str, Result] = {}
     last: list[Progress] = []
 
@@ -60,10 +63,13 @@ def execute(
         last[:] = [state]
         told.progress(state)
 
+    def gradients(spec: str) -> Gradient:
+        return gradient_of(scorer if spec == ATTACKED else load_model(spec, device=device))
+
     def engine(log: QueryLog) -> Engine:
         return Engine(
             scorer,
-            load_attack(settings.attack),
+            load_attack(settings.attack, gradients),
             parse_constraint(settings.constraint),
             parse_objective(settings.objective),
             queries=settings.queries,
@@ -96,12 +102,12 @@ def execute(
         _same_images(run, log, images)
         for item in engine(log).run(images):
             if isinstance(item, Failure):
-                failures[item.entry.name] = Result.of_failure(item, settings.attack)
+                failures[item.entry.name] = Result.of_failure(item, label)
                 told.failed(item.entry.name, item.reason)
             else:
                 # The image first: a result in the log says that its file is there.
                 write_png(run.images / item.entry.png_name, item.adversarial)
-                row = Result.of(item, settings.attack)
+                row = Result.of(item, label)
                 log.finish(item.entry.name, row.model_dump_json())
         if len(failures) == len(images):
             first = next(iter(failures.values())).status

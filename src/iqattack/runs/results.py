@@ -30,7 +30,8 @@ class Result(BaseModel):
     linf, rms: grey levels. psnr: dB, infinite when unchanged. ssim: None below 11 pixels.
     jnd_violation: share of pixels that changed by more than 0.38 times the just-noticeable
         difference of Liu et al. 2010, whatever the constraint was.
-    attack: its spec. status: `ok`, `unchanged` (nothing was gained) or `failed: reason`.
+    attack: its spec, said to be white-box if it is no black-box attack.
+    status: `ok`, `unchanged` (nothing was gained) or `failed: reason`.
     path: where the clean image was read; not in results.csv.
     """
 
@@ -66,7 +67,7 @@ class Result(BaseModel):
 
     @classmethod
     def of(cls, outcome: Outcome, attack: str) -> Self:
-        """Measure an outcome; `attack` is the spec."""
+        """Measure an outcome; `attack` as the row is to have it."""
         clean, adversarial = outcome.clean, outcome.adversarial
         height, width = clean.shape[-2:]
         similarity = float(ssim(clean, adversarial))

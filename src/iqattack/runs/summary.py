@@ -9,6 +9,7 @@ from functools import partial
 
 from pydantic import BaseModel, ConfigDict
 
+from iqattack.attacks import is_white_box
 from iqattack.errors import RunError
 from iqattack.evaluation import Evaluation, evaluate_scores
 from iqattack.runs.results import UNCHANGED, Result
@@ -43,6 +44,7 @@ class Summary(BaseModel):
 
     images: of the run; attacked: finished; unchanged: those of them where nothing was gained;
     failed: could not be attacked; pending: still to do.
+    white_box: the attack took the model's own gradients, and is no black-box attack.
     scores: gains and correlations with 95 % bootstrap intervals; as JSON, NaN is null.
     """
 
@@ -51,6 +53,7 @@ class Summary(BaseModel):
     created: str
     versions: dict[str, str]
     settings: Settings
+    white_box: bool = False
     model: ModelRecord
     images: int
     attacked: int
@@ -95,6 +98,7 @@ def summarise(
         created=record.created,
         versions=record.versions,
         settings=record.settings,
+        white_box=is_white_box(record.settings.attack),
         model=record.model,
         images=len(results) + pending,
         attacked=len(done),

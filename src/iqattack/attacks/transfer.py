@@ -1,0 +1,60 @@
+"""Transfer attack (Korhonen & You, QoMEX 2022): gradients of a substitute, hidden by activity.
+
+The substitute is a model that the attacker has, `builtin` or one of the same kind as is suspected
+behind the black box; the target is asked for scores alone. The paper masks the perturbation by
+spatial activity (Sobel), as noise on edges and texture is hard to see. Here each step on the way to
+the end of the box is a candidate, upwards and downwards of the substitute's score, since the two
+models may not agree which way is up, with the mask and then without.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from iqattack.attacks.contract import Search, Task
+from iqattack.attacks.options import Count, Gradients, ModelOption
+from iqattack.perception import luma
+
+BUILTIN = Gradients("builtin")
+STEPS = 20  # from the image to the end of the box; ours
+FLAT = 0.1  # share of a step where nothing happens in the picture; ours
+
+
+def transfer(
+    task: Task,
+    substitute: ModelOption = BUILTIN,
+    steps: Count = STEPS,
+    mask: bool = True,
+) -> Search:
+    """Sign steps along the gradient of a substitute's score, up and down; it ends after four walks.
+
+    substitute: spec of the model whose gradients are taken; steps: of a walk; mask: walk over busy
+        places first, then everywhere; without it everywhere alone.
+    """
+    radius = (task.upper - task.lower) / 2
+    if steps == 0 or torch.equal(task.lower, task.upper):
+        return
+    busy = activity(task.image).clamp(min=FLAT)
+    for shape in (busy, torch.ones_like(busy)) if mask else (torch.ones_like(busy),):
+        alpha = shape * radius * 2 / steps
+        for sign in (1.0, -1.0):
+            x = task.image
+            for _ in range(steps):
+                x = x + sign * alpha * substitute(x[None])[0].sign()
+                x = x.clamp(task.lower, task.upper)
+                if (yield x[None]).gain[0] >= task.reach:
+                    return
+
+
+def activity(image: Tensor) -> Tensor:
+    """Sobel magnitude of luma (H, W), smoothed over 3×3; 1 at its 95th percentile and above."""
+    kernel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+    kernels = torch.stack([kernel, kernel.T])[:, None]
+    padded = F.pad(luma(image[None])[:, None], (1, 1, 1, 1), mode="replicate")
+    magnitude = torch.linalg.vector_norm(F.conv2d(padded, kernels), dim=1, keepdim=True)
+    smooth = F.avg_pool2d(F.pad(magnitude, (1, 1, 1, 1), mode="replicate"), 3, 1)[0, 0]
+    # NumPy's, as torch refuses to sort more than 2^24 pixels.
+    return (smooth / max(float(np.quantile(smooth.numpy(), 0.95)), 1e-6)).clamp(max=1.0)

@@ -1,0 +1,51 @@
+"""Gradients of models that are more than black boxes, for transfer and white-box attacks.
+
+Such a model has a method `differentiable`: raw scores (N,) with their graph, of images
+(N, 3, H, W) float32 grey levels 0..255.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from iqattack.errors import InputError
+from iqattack.models.base import Scorer
+from iqattack.models.checked import one_line
+
+
+def gradient_of(scorer: Scorer) -> Callable[[Tensor], Tensor]:
+    """From images (N, 3, H, W) float32 on the CPU to gradients of raw scores, of the same kind.
+
+    What is no finite number becomes 0. Raises InputError for a model without gradients, and when
+    called for an image that is too small or a model that fails.
+    """
+    score: Callable[[Tensor], Tensor] | None = getattr(
+        getattr(scorer, "function", scorer), "differentiable", None
+    )
+    if score is None:
+        raise InputError(
+            f"model '{scorer.name}' gives scores alone, and its gradients are asked for; expected "
+            "builtin, cnniqa, a metric of pyiqa, or an object with a method differentiable(images)"
+        )
+
+    def gradient(images: Tensor) -> Tensor:
+        if min(images.shape[-2:]) < scorer.min_size:
+            raise InputError(
+                f"model '{scorer.name}': its gradients take at least "
+                f"{scorer.min_size}×{scorer.min_size} pixels, not "
+                f"{images.shape[-1]}×{images.shape[-2]}"
+            )
+        with torch.inference_mode(False), torch.enable_grad():
+            images = images.detach().clone().requires_grad_()
+            try:
+                (found,) = torch.autograd.grad(score(images).sum(), images)
+            except RuntimeError as error:
+                raise InputError(
+                    f"model '{scorer.name}' failed to give gradients: {one_line(error)}"
+                ) from error
+        return torch.nan_to_num(found, posinf=0.0, neginf=0.0)
+
+    return gradient

@@ -1,0 +1,66 @@
+"""Gradients of models, against differences of their scores."""
+
+import pytest
+import torch
+
+from iqattack.errors import InputError
+from iqattack.models import gradient_of, load_model, wrap
+
+# Specs, and by how much a small step may miss what the gradient says: logarithms of small energies
+# bend at once.
+SPECS = {
+    "builtin": ("builtin", 0.4),
+    "cnniqa": ("cnniqa:{}/models/cnniqa_live.pth", 0.1),
+    "brisque": ("pyiqa:brisque,pretrained_model_path={}/models/brisque_svm_weights.pth", 0.1),
+}
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_small_step_along_it_moves_the_score_as_it_says(shared, dev_images, name) -> None:
+    """f(x + t·g) − f(x − t·g) is 2t‖g‖² to first order; t·g is at most 0.002 grey levels."""
+    if name == "brisque":
+        pytest.importorskip("pyiqa", reason="pyiqa is not installed: the extra 'pyiqa'")
+    spec, tolerance = SPECS[name]
+    model = load_model(spec.format(shared))
+    image = dev_images["kodim18_blur4.png"][None].float()
+    g = gradient_of(model)(image)
+    assert g.shape == image.shape
+    t = 0.002 / float(g.abs().max())
+    with torch.no_grad():
+        up, down = (float(model.function.differentiable(image + s * t * g)) for s in (1, -1))
+    assert up - down == pytest.approx(2 * t * float(g.square().sum()), rel=tolerance)
+    # The differentiable scores are the scores.
+    same = float(model.function.differentiable(image))
+    assert same == pytest.approx(float(model(image.byte())), abs=1e-3)
+
+
+class Mean:
+    def __call__(self, images):
+        return images.float().mean((1, 2, 3))
+
+    def differentiable(self, images):
+        return images.mean((1, 2, 3))
+
+
+def test_a_users_model_may_have_them() -> None:
+    model = wrap(Mean(), score_range=(0, 255), lower_better=False, min_size=8)
+    images = torch.zeros(2, 3, 8, 10)
+    assert torch.allclose(gradient_of(model)(images), torch.full_like(images, 1 / 240))
+    with pytest.raises(InputError, match="at least 8×8 pixels, not 10×7"):
+        gradient_of(model)(images[:, :, :7])
+
+
+def test_a_model_of_scores_alone_is_refused_by_name() -> None:
+    model = wrap(lambda images: [0.0], name="black", score_range=(0, 1), lower_better=False)
+    with pytest.raises(InputError, match=r"model 'black' gives scores alone.*differentiable"):
+        gradient_of(model)
+
+
+def test_a_model_whose_graph_is_broken_is_named() -> None:
+    class Broken(Mean):
+        def differentiable(self, images):
+            return images.detach().mean((1, 2, 3))
+
+    model = wrap(Broken(), score_range=(0, 255), lower_better=False)
+    with pytest.raises(InputError, match="model 'Broken' failed to give gradients"):
+        gradient_of(model)(torch.zeros(1, 3, 4, 4))
