@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import runpy
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,23 @@ def dev_images() -> ImageSet:
 def cnniqa() -> Scorer:
     """CNNIQA trained on LIVE."""
     return load_model(f"cnniqa:{shared_data() / 'models' / 'cnniqa_live.pth'}")
+
+
+def brisque() -> Scorer:
+    """BRISQUE of pyiqa; ends the program, saying so, where pyiqa is not installed."""
+    if find_spec("pyiqa") is None:
+        print("skipped: BRISQUE needs pyiqa; pip install -e '.[pyiqa]'")
+        sys.exit(0)
+    # Beside a CPU-only torch, torchvision imports only once its operators are declared.
+    declare = runpy.run_path(str(ROOT / "tests" / "torchvision_cpu.py"))[
+        "declare_missing_operators"
+    ]
+    _keep.append(declare())
+    weights = shared_data() / "models" / "brisque_svm_weights.pth"
+    return load_model(f"pyiqa:brisque,pretrained_model_path={weights}")
+
+
+_keep: list[object] = []  # declarations last as long as they are held
 
 
 def machine() -> str:

@@ -10,8 +10,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from iqattack.attacks import labelled
-
 if TYPE_CHECKING:
     from iqattack.api import Summary
 
@@ -36,7 +34,7 @@ def show_summary(summary: Summary, folder: Path, console: Console | None = None)
     over = settings.constraint + (f" {settings.floor}" if settings.floor else "")
     # Text, not markup: names of models and folders may have brackets.
     title = Text(
-        f"{summary.model.name} under {labelled(settings.attack)}, {over}, {settings.objective}, "
+        f"{summary.model.name} under {summary.attack}, {over}, {settings.objective}, "
         f"{settings.queries} queries"
     )
     table = Table(title=title, title_justify="left")

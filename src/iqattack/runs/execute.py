@@ -64,7 +64,12 @@ def execute(
         told.progress(state)
 
     def gradients(spec: str) -> Gradient:
-        return gradient_of(scorer if spec == ATTACKED else load_model(spec, device=device))
+        if spec == ATTACKED:
+            return gradient_of(scorer)
+        # Of a substitute neither range nor direction matters.
+        return gradient_of(
+            load_model(spec, score_range=(0.0, 1.0), lower_better=False, device=device)
+        )
 
     def engine(log: QueryLog) -> Engine:
         return Engine(

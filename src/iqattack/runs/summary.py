@@ -9,7 +9,7 @@ from functools import partial
 
 from pydantic import BaseModel, ConfigDict
 
-from iqattack.attacks import is_white_box
+from iqattack.attacks import is_white_box, labelled
 from iqattack.errors import RunError
 from iqattack.evaluation import Evaluation, evaluate_scores
 from iqattack.runs.results import UNCHANGED, Result
@@ -63,6 +63,11 @@ class Summary(BaseModel):
     means: Means
     scores: Evaluation
     session: Session | None = None
+
+    @property
+    def attack(self) -> str:
+        """The attack's spec, said to be white-box if it is no black-box attack."""
+        return labelled(self.settings.attack)
 
     @property
     def mean_gain(self) -> float:

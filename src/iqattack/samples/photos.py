@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from skimage import data
@@ -59,12 +62,24 @@ def sample_set() -> dict[str, tuple[Picture, float]]:
     """Picture (256, 256, 3) uint8 RGB and pseudo-MOS 0..100 by file name; always the same."""
     photos = photographs()
     made = {}
-    for number, (photo, (top, left), steps) in enumerate(SAMPLES, start=1):
-        crop = np.ascontiguousarray(photos[photo][top : top + SIDE, left : left + SIDE])
-        picture = distort(crop, steps, np.random.default_rng(number))
-        what = "_".join(f"{kind}{level}" for kind, level in steps) or "clean"
-        made[f"{number:02}_{photo}_{what}.png"] = (picture, pseudo_mos(crop, picture))
+    with on_any_processor():
+        for number, (photo, (top, left), steps) in enumerate(SAMPLES, start=1):
+            crop = np.ascontiguousarray(photos[photo][top : top + SIDE, left : left + SIDE])
+            picture = distort(crop, steps, np.random.default_rng(number))
+            what = "_".join(f"{kind}{level}" for kind, level in steps) or "clean"
+            made[f"{number:02}_{photo}_{what}.png"] = (picture, pseudo_mos(crop, picture))
     return made
+
+
+@contextmanager
+def on_any_processor() -> Iterator[None]:
+    """OpenCV without IPP, whose filters round otherwise on some processors than on others."""
+    used = cv2.ipp.useIPP()
+    cv2.ipp.setUseIPP(False)
+    try:
+        yield
+    finally:
+        cv2.ipp.setUseIPP(used)
 
 
 def write_samples(folder: Path) -> list[str]:
