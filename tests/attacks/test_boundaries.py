@@ -1,8 +1,11 @@
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iqattack.attacks.score_boundary import Boundaries
+from iqattack.attacks import load_attack
+from iqattack.attacks.boundaries import Boundaries, nearest
+from iqattack.objectives import ScoreBoundary
 
 
 def test_success_sets_the_next_boundary_as_far_ahead() -> None:
@@ -131,3 +134,53 @@ def test_what_holds_for_any_answers(reach, first, shares, rules) -> None:
             bounds.advance()
         assert 0.0 <= previous <= bounds.previous <= bounds.b <= 1.0
         assert bounds.b == 1.0 or bounds.b - bounds.previous >= 1 / 400 - 1e-12
+
+
+# -- decision-based attacks on boundaries that adapt ----------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["surfree", "hop-skip-jump", "geoda", "boundary"])
+def test_boundaries_that_adapt_lead_on(natural, make_task, play, name) -> None:
+    """One boundary is not left behind by much; ones that adapt go on to what the box has."""
+    image = natural(12, 20)
+    w = torch.randn(image.shape, generator=torch.Generator().manual_seed(2))
+    task = make_task(image, queries=1500)
+    ends = torch.where(w > 0, task.upper, task.lower)
+    most = float((w * (ends - image)).sum())
+
+    def gain(x):
+        return float((w * (x - image)).sum()) / most
+
+    def gains(spec):
+        return play(load_attack(spec)(make_task(image, queries=1500)), task, gain).gains
+
+    fixed, adaptive = gains(f"{name}:boundary=0.02"), gains(f"{name}:boundary=0.02,adapt=150")
+    assert max(adaptive) > 1.2 * max(fixed) > 0.0
+
+
+def test_an_objectives_own_boundary_does_not_adapt(natural, make_task, play) -> None:
+    goal = ScoreBoundary(1.0, 0.1)
+    gain = lambda x: float((x - 128.0).mean()) / 8.0  # noqa: E731
+    image = torch.full((3, 12, 20), 128.0)
+    own = [
+        play(load_attack(spec)(make_task(image, boundary=goal)), make_task(image), gain).gains
+        for spec in ("surfree", "surfree:adapt=20,boundary=0.5")
+    ]
+    assert own[0] == own[1]
+
+
+def test_the_nearest_image_that_crosses_is_handed_on(make_task, play) -> None:
+    image = torch.full((3, 4, 4), 100.0)
+    goal, start = ScoreBoundary(1.0, 0.5), image + 8.0
+
+    def search():
+        for change in (6.0, 2.0, 7.0, 4.0, 1.0):
+            yield (image + change)[None]
+
+    played = play(
+        nearest(image, goal, start, search(), 4), make_task(image), lambda x: float(x.mean() > 102)
+    )
+    assert torch.equal(played.result, image + 4.0)  # 2 does not cross, 1 is not paid for
+    assert len(played.gains) == 4
+    ended = play(nearest(image, goal, start, search(), 9), make_task(image), lambda x: 0.0)
+    assert torch.equal(ended.result, start)

@@ -8,14 +8,18 @@ and then one towards the image; the walk is over once the latter is too short fo
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from itertools import count
 from math import sqrt
 
 import torch
+from torch import Tensor
 
+from iqattack.attacks.boundaries import on_boundaries
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import Count, Fraction
-from iqattack.attacks.start import goal_of, start_across, towards_image
+from iqattack.attacks.start import towards_image
+from iqattack.objectives import ScoreBoundary
 
 # δ and ε, lengths of the two steps in units of the distance, adapt as in a trust region (sec. 2.4):
 # half of the steps on the sphere are to succeed. The paper leaves the rest open; these are the
@@ -30,17 +34,22 @@ CONVERGED = 1e-5  # ε of the end
 HALVINGS = 10  # of the binary search that the walk begins with
 
 
-def boundary_attack(task: Task, boundary: Fraction = 0.1, starts: Count = 200) -> Search:
-    """Algorithm 1, on one score boundary.
+def boundary_attack(
+    task: Task, boundary: Fraction = 0.1, starts: Count = 200, adapt: Count = 0
+) -> Search:
+    """Algorithm 1, on one score boundary or on ones that adapt.
 
     boundary: fraction b of the way to the end of the score range, in (0, 1]; an objective that has
         a boundary of its own, such as rank:0.2, goes before it.
+    adapt: queries for a boundary before the next, `boundary` being the first; 0: there is one.
     starts: candidates tried to cross it.
     """
-    o, goal = task.image, goal_of(task, boundary)
-    start = yield from start_across(task, goal, starts)
-    if start is None:
-        return
+    yield from on_boundaries(task, boundary, starts, adapt, partial(walk, task))
+
+
+def walk(task: Task, goal: ScoreBoundary, start: Tensor) -> Search:
+    """The walk from an image that crosses."""
+    o = task.image
     o_tilde = yield from towards_image(task, start, goal, HALVINGS)
     delta, epsilon = DELTA, EPSILON
     on_sphere: deque[bool] = deque(maxlen=SPHERE[0])

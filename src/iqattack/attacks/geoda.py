@@ -7,14 +7,18 @@ boundary (Yang et al., arXiv 2401.05217), else −1. The published σ, 0.0002 of
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import count
 
 import torch
+from torch import Tensor
 
+from iqattack.attacks.boundaries import on_boundaries
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import Count, Fraction, Norm
-from iqattack.attacks.start import goal_of, length, start_across, towards_image
+from iqattack.attacks.start import length, towards_image
 from iqattack.directions import low_frequency
+from iqattack.objectives import ScoreBoundary
 
 SIGMA = 1.0  # deviation of a probe, grey levels
 SPECTRUM = 0.11  # of the frequencies, lowest first: the paper's 75×75 of 224×224 (sec. 4)
@@ -26,21 +30,31 @@ HALVINGS = 10  # of a binary search
 GROWTH, LONGEST = 1.25, 16  # factor on r until x + r·v crosses, and how often
 
 
-def geoda(task: Task, boundary: Fraction = 0.1, norm: Norm = "l2", starts: Count = 200) -> Search:
-    """Algorithm 1 on one score boundary.
+def geoda(
+    task: Task,
+    boundary: Fraction = 0.1,
+    norm: Norm = "l2",
+    starts: Count = 200,
+    adapt: Count = 0,
+) -> Search:
+    """Algorithm 1, on one score boundary or on ones that adapt.
 
     boundary: fraction b of the way to the end of the score range, in (0, 1]; an objective that has
         a boundary of its own, such as rank:0.2, goes before it.
+    adapt: queries for a boundary before the next, `boundary` being the first; 0: there is one.
     norm: l2 or linf, the distance that is made small; starts: candidates tried to cross it.
     """
-    x, goal = task.image, goal_of(task, boundary)
-    start = yield from start_across(task, goal, starts)
-    if start is None:
-        return
+    budget = adapt or task.queries
+    yield from on_boundaries(task, boundary, starts, adapt, partial(shorten, task, norm, budget))
+
+
+def shorten(task: Task, norm: Norm, budget: int, goal: ScoreBoundary, start: Tensor) -> Search:
+    """Algorithm 1 from an image that crosses; `budget` queries are split over the estimates."""
+    x = task.image
     x_b = yield from towards_image(task, start, goal, HALVINGS, norm)
     growth = LAMBDA ** (-2 / 3)
-    iterations = max(1, round(task.queries / QUERIES))
-    first = task.queries * (growth - 1.0) / (growth**iterations - 1.0)
+    iterations = max(1, round(budget / QUERIES))
+    first = budget * (growth - 1.0) / (growth**iterations - 1.0)
     for t in count():
         distance = length(x_b - x, norm)
         if torch.equal(x_b.round(), x):

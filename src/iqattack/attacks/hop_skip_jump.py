@@ -9,15 +9,17 @@ grey level a value.
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import partial
 from itertools import count
 from math import sqrt
 
 import torch
 from torch import Tensor
 
+from iqattack.attacks.boundaries import on_boundaries
 from iqattack.attacks.contract import Answer, Search, Task
 from iqattack.attacks.options import Count, Fraction, Norm
-from iqattack.attacks.start import goal_of, length, start_across, towards_image
+from iqattack.attacks.start import length, towards_image
 from iqattack.objectives import ScoreBoundary
 
 B_0 = 100  # probes of the first estimate; B_0·√t of the t-th (sec. V-A)
@@ -27,18 +29,25 @@ LEAST_STEP = 0.5  # largest change of a step, grey levels, below which it vanish
 
 
 def hop_skip_jump(
-    task: Task, boundary: Fraction = 0.1, norm: Norm = "l2", starts: Count = 200
+    task: Task,
+    boundary: Fraction = 0.1,
+    norm: Norm = "l2",
+    starts: Count = 200,
+    adapt: Count = 0,
 ) -> Search:
-    """Algorithm 2, on one score boundary.
+    """Algorithm 2, on one score boundary or on ones that adapt.
 
     boundary: fraction b of the way to the end of the score range, in (0, 1]; an objective that has
         a boundary of its own, such as rank:0.2, goes before it.
+    adapt: queries for a boundary before the next, `boundary` being the first; 0: there is one.
     norm: l2 or linf, the distance that is made small; starts: candidates tried to cross it.
     """
-    x, goal = task.image, goal_of(task, boundary)
-    x_tilde = yield from start_across(task, goal, starts)
-    if x_tilde is None:
-        return
+    yield from on_boundaries(task, boundary, starts, adapt, partial(shorten, task, norm))
+
+
+def shorten(task: Task, norm: Norm, goal: ScoreBoundary, x_tilde: Tensor) -> Search:
+    """Algorithm 2 from an image x̃ that crosses."""
+    x = task.image
     for t in count(1):
         x_t = yield from towards_image(task, x_tilde, goal, HALVINGS, norm)
         if torch.equal(x_t.round(), x):

@@ -14,67 +14,21 @@ where the release stops, the boundaries go on in steps of `step_min` until the b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import count
 from typing import Literal
 
 import torch
 
+from iqattack.attacks.boundaries import FIRST, Boundaries
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import Count, Fraction, ImageFolder, Positive
 from iqattack.attacks.start import towards_image
 from iqattack.attacks.surfree import RELEASED, shorten
 from iqattack.directions import BUNDLED, Source, SparseNoise, Support
-from iqattack.objectives import ScoreBoundary
-
-# Adaptive boundaries, released.
-FIRST = 0.01  # b of the first one
-STEP_MIN = 1 / 400  # the release stops where b − b_prev is no more than this
-SUP_MIN = 0.005  # least `sup` of the increase rule
-PATIENCE = 200  # failed candidates before the decrease rule
 
 # Windows, ours: candidates over the whole image, then the share of its area, from first to last.
 WHOLE = 20
 WINDOW, WINDOW_END = 0.1, 0.008
-
-
-@dataclass
-class Boundaries:
-    """The score boundary b and the one before it, which adapt to the image (sec. III-B).
-
-    rules: "both"; "increase" without the decrease rule; "fixed" for one boundary at b.
-    """
-
-    reach: float
-    rules: Literal["both", "increase", "fixed"] = "both"
-    b: float = FIRST
-    previous: float = 0.0
-    failures: int = 0
-
-    @property
-    def goal(self) -> ScoreBoundary:
-        """The boundary to cross."""
-        return ScoreBoundary(self.reach, self.b)
-
-    def crossed(self, gain: float) -> bool:
-        """Whether a candidate crosses; the boundary adapts to how it did."""
-        if self.goal.crossed(gain):
-            while self.rules != "fixed" and self.b < 1.0:
-                sup = min(max(self.b + 2 * (self.b - self.previous), SUP_MIN), 1.0)
-                if not ScoreBoundary(self.reach, sup).crossed(gain):
-                    break
-                self.b = (self.b + sup) / 2
-            return True
-        self.failures += 1
-        if self.rules == "both" and self.failures % PATIENCE == 0:
-            self.b = min(self.b, max((self.b + self.previous) / 2, self.previous + STEP_MIN))
-        return False
-
-    def advance(self) -> None:
-        """Set the next boundary as far ahead as this one was of the last."""
-        if self.rules != "fixed":
-            step = max(self.b - self.previous, STEP_MIN)
-            self.previous, self.b, self.failures = self.b, min(self.b + step, 1.0), 0
 
 
 def score_boundary(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,9 +16,12 @@ from iqattack.objectives import ScoreBoundary
 Point = Generator[Tensor, Answer, Tensor]
 
 
-def goal_of(task: Task, boundary: float) -> ScoreBoundary:
-    """The boundary to cross: the objective's own, or at that fraction of the way to the end."""
-    return task.boundary or ScoreBoundary(task.reach, boundary)
+class Goal(Protocol):
+    """What is to be crossed: a score boundary, or one that adapts as it is asked."""
+
+    def crossed(self, gain: float) -> bool:
+        """Whether a gain does."""
+        ...
 
 
 def length(change: Tensor, norm: Norm) -> float:
@@ -26,14 +30,15 @@ def length(change: Tensor, norm: Norm) -> float:
 
 
 def start_across(
-    task: Task, goal: ScoreBoundary, starts: int
+    task: Task, goal: Goal, starts: int, x_b: Tensor | None = None, gain: float = 0.0
 ) -> Generator[Tensor, Answer, Tensor | None]:
     """A point that crosses, of texture in the box; None after `starts` candidates that do not.
 
-    Each is laid over the one that gained most, since a score tells more than yes or no.
+    Each is laid over the one that gained most, since a score tells more than yes or no; x_b is the
+    first of them and `gain` what it gained, the clean image by default.
     """
     noise = SparseNoise(task.image, task.lower, task.upper)
-    start, gain = task.image.to(torch.uint8), 0.0
+    start = (task.image if x_b is None else x_b).round().to(torch.uint8)
     for _ in range(starts):
         answer = yield noise.draw(start, 1.0, task.rng).candidate[None]
         if answer.gain[0] > gain:

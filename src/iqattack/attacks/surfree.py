@@ -16,9 +16,10 @@ from math import cos, inf, pi, sin
 import torch
 from torch import Tensor
 
+from iqattack.attacks.boundaries import on_boundaries
 from iqattack.attacks.contract import Answer, Search, Task
 from iqattack.attacks.options import Count, Fraction
-from iqattack.attacks.start import goal_of, start_across, towards_image
+from iqattack.attacks.start import towards_image
 from iqattack.directions import low_frequency, orthogonal
 from iqattack.objectives import ScoreBoundary
 
@@ -47,22 +48,27 @@ RELEASED = Constants()
 
 
 def surfree(
-    task: Task, boundary: Fraction = 0.1, starts: Count = 200, halvings: Count = 8
+    task: Task,
+    boundary: Fraction = 0.1,
+    starts: Count = 200,
+    halvings: Count = 8,
+    adapt: Count = 0,
 ) -> Search:
-    """SurFree on one score boundary, from texture in the box.
+    """SurFree from texture in the box, on one score boundary or on ones that adapt.
 
     boundary: fraction b of the way to the end of the score range, in (0, 1]; an objective that has
         a boundary of its own, such as rank:0.2, goes before it.
+    adapt: queries for a boundary before the next, `boundary` being the first; 0: there is one.
     starts: candidates tried to cross it; halvings: of the first binary search towards the image.
     """
-    goal = goal_of(task, boundary)
-    start = yield from start_across(task, goal, starts)
-    if start is None:
-        return
-    x_b = yield from towards_image(task, start, goal, halvings)
-    theta_max = RELEASED.theta_max
-    while not torch.equal(x_b, task.image):
-        x_b, theta_max = yield from shorten(task, x_b, goal, RELEASED.queries, theta_max)
+
+    def rounds(goal: ScoreBoundary, start: Tensor) -> Search:
+        x_b = yield from towards_image(task, start, goal, halvings)
+        theta_max = RELEASED.theta_max
+        while not torch.equal(x_b, task.image):
+            x_b, theta_max = yield from shorten(task, x_b, goal, RELEASED.queries, theta_max)
+
+    yield from on_boundaries(task, boundary, starts, adapt, rounds)
 
 
 def shorten(

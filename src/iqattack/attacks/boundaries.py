@@ -1,0 +1,112 @@
+"""Score boundaries that adapt to the image, and decision-based attacks on them.
+
+Yang et al. (arXiv 2401.05217, sec. III-B and III-D): a decision-based attack shortens the
+perturbation that crossed one boundary, and what is left of the box is spent on the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from iqattack.attacks.contract import Answer, Search, Task
+from iqattack.attacks.start import start_across
+from iqattack.objectives import ScoreBoundary
+
+# Adaptive boundaries, released.
+FIRST = 0.01  # b of the first one
+STEP_MIN = 1 / 400  # the release stops where b − b_prev is no more than this
+SUP_MIN = 0.005  # least `sup` of the increase rule
+PATIENCE = 200  # failed candidates before the decrease rule
+
+Shorten = Callable[[ScoreBoundary, Tensor], Search]
+
+
+@dataclass
+class Boundaries:
+    """The score boundary b and the one before it, which adapt to the image (sec. III-B).
+
+    rules: "both"; "increase" without the decrease rule; "fixed" for one boundary at b.
+    """
+
+    reach: float
+    rules: Literal["both", "increase", "fixed"] = "both"
+    b: float = FIRST
+    previous: float = 0.0
+    failures: int = 0
+
+    @property
+    def goal(self) -> ScoreBoundary:
+        """The boundary to cross."""
+        return ScoreBoundary(self.reach, self.b)
+
+    def crossed(self, gain: float) -> bool:
+        """Whether a candidate crosses; the boundary adapts to how it did."""
+        if self.goal.crossed(gain):
+            while self.rules != "fixed" and self.b < 1.0:
+                sup = min(max(self.b + 2 * (self.b - self.previous), SUP_MIN), 1.0)
+                if not ScoreBoundary(self.reach, sup).crossed(gain):
+                    break
+                self.b = (self.b + sup) / 2
+            return True
+        self.failures += 1
+        if self.rules == "both" and self.failures % PATIENCE == 0:
+            self.b = min(self.b, max((self.b + self.previous) / 2, self.previous + STEP_MIN))
+        return False
+
+    def advance(self) -> None:
+        """Set the next boundary as far ahead as this one was of the last."""
+        if self.rules != "fixed":
+            step = max(self.b - self.previous, STEP_MIN)
+            self.previous, self.b, self.failures = self.b, min(self.b + step, 1.0), 0
+
+
+def on_boundaries(task: Task, boundary: float, starts: int, adapt: int, shorten: Shorten) -> Search:
+    """Cross a score boundary and shorten the perturbation that did, by `shorten(goal, start)`.
+
+    boundary: fraction b of the way to the end of the score range; an objective that has a boundary
+        of its own, such as rank:0.2, goes before it.
+    starts: candidates tried to cross a boundary; the search ends when none does.
+    adapt: 0 for one boundary and all of the budget, else the queries that each one gets before the
+        next, which adapts; `boundary` is the first.
+    """
+    if task.boundary is not None or not adapt:
+        goal = task.boundary or ScoreBoundary(task.reach, boundary)
+        start = yield from start_across(task, goal, starts)
+        if start is not None:
+            yield from shorten(goal, start)
+        return
+    bounds = Boundaries(task.reach, b=boundary)
+    x_b, gain_b = task.image, 0.0
+    while bounds.previous < 1.0:
+        start = yield from start_across(task, bounds, starts, x_b, gain_b)
+        if start is None:
+            return
+        goal = bounds.goal
+        x_b = yield from nearest(task.image, goal, start, shorten(goal, start), adapt)
+        gain_b = goal.gain  # at least
+        bounds.advance()
+
+
+def nearest(
+    image: Tensor, goal: ScoreBoundary, start: Tensor, search: Search, queries: int
+) -> Generator[Tensor, Answer, Tensor]:
+    """The image nearest to the clean one that crosses, of a search that gets so many queries."""
+    best, least = start, float(torch.linalg.vector_norm(start - image))
+    with suppress(StopIteration):
+        candidates = next(search)
+        while queries > 0:
+            answer = yield candidates
+            queries -= len(candidates)
+            for crossing in answer.images[goal.crossed(answer.gain)]:
+                distance = float(torch.linalg.vector_norm(crossing - image))
+                if distance < least:
+                    best, least = crossing, distance
+            candidates = search.send(answer)
+    search.close()
+    return best
