@@ -1,8 +1,9 @@
 """Attacks beside an independent implementation of them: the same images, model, box and budget.
 
-    python benchmarks/parity.py [--queries 2000] [--limit 24] [--attacks ran,nes,square]
+    python benchmarks/parity.py [--workers 2]
 
-CNNIQA, `rank`, `linf:3`, seed 0. Fails where a mean gain is more than 20 % away.
+CNNIQA, `rank`, `linf:3`, 2,000 queries, seed 0: cells of the table that benchmarks/strength.py
+makes, so what is there is not measured again. Fails where a mean gain is more than 20 % away.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-import torch
+import numpy as np
 
-from common import cnniqa, dev_images, machine, markdown, measure
-from iqattack.attacks import load_attack
+from common import ROOT, machine, markdown, shared_data, write_doc
+from iqattack.evaluation import bootstrap_interval, srocc
+from strength import Cell, complete, interval, mean
 
 # Mean gain in points of 100 and SROCC of clean and attacked scores, at 2,000 queries: measured by
 # us with other people's code on these images.
@@ -22,30 +24,47 @@ TOLERANCE = 0.2
 
 
 def main() -> None:
-    """Print the table; exit status 1 where a gain is too far from the reference."""
+    """Print the table and write it; exit status 1 where a gain is too far from the reference."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--queries", type=int, default=2000)
-    parser.add_argument("--limit", type=int, default=24)
-    parser.add_argument("--attacks", default=",".join(REFERENCE))
+    parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    model, images = cnniqa(), dev_images().limit(options.limit)
+    shared_data()
     print(machine())
-    rows, missed = [], []
-    for spec in options.attacks.split(","):
-        found = measure(
-            spec, model, images, load_attack(spec), constraint="linf:3", queries=options.queries
-        )
-        gain, srocc = REFERENCE.get(spec, (float("nan"), float("nan")))
-        ratio = 100.0 * float(found.gain.mean()) / gain
+    lines, missed = [], []
+    for attack, (gain, correlation) in REFERENCE.items():
+        rows = complete([Cell("cnniqa", "linf:3", 2000, attack)], 24, options.workers)
+        points = np.array([100 * row.gain for row in rows])
+        scores = [np.array([getattr(row, key) for row in rows]) for key in ("clean", "attacked")]
+        ratio = points.mean() / gain
         if abs(ratio - 1.0) > TOLERANCE:
-            missed.append(spec)
-        rows.append(
-            found.row()
-            | {"reference gain": f"{gain}", "reference SROCC": f"{srocc}", "ratio": f"{ratio:.2f}"}
+            missed.append(attack)
+        lines.append(
+            {
+                "attack": attack,
+                "gain, points of 100": interval(
+                    mean(points), bootstrap_interval(mean, points), ".1f"
+                ),
+                "reference": f"{gain}",
+                "ratio": f"{ratio:.2f}",
+                "SROCC clean–attacked": interval(
+                    srocc(*scores), bootstrap_interval(srocc, *scores), ".2f"
+                ),
+                "reference SROCC": f"{correlation}",
+            }
         )
-        print(" | ".join(rows[-1].values()), flush=True)
-    print(f"\n{markdown(rows)}")
+    table = markdown(lines)
+    print(f"\n{table}")
+    note = (
+        "CNNIQA trained on LIVE, 24 development images, `linf:3`, 2,000 queries, seed 0. We\n"
+        "measured the references once, with other people's implementations of these attacks on\n"
+        "the same images; they are not measured again here."
+    )
+    write_doc(
+        ROOT / "docs" / "parity.md",
+        "Parity with independent implementations",
+        "python benchmarks/parity.py",
+        f"{note}\n\n{table}",
+    )
     if missed:
         print(f"more than {TOLERANCE:.0%} from the reference: {', '.join(missed)}")
         sys.exit(1)

@@ -20,7 +20,7 @@ import inspect
 import io
 import itertools
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
 from functools import cache
@@ -288,6 +288,20 @@ def missing(cells: Iterable[Cell], limit: int, rows: Iterable[Row]) -> list[tupl
     return [(cell, int(k)) for k, cell in pairs if (cell, names[k]) not in there]
 
 
+def complete(cells: Sequence[Cell], limit: int, workers: int) -> list[Row]:
+    """All rows of cells for the first so many images, measured where they are not there yet."""
+    rows = kept()
+    rewrite(rows)
+    with ROWS.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for row in compute(missing(cells, limit, rows), workers):
+            writer.writerow(_cells(row))
+            file.flush()
+    rows = kept()
+    rewrite(rows)
+    return [row for row in rows if row.cell in cells]
+
+
 # -- the page -------------------------------------------------------------------------------------
 
 
@@ -448,26 +462,13 @@ def main() -> None:
             print(f"\n{box}\n{markdown(table([r for r in rows if r.box == box], {}))}")
         print(code_table())
         return
-    rows = kept()
     if not options.report:
         # Small budgets first: a table of everything is there early.
-        cells = [
-            Cell(model, box, queries, attack)
-            for queries, model, box in itertools.product(
-                sorted(options.queries), options.models, options.boxes
-            )
-            for attack in options.attacks
-        ]
-        rewrite(rows)
-        with ROWS.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            for queries in sorted(options.queries):
-                chosen = [cell for cell in cells if cell.queries == queries]
-                for row in compute(missing(chosen, options.limit, rows), options.workers):
-                    writer.writerow(_cells(row))
-                    file.flush()
-                    rows.append(row)
-        rewrite(rows)
+        for queries in sorted(options.queries):
+            settings = itertools.product(options.models, options.boxes, options.attacks)
+            cells = [Cell(model, box, queries, attack) for model, box, attack in settings]
+            complete(cells, options.limit, options.workers)
+    rows = kept()
     write_page(rows)
     print(report(rows))
 
