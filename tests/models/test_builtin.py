@@ -6,8 +6,17 @@ import pytest
 import torch
 from skimage.filters import gaussian
 
+import iqattack.models.builtin
 from iqattack.evaluation import srocc
-from iqattack.models.builtin import Builtin, BuiltinNetwork, Energies, card, load_network
+from iqattack.models.builtin import (
+    SHARES,
+    Builtin,
+    BuiltinNetwork,
+    Energies,
+    card,
+    load_network,
+    quantiles,
+)
 from iqattack.samples import sample_set
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "iqattack"
@@ -48,6 +57,35 @@ def test_a_score_does_not_depend_on_its_batch(model, batch):
 @pytest.mark.parametrize("size", [(64, 64), (65, 97), (301, 64), (384, 512)])
 def test_any_size_has_a_score_in_range(model, size):
     assert ((model(noise_images(1, *size)) >= 0) & (model(noise_images(1, *size)) <= 100)).all()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (72, 104), (224, 224), (136, 500)])
+def test_the_differentiable_path_gives_the_same_scores(model, size):
+    images = noise_images(2, *size)
+    images[..., 40:] = images[..., 40:] // 8 + 100
+    scores = load_network()(images.float().requires_grad_())
+    assert scores.requires_grad
+    np.testing.assert_allclose(scores.detach(), model(images), atol=1e-3)
+
+
+@pytest.mark.parametrize("band", [1, 20_000, 10**9])
+def test_bands_leave_no_seams(band, monkeypatch):
+    images = noise_images(1, 200, 136).float()
+    local, overall = Energies()(images)
+    monkeypatch.setattr(iqattack.models.builtin, "BAND", band)
+    for found, wanted in zip(Energies()(images), (local, overall), strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("differentiable", [True, False])
+@pytest.mark.parametrize("count", [2, 57])
+def test_quantiles_are_those_of_numpy(differentiable, count):
+    values = torch.rand((2, 3, count), generator=torch.Generator().manual_seed(0))
+    values[0, 0] = values[0, 0].round()  # ties
+    shares = torch.tensor(SHARES)
+    found = quantiles(values.clone().requires_grad_(differentiable), shares)
+    wanted = np.moveaxis(np.quantile(values.numpy(), shares.numpy(), axis=-1), 0, -1)
+    np.testing.assert_allclose(found.detach(), wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])

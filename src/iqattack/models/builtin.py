@@ -6,6 +6,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 
+import numpy as np
 import torch
 from safetensors.torch import load
 from torch import Tensor, nn
@@ -24,6 +25,8 @@ WIDTH, HIDDEN = 48, 128
 JUDGES = 4
 # Images in one pass on a GPU: under 1 GiB of activations at 512×512.
 CHUNK = 16
+# Numbers of responses computed at a time on a CPU: what fits its cache is much faster.
+BAND = 100_000
 
 
 class Energies(nn.Module):
@@ -36,6 +39,7 @@ class Energies(nn.Module):
     """
 
     bank: Tensor
+    bands: Tensor
     planes: Tensor
     shares: Tensor
     tones: Tensor
@@ -47,8 +51,13 @@ class Energies(nn.Module):
         cosines[0] /= math.sqrt(2)
         bank = torch.einsum("ai,bj->abij", cosines, cosines).reshape(9, 1, 3, 3)[1:]
         planes = [[0.299, 0.587, 0.114], [0.707, -0.707, 0.0], [0.408, 0.408, -0.816]]
+        bands = torch.zeros(3, 8)
+        # DCT orders (0 or 1), (0, 2), the others.
+        for band, filters in zip(bands, ([0, 2, 3], [1, 5], [4, 6, 7]), strict=True):
+            band[filters] = 1 / len(filters)
         for name, value in {
             "bank": bank.clone(),
+            "bands": bands,
             "planes": torch.tensor(planes)[..., None, None],
             "shares": torch.tensor(SHARES),
             "tones": torch.tensor(TONES),
@@ -64,7 +73,7 @@ class Energies(nn.Module):
         height, width = (side // CELL * CELL for side in images.shape[2:])
         images = images[..., :height, :width]
         planes = F.conv2d(images, self.planes)
-        maps = [*self._luma(planes[:, :1]), *self._chroma(planes[:, 1:]), windows(planes / 64, 0)]
+        maps = [*self._luma(planes[:, :1]), self._chroma(planes[:, 1:]), windows(planes / 64, 0)]
         maps += self._range(images)
         local = torch.cat(maps, 1)
         flat = local.flatten(2)
@@ -72,75 +81,127 @@ class Energies(nn.Module):
         overall = [*self._tones(images), *blockiness(planes[:, 0]), shares, flat.mean(2)]
         return local, torch.cat(overall, 1)
 
-    def _responses(self, plane: Tensor) -> Tensor:
-        return F.conv2d(F.pad(plane, (1, 1, 1, 1), mode="replicate"), self.bank)
+    def _energy(self, plane: Tensor, scale: int, *, luma: bool = True) -> Tensor:
+        """Energies (N, 8, h, w) of a plane (N, 1, H, W).
+
+        Of luma (N, 9, h, w), with the covariance of its derivatives across and down, and at the two
+        finest scales (N, 17, h, w), with mean magnitudes.
+        """
+        side = CELL >> scale
+        height, width = plane.shape[2:]
+        band = height
+        if plane.device.type == "cpu":
+            band = max(BAND // (len(self.bank) * width * side), 1) * side
+        padded = F.pad(plane, (1, 1, 1, 1), mode="replicate")
+        strips = []
+        for top in range(0, height, band):
+            response = F.conv2d(padded[:, :, top : min(top + band, height) + 2], self.bank)
+            means = [rows(response * response, side)]
+            if luma:
+                means.append(rows(response[:, :1] * response[:, 2:3], side))
+            if luma and scale < 2:
+                means.append(rows(response.abs(), side))
+            strips.append(torch.cat(means, 1))
+        return overlapping(columns(torch.cat(strips, 2), side))
 
     def _luma(self, luma: Tensor) -> list[Tensor]:
         """Energy (8 filters × 4 scales), mean magnitude at the two finest, structure tensor."""
         maps = []
         for scale in range(SCALES):
-            response = self._responses(luma)
-            energy = windows(response.square(), scale)
+            luma = halved(luma) if scale else luma
+            found = self._energy(luma, scale)
+            energy, xy = found[:, :8], found[:, 8:9]
             maps.append(torch.log(energy + FLOOR))
             if scale < 2:  # with the energy, how sparse: noise is not, coded and clipped areas are
-                maps.append(torch.log(windows(response.abs(), scale) + FLOOR))
+                maps.append(torch.log(found[:, 9:] + FLOOR))
             xx, yy = energy[:, :1], energy[:, 2:3]
-            xy = windows(response[:, :1] * response[:, 2:3], scale)
             spread = torch.sqrt((xx - yy).square() + 4 * xy.square() + 1e-6)
             maps.append(torch.log((xx + yy + spread + 0.2) / (xx + yy - spread + 0.2)))
-            mean = windows(luma, scale)
-            variance = (windows(luma.square(), scale) - mean.square()).clamp(min=0)
-            maps.append(0.5 * torch.log(variance + FLOOR) - torch.log(mean + 5))
-            luma = F.avg_pool2d(luma, 2)
+            level = luma - 128  # so that float32 holds the difference of squares
+            mean, square = windows(torch.cat([level, level * level], 1), scale).chunk(2, 1)
+            variance = (square - mean.square()).clamp(min=0)
+            maps.append(0.5 * torch.log(variance + FLOOR) - torch.log(mean + 133))
         return maps
 
-    def _chroma(self, chroma: Tensor) -> list[Tensor]:
+    def _chroma(self, chroma: Tensor) -> Tensor:
         """Energy of the two colour differences: three bands of frequency × 3 scales."""
-        maps = []
-        for plane in torch.split(chroma, 1, 1):
-            current = plane
-            for scale in range(SCALES - 1):
-                energy = windows(self._responses(current).square(), scale)
-                bands = ([0, 2, 3], [1, 5], [4, 6, 7])  # DCT orders (0 or 1), (0, 2), the others
-                mean = [energy[:, band].mean(1, keepdim=True) for band in bands]
-                maps.append(torch.log(torch.cat(mean, 1) + FLOOR))
-                current = F.avg_pool2d(current, 2)
-        return maps
+        scales = []
+        for scale in range(SCALES - 1):
+            chroma = halved(chroma) if scale else chroma
+            # One plane after the other: torch filters a single one in half the time.
+            found = [self._energy(plane, scale, luma=False) for plane in chroma.chunk(2, 1)]
+            scales.append(torch.einsum("bk,npkhw->npbhw", self.bands, torch.stack(found, 1)))
+        return torch.log(torch.stack(scales, 2) + FLOOR).flatten(1, 3)
 
     def _range(self, images: Tensor) -> list[Tensor]:
         """Largest and smallest value of a window, and how much of it is clipped."""
         high, low = images.amax(1, keepdim=True), images.amin(1, keepdim=True)
-        clipped = [high - 253.5, low - 253.5, 1.5 - high]
-        return [
-            F.max_pool2d(F.max_pool2d(high, CELL), 2, 1) / 64,
-            -F.max_pool2d(F.max_pool2d(-low, CELL), 2, 1) / 64,
-            *(windows(torch.sigmoid(2 * value), 0) for value in clipped),
-        ]
+        clipped = torch.cat([high - 253.5, low - 253.5, 1.5 - high], 1)
+        shares = windows(torch.sigmoid(2 * clipped), 0)
+        return [highest(high) / 64, -highest(-low) / 64, shares]
 
     def _tones(self, images: Tensor) -> list[Tensor]:
         """Quantiles of lightness, colourfulness, highest and lowest colour; spread of the first."""
-        coarse = F.avg_pool2d(images / 255, 4).flatten(2)
+        coarse = (columns(rows(images, 4), 4) / 255).flatten(2)
         lightness, high, low = coarse.mean(1), coarse.amax(1), coarse.amin(1)
-        tones = (lightness, high - low, high, low)
-        return [*(quantiles(tone, self.tones) for tone in tones), lightness.std(1, keepdim=True)]
+        tones = torch.stack([lightness, high - low, high, low], 1)
+        return [quantiles(tones, self.tones).flatten(1), lightness.std(1, keepdim=True)]
 
 
-def windows(values: Tensor, scale: int) -> Tensor:
-    """Means over windows of 16×16 pixels of the image, every 8, at a scale halved so often."""
-    cells = F.avg_pool2d(values, CELL >> scale)
+# Pooling by rows first: sums of whole rows are several times as fast as those of small squares.
+
+
+def rows(values: Tensor, side: int) -> Tensor:
+    """Means (N, C, h, W) over so many rows each of values (N, C, H, W)."""
+    n, channels, height, width = values.shape
+    return values.reshape(n, channels, height // side, side, width).mean(3)
+
+
+def columns(values: Tensor, side: int) -> Tensor:
+    """Means (N, C, H, w) over so many columns each of values (N, C, H, W)."""
+    n, channels, height, width = values.shape
+    return values.reshape(n, channels, height, width // side, side).mean(4)
+
+
+def halved(plane: Tensor) -> Tensor:
+    """Means of 2×2 pixels."""
+    pairs = plane[..., ::2, :] + plane[..., 1::2, :]
+    return (pairs[..., ::2] + pairs[..., 1::2]) / 4
+
+
+def overlapping(cells: Tensor) -> Tensor:
+    """Means of 2×2 cells at every cell."""
     pairs = cells[..., 1:] + cells[..., :-1]
     return (pairs[..., 1:, :] + pairs[..., :-1, :]) / 4
 
 
+def windows(values: Tensor, scale: int) -> Tensor:
+    """Means over windows of 16×16 pixels of the image, every 8, at a scale halved so often."""
+    side = CELL >> scale
+    return overlapping(columns(rows(values, side), side))
+
+
+def highest(values: Tensor) -> Tensor:
+    """Largest values of windows of 16×16 pixels, every 8."""
+    n, channels, height, width = values.shape
+    lines = values.reshape(n, channels, height // CELL, CELL, width).amax(3)
+    cells = lines.reshape(n, channels, height // CELL, width // CELL, CELL).amax(4)
+    return F.max_pool2d(cells, 2, 1)
+
+
 def quantiles(values: Tensor, shares: Tensor) -> Tensor:
     """Quantiles (..., Q) of values (..., M), interpolated linearly, differentiable."""
-    fixed = values.detach()
-    # NumPy sorts several times as fast as torch does on a CPU.
-    on_cpu = fixed.device.type == "cpu"
-    order = torch.from_numpy(fixed.numpy().argsort(-1)) if on_cpu else fixed.argsort(-1)
     place = shares * (values.shape[-1] - 1)
     low, high = place.floor().long(), place.ceil().long()
-    below, above = (values.gather(-1, order[..., k]) for k in (low, high))
+    fixed = values.detach()
+    # NumPy sorts several times as fast as torch does on a CPU, and values faster than places.
+    on_cpu = fixed.device.type == "cpu"
+    if values.requires_grad:
+        order = torch.from_numpy(fixed.numpy().argsort(-1)) if on_cpu else fixed.argsort(-1)
+        below, above = (values.gather(-1, order[..., k]) for k in (low, high))
+    else:
+        ranked = torch.from_numpy(np.sort(fixed.numpy(), -1)) if on_cpu else fixed.sort(-1).values
+        below, above = ranked[..., low], ranked[..., high]
     return torch.lerp(below, above, place - low)
 
 
