@@ -16,22 +16,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from common import ROOT, Floats, dev_images, machine, markdown, shared_data
+from common import ROOT, Floats, dev_images, machine, markdown, measure, shared_data
+from iqattack.attacks import load_attack
 from iqattack.evaluation import bootstrap_interval, srocc
 from iqattack.images import read_image
+from iqattack.models import gradient_of
 from iqattack.models.builtin import Builtin
 from iqattack.models.cnniqa import Cnniqa
 from iqattack.samples import DISTORTIONS, sample_set
 from iqattack.samples.labels import ranking
 
 sys.path.insert(0, str(ROOT / "training"))
-from data import TEST, TRAINING, VALIDATION, Pictures, graded_pictures, workers
+from data import LEARNING, TEST, Pictures, graded_pictures, workers
 
 SEED = 7
 SIDE, BATCH = 224, 16
-EPSILON, STEPS, STEP = 3.0, 40, 0.5  # PGD: grey levels
+BOX, QUERIES = "linf:3", 100  # of PGD
 START, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 COMMAND = "python benchmarks/builtin_model.py"
 
@@ -96,46 +98,27 @@ def on_samples(model: Builtin) -> str:
 def on_dev(builtin: Builtin, cnniqa: Cnniqa, images: Tensor, names: list[str]) -> tuple[str, str]:
     """SROCC with CNNIQA-LIVE, sign turned: over all, and over contents never trained on."""
     ours, theirs = builtin(images).numpy(), -cnniqa(images).numpy()
-    fresh = [k for k, name in enumerate(names) if int(name[5:7]) in TEST + VALIDATION]
+    fresh = [k for k, name in enumerate(names) if int(name[5:7]) in TEST]
     some = f"{srocc(ours[fresh], theirs[fresh]):.3f} ({len(fresh)} images)"
     return f"{correlation(ours, theirs)}", some
 
 
-def pgd(network: nn.Module, images: Tensor, towards: Tensor) -> Tensor:
-    """Largest movement (N,) of the score towards +1 or -1 within L∞ 3, on 8-bit images.
-
-    Projected gradient ascent along the gradient's sign (Madry et al., ICLR 2018) from the image.
-    """
-    clean = images.float()
-    lower, upper = (clean - EPSILON).clamp(min=0), (clean + EPSILON).clamp(max=255)
-    start = network(clean)
-    best, moved = torch.zeros_like(start), clean
-    for _ in range(STEPS):
-        moved = moved.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad((towards * network(moved)).sum(), moved)
-        moved = torch.clamp(moved.detach() + STEP * gradient.sign(), lower, upper)
-        with torch.no_grad():
-            best = torch.maximum(best, towards * (network(moved.round()) - start))
-    return best
-
-
-def whitebox(model: Builtin | Cnniqa, images: Tensor) -> str:
-    """Mean PGD gain, good images pulled down and bad ones up, and what remains of the ranking."""
-    clean = model(images)
-    towards = torch.where(clean > clean.median(), -1.0, 1.0).float()
-    gains = (
-        torch.cat(
-            [
-                pgd(model.network, image[None], way[None])
-                for image, way in zip(images, towards, strict=True)
-            ]
-        )
-        .double()
-        .numpy()
+def whitebox(model: Builtin | Cnniqa) -> str:
+    """Mean gain of the white-box attack on the development set, and what remains of the ranking."""
+    found = measure(
+        "pgd",
+        model,
+        dev_images(),
+        load_attack("pgd", lambda _: gradient_of(model)),
+        constraint=BOX,
+        queries=QUERIES,
     )
-    low, high = bootstrap_interval(lambda x: float(np.mean(x)), gains)
-    after = srocc(clean.numpy(), clean.numpy() + towards.numpy() * gains)
-    return f"{gains.mean():.1f} [{low:.1f}, {high:.1f}] (SROCC of clean and attacked {after:.2f})"
+    points = 100 * found.gain
+    low, high = bootstrap_interval(lambda x: float(np.mean(x)), points)
+    return (
+        f"{points.mean():.1f} [{low:.1f}, {high:.1f}] "
+        f"(SROCC of clean and attacked {found.srocc:.2f})"
+    )
 
 
 def per_second(models: dict[str, Builtin | Cnniqa], rounds: int = 7) -> dict[str, float]:
@@ -197,7 +180,7 @@ def main() -> None:
     parameters = sum(p.numel() for p in builtin.network.parameters())
     rows = [
         ("parameters; file", f"{parameters:,}; {weights / 1e6:.2f} MB"),
-        (f"training ({len(TRAINING)} contents)", training_log()),
+        (f"training ({len(LEARNING)} contents)", training_log()),
         ("sample set: SROCC with pseudo-MOS, 24 images", on_samples(builtin)),
         ("development set: SROCC with CNNIQA-LIVE, sign turned, 24 images", everywhere),
         ("the same on contents never trained on", fresh),
@@ -211,11 +194,11 @@ def main() -> None:
             f"{invariance(builtin, dev):.1e}",
         ),
         (
-            f"white-box PGD at L∞ {EPSILON:g}, {STEPS} steps: mean gain, points of 100, "
+            f"white-box attack pgd, {BOX}, {QUERIES} queries: mean gain, points of 100, "
             "development set",
-            whitebox(builtin, dev),
+            whitebox(builtin),
         ),
-        ("the same of CNNIQA-LIVE", whitebox(cnniqa, dev)),
+        ("the same of CNNIQA-LIVE", whitebox(cnniqa)),
     ]
     table = markdown([{"what": what, "measured": value} for what, value in rows])
     figures = f"Printed by `{COMMAND}` on {machine()}.\n\n{overall}\n\n{by_kind}\n\n{table}\n"

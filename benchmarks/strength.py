@@ -74,7 +74,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """What came of one image; code: of the attack, see `fingerprint`. gain: of the score range."""
+    """What came of one image; code: see `fingerprint`. gain: of the score range."""
 
     model: str
     box: str
@@ -179,11 +179,16 @@ def modules(attack: str) -> dict[Path, ast.Module]:
 
 
 @cache
-def fingerprint(attack: str) -> str:
-    """Of the code that decides an attack's candidates, without comments and docstrings."""
+def fingerprint(attack: str, model: str) -> str:
+    """Of what decides a cell beside its settings: code, and weights that this project makes.
+
+    The code is the attack's and what it takes from others, without comments and docstrings.
+    """
     trees = modules(attack)
-    text = "".join(ast.dump(trees[path]) for path in sorted(trees))
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    parts = [ast.dump(trees[path]).encode() for path in sorted(trees)]
+    if model == "builtin" or (attack == "transfer" and substitute(model) == "builtin"):
+        parts.append((PACKAGE / "models" / "builtin.safetensors").read_bytes())
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:8]
 
 
 # -- lines of code --------------------------------------------------------------------------------
@@ -251,8 +256,7 @@ def kept() -> list[Row]:
         return []
     with ROWS.open(newline="", encoding="utf-8") as file:
         rows = TypeAdapter(list[Row]).validate_python(list(csv.DictReader(file)))
-    codes = {name: fingerprint(name) for name in ATTACKS}
-    return [row for row in rows if codes.get(row.attack) == row.code]
+    return [r for r in rows if r.attack in ATTACKS and fingerprint(r.attack, r.model) == r.code]
 
 
 def rewrite(rows: Iterable[Row]) -> None:
@@ -270,9 +274,11 @@ def _cells(row: Row) -> list[str]:
 
 def compute(todo: list[tuple[Cell, int]], workers: int) -> Iterator[Row]:
     """Rows as they come, each in a worker process of one thread."""
-    codes = {name: fingerprint(name) for name in ATTACKS}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(attack_image, cell, k, codes[cell.attack]) for cell, k in todo]
+        jobs = [
+            pool.submit(attack_image, cell, k, fingerprint(cell.attack, cell.model))
+            for cell, k in todo
+        ]
         console = Console(stderr=True)
         for job in track(as_completed(jobs), "images attacked", len(jobs), console=console):
             yield job.result()

@@ -23,18 +23,18 @@ from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
-from iqattack.models.builtin import CELL, LOCAL, OVERALL, Energies
+from iqattack.models.builtin import CELL, JUDGES, LOCAL, OVERALL, Energies
 from iqattack.samples.distortions import DISTORTIONS, LEVELS, Picture, distort
 from iqattack.samples.labels import fused, measured
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
-# By number alone, before anything was trained: every fifth from 3 for the test, three between
-# for stopping, the others to learn from.
+# By number alone, before anything was trained: every fifth from 3 for the test. Of the others each
+# judge is stopped on some and learns from the rest, so that all judges together learned from all.
 TEST = (3, 8, 13, 18, 23)
-VALIDATION = (1, 11, 21)
-TRAINING = tuple(n for n in range(1, 25) if n not in TEST + VALIDATION)
+LEARNING = tuple(n for n in range(1, 25) if n not in TEST)
+FOLDS = tuple(LEARNING[k::JUDGES] for k in range(JUDGES))
 
 SIDE = 256  # of training pictures
 SIZES = (1.0, 0.5)  # at which whole photographs are distorted for validation and test
@@ -205,8 +205,32 @@ def _developed(crop: Picture, rng: np.random.Generator) -> Picture:
     return np.asarray(np.clip(np.rint(tones), 0, 255), dtype=np.uint8)
 
 
-def graded_pictures(numbers: Sequence[int], seed: int, crop: int | None = None) -> Pictures:
-    """Whole photographs: clean, each distortion at each level, and 11 mixtures, at both sizes.
+def graded_of_each(numbers: Sequence[int], seed: int, processes: int) -> dict[int, Seen]:
+    """Graded pictures of each content at half size, what judges are stopped on."""
+    with workers(processes) as pool:
+        jobs = pool.map(_graded, numbers, repeat(seed))
+        return dict(zip(numbers, track(jobs, "graded pictures", len(numbers)), strict=True))
+
+
+def _graded(number: int, seed: int) -> Seen:
+    return graded_pictures((number,), seed + number, sizes=SIZES[1:]).seen()
+
+
+def joined(parts: Sequence[Seen]) -> Seen:
+    """Pictures of any sizes as one set."""
+    return Seen(
+        np.concatenate([part.content for part in parts]),
+        tuple(steps for part in parts for steps in part.steps),
+        np.concatenate([part.measures for part in parts]),
+        [local for part in parts for local in part.local],
+        torch.cat([part.overall for part in parts]),
+    )
+
+
+def graded_pictures(
+    numbers: Sequence[int], seed: int, crop: int | None = None, sizes: Sequence[float] = SIZES
+) -> Pictures:
+    """Whole photographs: clean, each distortion at each level, and 11 mixtures, at all sizes.
 
     Whole, as in data bases of opinion scores: what a crop of a blurred background was like before
     it was blurred, nobody can tell. Or crops of that side from the centres.
@@ -214,7 +238,7 @@ def graded_pictures(numbers: Sequence[int], seed: int, crop: int | None = None) 
     rng = np.random.default_rng(seed)
     pictures, contents, made, values = [], [], [], []
     for content, photo in photographs(numbers).items():
-        for size in SIZES:
+        for size in sizes:
             original = photo
             if size != 1.0:
                 small = cv2.resize(photo, None, fx=size, fy=size, interpolation=cv2.INTER_AREA)

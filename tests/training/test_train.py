@@ -23,10 +23,10 @@ def test_training_repeats_itself_and_writes_its_log(train, shared, tmp_path, mon
     monkeypatch.setattr(train, "BATCH", 8)
     data = train.random_pictures
     training, validation = data((3, 8), 32, 0), data((13,), 12, 1)
-    table = train.ranking_of(training)
+    table, pool = train.ranking_of(training), np.arange(2, 32)
     states = []
     for name in ("one.csv", "two.csv"):
-        judge = train.train(train.SEED, training, validation, table, 2, tmp_path / name)
+        judge = train.train(train.SEED, training, pool, validation, table, 2, tmp_path / name)
         assert isinstance(judge, Judge)
         states.append(judge.state_dict())
     for name, value in states[0].items():

@@ -22,7 +22,7 @@ TONES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)  # quantiles of tones
 LOCAL = 82  # channels of the map of energies
 OVERALL = 33 + (len(SHARES) + 1) * LOCAL
 WIDTH, HIDDEN = 48, 128
-JUDGES = 4
+JUDGES = 5
 # Images in one pass on a GPU: under 1 GiB of activations at 512×512.
 CHUNK = 16
 # Numbers of responses computed at a time on a CPU: what fits its cache is much faster.
@@ -255,10 +255,10 @@ class Judge(nn.Module):
 
 
 class BuiltinNetwork(nn.Module):
-    """Energies, and the mean of what four judges make of them (N,), 0..100, differentiable.
+    """Energies, and the mean of what five judges make of them (N,), 0..100, differentiable.
 
     Judges differ by where their training began (deep ensembles: Lakshminarayanan et al., NeurIPS
-    2017).
+    2017) and by the photographs that it was stopped on, which the others learned from.
     """
 
     def __init__(self) -> None:
