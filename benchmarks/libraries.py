@@ -358,8 +358,9 @@ NOTES = """A query is an image that the model scores, counted at the model. All 
 {queries} for each of {images} images; CNNIQA, boundary at {boundary} of the way to the far end. The
 libraries' searches are ended there, and their result is the closest crossing image that they had
 scored, at least as good as what they would return. Distances are RMS over the values, in grey
-levels; ratios are geometric means over images where both succeed (their number in brackets), with
-95 % bootstrap intervals, below 1 where ours is better.
+levels, medians over the images that cross, which differ from row to row; ratios of distances are
+geometric means over images where both do (their number in brackets), with 95 % bootstrap intervals,
+below 1 where ours is better.
 
 Decision-based searches begin at the same point, whose queries all pay for. The libraries score
 float images; in the rows "8-bit model" each is rounded first, as a model that reads files has it.
@@ -371,8 +372,8 @@ queries, without those of a start that was handed to it. Where no start crosses,
 Score-based searches have the same ε or step: square {epsilon:g} grey levels, in L2 an RMS of {rms};
 simba a DCT direction of peak {peak:g} grey levels or pixels at the ends of 0..255, with no box.
 ART's square gets the p of ours and a third of the budget as iterations, so that its schedule fits.
-Images that do not cross count as the whole budget in "queries to cross"; ours goes on to shorten
-the change after that, theirs end."""
+Images that do not cross count as the whole budget in "queries to cross" and in its ratio, which one
+that neither crosses draws towards 1; then ours goes on to shorten the change, theirs end."""
 
 
 def main() -> None:

@@ -130,7 +130,7 @@ def test_demo(iqattack, monkeypatch):
     assert summary["attacked"] == 24
     srocc = {name: summary["scores"][name]["srocc"] for name in ("clean_mos", "attacked_mos")}
     assert srocc["clean_mos"] > 0.87
-    assert srocc["attacked_mos"] < srocc["clean_mos"] - 0.1
+    assert srocc["attacked_mos"] < srocc["clean_mos"] - 0.03  # a fifth of the demo's queries
     assert summary["means"]["jnd_violation"] == 0.0
     before = {path: path.read_bytes() for path in Path("demo/images").iterdir()}
     said = iqattack("demo", "--out", "demo")  # again: nothing is scored, the same is shown
