@@ -34,6 +34,7 @@ from common import (
     machine,
     markdown,
     measure,
+    rank_directions,
     shared_data,
     write_doc,
 )
@@ -41,8 +42,6 @@ from iqattack.attacks import load_attack
 from iqattack.constraints import Box, Constraint, Linf, parse_constraint
 from iqattack.evaluation import bootstrap_interval
 from iqattack.images import ImageSet, read_image
-from iqattack.models import score_checked
-from iqattack.objectives import parse_objective
 
 FULL = "full method"
 OUT = ROOT / "benchmarks" / "out"
@@ -110,17 +109,10 @@ def _by_quality(for_good: str, for_bad: str) -> Callable[[str, int], Measured]:
 
     def row(label: str, queries: int) -> Measured:
         scorer, images = cnniqa(), dev_images()
-        stack = torch.stack([read_image(entry.path).pixels for entry in images])
-        targets = parse_objective("rank").targets(
-            score_checked(scorer, stack).tolist(), scorer.score_range, scorer.lower_better
-        )
+        wanted = rank_directions(scorer, images)
         parts = []
         for direction, source in (("down", for_good), ("up", for_bad)):
-            entries = [
-                entry
-                for entry, target in zip(images, targets, strict=True)
-                if target.direction == direction
-            ]
+            entries = [entry for entry, way in zip(images, wanted, strict=True) if way == direction]
             attack = load_attack(f"score-boundary:sources={source}")
             parts.append(
                 measure(

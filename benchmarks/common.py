@@ -19,9 +19,9 @@ from iqattack.attacks import Attack
 from iqattack.constraints import Constraint, parse_constraint
 from iqattack.engine import Engine, Failure, Outcome, QueryLog
 from iqattack.evaluation import bootstrap_interval, srocc
-from iqattack.images import ImageSet
-from iqattack.models import Scorer, load_model
-from iqattack.objectives import Objective, parse_objective
+from iqattack.images import ImageSet, read_image
+from iqattack.models import Scorer, load_model, score_checked
+from iqattack.objectives import Direction, Objective, parse_objective
 from iqattack.perception import JND_MODELS, jnd_violation, rms, ssim
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,6 +62,14 @@ def brisque() -> Scorer:
 
 
 _keep: list[object] = []  # declarations last as long as they are held
+
+
+def rank_directions(scorer: Scorer, images: ImageSet) -> list[Direction]:
+    """What `rank` makes of each image of a set of one size."""
+    stack = torch.stack([read_image(entry.path).pixels for entry in images])
+    scores = score_checked(scorer, stack).tolist()
+    targets = parse_objective("rank").targets(scores, scorer.score_range, scorer.lower_better)
+    return [target.direction for target in targets]
 
 
 def machine() -> str:

@@ -46,12 +46,14 @@ from common import (
     machine,
     markdown,
     measure,
+    rank_directions,
     shared_data,
 )
 from iqattack.attacks import ATTACKED, ATTACKS, Gradient, labelled, load_attack
 from iqattack.evaluation import bootstrap_interval, srocc
 from iqattack.images import ImageSet
 from iqattack.models import Scorer, gradient_of, load_model
+from iqattack.objectives import Direction
 
 MODELS = ("cnniqa", "builtin", "brisque")
 BOXES = ("linf:3", "jnd:0.38")
@@ -145,19 +147,9 @@ def attack_image(cell: Cell, number: int, code: str) -> Row:
 
 
 @cache
-def directions(model: str) -> list[str]:
-    """What `rank` makes of the whole development set: up or down for each image."""
-    found = measure(
-        "clean",
-        scorer(model),
-        dev_images(),
-        load_attack("noise"),
-        constraint="linf:3",
-        queries=1,
-    )
-    median = float(np.median(found.clean))
-    falls = (found.clean > median) != scorer(model).lower_better
-    return ["down" if fall else "up" for fall in falls]
+def directions(model: str) -> list[Direction]:
+    """Of the whole development set."""
+    return rank_directions(scorer(model), dev_images())
 
 
 def modules(attack: str) -> dict[Path, ast.Module]:
@@ -324,7 +316,7 @@ def mean(values: Floats) -> float:
 def table(rows: list[Row], ceiling: dict[str, float]) -> list[dict[str, str]]:
     """One line per attack of one model, box and budget, the strongest first.
 
-    ceiling: of the white-box attack's gain by image, of its largest budget.
+    ceiling: the white-box attack's largest gain by image.
     """
     lines = []
     for name in ATTACKS:

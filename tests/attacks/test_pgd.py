@@ -12,6 +12,9 @@ def test_it_is_marked_as_no_black_box_attack() -> None:
     assert is_white_box("pgd:steps=3")
     assert labelled("pgd:steps=3") == "pgd:steps=3 (white-box)"
     assert labelled("transfer:substitute=builtin") == "transfer:substitute=builtin"
+    assert labelled("transfer:substitute=attacked") == "transfer:substitute=attacked (white-box)"
+    assert not is_white_box("pgd:model=builtin")
+    assert not is_white_box("score-boundary:textures=gone/long/ago")
     assert "not a black-box attack" in ATTACKS["pgd"].summary
 
 

@@ -190,8 +190,14 @@ def load_attack(spec: str, gradients: Callable[[str], Gradient] | None = None) -
 
 
 def is_white_box(spec: str) -> bool:
-    """Whether the attack takes the attacked model's own gradients."""
-    return _kind(spec.partition(":")[0]).white_box
+    """Whether the attack takes the attacked model's own gradients, by default or as asked.
+
+    Of text alone, as a run is read without the files that its attack took.
+    """
+    name, _, given = spec.partition(":")
+    texts = {option: str(value) for option, value in _kind(name).options.items()} | _texts(given)
+    models = [o for o, v in _kind(name).options.items() if isinstance(v, Gradients)]
+    return any(texts[option] == ATTACKED for option in models)
 
 
 def labelled(spec: str) -> str:
@@ -203,9 +209,13 @@ def canonical_attack(spec: str) -> str:
     """The same spec with its options sorted and folders as absolute paths; raises likewise."""
     name, _, given = spec.partition(":")
     options = parse_options(name, _kind(name).function, given)
-    texts = dict(part.split("=", 1) for part in given.split(",") if part)
+    texts = _texts(given)
     texts |= {key: str(value) for key, value in options.items() if isinstance(value, Path)}
     return ":".join(filter(None, (name, ",".join(f"{k}={v}" for k, v in sorted(texts.items())))))
+
+
+def _texts(given: str) -> dict[str, str]:
+    return dict(part.split("=", 1) for part in given.split(",") if part)
 
 
 def _kind(name: str) -> AttackKind:

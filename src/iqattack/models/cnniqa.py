@@ -125,10 +125,9 @@ class Cnniqa:
         )
 
     def differentiable(self, images: Tensor) -> Tensor:
-        """Raw scores (N,) of float images, with their graph."""
-        scores: Tensor = self.network(images.to(self.device))
+        """Raw scores (N,) of images of any type, with their graph."""
+        scores: Tensor = self.network(images.to(self.device).float())
         return scores
 
     def _score(self, images: Tensor) -> Tensor:
-        scores: Tensor = self.network(images.to(self.device).float())
-        return scores.to("cpu", torch.float64)
+        return self.differentiable(images).to("cpu", torch.float64)
