@@ -106,9 +106,9 @@ def ranking_of(training: Labelled) -> NDArray[np.float64]:
 
 
 def random_steps(rng: np.random.Generator) -> Steps:
-    """Nothing (8 %), one distortion (64 %) or two in a row (28 %), at any level."""
+    """Nothing (8 %), one distortion (44 %) or two in a row (48 %), at any level."""
     kinds = list(DISTORTIONS)
-    number = rng.choice(3, p=(0.08, 0.64, 0.28))
+    number = rng.choice(3, p=(0.08, 0.44, 0.48))
     chosen = rng.choice(len(kinds), number, replace=False)
     top = LEVELS if number == 1 else LEVELS - 1
     return tuple((kinds[k], float(rng.uniform(0, top))) for k in chosen)

@@ -1,8 +1,8 @@
 """Make the built-in model from scratch: pictures, labels, network, log.
 
-    python training/train.py [--pictures 16000] [--epochs 12] [--out DIR]
+    python training/train.py [--pictures 20000] [--epochs 12] [--out DIR]
 
-Some 30 minutes on two quiet cores. The same seeds give the same weights on one kind of processor
+Some 20 minutes on two quiet cores. The same seeds give the same weights on one kind of processor
 with the pinned versions.
 
 Writes into the package what it needs to run (models/builtin.safetensors, samples/ranking.csv) and
@@ -141,7 +141,7 @@ def train(
 def main() -> None:
     """Make pictures, train, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=16000)
+    parser.add_argument("--pictures", type=int, default=20000)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--out", type=Path, help="a folder for everything, the package untouched")
     options = parser.parse_args()
