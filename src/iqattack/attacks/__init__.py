@@ -10,6 +10,7 @@ from pathlib import Path
 from iqattack.attacks.boundary import boundary_attack
 from iqattack.attacks.clahe import clahe
 from iqattack.attacks.contract import Answer, Attack, Gradient, Search, Task
+from iqattack.attacks.filter_search import filter_search
 from iqattack.attacks.gamma import gamma
 from iqattack.attacks.geoda import geoda
 from iqattack.attacks.hop_skip_jump import hop_skip_jump
@@ -59,6 +60,12 @@ ATTACKS: dict[str, AttackKind] = {
             "adaptive score boundaries, texture on edges and salient regions, SurFree",
             "Yang et al., IEEE TCSVT 2024, arXiv 2401.05217",
             score_boundary,
+        ),
+        AttackKind(
+            "filter-search",
+            "fixed directions, then a filter of the image's own detail, then regions",
+            "iqattack",
+            filter_search,
         ),
         AttackKind(
             "surfree",

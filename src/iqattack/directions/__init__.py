@@ -1,5 +1,6 @@
 """Directions that attacks start from and search along."""
 
+from iqattack.directions.bank import BANK, bank, high_frequencies
 from iqattack.directions.choice import Choice
 from iqattack.directions.low_frequency import low_frequency, orthogonal
 from iqattack.directions.sparse_noise import SUPPORTS, Draw, SparseNoise, Support
@@ -7,6 +8,7 @@ from iqattack.directions.squares import eta, window
 from iqattack.directions.textures import BUNDLED, SOURCES, Source, crop, textures
 
 __all__ = [
+    "BANK",
     "BUNDLED",
     "SOURCES",
     "SUPPORTS",
@@ -15,8 +17,10 @@ __all__ = [
     "Source",
     "SparseNoise",
     "Support",
+    "bank",
     "crop",
     "eta",
+    "high_frequencies",
     "low_frequency",
     "orthogonal",
     "textures",
