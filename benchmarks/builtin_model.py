@@ -35,7 +35,7 @@ from data import LEARNING, TEST, Pictures, graded_pictures, workers
 SEED = 7
 SIDE, BATCH, PASS = 224, 16, 8
 BOX, QUERIES = "linf:3", 100  # of PGD
-Scorer = Callable[[Tensor], Tensor]
+Scores = Callable[[Tensor], Tensor]  # (N,) of images (N, 3, H, W)
 START, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 COMMAND = "python benchmarks/builtin_model.py"
 
@@ -123,7 +123,7 @@ def whitebox(model: Builtin | Cnniqa) -> str:
     )
 
 
-def in_passes(model: Builtin) -> Scorer:
+def in_passes(model: Builtin) -> Scores:
     """The network in passes of 8 images: faster, and scores depend on their batch."""
 
     @torch.inference_mode()
@@ -133,7 +133,7 @@ def in_passes(model: Builtin) -> Scorer:
     return score
 
 
-def per_second(models: dict[str, Scorer], rounds: int = 7) -> dict[str, float]:
+def per_second(models: dict[str, Scores], rounds: int = 7) -> dict[str, float]:
     """Images of 224×224 a second in batches of 16, medians of rounds in turn."""
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (BATCH, 3, SIDE, SIDE), dtype=torch.uint8, generator=rng)
@@ -148,7 +148,7 @@ def per_second(models: dict[str, Scorer], rounds: int = 7) -> dict[str, float]:
     return {name: 1 / float(np.median(seconds)) for name, seconds in times.items()}
 
 
-def invariance(model: Scorer, images: Tensor) -> float:
+def invariance(model: Scores, images: Tensor) -> float:
     """Largest difference between scores alone and in batches of 2 to 24, of the range."""
     alone = torch.cat([model(image[None]) for image in images])
     sizes = (2, 5, 16, 24)

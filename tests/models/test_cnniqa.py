@@ -6,7 +6,8 @@ import torch
 from scipy import signal
 
 from iqattack.errors import InputError
-from iqattack.models.cnniqa import Cnniqa, CnniqaNetwork, blocks_of, normalised
+from iqattack.models.cnniqa import Cnniqa, CnniqaNetwork, blocks_of
+from iqattack.perception import locally_normalised
 
 
 def noise_images(n, height=70, width=100, seed=0):
@@ -105,7 +106,7 @@ def test_gradient_is_finite_on_flat_pictures():
 
 
 def test_flat_blocks_normalise_to_zero():
-    assert normalised(torch.full((1, 1, 32, 32), 0.5)).abs().max() == 0
+    assert locally_normalised(torch.full((1, 1, 32, 32), 0.5)).abs().max() == 0
 
 
 def test_declares():

@@ -34,7 +34,7 @@ from torch.nn import functional as F  # noqa: N812
 from iqattack.attacks.contract import Answer, Search, Task
 from iqattack.attacks.options import Count, Fraction
 from iqattack.attacks.start import towards_image
-from iqattack.directions import Choice, bank, high_frequencies
+from iqattack.directions import Choice, bank, high_frequencies, interval
 
 SIDE = 5  # of the filter, pixels
 WEIGHT = 3.0  # of the bank's direction at first, in deviations of a filter's coefficient
@@ -69,7 +69,7 @@ class Canvas:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.image, self.lower, self.upper = (
-            values.round().to(torch.uint8) for values in (task.image, task.lower, task.upper)
+            values.byte() for values in (task.image, task.lower, task.upper)
         )
         margin = SIDE // 2
         detail = high_frequencies(task.image)[None, None]
@@ -124,7 +124,7 @@ def filter_search(
     brushes = yield from _directions(canvas)
     budget = min(filters, int(share * task.queries))
     found = yield from _filters(canvas, brushes[0].direction, budget)
-    if regions or not budget:
+    if regions:
         yield from _regions(canvas, [*found[:palette], *brushes])
     if task.boundary is not None and task.boundary.crossed(canvas.gain):
         yield (yield from towards_image(task, canvas.best.float(), task.boundary, HALVINGS))[None]
@@ -136,7 +136,7 @@ Stage = Generator[Tensor, Answer, list[Brush]]
 def _directions(canvas: Canvas) -> Stage:
     """The best directions of the bank, the best first."""
     gains: list[tuple[float, Brush]] = []
-    for direction in bank(canvas.image.float(), canvas.task.rng):
+    for direction in bank(canvas.task.image, canvas.task.rng):
         brush = Brush(direction)
         gains.append(((yield from canvas.ask(canvas.painted(brush))), brush))
         gains = sorted(gains, key=lambda pair: -pair[0])[:DIRECTIONS]
@@ -172,13 +172,10 @@ def _regions(canvas: Canvas, brushes: list[Brush]) -> Search:
         side = max(1, round(SQUARES[min(stage, len(SQUARES) - 1)] * min(height, width)))
         which, *places = torch.rand(3, generator=task.rng).tolist()
         pick = choice.draw(which)
-        window = _window(height, side, places[0]), _window(width, side, places[1])
+        window = tuple(
+            interval(length, side / length, place)
+            for length, place in zip((height, width), places, strict=True)
+        )
         before = canvas.gain
         gain = yield from canvas.ask(canvas.painted(choice.options[pick], window))
         choice.learn(pick, gain > before)
-
-
-def _window(length: int, side: int, place: float) -> slice:
-    """So many pixels of a side, cut at its ends so that each is as likely to be in it."""
-    start = int(place * (length + side - 1)) - side + 1
-    return slice(max(start, 0), min(start + side, length))

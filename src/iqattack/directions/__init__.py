@@ -3,7 +3,7 @@
 from iqattack.directions.bank import BANK, bank, high_frequencies
 from iqattack.directions.choice import Choice
 from iqattack.directions.low_frequency import low_frequency, orthogonal
-from iqattack.directions.sparse_noise import SUPPORTS, Draw, SparseNoise, Support
+from iqattack.directions.sparse_noise import SUPPORTS, Draw, SparseNoise, Support, interval
 from iqattack.directions.squares import eta, window
 from iqattack.directions.textures import BUNDLED, SOURCES, Source, crop, textures
 
@@ -21,6 +21,7 @@ __all__ = [
     "crop",
     "eta",
     "high_frequencies",
+    "interval",
     "low_frequency",
     "orthogonal",
     "textures",

@@ -16,13 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
-from iqattack.perception import grey_array, luma
+from iqattack.perception import grey_array, locally_normalised, luma
 
 Field = NDArray[np.floating]
 Make = Callable[[Tensor, np.random.Generator], Field]
-FLOOR = 1.0  # grey levels, added to the deviation: keeps flat places from being all rounding noise
 
 
 def _grain(sigma: float) -> Make:
@@ -34,17 +32,14 @@ def _grain(sigma: float) -> Make:
     return make
 
 
-def _periodic(down: float, across: float) -> Make:
+def _periodic(down: int, across: int) -> Make:
     """A square wave with so many pixels to a half period each way; 0 is constant."""
 
     def make(image: Tensor, _: np.random.Generator) -> Field:
-        rows, columns = np.indices(image.shape[1:])
-        phase = sum(
-            np.floor(place / half)
-            for place, half in ((rows, down), (columns, across))
-            if half
-        )  # fmt: skip
-        return np.where(phase % 2 == 0, 1.0, -1.0)
+        height, width = image.shape[1:]
+        rows = np.arange(height) // down if down else np.zeros(height, int)
+        columns = np.arange(width) // across if across else np.zeros(width, int)
+        return np.where((rows[:, None] + columns) % 2 == 0, 1.0, -1.0)
 
     return make
 
@@ -151,13 +146,9 @@ def bank(image: Tensor, rng: torch.Generator) -> Iterator[Tensor]:
 
 
 def high_frequencies(image: Tensor) -> Tensor:
-    """Luma less its mean over 3×3, over the deviation there (H, W); of deviation 1 as a whole.
+    """Luma (H, W) of an image (3, H, W), locally normalised; of deviation 1 as a whole.
 
-    Local normalisation, as in the statistics of natural scenes that NR-IQA reads (Mittal et al.,
-    IEEE TIP 2012). Zero where nothing happens.
+    Zero where nothing happens.
     """
-    grey = F.pad(luma(image)[None, None], (1, 1, 1, 1), mode="replicate")
-    mean = F.avg_pool2d(grey, 3, 1)
-    variance = F.avg_pool2d(grey.square(), 3, 1) - mean.square()
-    normalised = ((luma(image) - mean) / (variance.clamp(min=0.0).sqrt() + FLOOR))[0, 0]
+    normalised = locally_normalised(luma(image)[None, None])[0, 0]
     return normalised / normalised.std(correction=0).clamp(min=1e-6)

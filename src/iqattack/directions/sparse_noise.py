@@ -95,8 +95,8 @@ class SparseNoise:
         )
         mask, bank = self._masks.options[picks[0]], self._textures.options[picks[1]]
         amplitude, mode = self._amplitudes.options[picks[2]], self._modes.options[picks[3]]
-        rows = _interval(self._height, share**0.5, row)
-        columns = _interval(self._width, share**0.5, column)
+        rows = interval(self._height, share**0.5, row)
+        columns = interval(self._width, share**0.5, column)
         texture = bank[int(which * len(bank))]
         height, width = rows.stop - rows.start, columns.stop - columns.start
         noise = crop(texture, height, width, y, x).numpy() * amplitude
@@ -116,7 +116,7 @@ class SparseNoise:
             choice.learn(pick, success)
 
 
-def _interval(length: int, share: float, place: float) -> slice:
+def interval(length: int, share: float, place: float) -> slice:
     """About that share of 0..length; `place` in [0, 1) goes evenly over all places it may have.
 
     Border pixels are as likely as others, so that the interval may be cut at an end.

@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 from iqattack.errors import InputError
 from iqattack.models.checked import per_image
 from iqattack.models.device import usable_device
-from iqattack.perception.pixels import luma
+from iqattack.perception.pixels import locally_normalised, luma
 
 BLOCK = 32
 # Blocks in one pass on a GPU: about 1 GiB of activations.
@@ -35,7 +35,7 @@ class CnniqaNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores (N,) of images (N, 3, H, W) float grey levels 0..255, H and W at least 33."""
-        blocks = normalised(blocks_of(luma(images) / 255.0))
+        blocks = locally_normalised(blocks_of(luma(images) / 255.0))  # eq. 1
         maps = self.conv1(blocks)
         pooled = torch.cat([maps.amax((2, 3)), maps.amin((2, 3))], 1)
         hidden = F.relu(self.fc2(F.relu(self.fc1(pooled))))
@@ -50,18 +50,6 @@ def blocks_of(grey: Tensor) -> Tensor:
     grey = grey[:, : rows * BLOCK, : columns * BLOCK]
     blocks = grey.reshape(n, rows, BLOCK, columns, BLOCK).transpose(2, 3)
     return blocks.reshape(-1, 1, BLOCK, BLOCK)
-
-
-def normalised(blocks: Tensor) -> Tensor:
-    """Each pixel less the mean of its 3×3 window, over the window's deviation + 1 (eq. 1).
-
-    The border is symmetric, which for a window of 3 repeats the outermost pixel.
-    """
-    padded = F.pad(blocks, (1, 1, 1, 1), mode="replicate")
-    mean = F.avg_pool2d(padded, 3, 1)
-    variance = F.avg_pool2d(padded * padded, 3, 1) - mean * mean
-    # The floor keeps the root's gradient finite where the picture is flat.
-    return (blocks - mean) / (variance.clamp(min=1e-10).sqrt() + 1.0)
 
 
 def load_network(weights: Path) -> CnniqaNetwork:

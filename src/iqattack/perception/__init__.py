@@ -2,7 +2,7 @@
 
 from iqattack.perception.edges import canny
 from iqattack.perception.jnd import JND_MODELS, canny_structure, liu2010, yang2005
-from iqattack.perception.pixels import LUMA, grey_array, luma
+from iqattack.perception.pixels import LUMA, grey_array, locally_normalised, luma
 from iqattack.perception.saliency import saliency, salient_region
 from iqattack.perception.similarity import SSIM_WINDOW, jnd_violation, linf, psnr, rms, ssim
 
@@ -16,6 +16,7 @@ __all__ = [
     "jnd_violation",
     "linf",
     "liu2010",
+    "locally_normalised",
     "luma",
     "psnr",
     "rms",

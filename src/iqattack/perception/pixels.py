@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 # ITU-R BT.601, which JPEG and the IQA literature use.
 LUMA = (0.299, 0.587, 0.114)
@@ -20,3 +21,16 @@ def luma(image: Tensor) -> Tensor:
 def grey_array(image: Tensor) -> NDArray[np.float32]:
     """Luma of one picture (3, H, W) as a NumPy array (H, W) float32."""
     return luma(image).cpu().numpy()
+
+
+def locally_normalised(planes: Tensor) -> Tensor:
+    """Each value of planes (N, 1, H, W) less the mean of its 3×3 window, over its deviation + 1.
+
+    As models of natural scene statistics read luma (Mittal et al., IEEE TIP 2012); the 1 is in the
+    unit of the planes. The border is symmetric: for a window of 3, the outermost value again.
+    """
+    padded = F.pad(planes, (1, 1, 1, 1), mode="replicate")
+    mean = F.avg_pool2d(padded, 3, 1)
+    variance = F.avg_pool2d(padded * padded, 3, 1) - mean * mean
+    # The floor keeps the root's gradient finite where the picture is flat.
+    return (planes - mean) / (variance.clamp(min=1e-10).sqrt() + 1.0)
