@@ -170,12 +170,10 @@ def _regions(canvas: Canvas, brushes: list[Brush]) -> Search:
     while not canvas.done and canvas.asked < task.queries:
         stage = len(SQUARES) * (canvas.asked - first) // (task.queries - first)
         side = max(1, round(SQUARES[min(stage, len(SQUARES) - 1)] * min(height, width)))
-        which, *places = torch.rand(3, generator=task.rng).tolist()
+        which, down, across = torch.rand(3, generator=task.rng).tolist()
         pick = choice.draw(which)
-        window = tuple(
-            interval(length, side / length, place)
-            for length, place in zip((height, width), places, strict=True)
-        )
+        rows = interval(height, side / height, down)
+        columns = interval(width, side / width, across)
         before = canvas.gain
-        gain = yield from canvas.ask(canvas.painted(choice.options[pick], window))
+        gain = yield from canvas.ask(canvas.painted(choice.options[pick], (rows, columns)))
         choice.learn(pick, gain > before)
