@@ -165,9 +165,24 @@ def modules(attack: str) -> dict[Path, ast.Module]:
             match (node.module or "").split(".") if isinstance(node, ast.ImportFrom) else []:
                 case ["iqattack", "attacks", name] if name not in ("contract", "options"):
                     todo.append(PACKAGE / "attacks" / f"{name}.py")
-                case ["iqattack", "directions", *_]:
-                    todo += sorted((PACKAGE / "directions").glob("*.py"))
+                case ["iqattack", "directions"]:
+                    todo += [exported_from()[alias.name] for alias in node.names]
+                case ["iqattack", "directions", name]:
+                    todo.append(PACKAGE / "directions" / f"{name}.py")
     return found
+
+
+@cache
+def exported_from() -> dict[str, Path]:
+    """The file of each name that `directions/` exports."""
+    package = PACKAGE / "directions"
+    tree = ast.parse((package / "__init__.py").read_text(encoding="utf-8"))
+    return {
+        alias.name: package / f"{node.module.split('.')[-1]}.py"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
 
 
 @cache
