@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         evaluate,
         load_model,
         open_run,
+        profile,
         verify,
         wrap,
     )
@@ -32,6 +33,7 @@ __all__ = [
     "evaluate",
     "load_model",
     "open_run",
+    "profile",
     "verify",
     "wrap",
 ]

@@ -13,19 +13,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from iqattack.attacks import ATTACKS
+from iqattack.directions import Profile
 from iqattack.engine import Interrupted
 from iqattack.errors import InputError
 from iqattack.images import ImageSet, match_mos, read_mos
 from iqattack.models import Scorer, builtin_card, load_model, model_kinds, wrap
-from iqattack.runs import Callbacks, Result, Run, Settings, Summary, VerifyResult, execute
+from iqattack.runs import (
+    Callbacks,
+    Result,
+    Run,
+    Settings,
+    Summary,
+    VerifyResult,
+    execute,
+    make_profile,
+)
 from iqattack.runs import verify as verify_run
 
 __all__ = [
     "ATTACKS",
     "Callbacks",
     "ImageSet",
+    "Profile",
     "Result",
     "Run",
     "Scorer",
@@ -38,6 +50,7 @@ __all__ = [
     "load_model",
     "model_kinds",
     "open_run",
+    "profile",
     "verify",
     "wrap",
 ]
@@ -85,19 +98,11 @@ def attack(
     Images that could not be attacked have a `status` that says why. Raises InputError for what
     cannot be used, RunError for a folder that does not fit.
     """
-    if not isinstance(model, str):
-        _check_scorer(model)
-        if score_range is not None or lower_better is not None:
-            raise InputError(
-                f"model '{model.name}' is loaded already: give score_range and lower_better to "
-                "load_model or wrap"
-            )
-    chosen, sources, mos_lower_better = _resolve(images, mos, mos_lower_better, limit)
-    settings = Settings(
-        images=sources,
-        mos=None if mos is None else str(Path(mos).absolute()),
+    chosen, settings, scorer = _prepared(
+        images,
+        model,
+        mos=mos,
         mos_lower_better=mos_lower_better,
-        model=model if isinstance(model, str) else model.name,
         score_range=score_range,
         lower_better=lower_better,
         attack=attack,
@@ -108,11 +113,7 @@ def attack(
         seed=seed,
         limit=limit,
         convert=convert,
-    )
-    scorer = (
-        load_model(model, score_range=score_range, lower_better=lower_better, device=device)
-        if isinstance(model, str)
-        else model
+        device=device,
     )
     told = callbacks or Callbacks()
     for phrase in chosen.notes:
@@ -121,6 +122,60 @@ def attack(
     with start(out, settings, scorer) as run:
         execute(run, chosen, scorer, batch=batch, device=device, callbacks=told)
     return run
+
+
+def profile(
+    images: Images,
+    model: Scorer | str,
+    *,
+    out: str | Path,
+    constraint: str = "jnd:0.38",
+    objective: str = "rank",
+    queries: int = 500,
+    seed: int = 0,
+    strokes: int = 16,
+    limit: int | None = None,
+    convert: bool = False,
+    batch: int | None = None,
+    resume: bool = False,
+    score_range: tuple[float, float] | None = None,
+    lower_better: bool | None = None,
+    device: str = "cpu",
+    callbacks: Callbacks | None = None,
+) -> Profile:
+    """Learn from images what moves a model's scores, for `filter-search:profile=OUT/profile.json`.
+
+    queries: that the search on one image may take; trying what was found on all images costs
+        31 + 1 + the number of images more for each. All are counted in the profile's `queries`.
+    strokes: of the profile, at most. The rest is as in `attack`.
+
+    Raises InputError for what cannot be used and where nothing moves any score, RunError for a
+    folder that does not fit.
+    """
+    chosen, settings, scorer = _prepared(
+        images,
+        model,
+        score_range=score_range,
+        lower_better=lower_better,
+        attack="filter-search",
+        constraint=constraint,
+        objective=objective,
+        queries=queries,
+        seed=seed,
+        limit=limit,
+        convert=convert,
+        device=device,
+    )
+    return make_profile(
+        Path(out),
+        settings,
+        chosen,
+        scorer,
+        strokes=strokes,
+        resume=resume,
+        batch=batch,
+        callbacks=callbacks,
+    )
 
 
 def open_run(folder: str | Path) -> Run:
@@ -173,6 +228,46 @@ def verify(
             raise Interrupted(f"stopped; {done} of {images} images are verified")
 
     return verify_run(run, model, tolerance=tolerance, progress=progress)
+
+
+def _prepared(
+    images: Images,
+    model: Scorer | str,
+    *,
+    score_range: tuple[float, float] | None,
+    lower_better: bool | None,
+    limit: int | None,
+    device: str,
+    mos: str | Path | None = None,
+    mos_lower_better: bool = False,
+    **given: Any,
+) -> tuple[ImageSet, Settings, Scorer]:
+    """The images, all settings and the model; given: the rest of the settings."""
+    if not isinstance(model, str):
+        _check_scorer(model)
+        if score_range is not None or lower_better is not None:
+            raise InputError(
+                f"model '{model.name}' is loaded already: give score_range and lower_better to "
+                "load_model or wrap"
+            )
+    chosen, sources, mos_lower_better = _resolve(images, mos, mos_lower_better, limit)
+    settings = Settings(
+        images=sources,
+        mos=None if mos is None else str(Path(mos).absolute()),
+        mos_lower_better=mos_lower_better,
+        model=model if isinstance(model, str) else model.name,
+        score_range=score_range,
+        lower_better=lower_better,
+        limit=limit,
+        **given,
+    )
+    if not isinstance(model, str):
+        return chosen, settings, model
+    return (
+        chosen,
+        settings,
+        load_model(model, score_range=score_range, lower_better=lower_better, device=device),
+    )
 
 
 def _check_scorer(model: object) -> None:

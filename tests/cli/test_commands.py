@@ -173,3 +173,19 @@ def test_a_terminal_gets_a_bar():
         shown.end()
     assert "note: a.png: grey converted to RGB" in captured.get()
     assert "2/10 images · 100 queries/s · mean gain 0.250 · at most 0:06 left" in captured.get()
+
+
+def test_profile_and_an_attack_that_uses_it(iqattack):
+    options = ("--constraint", "linf:3", "--queries", "40")
+    said = iqattack("profile", "model.py:load", "photos", "--out", "learnt", *options)
+    assert said.status == 0
+    assert "what 4 images teach, in " in said.out
+    assert "--attack filter-search:profile=learnt/profile.json" in said.out
+    given = ("--model", "model.py:load", "--attack", "filter-search:profile=learnt/profile.json")
+    said = iqattack("attack", "photos", *given, "--queries", "5", "--out", "run")
+    assert said.status == 0
+    spec = f"filter-search:profile={Path('learnt/profile.json').absolute()}"
+    assert package.open_run("run").settings.attack == spec
+    assert iqattack("profile", "model.py:load", "photos", "--out", "learnt", *options).error == (
+        "error: learnt: holds a profile already; go on with --resume, or use another --out"
+    )

@@ -16,7 +16,13 @@ from iqattack.attacks.geoda import geoda
 from iqattack.attacks.hop_skip_jump import hop_skip_jump
 from iqattack.attacks.nes import nes
 from iqattack.attacks.noise import noise
-from iqattack.attacks.options import ATTACKED, Gradients, defaults, parse_options
+from iqattack.attacks.options import (
+    ATTACKED,
+    Gradients,
+    defaults,
+    parse_options,
+    takes_gradients,
+)
 from iqattack.attacks.parsimonious import parsimonious
 from iqattack.attacks.pgd import pgd
 from iqattack.attacks.ran import ran
@@ -203,7 +209,7 @@ def is_white_box(spec: str) -> bool:
     """
     name, _, given = spec.partition(":")
     texts = {option: str(value) for option, value in _kind(name).options.items()} | _texts(given)
-    models = [o for o, v in _kind(name).options.items() if isinstance(v, Gradients)]
+    models = takes_gradients(_kind(name).function)
     return any(texts[option] == ATTACKED for option in models)
 
 

@@ -6,61 +6,85 @@ right place: on edges with one sign, beside them with the other. One small filte
 own high frequencies tells all of it, and 25 numbers can be searched by asking for scores where
 150,528 cannot.
 
-1. *Bank*: fixed directions, one query each (`directions/bank.py`): noise, stripes, blur, JPEG.
+1. *Bank*: fixed directions, one query each (`directions/bank.py`): noise, stripes, blur, JPEG; or
+   the strokes of a profile, which other images taught.
 2. *Filter*: to the best of them, a filter of the image's high frequencies is added; CMA-ES searches
-   the filter and the weight of the two. The sign of the sum is laid on the ends of the box.
+   the filter and the weight of the two, for as long as that helps. The sign of the sum is laid on
+   the ends of the box.
 3. *Regions*: squares, from coarse to fine, are repainted with the best filters and directions of
    the first stages, as different places of an image need different ones; what worked is drawn
    more often.
 
-Where the objective has a score boundary, what crossed it is brought back towards the image as far
-as it still crosses, and the search is over.
+Where the objective has a score boundary, yes or no is all that counts, so a model that says no more
+can be attacked too. Once it is crossed, the picture is brought back towards the image: as a whole
+by halving, then square by square, as far as it still crosses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
 from cmaes import CMA
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from iqattack.attacks.contract import Answer, Search, Task
-from iqattack.attacks.options import Count, Fraction
+from iqattack.attacks.options import Count, Fraction, Gradients, ModelOption, ProfileFile
 from iqattack.attacks.start import towards_image
-from iqattack.directions import Choice, bank, high_frequencies, interval
+from iqattack.directions import Choice, Stroke, bank, high_frequencies, interval, read_profile
 
 SIDE = 5  # of the filter, pixels
 WEIGHT = 3.0  # of the bank's direction at first, in deviations of a filter's coefficient
+KNOWN = 10.0  # norm of coefficients that a profile gives: how closely they are searched around
 FILTERS = 500  # most queries for the filter
 SHARE = 0.5  # of the budget, at most, for it
+PATIENCE = 60  # queries for it that bring nothing, after which it ends
 PALETTE = 30  # filters that regions are painted with
 DIRECTIONS = 4  # directions of the bank among them
 SQUARES = (2 / 7, 1 / 7, 1 / 14)  # sides of regions, of the image's shorter side, coarse to fine
 HALVINGS = 10  # of the way back from a score boundary
+WALK = 10  # steps of a substitute's walk
+MARGIN = 8  # of the high frequencies, pixels; for filters up to 17×17
 
 Window = tuple[slice, slice]
+Coefficients = NDArray[np.float64]
+
+
+def _odd(side: int) -> int:
+    if side % 2 == 0:
+        raise ValueError("expected an odd number")
+    return side
+
+
+Side = Annotated[int, Field(ge=1, le=2 * MARGIN + 1), AfterValidator(_odd)]
 
 
 @dataclass(frozen=True)
 class Brush:
-    """Signs over the image: of a direction of the bank, plus filtered high frequencies."""
+    """Signs over the image: of a direction, plus filtered high frequencies.
 
-    direction: Tensor  # (1 or 3, H, W) int8
-    weight: float = 1.0
-    filter: Tensor | None = None  # (1, 1, SIDE, SIDE)
+    signs: (1 or 3, H, W) int8 of the direction; theta: coefficients of the filter, row by row, then
+        the weight of the direction, as CMA-ES has them; None for no filter.
+    """
 
-    @classmethod
-    def of(cls, direction: Tensor, theta: NDArray[np.float64]) -> Brush:
-        """As CMA-ES has it: coefficients of the filter, then the weight of the direction."""
-        coefficients = torch.from_numpy(theta[:-1]).float()
-        return cls(direction, float(theta[-1]), coefficients.reshape(1, 1, SIDE, SIDE))
+    name: str
+    signs: Tensor
+    theta: Coefficients | None = None
+
+    @property
+    def stroke(self) -> Stroke:
+        """As a profile keeps it, for any image."""
+        if self.theta is None:
+            return Stroke(direction=self.name)
+        *coefficients, weight = self.theta.tolist()
+        return Stroke(direction=self.name, weight=weight, filter=tuple(coefficients))
 
 
 class Canvas:
@@ -71,9 +95,8 @@ class Canvas:
         self.image, self.lower, self.upper = (
             values.byte() for values in (task.image, task.lower, task.upper)
         )
-        margin = SIDE // 2
         detail = high_frequencies(task.image)[None, None]
-        self.detail = F.pad(detail, (margin,) * 4, mode="replicate")
+        self.detail = F.pad(detail, (MARGIN,) * 4, mode="replicate")
         self.best, self.gain, self.asked = self.image, 0.0, 0
 
     def ask(self, candidate: Tensor) -> Generator[Tensor, Answer, float]:
@@ -86,58 +109,85 @@ class Canvas:
         return gain
 
     @property
+    def crossed(self) -> bool:
+        """Whether the score boundary is, where the objective has one."""
+        goal = self.task.boundary
+        return goal is not None and goal.crossed(self.gain)
+
+    @property
     def done(self) -> bool:
         """Whether there is nothing left to gain."""
-        goal = self.task.boundary
-        return self.gain >= self.task.reach or (goal is not None and goal.crossed(self.gain))
+        return self.crossed or self.gain >= self.task.reach
 
     def painted(self, brush: Brush, window: Window | None = None) -> Tensor:
         """The image with the box's ends where the brush says so; or the best one, in a window."""
         rows, columns = window or tuple(slice(0, side) for side in self.image.shape[1:])
-        field = brush.direction[:, rows, columns]
-        if brush.filter is not None:
-            down, across = (slice(part.start, part.stop + SIDE - 1) for part in (rows, columns))
-            filtered = F.conv2d(self.detail[:, :, down, across], brush.filter)[0]
-            field = brush.weight * field + filtered
+        field: Tensor = brush.signs[:, rows, columns]
+        if brush.theta is not None:
+            field = float(brush.theta[-1]) * field + self._filtered(brush.theta[:-1], rows, columns)
         place = (slice(None), rows, columns)
         ends = torch.where(field > 0, self.upper[place], self.lower[place])
         picture = self.best.clone() if window else self.image.clone()
         picture[place] = torch.where(field == 0, self.image[place], ends)
         return picture
 
+    def _filtered(self, coefficients: Coefficients, rows: slice, columns: slice) -> Tensor:
+        side = round(len(coefficients) ** 0.5)
+        before, after = MARGIN - side // 2, MARGIN + side // 2
+        down, across = (slice(part.start + before, part.stop + after) for part in (rows, columns))
+        kernel = torch.from_numpy(coefficients).float().reshape(1, 1, side, side)
+        return F.conv2d(self.detail[:, :, down, across], kernel)[0]
+
+    def square(self, progress: float) -> Window:
+        """A random one; its side shrinks in steps as progress goes from 0 to 1."""
+        height, width = self.image.shape[1:]
+        stage = min(int(progress * len(SQUARES)), len(SQUARES) - 1)
+        side = max(1, round(SQUARES[stage] * min(height, width)))
+        down, across = torch.rand(2, generator=self.task.rng).tolist()
+        return interval(height, side / height, down), interval(width, side / width, across)
+
 
 def filter_search(
     task: Task,
     filters: Count = FILTERS,
     share: Fraction = SHARE,
+    patience: Annotated[int, Field(ge=1)] = PATIENCE,
+    side: Side = SIDE,
     palette: Annotated[int, Field(ge=1)] = PALETTE,
     regions: bool = True,
+    profile: ProfileFile | None = None,
+    substitute: ModelOption | None = None,
 ) -> Search:
     """Bank, filter, regions.
 
-    filters: most queries for the filter; share: of the budget, at most, for it; palette: how many
-        of the best filters regions are painted with; regions: whether any are.
+    filters: most queries for the filter; share: of the budget, at most, for it; patience: queries
+        for it that may bring nothing, one after the other; side: of the filter, pixels, odd;
+        palette: how many of the best filters regions are painted with; regions: whether any are;
+        profile: file of `iqattack profile`, whose strokes take the place of the bank; substitute:
+        spec of a model whose gradients give two more directions.
     """
     if torch.equal(task.lower, task.upper):
         return
     canvas = Canvas(task)
-    brushes = yield from _directions(canvas)
+    brushes = yield from first_brushes(canvas, profile, substitute)
     budget = min(filters, int(share * task.queries))
-    found = yield from _filters(canvas, brushes[0].direction, budget)
+    found = yield from searched_filters(canvas, brushes[0], budget, patience, side)
     if regions:
         yield from _regions(canvas, [*found[:palette], *brushes])
-    if task.boundary is not None and task.boundary.crossed(canvas.gain):
-        yield (yield from towards_image(task, canvas.best.float(), task.boundary, HALVINGS))[None]
+    if task.boundary is not None and canvas.crossed:
+        x = yield from towards_image(task, canvas.best.float(), task.boundary, HALVINGS)
+        yield from _taken_back(canvas, x.round().byte())
 
 
 Stage = Generator[Tensor, Answer, list[Brush]]
 
 
-def _directions(canvas: Canvas) -> Stage:
-    """The best directions of the bank, the best first."""
+def first_brushes(
+    canvas: Canvas, profile: Path | None = None, substitute: Gradients | None = None
+) -> Stage:
+    """The best of the bank, or of a profile, and of a substitute's gradients; the best first."""
     gains: list[tuple[float, Brush]] = []
-    for direction in bank(canvas.task.image, canvas.task.rng):
-        brush = Brush(direction)
+    for brush in _known(canvas.task, profile, substitute):
         gains.append(((yield from canvas.ask(canvas.painted(brush))), brush))
         gains = sorted(gains, key=lambda pair: -pair[0])[:DIRECTIONS]
         if canvas.done:
@@ -145,35 +195,79 @@ def _directions(canvas: Canvas) -> Stage:
     return [brush for _, brush in gains]
 
 
-def _filters(canvas: Canvas, direction: Tensor, budget: int) -> Stage:
-    """The filters that CMA-ES (Hansen) tried, the best first."""
-    start = np.zeros(SIDE**2 + 1)
-    start[-1] = WEIGHT
+def _known(task: Task, profile: Path | None, substitute: Gradients | None) -> Iterator[Brush]:
+    if profile is None:
+        yield from (Brush(*direction) for direction in bank(task.image, task.rng))
+    else:
+        yield from brushes_of(task, read_profile(profile).strokes)
+    if substitute is not None:
+        yield from _walks(task, substitute)
+
+
+def brushes_of(task: Task, strokes: Sequence[Stroke]) -> Iterator[Brush]:
+    """Strokes that other images taught, for this one."""
+    signs = dict(bank(task.image, task.rng, {stroke.direction for stroke in strokes}))
+    for stroke in strokes:
+        theta = None if stroke.filter is None else np.array([*stroke.filter, stroke.weight])
+        yield Brush(stroke.direction, signs[stroke.direction], theta)
+
+
+def _walks(task: Task, gradients: Gradients) -> Iterator[Brush]:
+    """Signs of where a substitute's score rises and falls, a few steps along its gradient."""
+    step = (task.upper - task.lower) / WALK
+    for name, sign in (("substitute up", 1.0), ("substitute down", -1.0)):
+        x = task.image
+        for _ in range(WALK):
+            x = x + sign * step * gradients(x[None])[0].sign()
+            x = x.clamp(task.lower, task.upper)
+        yield Brush(name, (x - task.image).sign().to(torch.int8))
+
+
+def searched_filters(
+    canvas: Canvas, first: Brush, budget: int, patience: int = PATIENCE, side: int = SIDE
+) -> Stage:
+    """The filters that CMA-ES (Hansen) tried beside the first brush's direction, the best first."""
+    start = np.append(np.zeros(side**2), WEIGHT)
+    if first.theta is not None:
+        start = KNOWN * first.theta / np.linalg.norm(first.theta)
     seed = int(torch.randint(2**31, (), generator=canvas.task.rng))
     search = CMA(mean=start, sigma=1.0, seed=seed)
-    tried: list[tuple[float, NDArray[np.float64]]] = []
-    while len(tried) < budget and not canvas.done:
-        theta = search.ask()
-        gain = yield from canvas.ask(canvas.painted(Brush.of(direction, theta)))
+    tried: list[tuple[float, Coefficients]] = []
+    success = 0
+    while len(tried) < min(budget, success + patience) and not canvas.done:
+        theta, before = search.ask(), canvas.gain
+        gain = yield from canvas.ask(canvas.painted(Brush(first.name, first.signs, theta)))
         tried.append((gain, theta))
+        if gain > before:
+            success = len(tried)
         if len(tried) % search.population_size == 0:
             generation = tried[-search.population_size :]
             search.tell([(point, -value) for value, point in generation])
     tried.sort(key=lambda pair: -pair[0])
-    return [Brush.of(direction, theta) for _, theta in tried]
+    return [Brush(first.name, first.signs, theta) for _, theta in tried]
 
 
 def _regions(canvas: Canvas, brushes: list[Brush]) -> Search:
     """Random squares, coarse to fine, repainted with one of the brushes; kept where it gains."""
     task, choice, first = canvas.task, Choice(brushes), canvas.asked
-    height, width = canvas.image.shape[1:]
     while not canvas.done and canvas.asked < task.queries:
-        stage = len(SQUARES) * (canvas.asked - first) // (task.queries - first)
-        side = max(1, round(SQUARES[min(stage, len(SQUARES) - 1)] * min(height, width)))
-        which, down, across = torch.rand(3, generator=task.rng).tolist()
-        pick = choice.draw(which)
-        rows = interval(height, side / height, down)
-        columns = interval(width, side / width, across)
+        pick = choice.draw(float(torch.rand((), generator=task.rng)))
+        window = canvas.square((canvas.asked - first) / (task.queries - first))
         before = canvas.gain
-        gain = yield from canvas.ask(canvas.painted(choice.options[pick], (rows, columns)))
+        gain = yield from canvas.ask(canvas.painted(choice.options[pick], window))
         choice.learn(pick, gain > before)
+
+
+def _taken_back(canvas: Canvas, x: Tensor) -> Search:
+    """Random squares, coarse to fine, taken back to the image where the rest still crosses."""
+    task, goal, first = canvas.task, canvas.task.boundary, canvas.asked
+    while goal is not None and canvas.asked < task.queries:
+        window = (slice(None), *canvas.square((canvas.asked - first) / (task.queries - first)))
+        if torch.equal(x[window], canvas.image[window]):
+            continue
+        candidate = x.clone()
+        candidate[window] = canvas.image[window]
+        answer = yield candidate[None]
+        canvas.asked += 1
+        if goal.crossed(float(answer.gain[0])):
+            x = answer.pixels[0]

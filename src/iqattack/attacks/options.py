@@ -9,12 +9,14 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin, get_type_hints
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 from torch import Tensor
 
 from iqattack.attacks.contract import Gradient
+from iqattack.directions import read_profile
 from iqattack.errors import InputError, unknown
 from iqattack.images import ImageSet, read_image
 
@@ -32,6 +34,13 @@ def _with_images(folder: Path) -> Path:
 
 ImageFolder = Annotated[Path, AfterValidator(_with_images)]
 
+
+def _with_profile(path: Path) -> Path:
+    read_profile(path.absolute())  # InputError where it is none, likewise
+    return path.absolute()
+
+
+ProfileFile = Annotated[Path, AfterValidator(_with_profile)]
 
 ATTACKED = "attacked"  # in place of a spec: the model under attack itself
 
@@ -65,6 +74,14 @@ def defaults(function: Callable[..., object]) -> dict[str, object]:
     return {parameter.name: parameter.default for parameter in parameters}
 
 
+def takes_gradients(function: Callable[..., object]) -> set[str]:
+    """The options of an attack that are models whose gradients it takes."""
+    hints = get_type_hints(function, include_extras=True)
+    return {
+        name for name in defaults(function) if ModelOption in (hints[name], *get_args(hints[name]))
+    }
+
+
 def parse_options(attack: str, function: Callable[..., object], given: str) -> dict[str, object]:
     """Read `option=value,option=value` for an attack; InputError for what it does not take.
 
@@ -84,6 +101,8 @@ def parse_options(attack: str, function: Callable[..., object], given: str) -> d
 
 
 def _value(attack: str, name: str, value: str, annotation: Any) -> object:
+    if NoneType in get_args(annotation) and value.lower() == "none":
+        return None
     parsed = tuple(value.split("+")) if get_origin(annotation) is tuple else value
     try:
         return TypeAdapter(annotation).validate_python(parsed)

@@ -15,6 +15,7 @@ from iqattack.cli.attack import attack
 from iqattack.cli.demo import demo
 from iqattack.cli.evaluate import evaluate
 from iqattack.cli.lists import attacks, models
+from iqattack.cli.profile import profile
 from iqattack.cli.samples import samples
 from iqattack.cli.signals import INTERRUPTED
 from iqattack.cli.verify import verify
@@ -39,6 +40,15 @@ for command, panel, examples in (
             "--constraint linf:3 --out runs/musiq",
             "iqattack attack photos/ --model mymodel.py:load --score-range -1,1 "
             "--no-lower-better --attack noise --out runs/mine",
+        ),
+    ),
+    (
+        profile,
+        "Attack",
+        (
+            "iqattack profile cnniqa:weights.pth some/*.png --out profiles/cnniqa",
+            "iqattack attack others/ --model cnniqa:weights.pth --queries 50 "
+            "--attack filter-search:profile=profiles/cnniqa/profile.json --out runs/profiled",
         ),
     ),
     (evaluate, "Look at a run", ("iqattack evaluate runs/photos",)),

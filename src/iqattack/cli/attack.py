@@ -162,7 +162,7 @@ def attack(
     summary.json. Ctrl-C stops after the batch in flight; --resume goes on, and never pays twice.
     """
     wanted_range, wanted_batch = parse_range(score_range), parse_batch(batch)
-    with interruptible(out, "--resume") as stop, display(stop) as shown:
+    with interruptible(out / "run.toml", "--resume") as stop, display(stop) as shown:
         run = iqattack.attack(
             images,
             model,

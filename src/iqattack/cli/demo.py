@@ -32,7 +32,7 @@ def demo(
         "The model is 'builtin', a small network trained on pseudo-MOS (iqattack models builtin);\n"
         "the images are those of iqattack samples. Attack: score-boundary, jnd:0.38."
     )
-    with interruptible(run) as stop, display(stop) as shown:
+    with interruptible(run / "run.toml") as stop, display(stop) as shown:
         write_samples(images)
         attacked = iqattack.attack(
             str(images),

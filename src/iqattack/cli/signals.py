@@ -45,24 +45,25 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def interruptible(run: Path, *resuming: str) -> Iterator[Callable[[], bool]]:
+def interruptible(begun: Path, *resuming: str) -> Iterator[Callable[[], bool]]:
     """`stop_on_signals`; where they ended the block, say how to go on, and exit with 130.
 
-    resuming: options that make the program's own command line go on with `run`.
+    begun: a file that is there once there is something to go on with.
+    resuming: options that make the program's own command line do so.
     """
     try:
         with stop_on_signals() as stop:
             yield stop
     except KeyboardInterrupt:
-        _leave(run, resuming)
+        _leave(begun, resuming)
     except IqattackError as error:
         if error.exit_status != INTERRUPTED:
             raise
-        _leave(run, resuming)
+        _leave(begun, resuming)
 
 
-def _leave(run: Path, resuming: tuple[str, ...]) -> None:
-    if (run / "run.toml").is_file():
+def _leave(begun: Path, resuming: tuple[str, ...]) -> None:
+    if begun.is_file():
         given = sys.argv[1:]
         command = ["iqattack", *given, *(option for option in resuming if option not in given)]
         print(f"stopped; go on with: {shlex.join(command)}", file=sys.stderr)

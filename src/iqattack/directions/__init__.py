@@ -3,6 +3,7 @@
 from iqattack.directions.bank import BANK, bank, high_frequencies
 from iqattack.directions.choice import Choice
 from iqattack.directions.low_frequency import low_frequency, orthogonal
+from iqattack.directions.profile import Profile, Stroke, ranked, read_profile
 from iqattack.directions.sparse_noise import SUPPORTS, Draw, SparseNoise, Support, interval
 from iqattack.directions.squares import eta, window
 from iqattack.directions.textures import BUNDLED, SOURCES, Source, crop, textures
@@ -14,8 +15,10 @@ __all__ = [
     "SUPPORTS",
     "Choice",
     "Draw",
+    "Profile",
     "Source",
     "SparseNoise",
+    "Stroke",
     "Support",
     "bank",
     "crop",
@@ -24,6 +27,8 @@ __all__ = [
     "interval",
     "low_frequency",
     "orthogonal",
+    "ranked",
+    "read_profile",
     "textures",
     "window",
 ]

@@ -8,7 +8,7 @@ trained to see it. All of them are taken to the ends of the box by their sign.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -134,15 +134,20 @@ BANK: dict[str, Make] = {
 }
 
 
-def bank(image: Tensor, rng: torch.Generator) -> Iterator[Tensor]:
-    """Signs −1, 0, 1 of each direction of BANK for an image (3, H, W), made as they are asked for.
+def bank(
+    image: Tensor, rng: torch.Generator, names: Iterable[str] = tuple(BANK)
+) -> Iterator[tuple[str, Tensor]]:
+    """Names and signs −1, 0, 1 of directions of BANK for an image (3, H, W), made when asked for.
 
-    (1, H, W) where all channels move alike, else (3, H, W), int8.
+    (1, H, W) where all channels move alike, else (3, H, W), int8. A name gives the same direction
+    whatever others are asked for.
     """
     seed = int(torch.randint(2**63 - 1, (), generator=rng))
-    for number, make in enumerate(BANK.values()):
-        field = np.sign(make(image, np.random.default_rng((seed, number)))).astype(np.int8)
-        yield torch.from_numpy(field).reshape(-1, *image.shape[1:])
+    numbers = {name: number for number, name in enumerate(BANK)}
+    for name in names:
+        field = BANK[name](image, np.random.default_rng((seed, numbers[name])))
+        signs = torch.from_numpy(np.sign(field).astype(np.int8))
+        yield name, signs.reshape(-1, *image.shape[1:])
 
 
 def high_frequencies(image: Tensor) -> Tensor:

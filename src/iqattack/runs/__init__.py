@@ -1,6 +1,7 @@
 """A run on disk: settings, log, images, results, resume."""
 
 from iqattack.runs.execute import Callbacks, execute
+from iqattack.runs.profile import make_profile
 from iqattack.runs.results import COLUMNS, Result
 from iqattack.runs.run import Run
 from iqattack.runs.settings import ModelRecord, Record, Settings
@@ -21,6 +22,7 @@ __all__ = [
     "Summary",
     "VerifyResult",
     "execute",
+    "make_profile",
     "summarise",
     "verify",
 ]

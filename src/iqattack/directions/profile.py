@@ -1,0 +1,111 @@
+"""A profile: what some images taught about a model, as strokes to try first on others.
+
+The file is JSON that a separate, counted step writes (`iqattack profile`), and that an attack takes
+as an option, so no image hands anything to the next behind one's back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from iqattack.directions.bank import BANK
+from iqattack.errors import InputError
+
+
+def _known(name: str) -> str:
+    if name not in BANK:
+        raise ValueError(f"'{name}' is no direction of the bank")
+    return name
+
+
+class Stroke(BaseModel):
+    """A direction of the bank, plus filtered high frequencies of the image where it has a filter.
+
+    filter: coefficients of a square filter, row by row; weight: of the direction beside it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    direction: Annotated[str, AfterValidator(_known)]
+    weight: float = 1.0
+    filter: tuple[float, ...] | None = None
+
+
+class Ranked(Stroke):
+    """A stroke with what it brought on the images of the profile.
+
+    gain: mean over the images when it is tried alone; together: mean of the best gain when it and
+        all that stand before it are tried; both fractions of the score range.
+    """
+
+    gain: float
+    together: float
+
+
+class Profile(BaseModel):
+    """What was learnt, how, and what it cost; the strokes in the order in which to try them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = Field(default=1, ge=1, le=1)
+    version: str
+    model: str
+    images: tuple[str, ...]
+    constraint: str
+    objective: str
+    queries_per_image: int
+    seed: int
+    queries: int = Field(description="images that the model scored for it, in all")
+    strokes: tuple[Ranked, ...] = Field(min_length=1)
+
+
+@lru_cache(maxsize=8)
+def read_profile(path: Path) -> Profile:
+    """Read a profile; InputError where the file is none."""
+    expected = "expected a file that iqattack profile wrote"
+    try:
+        return Profile.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise InputError(f"profile '{path}': cannot be read ({reason}); {expected}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"profile '{path}': {where or 'file'}: {first['msg']}; {expected}"
+        ) from None
+
+
+def in_order(gains: NDArray[np.float64], most: int) -> list[int]:
+    """Which columns of gains (images × strokes) to try, one after the other, at most so many.
+
+    Greedy: each one adds most to the mean over images of the best gain so far, where an image that
+    nothing moves gains 0. It ends where nothing adds any more.
+    """
+    best = np.zeros(len(gains))
+    order: list[int] = []
+    while len(order) < most:
+        means = np.maximum(best[:, None], gains).mean(0)
+        pick = int(means.argmax())
+        if means[pick] <= best.mean():
+            break
+        order.append(pick)
+        best = np.maximum(best, gains[:, pick])
+    return order
+
+
+def ranked(strokes: Sequence[Stroke], gains: NDArray[np.float64], most: int) -> tuple[Ranked, ...]:
+    """Strokes, whose gains are columns (images × strokes), as a profile has them."""
+    order = in_order(gains, most)
+    together = np.maximum.accumulate(np.maximum(gains[:, order], 0.0), axis=1).mean(0)
+    return tuple(
+        Ranked(**strokes[k].model_dump(), gain=float(gains[:, k].mean()), together=float(mean))
+        for k, mean in zip(order, together, strict=True)
+    )

@@ -1,0 +1,94 @@
+import pytest
+import torch
+
+from iqattack.directions import read_profile
+from iqattack.engine import Interrupted
+from iqattack.errors import InputError, RunError
+from iqattack.models import wrap
+from iqattack.runs import Callbacks, make_profile
+from iqattack.runs.profile import FEWEST
+
+
+@pytest.fixture
+def counted():
+    """A score that sharpening moves, and how many images it was asked for."""
+    asked = []
+
+    def score(batch):
+        asked.append(len(batch))
+        grey = batch.double().mean(1)
+        return (grey[:, 1:] - grey[:, :-1]).abs().mean((1, 2))
+
+    return wrap(score, name="edges", score_range=(0.0, 60.0), lower_better=False), asked
+
+
+@pytest.fixture
+def learn(tmp_path, settings, images, counted):
+    def run(folder="profile", queries=FEWEST + 5, **options):
+        changed = settings(attack="filter-search", model="edges", queries=queries)
+        return make_profile(tmp_path / folder, changed, images, counted[0], **options)
+
+    return run
+
+
+def test_a_profile_tells_what_it_cost(learn, counted, tmp_path, images):
+    profile = learn()
+    assert profile.queries == sum(counted[1])
+    assert profile.images == tuple(entry.name for entry in images)
+    assert read_profile(tmp_path / "profile" / "profile.json") == profile
+    together = [stroke.together for stroke in profile.strokes]
+    assert together == sorted(together)
+    assert together[0] > 0.0
+
+
+def test_the_strokes_are_at_most_as_many_as_wanted(learn):
+    assert len(learn(strokes=1).strokes) == 1
+
+
+def test_an_interrupted_one_goes_on_and_pays_nothing_twice(learn, counted):
+    whole = learn("whole")
+    paid = sum(counted[1])
+    counted[1].clear()
+    for least in (20, 120, 260):  # in the search twice, then where all is tried on all
+        with pytest.raises(Interrupted):
+            learn(resume=least > 20, callbacks=Callbacks(stop=lambda n=least: sum(counted[1]) > n))
+    assert learn(resume=True) == whole
+    assert sum(counted[1]) == paid
+    assert learn(resume=True) == whole
+    assert sum(counted[1]) == paid
+
+
+def test_a_folder_with_another_profile_is_left_alone(learn, tmp_path):
+    learn()
+    with pytest.raises(RunError, match="holds a profile already; go on with --resume"):
+        learn()
+    with pytest.raises(RunError, match="queries is 38 there, 39 here"):
+        learn(queries=FEWEST + 6, resume=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").touch()
+    with pytest.raises(RunError, match="is not empty and no profile"):
+        learn("other")
+
+
+def test_what_cannot_be_learnt(tmp_path, settings, images, brightness):
+    flat = wrap(
+        lambda batch: torch.full((len(batch),), 0.5),
+        name="flat",
+        score_range=(0.0, 1.0),
+        lower_better=False,
+    )
+    few = settings(attack="filter-search", queries=FEWEST)
+    with pytest.raises(InputError, match="nothing tried moved the score"):
+        make_profile(tmp_path / "a", few, images, flat)
+    with pytest.raises(InputError, match=f"expected at least {FEWEST}"):
+        make_profile(tmp_path / "b", settings(queries=FEWEST - 1), images, brightness)
+    with pytest.raises(InputError, match="leave the boundary out"):
+        make_profile(
+            tmp_path / "c", settings(queries=FEWEST, objective="rank:0.2"), images, brightness
+        )
+
+
+def test_an_image_that_cannot_be_used_is_named(learn, images, photos):
+    (photos / "3.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"3\.png.*leave it out"):
+        learn()
