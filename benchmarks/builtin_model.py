@@ -19,9 +19,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common import ROOT, Floats, dev_images, machine, markdown, measure, shared_data
+from common import (
+    ROOT,
+    Floats,
+    dev_images,
+    machine,
+    markdown,
+    mean,
+    measure,
+    shared_data,
+    with_interval,
+)
 from iqattack.attacks import load_attack
-from iqattack.evaluation import bootstrap_interval, srocc
+from iqattack.evaluation import srocc
 from iqattack.images import read_image
 from iqattack.models import gradient_of
 from iqattack.models.builtin import Builtin
@@ -42,8 +52,7 @@ COMMAND = "python benchmarks/builtin_model.py"
 
 def correlation(scores: Floats, labels: Floats) -> str:
     """SROCC with its 95 % bootstrap interval over images."""
-    low, high = bootstrap_interval(srocc, scores, labels)
-    return f"{srocc(scores, labels):.3f} [{low:.3f}, {high:.3f}]"
+    return with_interval(".3f", srocc, scores, labels)
 
 
 def scores_of(model: Builtin, test: Pictures) -> Floats:
@@ -116,11 +125,7 @@ def whitebox(model: Builtin | Cnniqa) -> str:
         queries=QUERIES,
     )
     points = 100 * found.gain
-    low, high = bootstrap_interval(lambda x: float(np.mean(x)), points)
-    return (
-        f"{points.mean():.1f} [{low:.1f}, {high:.1f}] "
-        f"(SROCC of clean and attacked {found.srocc:.2f})"
-    )
+    return f"{with_interval('.1f', mean, points)} (SROCC of clean and attacked {found.srocc:.2f})"
 
 
 def in_passes(model: Builtin) -> Scores:

@@ -49,16 +49,30 @@ def cnniqa() -> Scorer:
 
 def brisque() -> Scorer:
     """BRISQUE of pyiqa; ends the program, saying so, where pyiqa is not installed."""
+    return _pyiqa("brisque", "brisque_svm_weights.pth")
+
+
+def niqe() -> Scorer:
+    """NIQE of pyiqa, likewise."""
+    return _pyiqa("niqe", "niqe_modelparameters.mat")
+
+
+def piqe() -> Scorer:
+    """PIQE of pyiqa, likewise."""
+    return _pyiqa("piqe")
+
+
+def _pyiqa(name: str, weights: str | None = None) -> Scorer:
     if find_spec("pyiqa") is None:
-        print("skipped: BRISQUE needs pyiqa; pip install -e '.[pyiqa]'")
+        print(f"skipped: {name.upper()} needs pyiqa; pip install -e '.[pyiqa]'")
         sys.exit(0)
     # Beside a CPU-only torch, torchvision imports only once its operators are declared.
     declare = runpy.run_path(str(ROOT / "tests" / "torchvision_cpu.py"))[
         "declare_missing_operators"
     ]
     _keep.append(declare())
-    weights = shared_data() / "models" / "brisque_svm_weights.pth"
-    return load_model(f"pyiqa:brisque,pretrained_model_path={weights}")
+    file = shared_data() / "models" / weights if weights else None
+    return load_model(f"pyiqa:{name}" + (f",pretrained_model_path={file}" if file else ""))
 
 
 _keep: list[object] = []  # declarations last as long as they are held
@@ -109,11 +123,10 @@ class Measured:
         points = 100.0 * self.gain
         return {
             "": self.label,
-            "gain, points of 100": _with_interval(points, np.mean, ".1f"),
-            "SROCC": f"{self.srocc:.2f} "
-            + _interval(bootstrap_interval(srocc, self.clean, self.attacked), ".2f"),
-            "RMS": _with_interval(self.rms, np.mean, ".2f"),
-            "SSIM": _with_interval(self.ssim, np.mean, ".3f"),
+            "gain, points of 100": with_interval(".1f", mean, points),
+            "SROCC": with_interval(".2f", srocc, self.clean, self.attacked),
+            "RMS": with_interval(".2f", mean, self.rms),
+            "SSIM": with_interval(".3f", mean, self.ssim),
             "over JND, %": f"{100 * self.over.mean():.1f}",
             "queries": f"{self.queries.mean():.0f} (most {self.queries.max():.0f})",
             "first crossing": _first(self.first),
@@ -121,13 +134,15 @@ class Measured:
         }
 
 
-def _interval(ends: Sequence[float], form: str) -> str:
-    return f"[{ends[0]:{form}}, {ends[1]:{form}}]"
+def mean(values: Floats) -> float:
+    """As a measure that with_interval takes."""
+    return float(np.mean(values))
 
 
-def _with_interval(values: Floats, statistic: Callable[[Floats], float], form: str) -> str:
-    ends = bootstrap_interval(lambda x: float(statistic(x)), values)
-    return f"{statistic(values):{form}} {_interval(ends, form)}"
+def with_interval(form: str, measured: Callable[..., float], *columns: Floats) -> str:
+    """A measure of columns with an entry per image: value [low, high], a 95 % interval."""
+    low, high = bootstrap_interval(measured, *columns)
+    return f"{measured(*columns):{form}} [{low:{form}}, {high:{form}}]"
 
 
 def _first(first: Floats) -> str:

@@ -22,8 +22,19 @@ import numpy as np
 import torch
 
 import iqattack
-from common import ROOT, Floats, cnniqa, dev_images, machine, markdown, shared_data, write_doc
-from iqattack.evaluation import bootstrap_interval, srocc
+from common import (
+    ROOT,
+    Floats,
+    cnniqa,
+    dev_images,
+    machine,
+    markdown,
+    mean,
+    shared_data,
+    with_interval,
+    write_doc,
+)
+from iqattack.evaluation import srocc
 from iqattack.images import read_image
 from iqattack.models import score_checked
 
@@ -76,8 +87,8 @@ def attacked(label: str, attack: str, constraint: str, queries: int, seed: int) 
     result: Row = {
         "": label,
         "box": constraint,
-        "gain, points of 100": with_interval(moved),
-        "on the other 16": with_interval(others),
+        "gain, points of 100": with_interval(".1f", mean, 100 * moved),
+        "on the other 16": with_interval(".1f", mean, 100 * others),
         "SROCC": f"{srocc(clean, saved):.2f}",
         "queries, mean (most)": f"{column(ordered, 'queries').mean():.0f} "
         f"({column(ordered, 'queries').max():.0f})",
@@ -91,12 +102,6 @@ def attacked(label: str, attack: str, constraint: str, queries: int, seed: int) 
         "_gain": 100 * float(moved.mean()),
         "_rms": float(column(ordered, "rms").mean()),
     }
-
-
-def with_interval(gains: Floats) -> str:
-    """The mean in points of 100 with its 95 % bootstrap interval over images."""
-    low, high = bootstrap_interval(lambda x: float(np.mean(x)), 100 * gains)
-    return f"{100 * gains.mean():.1f} [{low:.1f}, {high:.1f}]"
 
 
 def kept(row: tuple[str, str, str, int, int]) -> Row:

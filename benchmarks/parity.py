@@ -13,9 +13,10 @@ import sys
 
 import numpy as np
 
-from common import ROOT, machine, markdown, shared_data, write_doc
-from iqattack.evaluation import bootstrap_interval, srocc
-from strength import Cell, complete, interval, mean
+from cells import Cell, complete
+from common import ROOT, machine, markdown, mean, shared_data, with_interval, write_doc
+from iqattack.evaluation import srocc
+from strength import ROWS
 
 # Mean gain in points of 100 and SROCC of clean and attacked scores, at 2,000 queries: measured by
 # us with other people's code on these images.
@@ -32,7 +33,7 @@ def main() -> None:
     print(machine())
     lines, missed = [], []
     for attack, (gain, correlation) in REFERENCE.items():
-        rows = complete([Cell("cnniqa", "linf:3", 2000, attack)], 24, options.workers)
+        rows = complete(ROWS, [Cell("cnniqa", "linf:3", 2000, attack)], 24, options.workers)
         points = np.array([100 * row.gain for row in rows])
         scores = [np.array([getattr(row, key) for row in rows]) for key in ("clean", "attacked")]
         ratio = points.mean() / gain
@@ -41,14 +42,10 @@ def main() -> None:
         lines.append(
             {
                 "attack": attack,
-                "gain, points of 100": interval(
-                    mean(points), bootstrap_interval(mean, points), ".1f"
-                ),
+                "gain, points of 100": with_interval(".1f", mean, points),
                 "reference": f"{gain}",
                 "ratio": f"{ratio:.2f}",
-                "SROCC clean–attacked": interval(
-                    srocc(*scores), bootstrap_interval(srocc, *scores), ".2f"
-                ),
+                "SROCC clean–attacked": with_interval(".2f", srocc, *scores),
                 "reference SROCC": f"{correlation}",
             }
         )

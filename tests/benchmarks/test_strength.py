@@ -9,6 +9,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 strength = pytest.importorskip("strength", reason="matplotlib is not installed: the extra 'bench'")
+import cells  # noqa: E402 - beside it
 
 SOURCE = '''"""What it does.
 
@@ -43,47 +44,47 @@ def test_lines_of_code_are_neither_comments_nor_docstrings_nor_imports(tmp_path)
 
 
 def test_only_code_changes_a_fingerprint() -> None:
-    dump = strength.ast.dump
+    dump = cells.ast.dump
     other = SOURCE.replace("What it does", "Something").replace("# Why", "# Because")
-    assert dump(strength.without_docstrings(other)) == dump(strength.without_docstrings(SOURCE))
-    assert dump(strength.without_docstrings(SOURCE.replace("K = 1", "K = 2"))) != dump(
-        strength.without_docstrings(SOURCE)
+    assert dump(cells.without_docstrings(other)) == dump(cells.without_docstrings(SOURCE))
+    assert dump(cells.without_docstrings(SOURCE.replace("K = 1", "K = 2"))) != dump(
+        cells.without_docstrings(SOURCE)
     )
 
 
 def test_an_attack_depends_on_what_it_shares() -> None:
-    names = {path.name for path in strength.modules("hop-skip-jump")}
+    names = {path.name for path in cells.modules("hop-skip-jump")}
     assert {"hop_skip_jump.py", "start.py", "sparse_noise.py"} <= names
     assert not {"contract.py", "options.py", "square.py"} & names
 
 
 def row(image: str, attack: str = "noise", gain: float = 0.125):
-    return strength.Row(
+    return cells.Row(
         model="cnniqa", box="linf:3", queries=100, attack=attack,
-        code=strength.fingerprint(attack, "cnniqa"), image=image, clean=20.5, attacked=33.0,
-        gain=gain, spent=100, ssim=0.98,
+        code=cells.fingerprint(attack, "cnniqa"), image=image, clean=20.5, attacked=33.0,
+        gain=gain, spent=100, ssim=0.98, rms=2.5,
     )  # fmt: skip
 
 
 def test_rows_are_kept_until_the_code_changes(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(strength, "ROWS", tmp_path / "rows.csv")
-    assert strength.kept() == []
+    path = tmp_path / "rows.csv"
+    assert cells.kept(path) == []
     rows = [row("a.png"), row("b.png", "pgd")]
-    strength.rewrite(rows)
-    assert sorted(strength.kept(), key=lambda r: r.image) == rows
-    codes = strength.fingerprint
-    monkeypatch.setattr(strength, "fingerprint", lambda a, m: "new" if a == "pgd" else codes(a, m))
-    assert strength.kept() == rows[:1]
+    cells.rewrite(path, rows)
+    assert sorted(cells.kept(path), key=lambda r: r.image) == rows
+    codes = cells.fingerprint
+    monkeypatch.setattr(cells, "fingerprint", lambda a, m: "new" if a == "pgd" else codes(a, m))
+    assert cells.kept(path) == rows[:1]
 
 
 def test_what_is_there_is_not_measured_again(shared) -> None:
-    cells = [strength.Cell("cnniqa", "linf:3", 100, name) for name in ("noise", "square")]
-    everything = strength.missing(cells, 24, [])
+    wanted = [cells.Cell("cnniqa", "linf:3", 100, name) for name in ("noise", "square")]
+    everything = cells.missing(wanted, 24, [])
     assert len(everything) == 48
-    assert [cell for cell, _ in everything[:2]] == cells  # all attacks of an image first
-    names = [entry.name for entry in strength.dev_images()]
+    assert [cell for cell, _ in everything[:2]] == wanted  # all attacks of an image first
+    names = [entry.name for entry in cells.dev_images()]
     first = names[everything[0][1]]
-    assert strength.missing(cells, 24, [row(first)]) == everything[1:]
+    assert cells.missing(wanted, 24, [row(first)]) == everything[1:]
 
 
 def test_the_share_of_the_ceiling_is_of_the_same_images() -> None:

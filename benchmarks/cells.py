@@ -1,0 +1,311 @@
+"""One attack on one image of the development set as a row of a CSV file, measured once.
+
+Shared by the benchmarks that run for hours: a row is added as soon as it is done, nothing is
+computed twice, and an attack's rows are dropped when its code changed.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import hashlib
+import inspect
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, astuple, dataclass, fields
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter
+from rich.console import Console
+from rich.progress import track
+
+from common import ROOT, brisque, cnniqa, dev_images, measure, niqe, piqe, rank_directions
+from iqattack.attacks import ATTACKED, ATTACKS, Gradient, load_attack
+from iqattack.images import ImageSet
+from iqattack.models import Scorer, gradient_of, load_model, wrap
+from iqattack.objectives import Direction
+
+PACKAGE = ROOT / "src" / "iqattack"
+ACCEPTED = 40.0  # DMOS of CNNIQA up to which the gate accepts
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One attack, as a spec, on one model in one box with one budget.
+
+    boundary: of the objective; 0 is none.
+    """
+
+    model: str
+    box: str
+    queries: int
+    attack: str
+    seed: int = 0
+    boundary: float = 0.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of one image.
+
+    code: see `fingerprint`. gain: of the score range; rms: grey levels.
+    """
+
+    model: str
+    box: str
+    queries: int
+    attack: str
+    code: str
+    image: str
+    clean: float
+    attacked: float
+    gain: float
+    spent: int
+    ssim: float
+    seed: int = 0
+    boundary: float = 0.0
+    rms: float = float("nan")
+
+    @property
+    def cell(self) -> Cell:
+        """The cell that it is of."""
+        return Cell(**{field.name: getattr(self, field.name) for field in fields(Cell)})
+
+
+@cache
+def scorer(name: str) -> Scorer:
+    """A model by its short name; in this process only."""
+    own: dict[str, Callable[[], Scorer]] = {
+        "cnniqa": cnniqa,
+        "brisque": brisque,
+        "niqe": niqe,
+        "piqe": piqe,
+        "cnniqa, whole points": rounded,
+        "cnniqa, yes or no": gate,
+    }
+    return own[name]() if name in own else load_model(name)
+
+
+def rounded() -> Scorer:
+    """CNNIQA that tells whole points only."""
+    model = cnniqa()
+    return wrap(
+        lambda images: model(images).round(),
+        name="cnniqa, whole points",
+        score_range=model.score_range,
+        lower_better=True,
+    )
+
+
+def gate() -> Scorer:
+    """CNNIQA that says only whether it accepts an image: 1 or 0."""
+    model = cnniqa()
+    return wrap(
+        lambda images: (model(images) <= ACCEPTED).double(),
+        name="cnniqa, yes or no",
+        score_range=(0.0, 1.0),
+        lower_better=False,
+    )
+
+
+def substitute(model: str) -> str:
+    """What transfer takes gradients of: never the model itself."""
+    return "cnniqa" if model == "builtin" else "builtin"
+
+
+@cache
+def directions(model: str) -> list[Direction]:
+    """What `rank` makes of the development set; what a gate refuses can only go up."""
+    images = dev_images()
+    return (
+        ["up"] * len(images)
+        if model == "cnniqa, yes or no"
+        else rank_directions(scorer(model), images)
+    )
+
+
+def attack_image(cell: Cell, number: int, code: str) -> Row:
+    """One image of the development set; its direction is that of the whole set."""
+    torch.set_num_threads(1)
+    os.chdir(ROOT)  # specs name files of the repository
+    images = dev_images()
+    model = scorer(cell.model)
+
+    def gradients(spec: str) -> Gradient:
+        return gradient_of(model if spec == ATTACKED else scorer(substitute(cell.model)))
+
+    entry = images.entries[number]
+    found = measure(
+        cell.attack,
+        model,
+        ImageSet((entry,)),
+        load_attack(cell.attack, gradients),
+        constraint=cell.box,
+        queries=cell.queries,
+        objective=directions(cell.model)[number] + (f":{cell.boundary}" if cell.boundary else ""),
+        seed=cell.seed,
+    )
+    return Row(
+        **asdict(cell),
+        code=code,
+        image=entry.name,
+        clean=float(found.clean[0]),
+        attacked=float(found.attacked[0]),
+        gain=float(found.gain[0]),
+        spent=int(found.queries[0]),
+        ssim=float(found.ssim[0]),
+        rms=float(found.rms[0]),
+    )
+
+
+# -- what the code was ---------------------------------------------------------------------------
+
+
+Documented = ast.Module | ast.FunctionDef | ast.ClassDef
+
+
+def without_docstrings(source: str) -> ast.Module:
+    """The syntax tree of a file, docstrings emptied."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, Documented) and ast.get_docstring(node):
+            node.body[0] = ast.Pass()
+    return tree
+
+
+def modules(attack: str) -> dict[Path, ast.Module]:
+    """An attack's file first and those of attacks and directions that it takes from, as trees."""
+    found: dict[Path, ast.Module] = {}
+    todo = [Path(inspect.getfile(ATTACKS[attack.partition(":")[0]].function))]
+    while todo:
+        path = todo.pop()
+        if path in found:
+            continue
+        found[path] = without_docstrings(path.read_text(encoding="utf-8"))
+        imports = (n for n in ast.walk(found[path]) if isinstance(n, ast.ImportFrom))
+        for node in imports:
+            match (node.module or "").split("."):
+                case ["iqattack", "attacks", name] if name not in ("contract", "options"):
+                    todo.append(PACKAGE / "attacks" / f"{name}.py")
+                case ["iqattack", "directions"]:
+                    todo += [exported_from()[alias.name] for alias in node.names]
+                case ["iqattack", "directions", name]:
+                    todo.append(PACKAGE / "directions" / f"{name}.py")
+    return found
+
+
+@cache
+def exported_from() -> dict[str, Path]:
+    """The file of each name that `directions/` exports."""
+    package = PACKAGE / "directions"
+    tree = ast.parse((package / "__init__.py").read_text(encoding="utf-8"))
+    return {
+        alias.name: package / f"{node.module.split('.')[-1]}.py"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+
+
+def takes_gradients(attack: str) -> bool:
+    """Whether it takes those of a substitute."""
+    return "substitute=" in attack or attack.startswith("transfer")
+
+
+@cache
+def fingerprint(attack: str, model: str) -> str:
+    """Of what decides a cell beside its settings: code, and weights that this project makes.
+
+    The code is the attack's and what it takes from others, without comments and docstrings.
+    """
+    trees = modules(attack)
+    parts = [ast.dump(trees[path]).encode() for path in sorted(trees)]
+    if model == "builtin" or (takes_gradients(attack) and substitute(model) == "builtin"):
+        parts.append((PACKAGE / "models" / "builtin.safetensors").read_bytes())
+    _, given, file = attack.partition("profile=")
+    if given and (ROOT / file).is_file():
+        parts.append((ROOT / file).read_bytes())
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:8]
+
+
+# -- rows on disk ---------------------------------------------------------------------------------
+
+
+def kept(path: Path) -> list[Row]:
+    """The rows whose attacks still have the code that they were measured with."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = TypeAdapter(list[Row]).validate_python(list(csv.DictReader(file)))
+    return [
+        r
+        for r in rows
+        if r.attack.partition(":")[0] in ATTACKS and fingerprint(r.attack, r.model) == r.code
+    ]
+
+
+def rewrite(path: Path, rows: Iterable[Row]) -> None:
+    """The file with these rows alone."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([field.name for field in fields(Row)])
+        for row in sorted(rows, key=lambda r: (*astuple(r.cell), r.image)):
+            writer.writerow(_cells(row))
+
+
+def _cells(row: Row) -> list[str]:
+    return [f"{v:.6g}" if isinstance(v, float) else str(v) for v in asdict(row).values()]
+
+
+def compute(todo: list[tuple[Cell, int]], workers: int) -> Iterator[Row]:
+    """Rows as they come, each in a worker process of one thread."""
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        jobs = [
+            pool.submit(attack_image, cell, k, fingerprint(cell.attack, cell.model))
+            for cell, k in todo
+        ]
+        console = Console(stderr=True)
+        for job in track(as_completed(jobs), "images attacked", len(jobs), console=console):
+            yield job.result()
+
+
+def missing(
+    cells: Iterable[Cell], limit: int, rows: Iterable[Row], images: Sequence[int] | None = None
+) -> list[tuple[Cell, int]]:
+    """Images of the cells that have no row; images first, so that all cells grow together.
+
+    images: numbers of those that are wanted, all by default.
+    """
+    names = [entry.name for entry in dev_images()]
+    # Spread over qualities, in a fixed order, for as long as not all are done.
+    order = np.random.default_rng(0).permutation(len(names))
+    order = order[np.isin(order, range(len(names)) if images is None else images)][:limit]
+    there = {(row.cell, row.image) for row in rows}
+    pairs = itertools.product(order, cells)
+    return [(cell, int(k)) for k, cell in pairs if (cell, names[k]) not in there]
+
+
+def complete(
+    path: Path,
+    cells: Sequence[Cell],
+    limit: int,
+    workers: int,
+    images: Sequence[int] | None = None,
+) -> list[Row]:
+    """All rows of cells for the first so many images, measured where they are not there yet."""
+    rows = kept(path)
+    rewrite(path, rows)
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for row in compute(missing(cells, limit, rows, images), workers):
+            writer.writerow(_cells(row))
+            file.flush()
+    rows = kept(path)
+    rewrite(path, rows)
+    return [row for row in rows if row.cell in cells]

@@ -1,0 +1,452 @@
+"""What filter-search is worth: against all others, part by part, and with less to go on.
+
+    python benchmarks/filter_search.py                     # goes on where it was stopped; hours
+    python benchmarks/filter_search.py --sections gain --models cnniqa
+    python benchmarks/filter_search.py --report            # only writes the page
+    python benchmarks/filter_search.py --quick             # a few small cells, writes nothing
+
+Rows are kept in benchmarks/filter_search.csv, as benchmarks/strength.py keeps its own;
+docs/filter-search-figures.md and docs/filter-search-ssim.png are made of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import pyplot as plt
+
+from cells import Cell, Row, complete, compute, kept, missing, scorer
+from common import (
+    ROOT,
+    Floats,
+    dev_images,
+    machine,
+    markdown,
+    mean,
+    shared_data,
+    with_interval,
+    write_doc,
+)
+from iqattack.attacks import ATTACKS
+from iqattack.evaluation import srocc
+from iqattack.images import ImageSet
+from iqattack.runs import Settings, make_profile
+
+ROWS = ROOT / "benchmarks" / "filter_search.csv"
+PAGE = ROOT / "docs" / "filter-search-figures.md"
+PLOT = ROOT / "docs" / "filter-search-ssim.png"
+MODELS = ("cnniqa", "builtin", "brisque", "niqe", "piqe")
+OURS, BOX = "filter-search", "linf:3"
+
+BUDGETS, SEEDS = (50, 500, 2000), (0, 1, 2, 3, 4)
+PARTS = {
+    "all of it": "",
+    "the bank alone": "filters=0,regions=false",
+    "bank and filter": "regions=false,share=1",
+    "bank and regions": "filters=0",
+    "the filter to its end": "patience=10000",
+    "a filter of 3×3": "side=3",
+    "a filter of 7×7": "side=7",
+    "regions with 10 filters": "palette=10",
+    "regions with 100 filters": "palette=100",
+    "with gradients of a substitute": "substitute=builtin",
+}
+PART_QUERIES, PART_MODELS = 500, ("cnniqa", "builtin")
+SSIMS, BOXES, SSIM_QUERIES = (0.98, 0.95), ("linf:1", "linf:2", "linf:3", "linf:5", "linf:8"), 100
+ANSWER_QUERIES, BOUNDARY = 300, 0.1
+BY_SCORE = (OURS, "nes", "square", "sparse-rs")
+BY_BOUNDARY = (OURS, "surfree", "hop-skip-jump", "geoda", "boundary")
+PROFILED = (5, 10, 20, 50, 100)
+PROFILE = Path("benchmarks") / "profiles" / "cnniqa.json"
+TAUGHT = range(1, 24, 2)  # images of the profile; the others report it
+
+
+@dataclass(frozen=True)
+class Section:
+    """Cells that make one part of the page; images: numbers of the development set, or all."""
+
+    title: str
+    cells: Callable[[argparse.Namespace], list[Cell]]
+    text: Callable[[list[Row]], str]
+    images: Sequence[int] | None = None
+
+
+def of(rows: Iterable[Row], **wanted: object) -> list[Row]:
+    """The rows with these values, by image."""
+    chosen = [r for r in rows if all(getattr(r, key) == value for key, value in wanted.items())]
+    return sorted(chosen, key=lambda row: row.image)
+
+
+def column(rows: Sequence[Row], name: str) -> Floats:
+    """One value of all rows."""
+    return np.array([float(getattr(row, name)) for row in rows])
+
+
+def points(rows: Sequence[Row]) -> str:
+    """Mean gain in points of 100."""
+    return with_interval(".1f", mean, 100 * column(rows, "gain"))
+
+
+def correlation(rows: Sequence[Row]) -> str:
+    """Of clean and attacked scores."""
+    return with_interval(".2f", srocc, column(rows, "clean"), column(rows, "attacked"))
+
+
+# -- gain -----------------------------------------------------------------------------------------
+
+
+def gain_cells(options: argparse.Namespace) -> list[Cell]:
+    """All models, budgets and seeds; seed 0 first."""
+    return [
+        Cell(model, BOX, queries, OURS, seed)
+        for queries in options.queries
+        for model in options.models
+        for seed in options.seeds
+    ]
+
+
+def gain_text(rows: list[Row]) -> str:
+    """A line per model and budget: means over the seeds, intervals over images."""
+    lines = []
+    for model in MODELS:
+        for queries in BUDGETS:
+            mine = of(rows, model=model, box=BOX, queries=queries, attack=OURS, boundary=0.0)
+            by_seed = [of(mine, seed=seed) for seed in SEEDS]
+            # Only whole sets: a seed of fewer images has other images' mean.
+            most = max(map(len, by_seed))
+            whole = [part for part in by_seed if len(part) == most and most > 1]
+            if not whole:
+                continue
+            gains, clean, attacked, similarity = (
+                np.array([column(part, name) for part in whole])
+                for name in ("gain", "clean", "attacked", "ssim")
+            )
+
+            def correlations(before: Floats, *after: Floats) -> float:
+                return float(np.mean([srocc(before, scores) for scores in after]))
+
+            lines.append(
+                {
+                    "model": model,
+                    "queries": str(queries),
+                    "gain, points of 100": with_interval(".1f", mean, 100 * gains.mean(0)),
+                    "SROCC clean–attacked": with_interval(".2f", correlations, clean[0], *attacked),
+                    "SSIM": f"{similarity.mean():.3f}",
+                    "gain by seed": ", ".join(f"{100 * g.mean():.1f}" for g in gains),
+                    "images": str(most),
+                }
+            )
+    return markdown(lines)
+
+
+# -- parts ----------------------------------------------------------------------------------------
+
+
+def part_specs() -> dict[str, str]:
+    """By what is left out or changed."""
+    return {label: OURS + (f":{given}" if given else "") for label, given in PARTS.items()}
+
+
+def part_cells(options: argparse.Namespace) -> list[Cell]:
+    """Each part on two models."""
+    models = [model for model in PART_MODELS if model in options.models]
+    return [Cell(m, BOX, PART_QUERIES, spec) for spec in part_specs().values() for m in models]
+
+
+def part_text(rows: list[Row]) -> str:
+    """Gain and paired difference to all of it."""
+    lines = []
+    for label, spec in part_specs().items():
+        line = {"": label}
+        for model in PART_MODELS:
+            mine, full = (
+                {row.image: row for row in of(rows, model=model, queries=PART_QUERIES, box=BOX,
+                                              attack=attack, seed=0, boundary=0.0)}
+                for attack in (spec, OURS)
+            )  # fmt: skip
+            both = sorted(mine.keys() & full.keys())
+            known = len(both) > 1
+            a, b = ([rows_of[image] for image in both] for rows_of in (mine, full))
+            difference = 100 * (column(a, "gain") - column(b, "gain"))
+            line[model] = points(a) if known else "–"
+            line[f"{model}, difference"] = with_interval("+.1f", mean, difference) if known else "–"
+            line[f"{model}, images"] = str(len(both))
+        lines.append(line)
+    return markdown(lines)
+
+
+# -- equal SSIM -----------------------------------------------------------------------------------
+
+
+def ssim_attacks() -> list[str]:
+    """Every black-box attack."""
+    return [name for name, kind in ATTACKS.items() if not kind.white_box]
+
+
+def ssim_cells(options: argparse.Namespace) -> list[Cell]:
+    """All attacks in boxes of several sizes."""
+    models = [model for model in ("cnniqa",) if model in options.models]
+    attacks = ssim_attacks()
+    return [Cell(m, box, SSIM_QUERIES, a) for box in BOXES for a in attacks for m in models]
+
+
+def curve(rows: list[Row], attack: str) -> tuple[Floats, Floats, Floats]:
+    """Mean SSIM and mean gain in points by box, the identical image first; images × boxes gains."""
+    by_box = [
+        of(rows, model="cnniqa", box=box, queries=SSIM_QUERIES, attack=attack, seed=0)
+        for box in BOXES
+    ]
+    fewest = min(map(len, by_box))
+    images = set.intersection(*({row.image for row in part} for part in by_box))
+    if fewest < 2 or not images:
+        return np.ones(1), np.zeros(1), np.zeros((0, 1))
+    parts = [[row for row in part if row.image in images] for part in by_box]
+    similarity = np.array([1.0, *(column(part, "ssim").mean() for part in parts)])
+    gains = np.array([column(part, "gain") for part in parts]).T
+    gains = 100 * np.concatenate([np.zeros((len(gains), 1)), gains], 1)
+    return similarity, gains.mean(0), gains
+
+
+def at_ssim(similarity: Floats, gains: Floats, wanted: float) -> float:
+    """Gain interpolated between boxes; NaN where no box goes as far."""
+    if similarity.min() > wanted:
+        return float("nan")
+    order = np.argsort(similarity)
+    return float(np.interp(wanted, similarity[order], gains[order]))
+
+
+def ssim_text(rows: list[Row]) -> str:
+    """Gain at equal SSIM, the strongest first, and a plot of all curves."""
+    mpl.use("Agg")
+    figure, axis = plt.subplots(figsize=(8, 5), constrained_layout=True)
+    lines = []
+    for number, attack in enumerate(ssim_attacks()):
+        similarity, gains, each = curve(rows, attack)
+        if len(similarity) == 1:
+            continue
+        ours = attack == OURS
+        axis.plot(
+            similarity, gains, ("-", "--", ":")[number // 10 % 3], color="black" if ours else
+            f"C{number % 10}", linewidth=3 if ours else 1, marker=".", label=attack,
+        )  # fmt: skip
+        found = [at_ssim(similarity, gains, wanted) for wanted in SSIMS]
+        columns = {
+            f"gain at SSIM {wanted}": with_interval(
+                ".1f",
+                lambda *part, s=similarity, w=wanted: at_ssim(s, np.array(part).mean(1), w),
+                *each.T,
+            )
+            if np.isfinite(value)
+            else "never so low"
+            for wanted, value in zip(SSIMS, found, strict=True)
+        }
+        lines.append((found[0], {"attack": attack, **columns, "images": str(len(each))}))
+    axis.set_xlabel("mean SSIM")
+    axis.set_ylabel("mean gain, points of 100")
+    axis.set_xlim(1.0, 0.9)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize="x-small", ncols=2)
+    figure.savefig(PLOT, dpi=90)
+    plt.close(figure)
+    table = markdown([line for _, line in sorted(lines, key=lambda pair: -np.nan_to_num(pair[0]))])
+    return f"![Gain against SSIM]({PLOT.name})\n\n{table}"
+
+
+# -- less to go on --------------------------------------------------------------------------------
+
+
+def answer_cells(options: argparse.Namespace) -> list[Cell]:
+    """Whole points, and yes or no."""
+    if "cnniqa" not in options.models:
+        return []
+    whole = [
+        Cell(model, BOX, ANSWER_QUERIES, attack)
+        for model in ("cnniqa", "cnniqa, whole points")
+        for attack in BY_SCORE
+    ]
+    boundary = [
+        Cell("cnniqa", "linf:8", ANSWER_QUERIES, attack, boundary=BOUNDARY)
+        for attack in BY_BOUNDARY
+    ]
+    gate = [
+        Cell("cnniqa, yes or no", "linf:8", ANSWER_QUERIES, attack, boundary=1.0)
+        for attack in BY_BOUNDARY
+    ]
+    return [*whole, *boundary, *gate]
+
+
+def answer_text(rows: list[Row]) -> str:
+    """Three tables: scores in whole points, a score boundary, a gate."""
+    whole = []
+    for attack in BY_SCORE:
+        line = {"attack": attack}
+        for model in ("cnniqa", "cnniqa, whole points"):
+            mine = of(rows, model=model, box=BOX, queries=ANSWER_QUERIES, attack=attack, seed=0)
+            line[model] = points(mine) if len(mine) > 1 else "–"
+            line["images"] = str(len(mine))
+        whole.append(line)
+    tables = [
+        f"Scores rounded to whole points, `{BOX}`, {ANSWER_QUERIES} queries; gain in points of "
+        f"100:\n\n{markdown(whole)}"
+    ]
+    for model, boundary, what in (
+        ("cnniqa", BOUNDARY, f"A score boundary at {BOUNDARY} of the way"),
+        ("cnniqa, yes or no", 1.0, "A gate that says only whether it accepts an image"),
+    ):
+        lines = []
+        for attack in BY_BOUNDARY:
+            mine = of(
+                rows, model=model, box="linf:8", queries=ANSWER_QUERIES, attack=attack,
+                boundary=boundary,
+            )  # fmt: skip
+            refused = [row for row in mine if model == "cnniqa" or row.clean == 0.0]
+            crossed = [row for row in refused if row.gain > 0.0]
+            if model == "cnniqa":
+                crossed = [row for row in refused if row.gain >= boundary * _reach(row) - 1e-9]
+            if len(crossed) < 2:
+                continue
+            lines.append(
+                {
+                    "attack": attack,
+                    "crossed": f"{len(crossed)} of {len(refused)}",
+                    "RMS, grey levels": with_interval(".2f", mean, column(crossed, "rms")),
+                    "SSIM": with_interval(".3f", mean, column(crossed, "ssim")),
+                }
+            )
+        if lines:
+            tables.append(
+                f"{what}, `linf:8`, {ANSWER_QUERIES} queries; what the crossing images look "
+                f"like:\n\n{markdown(lines)}"
+            )
+    return "\n\n".join(tables)
+
+
+def _reach(row: Row) -> float:
+    """The largest gain that the range of 0 to 100 leaves; the gain has the sign of the way."""
+    rising = row.attacked >= row.clean
+    return (100.0 - row.clean if rising else row.clean) / 100.0
+
+
+# -- profile --------------------------------------------------------------------------------------
+
+
+def reporting() -> list[int]:
+    """The images that the profile has not seen."""
+    return [k for k in range(len(dev_images())) if k not in TAUGHT]
+
+
+def profile_cells(options: argparse.Namespace) -> list[Cell]:
+    """With and without; the profile is made first, unless it is there."""
+    if "cnniqa" not in options.models:
+        return []
+    if not (ROOT / PROFILE).is_file():
+        learn()
+    return [
+        Cell("cnniqa", BOX, queries, attack)
+        for queries in PROFILED
+        for attack in (OURS, f"{OURS}:profile={PROFILE}")
+    ]
+
+
+def learn() -> None:
+    """The profile of the images with odd numbers."""
+    images = dev_images()
+    model = scorer("cnniqa")
+    settings = Settings(
+        images=("shared/data/dev",), model=model.name, attack=OURS, constraint=BOX, queries=500
+    )
+    taught = ImageSet(tuple(images.entries[k] for k in TAUGHT))
+    folder = ROOT / "benchmarks" / "out" / "profile-cnniqa"
+    profile = make_profile(
+        folder, settings, taught, model, resume=(folder / "profile.toml").is_file()
+    )
+    (ROOT / PROFILE).parent.mkdir(exist_ok=True)
+    (ROOT / PROFILE).write_text(profile.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def profile_text(rows: list[Row]) -> str:
+    """Gain at a few queries, with and without."""
+    lines = []
+    for queries in PROFILED:
+        line = {"queries": str(queries)}
+        names = [dev_images().entries[k].name for k in reporting()]
+        for label, attack in (
+            ("without", OURS),
+            ("with the profile", f"{OURS}:profile={PROFILE}"),
+        ):
+            mine = of(rows, model="cnniqa", box=BOX, queries=queries, attack=attack, seed=0)
+            mine = [row for row in mine if row.image in names]
+            line[label] = points(mine) if len(mine) > 1 else "–"
+            line[f"SROCC {label}"] = correlation(mine) if len(mine) > 1 else "–"
+            line["images"] = str(len(mine))
+        lines.append(line)
+    return markdown(lines)
+
+
+SECTIONS = {
+    "gain": Section(
+        f"Gain in `{BOX}`: means over seeds, 95 % intervals over images", gain_cells, gain_text
+    ),
+    "parts": Section(f"What each part is worth, {PART_QUERIES} queries", part_cells, part_text),
+    "ssim": Section(
+        f"At equal SSIM: CNNIQA, boxes from {BOXES[0]} to {BOXES[-1]}, {SSIM_QUERIES} queries",
+        ssim_cells,
+        ssim_text,
+    ),
+    "answers": Section("With less to go on", answer_cells, answer_text),
+    "profile": Section(
+        "With a profile of CNNIQA: learnt from 12 images, reported on the other 12",
+        profile_cells,
+        profile_text,
+        tuple(k for k in range(24) if k not in TAUGHT),
+    ),
+}
+
+
+def write_page(rows: list[Row]) -> None:
+    """The page of all sections."""
+    note = (ROOT / "benchmarks" / "filter_search.md").read_text(encoding="utf-8")
+    parts = [f"## {section.title}\n\n{section.text(rows)}" for section in SECTIONS.values()]
+    write_doc(
+        PAGE,
+        "What filter-search is worth",
+        "python benchmarks/filter_search.py",
+        "\n\n".join([note.rstrip(), *parts]),
+    )
+
+
+def main() -> None:
+    """Measure what is missing, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sections", nargs="+", default=list(SECTIONS), choices=list(SECTIONS))
+    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
+    parser.add_argument("--queries", nargs="+", type=int, default=BUDGETS, choices=BUDGETS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, choices=SEEDS)
+    parser.add_argument("--limit", type=int, default=24, help="images, of 24")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--report", action="store_true", help="measure nothing")
+    parser.add_argument("--quick", action="store_true", help="two images, no page")
+    options = parser.parse_args()
+    shared_data()
+    print(machine())
+    if options.quick:
+        cells = [Cell("cnniqa", BOX, 40, spec) for spec in part_specs().values()]
+        rows = list(compute(missing(cells, 2, []), options.workers))
+        for label, spec in part_specs().items():
+            print(f"{label}: {points(of(rows, attack=spec))}")
+        return
+    if not options.report:
+        for name in options.sections:
+            section = SECTIONS[name]
+            cells = section.cells(options)
+            complete(ROWS, cells, options.limit, options.workers, section.images)
+    write_page(kept(ROWS))
+
+
+if __name__ == "__main__":
+    main()
