@@ -49,11 +49,11 @@ PARTS = {
     "the bank alone": "filters=0,regions=false",
     "bank and filter": "regions=false,share=1",
     "bank and regions": "filters=0",
-    "the filter to its end": "patience=10000",
+    "the filter for half of the budget": "patience=10000",
     "a filter of 3×3": "side=3",
     "a filter of 7×7": "side=7",
-    "regions with 10 filters": "palette=10",
-    "regions with 100 filters": "palette=100",
+    "regions with 5 filters": "palette=5",
+    "regions with 60 filters": "palette=60",
     "with gradients of a substitute": "substitute=builtin",
 }
 PART_QUERIES, PART_MODELS = 500, ("cnniqa", "builtin")

@@ -63,7 +63,7 @@ def attack(
     model: Scorer | str,
     *,
     out: str | Path,
-    attack: str = "score-boundary",
+    attack: str = "filter-search",
     constraint: str = "jnd:0.38",
     objective: str = "rank",
     queries: int = 2000,

@@ -100,7 +100,7 @@ def attack(
             help="As [bold]iqattack attacks[/bold] lists them.",
             rich_help_panel=HOW,
         ),
-    ] = "score-boundary",
+    ] = "filter-search",
     constraint: Annotated[
         str,
         typer.Option(

@@ -30,7 +30,7 @@ def demo(
     images, run = out / "images", out / "run"
     typer.echo(
         "The model is 'builtin', a small network trained on pseudo-MOS (iqattack models builtin);\n"
-        "the images are those of iqattack samples. Attack: score-boundary, jnd:0.38."
+        "the images are those of iqattack samples. Attack: filter-search, jnd:0.38."
     )
     with interruptible(run / "run.toml") as stop, display(stop) as shown:
         write_samples(images)
@@ -38,7 +38,7 @@ def demo(
             str(images),
             "builtin",
             out=run,
-            attack="score-boundary",
+            attack="filter-search",
             constraint="jnd:0.38",
             queries=QUERIES,
             mos=images / MOS,

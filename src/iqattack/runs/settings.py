@@ -46,7 +46,7 @@ class Settings(BaseModel):
     model: str
     score_range: tuple[float, float] | None = None
     lower_better: bool | None = None
-    attack: str = "score-boundary"
+    attack: str = "filter-search"
     constraint: str = "jnd:0.38"
     floor: str | None = None
     objective: str = "rank"
