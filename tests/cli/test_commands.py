@@ -96,6 +96,8 @@ def test_a_table_to_a_full_disk(attack, monkeypatch):
 def test_lists_and_help(iqattack):
     assert iqattack("--version").out == f"iqattack {package.__version__}\n"
     assert "score-boundary" in iqattack("attacks").out
+    told = iqattack("attacks", "filter-serch").error
+    assert told.startswith("error: unknown attack 'filter-serch': did you mean 'filter-search'?")
     assert "pyiqa:NAME[,option=value]" in iqattack("models").out
     for command in ("attack", "evaluate", "verify", "models", "samples", "demo"):
         said = iqattack(command, "--help")
@@ -189,3 +191,14 @@ def test_profile_and_an_attack_that_uses_it(iqattack):
     assert iqattack("profile", "model.py:load", "photos", "--out", "learnt", *options).error == (
         "error: learnt: holds a profile already; go on with --resume, or use another --out"
     )
+
+
+@pytest.mark.parametrize("name", package.api.ATTACKS)
+def test_an_attack_in_full(iqattack, name):
+    """Its options with defaults that the command line takes; all but folders of the package."""
+    said = iqattack("attacks", name)
+    assert said.status == 0
+    shown = said.out.splitlines()[-1].removeprefix("for example: --attack ")
+    assert package.attacks.load_attack(shown)
+    for option in package.api.ATTACKS[name].options:
+        assert option in said.out

@@ -53,7 +53,7 @@ for command, panel, examples in (
     ),
     (evaluate, "Look at a run", ("iqattack evaluate runs/photos",)),
     (verify, "Look at a run", ("iqattack verify runs/photos",)),
-    (attacks, "What there is", ()),
+    (attacks, "What there is", ("iqattack attacks", "iqattack attacks filter-search")),
     (models, "What there is", ("iqattack models", "iqattack models builtin")),
     (
         samples,
