@@ -215,7 +215,9 @@ def _crossing(item: Outcome, log: QueryLog, boundary: float) -> float:
 
 
 def markdown(rows: Sequence[dict[str, str]]) -> str:
-    """Rows of one shape as a Markdown table."""
+    """Rows of one shape as a Markdown table; says so where there are none yet."""
+    if not rows:
+        return "Not measured yet."
     head = list(rows[0])
     lines = [head, ["---"] * len(head), *([row[name] for name in head] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -250,7 +250,8 @@ def ssim_text(rows: list[Row]) -> str:
     axis.set_ylabel("mean gain, points of 100")
     axis.set_xlim(1.0, 0.9)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize="x-small", ncols=2)
+    if lines:
+        axis.legend(fontsize="x-small", ncols=2)
     figure.savefig(PLOT, dpi=90)
     plt.close(figure)
     table = markdown([line for _, line in sorted(lines, key=lambda pair: -np.nan_to_num(pair[0]))])

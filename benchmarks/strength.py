@@ -141,7 +141,7 @@ def report(rows: list[Row]) -> str:
             mine = [r for r in rows if (r.model, r.box, r.queries) == (model, box, queries)]
             lines = table(mine, top.get((model, box), {}))
             title = f"### {model}, `{box}`, {queries} queries"
-            parts.append(f"{title}\n\n{markdown(lines) if lines else 'Not measured yet.'}")
+            parts.append(f"{title}\n\n{markdown(lines)}")
     return "\n\n".join(parts)
 
 
