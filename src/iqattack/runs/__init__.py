@@ -6,6 +6,7 @@ from iqattack.runs.results import COLUMNS, Result
 from iqattack.runs.run import Run
 from iqattack.runs.settings import ModelRecord, Record, Settings
 from iqattack.runs.summary import Means, Session, Summary, summarise
+from iqattack.runs.traces import Trace, read_traces
 from iqattack.runs.verify import Difference, VerifyResult, verify
 
 __all__ = [
@@ -20,9 +21,11 @@ __all__ = [
     "Session",
     "Settings",
     "Summary",
+    "Trace",
     "VerifyResult",
     "execute",
     "make_profile",
+    "read_traces",
     "summarise",
     "verify",
 ]
