@@ -23,6 +23,7 @@ from iqattack.images import ImageSet, match_mos, read_mos
 from iqattack.models import Scorer, builtin_card, load_model, model_kinds, wrap
 from iqattack.runs import (
     Callbacks,
+    Comparison,
     Result,
     Run,
     Settings,
@@ -30,12 +31,15 @@ from iqattack.runs import (
     VerifyResult,
     execute,
     make_profile,
+    summary_at,
 )
+from iqattack.runs import compare as compare_runs
 from iqattack.runs import verify as verify_run
 
 __all__ = [
     "ATTACKS",
     "Callbacks",
+    "Comparison",
     "ImageSet",
     "Profile",
     "Result",
@@ -46,6 +50,7 @@ __all__ = [
     "VerifyResult",
     "attack",
     "builtin_card",
+    "compare",
     "evaluate",
     "load_model",
     "model_kinds",
@@ -183,9 +188,26 @@ def open_run(folder: str | Path) -> Run:
     return Run.open(folder)
 
 
-def evaluate(run: Run | str | Path) -> Summary:
-    """The measures of a run, finished or under way; RunError while no image is finished."""
-    return (run if isinstance(run, Run) else Run.open(run)).summary()
+def evaluate(run: Run | str | Path, *, queries: int | None = None) -> Summary:
+    """The measures of a run, finished or under way; RunError while no image is finished.
+
+    queries: as if the budget had been so many, from the log; InputError for more than it was.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    return run.summary() if queries is None else summary_at(run, queries)
+
+
+def compare(
+    *runs: Run | str | Path, allow: Sequence[str] = (), queries: int | None = None
+) -> Comparison:
+    """Runs side by side, with paired tests of each against the first.
+
+    allow: settings that may differ all the same: `images`, `mos`, `range`, `constraint`, `floor`,
+        `objective`, `budget`, `seed`; without, RunError tells why a comparison would be unfair.
+    queries: as if the budget of all had been so many, from their logs.
+    """
+    opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
+    return compare_runs(opened, allow=allow, queries=queries)
 
 
 def verify(

@@ -99,7 +99,7 @@ def test_lists_and_help(iqattack):
     told = iqattack("attacks", "filter-serch").error
     assert told.startswith("error: unknown attack 'filter-serch': did you mean 'filter-search'?")
     assert "pyiqa:NAME[,option=value]" in iqattack("models").out
-    for command in ("attack", "evaluate", "verify", "models", "samples", "demo"):
+    for command in ("attack", "evaluate", "compare", "verify", "models", "samples", "demo"):
         said = iqattack(command, "--help")
         assert (said.status, "Examples" in said.out) == (0, True)
 

@@ -1,6 +1,6 @@
 """Measures of an attack: pure functions of scores, arrays in and floats out."""
 
-from iqattack.evaluation.bootstrap import bootstrap_interval
+from iqattack.evaluation.bootstrap import Interval, bootstrap_interval, bootstrap_intervals
 from iqattack.evaluation.correlation import (
     fit_logistic5,
     krocc,
@@ -11,7 +11,31 @@ from iqattack.evaluation.correlation import (
     rmse,
     srocc,
 )
+from iqattack.evaluation.curves import (
+    Crossing,
+    GainByQuery,
+    best_so_far,
+    boundary_crossing,
+    crossing,
+    crossing_area,
+    gain_by_query,
+    progress,
+    success_rate,
+)
 from iqattack.evaluation.gain import mean_gain, normalised_gain
+from iqattack.evaluation.paired import holm, wilcoxon_p
+from iqattack.evaluation.robustness import (
+    EPSILON,
+    Robustness,
+    absolute_gain,
+    clean_range,
+    energy_score,
+    r_robustness,
+    relative_gain,
+    rescaled,
+    rgo,
+    wasserstein_score,
+)
 from iqattack.evaluation.summary import (
     Correlations,
     Drops,
@@ -21,13 +45,28 @@ from iqattack.evaluation.summary import (
 )
 
 __all__ = [
+    "EPSILON",
     "Correlations",
+    "Crossing",
     "Drops",
     "Evaluation",
+    "GainByQuery",
+    "Interval",
+    "Robustness",
+    "absolute_gain",
+    "best_so_far",
     "bootstrap_interval",
+    "bootstrap_intervals",
+    "boundary_crossing",
+    "clean_range",
     "correlations",
+    "crossing",
+    "crossing_area",
+    "energy_score",
     "evaluate_scores",
     "fit_logistic5",
+    "gain_by_query",
+    "holm",
     "krocc",
     "logistic5",
     "mae",
@@ -35,6 +74,14 @@ __all__ = [
     "normalised_gain",
     "plcc",
     "plcc_logistic",
+    "progress",
+    "r_robustness",
+    "relative_gain",
+    "rescaled",
+    "rgo",
     "rmse",
     "srocc",
+    "success_rate",
+    "wasserstein_score",
+    "wilcoxon_p",
 ]

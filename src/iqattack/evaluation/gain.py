@@ -28,7 +28,8 @@ def normalised_gain(
             f"clean scores, attacked scores and directions have shapes {shapes}:"
             " expected one value per image in each"
         ) from error
-    return np.asarray(sign * (after - before) / (hi - lo), dtype=np.float64)
+    moved = sign * (after - before) / (hi - lo)
+    return np.asarray(moved + 0.0, dtype=np.float64)  # −0 of a score that did not move becomes 0
 
 
 def mean_gain(gain: ArrayLike) -> float:

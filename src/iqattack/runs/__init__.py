@@ -1,16 +1,20 @@
 """A run on disk: settings, log, images, results, resume."""
 
+from iqattack.runs.compare import ALLOWED, Comparison, compare
 from iqattack.runs.execute import Callbacks, execute
 from iqattack.runs.profile import make_profile
 from iqattack.runs.results import COLUMNS, Result
 from iqattack.runs.run import Run
 from iqattack.runs.settings import ModelRecord, Record, Settings
 from iqattack.runs.summary import Means, Session, Summary, summarise
+from iqattack.runs.traces import Trace, read_traces, results_at, summary_at
 from iqattack.runs.verify import Difference, VerifyResult, verify
 
 __all__ = [
+    "ALLOWED",
     "COLUMNS",
     "Callbacks",
+    "Comparison",
     "Difference",
     "Means",
     "ModelRecord",
@@ -20,9 +24,14 @@ __all__ = [
     "Session",
     "Settings",
     "Summary",
+    "Trace",
     "VerifyResult",
+    "compare",
     "execute",
     "make_profile",
+    "read_traces",
+    "results_at",
     "summarise",
+    "summary_at",
     "verify",
 ]
