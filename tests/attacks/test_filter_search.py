@@ -1,5 +1,7 @@
 """Filter search on scores that only a filter of the image's detail moves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -110,6 +112,13 @@ def test_a_filter_that_brings_nothing_is_given_up(image, make_task, play) -> Non
     task = make_task(image, queries=400)
     played = play(load_attack("filter-search:regions=false,patience=20")(task), task, lambda _: 0.0)
     assert (played.ended, len(played.gains)) == (True, len(BANK) + 20)
+
+
+def test_it_tells_its_stages(image, make_task, play) -> None:
+    told = []
+    task = replace(make_task(image, queries=400), stage=told.append)
+    play(load_attack("filter-search:patience=5")(task), task, lambda _: 0.0)
+    assert told == ["bank", "filter", "regions"]
 
 
 def test_regions_go_on_where_the_filter_ends(image, make_task, play) -> None:

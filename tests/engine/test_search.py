@@ -250,6 +250,20 @@ def test_an_attack_may_end_by_itself(kit, images):
     assert {outcome.queries for outcome in outcomes.values()} == {4}
 
 
+def test_the_stages_that_an_attack_tells_are_kept(kit, images):
+    """The clean image is query 1; an image that is known already costs no query."""
+
+    def attack(task):
+        task.stage("one")
+        yield torch.stack([variant(task.image, number) for number in (1, 2)])
+        yield variant(task.image, 2)[None]
+        task.stage("two")
+        yield variant(task.image, 3)[None]
+
+    outcomes = kit.attack_all(images, kit.Scorer(), attack, queries=50)
+    assert {outcome.stages for outcome in outcomes.values()} == {((2, "one"), (4, "two"))}
+
+
 @pytest.fixture
 def free_answers(monkeypatch):
     """Fewer, for speed."""

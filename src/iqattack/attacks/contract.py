@@ -56,6 +56,8 @@ class Task:
     boundary: the score boundary that counts as success, where the objective has one: of the images
         that cross it, the engine keeps the least different one instead of the largest gain.
     rng: this image's own generator; the only source of randomness an attack may use.
+    stage: tells how the search goes about it from its next query on, in a word or two, for those
+        who look at the scores of a search; it changes nothing.
     """
 
     image: Tensor
@@ -66,6 +68,7 @@ class Task:
     reach: float
     boundary: ScoreBoundary | None
     rng: torch.Generator
+    stage: Callable[[str], None] = lambda _: None
 
 
 Search = Generator[Tensor, Answer, None]

@@ -169,12 +169,16 @@ def filter_search(
     if torch.equal(task.lower, task.upper):
         return
     canvas = Canvas(task)
+    task.stage("bank" if profile is None else "profile")
     brushes = yield from first_brushes(canvas, profile, substitute)
     budget = min(filters, int(share * task.queries))
+    task.stage("filter")
     found = yield from searched_filters(canvas, brushes[0], budget, patience, side)
     if regions:
+        task.stage("regions")
         yield from _regions(canvas, [*found[:palette], *brushes])
     if task.boundary is not None and canvas.crossed:
+        task.stage("way back")
         x = yield from towards_image(task, canvas.best.float(), task.boundary, HALVINGS)
         yield from _taken_back(canvas, x.round().byte())
 

@@ -44,6 +44,8 @@ class Outcome:
         clean one where nothing was gained.
     score_clean, score_adv: raw scores of exactly these pixels.
     queries: images that the model scored for it, the clean one included.
+    stages: of the search, as the attack told them: number of the first query, the clean image being
+        1, and name.
     """
 
     entry: ImageEntry
@@ -54,6 +56,7 @@ class Outcome:
     score_adv: float
     gain: float
     queries: int
+    stages: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -356,6 +359,7 @@ class Engine:
             score_adv=search.best_score,
             gain=search.best_gain,
             queries=search.spent,
+            stages=tuple(search.stages),
         )
 
     # -- the model ------------------------------------------------------------------------------

@@ -96,6 +96,7 @@ class Search:
         self._images = image[None]
         self._exhausted = False
         self._free = 0
+        self.stages: list[tuple[int, str]] = []
         self._shortest = inf  # distance of the best image, once one crossed the boundary
         self._account(image_hash(image), target.clean)
         task = Task(
@@ -107,6 +108,7 @@ class Search:
             reach=target.reach,
             boundary=target.boundary,
             rng=rng,
+            stage=lambda name: self.stages.append((self.spent + 1, name)),
         )
         self._attack = attack(task)
         if queries == 1 or target.reach <= 0.0:

@@ -34,7 +34,8 @@ class Result(BaseModel):
     attack: its spec, said to be white-box if it is no black-box attack.
     status: `ok`, `unchanged` (nothing was gained) or `failed: reason`.
     Not in results.csv: path: where the clean image was read; sha256: of its pixels; ms_ssim: None
-    below 176 pixels. The last two are None in runs of before they were kept.
+    below 176 pixels; stages: of the search, number of the first query and name. In runs of before
+    they were kept, the last three are None or empty.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
@@ -58,6 +59,7 @@ class Result(BaseModel):
     path: str
     sha256: str | None = None
     ms_ssim: float | None = None
+    stages: tuple[tuple[int, str], ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -95,6 +97,7 @@ class Result(BaseModel):
             path=str(outcome.entry.path.absolute()),
             sha256=pixels_sha256(clean),
             ms_ssim=_defined(ms_ssim(clean, adversarial)),
+            stages=outcome.stages,
         )
 
     @classmethod
@@ -114,7 +117,7 @@ class Result(BaseModel):
         return {name: _text(getattr(self, name)) for name in COLUMNS}
 
 
-NOT_COLUMNS = ("path", "sha256", "ms_ssim")
+NOT_COLUMNS = ("path", "sha256", "ms_ssim", "stages")
 COLUMNS = tuple(name for name in Result.model_fields if name not in NOT_COLUMNS)
 
 
