@@ -70,7 +70,8 @@ def _pyiqa(name: str, weights: str | None = None) -> Scorer:
     declare = runpy.run_path(str(ROOT / "tests" / "torchvision_cpu.py"))[
         "declare_missing_operators"
     ]
-    _keep.append(declare())
+    if not _keep:
+        _keep.append(declare())
     file = shared_data() / "models" / weights if weights else None
     return load_model(f"pyiqa:{name}" + (f",pretrained_model_path={file}" if file else ""))
 
