@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         load_model,
         open_run,
         profile,
+        report,
         verify,
         wrap,
     )
@@ -34,6 +35,7 @@ __all__ = [
     "load_model",
     "open_run",
     "profile",
+    "report",
     "verify",
     "wrap",
 ]

@@ -16,6 +16,7 @@ from iqattack.cli.demo import demo
 from iqattack.cli.evaluate import evaluate
 from iqattack.cli.lists import attacks, models
 from iqattack.cli.profile import profile
+from iqattack.cli.report import report
 from iqattack.cli.samples import samples
 from iqattack.cli.signals import INTERRUPTED
 from iqattack.cli.verify import verify
@@ -52,6 +53,7 @@ for command, panel, examples in (
         ),
     ),
     (evaluate, "Look at a run", ("iqattack evaluate runs/photos",)),
+    (report, "Look at a run", ("iqattack report runs/photos",)),
     (verify, "Look at a run", ("iqattack verify runs/photos",)),
     (attacks, "What there is", ()),
     (models, "What there is", ("iqattack models", "iqattack models builtin")),
