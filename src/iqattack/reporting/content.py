@@ -88,7 +88,7 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def without_folders(text: str) -> str:
-    """Absolute paths shortened to their last part: a page that is sent to others tells of no machine."""
+    """Absolute paths as their last part: a page that is sent to others tells of no machine."""
     return _FOLDERS.sub("", text)
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -26,7 +26,6 @@ from iqattack.runs.results import JND_MODEL, JND_SCALE
 
 THUMB = 320, 240  # pixels: twice what a card shows
 THUMBS, PIXELS = "thumbs", "images"
-FAST = 1  # zlib's level: half the time of the default, a tenth more bytes
 
 
 def write_pictures(
@@ -46,7 +45,7 @@ def write_pictures(
         missing = without_folders(str(error))
     else:
         threshold = JND_SCALE * JND_MODELS[JND_MODEL](before)
-        data["original"] = _base64(_png(_array(before)))
+        data["original"] = _base64(_png(_array(before)[..., ::-1]))  # BGR
         data["attacked"] = _base64((run.images / result.png_name).read_bytes())  # what was scored
         # A whole number of grey levels is over the threshold just when it is over its floor.
         data["limit"] = _base64(_png(threshold.floor().clamp(max=255.0).byte().numpy()))
@@ -76,9 +75,8 @@ def _array(pixels: Tensor) -> NDArray[np.uint8]:
 
 
 def _png(array: NDArray[np.uint8]) -> bytes:
-    encoded = BytesIO()
-    Image.fromarray(array).save(encoded, "PNG", compress_level=FAST)
-    return encoded.getvalue()
+    """Lossless; OpenCV takes half of Pillow's time for it."""
+    return cv2.imencode(".png", array)[1].tobytes()
 
 
 def _base64(data: bytes) -> str:
