@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check clean
+.PHONY: schema demo test check clean
 
 # The environment: everything pinned by constraints.txt, once.
 $(STAMP): constraints.txt pyproject.toml
@@ -33,6 +33,10 @@ check: $(VENV)/.dev
 # One thread: many tests start processes of their own, which would fight over the cores.
 test: $(VENV)/.dev $(VENV)/.pyiqa
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+# The JSON Schema of summary.json, from the model that writes it.
+schema: $(STAMP)
+	$(BIN)/python -m iqattack.runs.schema > docs/summary.schema.json
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -32,6 +32,7 @@ from iqattack.runs import (
     VerifyResult,
     execute,
     make_profile,
+    summary_at,
 )
 from iqattack.runs import verify as verify_run
 
@@ -186,9 +187,13 @@ def open_run(folder: str | Path) -> Run:
     return Run.open(folder)
 
 
-def evaluate(run: Run | str | Path) -> Summary:
-    """The measures of a run, finished or under way; RunError while no image is finished."""
-    return (run if isinstance(run, Run) else Run.open(run)).summary()
+def evaluate(run: Run | str | Path, *, queries: int | None = None) -> Summary:
+    """The measures of a run, finished or under way; RunError while no image is finished.
+
+    queries: as if the budget had been so many, from the log; InputError for more than it was.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    return run.summary() if queries is None else summary_at(run, queries)
 
 
 def report(

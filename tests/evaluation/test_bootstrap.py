@@ -3,11 +3,14 @@ import pytest
 from scipy import stats
 
 from iqattack.errors import InputError
-from iqattack.evaluation import bootstrap_interval, plcc, srocc
+from iqattack.evaluation import bootstrap_interval, bootstrap_intervals, krocc, plcc, srocc
+from iqattack.evaluation.bootstrap import bootstrap_draws
+from iqattack.evaluation.correlation import correlation_draws
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=80)
 Y = X + RNG.normal(size=80)
+MEASURES = [("p", plcc), ("s", srocc)]
 
 
 def test_interval_agrees_with_scipy():
@@ -49,3 +52,25 @@ def test_draws_without_a_value():
 def test_lengths_must_agree():
     with pytest.raises(InputError, match=r"lengths \[1, 2\]"):
         bootstrap_interval(srocc, [1], [1, 2])
+
+
+def test_several_statistics_of_the_same_draws():
+    both = bootstrap_intervals(lambda x, y: {"p": plcc(x, y), "s": srocc(x, y)}, X, Y, n=50)
+    assert both == {name: bootstrap_interval(f, X, Y, n=50) for name, f in MEASURES}
+
+
+@pytest.mark.parametrize("pair", [(X, Y), (np.round(X), np.round(2 * Y) / 2), (X[:2], Y[:2])])
+def test_correlations_of_all_draws_at_once(pair, monkeypatch):
+    """As of one draw after the other, ties and constant draws included."""
+    monkeypatch.setattr("iqattack.evaluation.correlation.BLOCK", 7)
+    monkeypatch.setattr("iqattack.evaluation.correlation.VALUES", 300)
+    x, y = pair
+    draws = bootstrap_draws(len(x), 60, seed=4)
+    at_once = correlation_draws(x, y, draws)
+    for name, measure in (("plcc", plcc), ("srocc", srocc), ("krocc", krocc)):
+        expected = [measure(x[row], y[row]) for row in draws]
+        np.testing.assert_allclose(at_once[name], expected, atol=1e-6)
+
+
+def test_correlations_of_draws_of_nothing():
+    assert all(np.isnan(v).all() for v in correlation_draws([], [], bootstrap_draws(0, 9)).values())

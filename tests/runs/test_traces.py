@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from iqattack.errors import InputError, RunError
 from iqattack.models import wrap
-from iqattack.runs import Callbacks, Run, execute, read_traces
+from iqattack.runs import Callbacks, Run, execute, read_traces, results_at, summary_at
 
 
 @pytest.mark.parametrize("lower_better", [False, True])
@@ -36,6 +37,41 @@ def test_a_smaller_budget_is_what_a_shorter_run_gives(tmp_path, settings, bright
         execute(short, images, brightness)
     for trace, row in zip(read_traces(run), short.results, strict=True):
         assert trace.best(11) == (row.score_adv, row.gain, row.queries)
+    at, expected = summary_at(run, 11), short.summary()
+    assert (at.budget, at.settings.queries) == (11, 30)
+    scores = [summary.model_dump_json(include={"scores"}) for summary in (at, expected)]
+    assert scores[0] == scores[1]
+    assert (at.means.queries, at.unchanged) == (11, expected.unchanged)
+    assert at.means.linf is at.means.psnr is at.means.ssim is None
+    assert summary_at(run, 30).means == run.summary().means
+    assert summary_at(run, 1).mean_gain == 0.0
+    assert summary_at(run, 1).unchanged == 5
+
+
+@pytest.mark.parametrize("queries", [0, 13])
+def test_budgets_that_the_log_does_not_hold(tmp_path, settings, brightness, images, queries):
+    with Run.create(tmp_path / "run", settings(), brightness) as run:
+        execute(run, images, brightness)
+    told = rf"queries {queries}: expected 1 to 12, the budget of .*run; a larger one needs a new"
+    with pytest.raises(InputError, match=told):
+        results_at(run, queries)
+
+
+def test_the_image_that_a_boundary_keeps_is_not_in_the_log(tmp_path, settings, brightness, images):
+    with Run.create(tmp_path / "run", settings(objective="rank:0.01"), brightness) as run:
+        execute(run, images, brightness)
+    with pytest.raises(RunError, match=r"objective rank:0\.01 keeps the least different image"):
+        results_at(run, 5)
+    assert results_at(run, 12) == run.state()
+
+
+def test_an_image_that_failed_stays_failed(tmp_path, settings, brightness, images, photos):
+    (photos / "2.png").write_bytes(b"")
+    with Run.create(tmp_path / "run", settings(), brightness) as run:
+        execute(run, images, brightness)
+    results, pending = results_at(run, 4)
+    assert (results[2], pending) == (run.results[2], 0)
+    assert [row.queries for row in results] == [4, 4, 0, 4, 4]
 
 
 def test_a_run_under_way_has_the_traces_so_far(tmp_path, settings, brightness, images):

@@ -46,6 +46,16 @@ def test_a_changed_clean_image_is_found(run, brightness, photos):
     assert any(line.startswith("3.png: clean score is") for line in told(run, brightness))
 
 
+def test_a_changed_hash_is_found(run, brightness):
+    told_before = run.results[3]
+    changed = told_before.model_copy(update={"sha256": "0" * 64}).model_dump_json()
+    with sqlite3.connect(run.folder / "log.sqlite") as db:
+        db.execute("UPDATE result SET json = ? WHERE json = ?",
+                   (changed, told_before.model_dump_json()))  # fmt: skip
+    (line, _) = told(run, brightness)
+    assert line.startswith(f"3.png: the clean image's SHA-256 is {told_before.sha256}, reported 00")
+
+
 @pytest.mark.parametrize("name", ["0.png", "4.png"])
 def test_a_missing_or_broken_file_is_found(run, brightness, name):
     (run.images / name).unlink()

@@ -13,12 +13,19 @@ from iqattack.cli.tables import show_summary
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a run, finished or under way.")],
+    queries: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="As if the budget had been N: from the log, without what needs the pixels.",
+        ),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print what summary.json holds instead of a table.")
     ] = False,
 ) -> None:
     """Print the measures of a run; it may still be under way, and is not changed."""
-    summary = iqattack.evaluate(run)
+    summary = iqattack.evaluate(run, queries=queries)
     if json:
         typer.echo(summary.model_dump_json(indent=2))
     else:

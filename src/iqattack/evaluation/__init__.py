@@ -1,6 +1,6 @@
 """Measures of an attack: pure functions of scores, arrays in and floats out."""
 
-from iqattack.evaluation.bootstrap import bootstrap_interval
+from iqattack.evaluation.bootstrap import Interval, bootstrap_interval, bootstrap_intervals
 from iqattack.evaluation.correlation import (
     fit_logistic5,
     krocc,
@@ -12,9 +12,11 @@ from iqattack.evaluation.correlation import (
     srocc,
 )
 from iqattack.evaluation.curves import (
+    Crossing,
     GainByQuery,
     best_so_far,
     boundary_crossing,
+    crossing,
     crossing_area,
     gain_by_query,
     progress,
@@ -22,6 +24,7 @@ from iqattack.evaluation.curves import (
 )
 from iqattack.evaluation.gain import mean_gain, normalised_gain
 from iqattack.evaluation.robustness import (
+    Robustness,
     absolute_gain,
     clean_range,
     energy_score,
@@ -41,15 +44,20 @@ from iqattack.evaluation.summary import (
 
 __all__ = [
     "Correlations",
+    "Crossing",
     "Drops",
     "Evaluation",
     "GainByQuery",
+    "Interval",
+    "Robustness",
     "absolute_gain",
     "best_so_far",
     "bootstrap_interval",
+    "bootstrap_intervals",
     "boundary_crossing",
     "clean_range",
     "correlations",
+    "crossing",
     "crossing_area",
     "energy_score",
     "evaluate_scores",

@@ -12,10 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
 from iqattack.errors import InputError
+from iqattack.evaluation.bootstrap import Draws
 
 Array = NDArray[np.float64]
 
 LOGISTIC_PARAMETERS = 5
+# What is held in memory at once for all bootstrap draws: columns of a matrix of all pairs of
+# images, and values of drawn images.
+BLOCK, VALUES = 1024, 2**20
 
 
 def paired(x: ArrayLike, y: ArrayLike) -> tuple[Array, Array, int]:
@@ -40,12 +44,19 @@ def _varies(x: Array) -> bool:
 def plcc(x: ArrayLike, y: ArrayLike) -> float:
     """Pearson's linear correlation coefficient, −1..1."""
     x, y, _ = paired(x, y)
-    if not (_varies(x) and _varies(y)):
-        return float("nan")
+    return float(_plcc_rows(x, y)) if x.size else float("nan")
+
+
+def _plcc_rows(x: Array, y: Array) -> Array:
+    """PLCC of the last axis of finite values (..., N), N > 0."""
+    u, v = x - x.mean(axis=-1, keepdims=True), y - y.mean(axis=-1, keepdims=True)
     # Divide by the largest deviation first, so that squares neither vanish nor overflow.
-    u, v = x - x.mean(), y - y.mean()
-    u, v = u / np.abs(u).max(), v / np.abs(v).max()
-    return float(np.clip(u @ v / np.sqrt((u @ u) * (v @ v)), -1.0, 1.0))
+    varies = (x != x[..., :1]).any(axis=-1) & (y != y[..., :1]).any(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        u /= np.abs(u).max(axis=-1, keepdims=True)
+        v /= np.abs(v).max(axis=-1, keepdims=True)
+        r = (u * v).sum(axis=-1) / np.sqrt((u * u).sum(axis=-1) * (v * v).sum(axis=-1))
+    return np.where(varies, np.clip(r, -1.0, 1.0), np.nan)
 
 
 def srocc(x: ArrayLike, y: ArrayLike) -> float:
@@ -124,3 +135,44 @@ def plcc_logistic(x: ArrayLike, y: ArrayLike) -> float:
     x, y, _ = paired(x, y)
     beta = fit_logistic5(x, y)
     return plcc(logistic5(x, beta), y) if np.isfinite(beta).all() else float("nan")
+
+
+def correlation_draws(x: ArrayLike, y: ArrayLike, draws: Draws) -> dict[str, Array]:
+    """`srocc`, `krocc` and `plcc` of every bootstrap draw (n, N) of finite x and y, all at once."""
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if not x.size:
+        return {name: np.full(len(draws), np.nan) for name in ("srocc", "krocc", "plcc")}
+    srocc, plcc = [], []
+    for some in np.array_split(draws, 1 + draws.size // VALUES):
+        u, v = x[some], y[some]
+        plcc.append(_plcc_rows(u, v))
+        srocc.append(_plcc_rows(stats.rankdata(u, axis=-1), stats.rankdata(v, axis=-1)))
+    return {
+        "srocc": np.concatenate(srocc),
+        "krocc": _krocc_draws(x, y, draws),
+        "plcc": np.concatenate(plcc),
+    }
+
+
+def _krocc_draws(x: Array, y: Array, draws: Draws) -> Array:
+    """τ_b of every draw, from how often each image was drawn: w.
+
+    With s = sign(xi − xj)·sign(yi − yj), concordant minus discordant pairs are Σ wi·wj·s / 2, and
+    pairs not tied in x are (N² − Σ over its values of (Σ w of that value)²) / 2.
+    """
+    counts = np.array([np.bincount(row, minlength=x.size) for row in draws], dtype=np.float32)
+    agreeing = np.zeros(len(draws))
+    for start in range(0, x.size, BLOCK):
+        columns = slice(start, start + BLOCK)
+        signs = np.sign(x[:, None] - x[columns]) * np.sign(y[:, None] - y[columns])
+        sums = counts @ signs.astype(np.float32)
+        agreeing += np.einsum("ij,ij->i", sums, counts[:, columns], dtype=np.float64)
+
+    def untied(values: Array) -> Array:
+        order = np.argsort(values)
+        _, first = np.unique(values[order], return_index=True)
+        of_a_value = np.add.reduceat(counts[:, order], first, axis=1, dtype=np.float64)
+        return np.asarray(float(x.size) ** 2 - np.square(of_a_value).sum(axis=1))
+
+    with np.errstate(invalid="ignore"):
+        return np.asarray(agreeing / np.sqrt(untied(x) * untied(y)))

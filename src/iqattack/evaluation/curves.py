@@ -12,6 +12,7 @@ from iqattack.errors import InputError
 from iqattack.evaluation.correlation import Array
 
 BOUNDARIES = 101
+SUCCESS = (0.1, 0.2, 0.5, 1.0)  # boundaries at which the share of successes is told
 ROUNDING = 1e-12  # gain and reach are two quotients; a score that lies on a boundary crosses it
 
 
@@ -53,6 +54,33 @@ def crossing_area(progress: ArrayLike) -> float:
     """Area under the boundary-crossing curve from 0 to 1, exactly: mean progress within 0..1."""
     values = _finite(progress)
     return float(np.clip(values, 0.0, 1.0).mean()) if values.size else float("nan")
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Which share of images crossed which score boundary.
+
+    area: under the curve from 0 to 1. success: share of images, by boundary, such as "0.2".
+    n: images with a reach; without_reach: images left out, whose clean score lies at the end of the
+    range that it was to go to, or beyond.
+    """
+
+    area: float
+    success: dict[str, float]
+    n: int
+    without_reach: int
+
+
+def crossing(gain: ArrayLike, reach: ArrayLike) -> Crossing:
+    """The area and the successes of gains (N,) with these reaches (N,), as in `progress`."""
+    values = progress(gain, reach)
+    finite = int(np.count_nonzero(np.isfinite(values)))
+    return Crossing(
+        area=crossing_area(values),
+        success={f"{b:g}": success_rate(values, b) for b in SUCCESS},
+        n=finite,
+        without_reach=int(np.count_nonzero(np.isfinite(_floats(gain)))) - finite,
+    )
 
 
 def best_so_far(gains: Sequence[ArrayLike], budget: int) -> Array:

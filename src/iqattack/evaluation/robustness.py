@@ -7,6 +7,8 @@ image of which a score is not finite is left out; without any image a measure is
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
@@ -15,6 +17,63 @@ from iqattack.errors import InputError
 from iqattack.evaluation.correlation import Array, paired
 
 EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """The measures on one scale: S and A are 0 at the worse of two raw scores, 1 at the better.
+
+    scale: those raw scores, the lower first. epsilon: of R, added to |A − S| or, if not
+    epsilon_added, its least value. r and the others: as the functions of this module.
+    """
+
+    scale: tuple[float, float]
+    epsilon: float
+    epsilon_added: bool
+    r: float
+    absolute_gain: float
+    relative_gain: float
+    wasserstein: float
+    energy: float
+
+
+MEASURES = ("r", "absolute_gain", "relative_gain", "wasserstein", "energy")
+
+
+def by_range(
+    clean: ArrayLike, attacked: ArrayLike, score_range: tuple[float, float], lower_better: bool
+) -> Robustness:
+    """The measures of raw scores on the scale of the model's score range."""
+    return _robustness(clean, attacked, score_range, lower_better, added=False)
+
+
+def minmax_on_clean(clean: ArrayLike, attacked: ArrayLike, lower_better: bool) -> Robustness:
+    """The measures of raw scores as the MSU benchmark has them, on the scale of the clean scores.
+
+    All NaN where the clean scores are constant.
+    """
+    return _robustness(clean, attacked, clean_range(clean), lower_better, added=True)
+
+
+def _robustness(
+    clean: ArrayLike,
+    attacked: ArrayLike,
+    scale: tuple[float, float],
+    lower_better: bool,
+    *,
+    added: bool,
+) -> Robustness:
+    S, A = (rescaled(scores, scale, lower_better) for scores in (clean, attacked))
+    return Robustness(
+        scale=scale,
+        epsilon=EPSILON,
+        epsilon_added=added,
+        r=r_robustness(S, A, added=added),
+        absolute_gain=absolute_gain(S, A),
+        relative_gain=relative_gain(S, A),
+        wasserstein=wasserstein_score(S, A),
+        energy=energy_score(S, A),
+    )
 
 
 def clean_range(clean: ArrayLike) -> tuple[float, float]:

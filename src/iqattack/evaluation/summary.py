@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from iqattack.errors import InputError
-from iqattack.evaluation import correlation
-from iqattack.evaluation.bootstrap import bootstrap_interval
+from iqattack.evaluation import correlation, curves, robustness
+from iqattack.evaluation.bootstrap import (
+    RESAMPLES,
+    Interval,
+    bootstrap_draws,
+    bootstrap_intervals,
+    percentile_interval,
+)
+from iqattack.evaluation.correlation import Array
+from iqattack.evaluation.curves import Crossing
 from iqattack.evaluation.gain import mean_gain
-
-Array = NDArray[np.float64]
-Interval = tuple[float, float]
-
-# The logistic fit is left out of the intervals: a thousand fits take longer than they tell.
-_INTERVALS: dict[str, Callable[[ArrayLike, ArrayLike], float]] = {
-    "srocc": correlation.srocc,
-    "krocc": correlation.krocc,
-    "plcc": correlation.plcc,
-}
+from iqattack.evaluation.robustness import Robustness
 
 
 @dataclass(frozen=True)
@@ -63,9 +61,13 @@ class Evaluation:
         logistic fit, in the unit of the MOS, as the VQEG has it. None without MOS. Drops compare
         the images that have all three values.
     mean_gain: mean fraction of the score range that scores moved in the wanted direction.
+    by_range, minmax_on_clean: robustness on the scale of the score range, and as the MSU benchmark
+        has it. rgo: mean share of the largest possible change, 0..1 within the range.
+    crossing: score boundaries crossed.
     n: images; attacked: those with both scores; with_mos: those with a MOS.
-    intervals: percentile-bootstrap 95 % intervals over images of srocc, krocc, plcc, under names
-        such as `clean_attacked.srocc` and `drops.plcc`, and of `mean_gain`.
+    intervals: percentile-bootstrap 95 % intervals over images, paired, under the names of the
+        fields: `mean_gain`, `by_range.r`, `crossing.success.0.2`; of correlations srocc, krocc and
+        plcc, such as `clean_attacked.srocc` and `drops.plcc`.
     """
 
     n: int
@@ -76,6 +78,10 @@ class Evaluation:
     clean_mos: Correlations | None
     attacked_mos: Correlations | None
     drops: Drops | None
+    by_range: Robustness
+    minmax_on_clean: Robustness
+    rgo: float
+    crossing: Crossing
     intervals: dict[str, Interval]
 
 
@@ -105,36 +111,29 @@ def evaluate_scores(
     clean: ArrayLike,
     attacked: ArrayLike,
     gain: ArrayLike,
+    reach: ArrayLike,
     mos: ArrayLike | None = None,
     *,
+    score_range: tuple[float, float],
     lower_better: bool,
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Evaluation:
-    """Measures of raw clean and attacked scores (N,), gains (N,) and, where known, MOS (N,).
+    """Measures of raw clean and attacked scores (N,), gains and reaches (N,) and, if known, MOS.
 
-    NaN stands for what is missing: an image that failed, a MOS that is not in the table. Higher MOS
-    is better. resamples: bootstrap draws, 0 for no intervals. Raises InputError for arrays of
-    different lengths.
+    gain, reach: fractions of the score range, see `curves.progress`. NaN stands for what is
+    missing: an image that failed, a MOS that is not in the table. Higher MOS is better. resamples:
+    bootstrap draws, 0 for no intervals. Raises InputError for arrays of different lengths.
     """
-    s, a, g = (np.asarray(v, dtype=np.float64) for v in (clean, attacked, gain))
+    s, a, g, r = (np.asarray(v, dtype=np.float64) for v in (clean, attacked, gain, reach))
     m = np.full(s.shape, np.nan) if mos is None else np.asarray(mos, dtype=np.float64)
-    if s.ndim != 1 or not s.shape == a.shape == g.shape == m.shape:
+    if s.ndim != 1 or not s.shape == a.shape == g.shape == r.shape == m.shape:
+        shapes = ", ".join(str(v.shape) for v in (s, a, g, r, m))
         raise InputError(
-            f"clean scores, attacked scores, gains and MOS have shapes {s.shape}, {a.shape},"
-            f" {g.shape}, {m.shape}: expected one value per image in each"
+            f"clean scores, attacked scores, gains, reaches and MOS have shapes {shapes}:"
+            " expected one value per image in each"
         )
     sign = -1.0 if lower_better else 1.0
-    intervals: dict[str, Interval] = {}
-
-    def interval(name: str, statistic: Callable[..., float], *arrays: Array) -> None:
-        if resamples:
-            intervals[name] = bootstrap_interval(statistic, *arrays, n=resamples, seed=seed)
-
-    interval("mean_gain", mean_gain, g)
-    for name, measure in _INTERVALS.items():
-        interval(f"clean_attacked.{name}", measure, s, a)
-
     clean_mos = attacked_mos = drops = None
     if mos is not None:
         clean_mos = correlations(sign * s, m, same_scale=False)
@@ -148,16 +147,12 @@ def evaluate_scores(
             plcc=before.plcc - after.plcc,
             plcc_logistic=before.plcc_logistic - after.plcc_logistic,
         )
-        for name, measure in _INTERVALS.items():
-            interval(f"clean_mos.{name}", measure, sign * s, m)
-            interval(f"attacked_mos.{name}", measure, sign * a, m)
-            interval(
-                f"drops.{name}",
-                _difference(measure),
-                sign * s[complete],
-                sign * a[complete],
-                m[complete],
-            )
+    intervals: dict[str, Interval] = {}
+    if resamples:
+        intervals |= _movement_intervals(s, a, g, r, score_range, lower_better, resamples, seed)
+        intervals |= _correlation_intervals(
+            s, a, None if mos is None else sign * m, resamples, seed
+        )
     return Evaluation(
         n=len(s),
         attacked=int(np.count_nonzero(np.isfinite(s) & np.isfinite(a))),
@@ -167,12 +162,72 @@ def evaluate_scores(
         clean_mos=clean_mos,
         attacked_mos=attacked_mos,
         drops=drops,
+        by_range=robustness.by_range(s, a, score_range, lower_better),
+        minmax_on_clean=robustness.minmax_on_clean(s, a, lower_better),
+        rgo=robustness.rgo(s, a, score_range),
+        crossing=curves.crossing(g, r),
         intervals=intervals,
     )
 
 
-def _difference(measure: Callable[[ArrayLike, ArrayLike], float]) -> Callable[..., float]:
-    def drop(s: Array, a: Array, m: Array) -> float:
-        return measure(s, m) - measure(a, m)
+def _movement_intervals(
+    s: Array,
+    a: Array,
+    g: Array,
+    r: Array,
+    score_range: tuple[float, float],
+    lower_better: bool,
+    resamples: int,
+    seed: int,
+) -> dict[str, Interval]:
+    """Intervals of all that is not a correlation, from the same draws."""
 
-    return drop
+    def measures(s: Array, a: Array, g: Array, r: Array) -> dict[str, float]:
+        scales = {
+            "by_range": robustness.by_range(s, a, score_range, lower_better),
+            "minmax_on_clean": robustness.minmax_on_clean(s, a, lower_better),
+        }
+        crossed = curves.crossing(g, r)
+        return {
+            "mean_gain": mean_gain(g),
+            **{
+                f"{scale}.{name}": getattr(values, name)
+                for scale, values in scales.items()
+                for name in robustness.MEASURES
+            },
+            "rgo": robustness.rgo(s, a, score_range),
+            "crossing.area": crossed.area,
+            **{f"crossing.success.{b}": share for b, share in crossed.success.items()},
+        }
+
+    return bootstrap_intervals(measures, s, a, g, r, n=resamples, seed=seed)
+
+
+def _correlation_intervals(
+    s: Array, a: Array, m: Array | None, resamples: int, seed: int
+) -> dict[str, Interval]:
+    """Intervals of correlations; m: opinion scores with the direction of the raw scores.
+
+    The logistic fit is left out: a thousand fits take longer than they tell.
+    """
+
+    def drawn(pair: tuple[Array, Array], keep: NDArray[np.bool_]) -> dict[str, Array]:
+        draws = bootstrap_draws(int(np.count_nonzero(keep)), resamples, seed)
+        return correlation.correlation_draws(pair[0][keep], pair[1][keep], draws)
+
+    def both(x: Array, y: Array) -> NDArray[np.bool_]:
+        return np.isfinite(x) & np.isfinite(y)
+
+    values = {"clean_attacked": drawn((s, a), both(s, a))}
+    if m is not None:
+        complete = both(s, a) & np.isfinite(m)
+        before, after = drawn((s, m), complete), drawn((a, m), complete)
+        for name, x, known in (("clean_mos", s, before), ("attacked_mos", a, after)):
+            keep = both(x, m)
+            values[name] = known if (keep == complete).all() else drawn((x, m), keep)
+        values["drops"] = {name: before[name] - after[name] for name in before}
+    return {
+        f"{pair}.{name}": percentile_interval(draws)
+        for pair, measures in values.items()
+        for name, draws in measures.items()
+    }

@@ -1,7 +1,7 @@
 """Pictures and their opinion scores: files in, 8-bit pixels out."""
 
 from iqattack.images.mos import MosTable, match_mos, read_mos
-from iqattack.images.reading import SUFFIXES, Picture, read_image, write_png
+from iqattack.images.reading import SUFFIXES, Picture, pixels_sha256, read_image, write_png
 from iqattack.images.sets import ImageEntry, ImageSet
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "MosTable",
     "Picture",
     "match_mos",
+    "pixels_sha256",
     "read_image",
     "read_mos",
     "write_png",

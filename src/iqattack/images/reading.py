@@ -7,6 +7,7 @@ conversions are noted, and those that lose something are made only when asked fo
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 from dataclasses import dataclass
@@ -130,6 +131,16 @@ def write_png(path: str | Path, pixels: Tensor) -> None:
         reason = error.strerror or error
         remedy = _REMEDY.get(error.errno or 0, "choose another place")
         raise InputError(f"{path}: cannot be written ({reason}); {remedy}") from None
+
+
+def pixels_sha256(pixels: Tensor) -> str:
+    """SHA-256 of a picture (3, H, W) uint8: its bytes R, G, B, R, … row by row, as hexadecimals.
+
+    `hashlib.sha256(Image.open(file).convert("RGB").tobytes())` gives the same for an upright 8-bit
+    file.
+    """
+    rows = pixels.permute(1, 2, 0).contiguous().numpy()
+    return hashlib.sha256(rows.data).hexdigest()
 
 
 def _line(error: Exception) -> str:

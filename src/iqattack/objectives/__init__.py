@@ -8,6 +8,7 @@ from iqattack.objectives.objective import (
     OneWay,
     Rank,
     Target,
+    WithBoundary,
     parse_objective,
     towards_end,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "Rank",
     "ScoreBoundary",
     "Target",
+    "WithBoundary",
     "parse_objective",
     "towards_end",
 ]

@@ -6,7 +6,7 @@ from iqattack.runs.results import COLUMNS, Result
 from iqattack.runs.run import Run
 from iqattack.runs.settings import ModelRecord, Record, Settings
 from iqattack.runs.summary import Means, Session, Summary, summarise
-from iqattack.runs.traces import Trace, read_traces
+from iqattack.runs.traces import Trace, read_traces, results_at, summary_at
 from iqattack.runs.verify import Difference, VerifyResult, verify
 
 __all__ = [
@@ -26,6 +26,8 @@ __all__ = [
     "execute",
     "make_profile",
     "read_traces",
+    "results_at",
     "summarise",
+    "summary_at",
     "verify",
 ]

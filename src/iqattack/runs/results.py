@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from iqattack.engine import Failure, Outcome
 from iqattack.errors import RunError
+from iqattack.images import pixels_sha256
 from iqattack.objectives import Direction
 from iqattack.perception import JND_MODELS, jnd_violation, linf, psnr, rms, ssim
 
@@ -32,7 +33,8 @@ class Result(BaseModel):
         difference of Liu et al. 2010, whatever the constraint was.
     attack: its spec, said to be white-box if it is no black-box attack.
     status: `ok`, `unchanged` (nothing was gained) or `failed: reason`.
-    path: where the clean image was read; not in results.csv.
+    path: where the clean image was read; sha256: of its pixels, None in runs of before it was kept;
+    both not in results.csv.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
@@ -54,6 +56,7 @@ class Result(BaseModel):
     attack: str
     status: str
     path: str
+    sha256: str | None = None
 
     @property
     def failed(self) -> bool:
@@ -90,6 +93,7 @@ class Result(BaseModel):
             attack=attack,
             status=OK if outcome.gain > 0.0 else UNCHANGED,
             path=str(outcome.entry.path.absolute()),
+            sha256=pixels_sha256(clean),
         )
 
     @classmethod
@@ -109,7 +113,7 @@ class Result(BaseModel):
         return {name: _text(getattr(self, name)) for name in COLUMNS}
 
 
-COLUMNS = tuple(name for name in Result.model_fields if name != "path")
+COLUMNS = tuple(name for name in Result.model_fields if name not in ("path", "sha256"))
 
 
 def _text(value: float | str | None) -> str:

@@ -7,9 +7,11 @@ import platform
 import re
 import tomllib
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
+import cv2
 import numpy as np
 import tomli_w
 import torch
@@ -132,12 +134,7 @@ class Record(BaseModel):
         """The record of a run that starts now."""
         return cls(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            versions={
-                "iqattack": __version__,
-                "torch": str(torch.__version__),
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-            },
+            versions=_versions(),
             settings=settings,
             model=ModelRecord.of(scorer, settings.model),
         )
@@ -170,6 +167,19 @@ class Record(BaseModel):
                 if old != new and name != "weights":
                     return f"{prefix}{name} is {_show(old)} there, {_show(new)} here"
         return None
+
+
+def _versions() -> dict[str, str]:
+    """What scores and pixels may depend on: libraries, Python, and the kind of machine."""
+    return {
+        "iqattack": __version__,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        **{name: metadata.version(name) for name in ("scipy", "pillow", "scikit-image")},
+        "opencv": cv2.__version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
 
 
 def _show(value: Any) -> str:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from iqattack.attacks import is_white_box, labelled
 from iqattack.errors import RunError
 from iqattack.evaluation import Evaluation, evaluate_scores
+from iqattack.objectives import towards_end
 from iqattack.runs.results import UNCHANGED, Result
 from iqattack.runs.settings import ModelRecord, Record, Settings
 
@@ -19,7 +20,7 @@ from iqattack.runs.settings import ModelRecord, Record, Settings
 class Session(BaseModel):
     """The last session that asked the model anything."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     seconds: float
     queries: int
@@ -29,7 +30,7 @@ class Session(BaseModel):
 class Means(BaseModel):
     """Means over the attacked images; None without any. psnr: over those that changed."""
 
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
     queries: float | None
     linf: float | None
@@ -42,19 +43,26 @@ class Means(BaseModel):
 class Summary(BaseModel):
     """What an attack did to a model.
 
+    created, versions: when the run was started, and with what; settings, model: all of run.toml.
+    budget: queries for each image that the measures are of; below settings.queries, they are of
+    the best image up to there, and what needs its pixels is None.
     images: of the run; attacked: finished; unchanged: those of them where nothing was gained;
     failed: could not be attacked; pending: still to do.
     white_box: the attack took the model's own gradients, and is no black-box attack.
-    scores: gains and correlations with 95 % bootstrap intervals; as JSON, NaN is null.
+    scores: gains, correlations and robustness with 95 % bootstrap intervals; as JSON, NaN is null.
+    hashes: SHA-256 of the pixels of each attacked image, clean, by name.
     """
 
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="null", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_inf_nan="null", protected_namespaces=()
+    )
 
     created: str
     versions: dict[str, str]
     settings: Settings
     white_box: bool = False
     model: ModelRecord
+    budget: int
     images: int
     attacked: int
     unchanged: int
@@ -63,6 +71,7 @@ class Summary(BaseModel):
     means: Means
     scores: Evaluation
     session: Session | None = None
+    hashes: dict[str, str]
 
     @property
     def attack(self) -> str:
@@ -81,10 +90,12 @@ def summarise(
     pending: int,
     session: Session | None = None,
     *,
+    budget: int | None = None,
     intervals: bool = True,
 ) -> Summary:
     """The measures of results; RunError when no image is finished.
 
+    budget: queries for each image that the results are of; None for the run's.
     intervals: the bootstrap's, which take most of the time.
     """
     done = [result for result in results if not result.failed]
@@ -105,6 +116,7 @@ def summarise(
         settings=record.settings,
         white_box=is_white_box(record.settings.attack),
         model=record.model,
+        budget=record.settings.queries if budget is None else budget,
         images=len(results) + pending,
         attacked=len(done),
         unchanged=sum(result.status == UNCHANGED for result in done),
@@ -122,11 +134,22 @@ def summarise(
             [_number(r.score_clean) for r in done],
             [_number(r.score_adv) for r in done],
             [_number(r.gain) for r in done],
+            [_reach(r, record.model) for r in done],
             None if all(map(math.isnan, mos)) else mos,
+            score_range=record.model.score_range,
             lower_better=record.model.lower_better,
         ),
         session=session,
+        hashes={r.image: r.sha256 for r in done if r.sha256 is not None},
     )
+
+
+def _reach(result: Result, model: ModelRecord) -> float:
+    """The gain that the score range leaves a finished image."""
+    if result.direction is None or result.score_clean is None:
+        return math.nan
+    ends = model.score_range, model.lower_better
+    return towards_end(result.direction, result.score_clean, *ends).reach
 
 
 def _number(value: float | None) -> float:

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from iqattack.errors import InputError, RunError
 from iqattack.evaluation import normalised_gain
-from iqattack.objectives import Direction, towards_end
+from iqattack.objectives import Direction, WithBoundary, parse_objective, towards_end
+from iqattack.runs.results import OK, UNCHANGED, Result
 from iqattack.runs.run import Run
+from iqattack.runs.summary import Summary, summarise
 
 
 @dataclass(frozen=True)
@@ -59,3 +62,48 @@ def read_traces(run: Run) -> list[Trace]:
             gains = normalised_gain(scores[0], scores, sign, (low, high))
             traces.append(Trace(image, target.direction, target.reach, scores, gains))
     return traces
+
+
+def results_at(run: Run, queries: int) -> tuple[list[Result], int]:
+    """The results as if the budget had been `queries`, and how many images are still to do.
+
+    Everything is read from the log: an image's best score so far, and its queries. What needs the
+    pixels of that image is None. An attack that plans its whole budget ahead, as `square` does,
+    might have spent a smaller one better.
+
+    Raises InputError for a budget below 1 or above the run's; RunError for an objective with a
+    score boundary, where the least different image that crosses it is kept: the log does not tell
+    which that is.
+    """
+    budget = run.settings.queries
+    if not 1 <= queries <= budget:
+        raise InputError(
+            f"queries {queries}: expected 1 to {budget}, the budget of {run.folder}; "
+            "a larger one needs a new run"
+        )
+    results, pending = run.state()
+    if queries == budget:
+        return results, pending
+    if isinstance(parse_objective(run.settings.objective), WithBoundary):
+        raise RunError(
+            f"{run.folder}: objective {run.settings.objective} keeps the least different image, "
+            "which the log does not tell of a smaller budget; attack again with it"
+        )
+    traces = {trace.image: trace for trace in read_traces(run)}
+
+    def at(result: Result) -> Result:
+        if result.failed:
+            return result
+        score, gain, spent = traces[result.image].best(queries)
+        gone = dict.fromkeys(("linf", "rms", "psnr", "ssim", "jnd_violation"))
+        status = OK if gain > 0.0 else UNCHANGED
+        found = {"score_adv": score, "gain": gain, "queries": spent, "status": status}
+        return result.model_copy(update={**gone, **found})
+
+    return [at(result) for result in results], pending
+
+
+def summary_at(run: Run, queries: int) -> Summary:
+    """The measures as if the budget had been `queries`; errors as in `results_at`."""
+    results, pending = results_at(run, queries)
+    return summarise(run.record, results, pending, budget=queries)

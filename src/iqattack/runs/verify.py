@@ -15,7 +15,7 @@ from torch import Tensor
 from iqattack.constraints import Constraint, Floor, parse_constraint, parse_floor
 from iqattack.engine import QueryLog, image_hash
 from iqattack.errors import InputError, RunError
-from iqattack.images import read_image
+from iqattack.images import pixels_sha256, read_image
 from iqattack.models import Scorer, score_checked
 from iqattack.objectives import towards_end
 from iqattack.perception import linf, rms
@@ -110,6 +110,8 @@ def _check(
         reported = f"{result.width}×{result.height}"
         yield f"is {sizes[0]} clean and {sizes[1]} attacked, reported {reported}"
         return
+    if result.sha256 not in (None, pixels_sha256(clean)):
+        yield f"the clean image's SHA-256 is {pixels_sha256(clean)}, reported {result.sha256}"
     yield from _check_scores(scorer, result, clean, adversarial, tolerance)
     floor = None if settings.floor is None else parse_floor(settings.floor)
     yield from _check_pixels(
