@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -134,9 +133,7 @@ def main() -> None:
         photos.mkdir()
         bare.mkdir()
         make_photos(photos, options.images)
-        model = iqattack.wrap(
-            contrast, name="contrast", score_range=(0.0, 1.0), lower_better=False
-        )
+        model = iqattack.wrap(contrast, name="contrast", score_range=(0.0, 1.0), lower_better=False)
         run = iqattack.attack(
             photos, model, out=out, attack="noise", constraint="linf:3", queries=2
         )

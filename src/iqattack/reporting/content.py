@@ -10,12 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from iqattack.evaluation import boundary_crossing, crossing_area, gain_by_query, progress
+from iqattack.evaluation import Correlations, boundary_crossing, gain_by_query, progress
 from iqattack.runs import Result, Summary, Trace
 from iqattack.runs.results import JND_SCALE
 
 NONE = "–"
 CORRELATIONS = ("srocc", "krocc", "plcc")
+ROBUSTNESS = (
+    ("r", "R, higher is more robust"),
+    ("absolute_gain", "absolute gain"),
+    ("relative_gain", "relative gain"),
+    ("wasserstein", "Wasserstein score"),
+    ("energy", "energy score"),
+)
 POINTS = 200  # of the curve of gain against queries
 DRAWN = 2000  # queries of one image
 
@@ -201,7 +208,21 @@ def measures(summary: Summary) -> list[Group]:
     groups = [
         Group(
             "How far scores moved",
-            (row("mean gain, of the score range", scores.mean_gain, "mean_gain"),),
+            (
+                row("mean gain, of the score range", scores.mean_gain, "mean_gain"),
+                row("RGO, of the largest possible change", scores.rgo, "rgo"),
+                row(
+                    "area under the boundary-crossing curve", scores.crossing.area, "crossing.area"
+                ),
+                *(
+                    row(
+                        f"images that crossed {percent(float(b), 0)} of the way",
+                        share,
+                        f"crossing.success.{b}",
+                    )
+                    for b, share in scores.crossing.success.items()
+                ),
+            ),
         )
     ]
     pairs = (
@@ -212,8 +233,20 @@ def measures(summary: Summary) -> list[Group]:
     )
     for pair, heading, values in pairs:
         if values is not None:
-            rows = (row(c.upper(), getattr(values, c), f"{pair}.{c}") for c in CORRELATIONS)
+            rows = [row(c.upper(), getattr(values, c), f"{pair}.{c}") for c in CORRELATIONS]
+            rows.append(row("PLCC after the logistic fit", values.plcc_logistic))
+            if isinstance(values, Correlations):
+                rows += [row("RMSE", values.rmse), row("MAE", values.mae)]
             groups.append(Group(heading, tuple(rows)))
+    for scale, heading, robust in (
+        ("by_range", "Robustness, on the model's score range", scores.by_range),
+        ("minmax_on_clean", "Robustness, as the MSU benchmark has it", scores.minmax_on_clean),
+    ):
+        low, high = robust.scale
+        added = "added" if robust.epsilon_added else "at least"
+        rows = [row(label, getattr(robust, name), f"{scale}.{name}") for name, label in ROBUSTNESS]
+        scaled = f"{heading} ({low:.4g} to {high:.4g}, ε {robust.epsilon:g} {added})"
+        groups.append(Group(scaled, tuple(rows)))
     groups.append(
         Group(
             "How visible it is, means over images",
@@ -222,7 +255,7 @@ def measures(summary: Summary) -> list[Group]:
                 row("RMS, grey levels", means.rms, digits=2),
                 row("PSNR, dB", means.psnr, digits=1),
                 row("SSIM", means.ssim, digits=4),
-                row("share of pixels over the JND", means.jnd_violation),
+                row(f"share of pixels over {JND_SCALE} of the JND", means.jnd_violation),
             ),
         )
     )
@@ -250,7 +283,6 @@ def series(results: Sequence[Result], traces: Sequence[Trace]) -> dict[str, Any]
         "crossing": {
             "b": _rounded(b),
             "share": _rounded(share),
-            "area": _finite(crossing_area(went)),
         },
     }
 
@@ -307,8 +339,8 @@ def charts(
         Chart(
             "crossing",
             "Boundary crossing",
-            f"The area under the curve is {number(crossing['area'])}: 0 where no score moved, 1 "
-            "where all went to the far end of the range.",
+            f"The area under the curve is {number(summary.scores.crossing.area)}: 0 where no score "
+            "moved, 1 where all went to the far end of the range.",
             Table(
                 ("share of the way", "images that crossed it"),
                 tuple(
