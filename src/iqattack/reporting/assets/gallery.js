@@ -68,7 +68,7 @@
       const button = cards.get(image).firstChild;
       button.addEventListener("click", () => open(image, shown, button));
     });
-    form.addEventListener("input", update);
+    for (const kind of ["input", "change"]) form.addEventListener(kind, update);
     form.addEventListener("submit", (event) => event.preventDefault());
     update();
   }

@@ -260,7 +260,7 @@
     byId("next").addEventListener("click", () => step(1));
     byId("flicker").addEventListener("click", flicker);
     byId("close").addEventListener("click", () => dialog.close());
-    form().addEventListener("input", paint);
+    for (const kind of ["input", "change"]) form().addEventListener(kind, paint);
     form().addEventListener("submit", (event) => event.preventDefault());
     byId("slide").addEventListener("input", slide);
   }
