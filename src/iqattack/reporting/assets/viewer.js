@@ -240,7 +240,7 @@
   }
 
   function keys(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!byId("viewer").open || event.ctrlKey || event.metaKey || event.altKey) return;
     const typing = event.target.matches("input, select");
     if (event.key === "f" || event.key === "F") flicker();
     else if (event.key === "ArrowLeft" && !typing) step(-1);
@@ -251,7 +251,8 @@
 
   function start() {
     const dialog = byId("viewer");
-    dialog.addEventListener("keydown", keys);
+    // Of the document: a button that gets disabled loses the focus, and the dialog its keys.
+    document.addEventListener("keydown", keys);
     dialog.addEventListener("close", () => {
       [current, pair] = [null, null];
       opener?.focus();
