@@ -3,9 +3,11 @@
 import base64
 import json
 import shutil
+import time
 from pathlib import Path
 
 from selenium import webdriver
+from selenium.webdriver.support.ui import WebDriverWait
 
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
@@ -40,6 +42,17 @@ class Browser:
             "const done = arguments[0];"
             "requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done)))"
         )
+
+    def until(self, script: str) -> None:
+        """Wait until a script gives something true."""
+        WebDriverWait(self.driver, 30).until(lambda driver: driver.execute_script(script))
+
+    def still(self) -> None:
+        """Wait until two screenshots are the same: charts follow the size of the window late."""
+        before, now = None, self.driver.get_screenshot_as_base64()
+        while before != now:
+            time.sleep(0.5)
+            before, now = now, self.driver.get_screenshot_as_base64()
 
     def js(self, script: str, *values: object) -> object:
         return self.driver.execute_script(script, *values)

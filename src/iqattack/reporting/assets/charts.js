@@ -96,8 +96,8 @@
 
     show("chart-queries", () => ({
       traces: [
-        { type: "scatter", x: curve.queries, y: curve.lower, name: "lower quartile", ...line("accent", { width: 1, shape: "hv" }) },
-        { type: "scatter", x: curve.queries, y: curve.upper, name: "upper quartile", fill: "tonexty", fillcolor: tint("accent"), ...line("accent", { width: 1, shape: "hv" }) },
+        { type: "scatter", x: curve.queries, y: curve.lower, name: "lower quartile", showlegend: false, ...line("accent", { width: 1, shape: "hv" }) },
+        { type: "scatter", x: curve.queries, y: curve.upper, name: "between quartiles", fill: "tonexty", fillcolor: tint("accent"), ...line("accent", { width: 1, shape: "hv" }) },
         { type: "scatter", x: curve.queries, y: curve.median, name: "median", ...line("text", { width: 2.5, shape: "hv" }) },
       ],
       layout: {
@@ -112,7 +112,7 @@
         { type: "scatter", x: crossing.b, y: crossing.share, name: "images", fill: "tozeroy", fillcolor: tint("accent"), ...line("accent", { width: 2, shape: "vh" }) },
       ],
       layout: {
-        xaxis: axis("share of the way to the far end of the range", { tickformat: ".0%", range: [0, 1] }),
+        xaxis: axis("share of the way to the far end", { tickformat: ".0%", range: [0, 1] }),
         yaxis: axis("images that crossed it", { tickformat: ".0%", range: [0, 1.02] }),
         showlegend: false,
       },
