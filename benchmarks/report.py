@@ -35,13 +35,14 @@ from iqattack.samples.photos import photographs
 WIDTH, HEIGHT = 512, 384
 CHILD = "import sys, iqattack.cli; sys.exit(iqattack.cli.main(sys.argv[1:]))"
 SCROLL = """
-const done = arguments[0], frames = [], bottom = document.documentElement.scrollHeight;
+const done = arguments[0], frames = [];
 let last = performance.now();
 function frame(now) {
+  const before = window.scrollY;
   frames.push(now - last);
   last = now;
   window.scrollBy(0, 120);
-  if (window.scrollY + innerHeight < bottom - 1) requestAnimationFrame(frame);
+  if (window.scrollY > before) requestAnimationFrame(frame);
   else done(frames.slice(1));
 }
 window.scrollTo(0, document.getElementById("gallery").getBoundingClientRect().top + scrollY);

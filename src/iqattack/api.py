@@ -25,6 +25,7 @@ from iqattack.models import Scorer, builtin_card, load_model, model_kinds, wrap
 from iqattack.reporting import write_report
 from iqattack.runs import (
     Callbacks,
+    Comparison,
     Result,
     Run,
     Settings,
@@ -34,11 +35,13 @@ from iqattack.runs import (
     make_profile,
     summary_at,
 )
+from iqattack.runs import compare as compare_runs
 from iqattack.runs import verify as verify_run
 
 __all__ = [
     "ATTACKS",
     "Callbacks",
+    "Comparison",
     "ImageSet",
     "Profile",
     "Result",
@@ -49,6 +52,7 @@ __all__ = [
     "VerifyResult",
     "attack",
     "builtin_card",
+    "compare",
     "evaluate",
     "load_model",
     "model_kinds",
@@ -215,6 +219,19 @@ def report(
         None if out is None else Path(out),
         progress=told.pictured,
     )
+
+
+def compare(
+    *runs: Run | str | Path, allow: Sequence[str] = (), queries: int | None = None
+) -> Comparison:
+    """Runs side by side, with paired tests of each against the first.
+
+    allow: settings that may differ all the same: `images`, `mos`, `range`, `constraint`, `floor`,
+        `objective`, `budget`, `seed`; without, RunError tells why a comparison would be unfair.
+    queries: as if the budget of all had been so many, from their logs.
+    """
+    opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
+    return compare_runs(opened, allow=allow, queries=queries)
 
 
 def verify(

@@ -97,7 +97,7 @@ def test_lists_and_help(iqattack):
     assert iqattack("--version").out == f"iqattack {package.__version__}\n"
     assert "score-boundary" in iqattack("attacks").out
     assert "pyiqa:NAME[,option=value]" in iqattack("models").out
-    for command in ("attack", "evaluate", "verify", "models", "samples", "demo"):
+    for command in ("attack", "evaluate", "compare", "verify", "models", "samples", "demo"):
         said = iqattack(command, "--help")
         assert (said.status, "Examples" in said.out) == (0, True)
 

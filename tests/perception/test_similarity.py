@@ -5,10 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from iqattack.errors import InputError
-from iqattack.perception import jnd_violation, linf, luma, psnr, rms, ssim
+from iqattack.perception import jnd_violation, linf, luma, ms_ssim, psnr, rms, ssim
 
 MEASURES = (linf, rms, psnr, ssim)
 
@@ -57,6 +58,36 @@ def test_ssim_agrees_with_torchmetrics_away_from_the_border() -> None:
     )
     expected = maps[..., 5:-5, 5:-5].mean(dim=(1, 2, 3))
     torch.testing.assert_close(ssim(image, others), expected, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(176, 176), (181, 230)])
+def test_ms_ssim_agrees_with_torchmetrics_away_from_the_border(size) -> None:
+    """Scale by scale: at the last, torchmetrics' own takes the padded border in."""
+    image, others = noisy_pair(4, 3, *size)
+    x, y = luma(image).expand(3, 1, -1, -1).double(), luma(others)[:, None].double()
+    expected = torch.ones(3, dtype=torch.float64)
+    for weight in (0.0448, 0.2856, 0.3001, 0.2363):
+        _, structure = structural_similarity_index_measure(
+            y, x, data_range=255.0, return_contrast_sensitivity=True, reduction="none"
+        )
+        expected *= structure**weight
+        x, y = avg_pool2d(x, 2), avg_pool2d(y, 2)
+    _, maps = structural_similarity_index_measure(y, x, data_range=255.0, return_full_image=True)
+    expected *= maps[..., 5:-5, 5:-5].mean(dim=(1, 2, 3)) ** 0.1333
+    torch.testing.assert_close(ms_ssim(image, others), expected, atol=1e-9, rtol=0)
+    assert ms_ssim(image, image).item() == pytest.approx(1.0)
+
+
+def test_ms_ssim_of_flat_pictures_is_the_luminance_term_of_the_last_scale() -> None:
+    c1 = (0.01 * 255) ** 2
+    luminance = (2 * 100 * 120 + c1) / (100**2 + 120**2 + c1)
+    value = ms_ssim(torch.full((3, 176, 200), 100.0), torch.full((3, 176, 200), 120.0))
+    assert value.item() == pytest.approx(luminance**0.1333, abs=1e-6)
+
+
+def test_ms_ssim_is_not_defined_where_no_window_fits() -> None:
+    image, others = noisy_pair(1, 2, height=175, width=300)
+    assert ms_ssim(image, others).isnan().tolist() == [True, True]
 
 
 def test_ssim_is_not_defined_where_no_window_fits() -> None:

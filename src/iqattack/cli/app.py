@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from iqattack.cli.attack import attack
+from iqattack.cli.compare import compare
 from iqattack.cli.demo import demo
 from iqattack.cli.evaluate import evaluate
 from iqattack.cli.lists import attacks, models
@@ -52,7 +53,20 @@ for command, panel, examples in (
             "--attack filter-search:profile=profiles/cnniqa/profile.json --out runs/profiled",
         ),
     ),
-    (evaluate, "Look at a run", ("iqattack evaluate runs/photos",)),
+    (
+        evaluate,
+        "Look at a run",
+        ("iqattack evaluate runs/photos", "iqattack evaluate runs/photos --queries 100"),
+    ),
+    (
+        compare,
+        "Look at a run",
+        (
+            "iqattack compare runs/square runs/nes",
+            "iqattack compare runs/cnniqa runs/musiq --format latex",
+            "iqattack compare runs/long runs/short --queries 100",
+        ),
+    ),
     (report, "Look at a run", ("iqattack report runs/photos",)),
     (verify, "Look at a run", ("iqattack verify runs/photos",)),
     (attacks, "What there is", ()),

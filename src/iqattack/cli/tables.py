@@ -15,16 +15,30 @@ if TYPE_CHECKING:
 
 NONE = "–"
 CORRELATIONS = ("srocc", "krocc", "plcc")
+PAIRS = {
+    "clean_attacked": "clean–attacked",
+    "clean_mos": "clean–MOS",
+    "attacked_mos": "attacked–MOS",
+    "drops": "drop",
+}
+SCALES = {"by_range": "score range", "minmax_on_clean": "clean scores (MSU)"}
+ROBUSTNESS = (
+    ("absolute_gain", "absolute gain"),
+    ("relative_gain", "relative gain"),
+    ("wasserstein", "Wasserstein score"),
+    ("energy", "energy score"),
+)
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number, or a dash for none."""
-    return NONE if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+    if value is None or not math.isfinite(value):
+        return NONE
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0: no −0.000
 
 
-def show_summary(summary: Summary, folder: Path, console: Console | None = None) -> None:
-    """Print the measures."""
-    console = console or Console()
+def _measures(summary: Summary) -> Table:
+    """Gains, correlations, robustness on both scales, visibility, counts."""
     settings, scores, means = summary.settings, summary.scores, summary.means
 
     def interval(name: str) -> str:
@@ -32,43 +46,60 @@ def show_summary(summary: Summary, folder: Path, console: Console | None = None)
         return f"{number(low)} … {number(high)}" if math.isfinite(low + high) else ""
 
     over = settings.constraint + (f" {settings.floor}" if settings.floor else "")
+    below = f"{summary.budget} of " if summary.budget < settings.queries else ""
     # Text, not markup: names of models and folders may have brackets.
     title = Text(
         f"{summary.model.name} under {summary.attack}, {over}, {settings.objective}, "
-        f"{settings.queries} queries"
+        f"{below}{settings.queries} queries"
     )
     table = Table(title=title, title_justify="left")
     table.add_column("measure")
     table.add_column("value", justify="right")
     table.add_column("95 % interval", justify="right")
-    table.add_row("mean gain, of the score range", number(scores.mean_gain), interval("mean_gain"))
-    for name in CORRELATIONS:
-        table.add_row(
-            f"{name.upper()} clean–attacked",
-            number(getattr(scores.clean_attacked, name)),
-            interval(f"clean_attacked.{name}"),
-        )
-    if scores.clean_mos and scores.attacked_mos and scores.drops:
-        for pair in ("clean_mos", "attacked_mos", "drops"):
-            what = {"clean_mos": "clean–MOS", "attacked_mos": "attacked–MOS", "drops": "drop"}[pair]
+
+    def measured(label: str, value: float | None, name: str = "", digits: int = 3) -> None:
+        table.add_row(label, number(value, digits), interval(name))
+
+    measured("mean gain, of the score range", scores.mean_gain, "mean_gain")
+    measured("RGO, of the largest possible change", scores.rgo, "rgo")
+    measured("area under boundary crossing", scores.crossing.area, "crossing.area")
+    for b, share in scores.crossing.success.items():
+        measured(f"images past boundary {b}", share, f"crossing.success.{b}")
+    for pair, what in PAIRS.items():
+        values = getattr(scores, pair)
+        if values is not None:
             table.add_section()
             for name in CORRELATIONS:
-                value = getattr(getattr(scores, pair), name)
-                table.add_row(f"{name.upper()} {what}", number(value), interval(f"{pair}.{name}"))
+                measured(f"{name.upper()} {what}", getattr(values, name), f"{pair}.{name}")
+    for scale, what in SCALES.items():
+        table.add_section()
+        values = getattr(scores, scale)
+        low, high = (f"{end:.4g}" for end in values.scale)
+        table.add_row(f"scale: {what}, {low} … {high}")
+        epsilon = f"R, ε = {values.epsilon:g}" + (" added" if values.epsilon_added else "")
+        for name, label in (("r", epsilon), *ROBUSTNESS):
+            measured(f"  {label}", getattr(values, name), f"{scale}.{name}")
     table.add_section()
-    table.add_row("mean L∞, grey levels", number(means.linf, 2))
-    table.add_row("mean RMS, grey levels", number(means.rms, 2))
-    table.add_row("mean PSNR, dB", number(means.psnr, 1))
-    table.add_row("mean SSIM", number(means.ssim, 4))
-    table.add_row("mean share of pixels over the JND", number(means.jnd_violation))
+    measured("mean L∞, grey levels", means.linf, digits=2)
+    measured("mean RMS, grey levels", means.rms, digits=2)
+    measured("mean PSNR, dB", means.psnr, digits=1)
+    measured("mean SSIM", means.ssim, digits=4)
+    measured("mean MS-SSIM", means.ms_ssim, digits=4)
+    measured("mean share of pixels over the JND", means.jnd_violation)
     table.add_section()
-    table.add_row("mean queries", number(means.queries, 1))
+    measured("mean queries", means.queries, digits=1)
     table.add_row("images attacked", f"{summary.attacked} of {summary.images}")
     table.add_row("unchanged", str(summary.unchanged))
     table.add_row("failed", str(summary.failed))
     if summary.pending:
         table.add_row("still to do", str(summary.pending))
-    console.print(table)
+    return table
+
+
+def show_summary(summary: Summary, folder: Path, console: Console | None = None) -> None:
+    """Print the measures, how fast it went and where everything is."""
+    console = console or Console()
+    console.print(_measures(summary))
     if summary.session is not None:
         session = summary.session
         console.print(
@@ -76,7 +107,11 @@ def show_summary(summary: Summary, folder: Path, console: Console | None = None)
             f"{session.queries_per_second:.1f} per second",
             highlight=False,
         )
-    if (folder / "results.csv").is_file():
+    if summary.budget < summary.settings.queries:
+        console.print(
+            "What needs the pixels of the attacked images is not told of a smaller budget."
+        )
+    elif (folder / "results.csv").is_file():
         for what, name in (
             ("attacked images", "adversarial"),
             ("one row each", "results.csv"),

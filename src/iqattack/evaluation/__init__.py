@@ -23,7 +23,9 @@ from iqattack.evaluation.curves import (
     success_rate,
 )
 from iqattack.evaluation.gain import mean_gain, normalised_gain
+from iqattack.evaluation.paired import holm, wilcoxon_p
 from iqattack.evaluation.robustness import (
+    EPSILON,
     Robustness,
     absolute_gain,
     clean_range,
@@ -43,6 +45,7 @@ from iqattack.evaluation.summary import (
 )
 
 __all__ = [
+    "EPSILON",
     "Correlations",
     "Crossing",
     "Drops",
@@ -63,6 +66,7 @@ __all__ = [
     "evaluate_scores",
     "fit_logistic5",
     "gain_by_query",
+    "holm",
     "krocc",
     "logistic5",
     "mae",
@@ -79,4 +83,5 @@ __all__ = [
     "srocc",
     "success_rate",
     "wasserstein_score",
+    "wilcoxon_p",
 ]

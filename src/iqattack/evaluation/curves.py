@@ -74,10 +74,11 @@ class Crossing:
 def crossing(gain: ArrayLike, reach: ArrayLike) -> Crossing:
     """The area and the successes of gains (N,) with these reaches (N,), as in `progress`."""
     values = progress(gain, reach)
+    boundaries, shares = boundary_crossing(values, SUCCESS)
     finite = int(np.count_nonzero(np.isfinite(values)))
     return Crossing(
         area=crossing_area(values),
-        success={f"{b:g}": success_rate(values, b) for b in SUCCESS},
+        success={f"{b:g}": float(share) for b, share in zip(boundaries, shares, strict=True)},
         n=finite,
         without_reach=int(np.count_nonzero(np.isfinite(_floats(gain)))) - finite,
     )

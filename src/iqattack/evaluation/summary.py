@@ -136,11 +136,12 @@ def evaluate_scores(
     sign = -1.0 if lower_better else 1.0
     clean_mos = attacked_mos = drops = None
     if mos is not None:
-        clean_mos = correlations(sign * s, m, same_scale=False)
-        attacked_mos = correlations(sign * a, m, same_scale=False)
+        clean_mos = before = correlations(sign * s, m, same_scale=False)
+        attacked_mos = after = correlations(sign * a, m, same_scale=False)
         complete = np.isfinite(s) & np.isfinite(a) & np.isfinite(m)
-        before = correlations(sign * s[complete], m[complete], same_scale=False)
-        after = correlations(sign * a[complete], m[complete], same_scale=False)
+        if not clean_mos.n == attacked_mos.n == np.count_nonzero(complete):
+            before = correlations(sign * s[complete], m[complete], same_scale=False)
+            after = correlations(sign * a[complete], m[complete], same_scale=False)
         drops = Drops(
             srocc=before.srocc - after.srocc,
             krocc=before.krocc - after.krocc,

@@ -4,7 +4,15 @@ from iqattack.perception.edges import canny
 from iqattack.perception.jnd import JND_MODELS, canny_structure, liu2010, yang2005
 from iqattack.perception.pixels import LUMA, grey_array, locally_normalised, luma
 from iqattack.perception.saliency import saliency, salient_region
-from iqattack.perception.similarity import SSIM_WINDOW, jnd_violation, linf, psnr, rms, ssim
+from iqattack.perception.similarity import (
+    SSIM_WINDOW,
+    jnd_violation,
+    linf,
+    ms_ssim,
+    psnr,
+    rms,
+    ssim,
+)
 
 __all__ = [
     "JND_MODELS",
@@ -18,6 +26,7 @@ __all__ = [
     "liu2010",
     "locally_normalised",
     "luma",
+    "ms_ssim",
     "psnr",
     "rms",
     "saliency",

@@ -1,5 +1,6 @@
 """A run on disk: settings, log, images, results, resume."""
 
+from iqattack.runs.compare import ALLOWED, Comparison, compare
 from iqattack.runs.execute import Callbacks, execute
 from iqattack.runs.profile import make_profile
 from iqattack.runs.results import COLUMNS, Result
@@ -10,8 +11,10 @@ from iqattack.runs.traces import Trace, read_traces, results_at, summary_at
 from iqattack.runs.verify import Difference, VerifyResult, verify
 
 __all__ = [
+    "ALLOWED",
     "COLUMNS",
     "Callbacks",
+    "Comparison",
     "Difference",
     "Means",
     "ModelRecord",
@@ -23,6 +26,7 @@ __all__ = [
     "Summary",
     "Trace",
     "VerifyResult",
+    "compare",
     "execute",
     "make_profile",
     "read_traces",

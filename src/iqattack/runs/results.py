@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterable
 from io import StringIO
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor
 
 from iqattack.engine import Failure, Outcome
 from iqattack.errors import RunError
 from iqattack.images import pixels_sha256
 from iqattack.objectives import Direction
-from iqattack.perception import JND_MODELS, jnd_violation, linf, psnr, rms, ssim
+from iqattack.perception import JND_MODELS, jnd_violation, linf, ms_ssim, psnr, rms, ssim
 
 JND_SCALE, JND_MODEL = 0.38, "liu2010"
 OK, UNCHANGED, FAILED = "ok", "unchanged", "failed: "
@@ -33,8 +33,8 @@ class Result(BaseModel):
         difference of Liu et al. 2010, whatever the constraint was.
     attack: its spec, said to be white-box if it is no black-box attack.
     status: `ok`, `unchanged` (nothing was gained) or `failed: reason`.
-    path: where the clean image was read; sha256: of its pixels, None in runs of before it was kept;
-    both not in results.csv.
+    Not in results.csv: path: where the clean image was read; sha256: of its pixels; ms_ssim: None
+    below 176 pixels. The last two are None in runs of before they were kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
@@ -57,6 +57,7 @@ class Result(BaseModel):
     status: str
     path: str
     sha256: str | None = None
+    ms_ssim: float | None = None
 
     @property
     def failed(self) -> bool:
@@ -73,7 +74,6 @@ class Result(BaseModel):
         """Measure an outcome; `attack` as the row is to have it."""
         clean, adversarial = outcome.clean, outcome.adversarial
         height, width = clean.shape[-2:]
-        similarity = float(ssim(clean, adversarial))
         threshold = JND_SCALE * JND_MODELS[JND_MODEL](clean)
         return cls(
             image=outcome.entry.name,
@@ -88,12 +88,13 @@ class Result(BaseModel):
             linf=float(linf(clean, adversarial)),
             rms=float(rms(clean, adversarial)),
             psnr=float(psnr(clean, adversarial)),
-            ssim=None if math.isnan(similarity) else similarity,
+            ssim=_defined(ssim(clean, adversarial)),
             jnd_violation=float(jnd_violation(clean, adversarial, threshold)),
             attack=attack,
             status=OK if outcome.gain > 0.0 else UNCHANGED,
             path=str(outcome.entry.path.absolute()),
             sha256=pixels_sha256(clean),
+            ms_ssim=_defined(ms_ssim(clean, adversarial)),
         )
 
     @classmethod
@@ -113,7 +114,12 @@ class Result(BaseModel):
         return {name: _text(getattr(self, name)) for name in COLUMNS}
 
 
-COLUMNS = tuple(name for name in Result.model_fields if name not in ("path", "sha256"))
+NOT_COLUMNS = ("path", "sha256", "ms_ssim")
+COLUMNS = tuple(name for name in Result.model_fields if name not in NOT_COLUMNS)
+
+
+def _defined(value: Tensor) -> float | None:
+    return None if value.isnan() else float(value)
 
 
 def _text(value: float | str | None) -> str:

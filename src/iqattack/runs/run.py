@@ -155,6 +155,11 @@ class Run:
             return QueryLog(path)
         return QueryLog(path, read_only=True) if path.is_file() else QueryLog()
 
+    def image_names(self) -> list[str]:
+        """Names of all images of the run, finished or not, in order."""
+        with self.open_log() as log:
+            return log.images()
+
     @property
     def results(self) -> list[Result]:
         """One row per image that is finished or failed, in the order of the run."""

@@ -28,7 +28,10 @@ class Session(BaseModel):
 
 
 class Means(BaseModel):
-    """Means over the attacked images; None without any. psnr: over those that changed."""
+    """Means over the attacked images, None without any.
+
+    psnr: over those that changed; ssim, ms_ssim: over those that are large enough.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
@@ -37,6 +40,7 @@ class Means(BaseModel):
     rms: float | None
     psnr: float | None
     ssim: float | None
+    ms_ssim: float | None
     jnd_violation: float | None
 
 
@@ -128,6 +132,7 @@ def summarise(
             rms=mean(lambda r: r.rms),
             psnr=mean(lambda r: r.psnr),
             ssim=mean(lambda r: r.ssim),
+            ms_ssim=mean(lambda r: r.ms_ssim),
             jnd_violation=mean(lambda r: r.jnd_violation),
         ),
         scores=evaluate(

@@ -95,7 +95,7 @@ def results_at(run: Run, queries: int) -> tuple[list[Result], int]:
         if result.failed:
             return result
         score, gain, spent = traces[result.image].best(queries)
-        gone = dict.fromkeys(("linf", "rms", "psnr", "ssim", "jnd_violation"))
+        gone = dict.fromkeys(("linf", "rms", "psnr", "ssim", "ms_ssim", "jnd_violation"))
         status = OK if gain > 0.0 else UNCHANGED
         found = {"score_adv": score, "gain": gain, "queries": spent, "status": status}
         return result.model_copy(update={**gone, **found})

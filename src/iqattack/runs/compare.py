@@ -1,0 +1,210 @@
+"""Runs side by side: what each measured, and how it differs from the first, image by image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict
+
+from iqattack.errors import InputError, RunError, unknown
+from iqattack.evaluation import (
+    EPSILON,
+    Interval,
+    bootstrap_interval,
+    holm,
+    mean_gain,
+    wilcoxon_p,
+)
+from iqattack.runs.results import Result
+from iqattack.runs.run import Run
+from iqattack.runs.summary import Summary, summarise
+from iqattack.runs.traces import results_at
+
+
+class Measured(BaseModel):
+    """A value and its 95 % interval over images."""
+
+    model_config = ConfigDict(frozen=True)
+
+    value: float
+    interval: Interval
+
+
+class Row(BaseModel):
+    """One run of a comparison, over the images that all runs have finished.
+
+    gain: mean, of the score range. srocc: clean–attacked; srocc_drop: clean–MOS less attacked–MOS.
+    r: R robustness on the scale of the score range; crossing_area: under the boundary-crossing
+    curve. ssim, queries: means. None where it was not measured.
+    difference: mean gain less that of the first run, image by image; p: of Wilcoxon's signed-rank
+    test of that, p_holm: corrected for all comparisons. None in the first row.
+    differs: settings that differ from those of the first run and were allowed to, with values.
+    """
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="null")
+
+    run: str
+    model: str
+    attack: str
+    gain: Measured
+    srocc: Measured
+    srocc_drop: Measured | None
+    r: Measured
+    crossing_area: Measured
+    ssim: Measured | None
+    queries: Measured
+    difference: Measured | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    differs: str = ""
+
+
+class Comparison(BaseModel):
+    """Runs on the same images.
+
+    images: finished in all runs; left_out: those that are not. epsilon: of R.
+    """
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="null")
+
+    images: int
+    left_out: int
+    epsilon: float = EPSILON
+    rows: tuple[Row, ...]
+
+
+# What two runs must have in common, by the name with which it can be allowed to differ.
+_COMMON: dict[str, Callable[[Run], object]] = {
+    "constraint": lambda run: run.settings.constraint,
+    "floor": lambda run: run.settings.floor or "none",
+    "objective": lambda run: run.settings.objective,
+    "budget": lambda run: run.settings.queries,
+    "seed": lambda run: run.settings.seed,
+}
+ALLOWED = ("images", "mos", "range", *_COMMON)
+
+
+def compare(
+    runs: Sequence[Run], *, allow: Sequence[str] = (), queries: int | None = None
+) -> Comparison:
+    """The measures of several runs, and paired tests of each against the first.
+
+    allow: of `images`, `mos`, `range`, `constraint`, `floor`, `objective`, `budget`, `seed`: what
+        may differ all the same, which the comparison then says. Images are paired by name.
+    queries: as if that had been the budget of all, from their logs; see `results_at`.
+
+    Raises InputError for fewer than two runs or an unknown name in allow; RunError for runs that it
+    would be unfair to compare, with the reason, and for runs without a finished image in common.
+    """
+    for name in allow:
+        if name not in ALLOWED:
+            raise unknown("difference", name, ALLOWED)
+    if len(runs) < 2:
+        raise InputError(f"{len(runs)} run to compare: expected two or more")
+    results = [run.results if queries is None else results_at(run, queries)[0] for run in runs]
+    done = [{r.image: r for r in found if not r.failed} for found in results]
+    names = [name for name in done[0] if all(name in found for found in done)]
+    differing = [
+        _differences(runs[0], run, done[0], found, at_budget=queries is not None)
+        for run, found in zip(runs, done, strict=True)
+    ]
+    _refuse(runs, differing, allow)
+    if not names:
+        folders = ", ".join(str(run.folder) for run in runs)
+        raise RunError(f"{folders}: no image is finished in all of them; try again later")
+    common = [[found[name] for name in names] for found in done]
+    first = _gains(common[0])
+    p = [wilcoxon_p(_gains(rows), first) for rows in common[1:]]
+    tested = [
+        {"difference": _mean(_gains(rows) - first), "p": once, "p_holm": float(corrected)}
+        for rows, once, corrected in zip(common[1:], p, holm(p), strict=True)
+    ]
+    rows = tuple(
+        _row(run, summarise(run.record, rows, 0, budget=queries), rows, differs, **test)
+        for run, rows, differs, test in zip(runs, common, differing, [{}, *tested], strict=True)
+    )
+    every = {name for run in runs for name in run.image_names()}
+    return Comparison(images=len(names), left_out=len(every) - len(names), rows=rows)
+
+
+def _row(
+    run: Run, summary: Summary, results: Sequence[Result], differs: dict[str, str], **test: Any
+) -> Row:
+    scores = summary.scores
+
+    def measured(name: str, value: float) -> Measured:
+        return Measured(value=value, interval=scores.intervals[name])
+
+    similarities = [r.ssim for r in results if r.ssim is not None]
+    return Row(
+        run=str(run.folder),
+        model=summary.model.name,
+        attack=summary.attack,
+        gain=measured("mean_gain", scores.mean_gain),
+        srocc=measured("clean_attacked.srocc", scores.clean_attacked.srocc),
+        srocc_drop=measured("drops.srocc", scores.drops.srocc) if scores.drops else None,
+        r=measured("by_range.r", scores.by_range.r),
+        crossing_area=measured("crossing.area", scores.crossing.area),
+        ssim=_mean(similarities) if similarities else None,
+        queries=_mean([float(r.queries) for r in results]),
+        differs="; ".join(differs.values()),
+        **test,
+    )
+
+
+def _mean(values: ArrayLike) -> Measured:
+    return Measured(value=mean_gain(values), interval=bootstrap_interval(mean_gain, values))
+
+
+def _gains(results: Sequence[Result]) -> NDArray[np.float64]:
+    return np.array([math.nan if r.gain is None else r.gain for r in results])
+
+
+def _differences(
+    first: Run,
+    run: Run,
+    there: dict[str, Result],
+    here: dict[str, Result],
+    *,
+    at_budget: bool,
+) -> dict[str, str]:
+    """What makes a comparison with the first run unfair, in a phrase each."""
+    found = {}
+    names = set(first.image_names()), set(run.image_names())
+    both = there.keys() & here.keys()
+    changed = [n for n in sorted(both) if _differ(there[n].sha256, here[n].sha256)]
+    if odd := sorted(names[0] ^ names[1]):
+        found["images"] = f"images differ, such as {odd[0]}"
+    elif changed:
+        found["images"] = f"pixels of images differ, such as {changed[0]}"
+    rated = [n for n in sorted(both) if there[n].mos != here[n].mos]
+    if rated:
+        found["mos"] = f"mos differs, such as of {rated[0]}"
+    same_model = (first.model.name, first.model.sha256) == (run.model.name, run.model.sha256)
+    if same_model and first.model.score_range != run.model.score_range:
+        found["range"] = f"range is {run.model.score_range}, not {first.model.score_range}"
+    for name, value in _COMMON.items():
+        if value(first) != value(run) and not (at_budget and name == "budget"):
+            found[name] = f"{name} is {value(run)}, not {value(first)}"
+    return found
+
+
+def _differ(one: str | None, other: str | None) -> bool:
+    """Whether two hashes are known and differ."""
+    return None not in (one, other) and one != other
+
+
+def _refuse(runs: Sequence[Run], differing: Sequence[dict[str, str]], allow: Sequence[str]) -> None:
+    for run, differs in zip(runs, differing, strict=True):
+        unfair = [name for name in differs if name not in allow]
+        if unfair:
+            reasons = "; ".join(differs[name] for name in unfair)
+            cut = ", or with --queries N up to the smaller budget" if "budget" in unfair else ""
+            raise RunError(
+                f"{run.folder}: compared with {runs[0].folder}, {reasons}, which is unfair; "
+                f"attack again alike, or compare with --allow {','.join(unfair)}{cut}"
+            )
