@@ -61,7 +61,7 @@ def test_everything_is_beside_the_page(page):
     parsed = Parsed(page)
     wanted = {attrs.get("src") or attrs.get("href") for tag, attrs in parsed.tags}
     files = {name for name in wanted if name and not name.startswith(("#", "data:"))}
-    assert {"page.css", "data.js", "plotly.min.js"} <= files
+    assert {"page.css", "data.js", "plotly-basic.min.js"} <= files
     for image in data_of(page)["images"]:
         files |= {image["pixels"], image["thumb"]} - {None}
     assert all((page.parent / name).is_file() for name in files)
@@ -72,7 +72,7 @@ def test_everything_is_beside_the_page(page):
 
 def test_no_folder_of_this_machine_is_told(page):
     for path in page.parent.rglob("*"):
-        if path.is_file() and path.name != "plotly.min.js":
+        if path.is_file() and path.name != "plotly-basic.min.js":
             assert str(page.parents[2]).encode() not in path.read_bytes()
 
 

@@ -10,19 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from iqattack.evaluation import Correlations, boundary_crossing, gain_by_query, progress
+from iqattack.evaluation import boundary_crossing, gain_by_query, progress
 from iqattack.runs import Result, Summary, Trace
 from iqattack.runs.results import JND_SCALE
 
 NONE = "–"
-CORRELATIONS = ("srocc", "krocc", "plcc")
-ROBUSTNESS = (
-    ("r", "R, higher is more robust"),
-    ("absolute_gain", "absolute gain"),
-    ("relative_gain", "relative gain"),
-    ("wasserstein", "Wasserstein score"),
-    ("energy", "energy score"),
-)
 POINTS = 200  # of the curve of gain against queries
 DRAWN = 2000  # queries of one image
 
@@ -48,23 +40,6 @@ _FOLDERS = re.compile(r"(?<![^\s:=,'\"(])/(?:(?:[^/,:=\n ]| (?!/))+/)*(?=\S)")
 
 
 @dataclass(frozen=True)
-class Row:
-    """A measure: its value and 95 % interval as text, the interval empty where there is none."""
-
-    label: str
-    value: str
-    interval: str = ""
-
-
-@dataclass(frozen=True)
-class Group:
-    """Measures under one title."""
-
-    title: str
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
 class Table:
     """Cells as text; the first of each row names it."""
 
@@ -86,7 +61,9 @@ def number(value: float | None, digits: int = 3) -> str:
     """A number with a true minus, or a dash for none."""
     if value is None or math.isnan(value):
         return NONE
-    return "∞" if math.isinf(value) else f"{value:.{digits}f}".replace("-", "−")
+    if math.isinf(value):
+        return "∞"
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # + 0: no −0.000
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -190,76 +167,6 @@ def settings(summary: Summary) -> list[tuple[str, str]]:
 
 def _more(n: int) -> str:
     return f" and {n:,} more" if n > 0 else ""
-
-
-def measures(summary: Summary) -> list[Group]:
-    """Everything that summary.json measures, with its intervals."""
-    scores, means = summary.scores, summary.means
-
-    def row(label: str, value: float | None, name: str = "", digits: int = 3) -> Row:
-        low, high = scores.intervals.get(name, (math.nan, math.nan))
-        known = not math.isnan(low + high)
-        return Row(
-            label,
-            number(value, digits),
-            f"{number(low, digits)} … {number(high, digits)}" if known else "",
-        )
-
-    groups = [
-        Group(
-            "How far scores moved",
-            (
-                row("mean gain, of the score range", scores.mean_gain, "mean_gain"),
-                row("RGO, of the largest possible change", scores.rgo, "rgo"),
-                row(
-                    "area under the boundary-crossing curve", scores.crossing.area, "crossing.area"
-                ),
-                *(
-                    row(
-                        f"images that crossed {percent(float(b), 0)} of the way",
-                        share,
-                        f"crossing.success.{b}",
-                    )
-                    for b, share in scores.crossing.success.items()
-                ),
-            ),
-        )
-    ]
-    pairs = (
-        ("clean_attacked", "Clean and attacked scores", scores.clean_attacked),
-        ("clean_mos", "Clean scores and opinion", scores.clean_mos),
-        ("attacked_mos", "Attacked scores and opinion", scores.attacked_mos),
-        ("drops", "What the attack took from the agreement with opinion", scores.drops),
-    )
-    for pair, heading, values in pairs:
-        if values is not None:
-            rows = [row(c.upper(), getattr(values, c), f"{pair}.{c}") for c in CORRELATIONS]
-            rows.append(row("PLCC after the logistic fit", values.plcc_logistic))
-            if isinstance(values, Correlations):
-                rows += [row("RMSE", values.rmse), row("MAE", values.mae)]
-            groups.append(Group(heading, tuple(rows)))
-    for scale, heading, robust in (
-        ("by_range", "Robustness, on the model's score range", scores.by_range),
-        ("minmax_on_clean", "Robustness, as the MSU benchmark has it", scores.minmax_on_clean),
-    ):
-        low, high = robust.scale
-        added = "added" if robust.epsilon_added else "at least"
-        rows = [row(label, getattr(robust, name), f"{scale}.{name}") for name, label in ROBUSTNESS]
-        scaled = f"{heading} ({low:.4g} to {high:.4g}, ε {robust.epsilon:g} {added})"
-        groups.append(Group(scaled, tuple(rows)))
-    groups.append(
-        Group(
-            "How visible it is, means over images",
-            (
-                row("L∞, grey levels", means.linf, digits=2),
-                row("RMS, grey levels", means.rms, digits=2),
-                row("PSNR, dB", means.psnr, digits=1),
-                row("SSIM", means.ssim, digits=4),
-                row(f"share of pixels over {JND_SCALE} of the JND", means.jnd_violation),
-            ),
-        )
-    )
-    return groups
 
 
 def series(results: Sequence[Result], traces: Sequence[Trace]) -> dict[str, Any]:
