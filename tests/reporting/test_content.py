@@ -41,9 +41,9 @@ def test_verdict_is_one_sentence_with_the_numbers(summary):
     )
     assert told == (
         "With at most 12 queries an image, the attack moved scores by 25.8 % of their range on "
-        "average over 24 images; the ranking of the images was turned round (SROCC −0.35), and to "
-        "the eye the change is small as SSIM has it (0.952; 20.7 % of the pixels changed by more "
-        "than 0.38 of the just-noticeable difference)."
+        "average over 24 images; the ranking of the images was turned round (SROCC −0.35), and the "
+        "change is small by SSIM (0.952; 20.7 % of the pixels changed by more than 0.38 of the "
+        "just-noticeable difference)."
     )
 
 

@@ -96,8 +96,7 @@ def verdict(summary: Summary) -> str:
     seen = (
         over
         if means.ssim is None
-        else f"to the eye the change is {_word(VISIBLE, means.ssim)} as SSIM has it "
-        f"({number(means.ssim)}; {over})"
+        else f"the change is {_word(VISIBLE, means.ssim)} by SSIM ({number(means.ssim)}; {over})"
     )
     return (
         f"With at most {summary.settings.queries:,} queries an image, the attack moved scores by "
