@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         load_model,
         open_run,
         profile,
+        report,
         verify,
         wrap,
     )
@@ -36,6 +37,7 @@ __all__ = [
     "load_model",
     "open_run",
     "profile",
+    "report",
     "verify",
     "wrap",
 ]

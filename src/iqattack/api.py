@@ -7,6 +7,7 @@ model = iqattack.load_model("cnniqa:weights.pth")
 run = iqattack.attack(images, model, queries=2000, out="runs/photos")
 print(iqattack.evaluate(run).mean_gain)
 print(iqattack.verify(run, model).differences)
+print(iqattack.report(run))
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from iqattack.engine import Interrupted
 from iqattack.errors import InputError
 from iqattack.images import ImageSet, match_mos, read_mos
 from iqattack.models import Scorer, builtin_card, load_model, model_kinds, wrap
+from iqattack.reporting import write_report
 from iqattack.runs import (
     Callbacks,
     Comparison,
@@ -56,6 +58,7 @@ __all__ = [
     "model_kinds",
     "open_run",
     "profile",
+    "report",
     "verify",
     "wrap",
 ]
@@ -195,6 +198,27 @@ def evaluate(run: Run | str | Path, *, queries: int | None = None) -> Summary:
     """
     run = run if isinstance(run, Run) else Run.open(run)
     return run.summary() if queries is None else summary_at(run, queries)
+
+
+def report(
+    run: Run | str | Path,
+    out: str | Path | None = None,
+    *,
+    callbacks: Callbacks | None = None,
+) -> Path:
+    """Write the page of a run, finished or under way, and return the path of its index.html.
+
+    out: its folder, RUN/report by default; an earlier page there is replaced.
+
+    Raises RunError while no image is finished, InputError for a folder that holds something else
+    or cannot be written.
+    """
+    told = callbacks or Callbacks()
+    return write_report(
+        run if isinstance(run, Run) else Run.open(run),
+        None if out is None else Path(out),
+        progress=told.pictured,
+    )
 
 
 def compare(

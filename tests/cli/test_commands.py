@@ -22,7 +22,7 @@ def test_attack_evaluate_verify(attack, iqattack):
     assert said.status == 0
     for text in ("mean gain", "SROCC clean–attacked", "SROCC drop", "4 of 4"):
         assert text in said.out
-    assert said.out.endswith("next: iqattack verify run\n")
+    assert said.out.endswith("next: iqattack report run\nnext: iqattack verify run\n")
     for line in said.err.splitlines():
         assert json.loads(line)["event"] == "progress"
     last = json.loads(said.err.splitlines()[-1])
@@ -99,7 +99,8 @@ def test_lists_and_help(iqattack):
     told = iqattack("attacks", "filter-serch").error
     assert told.startswith("error: unknown attack 'filter-serch': did you mean 'filter-search'?")
     assert "pyiqa:NAME[,option=value]" in iqattack("models").out
-    for command in ("attack", "evaluate", "compare", "verify", "models", "samples", "demo"):
+    commands = ("attack", "evaluate", "compare", "report", "verify", "models", "samples", "demo")
+    for command in commands:
         said = iqattack(command, "--help")
         assert (said.status, "Examples" in said.out) == (0, True)
 
@@ -128,6 +129,8 @@ def test_demo(iqattack, monkeypatch):
     assert said.status == 0
     assert "'builtin', a small network trained on pseudo-MOS" in said.out
     assert "24 images checked: all as reported" in said.out
+    assert "the page         demo/run/report/index.html" in said.out
+    assert Path("demo/run/report/index.html").is_file()
     summary = json.loads(Path("demo/run/summary.json").read_text())
     assert summary["attacked"] == 24
     srocc = {name: summary["scores"][name]["srocc"] for name in ("clean_mos", "attacked_mos")}

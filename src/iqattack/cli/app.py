@@ -17,6 +17,7 @@ from iqattack.cli.demo import demo
 from iqattack.cli.evaluate import evaluate
 from iqattack.cli.lists import attacks, models
 from iqattack.cli.profile import profile
+from iqattack.cli.report import report
 from iqattack.cli.samples import samples
 from iqattack.cli.signals import INTERRUPTED
 from iqattack.cli.verify import verify
@@ -66,6 +67,7 @@ for command, panel, examples in (
             "iqattack compare runs/long runs/short --queries 100",
         ),
     ),
+    (report, "Look at a run", ("iqattack report runs/photos",)),
     (verify, "Look at a run", ("iqattack verify runs/photos",)),
     (attacks, "What there is", ("iqattack attacks", "iqattack attacks filter-search")),
     (models, "What there is", ("iqattack models", "iqattack models builtin")),

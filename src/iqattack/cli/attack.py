@@ -187,7 +187,8 @@ def attack(
         print("nothing was left to do: the model was not asked", file=sys.stderr)
     summary = run.summary()
     show_summary(summary, out)
-    typer.echo(f"next: {shlex.join(['iqattack', 'verify', str(out)])}")
+    for command in ("report", "verify"):
+        typer.echo(f"next: {shlex.join(['iqattack', command, str(out)])}")
     if summary.failed:
         typer.echo(f"{failed_images(summary.failed)}; see status in results.csv", err=True)
         raise typer.Exit(1)

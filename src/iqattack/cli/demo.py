@@ -21,7 +21,7 @@ def demo(
         "iqattack-demo"
     ),
 ) -> None:
-    """Attack sample images with the built-in model, verify the result and tell where it is.
+    """Attack sample images with the built-in model, verify the result and write its page.
 
     Takes a minute or two and downloads nothing. Done already, it shows the results again.
     """
@@ -46,8 +46,10 @@ def demo(
             callbacks=shown.callbacks,
         )
         verified = iqattack.verify(attacked, callbacks=shown.callbacks)
+        page = iqattack.report(attacked, callbacks=shown.callbacks)
     show_summary(attacked.summary(), run)
     typer.echo(f"clean images     {images}")
+    typer.echo(f"the page         {page}")
     show_verified(verified)
     if not verified.ok:
         raise typer.Exit(1)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -55,7 +56,8 @@ class Display:
             note=self.note,
             failed=self.failed,
             progress=self.progress,
-            checked=self.checked,
+            checked=partial(self.counted, "verify"),
+            pictured=partial(self.counted, "report"),
         )
 
     def note(self, image: str, phrase: str) -> None:
@@ -91,12 +93,12 @@ class Display:
             }
         )
 
-    def checked(self, done: int, images: int) -> None:
-        """How much is verified."""
+    def counted(self, stage: str, done: int, images: int) -> None:
+        """How many images are verified, or on the page."""
         if self._bar is not None:
-            self._update("verify", done, images, "")
+            self._update(stage, done, images, "")
         else:
-            self._json({"event": "progress", "stage": "verify", "done": done, "images": images})
+            self._json({"event": "progress", "stage": stage, "done": done, "images": images})
 
     def start(self) -> None:
         """Show the bar."""

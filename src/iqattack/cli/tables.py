@@ -14,20 +14,6 @@ if TYPE_CHECKING:
     from iqattack.api import Summary
 
 NONE = "–"
-CORRELATIONS = ("srocc", "krocc", "plcc")
-PAIRS = {
-    "clean_attacked": "clean–attacked",
-    "clean_mos": "clean–MOS",
-    "attacked_mos": "attacked–MOS",
-    "drops": "drop",
-}
-SCALES = {"by_range": "score range", "minmax_on_clean": "clean scores (MSU)"}
-ROBUSTNESS = (
-    ("absolute_gain", "absolute gain"),
-    ("relative_gain", "relative gain"),
-    ("wasserstein", "Wasserstein score"),
-    ("energy", "energy score"),
-)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -38,13 +24,10 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def _measures(summary: Summary) -> Table:
-    """Gains, correlations, robustness on both scales, visibility, counts."""
-    settings, scores, means = summary.settings, summary.scores, summary.means
+    """All measures, and how many images they are of."""
+    from iqattack.reporting.measures import measures  # noqa: PLC0415 - loads torch
 
-    def interval(name: str) -> str:
-        low, high = scores.intervals.get(name, (math.nan, math.nan))
-        return f"{number(low)} … {number(high)}" if math.isfinite(low + high) else ""
-
+    settings = summary.settings
     over = settings.constraint + (f" {settings.floor}" if settings.floor else "")
     below = f"{summary.budget} of " if summary.budget < settings.queries else ""
     # Text, not markup: names of models and folders may have brackets.
@@ -56,38 +39,17 @@ def _measures(summary: Summary) -> Table:
     table.add_column("measure")
     table.add_column("value", justify="right")
     table.add_column("95 % interval", justify="right")
-
-    def measured(label: str, value: float | None, name: str = "", digits: int = 3) -> None:
-        table.add_row(label, number(value, digits), interval(name))
-
-    measured("mean gain, of the score range", scores.mean_gain, "mean_gain")
-    measured("RGO, of the largest possible change", scores.rgo, "rgo")
-    measured("area under boundary crossing", scores.crossing.area, "crossing.area")
-    for b, share in scores.crossing.success.items():
-        measured(f"images past boundary {b}", share, f"crossing.success.{b}")
-    for pair, what in PAIRS.items():
-        values = getattr(scores, pair)
-        if values is not None:
-            table.add_section()
-            for name in CORRELATIONS:
-                measured(f"{name.upper()} {what}", getattr(values, name), f"{pair}.{name}")
-    for scale, what in SCALES.items():
+    for group in measures(summary):
         table.add_section()
-        values = getattr(scores, scale)
-        low, high = (f"{end:.4g}" for end in values.scale)
-        table.add_row(f"scale: {what}, {low} … {high}")
-        epsilon = f"R, ε = {values.epsilon:g}" + (" added" if values.epsilon_added else "")
-        for name, label in (("r", epsilon), *ROBUSTNESS):
-            measured(f"  {label}", getattr(values, name), f"{scale}.{name}")
+        table.add_row(Text(group.title, style="bold"))
+        for row in group.rows:
+            ends = [number(end, row.digits) for end in row.interval]
+            known = not math.isnan(sum(row.interval))
+            table.add_row(
+                row.label, number(row.value, row.digits), " … ".join(ends) if known else ""
+            )
     table.add_section()
-    measured("mean L∞, grey levels", means.linf, digits=2)
-    measured("mean RMS, grey levels", means.rms, digits=2)
-    measured("mean PSNR, dB", means.psnr, digits=1)
-    measured("mean SSIM", means.ssim, digits=4)
-    measured("mean MS-SSIM", means.ms_ssim, digits=4)
-    measured("mean share of pixels over the JND", means.jnd_violation)
-    table.add_section()
-    measured("mean queries", means.queries, digits=1)
+    table.add_row("mean queries", number(summary.means.queries, 1))
     table.add_row("images attacked", f"{summary.attacked} of {summary.images}")
     table.add_row("unchanged", str(summary.unchanged))
     table.add_row("failed", str(summary.failed))

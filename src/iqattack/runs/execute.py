@@ -25,7 +25,7 @@ class Callbacks:
     stop: asked between batches; True ends the run, which can be resumed.
     note: (image, phrase) on an image that was converted. failed: (image, reason).
     progress: where the run stands, after every batch.
-    checked: (images done, images) while a run is verified.
+    checked: (images done, images) while a run is verified; pictured: while its page is written.
     """
 
     stop: Callable[[], bool] = lambda: False
@@ -33,6 +33,7 @@ class Callbacks:
     failed: Callable[[str, str], None] = lambda *_: None
     progress: Callable[[Progress], None] = lambda *_: None
     checked: Callable[[int, int], None] = lambda *_: None
+    pictured: Callable[[int, int], None] = lambda *_: None
 
 
 def execute(

@@ -1,0 +1,29 @@
+"""`iqattack report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import iqattack
+from iqattack.cli.progress import display
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, finished or under way.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for the page; by default RUN/report."),
+    ] = None,
+) -> None:
+    """Write a page that shows what came of a run: verdict, measures, charts and every image.
+
+    It opens in a browser from disk, without a network. The folder can be moved, zipped and sent:
+    the page needs nothing outside it, and tells of no folder of this machine. An earlier page is
+    replaced.
+    """
+    with display() as shown:
+        page = iqattack.report(run, out, callbacks=shown.callbacks)
+    typer.echo(f"the page         {page}")

@@ -1,0 +1,156 @@
+"use strict";
+// The charts, drawn by Plotly from what data.js holds, again whenever the colours change.
+(() => {
+  const { theme } = window.iqattack;
+  const ways = [
+    { way: "down", label: "pulled down", symbol: "triangle-down" },
+    { way: "up", label: "pulled up", symbol: "triangle-up" },
+  ];
+  const drawn = new Map(); // element id -> function that gives traces and layout
+
+  const axis = (title, more = {}) => ({
+    title: { text: title },
+    gridcolor: theme.colour("line"),
+    zerolinecolor: theme.colour("line"),
+    automargin: true,
+    ...more,
+  });
+
+  const line = (colour, more = {}) => ({ mode: "lines", line: { color: theme.colour(colour), ...more } });
+
+  function draw(id) {
+    const { traces, layout } = drawn.get(id)();
+    const common = {
+      margin: { l: 10, r: 10, t: 10, b: 10 },
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+      font: { color: theme.colour("text"), family: "system-ui, sans-serif", size: 13 },
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
+      hovermode: "closest",
+    };
+    const options = { displayModeBar: false, responsive: true };
+    return Plotly.react(id, traces, { ...common, ...layout }, options);
+  }
+
+  function show(id, chart) {
+    drawn.set(id, chart);
+    return draw(id);
+  }
+
+  function forget(id) {
+    if (drawn.delete(id)) Plotly.purge(id);
+  }
+
+  // Points of images, one trace for each direction.
+  function points(images, x, y, more = () => ({})) {
+    return ways
+      .map(({ way, label, symbol }) => ({ way, label, symbol, of: images.filter((i) => i.direction === way) }))
+      .filter(({ of }) => of.length)
+      .map(({ way, label, symbol, of }) => ({
+        type: "scatter",
+        mode: "markers",
+        name: label,
+        x: of.map(x),
+        y: of.map(y),
+        text: of.map((image) => escaped(image.name)),
+        hovertemplate: "%{text}<br>%{x:.4~g}, %{y:.4~g}<extra></extra>",
+        marker: { color: theme.colour(way), symbol, size: 8, opacity: 0.8 },
+        ...more(way, label),
+      }));
+  }
+
+  // Plotly reads a little HTML in labels.
+  function escaped(text) {
+    return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  }
+
+  function all(data) {
+    const done = data.images.filter((image) => image.gain !== null);
+    const { scores, curve, crossing } = data;
+    const end = [Math.min(...scores), Math.max(...scores)];
+
+    show("chart-scores", () => ({
+      traces: [
+        { type: "scatter", x: end, y: end, name: "unchanged", hoverinfo: "skip", ...line("quiet", { dash: "dash", width: 1 }) },
+        ...points(done, (image) => image.clean, (image) => image.attacked),
+      ],
+      layout: { xaxis: axis("clean score"), yaxis: axis("attacked score") },
+    }));
+
+    if (document.getElementById("chart-mos")) {
+      const rated = done.filter((image) => image.mos !== null);
+      show("chart-mos", () => ({
+        traces: [
+          {
+            type: "scatter", mode: "markers", name: "clean",
+            x: rated.map((image) => image.mos), y: rated.map((image) => image.clean),
+            text: rated.map((image) => escaped(image.name)),
+            hovertemplate: "%{text}<br>%{x:.4~g}, %{y:.4~g}<extra></extra>",
+            marker: { color: theme.colour("quiet"), symbol: "circle-open", size: 8 },
+          },
+          ...points(rated, (image) => image.mos, (image) => image.attacked),
+        ],
+        layout: { xaxis: axis(data.mos_label), yaxis: axis("score") },
+      }));
+    }
+
+    show("chart-queries", () => ({
+      traces: [
+        { type: "scatter", x: curve.queries, y: curve.lower, name: "lower quartile", showlegend: false, ...line("accent", { width: 1, shape: "hv" }) },
+        { type: "scatter", x: curve.queries, y: curve.upper, name: "between quartiles", fill: "tonexty", fillcolor: tint("accent"), ...line("accent", { width: 1, shape: "hv" }) },
+        { type: "scatter", x: curve.queries, y: curve.median, name: "median", ...line("text", { width: 2.5, shape: "hv" }) },
+      ],
+      layout: {
+        xaxis: axis("queries for an image"),
+        yaxis: axis("gain, of the score range", { tickformat: ".0%", rangemode: "tozero" }),
+        hovermode: "x unified",
+      },
+    }));
+
+    show("chart-crossing", () => ({
+      traces: [
+        { type: "scatter", x: crossing.b, y: crossing.share, name: "images", fill: "tozeroy", fillcolor: tint("accent"), ...line("accent", { width: 2, shape: "vh" }) },
+      ],
+      layout: {
+        xaxis: axis("share of the way to the far end", { tickformat: ".0%", range: [0, 1] }),
+        yaxis: axis("images that crossed it", { tickformat: ".0%", range: [0, 1.02] }),
+        showlegend: false,
+      },
+    }));
+
+    const seen = done.filter((image) => image.ssim !== null);
+    show("chart-ssim", () => ({
+      traces: points(seen, (image) => image.ssim, (image) => image.gain),
+      layout: {
+        xaxis: axis("SSIM: less visible to the right"),
+        yaxis: axis("gain, of the score range", { tickformat: ".0%", rangemode: "tozero" }),
+      },
+    }));
+  }
+
+  // One image: gain of every query, the best so far, and where it improved.
+  function trace(id, scored) {
+    return show(id, () => ({
+      traces: [
+        {
+          type: "scatter", mode: "markers", name: "scored", x: scored.queries, y: scored.gains,
+          marker: { color: theme.colour("quiet"), size: 4, opacity: 0.6 },
+        },
+        { type: "scatter", x: scored.best_queries, y: scored.best_gains, name: "best so far", ...line("accent", { width: 2, shape: "hv" }) },
+        {
+          type: "scatter", mode: "markers", name: "improved", x: scored.improved_queries, y: scored.improved_gains,
+          marker: { color: theme.colour("down"), size: 7, symbol: "diamond" },
+        },
+      ],
+      layout: {
+        xaxis: axis("query"),
+        yaxis: axis("gain, of the score range", { tickformat: ".0%" }),
+      },
+    }));
+  }
+
+  const tint = (name) => theme.colour(name).replace("rgb(", "rgba(").replace(")", ", 0.18)");
+
+  theme.onChange(() => [...drawn.keys()].forEach(draw));
+  window.iqattack.charts = { all, trace, forget };
+})();

@@ -1,0 +1,270 @@
+"use strict";
+// One image, large. Its pixels come from a script of its own, as data: a canvas that was painted
+// from a file beside the page could not be read again.
+(() => {
+  const KEPT = 3; // images whose pixels stay in memory
+  const loading = new Map(); // number -> { promise, resolve }, oldest first
+
+  // What the script of an image calls.
+  function picture(number, data) {
+    loading.get(number)?.resolve(data);
+  }
+
+  function load(image) {
+    if (loading.has(image.number)) return loading.get(image.number).promise;
+    const entry = {};
+    entry.promise = new Promise((resolve, reject) => {
+      entry.resolve = (data) => resolve(decoded(data));
+      const script = document.createElement("script");
+      script.src = image.pixels;
+      script.onload = () => script.remove();
+      script.onerror = () => {
+        script.remove();
+        loading.delete(image.number);
+        reject(new Error(`${image.pixels} is missing beside the page; write the report again`));
+      };
+      document.head.append(script);
+    });
+    loading.set(image.number, entry);
+    if (loading.size > KEPT) loading.delete(loading.keys().next().value);
+    return entry.promise;
+  }
+
+  async function decoded(data) {
+    const [original, attacked, limit] = await Promise.all(
+      [data.original, data.attacked, data.limit].map((png) => (png ? pixels(png) : null)),
+    );
+    return { original, attacked, limit, scored: data.scored };
+  }
+
+  // The 8-bit values of a PNG, as a canvas has them: RGBA, exact where nothing is transparent.
+  async function pixels(png) {
+    const image = new Image();
+    image.src = `data:image/png;base64,${png}`;
+    await image.decode();
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.drawImage(image, 0, 0);
+    return context.getImageData(0, 0, canvas.width, canvas.height);
+  }
+
+  const painted = (like, paint) => {
+    const made = new ImageData(like.width, like.height);
+    for (let i = 0; i < made.data.length; i += 4) {
+      paint(made.data, i);
+      made.data[i + 3] = 255;
+    }
+    return made;
+  };
+
+  // Grey where nothing changed; each channel brighter or darker by k times its change.
+  function difference({ original, attacked }, k) {
+    return painted(attacked, (to, i) => {
+      for (let c = i; c < i + 3; c++) to[c] = 128 + k * (attacked.data[c] - original.data[c]);
+    });
+  }
+
+  // How far each pixel may change, brightest where most.
+  function box({ limit }) {
+    let most = 1;
+    for (let i = 0; i < limit.data.length; i += 4) most = Math.max(most, limit.data[i]);
+    const made = painted(limit, (to, i) => to.fill(Math.round((255 * limit.data[i]) / most), i, i + 3));
+    return { made, most };
+  }
+
+  // The attacked image in faint grey, with the pixels over the limit in one loud colour.
+  function violations({ original, attacked, limit }) {
+    let over = 0;
+    const made = painted(attacked, (to, i) => {
+      const from = attacked.data;
+      const change = Math.max(...[0, 1, 2].map((c) => Math.abs(from[i + c] - original.data[i + c])));
+      if (change > limit.data[i]) {
+        over += 1;
+        to.set([255, 0, 128], i);
+      } else {
+        to.fill(64 + (from[i] + from[i + 1] + from[i + 2]) / 6, i, i + 3);
+      }
+    });
+    return { made, share: over / (attacked.width * attacked.height) };
+  }
+
+  const byId = (id) => document.getElementById(id);
+  const { number, percent } = window.iqattack;
+  let shown = []; // images to go through
+  let current = null;
+  let pair = null; // pixels of the current image, once they are there
+  let opener = null;
+
+  const form = () => byId("views");
+  const view = () => form().elements.view.value;
+
+  function put(canvas, data) {
+    [canvas.width, canvas.height] = [data.width, data.height];
+    canvas.getContext("2d").putImageData(data, 0, 0);
+  }
+
+  function slide() {
+    const at = byId("slide").value;
+    byId("over").style.clipPath = `inset(0 0 0 ${at}%)`;
+    byId("edge").style.left = `${at}%`;
+  }
+
+  function zoom() {
+    const factor = form().elements.zoom.value;
+    const width = pair ? (pair.attacked ?? pair.original).width : 0;
+    byId("stage").style.width = factor === "fit" ? "100%" : `${factor * width}px`;
+  }
+
+  function paint() {
+    if (!pair) return;
+    const slider = view() === "slider";
+    for (const id of ["over", "slide", "edge"]) byId(id).hidden = !slider;
+    byId("factor").hidden = view() !== "difference";
+    const under = byId("under");
+    const k = Number(form().elements.factor.value);
+    let told = "";
+    if (slider) {
+      put(under, pair.original);
+      put(byId("over"), pair.attacked);
+      slide();
+      told = "Left of the line the original, right of it the attacked image.";
+    } else if (view() === "original" || view() === "attacked") {
+      put(under, pair[view()]);
+      told = view() === "original" ? "The original." : "The attacked image.";
+    } else if (view() === "difference") {
+      put(under, difference(pair, k));
+      told = `Attacked less original, ${k} times as large: mid-grey is no change.`;
+    } else if (view() === "box") {
+      const { made, most } = box(pair);
+      put(under, made);
+      told = `By how many grey levels a pixel may change to stay within 0.38 of the just-noticeable difference: black 0, white ${most}.`;
+    } else {
+      const { made, share } = violations(pair);
+      put(under, made);
+      told = `${percent(share)} of the pixels changed by more than 0.38 of the just-noticeable difference; they are pink.`;
+    }
+    under.setAttribute("aria-label", `${current.name}: ${told}`);
+    byId("told").textContent = told;
+    zoom();
+  }
+
+  function flicker() {
+    if (!pair?.original || !pair?.attacked) return;
+    form().elements.view.value = view() === "attacked" ? "original" : "attacked";
+    paint();
+  }
+
+  function facts(image) {
+    const rows = image.failed
+      ? [["status", image.status], ["queries", image.queries]]
+      : [
+          ["score", `${number(image.clean, 4)} → ${number(image.attacked, 4)}`],
+          ["gain", `${percent(image.gain)} of the score range, ${image.direction}`],
+          ["queries", image.queries],
+          ["L∞, RMS", `${number(image.linf, 0)}, ${number(image.rms, 2)} grey levels`],
+          ["SSIM, PSNR", `${number(image.ssim, 4)}, ${image.psnr === null ? "∞" : number(image.psnr, 1)} dB`],
+          ["over the JND", `${percent(image.violation)} of the pixels`],
+          ["size", `${image.width}×${image.height}`],
+        ];
+    if (image.mos !== null) rows.push(["MOS", number(image.mos, 3)]);
+    const cells = rows.flatMap(([term, value]) => [
+      Object.assign(document.createElement("dt"), { textContent: term }),
+      Object.assign(document.createElement("dd"), { textContent: value }),
+    ]);
+    byId("facts").replaceChildren(...cells);
+  }
+
+  function drawTrace(scored) {
+    byId("trace-part").hidden = !scored;
+    if (!scored) return;
+    window.iqattack.charts.trace("trace", scored);
+    const best = scored.improved_queries;
+    const told = best.length
+      ? `The score improved ${best.length} times, last at query ${best.at(-1)} of ${current.queries}.`
+      : `No query of ${current.queries} improved the score.`;
+    byId("trace-told").textContent = told + (scored.every > 1 ? ` Every ${scored.every}th query is drawn.` : "");
+    byId("trace").setAttribute("aria-label", told);
+    byId("trace-rows").replaceChildren(
+      ...best.map((query, i) => {
+        const row = document.createElement("tr");
+        row.append(
+          Object.assign(document.createElement("th"), { scope: "row", textContent: query }),
+          Object.assign(document.createElement("td"), { textContent: percent(scored.improved_gains[i]) }),
+        );
+        return row;
+      }),
+    );
+  }
+
+  async function show(image) {
+    current = image;
+    pair = null;
+    const at = shown.indexOf(image);
+    byId("previous").disabled = at <= 0;
+    byId("next").disabled = at >= shown.length - 1;
+    byId("image-name").textContent = image.name;
+    byId("told").textContent = image.pixels ? "Loading …" : image.missing;
+    byId("picture").hidden = true;
+    window.iqattack.charts.forget("trace");
+    byId("trace-part").hidden = true;
+    facts(image);
+    if (!image.pixels) return;
+    let data;
+    try {
+      data = await load(image);
+    } catch (error) {
+      if (current === image) byId("told").textContent = error.message;
+      return;
+    }
+    if (current !== image) return; // somebody has gone on
+    drawTrace(data.scored);
+    if (!data.original || !data.attacked) {
+      byId("told").textContent = image.missing;
+      return;
+    }
+    pair = data;
+    byId("picture").hidden = false;
+    paint();
+  }
+
+  function step(by) {
+    const next = shown[shown.indexOf(current) + by];
+    if (next) show(next);
+  }
+
+  function open(image, images, button) {
+    [shown, opener] = [images, button];
+    byId("viewer").showModal();
+    show(image);
+  }
+
+  function keys(event) {
+    if (!byId("viewer").open || event.ctrlKey || event.metaKey || event.altKey) return;
+    const typing = event.target.matches("input, select");
+    if (event.key === "f" || event.key === "F") flicker();
+    else if (event.key === "ArrowLeft" && !typing) step(-1);
+    else if (event.key === "ArrowRight" && !typing) step(1);
+    else return;
+    event.preventDefault();
+  }
+
+  function start() {
+    const dialog = byId("viewer");
+    // Of the document: a button that gets disabled loses the focus, and the dialog its keys.
+    document.addEventListener("keydown", keys);
+    dialog.addEventListener("close", () => {
+      [current, pair] = [null, null];
+      opener?.focus();
+    });
+    byId("previous").addEventListener("click", () => step(-1));
+    byId("next").addEventListener("click", () => step(1));
+    byId("flicker").addEventListener("click", flicker);
+    byId("close").addEventListener("click", () => dialog.close());
+    for (const kind of ["input", "change"]) form().addEventListener(kind, paint);
+    form().addEventListener("submit", (event) => event.preventDefault());
+    byId("slide").addEventListener("input", slide);
+  }
+
+  Object.assign(window.iqattack, { picture, viewer: { start, open } });
+})();

@@ -1,0 +1,348 @@
+"""What the page says: sentences, tables and the series of its charts, from a run's numbers."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from iqattack.evaluation import boundary_crossing, gain_by_query, progress
+from iqattack.runs import Result, Summary, Trace
+from iqattack.runs.results import JND_SCALE
+
+NONE = "–"
+POINTS = 200  # of the curve of gain against queries
+DRAWN = 2000  # queries of one image
+
+# Our words for a rank correlation of clean and attacked scores, and for a mean SSIM: the first
+# whose number is reached.
+RANKING = (
+    (0.95, "stayed almost as it was"),
+    (0.8, "changed a little"),
+    (0.4, "changed a lot"),
+    (-0.2, "was lost"),
+    (-math.inf, "was turned round"),
+)
+VISIBLE = (
+    (0.99, "tiny"),
+    (0.95, "small"),
+    (0.9, "moderate"),
+    (-math.inf, "large"),
+)
+
+
+# Of an absolute path, all but the last part. A folder's name may have blanks, not before a slash.
+_FOLDERS = re.compile(r"(?<![^\s:=,'\"(])/(?:(?:[^/,:=\n ]| (?!/))+/)*(?=\S)")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text; the first of each row names it."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart in words: `told` says what is to be seen; None for one whose values are elsewhere."""
+
+    id: str
+    title: str
+    told: str
+    table: Table | None = None
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with a true minus, or a dash for none."""
+    if value is None or math.isnan(value):
+        return NONE
+    if math.isinf(value):
+        return "∞"
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # + 0: no −0.000
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A fraction as a percentage, or a dash for none."""
+    return NONE if value is None or math.isnan(value) else f"{number(100.0 * value, digits)} %"
+
+
+def without_folders(text: str) -> str:
+    """Absolute paths as their last part: a page that is sent to others tells of no machine."""
+    return _FOLDERS.sub("", text)
+
+
+def title(summary: Summary) -> str:
+    """What was attacked with what."""
+    return f"{summary.model.name} under {without_folders(summary.attack)}"
+
+
+def verdict(summary: Summary) -> str:
+    """One sentence: how far scores moved, what became of the ranking, how visible it is."""
+    means, scores = summary.means, summary.scores
+    srocc = scores.clean_attacked.srocc
+    if math.isnan(srocc):
+        ranking = "there is no ranking to compare"
+    else:
+        ranking = f"the ranking of the images {_word(RANKING, srocc)} (SROCC {number(srocc, 2)})"
+    over = (
+        f"{percent(means.jnd_violation)} of the pixels changed by more than {JND_SCALE} of the "
+        "just-noticeable difference"
+    )
+    seen = (
+        over
+        if means.ssim is None
+        else f"the change is {_word(VISIBLE, means.ssim)} by SSIM ({number(means.ssim)}; {over})"
+    )
+    return (
+        f"With at most {summary.settings.queries:,} queries an image, the attack moved scores by "
+        f"{percent(scores.mean_gain)} of their range on average over {_images(summary.attacked)}; "
+        f"{ranking}, and {seen}."
+    )
+
+
+def _word(words: Sequence[tuple[float, str]], value: float) -> str:
+    return next(word for least, word in words if value >= least)
+
+
+def _images(n: int) -> str:
+    return f"{n:,} image{'' if n == 1 else 's'}"
+
+
+def notices(summary: Summary, failures: Sequence[Result]) -> list[str]:
+    """What a reader must know before the numbers."""
+    said = []
+    if summary.white_box:
+        said.append(
+            "This is a white-box attack: it takes the model's own gradients, which no outsider "
+            "has. Its result is a ceiling, not what queries alone can do."
+        )
+    if summary.pending:
+        said.append(
+            f"This run is not finished: {_images(summary.pending)} of {summary.images:,} "
+            f"still to do. The page shows the others; write it again for more."
+        )
+    if failures:
+        first = failures[0]
+        said.append(
+            f"{_images(len(failures))} could not be attacked, such as {first.image} "
+            f"({without_folders(first.status)}). They are in no measure."
+        )
+    return said
+
+
+def settings(summary: Summary) -> list[tuple[str, str]]:
+    """The settings that matter, name and value."""
+    asked, model = summary.settings, summary.model
+    low, high = model.score_range
+    better = "lower" if model.lower_better else "higher"
+    rows = [
+        ("model", model.name),
+        ("scores", f"{low:g} to {high:g}, {better} is better"),
+        ("attack", without_folders(summary.attack)),
+        ("constraint", asked.constraint),
+        ("floor", asked.floor),
+        ("objective", asked.objective),
+        (
+            "queries for an image",
+            f"at most {asked.queries:,}, mean {number(summary.means.queries, 1)}",
+        ),
+        ("seed", str(asked.seed)),
+        (
+            "images",
+            ", ".join(map(without_folders, asked.images[:3])) + _more(len(asked.images) - 3),
+        ),
+        ("opinion scores", None if asked.mos is None else without_folders(asked.mos)),
+        ("weights, SHA-256", model.sha256 and f"{model.sha256[:16]}…"),
+        ("started", summary.created),
+        ("versions", ", ".join(f"{name} {text}" for name, text in summary.versions.items())),
+    ]
+    return [(name, value) for name, value in rows if value is not None]
+
+
+def _more(n: int) -> str:
+    return f" and {n:,} more" if n > 0 else ""
+
+
+def series(results: Sequence[Result], traces: Sequence[Trace]) -> dict[str, Any]:
+    """The curves over images that are finished: `curve` over queries, `crossing` over boundaries.
+
+    results, traces: of the same images, in the same order.
+    """
+    longest = max((len(trace.gains) for trace in traces), default=1)
+    points = np.unique(np.linspace(1, longest, min(longest, POINTS)).round().astype(int))
+    curve = gain_by_query([trace.gains for trace in traces], points)
+    gains = [math.nan if result.gain is None else result.gain for result in results]
+    went = progress(gains, [trace.reach for trace in traces])
+    b, share = boundary_crossing(went)
+    return {
+        "curve": {
+            "queries": points.tolist(),
+            "lower": _rounded(curve.q25),
+            "median": _rounded(curve.median),
+            "upper": _rounded(curve.q75),
+        },
+        "crossing": {
+            "b": _rounded(b),
+            "share": _rounded(share),
+        },
+    }
+
+
+def charts(
+    summary: Summary, results: Sequence[Result], drawn: dict[str, Any]
+) -> tuple[list[Chart], Table]:
+    """The charts in words, and the table of all images. drawn: what `series` gave."""
+    model, curve, crossing = summary.model, drawn["curve"], drawn["crossing"]
+    done = [result for result in results if not result.failed]
+    better = "Lower" if model.lower_better else "Higher"
+    ways = [sum(result.direction == way for result in done) for way in ("up", "down")]
+    queries, median = curve["queries"], curve["median"]
+    half = next(
+        (q for q, gain in zip(queries, median, strict=True) if gain >= median[-1] / 2), queries[-1]
+    )
+    said = [
+        Chart(
+            "scores",
+            "Attacked against clean scores",
+            f"{_images(ways[0])} were to look better to the model, {ways[1]:,} worse. {better} "
+            "scores are better; on the dashed line nothing changed.",
+        )
+    ]
+    if summary.scores.clean_mos is not None and summary.scores.attacked_mos is not None:
+        before, after = (
+            number(pair.srocc, 2)
+            for pair in (summary.scores.clean_mos, summary.scores.attacked_mos)
+        )
+        said.append(
+            Chart(
+                "mos",
+                "Scores against opinion",
+                f"SROCC with people's opinion is {before} before the attack and {after} after it.",
+            )
+        )
+    said += [
+        Chart(
+            "queries",
+            "Gain against queries",
+            f"After {queries[-1]:,} queries half of the images gained {percent(median[-1])} or "
+            f"more; half of that was there after {half:,}.",
+            Table(
+                ("queries", "lower quartile", "median", "upper quartile"),
+                tuple(
+                    (
+                        f"{queries[i]:,}",
+                        *(percent(curve[q][i]) for q in ("lower", "median", "upper")),
+                    )
+                    for i in _spread(len(queries), 11)
+                ),
+            ),
+        ),
+        Chart(
+            "crossing",
+            "Boundary crossing",
+            f"The area under the curve is {number(summary.scores.crossing.area)}: 0 where no score "
+            "moved, 1 where all went to the far end of the range.",
+            Table(
+                ("share of the way", "images that crossed it"),
+                tuple(
+                    (percent(crossing["b"][i], 0), percent(crossing["share"][i]))
+                    for i in _spread(len(crossing["b"]), 11)
+                ),
+            ),
+        ),
+        Chart(
+            "ssim",
+            "Gain against SSIM",
+            f"Mean SSIM is {number(summary.means.ssim)}, mean gain {percent(summary.mean_gain)}: "
+            "the higher and the further right, the worse for the model.",
+        ),
+    ]
+    columns = (
+        "image",
+        "direction",
+        "clean",
+        "attacked",
+        "MOS",
+        "gain",
+        "SSIM",
+        "queries",
+        "status",
+    )
+    rows = tuple(
+        (
+            result.image,
+            result.direction or NONE,
+            number(result.score_clean),
+            number(result.score_adv),
+            number(result.mos),
+            percent(result.gain),
+            number(result.ssim, 4),
+            f"{result.queries:,}",
+            without_folders(result.status),
+        )
+        for result in results
+    )
+    return said, Table(columns, rows)
+
+
+def _spread(n: int, most: int) -> list[int]:
+    """At most so many of the indices 0 to n − 1, evenly, the ends included."""
+    return sorted({round(i) for i in np.linspace(0, n - 1, min(n, most))})
+
+
+def image_record(result: Result, number_: int) -> dict[str, Any]:
+    """What the gallery knows of an image; numbers that are none are null."""
+    return {
+        "number": number_,
+        "name": result.image,
+        "status": without_folders(result.status),
+        "failed": result.failed,
+        "direction": result.direction,
+        "clean": _finite(result.score_clean),
+        "attacked": _finite(result.score_adv),
+        "mos": _finite(result.mos),
+        "gain": _finite(result.gain),
+        "queries": result.queries,
+        "linf": _finite(result.linf),
+        "rms": _finite(result.rms),
+        "psnr": _finite(result.psnr),
+        "ssim": _finite(result.ssim),
+        "violation": _finite(result.jnd_violation),
+        "width": result.width,
+        "height": result.height,
+    }
+
+
+def scored(trace: Trace) -> dict[str, Any]:
+    """What was scored of an image: gains query by query, the best so far, where it improved.
+
+    Of more than 2,000 queries every so-manieth is there, and all that improved.
+    """
+    gains = np.where(np.isfinite(trace.gains), trace.gains, 0.0)
+    best = np.maximum.accumulate(gains.clip(min=0.0))
+    improved = np.flatnonzero(np.diff(best, prepend=0.0) > 0.0)
+    every = -(-len(gains) // DRAWN)
+    corners = np.unique([0, *improved, len(gains) - 1])
+    return {
+        "every": every,
+        "queries": list(range(1, len(gains) + 1, every)),
+        "gains": _rounded(trace.gains[::every]),
+        "best_queries": (corners + 1).tolist(),
+        "best_gains": _rounded(best[corners]),
+        "improved_queries": (improved + 1).tolist(),
+        "improved_gains": _rounded(best[improved]),
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _rounded(values: Any) -> list[float | None]:
+    """As JSON has them: six digits are more than a screen shows."""
+    return [round(v, 6) if math.isfinite(v) else None for v in np.asarray(values).tolist()]

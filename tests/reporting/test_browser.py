@@ -1,0 +1,343 @@
+"""The page in a real browser."""
+
+from base64 import b64decode
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from selenium.webdriver import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from iqattack.images import read_image
+from iqattack.perception import JND_MODELS
+
+pytestmark = pytest.mark.slow
+AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
+LARGE = "7.png"  # 224×224
+CHARTS = {"scores", "mos", "queries", "crossing", "ssim"}
+
+
+def pixels_of(run, name):
+    """Original and attacked pixels of an image, (H, W, 3) int."""
+    result = next(result for result in run.results if result.image == name)
+    pair = (read_image(path).pixels for path in (result.path, run.images / result.png_name))
+    return result, *(pixels.permute(1, 2, 0).numpy().astype(int) for pixels in pair)
+
+
+def shown(browser, canvas="under"):
+    """What a canvas holds, (H, W, 3) int."""
+    url = browser.js(f"return document.getElementById('{canvas}').toDataURL('image/png')")
+    image = Image.open(BytesIO(b64decode(url.partition(",")[2])))
+    assert np.asarray(image)[..., 3].min() == 255
+    return np.asarray(image.convert("RGB")).astype(int)
+
+
+def names(browser):
+    return browser.js(
+        "return [...document.querySelectorAll('.card .name')].map(e => e.textContent)"
+    )
+
+
+def press(browser, *keys):
+    ActionChains(browser.driver).send_keys(*keys).perform()
+    browser.settle()
+
+
+def find(browser, selector):
+    return browser.driver.find_element(By.CSS_SELECTOR, selector)
+
+
+def open_image(browser, name=LARGE):
+    card = browser.driver.find_element(By.XPATH, f"//span[@class='name' and text()='{name}']/..")
+    card.click()
+    wait_for(browser, name)
+    return card
+
+
+def wait_for(browser, name):
+    """Until that image is in the viewer, with its pixels."""
+    WebDriverWait(browser.driver, 20).until(
+        lambda _: browser.js(
+            "return document.getElementById('image-name').textContent === arguments[0]"
+            " && !document.getElementById('told').textContent.startsWith('Loading')",
+            name,
+        )
+    )
+    browser.settle()
+
+
+def look_at(browser, view):
+    find(browser, f"input[name=view][value={view}]").click()
+    browser.settle()
+
+
+def choose(browser, name, value):
+    Select(find(browser, f"select[name={name}]")).select_by_value(value)
+    browser.settle()
+
+
+def faults(browser):
+    """Serious and critical faults that axe finds in what is shown."""
+    browser.js(AXE)
+    found = browser.driver.execute_async_script(
+        "const done = arguments[0]; axe.run({preload: false}).then(done)"
+    )
+    assert found["passes"]  # it did look
+    return [
+        (fault["id"], [node["html"] for node in fault["nodes"]])
+        for fault in found["violations"]
+        if fault["impact"] in ("serious", "critical")
+    ]
+
+
+def test_opens_from_disk_and_asks_for_nothing_else(chromium, page):
+    chromium.requests()
+    chromium.open(page)
+    chromium.driver.execute_async_script(
+        "document.querySelectorAll('.card img').forEach(i => i.loading = 'eager');"
+        "setTimeout(arguments[0], 300)"
+    )
+    asked = chromium.requests()
+    folder = page.parent.absolute().as_uri()
+    local = [address for address in asked if not address.startswith("data:")]
+    assert page.absolute().as_uri() in local
+    assert any("/thumbs/" in address for address in local)
+    assert [address for address in local if not address.startswith(folder)] == []
+    assert chromium.complaints() == []
+
+
+def test_the_policy_lets_no_script_in(browser):
+    browser.js(
+        "const s = document.createElement('script'); s.textContent = 'window.injected = 1';"
+        "document.body.append(s)"
+    )
+    assert browser.js("return window.injected === undefined")
+    assert any("Content Security Policy" in text for text in browser.complaints())
+
+
+def test_draws_every_chart(browser, run):
+    done = [result for result in run.results if not result.failed]
+    points = {
+        chart: browser.js(
+            f"return [...document.querySelectorAll('#chart-{chart} .scatterlayer .trace')]"
+            ".map(t => t.querySelectorAll('.point').length)"
+        )
+        for chart in CHARTS
+    }
+    assert sum(points["scores"]) == sum(points["ssim"]) == len(done) == 7
+    assert sum(points["mos"]) == 2 * len(done)  # clean and attacked
+    assert (len(points["queries"]), len(points["crossing"])) == (3, 1)
+    drawn = browser.js("return [...document.querySelectorAll('.chart')].map(c => c.id)")
+    assert {name.removeprefix("chart-") for name in drawn} == CHARTS
+    colours = browser.js(
+        "return [...document.querySelectorAll('#chart-ssim .trace .point')]"
+        ".map(p => getComputedStyle(p).fill)"
+    )
+    assert len(set(colours)) == 2  # one for each direction
+    labels = browser.js(
+        "return document.getElementById('chart-scores').data.flatMap(t => t.text ?? [])"
+    )
+    assert "&lt;img src=x onerror=alert(1)&gt;.png" in labels
+
+
+def test_sorts_and_filters(browser, run):
+    results = {result.image: result for result in run.results}
+    done = [result for result in run.results if not result.failed]
+
+    def ordered(key):
+        return [result.image for result in sorted(done, key=key)]
+
+    assert len(names(browser)) == 8
+    assert names(browser)[:7] == ordered(lambda result: -result.gain)
+    choose(browser, "sort", "visible")
+    assert names(browser)[:7] == ordered(lambda result: result.ssim)
+    choose(browser, "sort", "name")
+    assert names(browser)[2:] == [f"{k}.png" for k in range(2, 8)]
+    for value, wanted in (
+        ("changed", {name for name, result in results.items() if result.status == "ok"}),
+        ("unchanged", {"3.png"}),
+        ("failed", {"5.png"}),
+        ("up", {name for name, result in results.items() if result.direction == "up"}),
+        ("down", {name for name, result in results.items() if result.direction == "down"}),
+    ):
+        assert wanted
+        choose(browser, "filter", value)
+        assert set(names(browser)) == wanted
+        assert find(browser, "#count").text == f"{len(wanted)} of 8 images"
+    choose(browser, "filter", "all")
+    find(browser, "input[type=search]").send_keys("ONERROR")
+    assert names(browser) == ["<img src=x onerror=alert(1)>.png"]
+
+
+def test_difference_is_right_to_the_level(browser, run):
+    _, before, after = pixels_of(run, LARGE)
+    assert np.abs(after - before).max() == 3
+    open_image(browser)
+    look_at(browser, "difference")
+    for k in (4, 16, 64):
+        choose(browser, "factor", str(k))
+        expected = np.clip(128 + k * (after - before), 0, 255)
+        np.testing.assert_array_equal(shown(browser), expected)
+
+
+def test_box_and_violations_agree_with_the_run(browser, run):
+    result, before, after = pixels_of(run, LARGE)
+    threshold = 0.38 * JND_MODELS["liu2010"](read_image(result.path).pixels).numpy()
+    open_image(browser)
+    look_at(browser, "box")
+    limit = np.floor(threshold).clip(max=255)
+    expected = np.floor(255 * limit / limit.max() + 0.5)
+    np.testing.assert_array_equal(shown(browser), np.repeat(expected[..., None], 3, axis=2))
+    assert f"white {limit.max():.0f}." in find(browser, "#told").text
+
+    look_at(browser, "violations")
+    pink = (shown(browser) == (255, 0, 128)).all(axis=2)
+    over = np.abs(after - before).max(axis=2) > threshold
+    assert 0.0 < over.mean() < 1.0
+    np.testing.assert_array_equal(pink, over)
+    assert over.mean() == result.jnd_violation
+    assert find(browser, "#told").text.startswith(f"{100 * over.mean():.1f} % of the pixels")
+
+
+def test_slider_shows_the_original_left_and_the_attacked_right(browser, run):
+    _, before, after = pixels_of(run, LARGE)
+    open_image(browser)
+    choose(browser, "zoom", "1")
+    slide = find(browser, "#slide")
+    assert slide.accessible_name.startswith("Line between original and attacked")
+    box = slide.rect
+    assert (box["width"], box["height"]) == (224, 224)
+    for at in (25, 75):  # dragged to a quarter, to three quarters
+        ActionChains(browser.driver).move_to_element_with_offset(
+            slide, round(224 * (at - 50) / 100), 0
+        ).click().perform()
+        browser.settle()
+        edge = 224 * int(slide.get_property("value")) / 100
+        assert abs(edge - 224 * at / 100) < 12
+        seen = Image.open(BytesIO(find(browser, "#stage").screenshot_as_png)).convert("RGB")
+        seen = np.asarray(seen).astype(int)
+        left, right = int(edge) - 3, int(edge) + 4  # of the line itself
+        np.testing.assert_array_equal(seen[:, :left], before[:, :left])
+        np.testing.assert_array_equal(seen[:, right:], after[:, right:])
+    value = int(slide.get_property("value"))
+    slide.send_keys(Keys.ARROW_LEFT)  # moves the line, not on to another image
+    assert int(slide.get_property("value")) == value - 1
+    assert find(browser, "#image-name").text == LARGE
+
+
+def test_flicker_swaps_both_and_nothing_moves_by_itself(browser, run):
+    _, before, after = pixels_of(run, LARGE)
+    open_image(browser)
+    for expected in (after, before, after):
+        press(browser, "f")
+        np.testing.assert_array_equal(shown(browser), expected)
+    find(browser, "#flicker").click()
+    np.testing.assert_array_equal(shown(browser), before)
+    assert browser.js("return document.getAnimations().length") == 0
+
+
+def test_keyboard_alone_is_enough(browser):
+    choose(browser, "sort", "name")
+    find(browser, "input[type=search]").click()
+    press(browser, Keys.TAB)
+    card = browser.driver.switch_to.active_element
+    press(browser, Keys.ENTER)
+    order = names(browser)
+    wait_for(browser, order[0])
+    assert not find(browser, "#previous").is_enabled()
+    for name in order[1:]:
+        press(browser, Keys.ARROW_RIGHT)
+        wait_for(browser, name)
+    assert not find(browser, "#next").is_enabled()
+    find(browser, "#previous").send_keys(Keys.ENTER)
+    wait_for(browser, order[-2])
+    find(browser, "#next").send_keys(Keys.ENTER)  # which disables it, focus and all
+    wait_for(browser, order[-1])
+    press(browser, Keys.ARROW_LEFT)
+    wait_for(browser, order[-2])
+    for _ in range(30):  # the focus goes round within the dialog
+        press(browser, Keys.TAB)
+        assert browser.js(
+            "const e = document.activeElement;"
+            "return e === document.body || document.getElementById('viewer').contains(e)"
+        )
+    press(browser, Keys.ESCAPE)
+    assert not find(browser, "#viewer").is_displayed()
+    assert browser.driver.switch_to.active_element == card
+
+
+def test_trace_tells_where_the_gain_improved(browser, run):
+    result, *_ = pixels_of(run, LARGE)
+    open_image(browser)
+    scored, best, improved = browser.js(
+        "return document.getElementById('trace').data.map(t => [t.x, t.y])"
+    )
+    assert scored[0] == list(range(1, result.queries + 1))
+    assert max(scored[1]) == best[1][-1] == improved[1][-1] == pytest.approx(result.gain, abs=1e-6)
+    assert f"last at query {improved[0][-1]} of 12" in find(browser, "#trace-told").text
+    rows = browser.js("return document.querySelectorAll('#trace-rows tr').length")
+    assert rows == len(improved[0])
+
+
+def test_image_that_failed_says_why(browser):
+    open_image(browser, "5.png")
+    assert "is damaged or truncated" in find(browser, "#told").text
+    assert "failed: " in find(browser, "#facts").text
+    assert not find(browser, "#picture").is_displayed()
+    assert not find(browser, "#trace-part").is_displayed()
+
+
+def test_names_are_text(browser):
+    assert browser.js("return document.querySelectorAll('img[src=x], b, main script').length") == 0
+    assert '<b>bright</b> & "co"' in find(browser, "h1").text
+    open_image(browser, "<img src=x onerror=alert(1)>.png")
+    assert browser.js("return document.querySelectorAll('img[src=x]').length") == 0
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing_serious(browser, dark):
+    browser.dark(dark)
+    ground = browser.js("return getComputedStyle(document.body).backgroundColor")
+    assert ground == ("rgb(20, 23, 26)" if dark else "rgb(255, 255, 255)")
+    assert faults(browser) == []
+    browser.js("document.querySelectorAll('details').forEach(d => d.open = true)")
+    open_image(browser)
+    for view in ("slider", "difference", "violations"):
+        look_at(browser, view)
+        assert faults(browser) == []
+
+
+def test_colours_can_be_chosen(browser):
+    def look():
+        return browser.js(
+            "return [getComputedStyle(document.body).backgroundColor,"
+            " document.getElementById('chart-scores').layout.font.color]"
+        )
+
+    light = look()
+    button = find(browser, "#theme")
+    assert button.text == "Dark colours"
+    button.click()
+    browser.settle()
+    assert all(a != b for a, b in zip(light, look(), strict=True))
+    browser.driver.refresh()
+    browser.settle()
+    assert find(browser, "#theme").text == "Light colours"  # it is remembered
+    find(browser, "#theme").click()
+    assert look()[0] == light[0]
+
+
+def test_fits_a_phone(browser):
+    browser.size(390, 844)
+    browser.driver.refresh()
+    browser.settle()
+    assert browser.js("return document.documentElement.scrollWidth") == 390
+    open_image(browser)
+    dialog = find(browser, "#viewer")
+    assert browser.js("return arguments[0].scrollWidth <= arguments[0].clientWidth", dialog)
+    assert find(browser, "#stage").rect["width"] <= 390
+    assert find(browser, "#close").rect["height"] >= 40

@@ -1,0 +1,194 @@
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from iqattack.reporting import content
+from iqattack.reporting.measures import UNKNOWN, measures
+from iqattack.runs import Trace, read_traces
+
+
+@pytest.fixture(scope="module")
+def summary(run):
+    return run.summary()
+
+
+def changed(summary, *, means=None, srocc=None, mean_gain=None, **fields):
+    scores = summary.scores
+    if srocc is not None:
+        scores = replace(scores, clean_attacked=replace(scores.clean_attacked, srocc=srocc))
+    if mean_gain is not None:
+        scores = replace(scores, mean_gain=mean_gain)
+    fields |= {"scores": scores, "means": summary.means.model_copy(update=means or {})}
+    return summary.model_copy(update=fields)
+
+
+def asked(summary, **fields):
+    return summary.model_copy(update={"settings": summary.settings.model_copy(update=fields)})
+
+
+def test_verdict_is_one_sentence_with_the_numbers(summary):
+    told = content.verdict(
+        changed(
+            summary,
+            mean_gain=0.2577,
+            srocc=-0.349,
+            means={"ssim": 0.9516, "jnd_violation": 0.207},
+            attacked=24,
+        )
+    )
+    assert told == (
+        "With at most 12 queries an image, the attack moved scores by 25.8 % of their range on "
+        "average over 24 images; the ranking of the images was turned round (SROCC −0.35), and the "
+        "change is small by SSIM (0.952; 20.7 % of the pixels changed by more than 0.38 of the "
+        "just-noticeable difference)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("srocc", "word"),
+    [
+        (1.0, "stayed almost as it was"),
+        (0.95, "stayed almost as it was"),
+        (0.949, "changed a little"),
+        (0.5, "changed a lot"),
+        (0.0, "was lost"),
+        (-0.2, "was lost"),
+        (-0.21, "was turned round"),
+        (math.nan, "there is no ranking to compare"),
+    ],
+)
+def test_words_of_the_ranking(summary, srocc, word):
+    assert word in content.verdict(changed(summary, srocc=srocc))
+
+
+@pytest.mark.parametrize(
+    ("ssim", "word"),
+    [(1.0, "tiny"), (0.97, "small"), (0.9, "moderate"), (0.5, "large"), (None, "and 1")],
+)
+def test_words_of_the_change(summary, ssim, word):
+    means = {"ssim": ssim, "jnd_violation": 0.1}
+    assert word in content.verdict(changed(summary, means=means)).rpartition("SROCC")[2]
+
+
+def test_notices(summary, run):
+    failures = [result for result in run.results if result.failed]
+    assert content.notices(summary, []) == []
+    (failed,) = content.notices(summary, failures)
+    assert "1 image could not be attacked, such as 5.png (failed: 5.png: is damaged" in failed
+    white, pending = content.notices(changed(summary, white_box=True, pending=3, images=10), [])
+    assert "white-box" in white
+    assert "not finished: 3 images of 10 still to do" in pending
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("/home/me/photos", "photos"),
+        ("cnniqa:/home/me/a b/w.pth", "cnniqa:w.pth"),
+        ("filter-search:profile=/a/p.json,k=3", "filter-search:profile=p.json,k=3"),
+        ("failed: /a/b c/x.png: is damaged (see /tmp/y)", "failed: x.png: is damaged (see y)"),
+        ("/a/b.png and /c/d.png", "b.png and d.png"),
+        ("photos/x.png, 3/4 and PNG / JPEG", "photos/x.png, 3/4 and PNG / JPEG"),
+    ],
+)
+def test_folders_are_left_out(text, short):
+    assert content.without_folders(text) == short
+
+
+def test_settings_that_matter(summary):
+    rows = dict(content.settings(asked(summary, seed=7, floor="ssim:0.9", mos="/x/mos.csv")))
+    assert rows["model"] == '<b>bright</b> & "co"'
+    assert rows["scores"] == "0 to 255, higher is better"
+    assert (rows["attack"], rows["constraint"], rows["seed"]) == ("noise", "linf:3", "7")
+    assert (rows["floor"], rows["opinion scores"]) == ("ssim:0.9", "mos.csv")
+    assert rows["images"] == "0.png, 1.png, 2.png and 5 more"
+    assert "numpy " in rows["versions"]
+    assert "weights, SHA-256" not in rows
+
+
+def test_measures_hold_every_interval(summary):
+    groups = measures(summary)
+    rows = [row for group in groups for row in group.rows]
+    known = [row.interval for row in rows if row.interval is not UNKNOWN]
+    np.testing.assert_equal(sorted(known), sorted(summary.scores.intervals.values()))
+    assert (rows[0].value, rows[0].interval) == (
+        summary.mean_gain,
+        summary.scores.intervals["mean_gain"],
+    )
+    titles = [group.title for group in groups]
+    assert "Clean scores and opinion" in titles
+    assert "R, ε = 1e-06 added" in [row.label for row in rows]
+
+
+def test_curves_agree_with_numpy(run):
+    done = [result for result in run.results if not result.failed]
+    traces = {trace.image: trace for trace in read_traces(run)}
+    traces = [traces[result.image] for result in done]
+    drawn = content.series(done, traces)
+    gains = np.array([np.pad(t.gains, (0, 12 - len(t.gains)), mode="edge") for t in traces])
+    best = np.maximum.accumulate(np.maximum(gains, 0.0), axis=1)
+    assert drawn["curve"]["queries"] == list(range(1, 13))
+    for name, share in (("lower", 25), ("median", 50), ("upper", 75)):
+        expected = np.percentile(best, share, axis=0)
+        np.testing.assert_allclose(drawn["curve"][name], expected, atol=1e-6)
+    reach = [(255 - r.score_clean if r.direction == "up" else r.score_clean) / 255 for r in done]
+    went = np.array([r.gain for r in done]) / reach
+    expected = [(went >= b).mean() for b in drawn["crossing"]["b"]]
+    np.testing.assert_allclose(drawn["crossing"]["share"], expected, atol=1e-6)
+
+
+def test_charts_in_words(summary, run):
+    done = [result for result in run.results if not result.failed]
+    traces = {trace.image: trace for trace in read_traces(run)}
+    drawn = content.series(done, [traces[result.image] for result in done])
+    charts, values = content.charts(summary, run.results, drawn)
+    assert [chart.id for chart in charts] == ["scores", "mos", "queries", "crossing", "ssim"]
+    ups = sum(result.direction == "up" for result in done)
+    assert charts[0].told.startswith(f"{ups} images were to look better to the model, {7 - ups} w")
+    assert content.number(summary.scores.clean_mos.srocc, 2) in charts[1].told
+    queries = charts[2].table
+    assert queries.rows[-1] == (
+        "12",
+        *(content.percent(drawn["curve"][name][-1]) for name in ("lower", "median", "upper")),
+    )
+    assert [row[0] for row in charts[3].table.rows] == [f"{b} %" for b in range(0, 101, 10)]
+    assert [row[0] for row in values.rows] == [result.image for result in run.results]
+    assert all(len(row) == len(values.columns) for row in values.rows)
+
+
+def test_scored_keeps_every_improvement_of_a_long_search():
+    rng = np.random.default_rng(0)
+    gains = np.cumsum(rng.normal(size=9000)) / 1e3
+    gains[[0, 17]] = 0.0, np.nan
+    trace = Trace("a.png", "up", 1.0, gains, gains)
+    scored = content.scored(trace)
+    assert scored["every"] == 5
+    assert scored["queries"] == list(range(1, 9001, 5))
+    np.testing.assert_allclose(scored["gains"], gains[::5], atol=1e-6)
+    best, expected = 0.0, []
+    for query, gain in enumerate(gains, start=1):
+        if gain > best:
+            best = gain
+            expected.append((query, best))
+    assert scored["improved_queries"] == [query for query, _ in expected]
+    np.testing.assert_allclose(scored["improved_gains"], [gain for _, gain in expected], atol=1e-6)
+    assert (scored["best_queries"][0], scored["best_queries"][-1]) == (1, 9000)
+    assert scored["best_gains"][-1] == pytest.approx(best, abs=1e-6)
+
+
+def test_records_are_strict_json(run):
+    for number, result in enumerate(run.results):
+        record = content.image_record(result, number)
+        assert json.loads(json.dumps(record, allow_nan=False)) == record
+    unchanged = next(result for result in run.results if result.status == "unchanged")
+    assert math.isinf(unchanged.psnr)
+    assert content.image_record(unchanged, 0)["psnr"] is None
+
+
+def test_numbers_as_people_read_them():
+    values = (None, math.nan, math.inf, -0.12345, 2.0)
+    assert [content.number(v) for v in values] == ["–", "–", "∞", "−0.123", "2.000"]
+    assert (content.percent(0.1234), content.percent(None)) == ("12.3 %", "–")

@@ -1,0 +1,179 @@
+"""What is written, without a browser."""
+
+import json
+import re
+import shutil
+from base64 import b64decode
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import iqattack
+from iqattack.cli import main
+from iqattack.engine import Interrupted
+from iqattack.errors import InputError, RunError
+from iqattack.images import read_image
+
+
+class Parsed(HTMLParser):
+    """Tags with their attributes, and the text."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def data_of(page):
+    text = (page.parent / "data.js").read_text(encoding="ascii")
+    return json.loads(text.removeprefix("iqattack.data = ").removesuffix(";\n"))
+
+
+def pixels_of(page, image):
+    text = (page.parent / image["pixels"]).read_text(encoding="ascii")
+    number, data = re.fullmatch(r"iqattack\.picture\((\d+), (.*)\);\n", text).groups()
+    assert int(number) == image["number"]
+    return json.loads(data)
+
+
+def decoded(text):
+    return np.asarray(Image.open(BytesIO(b64decode(text))))
+
+
+@pytest.fixture
+def copy(run, page, tmp_path):
+    """The run in a folder of its own, to be changed."""
+    shutil.copytree(run.folder, tmp_path / "copy", ignore=shutil.ignore_patterns("report"))
+    return iqattack.open_run(tmp_path / "copy")
+
+
+def test_everything_is_beside_the_page(page):
+    parsed = Parsed(page)
+    wanted = {attrs.get("src") or attrs.get("href") for tag, attrs in parsed.tags}
+    files = {name for name in wanted if name and not name.startswith(("#", "data:"))}
+    assert {"page.css", "data.js", "plotly-basic.min.js"} <= files
+    for image in data_of(page)["images"]:
+        files |= {image["pixels"], image["thumb"]} - {None}
+    assert all((page.parent / name).is_file() for name in files)
+    there = {str(p.relative_to(page.parent)) for p in page.parent.rglob("*") if p.is_file()}
+    assert there == files | {"index.html"}
+    assert not any(name.startswith("on") for _, attrs in parsed.tags for name in attrs)
+
+
+def test_no_folder_of_this_machine_is_told(page):
+    for path in page.parent.rglob("*"):
+        if path.is_file() and path.name != "plotly-basic.min.js":
+            assert str(page.parents[2]).encode() not in path.read_bytes()
+
+
+def test_names_are_escaped(page):
+    parsed = Parsed(page)
+    tags = [tag for tag, _ in parsed.tags]
+    assert "b" not in tags
+    assert all(attrs.get("src") for tag, attrs in parsed.tags if tag == "script")
+    assert '<b>bright</b> & "co" under noise' in parsed.text
+    assert "</script><script>alert(2)</script>.png" in parsed.text
+
+
+def test_pixels_are_those_of_the_run(page, run):
+    for image, result in zip(data_of(page)["images"], run.results, strict=True):
+        assert image["name"] == result.image
+        data = pixels_of(page, image)
+        if result.failed:
+            assert (data["original"], data["attacked"], image["thumb"]) == (None, None, None)
+            continue
+        saved = (run.images / result.png_name).read_bytes()
+        assert b64decode(data["attacked"]) == saved
+        clean = read_image(result.path).pixels.permute(1, 2, 0).numpy()
+        np.testing.assert_array_equal(decoded(data["original"]), clean)
+        change = np.abs(decoded(data["attacked"]).astype(int) - clean).max(axis=2)
+        over = change > decoded(data["limit"])
+        assert over.mean() == result.jnd_violation
+        assert len(data["scored"]["gains"]) == result.queries
+
+
+def test_a_run_under_way(make_run, tmp_path):
+    done = []
+    callbacks = iqattack.Callbacks(
+        progress=lambda state: done.append(state.done), stop=lambda: done[-1:] >= [2]
+    )
+    with pytest.raises(Interrupted):
+        make_run(tmp_path, batch=1, callbacks=callbacks)
+    run = iqattack.open_run(tmp_path / "run")
+    assert 0 < run.summary().pending < 8
+    page = iqattack.report(tmp_path / "run")
+    assert len(data_of(page)["images"]) == len(run.results)
+    told = " ".join(Parsed(page).text.split())
+    assert f"This run is not finished: {run.summary().pending} images of 8 still to do" in told
+
+
+def test_without_opinion_there_is_no_chart_of_it(make_run, tmp_path):
+    page = iqattack.report(make_run(tmp_path, mos=False))
+    ids = [attrs.get("id") for _, attrs in Parsed(page).tags]
+    assert "chart-scores" in ids
+    assert "chart-mos" not in ids
+
+
+def test_originals_that_are_gone_or_others(copy):
+    results = [result for result in copy.results if not result.failed]
+    kept = {result.path: Path(result.path).read_bytes() for result in results[:2]}
+    try:
+        Path(results[0].path).unlink()
+        Image.new("RGB", (24, 20)).save(results[1].path)  # of the same size
+        images = data_of(iqattack.report(copy))["images"]
+    finally:
+        for name, data in kept.items():
+            Path(name).write_bytes(data)
+    gone, other = (next(i for i in images if i["name"] == r.image) for r in results[:2])
+    assert gone["missing"] == f"{Path(results[0].path).name}: no such image; check the path"
+    assert "is not the image that was attacked" in other["missing"]
+    assert (gone["thumb"], other["thumb"]) == (None, None)
+
+
+def test_an_earlier_page_is_replaced_and_nothing_else(copy, tmp_path):
+    page = iqattack.report(copy, tmp_path / "a" / "page")
+    (page.parent / "images" / "999999.js").touch()
+    assert iqattack.report(copy, page.parent) == page
+    assert not (page.parent / "images" / "999999.js").exists()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["page"]
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").touch()
+    with pytest.raises(InputError, match=r"full: is not empty and no report; give another --out"):
+        iqattack.report(copy, tmp_path / "full")
+    with pytest.raises(InputError, match=r"is a file, expected a folder"):
+        iqattack.report(copy, tmp_path / "full" / "thesis.tex")
+
+
+def test_what_cannot_be_written_leaves_nothing(copy, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("iqattack.reporting.page._copy_assets", full)
+    with pytest.raises(InputError, match=r"cannot be written \(No space left on device\); free"):
+        iqattack.report(copy, tmp_path / "a" / "page")
+    assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_no_run_or_nothing_finished(tmp_path, capsys):
+    assert main(["report", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}: is not a run")
+    with pytest.raises(RunError, match="no such run"):
+        iqattack.report(tmp_path / "none")
+
+
+def test_command(copy, capsys):
+    assert main(["report", str(copy.folder), "--out", str(copy.folder / "p")]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"the page         {copy.folder / 'p' / 'index.html'}\n"
+    last = json.loads(said.err.splitlines()[-1])
+    assert last == {"event": "progress", "stage": "report", "done": 8, "images": 8}
