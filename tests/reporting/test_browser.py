@@ -12,6 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+import iqattack
 from iqattack.images import read_image
 from iqattack.perception import JND_MODELS
 
@@ -281,6 +282,21 @@ def test_trace_tells_where_the_gain_improved(browser, run):
     assert f"last at query {improved[0][-1]} of 12" in find(browser, "#trace-told").text
     rows = browser.js("return document.querySelectorAll('#trace-rows tr').length")
     assert rows == len(improved[0])
+
+
+def test_trace_marks_the_stages_of_the_attack(chromium, make_run, tmp_path):
+    run = make_run(tmp_path, attack="filter-search", queries=60)
+    chromium.open(iqattack.report(run))
+    open_image(chromium)
+    marks = chromium.js(
+        "const {shapes, annotations} = document.getElementById('trace').layout;"
+        "return [annotations.map(a => [a.x, a.text]), shapes.map(s => s.x0)]"
+    )
+    (result,) = (result for result in run.results if result.image == LARGE)
+    assert marks == [[list(stage) for stage in result.stages], [q for q, _ in result.stages]]
+    assert [name for _, name in result.stages][:2] == ["bank", "filter"]
+    assert "by their first query: bank 2, filter " in find(chromium, "#trace-told").text
+    assert chromium.complaints() == []
 
 
 def test_image_that_failed_says_why(browser):

@@ -318,8 +318,10 @@ def image_record(result: Result, number_: int) -> dict[str, Any]:
     }
 
 
-def scored(trace: Trace) -> dict[str, Any]:
+def scored(trace: Trace, stages: Sequence[tuple[int, str]] = ()) -> dict[str, Any]:
     """What was scored of an image: gains query by query, the best so far, where it improved.
+
+    stages: of the search, first query and name; those without a query of their own are left out.
 
     Of more than 2,000 queries every so-manieth is there, and all that improved.
     """
@@ -336,6 +338,11 @@ def scored(trace: Trace) -> dict[str, Any]:
         "best_gains": _rounded(best[corners]),
         "improved_queries": (improved + 1).tolist(),
         "improved_gains": _rounded(best[improved]),
+        "stages": [
+            {"query": query, "name": name}
+            for query, name in dict(stages).items()  # of several at one query, the last
+            if query <= len(gains)
+        ],
     }
 
 

@@ -74,7 +74,7 @@ def write_report(
     def picture(numbered: tuple[int, Any], folder: Path) -> dict[str, Any]:
         number, result = numbered
         trace = traces.get(result.image)
-        scored = None if trace is None else content.scored(trace)
+        scored = None if trace is None else content.scored(trace, result.stages)
         files_ = write_pictures(run, result, scored, number, folder)
         return {**content.image_record(result, number), **files_}
 

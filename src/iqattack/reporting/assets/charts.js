@@ -128,7 +128,7 @@
     }));
   }
 
-  // One image: gain of every query, the best so far, and where it improved.
+  // One image: gain of every query, the best so far, where it improved, and the stages of the attack.
   function trace(id, scored) {
     return show(id, () => ({
       traces: [
@@ -145,6 +145,13 @@
       layout: {
         xaxis: axis("query"),
         yaxis: axis("gain, of the score range", { tickformat: ".0%" }),
+        shapes: scored.stages.map(({ query }) => ({
+          type: "line", x0: query, x1: query, y0: 0, y1: 1, yref: "paper",
+          line: { color: theme.colour("quiet"), width: 1, dash: "dot" },
+        })),
+        annotations: scored.stages.map(({ query, name }) => ({
+          x: query, y: 0, yref: "paper", text: escaped(name), showarrow: false, textangle: -90, xanchor: "left", yanchor: "bottom",
+        })),
       },
     }));
   }

@@ -183,8 +183,11 @@
     const told = best.length
       ? `The score improved ${best.length} times, last at query ${best.at(-1)} of ${current.queries}.`
       : `No query of ${current.queries} improved the score.`;
-    byId("trace-told").textContent = told + (scored.every > 1 ? ` Every ${scored.every}th query is drawn.` : "");
-    byId("trace").setAttribute("aria-label", told);
+    const stages = scored.stages.length
+      ? ` Stages of the attack, by their first query: ${scored.stages.map(({ query, name }) => `${name} ${query}`).join(", ")}.`
+      : "";
+    byId("trace-told").textContent = told + stages + (scored.every > 1 ? ` Every ${scored.every}th query is drawn.` : "");
+    byId("trace").setAttribute("aria-label", told + stages);
     byId("trace-rows").replaceChildren(
       ...best.map((query, i) => {
         const row = document.createElement("tr");
