@@ -44,6 +44,7 @@ MODELS = ("cnniqa", "builtin", "brisque", "niqe", "piqe")
 OURS, BOX = "filter-search", "linf:3"
 
 BUDGETS, SEEDS = (50, 500, 2000), (0, 1, 2, 3, 4)
+FEWEST = 8  # images for a line: other images have other means
 PARTS = {
     "all of it": "",
     "the bank alone": "filters=0,regions=false",
@@ -119,8 +120,8 @@ def gain_text(rows: list[Row]) -> str:
             by_seed = [of(mine, seed=seed) for seed in SEEDS]
             # Only whole sets: a seed of fewer images has other images' mean.
             most = max(map(len, by_seed))
-            whole = [part for part in by_seed if len(part) == most and most > 1]
-            if not whole:
+            whole = [part for part in by_seed if len(part) == most]
+            if most < FEWEST:
                 continue
             gains, clean, attacked, similarity = (
                 np.array([column(part, name) for part in whole])
