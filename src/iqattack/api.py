@@ -32,6 +32,7 @@ from iqattack.runs import (
     Summary,
     VerifyResult,
     execute,
+    full_reference,
     make_profile,
     summary_at,
 )
@@ -191,13 +192,32 @@ def open_run(folder: str | Path) -> Run:
     return Run.open(folder)
 
 
-def evaluate(run: Run | str | Path, *, queries: int | None = None) -> Summary:
+def evaluate(
+    run: Run | str | Path,
+    *,
+    queries: int | None = None,
+    metrics: Sequence[str] = (),
+    device: str = "cpu",
+    callbacks: Callbacks | None = None,
+) -> Summary:
     """The measures of a run, finished or under way; RunError while no image is finished.
 
     queries: as if the budget had been so many, from the log; InputError for more than it was.
+    metrics: full-reference metrics of pyiqa, such as `lpips` and `dists`, computed on `device` from
+        the saved images; not for a smaller budget.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    return run.summary() if queries is None else summary_at(run, queries)
+    if queries is not None and metrics:
+        raise InputError(
+            f"metrics {', '.join(metrics)}: need the saved images, which are those of the whole "
+            "budget; leave out queries"
+        )
+    summary = run.summary() if queries is None else summary_at(run, queries)
+    if not metrics:
+        return summary
+    told = (callbacks or Callbacks()).checked
+    found = full_reference(run, metrics, device=device, progress=told)
+    return summary.model_copy(update={"full_reference": found})
 
 
 def report(

@@ -205,3 +205,13 @@ def test_an_attack_in_full(iqattack, name):
     assert package.attacks.load_attack(shown)
     for option in package.api.ATTACKS[name].options:
         assert option in said.out
+
+
+def test_evaluate_with_a_metric_of_pyiqa(attack, iqattack):
+    pytest.importorskip("pyiqa", reason="pyiqa is not installed: the extra 'pyiqa'")
+    attack()
+    said = iqattack("evaluate", "run", "--metric", "gmsd")
+    assert said.status == 0
+    assert "mean gmsd, of pyiqa" in said.out
+    said = iqattack("evaluate", "run", "--metric", "gmsd", "--queries", "3")
+    assert said.error.startswith("error: metrics gmsd: need the saved images")

@@ -107,5 +107,5 @@ def _value(attack: str, name: str, value: str, annotation: Any) -> object:
     try:
         return TypeAdapter(annotation).validate_python(parsed)
     except ValidationError as error:
-        reason = error.errors()[0]["msg"]
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise InputError(f"{attack}: option {name}={value}: {reason}") from None

@@ -20,7 +20,8 @@ from iqattack.cli.tables import NONE, number
 
 if TYPE_CHECKING:
     from iqattack.api import Comparison
-    from iqattack.runs.compare import Measured, Row
+    from iqattack.runs.compare import Row
+    from iqattack.runs.summary import Measured
 
 # Heading, name in a row, digits.
 COLUMNS = (

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import iqattack
+from iqattack.cli.progress import display
 from iqattack.cli.tables import show_summary
 
 
@@ -20,12 +22,26 @@ def evaluate(
             help="As if the budget had been N: from the log, without what needs the pixels.",
         ),
     ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A full-reference metric of pyiqa too, such as lpips or dists; once for each.",
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="D", help="Where such metrics run: cpu, cuda, …")
+    ] = "cpu",
     json: Annotated[
         bool, typer.Option("--json", help="Print what summary.json holds instead of a table.")
     ] = False,
 ) -> None:
     """Print the measures of a run; it may still be under way, and is not changed."""
-    summary = iqattack.evaluate(run, queries=queries)
+    with display() as shown:
+        told = iqattack.Callbacks(checked=partial(shown.counted, "metrics"))
+        summary = iqattack.evaluate(
+            run, queries=queries, metrics=metric or (), device=device, callbacks=told
+        )
     if json:
         typer.echo(summary.model_dump_json(indent=2))
     else:

@@ -13,9 +13,10 @@ from iqattack.models.callable import load_callable, wrap
 from iqattack.models.checked import Model, check_range, score_checked
 from iqattack.models.cnniqa import Cnniqa
 from iqattack.models.gradients import gradient_of
-from iqattack.models.pyiqa import Pyiqa
+from iqattack.models.pyiqa import Pyiqa, PyiqaReference
 
 __all__ = [
+    "PyiqaReference",
     "Scorer",
     "builtin_card",
     "gradient_of",

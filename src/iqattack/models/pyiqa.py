@@ -68,10 +68,7 @@ class Pyiqa:
         """
         configs, create_metric = _import_pyiqa()
         metric, options = parse_options(spec)
-        config = configs.get(metric)
-        usable = [name for name, entry in configs.items() if entry.get("metric_mode") == "NR"]
-        if config is None:
-            raise unknown("pyiqa metric", metric, usable)
+        config, usable = _entry(configs, metric, "NR")
         kind = config["metric_opts"]["type"]
         if metric not in usable:
             raise InputError(
@@ -82,9 +79,7 @@ class Pyiqa:
             raise InputError(
                 f"pyiqa metric '{metric}' does not score an image: {NOT_OF_ONE_IMAGE[kind]}"
             )
-        for option, value in options.items():
-            if option.endswith("path") and not Path(str(value)).is_file():
-                raise InputError(f"model 'pyiqa:{metric}': {option}: no such file: '{value}'")
+        _check_files(metric, options)
         self.name = f"pyiqa:{metric}"
         self.score_range = parse_range(config.get("score_range"))
         self.lower_better = bool(config.get("lower_better", False))
@@ -106,6 +101,55 @@ class Pyiqa:
     def _score(self, images: Tensor) -> Tensor:
         answer = self._metric(images.to(self.device).float() / 255.0)
         return torch.as_tensor(answer).to("cpu", torch.float64).reshape(-1)
+
+
+class PyiqaReference:
+    """One full-reference metric of pyiqa, such as lpips or dists: how unlike two images look.
+
+    lower_better: whether a low value means that they are alike.
+    """
+
+    def __init__(self, spec: str, device: str = "cpu") -> None:
+        """As `Pyiqa`, for a metric that needs a reference image."""
+        configs, create_metric = _import_pyiqa()
+        metric, options = parse_options(spec)
+        config, usable = _entry(configs, metric, "FR")
+        if metric not in usable:
+            raise InputError(
+                f"pyiqa metric '{metric}' takes no reference image; expected a full-reference "
+                "metric such as lpips, dists or gmsd"
+            )
+        _check_files(metric, options)
+        self.name = metric
+        self.lower_better = bool(config.get("lower_better", False))
+        self.device = usable_device(device)
+        self._metric = _create(create_metric, metric, options, self.device)
+
+    @torch.no_grad()
+    def __call__(self, attacked: Tensor, clean: Tensor) -> float:
+        """The value of two images (3, H, W) uint8; InputError where the metric fails on them."""
+        pair = (image[None].to(self.device).float() / 255.0 for image in (attacked, clean))
+        try:
+            return float(torch.as_tensor(self._metric(*pair)))
+        except Exception as error:  # what a metric raises on small images has no common type
+            raise InputError(
+                f"pyiqa metric '{self.name}' failed on an image of "
+                f"{clean.shape[-1]}×{clean.shape[-2]}: {one_line(error)}"
+            ) from error
+
+
+def _entry(configs: dict[str, Any], metric: str, mode: str) -> tuple[dict[str, Any], list[str]]:
+    """A metric's entry, and the names of all metrics of a mode; InputError without an entry."""
+    usable = [name for name, entry in configs.items() if entry.get("metric_mode") == mode]
+    if metric not in configs:
+        raise unknown("pyiqa metric", metric, usable)
+    return configs[metric], usable
+
+
+def _check_files(metric: str, options: dict[str, Any]) -> None:
+    for option, value in options.items():
+        if option.endswith("path") and not Path(str(value)).is_file():
+            raise InputError(f"model 'pyiqa:{metric}': {option}: no such file: '{value}'")
 
 
 def _import_pyiqa() -> tuple[dict[str, Any], Callable[..., Any]]:

@@ -84,5 +84,9 @@ def measures(summary: Summary) -> list[Group]:
         row("mean MS-SSIM", means.ms_ssim, digits=4),
         row(f"mean share of pixels over {JND_SCALE} of the JND", means.jnd_violation),
     )
-    groups.append(Group("How visible it is", visible))
+    others = (
+        Row(f"mean {name}, of pyiqa", found.value, 4, found.interval)
+        for name, found in summary.full_reference.items()
+    )
+    groups.append(Group("How visible it is", (*visible, *others)))
     return groups

@@ -9,6 +9,7 @@ from iqattack.runs.settings import ModelRecord, Record, Settings
 from iqattack.runs.summary import Means, Session, Summary, summarise
 from iqattack.runs.traces import Trace, read_traces, results_at, summary_at
 from iqattack.runs.verify import Difference, VerifyResult, verify
+from iqattack.runs.visibility import full_reference
 
 __all__ = [
     "ALLOWED",
@@ -28,6 +29,7 @@ __all__ = [
     "VerifyResult",
     "compare",
     "execute",
+    "full_reference",
     "make_profile",
     "read_traces",
     "results_at",

@@ -7,31 +7,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from iqattack.errors import InputError, RunError, unknown
 from iqattack.evaluation import (
     EPSILON,
-    Interval,
-    bootstrap_interval,
     holm,
-    mean_gain,
     wilcoxon_p,
 )
 from iqattack.runs.results import Result
 from iqattack.runs.run import Run
-from iqattack.runs.summary import Summary, summarise
+from iqattack.runs.summary import Measured, Summary, mean_measured, summarise
 from iqattack.runs.traces import results_at
-
-
-class Measured(BaseModel):
-    """A value and its 95 % interval over images."""
-
-    model_config = ConfigDict(frozen=True)
-
-    value: float
-    interval: Interval
 
 
 class Row(BaseModel):
@@ -120,7 +108,7 @@ def compare(
     first = _gains(common[0])
     p = [wilcoxon_p(_gains(rows), first) for rows in common[1:]]
     tested = [
-        {"difference": _mean(_gains(rows) - first), "p": once, "p_holm": float(corrected)}
+        {"difference": mean_measured(_gains(rows) - first), "p": once, "p_holm": float(corrected)}
         for rows, once, corrected in zip(common[1:], p, holm(p), strict=True)
     ]
     rows = tuple(
@@ -149,15 +137,11 @@ def _row(
         srocc_drop=measured("drops.srocc", scores.drops.srocc) if scores.drops else None,
         r=measured("by_range.r", scores.by_range.r),
         crossing_area=measured("crossing.area", scores.crossing.area),
-        ssim=_mean(similarities) if similarities else None,
-        queries=_mean([float(r.queries) for r in results]),
+        ssim=mean_measured(similarities) if similarities else None,
+        queries=mean_measured([float(r.queries) for r in results]),
         differs="; ".join(differs.values()),
         **test,
     )
-
-
-def _mean(values: ArrayLike) -> Measured:
-    return Measured(value=mean_gain(values), interval=bootstrap_interval(mean_gain, values))
 
 
 def _gains(results: Sequence[Result]) -> NDArray[np.float64]:

@@ -7,11 +7,18 @@ import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict
 
 from iqattack.attacks import is_white_box, labelled
 from iqattack.errors import RunError
-from iqattack.evaluation import Evaluation, evaluate_scores
+from iqattack.evaluation import (
+    Evaluation,
+    Interval,
+    bootstrap_interval,
+    evaluate_scores,
+    mean_gain,
+)
 from iqattack.objectives import towards_end
 from iqattack.runs.results import UNCHANGED, Result
 from iqattack.runs.settings import ModelRecord, Record, Settings
@@ -44,6 +51,20 @@ class Means(BaseModel):
     jnd_violation: float | None
 
 
+class Measured(BaseModel):
+    """A value and its 95 % interval over images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+    value: float
+    interval: Interval
+
+
+def mean_measured(values: ArrayLike) -> Measured:
+    """The mean of values (N,), one per image; those that are not finite are left out."""
+    return Measured(value=mean_gain(values), interval=bootstrap_interval(mean_gain, values))
+
+
 class Summary(BaseModel):
     """What an attack did to a model.
 
@@ -55,6 +76,7 @@ class Summary(BaseModel):
     white_box: the attack took the model's own gradients, and is no black-box attack.
     scores: gains, correlations and robustness with 95 % bootstrap intervals; as JSON, NaN is null.
     hashes: SHA-256 of the pixels of each attacked image, clean, by name.
+    full_reference: means over images of metrics of pyiqa, by name; where they were asked for.
     """
 
     model_config = ConfigDict(
@@ -76,6 +98,7 @@ class Summary(BaseModel):
     scores: Evaluation
     session: Session | None = None
     hashes: dict[str, str]
+    full_reference: dict[str, Measured] = {}
 
     @property
     def attack(self) -> str:
