@@ -33,14 +33,15 @@ from common import (
     joined,
     machine,
     markdown,
+    mean,
     measure,
     rank_directions,
     shared_data,
+    with_interval,
     write_doc,
 )
 from iqattack.attacks import load_attack
 from iqattack.constraints import Box, Constraint, Linf, parse_constraint
-from iqattack.evaluation import bootstrap_interval
 from iqattack.images import ImageSet, read_image
 
 FULL = "full method"
@@ -162,8 +163,7 @@ def difference(row: Measured, full: Measured) -> str:
     """Mean paired difference to the full method, in points of 100."""
     order, reference = np.argsort(row.clean), np.argsort(full.clean)
     points = 100.0 * (row.gain[order] - full.gain[reference])
-    low, high = bootstrap_interval(lambda x: float(np.mean(x)), points)
-    return f"{points.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
+    return with_interval("+.1f", mean, points)
 
 
 def main() -> None:

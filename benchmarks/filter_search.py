@@ -33,7 +33,7 @@ from common import (
     write_doc,
 )
 from iqattack.attacks import ATTACKS
-from iqattack.evaluation import srocc
+from iqattack.evaluation import progress, srocc
 from iqattack.images import ImageSet
 from iqattack.runs import Settings, make_profile
 
@@ -64,7 +64,7 @@ BY_SCORE = (OURS, "nes", "square", "sparse-rs")
 BY_BOUNDARY = (OURS, "surfree", "hop-skip-jump", "geoda", "boundary")
 PROFILED = (5, 10, 20, 50, 100)
 PROFILE = Path("benchmarks") / "profiles" / "cnniqa.json"
-TAUGHT = range(1, 24, 2)  # images of the profile; the others report it
+TAUGHT, REPORTED = range(1, 24, 2), range(0, 24, 2)  # images of the profile, and of its figures
 
 
 @dataclass(frozen=True)
@@ -296,9 +296,9 @@ def answer_text(rows: list[Row]) -> str:
         f"Scores rounded to whole points, `{BOX}`, {ANSWER_QUERIES} queries; gain in points of "
         f"100:\n\n{markdown(whole)}"
     ]
-    for model, boundary, what in (
-        ("cnniqa", BOUNDARY, f"A score boundary at {BOUNDARY} of the way"),
-        ("cnniqa, yes or no", 1.0, "A gate that says only whether it accepts an image"),
+    for model, width, boundary, what in (
+        ("cnniqa", 100.0, BOUNDARY, f"A score boundary at {BOUNDARY} of the way"),
+        ("cnniqa, yes or no", 1.0, 1.0, "A gate that says only whether it accepts an image"),
     ):
         lines = []
         for attack in BY_BOUNDARY:
@@ -306,10 +306,10 @@ def answer_text(rows: list[Row]) -> str:
                 rows, model=model, box="linf:8", queries=ANSWER_QUERIES, attack=attack,
                 boundary=boundary,
             )  # fmt: skip
-            refused = [row for row in mine if model == "cnniqa" or row.clean == 0.0]
-            crossed = [row for row in refused if row.gain > 0.0]
-            if model == "cnniqa":
-                crossed = [row for row in refused if row.gain >= boundary * _reach(row) - 1e-9]
+            went = progress(column(mine, "gain"), [_reach(row, width) for row in mine])
+            # Without a way to go: what a gate accepts already.
+            refused = [row for row, way in zip(mine, went, strict=True) if not np.isnan(way)]
+            crossed = [row for row, way in zip(mine, went, strict=True) if way >= boundary - 1e-9]
             if len(crossed) < 2:
                 continue
             lines.append(
@@ -328,18 +328,13 @@ def answer_text(rows: list[Row]) -> str:
     return "\n\n".join(tables)
 
 
-def _reach(row: Row) -> float:
-    """The largest gain that the range of 0 to 100 leaves; the gain has the sign of the way."""
+def _reach(row: Row, width: float) -> float:
+    """The largest gain that a range from 0 to width leaves; the gain has the sign of the way."""
     rising = row.attacked >= row.clean
-    return (100.0 - row.clean if rising else row.clean) / 100.0
+    return (width - row.clean if rising else row.clean) / width
 
 
 # -- profile --------------------------------------------------------------------------------------
-
-
-def reporting() -> list[int]:
-    """The images that the profile has not seen."""
-    return [k for k in range(len(dev_images())) if k not in TAUGHT]
 
 
 def profile_cells(options: argparse.Namespace) -> list[Cell]:
@@ -376,7 +371,7 @@ def profile_text(rows: list[Row]) -> str:
     lines = []
     for queries in PROFILED:
         line = {"queries": str(queries)}
-        names = [dev_images().entries[k].name for k in reporting()]
+        names = [dev_images().entries[k].name for k in REPORTED]
         for label, attack in (
             ("without", OURS),
             ("with the profile", f"{OURS}:profile={PROFILE}"),
@@ -405,7 +400,7 @@ SECTIONS = {
         "With a profile of CNNIQA: learnt from 12 images, reported on the other 12",
         profile_cells,
         profile_text,
-        tuple(k for k in range(24) if k not in TAUGHT),
+        REPORTED,
     ),
 }
 

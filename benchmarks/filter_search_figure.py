@@ -18,7 +18,6 @@ from common import ROOT, Floats, cnniqa, dev_images, rank_directions, shared_dat
 from iqattack.attacks import Attack, Search, Task, load_attack
 from iqattack.attacks.filter_search import Brush, Canvas, first_brushes, searched_filters
 from iqattack.constraints import parse_constraint
-from iqattack.directions import BANK
 from iqattack.engine import Engine, Outcome, QueryLog
 from iqattack.images import ImageSet
 from iqattack.objectives import Direction, parse_objective
@@ -116,12 +115,12 @@ def main() -> None:
         difference = 128 + MAGNIFIED * (changed - shown)
         picture(figure.add_subplot(grid[1, column]), difference, f"what was changed, ×{MAGNIFIED}")
     axis = figure.add_subplot(grid[2, :])
-    trace = seen["bank, filter, regions"].trace
+    run = seen["bank, filter, regions"]
+    trace = run.trace
     axis.plot(np.arange(1, len(trace) + 1), trace, color="black")
-    ends = [1 + len(BANK), seen["bank, filter"].outcome.queries]
-    for end, stage in zip([1, *ends], ("bank", "filter", "regions"), strict=True):
-        axis.axvline(end, color="grey", linewidth=0.8)
-        axis.text(end, trace.max(), f" {stage}", va="top", fontsize=9)
+    for query, stage in run.outcome.stages:
+        axis.axvline(query, color="grey", linewidth=0.8)
+        axis.text(query, trace.max(), f" {stage}", va="top", fontsize=9)
     axis.set_xlabel("queries")
     axis.set_ylabel("gain, points of 100")
     axis.set_xlim(0, options.queries)

@@ -22,13 +22,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common import ROOT, Floats, dev_images, machine, markdown, measure, shared_data, write_doc
+from common import (
+    ROOT,
+    Floats,
+    dev_images,
+    machine,
+    markdown,
+    measure,
+    shared_data,
+    with_interval,
+    write_doc,
+)
 from iqattack.attacks import Search, Task, load_attack
 from iqattack.attacks.boundary import HALVINGS
 from iqattack.attacks.start import start_across, towards_image
 from iqattack.constraints import parse_constraint
 from iqattack.engine import Engine, Outcome
-from iqattack.evaluation import bootstrap_interval
 from iqattack.images import ImageSet
 from iqattack.models.checked import Model
 from iqattack.models.cnniqa import Cnniqa
@@ -269,8 +278,8 @@ def ratio(ours: Floats, theirs: Floats) -> str:
     if ours is theirs or not both.any():
         return "–"
     logs = np.log(ours[both] / theirs[both])
-    low, high = bootstrap_interval(lambda x: float(np.exp(np.mean(x))), logs)
-    return f"{np.exp(logs.mean()):.2f} [{low:.2f}, {high:.2f}] ({both.sum()})"
+    interval = with_interval(".2f", lambda x: float(np.exp(np.mean(x))), logs)
+    return f"{interval} ({both.sum()})"
 
 
 class Counted(Model):

@@ -10,32 +10,23 @@ from typing import Annotated
 import typer
 
 import iqattack
+from iqattack.cli.options import (
+    HOW,
+    RUN,
+    WHAT,
+    Batch,
+    Convert,
+    Device,
+    Limit,
+    LowerBetter,
+    ScoreRange,
+    Seed,
+    parse_batch,
+    parse_range,
+)
 from iqattack.cli.progress import display
 from iqattack.cli.signals import interruptible
 from iqattack.cli.tables import show_summary
-from iqattack.errors import InputError
-
-WHAT, HOW, RUN = "What to attack", "How", "The run"
-
-
-def parse_range(text: str | None) -> tuple[float, float] | None:
-    """LO,HI as two numbers; InputError if it is something else."""
-    if text is None:
-        return None
-    try:
-        low, high = (float(end) for end in text.split(","))
-    except ValueError:
-        raise InputError(f"--score-range {text}: expected LO,HI, such as 0,100") from None
-    return low, high
-
-
-def parse_batch(text: str) -> int | None:
-    """A batch size, None for `auto`; InputError if it is something else."""
-    if text == "auto":
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"--batch {text}: expected at least 1, or auto")
-    return int(text)
 
 
 def attack(
@@ -64,34 +55,10 @@ def attack(
             rich_help_panel=WHAT,
         ),
     ] = None,
-    score_range: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LO,HI",
-            help="Range of the model's scores, where it declares none or another.",
-            rich_help_panel=WHAT,
-        ),
-    ] = None,
-    lower_better: Annotated[
-        bool | None,
-        typer.Option(
-            "--lower-better/--no-lower-better",
-            help="Whether a low score means good quality, likewise.",
-            rich_help_panel=WHAT,
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Only the first N images.", rich_help_panel=WHAT),
-    ] = None,
-    convert: Annotated[
-        bool,
-        typer.Option(
-            "--convert",
-            help="Take 16-bit, CMYK and transparent images too, converted to 8-bit RGB.",
-            rich_help_panel=WHAT,
-        ),
-    ] = False,
+    score_range: ScoreRange = None,
+    lower_better: LowerBetter = None,
+    limit: Limit = None,
+    convert: Convert = False,
     name: Annotated[
         str,
         typer.Option(
@@ -132,9 +99,7 @@ def attack(
             rich_help_panel=HOW,
         ),
     ] = 2000,
-    seed: Annotated[
-        int, typer.Option(metavar="S", help="Of all randomness.", rich_help_panel=HOW)
-    ] = 0,
+    seed: Seed = 0,
     resume: Annotated[
         bool,
         typer.Option(
@@ -143,18 +108,8 @@ def attack(
             rich_help_panel=RUN,
         ),
     ] = False,
-    device: Annotated[
-        str,
-        typer.Option(metavar="D", help="Where the model runs: cpu, cuda, …", rich_help_panel=RUN),
-    ] = "cpu",
-    batch: Annotated[
-        str,
-        typer.Option(
-            metavar="N|auto",
-            help="Images per forward pass; does not change results.",
-            rich_help_panel=RUN,
-        ),
-    ] = "auto",
+    device: Device = "cpu",
+    batch: Batch = "auto",
 ) -> None:
     """Move the scores of images as far as a constraint and a budget of queries allow.
 

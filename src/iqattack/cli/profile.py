@@ -12,7 +12,19 @@ from rich.table import Table
 from rich.text import Text
 
 import iqattack
-from iqattack.cli.attack import parse_batch, parse_range
+from iqattack.cli.options import (
+    HOW,
+    RUN,
+    Batch,
+    Convert,
+    Device,
+    Limit,
+    LowerBetter,
+    ScoreRange,
+    Seed,
+    parse_batch,
+    parse_range,
+)
 from iqattack.cli.progress import display
 from iqattack.cli.signals import interruptible
 
@@ -30,47 +42,46 @@ def profile(
             metavar="IMAGES...", help="Folders, files, patterns or lists; a dozen will do."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder that keeps the profile; it must be new.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder that keeps the profile; it must be new.", rich_help_panel=RUN),
+    ],
     constraint: Annotated[
-        str, typer.Option(help="As the attack will have it: linf:3, jnd:0.38, …")
+        str,
+        typer.Option(help="As the attack will have it: linf:3, jnd:0.38, …", rich_help_panel=HOW),
     ] = "jnd:0.38",
     objective: Annotated[
-        str, typer.Option(metavar="rank|up|down", help="As the attack will have it.")
+        str,
+        typer.Option(
+            metavar="rank|up|down", help="As the attack will have it.", rich_help_panel=HOW
+        ),
     ] = "rank",
     queries: Annotated[
         int,
         typer.Option(
-            metavar="N", help="For the search on one image; trying all finds on all costs more."
+            metavar="N",
+            help="For the search on one image; trying all finds on all costs more.",
+            rich_help_panel=HOW,
         ),
     ] = 500,
-    strokes: Annotated[int, typer.Option(min=1, metavar="N", help="Of the profile, at most.")] = 16,
-    seed: Annotated[int, typer.Option(metavar="S", help="Of all randomness.")] = 0,
-    score_range: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LO,HI", help="Range of the model's scores, where it declares none or another."
-        ),
-    ] = None,
-    lower_better: Annotated[
-        bool | None,
-        typer.Option(
-            "--lower-better/--no-lower-better",
-            help="Whether a low score means good quality, likewise.",
-        ),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(metavar="N", help="Only the first N images.")] = None,
-    convert: Annotated[
-        bool,
-        typer.Option("--convert", help="Take 16-bit, CMYK and transparent images too."),
-    ] = False,
+    strokes: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Of the profile, at most.", rich_help_panel=HOW)
+    ] = 16,
+    seed: Seed = 0,
+    score_range: ScoreRange = None,
+    lower_better: LowerBetter = None,
+    limit: Limit = None,
+    convert: Convert = False,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on with the one in --out; nothing is scored twice."),
+        typer.Option(
+            "--resume",
+            help="Go on with the one in --out; nothing is scored twice.",
+            rich_help_panel=RUN,
+        ),
     ] = False,
-    device: Annotated[
-        str, typer.Option(metavar="D", help="Where the model runs: cpu, cuda, …")
-    ] = "cpu",
-    batch: Annotated[str, typer.Option(metavar="N|auto", help="Images per forward pass.")] = "auto",
+    device: Device = "cpu",
+    batch: Batch = "auto",
 ) -> None:
     """Learn from some images what moves a model's scores, and use it on others.
 

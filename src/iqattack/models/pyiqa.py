@@ -104,16 +104,13 @@ class Pyiqa:
 
 
 class PyiqaReference:
-    """One full-reference metric of pyiqa, such as lpips or dists: how unlike two images look.
-
-    lower_better: whether a low value means that they are alike.
-    """
+    """One full-reference metric of pyiqa, such as lpips or dists: how unlike two images look."""
 
     def __init__(self, spec: str, device: str = "cpu") -> None:
         """As `Pyiqa`, for a metric that needs a reference image."""
         configs, create_metric = _import_pyiqa()
         metric, options = parse_options(spec)
-        config, usable = _entry(configs, metric, "FR")
+        _, usable = _entry(configs, metric, "FR")
         if metric not in usable:
             raise InputError(
                 f"pyiqa metric '{metric}' takes no reference image; expected a full-reference "
@@ -121,7 +118,6 @@ class PyiqaReference:
             )
         _check_files(metric, options)
         self.name = metric
-        self.lower_better = bool(config.get("lower_better", False))
         self.device = usable_device(device)
         self._metric = _create(create_metric, metric, options, self.device)
 

@@ -26,7 +26,7 @@ from iqattack.version import __version__
 
 INDEX = "index.html"
 DATA = "data.js"
-PLOTLY = "plotly-basic.min.js"  # a quarter of plotly.js, which opens twice as fast
+PLOTLY = "plotly-basic.min.js"  # a quarter of plotly.js, and all that the charts need
 OURS = ("numbers.js", "theme.js", "charts.js", "gallery.js", "viewer.js", "page.js")
 SCRIPTS = (PLOTLY, *OURS[:1], DATA, *OURS[1:])  # in the order in which they run
 FACTORS = (4, 8, 16, 32, 64)  # by which the difference can be magnified

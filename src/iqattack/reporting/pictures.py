@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from iqattack.errors import InputError
-from iqattack.images import pixels_sha256, read_image
+from iqattack.images import read_image
 from iqattack.perception import JND_MODELS
 from iqattack.reporting.content import without_folders
 from iqattack.runs import Result, Run
@@ -65,8 +65,7 @@ def _pair(run: Run, result: Result) -> tuple[Tensor, Tensor]:
         raise InputError(f"{result.status}: there is no attacked image")
     before = read_image(result.path, convert=run.settings.convert).pixels
     after = read_image(run.images / result.png_name).pixels
-    changed = result.sha256 is not None and pixels_sha256(before) != result.sha256
-    if changed or before.shape != after.shape:
+    if not result.is_of(before) or before.shape != after.shape:
         raise InputError(f"{result.path}: is not the image that was attacked; put that one back")
     return before, after
 

@@ -131,7 +131,7 @@ def _searching(found: list[list[Stroke]]) -> Attack:
         found.append(mine)
         canvas = Canvas(task)
         first = yield from first_brushes(canvas)
-        # One query fewer than there are: the engine ends a search that asks for more.
+        # No more than there are: of a search that asks for more, the engine never comes back.
         tried = yield from searched_filters(canvas, first[0], task.queries - canvas.asked)
         mine += [brush.stroke for brush in tried[:1]]
 

@@ -71,6 +71,10 @@ class Result(BaseModel):
         """Name of its file in adversarial/."""
         return f"{Path(self.image).stem}.png"
 
+    def is_of(self, clean: Tensor) -> bool:
+        """Whether pixels (3, H, W) are those attacked, as far as the run kept what they were."""
+        return self.sha256 in (None, pixels_sha256(clean))
+
     @classmethod
     def of(cls, outcome: Outcome, attack: str) -> Self:
         """Measure an outcome; `attack` as the row is to have it."""

@@ -110,7 +110,7 @@ def _check(
         reported = f"{result.width}×{result.height}"
         yield f"is {sizes[0]} clean and {sizes[1]} attacked, reported {reported}"
         return
-    if result.sha256 not in (None, pixels_sha256(clean)):
+    if not result.is_of(clean):
         yield f"the clean image's SHA-256 is {pixels_sha256(clean)}, reported {result.sha256}"
     yield from _check_scores(scorer, result, clean, adversarial, tolerance)
     floor = None if settings.floor is None else parse_floor(settings.floor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from iqattack.errors import RunError
-from iqattack.images import pixels_sha256, read_image
+from iqattack.images import read_image
 from iqattack.models import PyiqaReference
 from iqattack.runs.run import Run
 from iqattack.runs.summary import Measured, mean_measured
@@ -31,7 +31,7 @@ def full_reference(
     values: dict[str, list[float]] = {name: [] for name in loaded}
     for number, result in enumerate(done, 1):
         clean = read_image(result.path, convert=run.settings.convert).pixels
-        if result.sha256 not in (None, pixels_sha256(clean)):
+        if not result.is_of(clean):
             raise RunError(f"{result.path}: is another image than was attacked; put it back")
         attacked = read_image(run.images / result.png_name).pixels
         for name, metric in loaded.items():
