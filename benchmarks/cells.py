@@ -11,7 +11,9 @@ import csv
 import hashlib
 import inspect
 import itertools
+import math
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, astuple, dataclass, fields
@@ -25,8 +27,18 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.progress import track
 
-from common import ROOT, brisque, cnniqa, dev_images, measure, niqe, piqe, rank_directions
-from iqattack.attacks import ATTACKED, ATTACKS, Gradient, load_attack
+from common import (
+    ROOT,
+    AttackFailedError,
+    brisque,
+    cnniqa,
+    dev_images,
+    measure,
+    niqe,
+    piqe,
+    rank_directions,
+)
+from iqattack.attacks import ATTACKED, ATTACKS, Gradient, labelled, load_attack
 from iqattack.images import ImageSet
 from iqattack.models import Scorer, gradient_of, load_model, wrap
 from iqattack.objectives import Direction
@@ -54,7 +66,8 @@ class Cell:
 class Row:
     """What came of one image.
 
-    code: see `fingerprint`. gain: of the score range; rms: grey levels.
+    code: see `fingerprint`. gain: of the score range, NaN where the image failed, as the model had
+        no score for a candidate; rms: grey levels.
     """
 
     model: str
@@ -76,6 +89,11 @@ class Row:
     def cell(self) -> Cell:
         """The cell that it is of."""
         return Cell(**{field.name: getattr(self, field.name) for field in fields(Cell)})
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is nothing but the fact that the image failed."""
+        return math.isnan(self.gain)
 
 
 @cache
@@ -141,16 +159,22 @@ def attack_image(cell: Cell, number: int, code: str) -> Row:
         return gradient_of(model if spec == ATTACKED else scorer(substitute(cell.model)))
 
     entry = images.entries[number]
-    found = measure(
-        cell.attack,
-        model,
-        ImageSet((entry,)),
-        load_attack(cell.attack, gradients),
-        constraint=cell.box,
-        queries=cell.queries,
-        objective=directions(cell.model)[number] + (f":{cell.boundary}" if cell.boundary else ""),
-        seed=cell.seed,
-    )
+    try:
+        found = measure(
+            cell.attack,
+            model,
+            ImageSet((entry,)),
+            load_attack(cell.attack, gradients),
+            constraint=cell.box,
+            queries=cell.queries,
+            objective=directions(cell.model)[number]
+            + (f":{cell.boundary}" if cell.boundary else ""),
+            seed=cell.seed,
+        )
+    except AttackFailedError as error:
+        print(f"{cell.attack} on {cell.model}: {error}", file=sys.stderr)
+        nothing = dict.fromkeys(("clean", "attacked", "gain", "ssim"), math.nan)
+        return Row(**asdict(cell), code=code, image=entry.name, spent=0, **nothing)
     return Row(
         **asdict(cell),
         code=code,
@@ -248,6 +272,15 @@ def kept(path: Path) -> list[Row]:
         for r in rows
         if r.attack.partition(":")[0] in ATTACKS and fingerprint(r.attack, r.model) == r.code
     ]
+
+
+def measured(path: Path) -> tuple[list[Row], str]:
+    """The kept rows of images that did not fail, and a sentence on those that did."""
+    rows = kept(path)
+    failed = sorted({(row.model, row.image, labelled(row.attack)) for row in rows if row.failed})
+    listed = "; ".join(f"{model}, {image}: {attack}" for model, image, attack in failed)
+    text = f"Left out, as the model had no score for a candidate: {listed}.\n\n" if failed else ""
+    return [row for row in rows if not row.failed], text
 
 
 def rewrite(path: Path, rows: Iterable[Row]) -> None:

@@ -95,6 +95,10 @@ def machine() -> str:
     )
 
 
+class AttackFailedError(RuntimeError):
+    """An image that cannot be attacked, such as one for which the model gave no number."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """One attack on a set: an entry per image, in the order of the set.
@@ -164,7 +168,7 @@ def measure(
     seed: int = 0,
     boundary: float = 0.1,
 ) -> Measured:
-    """Attack a set in memory; RuntimeError if an image fails."""
+    """Attack a set in memory; AttackFailedError if an image fails."""
     box = parse_constraint(constraint) if isinstance(constraint, str) else constraint
     aim = parse_objective(objective) if isinstance(objective, str) else objective
     with QueryLog() as log:
@@ -172,7 +176,7 @@ def measure(
         outcomes: dict[str, Outcome] = {}
         for item in engine.run(images):
             if isinstance(item, Failure):
-                raise RuntimeError(item.reason)
+                raise AttackFailedError(item.reason)
             outcomes[item.entry.name] = item
         ordered = [outcomes[entry.name] for entry in images]
         first = [_crossing(item, log, boundary) for item in ordered]

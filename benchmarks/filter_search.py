@@ -20,7 +20,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
 
-from cells import Cell, Row, complete, compute, kept, missing, scorer
+from cells import Cell, Row, complete, compute, measured, missing, scorer
 from common import (
     ROOT,
     Floats,
@@ -405,15 +405,15 @@ SECTIONS = {
 }
 
 
-def write_page(rows: list[Row]) -> None:
-    """The page of all sections."""
+def write_page(rows: list[Row], failed: str) -> None:
+    """The page of all sections; failed: a sentence on rows that are left out."""
     note = (ROOT / "benchmarks" / "filter_search.md").read_text(encoding="utf-8")
     parts = [f"## {section.title}\n\n{section.text(rows)}" for section in SECTIONS.values()]
     write_doc(
         PAGE,
         "What filter-search is worth",
         "python benchmarks/filter_search.py",
-        "\n\n".join([note.rstrip(), *parts]),
+        f"{note}\n{failed}" + "\n\n".join(parts),
     )
 
 
@@ -442,7 +442,7 @@ def main() -> None:
             section = SECTIONS[name]
             cells = section.cells(options)
             complete(ROWS, cells, options.limit, options.workers, section.images)
-    write_page(kept(ROWS))
+    write_page(*measured(ROWS))
 
 
 if __name__ == "__main__":

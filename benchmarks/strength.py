@@ -25,7 +25,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 
-from cells import Cell, Documented, Row, complete, compute, kept, missing, modules
+from cells import Cell, Documented, Row, complete, compute, measured, missing, modules
 from common import ROOT, Floats, machine, markdown, mean, shared_data, with_interval
 from iqattack.attacks import ATTACKS, labelled
 from iqattack.evaluation import srocc
@@ -185,8 +185,8 @@ def plot(rows: list[Row]) -> None:
     figure.savefig(PLOT, dpi=80)
 
 
-def write_page(rows: list[Row]) -> None:
-    """docs/strength.md and its plot."""
+def write_page(rows: list[Row], failed: str) -> None:
+    """docs/strength.md and its plot; failed: a sentence on rows that are left out."""
     plot(rows)
     note = (ROOT / "benchmarks" / "strength.md").read_text(encoding="utf-8")
     counts = {
@@ -198,7 +198,7 @@ def write_page(rows: list[Row]) -> None:
     PAGE.write_text(
         "# How strong each attack is\n\n"
         f"Printed by `python benchmarks/strength.py` on {machine()}; {measured}.\n\n"
-        f"{note}\n![Mean gain against queries]({PLOT.name})\n\n{report(rows)}\n\n"
+        f"{note}\n{failed}![Mean gain against queries]({PLOT.name})\n\n{report(rows)}\n\n"
         "## Lines of code\nWithout blank lines, comments, docstrings and imports: of each attack's "
         "own file, and with the files of `attacks/` that it shares with others.\n\n"
         f"{code_table()}\n",
@@ -234,8 +234,8 @@ def main() -> None:
             settings = itertools.product(options.models, options.boxes, options.attacks)
             cells = [Cell(model, box, queries, attack) for model, box, attack in settings]
             complete(ROWS, cells, options.limit, options.workers)
-    rows = kept(ROWS)
-    write_page(rows)
+    rows, failed = measured(ROWS)
+    write_page(rows, failed)
     print(report(rows))
 
 

@@ -63,6 +63,16 @@ def test_niqe_needs_a_whole_block(pyiqa, shared):
         model(images[..., :95])
 
 
+@pytest.mark.filterwarnings("ignore:cov:UserWarning")  # of no blocks
+def test_an_image_that_niqe_has_no_score_for_spoils_no_other(pyiqa, shared):
+    model = load_model(f"pyiqa:niqe{OPTIONS['niqe'].format(shared)}")
+    flat = torch.full((1, 3, 192, 192), 128, dtype=torch.uint8)
+    noise = torch.randint(0, 256, (1, 3, 192, 192), dtype=torch.uint8)
+    scores = model(torch.cat([flat, noise]))
+    assert scores[0].isnan()
+    assert scores[1] == model(noise)[0]
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

@@ -89,7 +89,7 @@ class Pyiqa:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Raw scores (N,) float64 of images (N, 3, H, W) uint8."""
+        """Raw scores (N,) float64 of images (N, 3, H, W) uint8; NaN where the metric has none."""
         return per_image(self._score, images) if self.device.type == "cpu" else self._score(images)
 
     def differentiable(self, images: Tensor) -> Tensor:
@@ -99,7 +99,12 @@ class Pyiqa:
         return torch.as_tensor(answer).reshape(-1)
 
     def _score(self, images: Tensor) -> Tensor:
-        answer = self._metric(images.to(self.device).float() / 255.0)
+        try:
+            answer = self._metric(images.to(self.device).float() / 255.0)
+        except torch.linalg.LinAlgError:  # NIQE's, where too few blocks are sharp for a covariance
+            if len(images) > 1:  # the others of the batch have a score
+                return per_image(self._score, images)
+            return images.new_full((1,), torch.nan, dtype=torch.float64, device="cpu")
         return torch.as_tensor(answer).to("cpu", torch.float64).reshape(-1)
 
 
