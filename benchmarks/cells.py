@@ -173,8 +173,17 @@ def attack_image(cell: Cell, number: int, code: str) -> Row:
         )
     except AttackFailedError as error:
         print(f"{cell.attack} on {cell.model}: {error}", file=sys.stderr)
-        nothing = dict.fromkeys(("clean", "attacked", "gain", "ssim"), math.nan)
-        return Row(**asdict(cell), code=code, image=entry.name, spent=0, **nothing)
+        nan = math.nan
+        return Row(
+            **asdict(cell),
+            code=code,
+            image=entry.name,
+            clean=nan,
+            attacked=nan,
+            gain=nan,
+            spent=0,
+            ssim=nan,
+        )
     return Row(
         **asdict(cell),
         code=code,

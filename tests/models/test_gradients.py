@@ -50,7 +50,7 @@ def test_a_users_model_may_have_them() -> None:
     model = wrap(Mean(), score_range=(0, 255), lower_better=False, min_size=8)
     images = torch.zeros(2, 3, 8, 10)
     assert torch.allclose(gradient_of(model)(images), torch.full_like(images, 1 / 240))
-    with pytest.raises(InputError, match="at least 8×8 pixels, not 10×7"):
+    with pytest.raises(InputError, match="10×7 pixels is too small; expected at least 8×8"):
         gradient_of(model)(images[:, :, :7])
 
 

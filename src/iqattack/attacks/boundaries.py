@@ -11,11 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from iqattack.attacks.contract import Answer, Search, Task
-from iqattack.attacks.start import start_across
+from iqattack.attacks.start import length, start_across
 from iqattack.objectives import ScoreBoundary
 
 # Adaptive boundaries, released.
@@ -97,14 +96,14 @@ def nearest(
     image: Tensor, goal: ScoreBoundary, start: Tensor, search: Search, queries: int
 ) -> Generator[Tensor, Answer, Tensor]:
     """The image nearest to the clean one that crosses, of a search that gets so many queries."""
-    best, least = start, float(torch.linalg.vector_norm(start - image))
+    best, least = start, length(start - image, "l2")
     with suppress(StopIteration):
         candidates = next(search)
         while queries > 0:
             answer = yield candidates
             queries -= len(candidates)
             for crossing in answer.images[goal.crossed(answer.gain)]:
-                distance = float(torch.linalg.vector_norm(crossing - image))
+                distance = length(crossing - image, "l2")
                 if distance < least:
                     best, least = crossing, distance
             candidates = search.send(answer)

@@ -34,12 +34,12 @@ def transfer(
     substitute: spec of the model whose gradients are taken; steps: of a walk; mask: walk over busy
         places first, then everywhere; without it everywhere alone.
     """
-    radius = (task.upper - task.lower) / 2
+    width = task.upper - task.lower
     if steps == 0 or torch.equal(task.lower, task.upper):
         return
     busy = activity(task.image).clamp(min=FLAT)
     for shape in (busy, torch.ones_like(busy)) if mask else (torch.ones_like(busy),):
-        alpha = shape * radius * 2 / steps
+        alpha = shape * width / steps
         for sign in (1.0, -1.0):
             x = task.image
             for _ in range(steps):

@@ -43,12 +43,7 @@ def score_checked(scorer: Scorer, images: Tensor) -> Tensor:
 
 
 def _call(function: Callable[[Tensor], object], name: str, min_size: int, images: Tensor) -> Tensor:
-    height, width = images.shape[-2:]
-    if min(height, width) < min_size:
-        raise InputError(
-            f"model '{name}': an image of {width}×{height} pixels is too small;"
-            f" expected at least {min_size}×{min_size}"
-        )
+    check_size(name, min_size, images)
     try:
         answer = function(images)
     except (IqattackError, MemoryError, torch.OutOfMemoryError):
@@ -56,6 +51,16 @@ def _call(function: Callable[[Tensor], object], name: str, min_size: int, images
     except (Exception, SystemExit) as error:  # a model must not end the program
         raise InputError(f"model '{name}' failed to score images: {one_line(error)}") from error
     return as_scores(answer, name, len(images))
+
+
+def check_size(name: str, min_size: int, images: Tensor) -> None:
+    """InputError for images (N, 3, H, W) that are smaller than a model takes."""
+    height, width = images.shape[-2:]
+    if min(height, width) < min_size:
+        raise InputError(
+            f"model '{name}': an image of {width}×{height} pixels is too small;"
+            f" expected at least {min_size}×{min_size}"
+        )
 
 
 def as_scores(answer: object, name: str, n: int) -> Tensor:

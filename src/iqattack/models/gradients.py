@@ -13,7 +13,7 @@ from torch import Tensor
 
 from iqattack.errors import InputError
 from iqattack.models.base import Scorer
-from iqattack.models.checked import one_line
+from iqattack.models.checked import check_size, one_line
 
 
 def gradient_of(scorer: Scorer) -> Callable[[Tensor], Tensor]:
@@ -32,12 +32,7 @@ def gradient_of(scorer: Scorer) -> Callable[[Tensor], Tensor]:
         )
 
     def gradient(images: Tensor) -> Tensor:
-        if min(images.shape[-2:]) < scorer.min_size:
-            raise InputError(
-                f"model '{scorer.name}': its gradients take at least "
-                f"{scorer.min_size}×{scorer.min_size} pixels, not "
-                f"{images.shape[-1]}×{images.shape[-2]}"
-            )
+        check_size(scorer.name, scorer.min_size, images)
         with torch.inference_mode(False), torch.enable_grad():
             images = images.detach().clone().requires_grad_()
             try:

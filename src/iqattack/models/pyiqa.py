@@ -101,7 +101,8 @@ class Pyiqa:
     def _score(self, images: Tensor) -> Tensor:
         try:
             answer = self._metric(images.to(self.device).float() / 255.0)
-        except torch.linalg.LinAlgError:  # NIQE's, where too few blocks are sharp for a covariance
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+            # NIQE's, where too few blocks are sharp for a covariance.
             if len(images) > 1:  # the others of the batch have a score
                 return per_image(self._score, images)
             return images.new_full((1,), torch.nan, dtype=torch.float64, device="cpu")
