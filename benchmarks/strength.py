@@ -17,6 +17,7 @@ import ast
 import io
 import itertools
 import tokenize
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,23 @@ def _ratio(gain: Floats, top: Floats) -> float:
     return float(gain.mean() / top.mean()) if top.mean() > 0 else float("nan")
 
 
+def shared(groups: Iterable[list[Row]]) -> list[Row]:
+    """The rows whose images every group has, as others have other means.
+
+    A group of fewer than two images is only begun: it is left out, and limits no other.
+    """
+    begun = [(group, {row.image for row in group}) for group in groups]
+    done = [(group, images) for group, images in begun if len(images) > 1]
+    common = set.intersection(*(images for _, images in done)) if done else set()
+    return [row for group, _ in done for row in group if row.image in common]
+
+
+def setting(rows: list[Row], model: str, box: str, queries: int) -> list[Row]:
+    """The rows of one table: the same images for every attack."""
+    mine = [row for row in rows if (row.model, row.box, row.queries) == (model, box, queries)]
+    return shared([row for row in mine if row.attack == name] for name in ATTACKS)
+
+
 def ceilings(rows: list[Row]) -> dict[tuple[str, str], dict[str, float]]:
     """Largest gain of the white-box attack at any budget, by model and box and image."""
     found: dict[tuple[str, str], dict[str, float]] = {}
@@ -138,8 +156,7 @@ def report(rows: list[Row]) -> str:
     parts = []
     for model, box in itertools.product(MODELS, BOXES):
         for queries in BUDGETS:
-            mine = [r for r in rows if (r.model, r.box, r.queries) == (model, box, queries)]
-            lines = table(mine, top.get((model, box), {}))
+            lines = table(setting(rows, model, box, queries), top.get((model, box), {}))
             title = f"### {model}, `{box}`, {queries} queries"
             parts.append(f"{title}\n\n{markdown(lines)}")
     return "\n\n".join(parts)
@@ -156,18 +173,13 @@ def plot(rows: list[Row]) -> None:
     }
     for (i, box), (j, model) in itertools.product(enumerate(BOXES), enumerate(MODELS)):
         axis = axes[i, j]
-        axis.set_title(f"{model}, {box}")
+        panel = shared(setting(rows, model, box, queries) for queries in BUDGETS)
+        axis.set_title(f"{model}, {box}: {len({row.image for row in panel})} images")
         for name, (colour, line) in styles.items():
             points = [
                 (queries, 100 * float(np.mean(gains)))
                 for queries in BUDGETS
-                if (
-                    gains := [
-                        r.gain
-                        for r in rows
-                        if (r.model, r.box, r.queries, r.attack) == (model, box, queries, name)
-                    ]
-                )
+                if (gains := [r.gain for r in panel if (r.queries, r.attack) == (queries, name)])
             ]
             if points:
                 axis.plot(*zip(*points, strict=True), line, color=colour, marker=".", label=name)
@@ -190,7 +202,7 @@ def write_page(rows: list[Row], failed: str) -> None:
     plot(rows)
     note = (ROOT / "benchmarks" / "strength.md").read_text(encoding="utf-8")
     counts = {
-        (m, b, q): len({r.image for r in rows if (r.model, r.box, r.queries) == (m, b, q)})
+        (m, b, q): len({row.image for row in setting(rows, m, b, q)})
         for m, b, q in itertools.product(MODELS, BOXES, BUDGETS)
     }
     done = sum(bool(count) for count in counts.values())

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,17 @@ def test_the_share_of_the_ceiling_is_of_the_same_images() -> None:
     assert line["points per 100 queries"].startswith("20.00 ")
     (line,) = strength.table(rows, {"a.png": 0.4})
     assert line["of the ceiling"] == "–"
+
+
+def test_a_table_is_of_images_that_every_attack_has() -> None:
+    square, nes, begun = (
+        [replace(row(image), attack=attack) for image in images]
+        for attack, images in (("square", "abc"), ("nes", "bcd"), ("ran", "a"))
+    )
+    rows = [*square, *nes, *begun]
+    kept = strength.setting(rows, square[0].model, square[0].box, square[0].queries)
+    assert {(r.attack, r.image) for r in kept} == {(k, i) for k in ("nes", "square") for i in "bc"}
+    assert strength.setting(rows, "other", square[0].box, square[0].queries) == []
 
 
 @pytest.mark.slow
