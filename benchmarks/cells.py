@@ -1,4 +1,4 @@
-"""One attack on one image of the development set as a row of a CSV file, measured once.
+"""One attack on one image as a row of a CSV file, measured once.
 
 Shared by the benchmarks that run for hours: a row is added as soon as it is done, nothing is
 computed twice, and an attack's rows are dropped when its code changed.
@@ -42,8 +42,10 @@ from iqattack.attacks import ATTACKED, ATTACKS, Gradient, labelled, load_attack
 from iqattack.images import ImageSet
 from iqattack.models import Scorer, gradient_of, load_model, wrap
 from iqattack.objectives import Direction
+from iqattack.samples import MOS, write_samples
 
 PACKAGE = ROOT / "src" / "iqattack"
+IMAGES = 24  # of each set
 ACCEPTED = 40.0  # DMOS of CNNIQA up to which the gate accepts
 
 
@@ -51,7 +53,7 @@ ACCEPTED = 40.0  # DMOS of CNNIQA up to which the gate accepts
 class Cell:
     """One attack, as a spec, on one model in one box with one budget.
 
-    boundary: of the objective; 0 is none.
+    boundary: of the objective; 0 is none. images: the name of their set, see `image_set`.
     """
 
     model: str
@@ -60,6 +62,7 @@ class Cell:
     attack: str
     seed: int = 0
     boundary: float = 0.0
+    images: str = "dev"
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class Row:
     ssim: float
     seed: int = 0
     boundary: float = 0.0
+    images: str = "dev"
     rms: float = float("nan")
 
     @property
@@ -138,9 +142,20 @@ def substitute(model: str) -> str:
 
 
 @cache
-def directions(model: str) -> list[Direction]:
-    """What `rank` makes of the development set; what a gate refuses can only go up."""
-    images = dev_images()
+def image_set(name: str) -> ImageSet:
+    """dev: the 24 development images; samples: the 24 of `iqattack samples`, written once."""
+    if name == "dev":
+        return dev_images()
+    folder = ROOT / "benchmarks" / "out" / name
+    if not (folder / MOS).is_file():  # written last, and by `missing` before there are workers
+        write_samples(folder)
+    return ImageSet.from_folder(folder)
+
+
+@cache
+def directions(model: str, of_set: str) -> list[Direction]:
+    """What `rank` makes of a set; what a gate refuses can only go up."""
+    images = image_set(of_set)
     return (
         ["up"] * len(images)
         if model == "cnniqa, yes or no"
@@ -149,10 +164,10 @@ def directions(model: str) -> list[Direction]:
 
 
 def attack_image(cell: Cell, number: int, code: str) -> Row:
-    """One image of the development set; its direction is that of the whole set."""
+    """One image of a set; its direction is that of the whole set."""
     torch.set_num_threads(1)
     os.chdir(ROOT)  # specs name files of the repository
-    images = dev_images()
+    images = image_set(cell.images)
     model = scorer(cell.model)
 
     def gradients(spec: str) -> Gradient:
@@ -167,7 +182,7 @@ def attack_image(cell: Cell, number: int, code: str) -> Row:
             load_attack(cell.attack, gradients),
             constraint=cell.box,
             queries=cell.queries,
-            objective=directions(cell.model)[number]
+            objective=directions(cell.model, cell.images)[number]
             + (f":{cell.boundary}" if cell.boundary else ""),
             seed=cell.seed,
         )
@@ -324,13 +339,15 @@ def missing(
 
     images: numbers of those that are wanted, all by default.
     """
-    names = [entry.name for entry in dev_images()]
     # Spread over qualities, in a fixed order, for as long as not all are done.
-    order = np.random.default_rng(0).permutation(len(names))
-    order = order[np.isin(order, range(len(names)) if images is None else images)][:limit]
+    order = np.random.default_rng(0).permutation(IMAGES)
+    order = order[np.isin(order, range(IMAGES) if images is None else images)][:limit]
     there = {(row.cell, row.image) for row in rows}
-    pairs = itertools.product(order, cells)
-    return [(cell, int(k)) for k, cell in pairs if (cell, names[k]) not in there]
+    return [
+        (cell, int(k))
+        for k, cell in itertools.product(order, cells)
+        if (cell, image_set(cell.images).entries[k].name) not in there
+    ]
 
 
 def complete(

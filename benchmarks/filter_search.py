@@ -57,6 +57,13 @@ PARTS = {
     "regions with 60 filters": "palette=60",
     "with gradients of a substitute": "substitute=builtin",
 }
+# Values of the options beside the default ones, on a model and images of this project.
+CONSTANTS = {
+    "side": (3, 7),
+    "share": (0.25, 0.75),
+    "patience": (50, 200),
+    "palette": (5, 30, 60),
+}
 PART_QUERIES, PART_MODELS = 500, ("cnniqa", "builtin")
 SSIMS, BOXES, SSIM_QUERIES = (0.98, 0.95), ("linf:1", "linf:2", "linf:3", "linf:5", "linf:8"), 100
 ANSWER_QUERIES, BOUNDARY = 300, 0.1
@@ -78,7 +85,8 @@ class Section:
 
 
 def of(rows: Iterable[Row], **wanted: object) -> list[Row]:
-    """The rows with these values, by image."""
+    """The rows with these values, by image; of the development set where no other is named."""
+    wanted = {"images": "dev"} | wanted
     chosen = [r for r in rows if all(getattr(r, key) == value for key, value in wanted.items())]
     return sorted(chosen, key=lambda row: row.image)
 
@@ -159,6 +167,16 @@ def part_cells(options: argparse.Namespace) -> list[Cell]:
     return [Cell(m, BOX, PART_QUERIES, spec) for spec in part_specs().values() for m in models]
 
 
+def beside(mine: Sequence[Row], full: Sequence[Row]) -> tuple[str, str, str]:
+    """Gain, paired difference to other rows, and number of images, of those that both have."""
+    both = [(a, b) for a in mine for b in full if a.image == b.image]
+    if len(both) < 2:
+        return "–", "–", str(len(both))
+    a, b = ([pair[k] for pair in both] for k in (0, 1))
+    difference = 100 * (column(a, "gain") - column(b, "gain"))
+    return points(a), with_interval("+.1f", mean, difference), str(len(both))
+
+
 def part_text(rows: list[Row]) -> str:
     """Gain and paired difference to all of it."""
     lines = []
@@ -166,18 +184,45 @@ def part_text(rows: list[Row]) -> str:
         line = {"": label}
         for model in PART_MODELS:
             mine, full = (
-                {row.image: row for row in of(rows, model=model, queries=PART_QUERIES, box=BOX,
-                                              attack=attack, seed=0, boundary=0.0)}
+                of(rows, model=model, queries=PART_QUERIES, box=BOX, attack=attack, seed=0,
+                   boundary=0.0)
                 for attack in (spec, OURS)
             )  # fmt: skip
-            both = sorted(mine.keys() & full.keys())
-            known = len(both) > 1
-            a, b = ([rows_of[image] for image in both] for rows_of in (mine, full))
-            difference = 100 * (column(a, "gain") - column(b, "gain"))
-            line[model] = points(a) if known else "–"
-            line[f"{model}, difference"] = with_interval("+.1f", mean, difference) if known else "–"
-            line[f"{model}, images"] = str(len(both))
+            gain, difference, images = beside(mine, full)
+            line |= {model: gain, f"{model}, difference": difference, f"{model}, images": images}
         lines.append(line)
+    return markdown(lines)
+
+
+# -- constants ------------------------------------------------------------------------------------
+
+
+def constant_specs() -> dict[str, str]:
+    """By what is changed; nothing first."""
+    changed = [f"{name}={value}" for name, values in CONSTANTS.items() for value in values]
+    return {"as it is": OURS} | {given: f"{OURS}:{given}" for given in changed}
+
+
+def constant_cells(options: argparse.Namespace) -> list[Cell]:
+    """The built-in model and the sample set: neither CNNIQA nor the development images."""
+    if "builtin" not in options.models:
+        return []
+    return [
+        Cell("builtin", BOX, PART_QUERIES, spec, images="samples")
+        for spec in constant_specs().values()
+    ]
+
+
+def constant_text(rows: list[Row]) -> str:
+    """Gain and paired difference to the values that the attack has."""
+    by_spec = {
+        spec: of(rows, model="builtin", queries=PART_QUERIES, attack=spec, images="samples")
+        for spec in constant_specs().values()
+    }
+    lines = []
+    for label, spec in constant_specs().items():
+        gain, difference, images = beside(by_spec[spec], by_spec[OURS])
+        lines.append({"": label, "gain": gain, "difference": difference, "images": images})
     return markdown(lines)
 
 
@@ -390,6 +435,11 @@ SECTIONS = {
         f"Gain in `{BOX}`: means over seeds, 95 % intervals over images", gain_cells, gain_text
     ),
     "parts": Section(f"What each part is worth, {PART_QUERIES} queries", part_cells, part_text),
+    "constants": Section(
+        f"Other constants: the built-in model, the sample set, {PART_QUERIES} queries",
+        constant_cells,
+        constant_text,
+    ),
     "ssim": Section(
         f"At equal SSIM: CNNIQA, boxes from {BOXES[0]} to {BOXES[-1]}, {SSIM_QUERIES} queries",
         ssim_cells,
