@@ -46,6 +46,7 @@ from iqattack.samples import MOS, write_samples
 
 PACKAGE = ROOT / "src" / "iqattack"
 IMAGES = 24  # of each set
+FEWEST = 8  # images for a line of a table: other images have other means
 ACCEPTED = 40.0  # DMOS of CNNIQA up to which the gate accepts
 
 

@@ -20,7 +20,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
 
-from cells import Cell, Row, complete, compute, measured, missing, scorer
+from cells import FEWEST, Cell, Row, complete, compute, measured, missing, scorer
 from common import (
     ROOT,
     Floats,
@@ -44,7 +44,6 @@ MODELS = ("cnniqa", "builtin", "brisque", "niqe", "piqe")
 OURS, BOX = "filter-search", "linf:3"
 
 BUDGETS, SEEDS = (50, 500, 2000), (0, 1, 2, 3, 4)
-FEWEST = 8  # images for a line: other images have other means
 PARTS = {
     "all of it": "",
     "the bank alone": "filters=0,regions=false",

@@ -26,7 +26,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 
-from cells import Cell, Documented, Row, complete, compute, measured, missing, modules
+from cells import FEWEST, Cell, Documented, Row, complete, compute, measured, missing, modules
 from common import ROOT, Floats, machine, markdown, mean, shared_data, with_interval
 from iqattack.attacks import ATTACKS, labelled
 from iqattack.evaluation import srocc
@@ -126,10 +126,10 @@ def _ratio(gain: Floats, top: Floats) -> float:
 def shared(groups: Iterable[list[Row]]) -> list[Row]:
     """The rows whose images every group has, as others have other means.
 
-    A group of fewer than two images is only begun: it is left out, and limits no other.
+    A group of too few images is only begun: it is left out, and limits no other.
     """
     begun = [(group, {row.image for row in group}) for group in groups]
-    done = [(group, images) for group, images in begun if len(images) > 1]
+    done = [(group, images) for group, images in begun if len(images) >= FEWEST]
     common = set.intersection(*(images for _, images in done)) if done else set()
     return [row for group, _ in done for row in group if row.image in common]
 
