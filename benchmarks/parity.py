@@ -33,7 +33,8 @@ def main() -> None:
     print(machine())
     lines, missed = [], []
     for attack, (gain, correlation) in REFERENCE.items():
-        rows = complete(ROWS, [Cell("cnniqa", "linf:3", 2000, attack)], 24, options.workers)
+        found = complete(ROWS, [Cell("cnniqa", "linf:3", 2000, attack)], 24, options.workers)
+        rows = sorted(found, key=lambda row: row.image)
         points = np.array([100 * row.gain for row in rows])
         scores = [np.array([getattr(row, key) for row in rows]) for key in ("clean", "attacked")]
         ratio = points.mean() / gain
