@@ -14,9 +14,10 @@ import itertools
 import math
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -39,6 +40,8 @@ from common import (
     rank_directions,
 )
 from iqattack.attacks import ATTACKED, ATTACKS, Gradient, labelled, load_attack
+from iqattack.engine import QueryLog
+from iqattack.errors import RunError
 from iqattack.images import ImageSet
 from iqattack.models import Scorer, gradient_of, load_model, wrap
 from iqattack.objectives import Direction
@@ -164,10 +167,29 @@ def directions(model: str, of_set: str) -> list[Direction]:
     )
 
 
-def attack_image(cell: Cell, number: int, code: str) -> Row:
-    """One image of a set; its direction is that of the whole set."""
+def attack_image(cells: Sequence[Cell], number: int, code: str) -> list[Row]:
+    """One image of a set at each of some budgets, the smallest first.
+
+    A larger budget goes on from the log of the one before, as a resumed run does, and asks anew
+    only where the log does not replay: where the attack makes something of its budget.
+    """
     torch.set_num_threads(1)
     os.chdir(ROOT)  # specs name files of the repository
+    rows, log = [], QueryLog()
+    for cell in sorted(cells, key=lambda cell: cell.queries):
+        try:
+            row = _attacked(cell, number, code, log)
+        except RunError:
+            log.close()
+            log = QueryLog()
+            row = _attacked(cell, number, code, log)
+        rows.append(row)
+    log.close()
+    return rows
+
+
+def _attacked(cell: Cell, number: int, code: str, log: QueryLog) -> Row:
+    """One image of a set; its direction is that of the whole set."""
     images = image_set(cell.images)
     model = scorer(cell.model)
 
@@ -186,6 +208,7 @@ def attack_image(cell: Cell, number: int, code: str) -> Row:
             objective=directions(cell.model, cell.images)[number]
             + (f":{cell.boundary}" if cell.boundary else ""),
             seed=cell.seed,
+            log=log,
         )
     except AttackFailedError as error:
         print(f"{cell.attack} on {cell.model}: {error}", file=sys.stderr)
@@ -323,14 +346,17 @@ def _cells(row: Row) -> list[str]:
 
 def compute(todo: list[tuple[Cell, int]], workers: int) -> Iterator[Row]:
     """Rows as they come, each in a worker process of one thread."""
+    budgets: defaultdict[tuple[Cell, int], list[Cell]] = defaultdict(list)
+    for cell, k in todo:
+        budgets[replace(cell, queries=0), k].append(cell)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         jobs = [
-            pool.submit(attack_image, cell, k, fingerprint(cell.attack, cell.model))
-            for cell, k in todo
+            pool.submit(attack_image, cells, k, fingerprint(cell.attack, cell.model))
+            for (cell, k), cells in budgets.items()
         ]
         console = Console(stderr=True)
         for job in track(as_completed(jobs), "images attacked", len(jobs), console=console):
-            yield job.result()
+            yield from job.result()
 
 
 def missing(

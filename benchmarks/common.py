@@ -7,6 +7,7 @@ import platform
 import runpy
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -167,19 +168,23 @@ def measure(
     objective: str | Objective = "rank",
     seed: int = 0,
     boundary: float = 0.1,
+    log: QueryLog | None = None,
 ) -> Measured:
-    """Attack a set in memory; AttackFailedError if an image fails."""
+    """Attack a set in memory; AttackFailedError if an image fails.
+
+    log: of the same attack with a smaller budget, to go on from; RunError where it does not replay.
+    """
     box = parse_constraint(constraint) if isinstance(constraint, str) else constraint
     aim = parse_objective(objective) if isinstance(objective, str) else objective
-    with QueryLog() as log:
-        engine = Engine(scorer, attack, box, aim, queries=queries, seed=seed, log=log)
+    with QueryLog() if log is None else nullcontext(log) as queried:
+        engine = Engine(scorer, attack, box, aim, queries=queries, seed=seed, log=queried)
         outcomes: dict[str, Outcome] = {}
         for item in engine.run(images):
             if isinstance(item, Failure):
                 raise AttackFailedError(item.reason)
             outcomes[item.entry.name] = item
         ordered = [outcomes[entry.name] for entry in images]
-        first = [_crossing(item, log, boundary) for item in ordered]
+        first = [_crossing(item, queried, boundary) for item in ordered]
     return Measured(
         label=label,
         clean=np.array([item.score_clean for item in ordered]),

@@ -241,11 +241,10 @@ def main() -> None:
         print(code_table())
         return
     if not options.report:
-        # Small budgets first: a table of everything is there early.
-        for queries in sorted(options.queries):
-            settings = itertools.product(options.models, options.boxes, options.attacks)
-            cells = [Cell(model, box, queries, attack) for model, box, attack in settings]
-            complete(ROWS, cells, options.limit, options.workers)
+        settings = itertools.product(
+            options.models, options.boxes, options.queries, options.attacks
+        )
+        complete(ROWS, list(itertools.starmap(Cell, settings)), options.limit, options.workers)
     rows, failed = measured(ROWS)
     write_page(rows, failed)
     print(report(rows))

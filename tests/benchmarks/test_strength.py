@@ -88,6 +88,25 @@ def test_what_is_there_is_not_measured_again(shared) -> None:
     assert cells.missing(wanted, 24, [row(first)]) == everything[1:]
 
 
+@pytest.mark.parametrize(("attack", "asked"), [("nes", 60), ("square", 20 + 60)])
+def test_a_larger_budget_goes_on_where_the_attack_is_the_same(
+    attack: str, asked: int, shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = [cells.Cell("cnniqa", "linf:3", queries, attack) for queries in (60, 20)]
+    monkeypatch.chdir(cells.ROOT)  # both are set for a worker process
+    monkeypatch.setattr(cells.torch, "set_num_threads", lambda _: None)
+    alone = [cells.attack_image([cell], 3, "code")[0] for cell in reversed(settings)]
+    queries: list[int] = []
+    score = type(cells.scorer("cnniqa")).__call__
+    monkeypatch.setattr(
+        type(cells.scorer("cnniqa")),
+        "__call__",
+        lambda self, images: queries.append(len(images)) or score(self, images),
+    )
+    assert cells.attack_image(settings, 3, "code") == alone
+    assert sum(queries) == asked
+
+
 def test_the_share_of_the_ceiling_is_of_the_same_images() -> None:
     rows = [row("a.png", gain=0.1), row("b.png", gain=0.3), row("c.png", gain=0.2)]
     (line,) = strength.table(rows, {"a.png": 0.4, "b.png": 0.4, "c.png": 0.4, "d.png": 0.0})
