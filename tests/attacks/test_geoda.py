@@ -32,7 +32,7 @@ def events(monkeypatch):
 def test_estimates_grow_as_the_best_split_of_the_budget_has_it(
     make_task, play, linear, events
 ) -> None:
-    """λ^(−2/3) = 1.41 from one to the next; with 2,000 queries there are four."""
+    """λ^(−2/3) = 1.41 from one to the next; the first, of at most 80 probes, says how many."""
     image = torch.full((3, 8, 8), 128.0)
     w = torch.randn(image.shape, generator=torch.Generator().manual_seed(2))
     task = make_task(image, radius=100.0, queries=2000, boundary=ScoreBoundary(1.0, 0.2))
@@ -43,10 +43,20 @@ def test_estimates_grow_as_the_best_split_of_the_budget_has_it(
             sizes, size = [*sizes, size], 0
         else:
             size += 1
-    found = [n for n in sizes if n]
-    assert found[0] == pytest.approx(2000 * 0.4057 / (1.4057**4 - 1), rel=0.02)
-    assert found[1] / found[0] == pytest.approx(0.6 ** (-2 / 3), rel=0.02)
-    assert found[2] / found[1] == pytest.approx(0.6 ** (-2 / 3), rel=0.02)
+    *found, unfinished = (n for n in (*sizes, size) if n)
+    assert found == [75, 105, 148, 208, 292, 411, 577]
+    assert unfinished > 0
+
+
+@pytest.mark.parametrize("queries", [60, 100, 250, 500, 1000])
+def test_the_first_estimate_fits_a_small_budget(make_task, play, linear, events, queries) -> None:
+    image = torch.full((3, 8, 8), 128.0)
+    w = torch.randn(image.shape, generator=torch.Generator().manual_seed(2))
+    task = make_task(image, radius=100.0, queries=queries, boundary=ScoreBoundary(1.0, 0.2))
+    play(geoda(task), task, linear(image, w * 0.2 / (40.0 * w.norm())))
+    searches = [n for n, event in enumerate(events) if isinstance(event, str)]
+    assert len(searches) >= 2  # the first from the start, the others along an estimate
+    assert 10 <= searches[1] - searches[0] - 1 <= 80
 
 
 def test_probes_are_low_frequencies_of_one_grey_level(make_task, play, events) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from iqattack.attacks import load_attack
-from iqattack.attacks.sparse_rs import ALPHA_OVER, allowed, frame, patch, pixels
+from iqattack.attacks.sparse_rs import ALPHA_OVER, allowed, frame, moved, patch, pixels
 from iqattack.constraints import L0
 
 
@@ -57,7 +57,7 @@ def test_sets_are_as_large_as_they_can_be(sparse_task) -> None:
 def test_on_a_linear_model_it_finds_the_heaviest_pixels(sparse_task, play) -> None:
     """The optimum: the k pixels with the largest gain at the better end of each channel."""
     k, size = 6, 8
-    task = sparse_task(size, size, k, queries=4000)
+    task = sparse_task(size, size, k, queries=12_000)
     w = torch.randn(task.image.shape, generator=torch.Generator().manual_seed(2)) ** 3
     ends = torch.maximum(w * (255.0 - 100.0), w * -100.0)
     optimum = float(ends.sum(dim=0).flatten().topk(k).values.sum())
@@ -87,5 +87,23 @@ def test_fewer_pixels_are_chosen_anew_as_it_goes_on(sparse_task, play) -> None:
     def anew(image):
         return int(((first == 100.0).all(dim=0) & (image != 100.0).any(dim=0)).sum())
 
-    assert anew(played.images[1]) == 30
+    assert anew(played.images[1]) == 30 / ALPHA_OVER[0]
     assert anew(played.images[-1]) == round(30 / ALPHA_OVER[-1])
+
+
+def test_a_patch_moves_less_and_less_and_stays_in_the_image(sparse_task) -> None:
+    task = sparse_task(20, 30, 16)
+    moves = {1.0: [], 0.1: [], 0.0: []}
+    for farthest, found in moves.items():
+        for _ in range(200):
+            M = patch(task, 16)
+            shift = moved(M, farthest, task.rng)
+            assert M.roll(shift, (0, 1)).any(1).sum() == 4  # not round the border
+            assert torch.nonzero(M.roll(shift, (0, 1)))[0].tolist() == [
+                int(x) + s for x, s in zip(torch.nonzero(M)[0], shift, strict=True)
+            ]
+            found.append(shift)
+    down, across = (max(abs(s[axis]) for s in moves[0.1]) for axis in (0, 1))
+    assert (down, across) == (2, 3)
+    assert max(abs(s[1]) for s in moves[1.0]) > 15
+    assert set(moves[0.0]) == {(0, 0)}

@@ -23,11 +23,12 @@ from iqattack.objectives import ScoreBoundary
 SIGMA = 1.0  # deviation of a probe, grey levels
 SPECTRUM = 0.11  # of the frequencies, lowest first: the paper's 75×75 of 224×224 (sec. 4)
 # Estimates grow from one to the next by λ^(−2/3), the best split of a budget (sec. 3.3, eq. 13).
-LAMBDA = 0.6
-QUERIES = 500  # of the budget for each estimate, on average
+GROWTH = 0.6 ** (-2 / 3)
+FIRST = 80  # probes of the first estimate, at most, released
+RESERVE = 25  # queries beside each estimate, released
 LEAST_PROBES = 10
 HALVINGS = 10  # of a binary search
-GROWTH, LONGEST = 1.25, 16  # factor on r until x + r·v crosses, and how often
+OUTWARDS, LONGEST = 1.25, 16  # factor on r until x + r·v crosses, and how often
 
 
 def geoda(
@@ -44,23 +45,21 @@ def geoda(
     adapt: queries for a boundary before the next, `boundary` being the first; 0: there is one.
     norm: l2 or linf, the distance that is made small; starts: candidates tried to cross it.
     """
-    budget = adapt or task.queries
+    budget = task.queries if task.boundary is not None else adapt or task.queries
     yield from on_boundaries(task, boundary, starts, adapt, partial(shorten, task, norm, budget))
 
 
 def shorten(task: Task, norm: Norm, budget: int, goal: ScoreBoundary, start: Tensor) -> Search:
-    """Algorithm 1 from an image that crosses; `budget` queries are split over the estimates."""
+    """Algorithm 1 from an image that crosses; `budget` queries are split over the iterations."""
     x = task.image
     x_b = yield from towards_image(task, start, goal, HALVINGS, norm)
-    growth = LAMBDA ** (-2 / 3)
-    iterations = max(1, round(budget / QUERIES))
-    first = budget * (growth - 1.0) / (growth**iterations - 1.0)
+    first = first_estimate(budget)
     for t in count():
         distance = length(x_b - x, norm)
         if torch.equal(x_b.round(), x):
             return
         w = torch.zeros_like(x)  # the normal, eq. 8
-        for _ in range(max(round(first * growth**t), LEAST_PROBES)):
+        for _ in range(max(round(first * GROWTH**t), LEAST_PROBES)):
             eta = low_frequency(x.shape, SPECTRUM, task.rng)
             eta *= SIGMA / eta.square().mean().sqrt().clamp(min=1e-9)
             crossed = goal.crossed(float((yield (x_b + eta)[None]).gain[0]))
@@ -74,4 +73,14 @@ def shorten(task: Task, norm: Norm, budget: int, goal: ScoreBoundary, start: Ten
                 if length(found - x, norm) < distance:
                     x_b = found
                 break
-            r *= GROWTH
+            r *= OUTWARDS
+
+
+def first_estimate(budget: int) -> float:
+    """Probes of the first estimate, of as few estimates as leave it no more than FIRST."""
+    for T in count(1):
+        probes = budget - HALVINGS - RESERVE * T
+        first = probes * (GROWTH - 1.0) / (GROWTH**T - 1.0)
+        if first <= FIRST:
+            break
+    return first

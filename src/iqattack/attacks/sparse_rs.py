@@ -19,12 +19,15 @@ from torch import Tensor
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import Fraction
 
+# Released.
 NOMINAL = 10_000  # queries that the schedules are made for; rescaled to the budget
-# After which of them α is divided by what (pixels), and p (patch, frame: as in Square).
-AFTER = (50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-ALPHA_OVER = (1, 2, 4, 5, 6, 8, 10, 12, 15)
-P_OVER = tuple(2**n for n in range(9))
-MOVE_EVERY = 5  # proposals, of which one moves the patch and the others repaint it
+AFTER = (50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # how many of them the schedules change
+ALPHA_OVER = (2, 4, 5, 6, 8, 10, 12, 15, 20)  # pixels: what α is divided by
+P_AFTER = (10, *AFTER)
+P_OVER = (1, 2, 4, 8, 16, 32, 32, 64, 64, 128)  # patch, frame
+# One proposal of so many moves the patch, the others repaint it; a thousand later ever fewer do.
+MOVE_EVERY, FEWER_AFTER = 5, 1000
+FARTHEST = 0.75  # move, of a side of the image, at first; none at the end of the budget
 
 
 def sparse_rs(
@@ -37,8 +40,8 @@ def sparse_rs(
 
     kind: scattered pixels (sec. 4), a square patch that moves, or the image's frame (sec. 5), of as
         many pixels as the constraint allows.
-    alpha: share of M that is chosen anew at first; p_init: share of the patch or frame that is
-        repainted at first.
+    alpha: twice the share of M that is chosen anew at first, as its schedule begins at a half;
+        p_init: share of the patch or frame that is repainted at first; authors: 0.5 for a frame.
     """
     k = allowed(task)
     if k == 0:
@@ -47,8 +50,11 @@ def sparse_rs(
     start = {"pixels": pixels, "patch": patch, "frame": frame}[kind]
     best_gain = float("-inf")
     M = best_M = start(task, k)
-    high = best_high = torch.rand(image.shape, generator=task.rng) < 0.5  # else the lower end
-    for i in count():
+    # A patch begins as stripes from top to bottom.
+    colours = (3, 1, image.shape[-1]) if kind == "patch" else image.shape
+    high = torch.rand(colours, generator=task.rng) < 0.5  # else the lower end
+    high = best_high = high.expand(image.shape)
+    for i in count(1):
         z = torch.where(M, torch.where(high, upper, lower), image)
         gain = float((yield z[None]).gain[0])
         if gain > best_gain:
@@ -56,15 +62,16 @@ def sparse_rs(
         if best_gain >= task.reach:
             return
         M, high = best_M.clone(), best_high.clone()
-        stage = bisect_left(AFTER, i * NOMINAL // task.queries)
+        nominal = i * NOMINAL // task.queries
         if kind == "pixels":
-            swap(M, high, max(1, round(alpha / ALPHA_OVER[stage] * k)), task.rng)
-        elif kind == "patch" and i % MOVE_EVERY == 0:
-            M = patch(task, k)
-            shift = torch.nonzero(M)[0] - torch.nonzero(best_M)[0]
-            high = high.roll(shift.tolist(), (1, 2))
+            share = alpha / ALPHA_OVER[bisect_left(AFTER, nominal)]
+            swap(M, high, max(1, round(share * k)), task.rng)
+        elif kind == "patch" and i % (MOVE_EVERY * (1 + i // FEWER_AFTER)) == 0:
+            shift = moved(M, FARTHEST * (1.0 - i / task.queries), task.rng)
+            M, high = M.roll(shift, (0, 1)), high.roll(shift, (1, 2))
         else:
-            repaint(M, high, max(1, isqrt(round(p_init / P_OVER[stage] * k))), task.rng)
+            share = p_init / P_OVER[bisect_left(P_AFTER, nominal)]
+            repaint(M, high, max(1, isqrt(round(share * k))), task.rng)
 
 
 def allowed(task: Task) -> int:
@@ -88,6 +95,19 @@ def patch(task: Task, k: int) -> Tensor:
     rows, columns = (window(length, min(s, length), task.rng) for length in M.shape)
     M[rows, columns] = True
     return M
+
+
+def moved(M: Tensor, farthest: float, rng: torch.Generator) -> tuple[int, ...]:
+    """Pixels down and to the right by which a patch moves: within the image, and at random.
+
+    farthest: of each side of the image.
+    """
+    shift = []
+    for length, inside in zip(M.shape, torch.nonzero(M).T, strict=True):
+        most = int(farthest * length)
+        step = int(torch.randint(-most, most + 1, (), generator=rng))
+        shift.append(max(-int(inside.min()), min(step, length - 1 - int(inside.max()))))
+    return tuple(shift)
 
 
 def frame(task: Task, k: int) -> Tensor:

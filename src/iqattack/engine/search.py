@@ -197,9 +197,13 @@ class Search:
         self._shortest = min(distance, self._shortest)
         return shorter
 
+    def _nothing_left(self) -> bool:
+        """Whether the score is at its end, and no crossing of a boundary may come nearer."""
+        return self.target.boundary is None and self.best_gain >= self.target.reach
+
     def _resume(self, answer: Answer | None) -> None:
         while not self.done:
-            if self._exhausted or self._free >= FREE_ANSWERS:
+            if self._exhausted or self._nothing_left() or self._free >= FREE_ANSWERS:
                 self._end()
                 return
             try:
