@@ -55,15 +55,18 @@ def test_sets_are_as_large_as_they_can_be(sparse_task) -> None:
 
 
 def test_on_a_linear_model_it_finds_the_heaviest_pixels(sparse_task, play) -> None:
-    """The optimum: the k pixels with the largest gain at the better end of each channel."""
-    k, size = 6, 8
-    task = sparse_task(size, size, k, queries=12_000)
+    """The optimum: the k pixels with the largest gain at the better end of each channel.
+
+    All but a few channels: a heavy pixel that entered with a light one wrong may stay.
+    """
+    k, size = 20, 12
+    task = sparse_task(size, size, k, queries=8000)
     w = torch.randn(task.image.shape, generator=torch.Generator().manual_seed(2)) ** 3
     ends = torch.maximum(w * (255.0 - 100.0), w * -100.0)
     optimum = float(ends.sum(dim=0).flatten().topk(k).values.sum())
     gain = lambda x: float((w * (x - task.image)).sum())  # noqa: E731
     played = play(load_attack("sparse-rs")(task), task, gain)
-    assert max(played.gains) >= 0.95 * optimum
+    assert max(played.gains) >= 0.92 * optimum
 
 
 def test_on_a_quadratic_model_it_finds_the_pixels_that_are_off(sparse_task, play) -> None:
