@@ -139,7 +139,10 @@ def test_what_holds_for_any_answers(reach, first, shares, rules) -> None:
 # -- decision-based attacks on boundaries that adapt ----------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["surfree", "hop-skip-jump", "geoda", "boundary"])
+DECISION_BASED = ["surfree", "hop-skip-jump", "geoda", "boundary"]
+
+
+@pytest.mark.parametrize("name", DECISION_BASED)
 def test_boundaries_that_adapt_lead_on(natural, make_task, play, name) -> None:
     """One boundary is not left behind by much; ones that adapt go on to what the box has."""
     image = natural(12, 20)
@@ -158,15 +161,18 @@ def test_boundaries_that_adapt_lead_on(natural, make_task, play, name) -> None:
     assert max(adaptive) > 1.2 * max(fixed) > 0.0
 
 
-def test_an_objectives_own_boundary_does_not_adapt(natural, make_task, play) -> None:
+@pytest.mark.parametrize("name", DECISION_BASED)
+def test_an_objectives_own_boundary_does_not_adapt(natural, make_task, play, name) -> None:
     goal = ScoreBoundary(1.0, 0.1)
     gain = lambda x: float((x - 128.0).mean()) / 8.0  # noqa: E731
     image = torch.full((3, 12, 20), 128.0)
     own = [
-        play(load_attack(spec)(make_task(image, boundary=goal)), make_task(image), gain).gains
-        for spec in ("surfree", "surfree:adapt=20,boundary=0.5")
+        play(load_attack(spec)(task), task, gain).gains
+        for spec in (name, f"{name}:adapt=20,boundary=0.5")
+        for task in [make_task(image, boundary=goal, queries=400)]
     ]
     assert own[0] == own[1]
+    assert len(own[0]) > 20
 
 
 def test_the_nearest_image_that_crosses_is_handed_on(make_task, play) -> None:

@@ -244,6 +244,17 @@ def test_a_score_at_the_end_of_its_range_is_left_alone(kit, one, score, objectiv
 # -- how searches end -----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("objective", "queries"), [("up", 3), ("up:1", 6)])
+def test_a_search_ends_where_nothing_is_left_to_gain(kit, one, objective, queries):
+    """At the end of the range, unless a boundary is there to be crossed by less change."""
+    clean = read_image(one[0].path).pixels
+    scorer = kit.Scorer({image_hash(variant(clean, 2)): 100.0})
+    plan = Follow([[1, 2], [3, 4], [5]])
+    (outcome,) = kit.attack_all(one, scorer, plan, objective=objective).values()
+    assert len(scorer.asked) == outcome.queries == queries
+    assert outcome.score_adv == 100.0
+
+
 def test_an_attack_may_end_by_itself(kit, images):
     scorer = kit.Scorer()
     outcomes = kit.attack_all(images, scorer, Follow([[1], [2, 3]]), queries=1000)

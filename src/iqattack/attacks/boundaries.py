@@ -70,7 +70,8 @@ def on_boundaries(task: Task, boundary: float, starts: int, adapt: int, shorten:
 
     boundary: fraction b of the way to the end of the score range; an objective that has a boundary
         of its own, such as rank:0.2, goes before it.
-    starts: candidates tried to cross a boundary; the search ends when none does.
+    starts: candidates tried to cross a boundary; the search ends when none does. One that adapts
+        comes nearer after every PATIENCE of them, which more than PATIENCE can make use of.
     adapt: 0 for one boundary and all of the budget, else the queries that each one gets before the
         next, which adapts; `boundary` is the first.
     """

@@ -22,8 +22,9 @@ from iqattack.attacks.start import towards_image
 from iqattack.objectives import ScoreBoundary
 
 # δ and ε, lengths of the two steps in units of the distance, adapt as in a trust region (sec. 2.4):
-# half of the steps on the sphere are to succeed. The paper leaves the rest open; these are the
-# authors' code's, but for LEAST and CONVERGED.
+# half of the steps on the sphere are to succeed. The paper leaves the rest open. FACTOR, CHECK and
+# CONVERGED are those of foolbox, which the authors name; its 100 and 30 trials are for tens of
+# thousands of queries, and 10 and 20 let the lengths adapt within hundreds.
 DELTA = EPSILON = 0.01
 FACTOR = 1.5  # by which a length changes
 CHECK = 10  # at every so many-th step the point on the sphere is asked about by itself

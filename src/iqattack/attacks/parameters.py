@@ -25,7 +25,7 @@ Transform = Callable[..., Picture]
 
 @dataclass(frozen=True)
 class Parameter:
-    """A range; `log` where its logarithm is searched evenly. The middle is tried first."""
+    """A range, searched from its middle; `log` where its logarithm is searched evenly."""
 
     low: float
     high: float

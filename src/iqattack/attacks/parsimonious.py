@@ -27,7 +27,8 @@ State = tuple[Tensor, float]
 def parsimonious(task: Task, k: Side = K, batch: Side = BATCH) -> Search:
     """Algorithm 2: local search over blocks whose side is halved, down to single values.
 
-    k: side of the first blocks in pixels, of one channel each; batch: blocks searched together.
+    k: side of the first blocks in pixels, of one channel each, a power of two, so that blocks nest;
+        batch: blocks searched together.
     """
     x_hat = task.lower.byte()  # S is empty
     flip = task.upper.byte() ^ x_hat  # takes a value from one end of the box to the other

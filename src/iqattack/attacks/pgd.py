@@ -2,8 +2,8 @@
 
 It takes the attacked model's own gradient and is no black-box attack: it tells how much there is to
 find. A classifier's loss is ascended there, the score here; which way is up the first two
-candidates tell, as an attack does not know its direction. A step is a share of each value's own
-room, so that boxes whose width differs from pixel to pixel are crossed evenly.
+candidates tell, once for all, as an attack does not know its direction. A step is a share of each
+value's own room, so that boxes whose width differs from pixel to pixel are crossed evenly.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 Made for classifiers, where a candidate is adversarial or not. Here it is adversarial when its
 score crossed a boundary (Yang et al., arXiv 2401.05217, sec. III-D). SurFree shortens the
 perturbation and lets the gain fall to the boundary; what it is worth to an attack that maximises
-gain is the room it leaves in the box.
+gain is the room it leaves in the box. Two things are as in the release of Yang et al., not as in
+the one of Maho et al.: one angle of each sign is tried where there are three, and a direction is
+orthogonal to the ten before it at most, of the same ten steps, where there are a hundred.
 """
 
 from __future__ import annotations
