@@ -252,7 +252,10 @@ def without_docstrings(source: str) -> ast.Module:
 
 
 def modules(attack: str) -> dict[Path, ast.Module]:
-    """An attack's file first and those of attacks and directions that it takes from, as trees."""
+    """An attack's file first and those it takes from, as trees.
+
+    Of attacks, directions and perception, where what an attack makes its candidates of lies.
+    """
     found: dict[Path, ast.Module] = {}
     todo = [Path(inspect.getfile(ATTACKS[attack.partition(":")[0]].function))]
     while todo:
@@ -265,20 +268,20 @@ def modules(attack: str) -> dict[Path, ast.Module]:
             match (node.module or "").split("."):
                 case ["iqattack", "attacks", name] if name not in ("contract", "options"):
                     todo.append(PACKAGE / "attacks" / f"{name}.py")
-                case ["iqattack", "directions"]:
-                    todo += [exported_from()[alias.name] for alias in node.names]
-                case ["iqattack", "directions", name]:
-                    todo.append(PACKAGE / "directions" / f"{name}.py")
+                case ["iqattack", ("directions" | "perception") as package]:
+                    todo += [exported_from(package)[alias.name] for alias in node.names]
+                case ["iqattack", ("directions" | "perception") as package, name]:
+                    todo.append(PACKAGE / package / f"{name}.py")
     return found
 
 
 @cache
-def exported_from() -> dict[str, Path]:
-    """The file of each name that `directions/` exports."""
-    package = PACKAGE / "directions"
-    tree = ast.parse((package / "__init__.py").read_text(encoding="utf-8"))
+def exported_from(package: str) -> dict[str, Path]:
+    """The file of each name that a package exports."""
+    folder = PACKAGE / package
+    tree = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
     return {
-        alias.name: package / f"{node.module.split('.')[-1]}.py"
+        alias.name: folder / f"{node.module.split('.')[-1]}.py"
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names

@@ -57,6 +57,7 @@ def test_an_attack_depends_on_what_it_shares() -> None:
     names = {path.name for path in cells.modules("hop-skip-jump")}
     assert {"hop_skip_jump.py", "start.py", "sparse_noise.py"} <= names
     assert not {"contract.py", "options.py", "square.py"} & names
+    assert "pixels.py" in {path.name for path in cells.modules("filter-search")}  # of perception
 
 
 def row(image: str, attack: str = "noise", gain: float = 0.125):

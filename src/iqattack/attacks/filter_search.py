@@ -7,7 +7,8 @@ own high frequencies tells all of it, and 25 numbers can be searched by asking f
 150,528 cannot.
 
 1. *Bank*: fixed directions, one query each (`directions/bank.py`): noise, stripes, blur, JPEG; or
-   the strokes of a profile, which other images taught.
+   the strokes of a profile, which other images taught. The best of them is tried with one channel
+   after the other turned to its contrary, as some models look at colours.
 2. *Filter*: to the best of them, a filter of the image's high frequencies is added; CMA-ES searches
    the filter and the weight of the two, for as long as that helps. The sign of the sum is laid on
    the ends of the box.
@@ -23,7 +24,7 @@ by halving, then square by square, as far as it still crosses.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +39,15 @@ from torch.nn import functional as F  # noqa: N812
 from iqattack.attacks.contract import Answer, Search, Task
 from iqattack.attacks.options import Count, Fraction, Gradients, ModelOption, ProfileFile
 from iqattack.attacks.start import towards_image
-from iqattack.directions import Choice, Stroke, bank, high_frequencies, interval, read_profile
+from iqattack.directions import (
+    MOST_SIDE,
+    Choice,
+    Stroke,
+    bank,
+    high_frequencies,
+    interval,
+    read_profile,
+)
 
 SIDE = 5  # of the filter, pixels
 WEIGHT = 3.0  # of the bank's direction at first, in deviations of a filter's coefficient
@@ -51,7 +60,7 @@ DIRECTIONS = 4  # directions of the bank among them
 SQUARES = (2 / 7, 1 / 7, 1 / 14)  # sides of regions, of the image's shorter side, coarse to fine
 HALVINGS = 10  # of the way back from a score boundary
 WALK = 10  # steps of a substitute's walk
-MARGIN = 8  # of the high frequencies, pixels; for filters up to 17×17
+MARGIN = MOST_SIDE // 2  # of the high frequencies, pixels
 
 Window = tuple[slice, slice]
 Coefficients = NDArray[np.float64]
@@ -63,7 +72,7 @@ def _odd(side: int) -> int:
     return side
 
 
-Side = Annotated[int, Field(ge=1, le=2 * MARGIN + 1), AfterValidator(_odd)]
+Side = Annotated[int, Field(ge=1, le=MOST_SIDE), AfterValidator(_odd)]
 
 
 @dataclass(frozen=True)
@@ -71,20 +80,30 @@ class Brush:
     """Signs over the image: of a direction, plus filtered high frequencies.
 
     signs: (1 or 3, H, W) int8 of the direction; theta: coefficients of the filter, row by row, then
-        the weight of the direction, as CMA-ES has them; None for no filter.
+        the weight of the direction, as CMA-ES has them; None for no filter; turned: channels in
+        which the signs are the contrary of the direction's.
     """
 
     name: str
     signs: Tensor
     theta: Coefficients | None = None
+    turned: tuple[int, ...] = ()
+
+    def turning(self, *channels: int) -> Brush:
+        """With the contrary signs in some channels more."""
+        signs = self.signs.expand(3, -1, -1).clone()
+        signs[list(channels)] *= -1
+        return replace(self, signs=signs, turned=(*self.turned, *channels))
 
     @property
     def stroke(self) -> Stroke:
         """As a profile keeps it, for any image."""
         if self.theta is None:
-            return Stroke(direction=self.name)
+            return Stroke(direction=self.name, turned=self.turned)
         *coefficients, weight = self.theta.tolist()
-        return Stroke(direction=self.name, weight=weight, filter=tuple(coefficients))
+        return Stroke(
+            direction=self.name, weight=weight, filter=tuple(coefficients), turned=self.turned
+        )
 
 
 class Canvas:
@@ -154,6 +173,7 @@ def filter_search(
     patience: Annotated[int, Field(ge=1)] = PATIENCE,
     side: Side = SIDE,
     palette: Annotated[int, Field(ge=1)] = PALETTE,
+    channels: bool = True,
     regions: bool = True,
     profile: ProfileFile | None = None,
     substitute: ModelOption | None = None,
@@ -162,15 +182,18 @@ def filter_search(
 
     filters: most queries for the filter; share: of the budget, at most, for it; patience: queries
         for it that may bring nothing, one after the other; side: of the filter, pixels, odd;
-        palette: how many of the best filters regions are painted with; regions: whether any are;
-        profile: file of `iqattack profile`, whose strokes take the place of the bank; substitute:
-        spec of a model whose gradients give two more directions.
+        palette: how many of the best filters regions are painted with; channels: whether those of
+        the best direction are turned; regions: whether any are painted; profile: file of `iqattack
+        profile`, whose strokes take the place of the bank; substitute: spec of a model whose
+        gradients give two more directions.
     """
     if torch.equal(task.lower, task.upper):
         return
     canvas = Canvas(task)
     task.stage("bank" if profile is None else "profile")
     brushes = yield from first_brushes(canvas, profile, substitute)
+    if channels:
+        brushes = yield from in_colour(canvas, brushes)
     budget = min(filters, int(share * task.queries))
     task.stage("filter")
     found = yield from searched_filters(canvas, brushes[0], budget, patience, side)
@@ -199,6 +222,17 @@ def first_brushes(
     return [brush for _, brush in gains]
 
 
+def in_colour(canvas: Canvas, brushes: list[Brush]) -> Stage:
+    """Before them the first one, with all the channels turned that gained by it, if any did."""
+    best = brushes[0]
+    for channel in range(3):
+        turned, before = best.turning(channel), canvas.gain
+        gain = 0.0 if canvas.done else (yield from canvas.ask(canvas.painted(turned)))
+        if gain > before:
+            best = turned
+    return [best, *brushes] if best.turned else brushes
+
+
 def _known(task: Task, profile: Path | None, substitute: Gradients | None) -> Iterator[Brush]:
     if profile is None:
         yield from (Brush(*direction) for direction in bank(task.image, task.rng))
@@ -213,7 +247,8 @@ def brushes_of(task: Task, strokes: Sequence[Stroke]) -> Iterator[Brush]:
     signs = dict(bank(task.image, task.rng, {stroke.direction for stroke in strokes}))
     for stroke in strokes:
         theta = None if stroke.filter is None else np.array([*stroke.filter, stroke.weight])
-        yield Brush(stroke.direction, signs[stroke.direction], theta)
+        brush = Brush(stroke.direction, signs[stroke.direction], theta)
+        yield brush.turning(*stroke.turned) if stroke.turned else brush
 
 
 def _walks(task: Task, gradients: Gradients) -> Iterator[Brush]:
@@ -240,7 +275,7 @@ def searched_filters(
     success = 0
     while len(tried) < min(budget, success + patience) and not canvas.done:
         theta, before = search.ask(), canvas.gain
-        gain = yield from canvas.ask(canvas.painted(Brush(first.name, first.signs, theta)))
+        gain = yield from canvas.ask(canvas.painted(replace(first, theta=theta)))
         tried.append((gain, theta))
         if gain > before:
             success = len(tried)
@@ -248,7 +283,7 @@ def searched_filters(
             generation = tried[-search.population_size :]
             search.tell([(point, -value) for value, point in generation])
     tried.sort(key=lambda pair: -pair[0])
-    return [Brush(first.name, first.signs, theta) for _, theta in tried]
+    return [replace(first, theta=theta) for _, theta in tried]
 
 
 def _regions(canvas: Canvas, brushes: list[Brush]) -> Search:

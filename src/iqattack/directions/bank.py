@@ -94,6 +94,11 @@ def _flat(value: float) -> Make:
     return lambda image, _: np.full(image.shape[1:], value)
 
 
+def _hue(*channels: float) -> Make:
+    """A shift of its own for each of red, green and blue."""
+    return lambda image, _: np.broadcast_to(np.reshape(channels, (3, 1, 1)), tuple(image.shape))
+
+
 def _colour_noise(image: Tensor, rng: np.random.Generator) -> Field:
     return rng.standard_normal(tuple(image.shape))
 
@@ -131,6 +136,12 @@ BANK: dict[str, Make] = {
     "checkerboard 4": _periodic(4, 4),
     "stripes across 2": _periodic(2, 0),
     "stripes down 2": _periodic(0, 2),
+    "less red": _hue(-1.0, 1.0, 1.0),
+    "redder": _hue(1.0, -1.0, -1.0),
+    "less green": _hue(1.0, -1.0, 1.0),
+    "greener": _hue(-1.0, 1.0, -1.0),
+    "less blue": _hue(1.0, 1.0, -1.0),
+    "bluer": _hue(-1.0, -1.0, 1.0),
 }
 
 

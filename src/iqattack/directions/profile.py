@@ -8,15 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from math import isqrt
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from iqattack.directions.bank import BANK
 from iqattack.errors import InputError
+
+MOST_SIDE = 17  # of a filter, pixels
 
 
 def _known(name: str) -> str:
@@ -25,17 +35,35 @@ def _known(name: str) -> str:
     return name
 
 
+def _square(filter_: tuple[float, ...]) -> tuple[float, ...]:
+    side = isqrt(len(filter_))
+    if side**2 != len(filter_) or side % 2 == 0 or side > MOST_SIDE:
+        raise ValueError(
+            f"{len(filter_)} coefficients are no filter; expected the square of an odd number up "
+            f"to {MOST_SIDE}"
+        )
+    return filter_
+
+
 class Stroke(BaseModel):
     """A direction of the bank, plus filtered high frequencies of the image where it has a filter.
 
-    filter: coefficients of a square filter, row by row; weight: of the direction beside it.
+    filter: coefficients of a square filter, row by row; weight: of the direction beside it;
+    turned: channels (red is 0) in which the direction is the contrary.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     direction: Annotated[str, AfterValidator(_known)]
     weight: float = 1.0
-    filter: tuple[float, ...] | None = None
+    filter: Annotated[tuple[float, ...], AfterValidator(_square)] | None = None
+    turned: tuple[Annotated[int, Field(ge=0, le=2)], ...] = ()
+
+    @model_validator(mode="after")
+    def _not_nothing(self) -> Self:
+        if self.filter is not None and not any((*self.filter, self.weight)):
+            raise ValueError("all coefficients and the weight are 0")
+        return self
 
 
 class Ranked(Stroke):

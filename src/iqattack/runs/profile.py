@@ -10,7 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from iqattack.attacks import Attack, Search, Task
-from iqattack.attacks.filter_search import Canvas, brushes_of, first_brushes, searched_filters
+from iqattack.attacks.filter_search import (
+    Canvas,
+    brushes_of,
+    first_brushes,
+    in_colour,
+    searched_filters,
+)
 from iqattack.constraints import parse_constraint
 from iqattack.directions import BANK, Profile, Stroke, ranked
 from iqattack.engine import Engine, Failure, QueryLog
@@ -25,7 +31,7 @@ from iqattack.version import __version__
 
 FILE = "profile.json"
 STROKES = 16  # of a profile, at most
-FEWEST = 1 + len(BANK) + 1  # queries for an image: clean, the bank, one filter
+FEWEST = 1 + len(BANK) + 3 + 1  # queries for an image: clean, the bank, channels, one filter
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,7 @@ def _searching(found: list[list[Stroke]]) -> Attack:
         mine: list[Stroke] = []
         found.append(mine)
         canvas = Canvas(task)
-        first = yield from first_brushes(canvas)
+        first = yield from in_colour(canvas, (yield from first_brushes(canvas)))
         # No more than there are: of a search that asks for more, the engine never comes back.
         tried = yield from searched_filters(canvas, first[0], task.queries - canvas.asked)
         mine += [brush.stroke for brush in tried[:1]]
