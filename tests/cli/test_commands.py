@@ -1,6 +1,7 @@
 import errno
 import json
 import re
+import shlex
 import shutil
 from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
@@ -181,16 +182,19 @@ def test_a_terminal_gets_a_bar():
 
 
 def test_profile_and_an_attack_that_uses_it(iqattack):
-    options = ("--constraint", "linf:3", "--queries", "40")
-    said = iqattack("profile", "model.py:load", "photos", "--out", "learnt", *options)
+    options = ("--constraint", "linf:3", "--queries", "50")
+    more = ("--score-range", "-5,260", "--no-lower-better", "--objective", "up")
+    said = iqattack("profile", "model.py:load", "photos", "--out", "learnt", *options, *more)
     assert said.status == 0
     assert "what 4 images teach, in " in said.out
-    assert "--attack filter-search:profile=learnt/profile.json" in said.out
-    given = ("--model", "model.py:load", "--attack", "filter-search:profile=learnt/profile.json")
-    said = iqattack("attack", "photos", *given, "--queries", "5", "--out", "run")
+    next_ = said.out.splitlines()[-1].removeprefix("next: iqattack ")
+    command = next_.replace("OTHER_IMAGES", "photos").replace("--queries 100", "--queries 5")
+    said = iqattack(*shlex.split(command))
     assert said.status == 0
-    spec = f"filter-search:profile={Path('learnt/profile.json').absolute()}"
-    assert package.open_run("run").settings.attack == spec
+    settings = package.open_run("runs/profiled").settings
+    assert settings.attack == f"filter-search:profile={Path('learnt/profile.json').absolute()}"
+    assert (settings.constraint, settings.objective) == ("linf:3", "up")
+    assert (settings.score_range, settings.lower_better) == ((-5.0, 260.0), False)
     assert iqattack("profile", "model.py:load", "photos", "--out", "learnt", *options).error == (
         "error: learnt: holds a profile already; go on with --resume, or use another --out"
     )

@@ -70,6 +70,23 @@ def test_a_file_that_is_none(tmp_path, text, message):
         assert message in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("stroke", "message"),
+    [
+        ({"filter": [1.0] * 3}, "3 coefficients are no filter"),
+        ({"filter": [1.0] * 16}, "16 coefficients are no filter"),
+        ({"filter": [1.0] * 361}, "361 coefficients are no filter; .* up to 17"),
+        ({"filter": []}, "0 coefficients"),
+        ({"filter": [0.0] * 9, "weight": 0.0}, "are 0"),
+        ({"weight": float("nan")}, "finite"),
+        ({"turned": [3]}, "less than or equal to 2"),
+    ],
+)
+def test_a_stroke_that_is_none(stroke, message):
+    with pytest.raises(ValueError, match=message):
+        Stroke(direction="noise", **stroke)
+
+
 def test_a_file_that_is_missing(tmp_path):
     with pytest.raises(InputError, match="No such file"):
         read_profile(tmp_path / "profile.json")

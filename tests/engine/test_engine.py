@@ -137,6 +137,24 @@ def test_bad_images_fail_and_the_others_do_not_notice(kit, images, mixed, batch)
     }  # all but the path
 
 
+@pytest.mark.parametrize("batch", [1, 4])
+def test_an_attack_that_cannot_take_an_image_fails_that_image(kit, images, batch):
+    """As with gradients of a substitute that takes larger images only, asked for later on."""
+
+    def attack(task):
+        yield (task.image + 1.0)[None]
+        if task.image.shape[1:] == (28, 28):
+            raise InputError("28×28 pixels, the substitute takes at least 32×32")
+        yield (task.image + 2.0)[None]
+
+    items = kit.attack_all(images, kit.Scorer(), attack, queries=20, batch=batch)
+    failed = items.pop(images[2].name)
+    assert isinstance(failed, Failure)
+    assert failed.reason == f"{images[2].path}: 28×28 pixels, the substitute takes at least 32×32"
+    assert failed.queries == 2
+    assert {outcome.queries for outcome in items.values()} == {3}
+
+
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_clean_score_that_is_no_number(kit, images, score, batch):

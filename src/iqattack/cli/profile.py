@@ -113,12 +113,19 @@ def profile(
     _show(learnt)
     file = out / "profile.json"
     typer.echo(f"profile  {file}")
-    chosen = ["--model", model, "--attack", f"filter-search:profile={file}"]
-    typer.echo(
-        "next: "
-        + shlex.join(["iqattack", "attack", "OTHER_IMAGES", *chosen])
-        + f" --constraint {constraint} --queries 100 --out runs/profiled"
-    )
+    options = {
+        "--model": model,
+        "--score-range": score_range,
+        "--attack": f"filter-search:profile={file}",
+        "--constraint": constraint,
+        "--objective": objective,
+        "--device": None if device == "cpu" else device,
+        "--queries": "100",
+        "--out": "runs/profiled",
+    }
+    flags = {None: [], True: ["--lower-better"], False: ["--no-lower-better"]}[lower_better]
+    given = [part for name, value in options.items() if value is not None for part in (name, value)]
+    typer.echo("next: " + shlex.join(["iqattack", "attack", "OTHER_IMAGES", *given, *flags]))
 
 
 def _show(learnt: Profile) -> None:

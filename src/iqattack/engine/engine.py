@@ -322,7 +322,7 @@ class Engine:
         waiting = max(self._pending().values(), default=0)
         return len(self._active) < most and waiting < self._batch.current
 
-    def _forward(self) -> dict[str, BadScoreError]:
+    def _forward(self) -> dict[str, InputError | BadScoreError]:
         """Score one batch: images of the size that most wait for, oldest searches first."""
         ((size, _),) = self._pending().most_common(1)
         batch: list[tuple[Search, Query]] = []
@@ -338,13 +338,13 @@ class Engine:
         for (search, query), score in zip(batch, scores, strict=True):
             rows.setdefault(search.name, (search.spent, []))[1].append((query.digest, score))
         self._log.append(rows)
-        failures: dict[str, BadScoreError] = {}
+        failures: dict[str, InputError | BadScoreError] = {}
         for (search, query), score in zip(batch, scores, strict=True):
             if search.name in failures:
                 continue
             try:
                 search.score(query, score)
-            except BadScoreError as error:
+            except (InputError, BadScoreError) as error:  # of the attack, of the model
                 failures[search.name] = error
         self._report()
         return failures

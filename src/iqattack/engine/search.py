@@ -15,7 +15,7 @@ from torch import Tensor
 from iqattack.attacks.contract import Answer, Attack, Task
 from iqattack.constraints import Constraint, Floor
 from iqattack.engine.log import Rows, image_hash
-from iqattack.errors import RunError
+from iqattack.errors import InputError, RunError
 from iqattack.objectives import Target
 
 # Answers in a row that needed no query, after which a search is held to go round in circles.
@@ -56,7 +56,7 @@ class Search:
     one included, were scored.
 
     Raises RunError when the replay asks for other images than the log has, BadScoreError when a
-    score is not finite.
+    score is not finite, InputError when the attack cannot take the image.
     """
 
     @one_thread()
@@ -211,6 +211,9 @@ class Search:
             except StopIteration:
                 self._end()
                 return
+            except InputError:
+                self._close()
+                raise
             self._ask(candidates)
             self._replay()
             if self.waiting:
