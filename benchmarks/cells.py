@@ -27,6 +27,7 @@ import torch
 from pydantic import TypeAdapter
 from rich.console import Console
 from rich.progress import track
+from torch.nn import functional
 
 from common import (
     ROOT,
@@ -114,6 +115,9 @@ def scorer(name: str) -> Scorer:
         "piqe": piqe,
         "cnniqa, whole points": rounded,
         "cnniqa, yes or no": gate,
+        "warmth": warmth,
+        "colourfulness": colourfulness,
+        "linear in blocks": blocks,
     }
     return own[name]() if name in own else load_model(name)
 
@@ -138,6 +142,39 @@ def gate() -> Scorer:
         score_range=(0.0, 1.0),
         lower_better=False,
     )
+
+
+def warmth() -> Scorer:
+    """Mean red less mean blue: looks at nothing but a colour cast."""
+    return wrap(
+        lambda images: (images[:, 0].double() - images[:, 2].double()).mean((1, 2)),
+        name="warmth",
+        score_range=(-255.0, 255.0),
+        lower_better=False,
+    )
+
+
+def colourfulness() -> Scorer:
+    """That of Hasler & Süsstrunk (SPIE 2003), M̂(3): spread and mean of two opponent colours."""
+
+    def score(images: torch.Tensor) -> torch.Tensor:
+        red, green, blue = images.double().unbind(1)
+        opponents = torch.stack([red - green, (red + green) / 2 - blue], 1)
+        spread = opponents.var((2, 3), correction=0).sum(1).sqrt()
+        return spread + 0.3 * opponents.mean((2, 3)).norm(dim=1)
+
+    return wrap(score, name="colourfulness", score_range=(0.0, 200.0), lower_better=False)
+
+
+def blocks() -> Scorer:
+    """A weighted mean of 7×7 blocks and three channels, of which nothing is texture."""
+    weights = torch.randn(3, 7, 7, generator=torch.Generator().manual_seed(0)).double()
+    weights *= 255.0 / weights.abs().sum()
+
+    def score(images: torch.Tensor) -> torch.Tensor:
+        return (functional.adaptive_avg_pool2d(images.double(), 7) * weights).sum((1, 2, 3))
+
+    return wrap(score, name="linear in blocks", score_range=(-255.0, 255.0), lower_better=False)
 
 
 def substitute(model: str) -> str:

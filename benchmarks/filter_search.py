@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -33,6 +34,7 @@ from common import (
     write_doc,
 )
 from iqattack.attacks import ATTACKS
+from iqattack.directions import read_profile
 from iqattack.evaluation import progress, srocc
 from iqattack.images import ImageSet
 from iqattack.runs import Settings, make_profile
@@ -44,11 +46,14 @@ MODELS = ("cnniqa", "builtin", "brisque", "niqe", "piqe")
 OURS, BOX = "filter-search", "linf:3"
 
 BUDGETS, SEEDS = (50, 500, 2000), (0, 1, 2, 3, 4)
+# CNNIQA also on images that nothing was looked at with it.
+SETS = (*((model, "dev") for model in MODELS), ("cnniqa", "samples"))
 PARTS = {
     "all of it": "",
     "the bank alone": "filters=0,regions=false",
     "bank and filter": "regions=false,share=1",
     "bank and regions": "filters=0",
+    "no channel turned": "channels=false",
     "the filter for half of the budget": "patience=10000",
     "a filter of 3×3": "side=3",
     "a filter of 7×7": "side=7",
@@ -68,6 +73,16 @@ SSIMS, BOXES, SSIM_QUERIES = (0.98, 0.95), ("linf:1", "linf:2", "linf:3", "linf:
 ANSWER_QUERIES, BOUNDARY = 300, 0.1
 BY_SCORE = (OURS, "nes", "square", "sparse-rs")
 BY_BOUNDARY = (OURS, "surfree", "hop-skip-jump", "geoda", "boundary")
+COLOUR, COLOUR_IMAGES = ("warmth", "colourfulness", "linear in blocks"), range(0, 24, 2)
+BY_COLOUR = (
+    OURS,
+    f"{OURS}:channels=false",
+    "parsimonious",
+    "square",
+    "signhunter",
+    "sparse-rs",
+    "nes",
+)
 PROFILED = (5, 10, 20, 50, 100)
 PROFILE = Path("benchmarks") / "profiles" / "cnniqa.json"
 TAUGHT, REPORTED = range(1, 24, 2), range(0, 24, 2)  # images of the profile, and of its figures
@@ -109,21 +124,25 @@ def correlation(rows: Sequence[Row]) -> str:
 
 
 def gain_cells(options: argparse.Namespace) -> list[Cell]:
-    """All models, budgets and seeds; seed 0 first."""
+    """All models, sets, budgets and seeds; seed 0 first."""
     return [
-        Cell(model, BOX, queries, OURS, seed)
+        Cell(model, BOX, queries, OURS, seed, images=images)
         for queries in options.queries
-        for model in options.models
+        for model, images in SETS
+        if model in options.models
         for seed in options.seeds
     ]
 
 
 def gain_text(rows: list[Row]) -> str:
-    """A line per model and budget: means over the seeds, intervals over images."""
+    """A line per model, set and budget: means over the seeds, intervals over images."""
     lines = []
-    for model in MODELS:
+    for model, images in SETS:
         for queries in BUDGETS:
-            mine = of(rows, model=model, box=BOX, queries=queries, attack=OURS, boundary=0.0)
+            mine = of(
+                rows, model=model, box=BOX, queries=queries, attack=OURS, boundary=0.0,
+                images=images,
+            )  # fmt: skip
             by_seed = [of(mine, seed=seed) for seed in SEEDS]
             # Only whole sets: a seed of fewer images has other images' mean.
             most = max(map(len, by_seed))
@@ -140,7 +159,7 @@ def gain_text(rows: list[Row]) -> str:
 
             lines.append(
                 {
-                    "model": model,
+                    "model": model + ("" if images == "dev" else ", sample set"),
                     "queries": str(queries),
                     "gain, points of 100": with_interval(".1f", mean, 100 * gains.mean(0)),
                     "SROCC clean–attacked": with_interval(".2f", correlations, clean[0], *attacked),
@@ -177,20 +196,24 @@ def beside(mine: Sequence[Row], full: Sequence[Row]) -> tuple[str, str, str]:
 
 
 def part_text(rows: list[Row]) -> str:
-    """Gain and paired difference to all of it."""
-    lines = []
-    for label, spec in part_specs().items():
-        line = {"": label}
-        for model in PART_MODELS:
-            mine, full = (
-                of(rows, model=model, queries=PART_QUERIES, box=BOX, attack=attack, seed=0,
-                   boundary=0.0)
-                for attack in (spec, OURS)
-            )  # fmt: skip
-            gain, difference, images = beside(mine, full)
-            line |= {model: gain, f"{model}, difference": difference, f"{model}, images": images}
-        lines.append(line)
-    return markdown(lines)
+    """Gain and paired difference to all of it, on the images that all parts have."""
+    lines = {label: {"": label} for label in PARTS}
+    for model in PART_MODELS:
+        by_label = {
+            label: of(
+                rows, model=model, queries=PART_QUERIES, box=BOX, attack=spec, seed=0, boundary=0.0
+            )
+            for label, spec in part_specs().items()
+        }
+        images = set.intersection(*({r.image for r in mine} for mine in by_label.values() if mine))
+        full, *_ = by_label.values()
+        full = [row for row in full if row.image in images]
+        for label, mine in by_label.items():
+            gain, difference, number = beside(mine, full)
+            lines[label] |= {
+                model: gain, f"{model}, difference": difference, f"{model}, images": number
+            }  # fmt: skip
+    return markdown(list(lines.values()))
 
 
 # -- constants ------------------------------------------------------------------------------------
@@ -240,67 +263,89 @@ def ssim_cells(options: argparse.Namespace) -> list[Cell]:
     return [Cell(m, box, SSIM_QUERIES, a) for box in BOXES for a in attacks for m in models]
 
 
-def curve(rows: list[Row], attack: str) -> tuple[Floats, Floats, Floats]:
-    """Mean SSIM and mean gain in points by box, the identical image first; images × boxes gains."""
-    by_box = [
-        of(rows, model="cnniqa", box=box, queries=SSIM_QUERIES, attack=attack, seed=0)
+def curves(rows: list[Row]) -> dict[str, tuple[Floats, Floats]]:
+    """SSIM and gain in points of each attack, (images, boxes), the identical image as first box.
+
+    Of the images that all attacks have in all boxes.
+    """
+    parts = {
+        (attack, box): of(
+            rows, model="cnniqa", box=box, queries=SSIM_QUERIES, attack=attack, seed=0
+        )
+        for attack in ssim_attacks()
         for box in BOXES
-    ]
-    fewest = min(map(len, by_box))
-    images = set.intersection(*({row.image for row in part} for part in by_box))
-    if fewest < 2 or not images:
-        return np.ones(1), np.zeros(1), np.zeros((0, 1))
-    parts = [[row for row in part if row.image in images] for part in by_box]
-    similarity = np.array([1.0, *(column(part, "ssim").mean() for part in parts)])
-    gains = np.array([column(part, "gain") for part in parts]).T
-    gains = 100 * np.concatenate([np.zeros((len(gains), 1)), gains], 1)
-    return similarity, gains.mean(0), gains
+    }
+    done = {a for a in ssim_attacks() if all(len(parts[a, box]) >= FEWEST for box in BOXES)}
+    parts = {key: part for key, part in parts.items() if key[0] in done}
+    if not parts:
+        return {}
+    images = set.intersection(*({row.image for row in part} for part in parts.values()))
+
+    def table(attack: str, name: str, clean: float, scale: float) -> Floats:
+        boxes = [[row for row in parts[attack, box] if row.image in images] for box in BOXES]
+        first = np.full(len(images), clean)
+        return np.stack([first, *(scale * column(part, name) for part in boxes)], axis=1)
+
+    return {a: (table(a, "ssim", 1.0, 1.0), table(a, "gain", 0.0, 100.0)) for a in sorted(done)}
 
 
-def at_ssim(similarity: Floats, gains: Floats, wanted: float) -> float:
-    """Gain interpolated between boxes; NaN where no box goes as far."""
-    if similarity.min() > wanted:
-        return float("nan")
+def at_ssim(wanted: float, *columns: Floats) -> float:
+    """Mean gain at a mean SSIM, interpolated between boxes; that of the last box beyond it.
+
+    columns: SSIM of the images in each box, then gain in each box.
+    """
+    means = np.array(columns).mean(1)
+    similarity, gains = np.split(means, 2)
     order = np.argsort(similarity)
     return float(np.interp(wanted, similarity[order], gains[order]))
 
 
+def ssim_lines(found: dict[str, tuple[Floats, Floats]]) -> list[dict[str, str]]:
+    """Gain at equal SSIM, the strongest first, and by how much ours is ahead, paired."""
+    lines = []
+    for attack, (similarity, gains) in found.items():
+        mine = (*similarity.T, *gains.T)
+        line, first = {"attack": attack}, 0.0
+        for wanted in SSIMS:
+            name, ahead = f"gain at SSIM {wanted}", f"{OURS} ahead by, {wanted}"
+            line |= {name: f"above {wanted} in every box", ahead: "–"}
+            if similarity.mean(0).min() > wanted:
+                continue
+            line[name] = with_interval(".1f", partial(at_ssim, wanted), *mine)
+            first = first or at_ssim(wanted, *mine)
+            if OURS in found and attack != OURS:
+                ours = (*found[OURS][0].T, *found[OURS][1].T)
+
+                def difference(*both: Floats, wanted: float = wanted) -> float:
+                    a, b = both[: len(both) // 2], both[len(both) // 2 :]
+                    return at_ssim(wanted, *a) - at_ssim(wanted, *b)
+
+                line[ahead] = with_interval("+.1f", difference, *ours, *mine)
+        lines.append((first, line | {"images": str(len(gains))}))
+    return [line for _, line in sorted(lines, key=lambda pair: -pair[0])]
+
+
 def ssim_text(rows: list[Row]) -> str:
-    """Gain at equal SSIM, the strongest first, and a plot of all curves."""
+    """Gain at equal SSIM, and a plot of all curves."""
     mpl.use("Agg")
     figure, axis = plt.subplots(figsize=(8, 5), constrained_layout=True)
-    lines = []
-    for number, attack in enumerate(ssim_attacks()):
-        similarity, gains, each = curve(rows, attack)
-        if len(similarity) == 1:
-            continue
+    found = curves(rows)
+    for number, (attack, (similarity, gains)) in enumerate(found.items()):
         ours = attack == OURS
         axis.plot(
-            similarity, gains, ("-", "--", ":")[number // 10 % 3], color="black" if ours else
-            f"C{number % 10}", linewidth=3 if ours else 1, marker=".", label=attack,
+            similarity.mean(0), gains.mean(0), ("-", "--", ":")[number // 10 % 3],
+            color="black" if ours else f"C{number % 10}", linewidth=3 if ours else 1, marker=".",
+            label=attack,
         )  # fmt: skip
-        found = [at_ssim(similarity, gains, wanted) for wanted in SSIMS]
-        columns = {
-            f"gain at SSIM {wanted}": with_interval(
-                ".1f",
-                lambda *part, s=similarity, w=wanted: at_ssim(s, np.array(part).mean(1), w),
-                *each.T,
-            )
-            if np.isfinite(value)
-            else "never so low"
-            for wanted, value in zip(SSIMS, found, strict=True)
-        }
-        lines.append((found[0], {"attack": attack, **columns, "images": str(len(each))}))
     axis.set_xlabel("mean SSIM")
     axis.set_ylabel("mean gain, points of 100")
     axis.set_xlim(1.0, 0.9)
     axis.grid(alpha=0.3)
-    if lines:
+    if found:
         axis.legend(fontsize="x-small", ncols=2)
     figure.savefig(PLOT, dpi=90)
     plt.close(figure)
-    table = markdown([line for _, line in sorted(lines, key=lambda pair: -np.nan_to_num(pair[0]))])
-    return f"![Gain against SSIM]({PLOT.name})\n\n{table}"
+    return f"![Gain against SSIM]({PLOT.name})\n\n{markdown(ssim_lines(found))}"
 
 
 # -- less to go on --------------------------------------------------------------------------------
@@ -378,6 +423,31 @@ def _reach(row: Row, width: float) -> float:
     return (width - row.clean if rising else row.clean) / width
 
 
+# -- models of colour -----------------------------------------------------------------------------
+
+
+def colour_cells(_: argparse.Namespace) -> list[Cell]:
+    """Scores that are no quality, and that no texture moves."""
+    return [Cell(model, BOX, PART_QUERIES, attack) for model in COLOUR for attack in BY_COLOUR]
+
+
+def colour_text(rows: list[Row]) -> str:
+    """Mean gain as a share of the largest one that any of the attacks has on an image."""
+    lines = {attack: {"attack": attack} for attack in BY_COLOUR}
+    for model in COLOUR:
+        found = [
+            column(of(rows, model=model, queries=PART_QUERIES, attack=attack), "gain")
+            for attack in BY_COLOUR
+        ]
+        if len({len(gains) for gains in found}) > 1 or len(found[0]) < FEWEST:
+            continue
+        most = np.max(found, axis=0)
+        for attack, gains in zip(BY_COLOUR, found, strict=True):
+            lines[attack][model] = with_interval(".2f", mean, gains / most)
+            lines[attack]["images"] = str(len(gains))
+    return markdown(list(lines.values()) if len(lines[OURS]) > 1 else [])
+
+
 # -- profile --------------------------------------------------------------------------------------
 
 
@@ -411,22 +481,43 @@ def learn() -> None:
 
 
 def profile_text(rows: list[Row]) -> str:
-    """Gain at a few queries, with and without."""
+    """Gain at a few queries, with and without, and what learning cost."""
+    names = [dev_images().entries[k].name for k in REPORTED]
     lines = []
     for queries in PROFILED:
-        line = {"queries": str(queries)}
-        names = [dev_images().entries[k].name for k in REPORTED]
-        for label, attack in (
-            ("without", OURS),
-            ("with the profile", f"{OURS}:profile={PROFILE}"),
-        ):
-            mine = of(rows, model="cnniqa", box=BOX, queries=queries, attack=attack, seed=0)
-            mine = [row for row in mine if row.image in names]
-            line[label] = points(mine) if len(mine) > 1 else "–"
-            line[f"SROCC {label}"] = correlation(mine) if len(mine) > 1 else "–"
-            line["images"] = str(len(mine))
-        lines.append(line)
-    return markdown(lines)
+        without, taught = (
+            [r for r in of(rows, model="cnniqa", box=BOX, queries=queries, attack=attack, seed=0)
+             if r.image in names]
+            for attack in (OURS, f"{OURS}:profile={PROFILE}")
+        )  # fmt: skip
+        if [r.image for r in without] != [r.image for r in taught] or len(taught) < FEWEST:
+            continue
+        scores = [
+            column(part, name) for part in (without, taught) for name in ("clean", "attacked")
+        ]
+        lines.append(
+            {
+                "queries": str(queries),
+                "gain without": points(without),
+                "with the profile": points(taught),
+                "difference": beside(taught, without)[1],
+                "SROCC without": correlation(without),
+                "SROCC with it": correlation(taught),
+                "change": with_interval("+.2f", _fall, *scores),
+                "images": str(len(taught)),
+            }
+        )
+    if not lines:
+        return markdown(lines)
+    cost = read_profile(ROOT / PROFILE)
+    return (
+        f"{markdown(lines)}\n\nThe profile cost {cost.queries} queries, on {len(cost.images)} "
+        "images, which are not counted in the budgets above."
+    )
+
+
+def _fall(clean: Floats, attacked: Floats, clean_too: Floats, attacked_too: Floats) -> float:
+    return srocc(clean_too, attacked_too) - srocc(clean, attacked)
 
 
 SECTIONS = {
@@ -445,6 +536,13 @@ SECTIONS = {
         ssim_text,
     ),
     "answers": Section("With less to go on", answer_cells, answer_text),
+    "colour": Section(
+        "Scores that are nothing but colour: share of the largest gain that any of these has, "
+        f"{PART_QUERIES} queries",
+        colour_cells,
+        colour_text,
+        COLOUR_IMAGES,
+    ),
     "profile": Section(
         "With a profile of CNNIQA: learnt from 12 images, reported on the other 12",
         profile_cells,
