@@ -172,7 +172,8 @@ def blocks() -> Scorer:
     weights *= 255.0 / weights.abs().sum()
 
     def score(images: torch.Tensor) -> torch.Tensor:
-        return (functional.adaptive_avg_pool2d(images.double(), 7) * weights).sum((1, 2, 3))
+        means: torch.Tensor = functional.adaptive_avg_pool2d(images.double(), 7)
+        return (means * weights).sum((1, 2, 3))
 
     return wrap(score, name="linear in blocks", score_range=(-255.0, 255.0), lower_better=False)
 
