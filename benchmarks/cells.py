@@ -161,7 +161,8 @@ def colourfulness() -> Scorer:
         red, green, blue = images.double().unbind(1)
         opponents = torch.stack([red - green, (red + green) / 2 - blue], 1)
         spread: torch.Tensor = opponents.var((2, 3), correction=0).sum(1).sqrt()
-        return spread + 0.3 * torch.linalg.vector_norm(opponents.mean((2, 3)), dim=1)
+        cast: torch.Tensor = opponents.mean((2, 3)).square().sum(1).sqrt()
+        return spread + 0.3 * cast
 
     return wrap(score, name="colourfulness", score_range=(0.0, 200.0), lower_better=False)
 
