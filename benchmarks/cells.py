@@ -386,6 +386,17 @@ def _cells(row: Row) -> list[str]:
     return [f"{v:.6g}" if isinstance(v, float) else str(v) for v in asdict(row).values()]
 
 
+def shared(groups: Iterable[list[Row]]) -> list[Row]:
+    """The rows whose images every group has, as others have other means.
+
+    A group of too few images is only begun: it is left out, and limits no other.
+    """
+    begun = [(group, {row.image for row in group}) for group in groups]
+    done = [(group, images) for group, images in begun if len(images) >= FEWEST]
+    common = set.intersection(*(images for _, images in done)) if done else set()
+    return [row for group, _ in done for row in group if row.image in common]
+
+
 def compute(todo: list[tuple[Cell, int]], workers: int) -> Iterator[Row]:
     """Rows as they come, each in a worker process of one thread."""
     budgets: defaultdict[tuple[Cell, int], list[Cell]] = defaultdict(list)

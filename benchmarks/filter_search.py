@@ -21,7 +21,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
 
-from cells import FEWEST, Cell, Row, complete, compute, measured, missing, scorer
+from cells import FEWEST, Cell, Row, complete, compute, measured, missing, scorer, shared
 from common import (
     ROOT,
     Floats,
@@ -199,20 +199,15 @@ def part_text(rows: list[Row]) -> str:
     """Gain and paired difference to all of it, on the images that all parts have."""
     lines = {label: {"": label} for label in PARTS}
     for model in PART_MODELS:
-        by_label = {
-            label: of(
-                rows, model=model, queries=PART_QUERIES, box=BOX, attack=spec, seed=0, boundary=0.0
-            )
-            for label, spec in part_specs().items()
-        }
-        images = set.intersection(*({r.image for r in mine} for mine in by_label.values() if mine))
-        full, *_ = by_label.values()
-        full = [row for row in full if row.image in images]
-        for label, mine in by_label.items():
-            gain, difference, number = beside(mine, full)
+        mine = of(rows, model=model, queries=PART_QUERIES, box=BOX, seed=0, boundary=0.0)
+        mine = shared(of(mine, attack=spec) for spec in part_specs().values())
+        for label, spec in part_specs().items():
+            gain, difference, images = beside(of(mine, attack=spec), of(mine, attack=OURS))
             lines[label] |= {
-                model: gain, f"{model}, difference": difference, f"{model}, images": number
-            }  # fmt: skip
+                model: gain,
+                f"{model}, difference": difference,
+                f"{model}, images": images,
+            }
     return markdown(list(lines.values()))
 
 
@@ -268,25 +263,17 @@ def curves(rows: list[Row]) -> dict[str, tuple[Floats, Floats]]:
 
     Of the images that all attacks have in all boxes.
     """
-    parts = {
-        (attack, box): of(
-            rows, model="cnniqa", box=box, queries=SSIM_QUERIES, attack=attack, seed=0
-        )
-        for attack in ssim_attacks()
-        for box in BOXES
-    }
-    done = {a for a in ssim_attacks() if all(len(parts[a, box]) >= FEWEST for box in BOXES)}
-    parts = {key: part for key, part in parts.items() if key[0] in done}
-    if not parts:
-        return {}
-    images = set.intersection(*({row.image for row in part} for part in parts.values()))
-
-    def table(attack: str, name: str, clean: float, scale: float) -> Floats:
-        boxes = [[row for row in parts[attack, box] if row.image in images] for box in BOXES]
-        first = np.full(len(images), clean)
-        return np.stack([first, *(scale * column(part, name) for part in boxes)], axis=1)
-
-    return {a: (table(a, "ssim", 1.0, 1.0), table(a, "gain", 0.0, 100.0)) for a in sorted(done)}
+    mine = of(rows, model="cnniqa", queries=SSIM_QUERIES, seed=0)
+    mine = shared(of(mine, attack=attack, box=box) for attack in ssim_attacks() for box in BOXES)
+    found = {}
+    for attack in ssim_attacks():
+        boxes = [of(mine, attack=attack, box=box) for box in BOXES]
+        if all(boxes):
+            clean = np.zeros(len(boxes[0]))
+            gains = np.stack([clean, *(100 * column(part, "gain") for part in boxes)], axis=1)
+            similarity = np.stack([clean + 1.0, *(column(part, "ssim") for part in boxes)], axis=1)
+            found[attack] = similarity, gains
+    return found
 
 
 def at_ssim(wanted: float, *columns: Floats) -> float:

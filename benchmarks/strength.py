@@ -17,7 +17,6 @@ import ast
 import io
 import itertools
 import tokenize
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 
-from cells import FEWEST, Cell, Documented, Row, complete, compute, measured, missing, modules
+from cells import Cell, Documented, Row, complete, compute, measured, missing, modules, shared
 from common import ROOT, Floats, machine, markdown, mean, shared_data, with_interval
 from iqattack.attacks import ATTACKS, labelled
 from iqattack.evaluation import srocc
@@ -121,17 +120,6 @@ def table(rows: list[Row], ceiling: dict[str, float]) -> list[dict[str, str]]:
 
 def _ratio(gain: Floats, top: Floats) -> float:
     return float(gain.mean() / top.mean()) if top.mean() > 0 else float("nan")
-
-
-def shared(groups: Iterable[list[Row]]) -> list[Row]:
-    """The rows whose images every group has, as others have other means.
-
-    A group of too few images is only begun: it is left out, and limits no other.
-    """
-    begun = [(group, {row.image for row in group}) for group in groups]
-    done = [(group, images) for group, images in begun if len(images) >= FEWEST]
-    common = set.intersection(*(images for _, images in done)) if done else set()
-    return [row for group, _ in done for row in group if row.image in common]
 
 
 def setting(rows: list[Row], model: str, box: str, queries: int) -> list[Row]:

@@ -119,7 +119,7 @@ def test_the_share_of_the_ceiling_is_of_the_same_images() -> None:
 
 
 def test_a_table_is_of_images_that_every_attack_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strength, "FEWEST", 2)
+    monkeypatch.setattr(cells, "FEWEST", 2)
     square, nes, begun = (
         [replace(row(image), attack=attack) for image in images]
         for attack, images in (("square", "abc"), ("nes", "bcd"), ("ran", "a"))
