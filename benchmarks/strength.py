@@ -25,7 +25,18 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 
-from cells import Cell, Documented, Row, complete, compute, measured, missing, modules, shared
+from cells import (
+    FEWEST,
+    Cell,
+    Documented,
+    Row,
+    complete,
+    compute,
+    measured,
+    missing,
+    modules,
+    shared,
+)
 from common import ROOT, Floats, machine, markdown, mean, shared_data, with_interval
 from iqattack.attacks import ATTACKS, labelled
 from iqattack.evaluation import srocc
@@ -146,7 +157,8 @@ def report(rows: list[Row]) -> str:
         for queries in BUDGETS:
             lines = table(setting(rows, model, box, queries), top.get((model, box), {}))
             title = f"### {model}, `{box}`, {queries} queries"
-            parts.append(f"{title}\n\n{markdown(lines)}")
+            begun = f"No attack has {FEWEST} images yet."
+            parts.append(f"{title}\n\n{markdown(lines) if lines else begun}")
     return "\n\n".join(parts)
 
 
