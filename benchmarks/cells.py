@@ -168,9 +168,9 @@ def colourfulness() -> Scorer:
 
 
 def blocks() -> Scorer:
-    """A weighted mean of 7×7 blocks and three channels, of which nothing is texture."""
+    """A weighted mean of 7×7 blocks and three channels, some weights negative: no texture."""
     weights = torch.randn(3, 7, 7, generator=torch.Generator().manual_seed(0)).double()
-    weights *= 255.0 / weights.abs().sum()
+    weights /= weights.abs().sum()
 
     def score(images: torch.Tensor) -> torch.Tensor:
         means: torch.Tensor = functional.adaptive_avg_pool2d(images.double(), 7)

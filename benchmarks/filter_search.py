@@ -74,15 +74,7 @@ ANSWER_QUERIES, BOUNDARY = 300, 0.1
 BY_SCORE = (OURS, "nes", "square", "sparse-rs")
 BY_BOUNDARY = (OURS, "surfree", "hop-skip-jump", "geoda", "boundary")
 COLOUR, COLOUR_IMAGES = ("warmth", "colourfulness", "linear in blocks"), range(0, 24, 2)
-BY_COLOUR = (
-    OURS,
-    f"{OURS}:channels=false",
-    "parsimonious",
-    "square",
-    "signhunter",
-    "sparse-rs",
-    "nes",
-)
+BY_COLOUR = (OURS, "parsimonious", "square", "signhunter", "sparse-rs", "nes")
 PROFILED = (5, 10, 20, 50, 100)
 PROFILE = Path("benchmarks") / "profiles" / "cnniqa.json"
 TAUGHT, REPORTED = range(1, 24, 2), range(0, 24, 2)  # images of the profile, and of its figures
