@@ -62,11 +62,12 @@ PARTS = {
     "with gradients of a substitute": "substitute=builtin",
 }
 # Values of the options beside the default ones, on a model and images of this project.
-CONSTANTS = {
+CONSTANTS: dict[str, tuple[object, ...]] = {
     "side": (3, 7),
     "share": (0.25, 0.75),
     "patience": (50, 200),
     "palette": (5, 30, 60),
+    "channels": ("false",),
 }
 PART_QUERIES, PART_MODELS = 500, ("cnniqa", "builtin")
 SSIMS, BOXES, SSIM_QUERIES = (0.98, 0.95), ("linf:1", "linf:2", "linf:3", "linf:5", "linf:8"), 100
@@ -135,7 +136,7 @@ def gain_text(rows: list[Row]) -> str:
                 rows, model=model, box=BOX, queries=queries, attack=OURS, boundary=0.0,
                 images=images,
             )  # fmt: skip
-            by_seed = [of(mine, seed=seed) for seed in SEEDS]
+            by_seed = [of(mine, seed=seed, images=images) for seed in SEEDS]
             # Only whole sets: a seed of fewer images has other images' mean.
             most = max(map(len, by_seed))
             whole = [part for part in by_seed if len(part) == most]

@@ -51,6 +51,8 @@ def test_parts_are_means_of_the_images_that_all_of_them_have() -> None:
 def test_a_line_of_gains_takes_whole_seeds_alone() -> None:
     rows = [row(k, 0.2, seed=0) for k in range(24)] + [row(k, 0.4, seed=1) for k in range(24)]
     rows += [row(k, 0.9, seed=2) for k in range(23)]
-    (line,) = [text for text in page.gain_text(rows).splitlines() if "cnniqa" in text]
+    rows += [row(k, 0.3, images="samples") for k in range(24)]
+    line, samples = [text for text in page.gain_text(rows).splitlines() if "cnniqa" in text]
+    assert "| cnniqa, sample set | 500 | 30.0 [30.0, 30.0] |" in samples
     assert "| cnniqa | 500 | 30.0 [30.0, 30.0] |" in line
     assert "| 20.0, 40.0 | 24 |" in line
