@@ -225,13 +225,14 @@ def constant_cells(options: argparse.Namespace) -> list[Cell]:
 
 def constant_text(rows: list[Row]) -> str:
     """Gain and paired difference to the values that the attack has."""
-    by_spec = {
-        spec: of(rows, model="builtin", queries=PART_QUERIES, attack=spec, images="samples")
-        for spec in constant_specs().values()
-    }
+
+    def of_spec(given: list[Row], spec: str) -> list[Row]:
+        return of(given, model="builtin", queries=PART_QUERIES, attack=spec, images="samples")
+
+    rows = shared(of_spec(rows, spec) for spec in constant_specs().values())
     lines = []
     for label, spec in constant_specs().items():
-        gain, difference, images = beside(by_spec[spec], by_spec[OURS])
+        gain, difference, images = beside(of_spec(rows, spec), of_spec(rows, OURS))
         lines.append({"": label, "gain": gain, "difference": difference, "images": images})
     return markdown(lines)
 
