@@ -94,6 +94,14 @@ def test_fewer_pixels_are_chosen_anew_as_it_goes_on(sparse_task, play) -> None:
     assert anew(played.images[-1]) == round(30 / ALPHA_OVER[-1])
 
 
+@pytest.mark.parametrize("kind", ["pixels", "patch", "frame"])
+def test_proposals_that_cost_nothing_may_be_more_than_the_budget(sparse_task, kind, play) -> None:
+    """The engine answers what was asked before from memory."""
+    task = sparse_task(4, 4, 4, queries=20)
+    played = play(load_attack(f"sparse-rs:kind={kind}")(task), task, lambda x: 0.0, queries=100)
+    assert len(played.gains) == 100
+
+
 def test_a_patch_moves_less_and_less_and_stays_in_the_image(sparse_task) -> None:
     task = sparse_task(20, 30, 16)
     moves = {1.0: [], 0.1: [], 0.0: []}

@@ -67,7 +67,9 @@ def sparse_rs(
             share = alpha / ALPHA_OVER[bisect_left(AFTER, nominal)]
             swap(M, high, max(1, round(share * k)), task.rng)
         elif kind == "patch" and i % (MOVE_EVERY * (1 + i // FEWER_AFTER)) == 0:
-            shift = moved(M, FARTHEST * (1.0 - i / task.queries), task.rng)
+            # A proposal that was asked before costs nothing, so i may pass the budget.
+            left = max(1.0 - i / task.queries, 0.0)
+            shift = moved(M, FARTHEST * left, task.rng)
             M, high = M.roll(shift, (0, 1)), high.roll(shift, (1, 2))
         else:
             share = p_init / P_OVER[bisect_left(P_AFTER, nominal)]
