@@ -59,6 +59,19 @@ def test_the_first_estimate_fits_a_small_budget(make_task, play, linear, events,
     assert 10 <= searches[1] - searches[0] - 1 <= 80
 
 
+@pytest.mark.parametrize(("boundary", "first"), [(None, 37), (ScoreBoundary(1.0, 0.2), 78)])
+def test_a_boundary_that_adapts_has_estimates_of_its_own_queries(
+    make_task, play, linear, events, boundary, first
+) -> None:
+    """150 queries for each; an objective's own boundary has all 1,000."""
+    image = torch.full((3, 8, 8), 128.0)
+    w = torch.randn(image.shape, generator=torch.Generator().manual_seed(2))
+    task = make_task(image, radius=100.0, queries=1000, boundary=boundary)
+    play(geoda(task, adapt=150), task, linear(image, w * 0.2 / (40.0 * w.norm())))
+    searches = [n for n, event in enumerate(events) if isinstance(event, str)]
+    assert searches[1] - searches[0] - 1 == first
+
+
 def test_probes_are_low_frequencies_of_one_grey_level(make_task, play, events) -> None:
     image = torch.full((3, 24, 24), 128.0)
     task = make_task(image, radius=100.0, queries=60, boundary=ScoreBoundary(1.0, 0.2))

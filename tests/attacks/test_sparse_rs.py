@@ -66,7 +66,7 @@ def test_on_a_linear_model_it_finds_the_heaviest_pixels(sparse_task, play) -> No
     optimum = float(ends.sum(dim=0).flatten().topk(k).values.sum())
     gain = lambda x: float((w * (x - task.image)).sum())  # noqa: E731
     played = play(load_attack("sparse-rs")(task), task, gain)
-    assert max(played.gains) >= 0.92 * optimum
+    assert max(played.gains) >= 0.95 * optimum
 
 
 def test_on_a_quadratic_model_it_finds_the_pixels_that_are_off(sparse_task, play) -> None:
