@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 
 from common import ROOT, Floats, cnniqa, dev_images, rank_directions, shared_data
 from iqattack.attacks import Attack, Search, Task, load_attack
-from iqattack.attacks.filter_search import Brush, Canvas, first_brushes, in_colour, searched_filters
+from iqattack.attacks.filter_search import Brush, Canvas, first_brushes, searched_filters
 from iqattack.constraints import parse_constraint
 from iqattack.engine import Engine, Outcome, QueryLog
 from iqattack.images import ImageSet
@@ -63,7 +63,7 @@ def best_filter(images: ImageSet, direction: Direction, queries: int) -> Floats:
 
     def search(task: Task) -> Search:
         canvas = Canvas(task)
-        (first, *_) = yield from in_colour(canvas, (yield from first_brushes(canvas)))
+        (first, *_) = yield from first_brushes(canvas)
         found.extend((yield from searched_filters(canvas, first, queries // 2)))
 
     attacked(search, images, direction, queries)

@@ -191,9 +191,7 @@ def filter_search(
         return
     canvas = Canvas(task)
     task.stage("bank" if profile is None else "profile")
-    brushes = yield from first_brushes(canvas, profile, substitute)
-    if channels:
-        brushes = yield from in_colour(canvas, brushes)
+    brushes = yield from first_brushes(canvas, profile, substitute, channels)
     budget = min(filters, int(share * task.queries))
     task.stage("filter")
     found = yield from searched_filters(canvas, brushes[0], budget, patience, side)
@@ -210,27 +208,35 @@ Stage = Generator[Tensor, Answer, list[Brush]]
 
 
 def first_brushes(
-    canvas: Canvas, profile: Path | None = None, substitute: Gradients | None = None
+    canvas: Canvas,
+    profile: Path | None = None,
+    substitute: Gradients | None = None,
+    channels: bool = True,
 ) -> Stage:
-    """The best of the bank, or of a profile, and of a substitute's gradients; the best first."""
+    """The best of the bank, or of a profile, and of a substitute's gradients; the best first.
+
+    channels: whether those of the best are turned; where that gains, it comes before all others.
+    """
     gains: list[tuple[float, Brush]] = []
     for brush in _known(canvas.task, profile, substitute):
         gains.append(((yield from canvas.ask(canvas.painted(brush))), brush))
         gains = sorted(gains, key=lambda pair: -pair[0])[:DIRECTIONS]
         if canvas.done:
             break
-    return [brush for _, brush in gains]
+    brushes = [brush for _, brush in gains]
+    turned = (yield from _turned(canvas, brushes[0])) if channels else brushes[0]
+    return brushes if turned is brushes[0] else [turned, *brushes]
 
 
-def in_colour(canvas: Canvas, brushes: list[Brush]) -> Stage:
-    """Before them the first one, with all the channels turned that gained by it, if any did."""
-    best = brushes[0]
+def _turned(canvas: Canvas, best: Brush) -> Generator[Tensor, Answer, Brush]:
+    """With all the channels turned that gained by it."""
     for channel in range(3):
-        turned, before = best.turning(channel), canvas.gain
-        gain = 0.0 if canvas.done else (yield from canvas.ask(canvas.painted(turned)))
-        if gain > before:
-            best = turned
-    return [best, *brushes] if best.turned else brushes
+        if canvas.done:
+            break
+        brush, before = best.turning(channel), canvas.gain
+        if (yield from canvas.ask(canvas.painted(brush))) > before:
+            best = brush
+    return best
 
 
 def _known(task: Task, profile: Path | None, substitute: Gradients | None) -> Iterator[Brush]:

@@ -14,7 +14,6 @@ from iqattack.attacks.filter_search import (
     Canvas,
     brushes_of,
     first_brushes,
-    in_colour,
     searched_filters,
 )
 from iqattack.constraints import parse_constraint
@@ -136,7 +135,7 @@ def _searching(found: list[list[Stroke]]) -> Attack:
         mine: list[Stroke] = []
         found.append(mine)
         canvas = Canvas(task)
-        first = yield from in_colour(canvas, (yield from first_brushes(canvas)))
+        first = yield from first_brushes(canvas)
         # No more than there are: of a search that asks for more, the engine never comes back.
         tried = yield from searched_filters(canvas, first[0], task.queries - canvas.asked)
         mine += [brush.stroke for brush in tried[:1]]
