@@ -141,14 +141,19 @@ class Canvas:
     def painted(self, brush: Brush, window: Window | None = None) -> Tensor:
         """The image with the box's ends where the brush says so; or the best one, in a window."""
         rows, columns = window or tuple(slice(0, side) for side in self.image.shape[1:])
-        field: Tensor = brush.signs[:, rows, columns]
-        if brush.theta is not None:
-            field = float(brush.theta[-1]) * field + self._filtered(brush.theta[:-1], rows, columns)
+        field = self.field(brush, rows, columns)
         place = (slice(None), rows, columns)
         ends = torch.where(field > 0, self.upper[place], self.lower[place])
         picture = self.best.clone() if window else self.image.clone()
         picture[place] = torch.where(field == 0, self.image[place], ends)
         return picture
+
+    def field(self, brush: Brush, rows: slice, columns: slice) -> Tensor:
+        """What the signs are taken of, in a window: (1 or 3, h, w)."""
+        signs: Tensor = brush.signs[:, rows, columns]
+        if brush.theta is None:
+            return signs
+        return float(brush.theta[-1]) * signs + self._filtered(brush.theta[:-1], rows, columns)
 
     def _filtered(self, coefficients: Coefficients, rows: slice, columns: slice) -> Tensor:
         side = round(len(coefficients) ** 0.5)
@@ -197,7 +202,7 @@ def filter_search(
     found = yield from searched_filters(canvas, brushes[0], budget, patience, side)
     if regions:
         task.stage("regions")
-        yield from _regions(canvas, [*found[:palette], *brushes])
+        yield from painted_regions(canvas, [*found[:palette], *brushes])
     if task.boundary is not None and canvas.crossed:
         task.stage("way back")
         x = yield from towards_image(task, canvas.best.float(), task.boundary, HALVINGS)
@@ -292,7 +297,7 @@ def searched_filters(
     return [replace(first, theta=theta) for _, theta in tried]
 
 
-def _regions(canvas: Canvas, brushes: list[Brush]) -> Search:
+def painted_regions(canvas: Canvas, brushes: list[Brush]) -> Search:
     """Random squares, coarse to fine, repainted with one of the brushes; kept where it gains."""
     task, choice, first = canvas.task, Choice(brushes), canvas.asked
     while not canvas.done and canvas.asked < task.queries:
