@@ -60,7 +60,7 @@ def _play(
 
 def _task(
     image: Tensor,
-    radius: float = 8.0,
+    radius: float | Tensor = 8.0,
     queries: int = 100,
     reach: float = 1.0,
     boundary: ScoreBoundary | None = None,

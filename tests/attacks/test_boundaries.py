@@ -157,7 +157,7 @@ def test_boundaries_that_adapt_lead_on(natural, make_task, play, name) -> None:
     def gains(spec):
         return play(load_attack(spec)(make_task(image, queries=1500)), task, gain).gains
 
-    fixed, adaptive = gains(f"{name}:boundary=0.02"), gains(f"{name}:boundary=0.02,adapt=150")
+    fixed, adaptive = gains(f"{name}:boundary=0.02"), gains(f"{name}:boundary=0.02,adapt=100")
     assert max(adaptive) > 1.2 * max(fixed) > 0.0
 
 

@@ -88,3 +88,26 @@ def test_linf_makes_the_largest_change_small(make_task, play, linear) -> None:
         least[norm] = min(float((x - image).abs().max()) for x, g in pairs if GOAL.crossed(g))
     assert 3.0 <= least["linf"] <= 5.0
     assert least["linf"] < least["l2"]
+
+
+@pytest.mark.parametrize(("adapt", "least"), [(100, 5), (40, 5), (1000, 4)])
+def test_boundaries_that_adapt_have_estimates_that_end(
+    make_task, play, linear, monkeypatch, adapt, least
+) -> None:
+    """A boundary's queries are enough for an estimate, and leave some for the step."""
+    module = importlib.import_module("iqattack.attacks.hop_skip_jump")
+    ended = []
+
+    def counted(*given):
+        v = yield from gradient_direction(*given)
+        ended.append(given[3])
+        return v
+
+    monkeypatch.setattr(module, "gradient_direction", counted)
+    image = torch.full((3, 8, 8), 128.0)
+    task = make_task(image, radius=8.0, queries=1500)
+    w = torch.randn(image.shape, generator=torch.Generator().manual_seed(2))
+    most = float((w.abs() * 8.0).sum())
+    play(hop_skip_jump(task, boundary=0.02, adapt=adapt), task, linear(image, w / most))
+    assert len(ended) >= least
+    assert max(ended[:1]) <= min(100, adapt // 2)

@@ -31,10 +31,13 @@ SCORE_BASED = [
 @pytest.mark.parametrize(("spec", "queries", "least"), SCORE_BASED)
 @pytest.mark.parametrize("model", ["linear", "quadratic"])
 @pytest.mark.parametrize("smooth", [True, False])
+@pytest.mark.parametrize("even", [True, False])
 def test_score_based_attacks_reach_a_share_of_the_optimum(
-    natural, make_task, play, spec, queries, least, model, smooth
+    natural, make_task, play, spec, queries, least, model, smooth, even
 ) -> None:
-    task = make_task(natural(8, 8), radius=4.0, queries=queries, reach=1e9)
+    """In a box of one width, and in one where each value has its own, as the JND gives, or none."""
+    radii = torch.randint(0, 9, (3, 8, 8), generator=torch.Generator().manual_seed(4))
+    task = make_task(natural(8, 8), 4.0 if even else radii.float(), queries, reach=1e9)
     w = np.random.default_rng(3).standard_normal((3, 8, 8))
     w = torch.from_numpy(gaussian_filter(w, (0, 2, 2)) if smooth else w)
     corner = torch.where(w > 0, task.upper, task.lower).double()

@@ -1,8 +1,11 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from iqattack.attacks import load_attack
 from iqattack.attacks.parsimonious import batches, parsimonious
+from iqattack.errors import InputError
 
 
 @settings(max_examples=30, deadline=None)
@@ -58,3 +61,8 @@ def test_what_was_inserted_can_be_deleted(make_task, play) -> None:
     played = play(parsimonious(task, k=2), task, lambda x: float((w * (x - image)).sum()))
     best = played.images[played.gains.index(max(played.gains))]
     assert torch.equal(best, torch.where(w > 0, task.upper, task.lower))
+
+
+def test_blocks_that_would_not_nest_are_refused() -> None:
+    with pytest.raises(InputError, match="option k=12: expected a power of two"):
+        load_attack("parsimonious:k=12")

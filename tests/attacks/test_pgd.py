@@ -14,6 +14,10 @@ def test_it_is_marked_as_no_black_box_attack() -> None:
     assert labelled("transfer:substitute=builtin") == "transfer:substitute=builtin"
     assert labelled("transfer:substitute=attacked") == "transfer:substitute=attacked (white-box)"
     assert not is_white_box("pgd:model=builtin")
+    assert labelled("transfer", "builtin") == "transfer (white-box)"
+    assert is_white_box("filter-search:substitute=mine.py:load", "mine.py:load")
+    assert not is_white_box("transfer", "cnniqa:weights.pth")
+    assert not is_white_box("filter-search", "builtin")
     assert not is_white_box("score-boundary:textures=gone/long/ago")
     assert "not a black-box attack" in ATTACKS["pgd"].summary
 
@@ -54,6 +58,24 @@ def test_it_stops_at_the_end_of_the_range_and_restarts_elsewhere(natural, make_t
     walked = play(attack(make_task(natural(8, 8), queries=50)), task, lambda x: 0.0)
     starts = [walked.images[last] for last in (2, 6)]
     assert not torch.equal(*starts)  # the second walk began elsewhere
+
+
+def test_a_score_that_is_flat_at_the_image_leaves_both_ways_open(make_task, play) -> None:
+    """Clipped at the end of its range: no probe moves it, so neither direction is ruled out."""
+    w = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    task = make_task(torch.full((3, 8, 8), 128.0), radius=4.0, queries=200, reach=1e9)
+    most = float((w.abs() * 4.0).sum())
+    attack = load_attack("pgd", lambda spec: w.expand_as)
+
+    def gain(x):  # downwards, of a raw score that is well above its end
+        raw = float((w * (x - task.image)).sum()) + 0.3 * most
+        return -min(raw, 0.0)
+
+    for sign in (1.0, -1.0):
+        w *= sign
+        played = play(attack(task), task, gain)
+        assert max(played.gains[:2]) == 0.0
+        assert max(played.gains) == pytest.approx(0.7 * most)
 
 
 def test_gradients_that_were_not_given(natural, make_task, play) -> None:

@@ -4,6 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from iqattack.attacks import square_l2
 from iqattack.attacks.ran import ran
 from iqattack.attacks.square import side, square
 from iqattack.attacks.square_l2 import shift, tiles
@@ -115,15 +116,34 @@ def test_eta_is_two_peaks_of_opposite_sign() -> None:
     height=st.integers(1, 24), width=st.integers(1, 24), h=st.integers(1, 30),
     seed=st.integers(0, 99),
 )  # fmt: skip
-def test_the_length_stays_epsilon(make_task, height, width, h, seed) -> None:
-    """Algorithm 3 moves the change about and adds what is missing of ε."""
+def test_a_change_moves_from_w2_to_w1_and_keeps_its_length(
+    make_task, height, width, h, seed
+) -> None:
+    """Algorithm 3: W2 is as it was in the image, its change and what is missing of ε are in W1."""
     image = torch.full((3, height, width), 128.0)
     task = make_task(image, radius=100.0, seed=seed)
     length = 2.0 * image.numel() ** 0.5
     x_hat = tiles(task, 2.0)
     assert float((x_hat - image).norm()) == pytest.approx(length, rel=1e-4)
     for _ in range(5):
-        inside = bool(((x_hat >= task.lower) & (x_hat <= task.upper)).all())
-        x_hat = shift(task, x_hat, 2.0, h)
-        assert x_hat.isfinite().all()
-        assert float((x_hat - image).norm()) <= length * 1.0001 or not inside
+        x_hat = x_hat.clamp(task.lower, task.upper)
+        drawn = []
+
+        def draw(*given, drawn=drawn):
+            drawn.append(window(*given))
+            return drawn[-1]
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(square_l2, "window", draw)
+            new = shift(task, x_hat, 2.0, h)
+        w1, w2 = drawn
+        kept, emptied = torch.ones(image.shape, dtype=bool), torch.zeros(image.shape, dtype=bool)
+        kept[w1] = kept[w2] = False
+        emptied[w2], emptied[w1] = True, False
+        assert torch.equal(new[kept], x_hat[kept])
+        assert torch.equal(new[emptied], image[emptied])
+        # All is lost in a channel where η is the contrary of what is in W1.
+        lost = not (new - image)[w1].flatten(1).any(1).all()
+        assert float((new - image).norm()) <= length * 1.0001
+        assert lost or float((new - image).norm()) >= length * 0.9999
+        x_hat = new

@@ -71,6 +71,17 @@ def test_on_the_median_the_farther_end_wins(clean, expected) -> None:
     assert directions(Rank().targets(clean, (0.0, 100.0), lower_better=False)) == expected
 
 
+@pytest.mark.parametrize("lower_better", [False, True])
+def test_farther_leads_away_from_the_nearer_end(lower_better) -> None:
+    """The bi-directional loss of Ran et al.: the middle of the range parts the two ways."""
+    clean = [0.0, 49.0, 51.0, 100.0, 120.0]
+    targets = parse_objective("farther").targets(clean, (0.0, 100.0), lower_better)
+    assert [target.end for target in targets] == [100.0, 100.0, 0.0, 0.0, 0.0]
+    assert [target.reach for target in targets] == pytest.approx([1.0, 0.51, 0.51, 1.0, 1.2])
+    (middle,) = parse_objective("farther").targets([50.0], (0.0, 100.0), lower_better)
+    assert middle.direction == "down"
+
+
 @given(objective=objectives, clean=scores)
 def test_mirrored_scores_of_a_lower_better_model_change_nothing(objective, clean) -> None:
     targets = objective.targets(clean, (0.0, 100.0), lower_better=False)
@@ -96,7 +107,7 @@ def test_rank_splits_a_set_without_ties_in_half(clean) -> None:
     assert abs(found.count("up") - found.count("down")) <= 2 - len(clean) % 2
 
 
-@pytest.mark.parametrize("name", ["rank", "up", "down"])
+@pytest.mark.parametrize("name", ["rank", "up", "down", "farther"])
 def test_names_read_back(name) -> None:
     assert parse_objective(name).name == name
 

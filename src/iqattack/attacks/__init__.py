@@ -202,20 +202,22 @@ def load_attack(spec: str, gradients: Callable[[str], Gradient] | None = None) -
     return partial(kind.function, **options)
 
 
-def is_white_box(spec: str) -> bool:
+def is_white_box(spec: str, model: str = ATTACKED) -> bool:
     """Whether the attack takes the attacked model's own gradients, by default or as asked.
+
+    model: spec of the attacked one; to name the same as a substitute is to take its gradients.
 
     Of text alone, as a run is read without the files that its attack took.
     """
     name, _, given = spec.partition(":")
     texts = {option: str(value) for option, value in _kind(name).options.items()} | _texts(given)
     models = takes_gradients(_kind(name).function)
-    return any(texts[option] == ATTACKED for option in models)
+    return any(texts[option] in (ATTACKED, model) for option in models)
 
 
-def labelled(spec: str) -> str:
-    """The spec as tables have it: an attack that is no black-box one says so."""
-    return f"{spec} (white-box)" if is_white_box(spec) else spec
+def labelled(spec: str, model: str = ATTACKED) -> str:
+    """The spec as tables have it: an attack that is no black-box one on that model says so."""
+    return f"{spec} (white-box)" if is_white_box(spec, model) else spec
 
 
 def canonical_attack(spec: str) -> str:

@@ -2,7 +2,7 @@
 
 Made for classifiers, where a candidate is adversarial or not. Here it is where the score crossed a
 boundary (Yang et al., arXiv 2401.05217). Every step is a random one on the sphere around the image
-and then one towards the image; the walk is over once the latter is too short for 8 bits.
+and then one towards the image; the walk is over once the latter has shrunk to nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CHECK = 10  # at every so many-th step the point on the sphere is asked about by
 SPHERE = (10, 0.5, 0.2)  # trials; δ and ε grow above the first share of successes, shrink below
 SOURCE = (20, 0.25, 0.1)  # the other; likewise for ε alone
 LEAST = 0.5  # RMS of a step on the sphere, grey levels: 8 bits leave little of a shorter one
-CONVERGED = 1e-5  # ε of the end
+CONVERGED = 1e-5  # ε of the end, far below what 8 bits show
 HALVINGS = 10  # of the binary search that the walk begins with
 
 

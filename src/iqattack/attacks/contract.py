@@ -8,7 +8,8 @@ end when it likes; the engine closes it when the budget is spent::
         ...
 
 The engine projects and rounds every candidate before the model sees it, counts queries, and keeps
-the best image of the whole search, so an attack does none of this. Where an attack works in whole
+the best image of the whole search, so an attack need not; where one does, that is the state of its
+search and no more. Where an attack works in whole
 grey levels anyway, uint8 is a quarter of the memory to touch, which is most of what a query costs
 here.
 """

@@ -42,10 +42,12 @@ def hop_skip_jump(
     adapt: queries for a boundary before the next, `boundary` being the first; 0: there is one.
     norm: l2 or linf, the distance that is made small; starts: candidates tried to cross it.
     """
-    yield from on_boundaries(task, boundary, starts, adapt, partial(shorten, task, norm))
+    # Half of what a boundary that adapts gets, at most: a step is to follow the estimate.
+    b_0 = min(B_0, max(adapt // 2 - HALVINGS, 1)) if adapt and task.boundary is None else B_0
+    yield from on_boundaries(task, boundary, starts, adapt, partial(shorten, task, norm, b_0))
 
 
-def shorten(task: Task, norm: Norm, goal: ScoreBoundary, x_tilde: Tensor) -> Search:
+def shorten(task: Task, norm: Norm, b_0: int, goal: ScoreBoundary, x_tilde: Tensor) -> Search:
     """Algorithm 2 from an image x̃ that crosses."""
     x = task.image
     for t in count(1):
@@ -55,7 +57,7 @@ def shorten(task: Task, norm: Norm, goal: ScoreBoundary, x_tilde: Tensor) -> Sea
         # Probe length δ_t (sec. IV-B); d is the number of values.
         d, distance = x.numel(), length(x_t - x, norm)
         delta = max(distance / d, PROBE * sqrt(d))
-        v = yield from gradient_direction(task, x_t, goal, round(B_0 * sqrt(t)), delta)
+        v = yield from gradient_direction(task, x_t, goal, round(b_0 * sqrt(t)), delta)
         v = v / torch.linalg.vector_norm(v) if norm == "l2" else v.sign()
         # Geometric progression of the step ξ_t (sec. IV-C).
         xi, x_tilde = distance / sqrt(t), x_t

@@ -15,7 +15,8 @@ from pydantic import Field
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import Positive
 
-# SAMPLES and MOMENTUM as in NR-IQA (Bychkov et al., ICME 2025) and the authors' code.
+# SAMPLES as in NR-IQA (Bychkov et al., ICME 2025), fewer than the authors'; MOMENTUM as in their
+# code, whose step also shrinks on a plateau, which whole grey levels leave no room for.
 SAMPLES = 20  # n, half of them mirrored
 SIGMA = 1.0  # search deviation σ, grey levels
 ETA = 1.0  # step η, grey levels

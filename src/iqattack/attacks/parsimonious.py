@@ -11,7 +11,7 @@ from heapq import heapify, heappop, heapreplace
 from typing import Annotated
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from iqattack.attacks.contract import Answer, Search, Task
@@ -19,15 +19,23 @@ from iqattack.attacks.contract import Answer, Search, Task
 K = 32  # side of the first blocks (sec. 4.1)
 BATCH = 64  # blocks that are searched together
 
-Side = Annotated[int, Field(ge=1)]
+
+def _power_of_two(side: int) -> int:
+    if side.bit_count() != 1:
+        raise ValueError("expected a power of two, so that blocks nest")
+    return side
+
+
+Side = Annotated[int, Field(ge=1), AfterValidator(_power_of_two)]
+Batch = Annotated[int, Field(ge=1)]
 Block = tuple[int, slice, slice]
 State = tuple[Tensor, float]
 
 
-def parsimonious(task: Task, k: Side = K, batch: Side = BATCH) -> Search:
+def parsimonious(task: Task, k: Side = K, batch: Batch = BATCH) -> Search:
     """Algorithm 2: local search over blocks whose side is halved, down to single values.
 
-    k: side of the first blocks in pixels, of one channel each, a power of two, so that blocks nest;
+    k: side of the first blocks in pixels, of one channel each, a power of two;
         batch: blocks searched together.
     """
     x_hat = task.lower.byte()  # S is empty

@@ -2,8 +2,9 @@
 
 It takes the attacked model's own gradient and is no black-box attack: it tells how much there is to
 find. A classifier's loss is ascended there, the score here; which way is up the first two
-candidates tell, once for all, as an attack does not know its direction. A step is a share of each
-value's own room, so that boxes whose width differs from pixel to pixel are crossed evenly.
+candidates tell, as an attack does not know its direction, and the other one is tried for as long as
+nothing gains. A step is a share of each value's own room, so that boxes whose width differs from
+pixel to pixel are crossed evenly.
 """
 
 from __future__ import annotations
@@ -41,13 +42,16 @@ def pgd(
     first = model(task.image[None])[0].sign()
     gains = (yield torch.stack([task.image + first, task.image - first])).gain
     upwards = 1.0 if gains[0] >= gains[1] else -1.0
-    if gains.max() >= task.reach:
+    best, x = float(gains.max()), task.image
+    if best >= task.reach:
         return
-    x = task.image
     while True:
         for _ in range(steps):
             x = x + upwards * alpha * model(x[None])[0].sign()
             x = x.clamp(task.lower, task.upper)
-            if (yield x[None]).gain[0] >= task.reach:
+            best = max(best, float((yield x[None]).gain[0]))
+            if best >= task.reach:
                 return
+        if best <= 0.0:
+            upwards = -upwards
         x = torch.lerp(task.lower, task.upper, torch.rand(x.shape, generator=task.rng))

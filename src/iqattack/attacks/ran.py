@@ -1,7 +1,7 @@
 """The attack of Ran et al. (Expert Systems with Applications 2025): Square with more squares.
 
 Made for NR-IQA. Its bi-directional loss, scores above the middle of the range down and the others
-up, is a matter of the objective here; its random search is that of Square Attack (ECCV 2020) with
+up, is the objective `farther` here; its random search is that of Square Attack (ECCV 2020) with
 several squares a step.
 """
 

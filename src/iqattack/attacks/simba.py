@@ -21,14 +21,15 @@ from iqattack.attacks.options import Positive
 # Directions come in random order from the lowest 1/BANDS of the frequencies, rows and columns, of
 # which the paper's r = 28 of 224 is the first (sec. 3.3); then from the next band.
 BANDS = 8
-STEP = 1.0  # ε as peak of a DCT direction, in units of the box's mean radius
+STEP = 1.0  # ε, as peak of a DCT direction with both frequencies, in radii of the box (mean)
 
 
 def simba(task: Task, basis: Literal["dct", "pixel"] = "dct", step: Positive = STEP) -> Search:
     """Algorithm 1; it ends once every direction was tried.
 
-    basis: dct or pixel; step: peak of a direction, in units of the box's mean radius; a pixel
-        always goes to the end of the box.
+    basis: dct or pixel; step: peak of a direction that changes along rows and columns, in units of
+        the box's mean radius, 0.7 of it for one that changes along one of them; a pixel always goes
+        to the end of the box.
     """
     if torch.equal(task.lower, task.upper):
         return

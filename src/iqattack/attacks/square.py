@@ -32,7 +32,8 @@ def square(
 
     norm: linf, where every value lies on an end of the box, or l2, where the length of the change
         is at most ε as well; p_init: share of pixels of the first squares, for L2 0.1 in the paper.
-    epsilon: ε of L2 as RMS over the image, in grey levels.
+    epsilon: ε of L2 as RMS over the image, in grey levels, before rounding to 8 bits: of less than
+        one, rounding makes more or less.
     """
     low, high, rng = task.lower.byte(), task.upper.byte(), task.rng
     if torch.equal(low, high):

@@ -19,7 +19,7 @@ from iqattack.attacks.options import Count, Gradients, ModelOption
 from iqattack.perception import luma
 
 BUILTIN = Gradients("builtin")
-STEPS = 20  # from the image to the end of the box; ours
+STEPS = 20  # as long together as the box is wide, so that a value may turn back; ours
 FLAT = 0.1  # share of a step where nothing happens in the picture; ours
 
 

@@ -86,8 +86,9 @@ def attack(
     objective: Annotated[
         str,
         typer.Option(
-            metavar="rank|up|down",
-            help="rank pulls good images down and bad ones up, so that the ranking breaks.",
+            metavar="rank|up|down|farther",
+            help="rank pulls good images down and bad ones up, so that the ranking breaks; farther "
+            "moves each to the end of the score range that is farther from it.",
             rich_help_panel=HOW,
         ),
     ] = "rank",

@@ -53,7 +53,9 @@ def profile(
     objective: Annotated[
         str,
         typer.Option(
-            metavar="rank|up|down", help="As the attack will have it.", rich_help_panel=HOW
+            metavar="rank|up|down|farther",
+            help="As the attack will have it.",
+            rich_help_panel=HOW,
         ),
     ] = "rank",
     queries: Annotated[

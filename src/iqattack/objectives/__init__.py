@@ -4,6 +4,7 @@ from iqattack.objectives.boundary import ScoreBoundary
 from iqattack.objectives.objective import (
     OBJECTIVES,
     Direction,
+    Farther,
     Objective,
     OneWay,
     Rank,
@@ -16,6 +17,7 @@ from iqattack.objectives.objective import (
 __all__ = [
     "OBJECTIVES",
     "Direction",
+    "Farther",
     "Objective",
     "OneWay",
     "Rank",

@@ -107,6 +107,32 @@ class OneWay(Objective):
         return [towards_end(self.direction, y0, score_range, lower_better) for y0 in clean]
 
 
+def farther_end(clean: float, score_range: ScoreRange, lower_better: bool) -> Target:
+    """The target at the end of the score range that is farther; down if both are equally far."""
+    up, down = (towards_end(way, clean, score_range, lower_better) for way in ("up", "down"))
+    return up if up.reach > down.reach else down
+
+
+@dataclass(frozen=True)
+class Farther(Objective):
+    """Each picture to the end of the score range that is farther, whatever the others are.
+
+    Scores above the middle of the range go down and the others up: the bi-directional loss of Ran
+    et al. (Expert Systems with Applications 2025).
+    """
+
+    @property
+    def name(self) -> str:
+        """`farther`."""
+        return "farther"
+
+    def targets(
+        self, clean: Sequence[float], score_range: ScoreRange, lower_better: bool
+    ) -> list[Target]:
+        """One of the two ends for each."""
+        return [farther_end(y0, score_range, lower_better) for y0 in clean]
+
+
 @dataclass(frozen=True)
 class Rank(Objective):
     """Good pictures down and bad ones up, so that the ranking of the set breaks.
@@ -130,13 +156,11 @@ class Rank(Objective):
         median = statistics.median(clean)
 
         def target(y0: float) -> Target:
-            up = towards_end("up", y0, score_range, lower_better)
-            down = towards_end("down", y0, score_range, lower_better)
             if y0 == median:
-                return up if up.reach > down.reach else down
-            # Above the median in quality, hence good: raising the quality leads away from it.
-            good = up.gain(median) < 0.0
-            return down if good else up
+                return farther_end(y0, score_range, lower_better)
+            # Above the median in quality, hence good.
+            good = (y0 > median) != lower_better
+            return towards_end("down" if good else "up", y0, score_range, lower_better)
 
         return [target(float(y0)) for y0 in clean]
 
@@ -168,12 +192,12 @@ class WithBoundary(Objective):
 
 
 OBJECTIVES: dict[str, Objective] = {
-    objective.name: objective for objective in (Rank(), OneWay("up"), OneWay("down"))
+    objective.name: objective for objective in (Rank(), OneWay("up"), OneWay("down"), Farther())
 }
 
 
 def parse_objective(spec: str) -> Objective:
-    """`rank`, `up` or `down`, alone or with a score boundary (`rank:0.2`); InputError otherwise."""
+    """One of OBJECTIVES, alone or with a score boundary (`rank:0.2`); InputError otherwise."""
     name, colon, value = spec.partition(":")
     if name not in OBJECTIVES:
         raise unknown("objective", name, OBJECTIVES)

@@ -56,7 +56,7 @@ def execute(
     of a run just created that got nowhere nothing is left.
     """
     told = callbacks or Callbacks()
-    settings, label = run.settings, labelled(run.settings.attack)
+    settings, label = run.settings, labelled(run.settings.attack, run.settings.model)
     failures: dict[str, Result] = {}
     last: list[Progress] = []
 

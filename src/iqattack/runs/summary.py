@@ -103,7 +103,7 @@ class Summary(BaseModel):
     @property
     def attack(self) -> str:
         """The attack's spec, said to be white-box if it is no black-box attack."""
-        return labelled(self.settings.attack)
+        return labelled(self.settings.attack, self.settings.model)
 
     @property
     def mean_gain(self) -> float:
@@ -141,7 +141,7 @@ def summarise(
         created=record.created,
         versions=record.versions,
         settings=record.settings,
-        white_box=is_white_box(record.settings.attack),
+        white_box=is_white_box(record.settings.attack, record.settings.model),
         model=record.model,
         budget=record.settings.queries if budget is None else budget,
         images=len(results) + pending,
