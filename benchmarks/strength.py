@@ -46,6 +46,7 @@ BOXES = ("linf:3", "jnd:0.38")
 BUDGETS = (100, 500, 2000)
 ROWS, PAGE = ROOT / "benchmarks" / "strength.csv", ROOT / "docs" / "strength.md"
 PLOT = PAGE.with_suffix(".png")
+SETTINGS = list(itertools.product(MODELS, BOXES, BUDGETS))
 TARGETS = {"square": 40, "hop-skip-jump": 90, "surfree": 90}  # most lines of code
 
 
@@ -149,20 +150,21 @@ def ceilings(rows: list[Row]) -> dict[tuple[str, str], dict[str, float]]:
     return found
 
 
-def report(rows: list[Row]) -> str:
-    """All tables, and what is not measured yet."""
-    top = ceilings(rows)
+Tables = dict[tuple[str, str, int], list[Row]]
+
+
+def report(tables: Tables, top: dict[tuple[str, str], dict[str, float]]) -> str:
+    """All tables, and what is not measured yet; top: see `ceilings`."""
     parts = []
-    for model, box in itertools.product(MODELS, BOXES):
-        for queries in BUDGETS:
-            lines = table(setting(rows, model, box, queries), top.get((model, box), {}))
-            title = f"### {model}, `{box}`, {queries} queries"
-            begun = f"No attack has {FEWEST} images yet."
-            parts.append(f"{title}\n\n{markdown(lines) if lines else begun}")
+    for (model, box, queries), rows in tables.items():
+        lines = table(rows, top.get((model, box), {}))
+        title = f"### {model}, `{box}`, {queries} queries"
+        begun = f"No attack has {FEWEST} images yet."
+        parts.append(f"{title}\n\n{markdown(lines) if lines else begun}")
     return "\n\n".join(parts)
 
 
-def plot(rows: list[Row]) -> None:
+def plot(tables: Tables) -> None:
     """Mean gain against the budget, a panel per model and box."""
     mpl.use("Agg")
     figure, axes = plt.subplots(
@@ -173,7 +175,7 @@ def plot(rows: list[Row]) -> None:
     }
     for (i, box), (j, model) in itertools.product(enumerate(BOXES), enumerate(MODELS)):
         axis = axes[i, j]
-        panel = shared(setting(rows, model, box, queries) for queries in BUDGETS)
+        panel = shared(tables[model, box, queries] for queries in BUDGETS)
         axis.set_title(f"{model}, {box}: {len({row.image for row in panel})} images")
         for name, (colour, line) in styles.items():
             points = [
@@ -198,24 +200,23 @@ def plot(rows: list[Row]) -> None:
 
 
 def write_page(rows: list[Row], failed: str) -> None:
-    """docs/strength.md and its plot; failed: a sentence on rows that are left out."""
-    plot(rows)
+    """docs/strength.md and its plot, and the tables printed; failed: on rows that are left out."""
+    tables = {key: setting(rows, *key) for key in SETTINGS}
+    plot(tables)
     note = (ROOT / "benchmarks" / "strength.md").read_text(encoding="utf-8")
-    counts = {
-        (m, b, q): len({row.image for row in setting(rows, m, b, q)})
-        for m, b, q in itertools.product(MODELS, BOXES, BUDGETS)
-    }
-    done = sum(bool(count) for count in counts.values())
-    measured = f"{len(rows)} images attacked, in {done} of {len(counts)} settings"
+    done = sum(map(bool, tables.values()))
+    measured = f"{len(rows)} images attacked, in {done} of {len(tables)} settings"
+    text = report(tables, ceilings(rows))
     PAGE.write_text(
         "# How strong each attack is\n\n"
         f"Printed by `python benchmarks/strength.py` on {machine()}; {measured}.\n\n"
-        f"{note}\n{failed}![Mean gain against queries]({PLOT.name})\n\n{report(rows)}\n\n"
+        f"{note}\n{failed}![Mean gain against queries]({PLOT.name})\n\n{text}\n\n"
         "## Lines of code\nWithout blank lines, comments, docstrings and imports: of each attack's "
         "own file, and with the files of `attacks/` that it shares with others.\n\n"
         f"{code_table()}\n",
         encoding="utf-8",
     )
+    print(text)
     print(f"written: {PAGE.relative_to(ROOT)}, {PLOT.relative_to(ROOT)}")
 
 
@@ -245,9 +246,7 @@ def main() -> None:
             options.models, options.boxes, options.queries, options.attacks
         )
         complete(ROWS, list(itertools.starmap(Cell, settings)), options.limit, options.workers)
-    rows, failed = measured(ROWS)
-    write_page(rows, failed)
-    print(report(rows))
+    write_page(*measured(ROWS))
 
 
 if __name__ == "__main__":
