@@ -54,7 +54,7 @@ SETS = (*((model, "dev") for model in MODELS), ("cnniqa", "samples"))
 PARTS = {
     "all of it": "",
     "the bank alone": "filters=0,regions=false",
-    "bank and filter": "regions=false,share=1",
+    "bank and filter": "regions=false,share=1,patience=10000",
     "bank and regions": "filters=0",
     "no channel turned": "channels=false",
     "the filter for half of the budget": "patience=10000",
@@ -232,10 +232,12 @@ def part_text(rows: list[Row]) -> str:
         mine = of(rows, model=model, queries=PART_QUERIES, box=BOX, seed=0, boundary=0.0)
         mine = shared(of(mine, attack=spec) for spec in part_specs().values())
         for label, spec in part_specs().items():
-            gain, difference, images = beside(of(mine, attack=spec), of(mine, attack=OURS))
+            part = of(mine, attack=spec)
+            gain, difference, images = beside(part, of(mine, attack=OURS))
             lines[label] |= {
                 model: gain,
                 f"{model}, difference": difference,
+                f"{model}, spent": f"{column(part, 'spent').mean():.0f}" if part else "–",
                 f"{model}, images": images,
             }
     return markdown(list(lines.values()))

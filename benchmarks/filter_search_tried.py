@@ -347,7 +347,7 @@ def attack(
     regions: Regions = painted_regions,
     searches: int = 1,
 ) -> Callable[[Task], Search]:
-    """filter-search with one thing in another way; searches: filters beside so many directions."""
+    """filter-search with one thing in another way; searches: filters beside so many brushes."""
 
     def search(task: Task) -> Search:
         here = canvas(task)
@@ -373,14 +373,14 @@ TRIED: dict[str, Callable[[Task], Search]] = {
     "the filtered picture filtered again": attack(Twice),
     "CMA-ES with a diagonal covariance": attack(optimiser=SepCMA),
     "natural evolution strategies": attack(optimiser=Evolution),
-    "filters beside two directions, half of the queries each": attack(searches=2),
+    "filters beside the two best, half of the queries each": attack(searches=2),
     "changed copies of the best filters too": attack(palette=mutated),
     "the image itself in the palette": attack(palette=with_nothing),
     "contraries of the best in the palette": attack(palette=with_contrary),
     "the whole bank in the palette": attack(palette=with_whole_bank),
-    "two squares in a query": attack(regions=partial(many_at_once, count=2)),
-    "four squares in a query": attack(regions=partial(many_at_once, count=4)),
-    "random designs and regression over 49 blocks": attack(regions=regression),
+    "two squares in a query, brushes drawn evenly": attack(regions=partial(many_at_once, count=2)),
+    "four squares in a query, brushes drawn evenly": attack(regions=partial(many_at_once, count=4)),
+    "regression over 49 blocks, brushes drawn evenly": attack(regions=regression),
 }
 
 

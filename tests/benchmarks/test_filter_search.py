@@ -43,9 +43,9 @@ def test_parts_are_means_of_the_images_that_all_of_them_have() -> None:
     full = [row(k, 0.5 if k > 7 else 0.2) for k in range(24)]
     part = [row(k, 0.1, attack=f"{page.OURS}:filters=0") for k in range(8)]
     text = page.part_text([*full, *part])
-    assert "| all of it | 20.0 [20.0, 20.0] | +0.0 [+0.0, +0.0] | 8 |" in text
-    assert "| bank and regions | 10.0 [10.0, 10.0] | -10.0 [-10.0, -10.0] | 8 |" in text
-    assert "| no channel turned | – | – | 0 |" in text
+    assert "| all of it | 20.0 [20.0, 20.0] | +0.0 [+0.0, +0.0] | 500 | 8 |" in text
+    assert "| bank and regions | 10.0 [10.0, 10.0] | -10.0 [-10.0, -10.0] | 500 | 8 |" in text
+    assert "| no channel turned | – | – | – | 0 |" in text
 
 
 def test_a_line_of_gains_takes_whole_seeds_alone() -> None:

@@ -1,12 +1,17 @@
+import hashlib
+
+import numpy as np
 import pytest
 import torch
 
 from iqattack.directions import read_profile
 from iqattack.engine import Interrupted
 from iqattack.errors import InputError, RunError
+from iqattack.images import read_image
 from iqattack.models import wrap
-from iqattack.runs import Callbacks, make_profile
+from iqattack.runs import Callbacks, Run, execute, make_profile
 from iqattack.runs.profile import FEWEST
+from iqattack.runs.settings import Record
 
 
 @pytest.fixture
@@ -92,3 +97,46 @@ def test_an_image_that_cannot_be_used_is_named(learn, images, photos):
     (photos / "3.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"3\.png.*leave it out"):
         learn()
+
+
+def test_a_stroke_that_reaches_the_end_of_the_range_is_worth_that(tmp_path, settings, images):
+    """The search goes on past it: what is tried after it has its own gain, not none."""
+
+    def edges(batch):
+        grey = batch.double().mean(1)
+        return (grey[:, 1:] - grey[:, :-1]).abs().mean((1, 2)).clamp(max=top)
+
+    top = 1e9
+    clean = {entry.name: float(edges(read_image(entry.path).pixels[None])) for entry in images}
+    top = max(clean.values()) + 0.01  # every image can get there
+    wrapped = wrap(edges, name="edges", score_range=(0.0, top), lower_better=False)
+    profile = make_profile(
+        tmp_path / "profile",
+        settings(attack="filter-search", model="edges", objective="up", queries=FEWEST + 5),
+        images,
+        wrapped,
+    )
+    first = profile.strokes[0]
+    assert first.gain == pytest.approx(np.mean([top - score for score in clean.values()]) / top)
+    assert len(profile.strokes) == 1  # nothing adds to it
+
+
+def test_a_run_knows_the_profile_that_it_used(learn, tmp_path, settings, images, counted):
+    learn()
+    path = tmp_path / "profile" / "profile.json"
+    model = counted[0]
+    asked = settings(attack=f"filter-search:profile={path}", queries=4, model="edges")
+    record = Record.now(asked, model)
+    assert record.files == {"profile": hashlib.sha256(path.read_bytes()).hexdigest()}
+    told = []
+    run = Run.create(tmp_path / "run", asked, model)
+    execute(run, images, model, callbacks=Callbacks(note=lambda *note: told.append(note)))
+    first, phrase = images.entries[0].name, "images with names of those that taught the profile"
+    assert told == [(first, f"of {len(images)} {phrase}")]
+    path.write_text(path.read_text().replace('"constraint": "linf:3"', '"constraint": "linf:5"'))
+    assert read_profile(path).constraint == "linf:5"
+    with pytest.raises(RunError, match="profile has other contents here than there"):
+        Run.resume(tmp_path / "run", asked, model)
+    run = Run.create(tmp_path / "other", asked, model)
+    execute(run, images, model, callbacks=Callbacks(note=lambda *note: told.append(note)))
+    assert told[1] == ("profile", "was learnt with the constraint linf:5, and is used with linf:3")

@@ -223,10 +223,15 @@ def labelled(spec: str, model: str = ATTACKED) -> str:
 def canonical_attack(spec: str) -> str:
     """The same spec with its options sorted and folders as absolute paths; raises likewise."""
     name, _, given = spec.partition(":")
-    options = parse_options(name, _kind(name).function, given)
-    texts = _texts(given)
-    texts |= {key: str(value) for key, value in options.items() if isinstance(value, Path)}
+    texts = _texts(given) | {option: str(path) for option, path in taken_files(spec).items()}
     return ":".join(filter(None, (name, ",".join(f"{k}={v}" for k, v in sorted(texts.items())))))
+
+
+def taken_files(spec: str) -> dict[str, Path]:
+    """Files and folders that an attack takes, by option: a profile, textures."""
+    name, _, given = spec.partition(":")
+    options = parse_options(name, _kind(name).function, given)
+    return {option: value for option, value in options.items() if isinstance(value, Path)}
 
 
 def _texts(given: str) -> dict[str, str]:
@@ -252,4 +257,5 @@ __all__ = [
     "is_white_box",
     "labelled",
     "load_attack",
+    "taken_files",
 ]

@@ -94,12 +94,11 @@ class Profile(BaseModel):
     strokes: tuple[Ranked, ...] = Field(min_length=1)
 
 
-@lru_cache(maxsize=8)
 def read_profile(path: Path) -> Profile:
     """Read a profile; InputError where the file is none."""
     expected = "expected a file that iqattack profile wrote"
     try:
-        return Profile.model_validate_json(path.read_text(encoding="utf-8"))
+        return _parsed(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise InputError(f"profile '{path}': cannot be read ({reason}); {expected}") from error
@@ -109,6 +108,11 @@ def read_profile(path: Path) -> Profile:
         raise InputError(
             f"profile '{path}': {where or 'file'}: {first['msg']}; {expected}"
         ) from None
+
+
+@lru_cache(maxsize=8)  # every image of a run reads the same file
+def _parsed(text: str) -> Profile:
+    return Profile.model_validate_json(text)
 
 
 def in_order(gains: NDArray[np.float64], most: int) -> list[int]:

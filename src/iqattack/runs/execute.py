@@ -6,8 +6,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from iqattack.attacks import ATTACKED, Gradient, labelled, load_attack
+from iqattack.attacks import ATTACKED, Gradient, labelled, load_attack, taken_files
 from iqattack.constraints import parse_constraint, parse_floor
+from iqattack.directions import read_profile
 from iqattack.engine import Engine, Failure, Interrupted, Progress, QueryLog
 from iqattack.errors import InputError, IqattackError, RunError
 from iqattack.images import ImageSet, write_png
@@ -15,6 +16,7 @@ from iqattack.models import Scorer, gradient_of, load_model
 from iqattack.objectives import parse_objective
 from iqattack.runs.results import Result
 from iqattack.runs.run import Run
+from iqattack.runs.settings import Settings
 from iqattack.runs.summary import Session, Summary, summarise
 
 
@@ -106,6 +108,7 @@ def execute(
     try:
         log = run.open_log()
         _same_images(run, log, images)
+        _tell_of_profile(settings, images, scorer, told)
         for item in engine(log).run(images):
             if isinstance(item, Failure):
                 failures[item.entry.name] = Result.of_failure(item, label)
@@ -142,6 +145,24 @@ def _same_images(run: Run, log: QueryLog, images: ImageSet) -> None:
             f"{run.folder}: has {len(there)} images, {len(here)} are given now, {which}; "
             "give the same images or use another --out"
         )
+
+
+def _tell_of_profile(settings: Settings, images: ImageSet, scorer: Scorer, told: Callbacks) -> None:
+    """Where a profile was learnt otherwise than it is used, or on the images that it is used on."""
+    path = taken_files(settings.attack).get("profile")
+    if path is None:
+        return
+    profile = read_profile(path)
+    for name, there, here in (
+        ("model", profile.model, scorer.name),
+        ("constraint", profile.constraint, settings.constraint),
+        ("objective", profile.objective, settings.objective.partition(":")[0]),
+    ):
+        if there != here:
+            told.note("profile", f"was learnt with the {name} {there}, and is used with {here}")
+    known = [entry.name for entry in images if entry.name in profile.images]
+    if known:
+        told.note(known[0], f"of {len(known)} images with names of those that taught the profile")
 
 
 def _worth_keeping(log: QueryLog | None, failures: dict[str, Result]) -> bool:

@@ -50,7 +50,9 @@ class Learning:
             self.scorer,
             attack,
             parse_constraint(settings.constraint),
-            parse_objective(settings.objective),
+            # A boundary at the end of the range: the search goes on past an image that is there,
+            # and whatever is tried later has its gain, too.
+            parse_objective(f"{settings.objective}:1"),
             queries=queries,
             seed=settings.seed,
             batch=self.batch,
@@ -105,7 +107,7 @@ def make_profile(
         with closing(QueryLog(folder / "crossing.sqlite")) as log:
             gains: list[list[float]] = []
             spent += learning.run(log, _trying(known, gains), 1 + len(known))
-        # A search ends early where nothing is left to gain; what it did not try gains no more.
+        # The engine ends a search early that asks for the same pictures over and over.
         table = np.array([row + [0.0] * (len(known) - len(row)) for row in gains])
         best = ranked(known, table, strokes) if len(table) else ()
         if not best:

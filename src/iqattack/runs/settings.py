@@ -17,9 +17,10 @@ import tomli_w
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
-from iqattack.attacks import canonical_attack
+from iqattack.attacks import canonical_attack, taken_files
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.errors import InputError, RunError
+from iqattack.images import ImageSet
 from iqattack.models import Scorer
 from iqattack.objectives import parse_objective
 from iqattack.specs import is_text
@@ -114,12 +115,12 @@ class ModelRecord(BaseModel):
             score_range=scorer.score_range,
             lower_better=scorer.lower_better,
             weights=str(weights) if weights else None,
-            sha256=hashlib.sha256(weights.read_bytes()).hexdigest() if weights else None,
+            sha256=_sha256(weights) if weights else None,
         )
 
 
 class Record(BaseModel):
-    """All of run.toml."""
+    """All of run.toml; files: SHA-256 of what the attack took, such as a profile, by option."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -128,6 +129,7 @@ class Record(BaseModel):
     versions: dict[str, str]
     settings: Settings
     model: ModelRecord
+    files: dict[str, str] = {}
 
     @classmethod
     def now(cls, settings: Settings, scorer: Scorer) -> Self:
@@ -137,6 +139,7 @@ class Record(BaseModel):
             versions=_versions(),
             settings=settings,
             model=ModelRecord.of(scorer, settings.model),
+            files={name: _sha256(path) for name, path in taken_files(settings.attack).items()},
         )
 
     @classmethod
@@ -166,7 +169,17 @@ class Record(BaseModel):
                 old, new = getattr(there, name), getattr(here, name)
                 if old != new and name != "weights":
                     return f"{prefix}{name} is {_show(old)} there, {_show(new)} here"
-        return None
+        changed = dict(self.files.items() ^ other.files.items())
+        return f"{min(changed)} has other contents here than there" if changed else None
+
+
+def _sha256(path: Path) -> str:
+    """Of a file, or of all images of a folder."""
+    files = [path] if path.is_file() else [entry.path for entry in ImageSet.from_folder(path)]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _versions() -> dict[str, str]:

@@ -68,7 +68,8 @@ def mean_measured(values: ArrayLike) -> Measured:
 class Summary(BaseModel):
     """What an attack did to a model.
 
-    created, versions: when the run was started, and with what; settings, model: all of run.toml.
+    created, versions: when the run was started, and with what; settings, model,
+    files: all of run.toml.
     budget: queries for each image that the measures are of; below settings.queries, they are of
     the best image up to there, and what needs its pixels is None.
     images: of the run; attacked: finished; unchanged: those of them where nothing was gained;
@@ -88,6 +89,7 @@ class Summary(BaseModel):
     settings: Settings
     white_box: bool = False
     model: ModelRecord
+    files: dict[str, str] = {}
     budget: int
     images: int
     attacked: int
@@ -143,6 +145,7 @@ def summarise(
         settings=record.settings,
         white_box=is_white_box(record.settings.attack, record.settings.model),
         model=record.model,
+        files=record.files,
         budget=record.settings.queries if budget is None else budget,
         images=len(results) + pending,
         attacked=len(done),
