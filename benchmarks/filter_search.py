@@ -354,14 +354,16 @@ def ssim_lines(found: dict[str, tuple[Floats, Floats]]) -> list[dict[str, str]]:
 def ssim_text(rows: list[Row]) -> str:
     """Gain at equal SSIM for each budget, and a plot of all curves."""
     mpl.use("Agg")
+    all_curves = {queries: curves(rows, queries) for queries in SSIM_ATTACKS}
+    panels = [queries for queries, found in all_curves.items() if found]
     figure, axes = plt.subplots(
-        1, len(SSIM_ATTACKS), figsize=(14, 5), sharey=True, constrained_layout=True
-    )
+        1, max(len(panels), 1), figsize=(7 * max(len(panels), 1), 5), sharey=True, squeeze=False,
+        constrained_layout=True,
+    )  # fmt: skip
     parts = [f"![Gain against SSIM]({PLOT.name})"]
     styles = {attack: number for number, attack in enumerate(ATTACKS)}
-    for axis, queries in zip(axes, SSIM_ATTACKS, strict=True):
-        found = curves(rows, queries)
-        for attack, (similarity, gains) in found.items():
+    for axis, queries in zip(axes[0], panels, strict=False):
+        for attack, (similarity, gains) in all_curves[queries].items():
             ours, number = attack == OURS, styles[attack]
             axis.plot(
                 similarity.mean(0), gains.mean(0), ("-", "--", ":")[number // 10 % 3],
@@ -373,8 +375,8 @@ def ssim_text(rows: list[Row]) -> str:
         axis.set_ylabel("mean gain, points of 100")
         axis.set_xlim(1.0, 0.9)
         axis.grid(alpha=0.3)
-        if found:
-            axis.legend(fontsize="x-small", ncols=2)
+        axis.legend(fontsize="x-small", ncols=2)
+    for queries, found in all_curves.items():
         parts.append(f"{queries:,} queries:\n\n{markdown(ssim_lines(found))}")
     figure.savefig(PLOT, dpi=90)
     plt.close(figure)
