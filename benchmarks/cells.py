@@ -21,6 +21,7 @@ from dataclasses import asdict, astuple, dataclass, fields, replace
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -275,6 +276,11 @@ def _attacked(cell: Cell, number: int, code: str, log: QueryLog) -> Row:
     )
 
 
+def line_styles() -> dict[str, tuple[str, Any]]:
+    """Colour and dashes of each attack's line in a plot."""
+    return {name: (f"C{k % 10}", ("-", "--", ":")[k // 10 % 3]) for k, name in enumerate(ATTACKS)}
+
+
 # -- what the code was ---------------------------------------------------------------------------
 
 
@@ -412,6 +418,11 @@ def compute(todo: list[tuple[Cell, int]], workers: int) -> Iterator[Row]:
             yield from job.result()
 
 
+def spread() -> list[int]:
+    """Numbers of the images, spread over qualities, for as long as not all are done."""
+    return [int(k) for k in np.random.default_rng(0).permutation(IMAGES)]
+
+
 def missing(
     cells: Iterable[Cell], limit: int, rows: Iterable[Row], images: Sequence[int] | None = None
 ) -> list[tuple[Cell, int]]:
@@ -419,12 +430,10 @@ def missing(
 
     images: numbers of those that are wanted, all by default.
     """
-    # Spread over qualities, in a fixed order, for as long as not all are done.
-    order = np.random.default_rng(0).permutation(IMAGES)
-    order = order[np.isin(order, range(IMAGES) if images is None else images)][:limit]
+    order = [k for k in spread() if images is None or k in images][:limit]
     there = {(row.cell, row.image) for row in rows}
     return [
-        (cell, int(k))
+        (cell, k)
         for k, cell in itertools.product(order, cells)
         if (cell, image_set(cell.images).entries[k].name) not in there
     ]

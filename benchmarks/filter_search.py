@@ -21,7 +21,18 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
 
-from cells import FEWEST, Cell, Row, complete, compute, measured, missing, scorer, shared
+from cells import (
+    FEWEST,
+    Cell,
+    Row,
+    complete,
+    compute,
+    line_styles,
+    measured,
+    missing,
+    scorer,
+    shared,
+)
 from common import (
     ROOT,
     Floats,
@@ -356,19 +367,18 @@ def ssim_text(rows: list[Row]) -> str:
     mpl.use("Agg")
     all_curves = {queries: curves(rows, queries) for queries in SSIM_ATTACKS}
     panels = [queries for queries, found in all_curves.items() if found]
+    across = max(len(panels), 1)
     figure, axes = plt.subplots(
-        1, max(len(panels), 1), figsize=(7 * max(len(panels), 1), 5), sharey=True, squeeze=False,
-        constrained_layout=True,
-    )  # fmt: skip
+        1, across, figsize=(7 * across, 5), sharey=True, squeeze=False, constrained_layout=True
+    )
     parts = [f"![Gain against SSIM]({PLOT.name})"]
-    styles = {attack: number for number, attack in enumerate(ATTACKS)}
+    styles = line_styles()
     for axis, queries in zip(axes[0], panels, strict=False):
         for attack, (similarity, gains) in all_curves[queries].items():
-            ours, number = attack == OURS, styles[attack]
+            ours, (colour, dashes) = attack == OURS, styles[attack]
             axis.plot(
-                similarity.mean(0), gains.mean(0), ("-", "--", ":")[number // 10 % 3],
-                color="black" if ours else f"C{number % 10}", linewidth=3 if ours else 1,
-                marker=".", label=attack,
+                similarity.mean(0), gains.mean(0), dashes, color="black" if ours else colour,
+                linewidth=3 if ours else 1, marker=".", label=attack,
             )  # fmt: skip
         axis.set_title(f"{queries:,} queries")
         axis.set_xlabel("mean SSIM")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn import functional
 
-from cells import IMAGES, directions, scorer
+from cells import directions, scorer, spread
 from common import (
     ROOT,
     Floats,
@@ -44,15 +44,16 @@ from iqattack.attacks import Answer, Search, Task
 from iqattack.attacks.filter_search import (
     FILTERS,
     PALETTE,
-    PATIENCE,
     SHARE,
     SIDE,
     WEIGHT,
     Brush,
     Canvas,
+    Optimiser,
     Window,
     first_brushes,
     painted_regions,
+    searched,
 )
 from iqattack.directions import bank
 from iqattack.images import ImageSet
@@ -184,16 +185,6 @@ class Amplitude(Wider):
 # -- how the filter is searched -------------------------------------------------------------------
 
 
-class Optimiser(Protocol):
-    """As cmaes has them."""
-
-    population_size: int
-
-    def ask(self) -> Theta: ...  # noqa: D102
-
-    def tell(self, solutions: list[tuple[Theta, float]]) -> None: ...  # noqa: D102
-
-
 class Evolution:
     """Natural evolution strategies, antithetic pairs (Salimans et al. 2017)."""
 
@@ -219,25 +210,13 @@ class Evolution:
 Stage = Generator[Tensor, Answer, list[Brush]]
 
 
-def searched(
+def searched_otherwise(
     canvas: Canvas, first: Brush, make: Callable[..., Optimiser], budget: int, more: int
 ) -> Stage:
     """The second stage with another optimiser or more numbers; the best filters first."""
     start = np.append(np.zeros(COEFFICIENTS + more), WEIGHT)
     seed = int(torch.randint(2**31, (), generator=canvas.task.rng))
-    search = make(mean=start, sigma=1.0, seed=seed)
-    tried: list[tuple[float, Theta]] = []
-    success = 0
-    while len(tried) < min(budget, success + PATIENCE) and not canvas.done:
-        theta, before = search.ask(), canvas.gain
-        gain = yield from canvas.ask(canvas.painted(replace(first, theta=theta)))
-        tried.append((gain, theta))
-        if gain > before:
-            success = len(tried)
-        if len(tried) % search.population_size == 0:
-            search.tell([(point, -value) for value, point in tried[-search.population_size :]])
-    tried.sort(key=lambda pair: -pair[0])
-    return [replace(first, theta=theta) for _, theta in tried]
+    return (yield from searched(canvas, first, make(mean=start, sigma=1.0, seed=seed), budget))
 
 
 # -- what regions are painted with ----------------------------------------------------------------
@@ -271,11 +250,7 @@ def with_nothing(canvas: Canvas, found: list[Brush], brushes: list[Brush]) -> li
 def with_contrary(canvas: Canvas, found: list[Brush], brushes: list[Brush]) -> list[Brush]:
     """The contrary of the best filter and direction."""
     contrary = [replace(brush, signs=-brush.signs) for brush in brushes[:1]]
-    contrary += [
-        replace(brush, signs=-brush.signs, theta=-brush.theta * np.append([1.0] * COEFFICIENTS, -1))
-        for brush in found[:1]
-        if brush.theta is not None
-    ]
+    contrary += [replace(b, theta=-b.theta) for b in found[:1] if b.theta is not None]
     return [*best_of_all(canvas, found, brushes), *contrary]
 
 
@@ -356,7 +331,7 @@ def attack(
         more = canvas.more if issubclass(canvas, Wider) else 0
         found: list[Brush] = []
         for first in brushes[:searches]:
-            mine = yield from searched(here, first, optimiser, budget, more)
+            mine = yield from searched_otherwise(here, first, optimiser, budget, more)
             found += mine[: PALETTE // searches]
         yield from regions(here, palette(here, found, brushes))
 
@@ -435,8 +410,7 @@ def main() -> None:
     options = parser.parse_args()
     shared_data()
     print(machine())
-    # Spread over qualities.
-    images = [int(k) for k in np.random.default_rng(0).permutation(IMAGES)[: options.limit]]
+    images = spread()[: options.limit]
     jobs = [
         Job(model, name, image, options.queries)
         for model in options.models

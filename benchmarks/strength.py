@@ -18,7 +18,6 @@ import io
 import itertools
 import tokenize
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -32,6 +31,7 @@ from cells import (
     Row,
     complete,
     compute,
+    line_styles,
     measured,
     missing,
     modules,
@@ -170,9 +170,7 @@ def plot(tables: Tables) -> None:
     figure, axes = plt.subplots(
         len(BOXES), len(MODELS), figsize=(15, 9), sharex=True, constrained_layout=True
     )
-    styles: dict[str, tuple[str, Any]] = {
-        name: (f"C{k % 10}", ("-", "--", ":")[k // 10 % 3]) for k, name in enumerate(ATTACKS)
-    }
+    styles = line_styles()
     for (i, box), (j, model) in itertools.product(enumerate(BOXES), enumerate(MODELS)):
         axis = axes[i, j]
         panel = shared(tables[model, box, queries] for queries in BUDGETS)

@@ -65,6 +65,11 @@ class Boundaries:
             self.previous, self.b, self.failures = self.b, min(self.b + step, 1.0), 0
 
 
+def adapts(task: Task, adapt: int) -> bool:
+    """Whether boundaries do: an objective's own one stays where it is."""
+    return bool(adapt) and task.boundary is None
+
+
 def on_boundaries(task: Task, boundary: float, starts: int, adapt: int, shorten: Shorten) -> Search:
     """Cross a score boundary and shorten the perturbation that did, by `shorten(goal, start)`.
 
@@ -75,7 +80,7 @@ def on_boundaries(task: Task, boundary: float, starts: int, adapt: int, shorten:
     adapt: 0 for one boundary and all of the budget, else the queries that each one gets before the
         next, which adapts; `boundary` is the first.
     """
-    if task.boundary is not None or not adapt:
+    if not adapts(task, adapt):
         goal = task.boundary or ScoreBoundary(task.reach, boundary)
         start = yield from start_across(task, goal, starts)
         if start is not None:

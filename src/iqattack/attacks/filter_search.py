@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import numpy as np
 import torch
@@ -282,6 +282,22 @@ def searched_filters(
         start = KNOWN * first.theta / np.linalg.norm(first.theta)
     seed = int(torch.randint(2**31, (), generator=canvas.task.rng))
     search = CMA(mean=start, sigma=1.0, seed=seed)
+    return (yield from searched(canvas, first, search, budget, patience))
+
+
+class Optimiser(Protocol):
+    """A minimiser that is asked for a generation, point by point, and then told of it."""
+
+    @property
+    def population_size(self) -> int: ...  # noqa: D102
+    def ask(self) -> Coefficients: ...  # noqa: D102
+    def tell(self, solutions: list[tuple[Coefficients, float]]) -> None: ...  # noqa: D102
+
+
+def searched(
+    canvas: Canvas, first: Brush, search: Optimiser, budget: int, patience: int = PATIENCE
+) -> Stage:
+    """What an optimiser tried as theta of the first brush, the best first."""
     tried: list[tuple[float, Coefficients]] = []
     success = 0
     while len(tried) < min(budget, success + patience) and not canvas.done:

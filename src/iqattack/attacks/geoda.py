@@ -13,7 +13,7 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from iqattack.attacks.boundaries import on_boundaries
+from iqattack.attacks.boundaries import adapts, on_boundaries
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import Count, Fraction, Norm
 from iqattack.attacks.start import length, towards_image
@@ -45,7 +45,7 @@ def geoda(
     adapt: queries for a boundary before the next, `boundary` being the first; 0: there is one.
     norm: l2 or linf, the distance that is made small; starts: candidates tried to cross it.
     """
-    budget = task.queries if task.boundary is not None else adapt or task.queries
+    budget = adapt if adapts(task, adapt) else task.queries
     yield from on_boundaries(task, boundary, starts, adapt, partial(shorten, task, norm, budget))
 
 

@@ -16,7 +16,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from iqattack.attacks.boundaries import on_boundaries
+from iqattack.attacks.boundaries import adapts, on_boundaries
 from iqattack.attacks.contract import Answer, Search, Task
 from iqattack.attacks.options import Count, Fraction, Norm
 from iqattack.attacks.start import length, towards_image
@@ -43,7 +43,7 @@ def hop_skip_jump(
     norm: l2 or linf, the distance that is made small; starts: candidates tried to cross it.
     """
     # Half of what a boundary that adapts gets, at most: a step is to follow the estimate.
-    b_0 = min(B_0, max(adapt // 2 - HALVINGS, 1)) if adapt and task.boundary is None else B_0
+    b_0 = min(B_0, max(adapt // 2 - HALVINGS, 1)) if adapts(task, adapt) else B_0
     yield from on_boundaries(task, boundary, starts, adapt, partial(shorten, task, norm, b_0))
 
 

@@ -108,7 +108,8 @@ def execute(
     try:
         log = run.open_log()
         _same_images(run, log, images)
-        _tell_of_profile(settings, images, scorer, told)
+        if "profile" in run.record.files:
+            _tell_of_profile(settings, images, scorer, told)
         for item in engine(log).run(images):
             if isinstance(item, Failure):
                 failures[item.entry.name] = Result.of_failure(item, label)
@@ -149,10 +150,7 @@ def _same_images(run: Run, log: QueryLog, images: ImageSet) -> None:
 
 def _tell_of_profile(settings: Settings, images: ImageSet, scorer: Scorer, told: Callbacks) -> None:
     """Where a profile was learnt otherwise than it is used, or on the images that it is used on."""
-    path = taken_files(settings.attack).get("profile")
-    if path is None:
-        return
-    profile = read_profile(path)
+    profile = read_profile(taken_files(settings.attack)["profile"])
     for name, there, here in (
         ("model", profile.model, scorer.name),
         ("constraint", profile.constraint, settings.constraint),

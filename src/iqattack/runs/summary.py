@@ -68,8 +68,8 @@ def mean_measured(values: ArrayLike) -> Measured:
 class Summary(BaseModel):
     """What an attack did to a model.
 
-    created, versions: when the run was started, and with what; settings, model,
-    files: all of run.toml.
+    created, versions: when the run was started, and with what; settings, model, files: all of
+    run.toml.
     budget: queries for each image that the measures are of; below settings.queries, they are of
     the best image up to there, and what needs its pixels is None.
     images: of the run; attacked: finished; unchanged: those of them where nothing was gained;
