@@ -183,7 +183,7 @@ def test_a_terminal_gets_a_bar():
 
 def test_profile_and_an_attack_that_uses_it(iqattack):
     options = ("--constraint", "linf:3", "--queries", "50")
-    more = ("--score-range", "-5,260", "--no-lower-better", "--objective", "up")
+    more = ("--score-range", "-5,260", "--no-lower-better", "--objective", "up", "--convert")
     said = iqattack("profile", "model.py:load", "photos", "--out", "learnt", *options, *more)
     assert said.status == 0
     assert "what 4 images teach, in " in said.out
@@ -195,6 +195,7 @@ def test_profile_and_an_attack_that_uses_it(iqattack):
     assert settings.attack == f"filter-search:profile={Path('learnt/profile.json').absolute()}"
     assert (settings.constraint, settings.objective) == ("linf:3", "up")
     assert (settings.score_range, settings.lower_better) == ((-5.0, 260.0), False)
+    assert settings.convert
     assert iqattack("profile", "model.py:load", "photos", "--out", "learnt", *options).error == (
         "error: learnt: holds a profile already; go on with --resume, or use another --out"
     )

@@ -126,6 +126,7 @@ def profile(
         "--out": "runs/profiled",
     }
     flags = {None: [], True: ["--lower-better"], False: ["--no-lower-better"]}[lower_better]
+    flags += ["--convert"] if convert else []
     given = [part for name, value in options.items() if value is not None for part in (name, value)]
     typer.echo("next: " + shlex.join(["iqattack", "attack", "OTHER_IMAGES", *given, *flags]))
 
