@@ -1,21 +1,18 @@
 """One attack on one image as a row of a CSV file, measured once.
 
 Shared by the benchmarks that run for hours: a row is added as soon as it is done, nothing is
-computed twice, and an attack's rows are dropped when its code changed.
+computed twice, and rows are dropped when the code that made them changed.
 """
 
 from __future__ import annotations
 
-import ast
 import csv
-import hashlib
-import inspect
 import itertools
 import math
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from functools import cache
@@ -28,31 +25,26 @@ import torch
 from pydantic import TypeAdapter
 from rich.console import Console
 from rich.progress import track
-from torch.nn import functional
 
 from common import (
     ROOT,
     AttackFailedError,
-    brisque,
-    cnniqa,
     dev_images,
     measure,
-    niqe,
-    piqe,
     rank_directions,
 )
+from fingerprints import fingerprint
 from iqattack.attacks import ATTACKED, ATTACKS, Gradient, labelled, load_attack
 from iqattack.engine import QueryLog
 from iqattack.errors import RunError
 from iqattack.images import ImageSet
-from iqattack.models import Scorer, gradient_of, load_model, wrap
+from iqattack.models import gradient_of
 from iqattack.objectives import Direction
 from iqattack.samples import MOS, write_samples
+from scorers import scorer, substitute
 
-PACKAGE = ROOT / "src" / "iqattack"
 IMAGES = 24  # of each set
 FEWEST = 8  # images for a line of a table: other images have other means
-ACCEPTED = 40.0  # DMOS of CNNIQA up to which the gate accepts
 
 
 @dataclass(frozen=True)
@@ -104,85 +96,6 @@ class Row:
     def failed(self) -> bool:
         """Whether there is nothing but the fact that the image failed."""
         return math.isnan(self.gain)
-
-
-@cache
-def scorer(name: str) -> Scorer:
-    """A model by its short name; in this process only."""
-    own: dict[str, Callable[[], Scorer]] = {
-        "cnniqa": cnniqa,
-        "brisque": brisque,
-        "niqe": niqe,
-        "piqe": piqe,
-        "cnniqa, whole points": rounded,
-        "cnniqa, yes or no": gate,
-        "warmth": warmth,
-        "colourfulness": colourfulness,
-        "linear in blocks": blocks,
-    }
-    return own[name]() if name in own else load_model(name)
-
-
-def rounded() -> Scorer:
-    """CNNIQA that tells whole points only."""
-    model = cnniqa()
-    return wrap(
-        lambda images: model(images).round(),
-        name="cnniqa, whole points",
-        score_range=model.score_range,
-        lower_better=True,
-    )
-
-
-def gate() -> Scorer:
-    """CNNIQA that says only whether it accepts an image: 1 or 0."""
-    model = cnniqa()
-    return wrap(
-        lambda images: (model(images) <= ACCEPTED).double(),
-        name="cnniqa, yes or no",
-        score_range=(0.0, 1.0),
-        lower_better=False,
-    )
-
-
-def warmth() -> Scorer:
-    """Mean red less mean blue: looks at nothing but a colour cast."""
-    return wrap(
-        lambda images: (images[:, 0].double() - images[:, 2].double()).mean((1, 2)),
-        name="warmth",
-        score_range=(-255.0, 255.0),
-        lower_better=False,
-    )
-
-
-def colourfulness() -> Scorer:
-    """That of Hasler & Süsstrunk (SPIE 2003), M̂(3): spread and mean of two opponent colours."""
-
-    def score(images: torch.Tensor) -> torch.Tensor:
-        red, green, blue = images.double().unbind(1)
-        opponents = torch.stack([red - green, (red + green) / 2 - blue], 1)
-        spread: torch.Tensor = opponents.var((2, 3), correction=0).sum(1).sqrt()
-        cast: torch.Tensor = opponents.mean((2, 3)).square().sum(1).sqrt()
-        return spread + 0.3 * cast
-
-    return wrap(score, name="colourfulness", score_range=(0.0, 200.0), lower_better=False)
-
-
-def blocks() -> Scorer:
-    """A weighted mean of 7×7 blocks and three channels, some weights negative: no texture."""
-    weights = torch.randn(3, 7, 7, generator=torch.Generator().manual_seed(0)).double()
-    weights /= weights.abs().sum()
-
-    def score(images: torch.Tensor) -> torch.Tensor:
-        means: torch.Tensor = functional.adaptive_avg_pool2d(images.double(), 7)
-        return (means * weights).sum((1, 2, 3))
-
-    return wrap(score, name="linear in blocks", score_range=(-255.0, 255.0), lower_better=False)
-
-
-def substitute(model: str) -> str:
-    """What transfer takes gradients of: never the model itself."""
-    return "cnniqa" if model == "builtin" else "builtin"
 
 
 @cache
@@ -281,79 +194,6 @@ def line_styles() -> dict[str, tuple[str, Any]]:
     return {name: (f"C{k % 10}", ("-", "--", ":")[k // 10 % 3]) for k, name in enumerate(ATTACKS)}
 
 
-# -- what the code was ---------------------------------------------------------------------------
-
-
-Documented = ast.Module | ast.FunctionDef | ast.ClassDef
-
-
-def without_docstrings(source: str) -> ast.Module:
-    """The syntax tree of a file, docstrings emptied."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, Documented) and ast.get_docstring(node):
-            node.body[0] = ast.Pass()
-    return tree
-
-
-def modules(attack: str) -> dict[Path, ast.Module]:
-    """An attack's file first and those it takes from, as trees.
-
-    Of attacks, directions and perception, where what an attack makes its candidates of lies.
-    """
-    found: dict[Path, ast.Module] = {}
-    todo = [Path(inspect.getfile(ATTACKS[attack.partition(":")[0]].function))]
-    while todo:
-        path = todo.pop()
-        if path in found:
-            continue
-        found[path] = without_docstrings(path.read_text(encoding="utf-8"))
-        imports = (n for n in ast.walk(found[path]) if isinstance(n, ast.ImportFrom))
-        for node in imports:
-            match (node.module or "").split("."):
-                case ["iqattack", "attacks", name] if name not in ("contract", "options"):
-                    todo.append(PACKAGE / "attacks" / f"{name}.py")
-                case ["iqattack", ("directions" | "perception") as package]:
-                    todo += [exported_from(package)[alias.name] for alias in node.names]
-                case ["iqattack", ("directions" | "perception") as package, name]:
-                    todo.append(PACKAGE / package / f"{name}.py")
-    return found
-
-
-@cache
-def exported_from(package: str) -> dict[str, Path]:
-    """The file of each name that a package exports."""
-    folder = PACKAGE / package
-    tree = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
-    return {
-        alias.name: folder / f"{node.module.split('.')[-1]}.py"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module
-        for alias in node.names
-    }
-
-
-def takes_gradients(attack: str) -> bool:
-    """Whether it takes those of a substitute."""
-    return "substitute=" in attack or attack.startswith("transfer")
-
-
-@cache
-def fingerprint(attack: str, model: str) -> str:
-    """Of what decides a cell beside its settings: code, and weights that this project makes.
-
-    The code is the attack's and what it takes from others, without comments and docstrings.
-    """
-    trees = modules(attack)
-    parts = [ast.dump(trees[path]).encode() for path in sorted(trees)]
-    if model == "builtin" or (takes_gradients(attack) and substitute(model) == "builtin"):
-        parts.append((PACKAGE / "models" / "builtin.safetensors").read_bytes())
-    _, given, file = attack.partition("profile=")
-    if given and (ROOT / file).is_file():
-        parts.append((ROOT / file).read_bytes())
-    return hashlib.sha256(b"".join(parts)).hexdigest()[:8]
-
-
 # -- rows on disk ---------------------------------------------------------------------------------
 
 
@@ -366,7 +206,7 @@ def kept(path: Path) -> list[Row]:
     return [
         r
         for r in rows
-        if r.attack.partition(":")[0] in ATTACKS and fingerprint(r.attack, r.model) == r.code
+        if r.attack.partition(":")[0] in ATTACKS and fingerprint(r.attack, r.model, r.box) == r.code
     ]
 
 
@@ -410,7 +250,7 @@ def compute(todo: list[tuple[Cell, int]], workers: int) -> Iterator[Row]:
         budgets[replace(cell, queries=0), k].append(cell)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         jobs = [
-            pool.submit(attack_image, cells, k, fingerprint(cell.attack, cell.model))
+            pool.submit(attack_image, cells, k, fingerprint(cell.attack, cell.model, cell.box))
             for (cell, k), cells in budgets.items()
         ]
         console = Console(stderr=True)

@@ -30,7 +30,6 @@ from cells import (
     line_styles,
     measured,
     missing,
-    scorer,
     shared,
 )
 from common import (
@@ -49,6 +48,7 @@ from iqattack.directions import read_profile
 from iqattack.evaluation import progress, srocc
 from iqattack.images import ImageSet
 from iqattack.runs import Settings, make_profile
+from scorers import scorer
 
 ROWS = ROOT / "benchmarks" / "filter_search.csv"
 PAGE = ROOT / "docs" / "filter-search-figures.md"

@@ -27,7 +27,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn import functional
 
-from cells import directions, scorer, spread
+from cells import directions, spread
 from common import (
     ROOT,
     Floats,
@@ -57,6 +57,7 @@ from iqattack.attacks.filter_search import (
 )
 from iqattack.directions import bank
 from iqattack.images import ImageSet
+from scorers import scorer
 
 PAGE = ROOT / "docs" / "filter-search-tried.md"
 MODELS, BOX, QUERIES, LIMIT = ("cnniqa", "builtin"), "linf:3", 500, 8

@@ -6,8 +6,8 @@
     python benchmarks/strength.py --quick    # a few small cells, writes nothing
 
 Every image attacked is a row of benchmarks/strength.csv, added as soon as it is done, and nothing
-is computed twice; docs/strength.md and docs/strength.png are made of the rows. An attack's rows are
-dropped when its code changed, so the page never shows what the code no longer does.
+is computed twice; docs/strength.md and docs/strength.png are made of the rows. Rows are dropped
+when the code of their attack or their box changed (benchmarks/fingerprints.py says what counts).
 """
 
 from __future__ import annotations
@@ -27,17 +27,16 @@ from matplotlib.lines import Line2D
 from cells import (
     FEWEST,
     Cell,
-    Documented,
     Row,
     complete,
     compute,
     line_styles,
     measured,
     missing,
-    modules,
     shared,
 )
 from common import ROOT, Floats, machine, markdown, mean, shared_data, with_interval
+from fingerprints import Documented, attack_file, modules
 from iqattack.attacks import ATTACKS, labelled
 from iqattack.evaluation import srocc
 
@@ -77,7 +76,9 @@ def code_table() -> str:
     """Lines of each attack's own file, and with what it shares; says where one is too long."""
     rows, over = [], []
     for name in ATTACKS:
-        own, *shared = (path for path in modules(name) if path.parent.name == "attacks")
+        own, *shared = (
+            path for path in modules(attack_file(name)) if path.parent.name == "attacks"
+        )
         lines, most = lines_of_code(own), TARGETS.get(name)
         rows.append(
             {

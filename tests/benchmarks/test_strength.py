@@ -1,5 +1,6 @@
 """The table of all attacks: what counts as code, and that nothing is measured twice."""
 
+import ast
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 strength = pytest.importorskip("strength", reason="matplotlib is not installed: the extra 'bench'")
 import cells  # noqa: E402 - beside it
+import fingerprints  # noqa: E402
 
 SOURCE = '''"""What it does.
 
@@ -45,25 +47,64 @@ def test_lines_of_code_are_neither_comments_nor_docstrings_nor_imports(tmp_path)
 
 
 def test_only_code_changes_a_fingerprint() -> None:
-    dump = cells.ast.dump
+    def text(source: str) -> str:
+        return fingerprints.text(fingerprints.without_docstrings(source))
+
     other = SOURCE.replace("What it does", "Something").replace("# Why", "# Because")
-    assert dump(cells.without_docstrings(other)) == dump(cells.without_docstrings(SOURCE))
-    assert dump(cells.without_docstrings(SOURCE.replace("K = 1", "K = 2"))) != dump(
-        cells.without_docstrings(SOURCE)
-    )
+    assert text(other) == text(SOURCE)
+    assert text(SOURCE.replace("K = 1", "K = 2")) != text(SOURCE)
+    assert text("x = None") != text("x = 0") != text("x = ''")
+
+
+def test_a_fingerprint_is_the_same_under_every_python() -> None:
+    """Fields that a later Python adds are empty, and one that empties leave out are no others."""
+    tree = ast.parse("def f():\n    pass\n")
+    known = fingerprints.text(tree)
+    definition = tree.body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    definition._fields = (*definition._fields, "type_params")  # of 3.12
+    definition.type_params = []
+    assert fingerprints.text(tree) == known
+    assert known == ("Module(body=[FunctionDef(name='f', args=arguments(), body=[Pass()])])")
+
+
+def names(*files: Path) -> set[str]:
+    return {path.name for path in fingerprints.modules(*files)}
 
 
 def test_an_attack_depends_on_what_it_shares() -> None:
-    names = {path.name for path in cells.modules("hop-skip-jump")}
-    assert {"hop_skip_jump.py", "start.py", "sparse_noise.py"} <= names
-    assert not {"contract.py", "options.py", "square.py"} & names
-    assert "pixels.py" in {path.name for path in cells.modules("filter-search")}  # of perception
+    found = names(fingerprints.attack_file("hop-skip-jump"))
+    assert {"hop_skip_jump.py", "start.py", "sparse_noise.py"} <= found
+    assert not {"contract.py", "options.py", "square.py"} & found
+    assert "pixels.py" in names(fingerprints.attack_file("filter-search"))  # of perception
+
+
+def test_a_row_depends_on_its_box_and_on_models_made_up(monkeypatch) -> None:
+    assert len({cells.fingerprint("nes", "cnniqa", box) for box in ("linf:3", "jnd:0.38")}) == 2
+    assert cells.fingerprint("nes", "cnniqa", "linf:3") == cells.fingerprint(
+        "nes", "brisque", "linf:3"
+    )
+    before = [cells.fingerprint("nes", name, "jnd:1") for name in ("cnniqa", "warmth")]
+    seen: list[str] = []
+    source = fingerprints.without_docstrings
+
+    def changed(text: str) -> ast.Module:
+        seen.append(text)
+        return source(text + ("\nK = 2\n" if "ACCEPTED = " in text else ""))
+
+    monkeypatch.setattr(fingerprints, "without_docstrings", changed)
+    fingerprints.fingerprint.cache_clear()
+    after = [cells.fingerprint("nes", name, "jnd:1") for name in ("cnniqa", "warmth")]
+    fingerprints.fingerprint.cache_clear()
+    assert (after[0], after[1] == before[1]) == (before[0], False)
+    assert any("def liu2010" in text for text in seen)  # what a JND box is
+    assert any("def ssim" in text for text in seen)
 
 
 def row(image: str, attack: str = "noise", gain: float = 0.125):
     return cells.Row(
         model="cnniqa", box="linf:3", queries=100, attack=attack,
-        code=cells.fingerprint(attack, "cnniqa"), image=image, clean=20.5, attacked=33.0,
+        code=cells.fingerprint(attack, "cnniqa", "linf:3"), image=image, clean=20.5, attacked=33.0,
         gain=gain, spent=100, ssim=0.98, rms=2.5,
     )  # fmt: skip
 
@@ -75,7 +116,7 @@ def test_rows_are_kept_until_the_code_changes(tmp_path, monkeypatch) -> None:
     cells.rewrite(path, rows)
     assert sorted(cells.kept(path), key=lambda r: r.image) == rows
     codes = cells.fingerprint
-    monkeypatch.setattr(cells, "fingerprint", lambda a, m: "new" if a == "pgd" else codes(a, m))
+    monkeypatch.setattr(cells, "fingerprint", lambda a, *on: "new" if a == "pgd" else codes(a, *on))
     assert cells.kept(path) == rows[:1]
 
 
