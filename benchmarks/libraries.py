@@ -254,7 +254,7 @@ class Result:
                 "ours/theirs before rounding": ratio(ours.saved, self.floats),
             }
         else:
-            row |= {"queries to cross": median(self.first)}
+            row |= {"queries to cross": f"{np.median(self.first):.0f}"}
             row |= {"ours/theirs": ratio(ours.first, self.first)}
         own, claimed = self.own.sum(), self.claimed.sum()
         return row | {

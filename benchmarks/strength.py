@@ -117,13 +117,13 @@ def table(rows: list[Row], ceiling: dict[str, float]) -> list[dict[str, str]]:
         share = "–"
         if not np.isnan(top).any():
             share = with_interval(".2f", _ratio, gain, top)
-        per_query = 100 * points / spent
         line = {
             "attack": labelled(name),
             "gain, points of 100": with_interval(".1f", mean, points),
             "SROCC clean–attacked": with_interval(".2f", srocc, clean, attacked),
             "SSIM": with_interval(".3f", mean, similarity),
-            "points per 100 queries": with_interval(".2f", mean, per_query),
+            "queries": f"{mean(spent):.0f}",
+            "points per 100 queries": with_interval(".2f", _ratio, 100 * points, spent),
             "of the ceiling": share,
             "images": str(len(mine)),
         }
@@ -131,8 +131,9 @@ def table(rows: list[Row], ceiling: dict[str, float]) -> list[dict[str, str]]:
     return [line for _, line in sorted(lines, key=lambda pair: -pair[0])]
 
 
-def _ratio(gain: Floats, top: Floats) -> float:
-    return float(gain.mean() / top.mean()) if top.mean() > 0 else float("nan")
+def _ratio(gain: Floats, whole: Floats) -> float:
+    """Of means, as single images may have next to nothing in the denominator."""
+    return float(gain.mean() / whole.mean()) if whole.mean() > 0 else float("nan")
 
 
 def setting(rows: list[Row], model: str, box: str, queries: int) -> list[Row]:

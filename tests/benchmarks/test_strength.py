@@ -151,10 +151,11 @@ def test_a_larger_budget_goes_on_where_the_attack_is_the_same(
 
 def test_the_share_of_the_ceiling_is_of_the_same_images() -> None:
     rows = [row("a.png", gain=0.1), row("b.png", gain=0.3), row("c.png", gain=0.2)]
+    rows[0] = replace(rows[0], spent=10)  # 0.6 of 210 queries, not the mean of three ratios
     (line,) = strength.table(rows, {"a.png": 0.4, "b.png": 0.4, "c.png": 0.4, "d.png": 0.0})
     assert line["of the ceiling"].startswith("0.50 ")
     assert line["gain, points of 100"].startswith("20.0 ")
-    assert line["points per 100 queries"].startswith("20.00 ")
+    assert line["points per 100 queries"].startswith("28.57 ")
     (line,) = strength.table(rows, {"a.png": 0.4})
     assert line["of the ceiling"] == "–"
 

@@ -176,28 +176,65 @@ def test_a_clean_score_that_is_no_number(kit, images, score, batch):
     assert silent.asked == []
 
 
-@pytest.mark.parametrize("score", [math.nan, math.inf])
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("batch", [1, 3, 8])
-def test_a_score_in_mid_search_that_is_no_number(kit, images, score, batch):
-    bad = images[2]
+def test_a_candidate_without_a_score_is_a_query_that_gains_nothing(kit, images, score, batch):
+    bad, told = images[2], []
     options = {"objective": "up", "queries": 15, "batch": batch}
     log = QueryLog()
     good = kit.attack_all(images, kit.Scorer(), lists, log=log, **options)
-    fifth = log.rows(bad.name)["hash"][4]
-    log, scorer = QueryLog(), kit.Scorer({int(fifth): score})
-    items = kit.attack_all(images, scorer, lists, log=log, **options)
-    failure = items.pop(bad.name)
-    good.pop(bad.name)
-    assert isinstance(failure, Failure)
-    assert failure.reason == (
-        f"{bad.path}: the model's score of query 5 is {score}, expected a number"
-    )
-    assert 5 <= failure.queries == len(log.rows(bad.name)) < 5 + batch  # all that was paid for
+    fifth, ninth = (int(log.rows(bad.name)["hash"][k]) for k in (4, 8))
+    log, scorer = QueryLog(), kit.Scorer({fifth: score, ninth: score})
+    run = {**options, "note": lambda *note: told.append(note)}
+    items = kit.attack_all(images, scorer, lists, log=log, **run)
+    found = items.pop(bad.name)
+    expected = good.pop(bad.name)
     assert plain(kit, items) == plain(kit, good)
-    silent = kit.Scorer()
-    again = kit.attack_all(images, silent, lists, log=log, **options)
-    assert again == {bad.name: failure}
-    assert silent.asked == []
+    assert found.queries == len(log.rows(bad.name)) == expected.queries
+    assert math.isfinite(found.score_adv)
+    assert image_hash(found.adversarial) not in (fifth, ninth)
+    assert told == [
+        (
+            bad.name,
+            f"the model's score of query 5 is {score}, expected a number; such a query counts, "
+            "and is held to have gained nothing",
+        )
+    ]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_search_with_a_candidate_without_a_score_replays(kit, images, batch):
+    log, scorer = QueryLog(), kit.Scorer()
+    options = {"objective": "up", "queries": 15, "batch": batch}
+    kit.attack_all(images, kit.Scorer(), lists, log=log, **options)
+    bad = {int(log.rows(entry.name)["hash"][6]): math.nan for entry in images}
+    log = QueryLog()
+    whole = kit.attack_all(images, kit.Scorer(bad), lists, log=log, **options)
+    scorer.asked.clear()
+    again = QueryLog()
+    again.open_tasks(log.images())
+    again.keep_directions(log.directions())
+    again.append({name: (0, log.rows(name)[:9].tolist()) for name in log.images()})
+    scorer = kit.Scorer(bad)
+    assert plain(kit, kit.attack_all(images, scorer, lists, log=again, **options)) == plain(
+        kit, whole
+    )
+    assert len(scorer.asked) == sum(item.queries - 9 for item in whole.values())
+
+
+def test_an_attack_is_told_a_finite_gain_where_there_is_no_score(kit, images):
+    gains = []
+
+    def attack(task):
+        answer = yield torch.stack([task.image + 1.0, task.image + 2.0])
+        gains.append(answer.gain.tolist())
+
+    entry = images[0]
+    second = image_hash((read_image(entry.path).pixels.float() + 2.0).byte())
+    kit.attack_all(
+        images.limit(1), kit.Scorer({second: math.nan}), attack, objective="up", queries=3
+    )
+    assert gains[0][1] == -1.0 < gains[0][0]
 
 
 def test_an_image_that_disappears_after_its_clean_score(kit, mixed):
@@ -248,6 +285,95 @@ def test_a_model_that_does_not_answer_as_it_should(kit, images, answer, message)
     with pytest.raises(InputError, match=message):
         kit.attack_all(images, Bad(), lists, log=log, batch=2)
     assert [len(rows) for rows in kit.all_rows(log).values()] == [1] * len(images)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8])
+def test_a_candidate_that_the_model_fails_on_fails_its_image(kit, images, batch):
+    """And no other; what was scored before it is in the log, and it fails again after a resume."""
+    bad = images[2]
+    options = {"objective": "up", "queries": 15, "batch": batch}
+    log = QueryLog()
+    good = kit.attack_all(images, kit.Scorer(), lists, log=log, **options)
+    fifth = int(log.rows(bad.name)["hash"][4])
+
+    def singular(batch):
+        if fifth in map(image_hash, batch):
+            raise ValueError("singular matrix")
+
+    log, scorer = QueryLog(), kit.Scorer(before=singular)
+    items = kit.attack_all(images, scorer, lists, log=log, **options)
+    failure = items.pop(bad.name)
+    good.pop(bad.name)
+    assert failure == Failure(
+        bad,
+        f"{bad.path}: model 'integers' failed to score images: ValueError: singular matrix",
+        queries=4,
+    )
+    assert plain(kit, items) == plain(kit, good)
+    assert len(log.rows(bad.name)) == 4
+    again = kit.attack_all(images, kit.Scorer(before=singular), lists, log=log, **options)
+    assert again == {bad.name: failure}
+    healed = kit.attack_all(images, kit.Scorer(), lists, log=log, **options)
+    assert healed[bad.name].queries == 15
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_clean_image_that_the_model_fails_on(kit, images, batch):
+    first = image_hash(read_image(images[0].path).pixels)
+
+    def small(batch):
+        if first in map(image_hash, batch):
+            raise AssertionError("too small")
+
+    items = kit.attack_all(images, kit.Scorer(before=small), lists, batch=batch)
+    assert isinstance(items.pop(images[0].name), Failure)
+    assert all(isinstance(item, Outcome) for item in items.values())
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+def test_a_model_that_takes_one_image_at_a_time(kit, images, batch):
+    def one(batch):
+        if len(batch) > 1:
+            raise AssertionError(f"only one image at a time, got {len(batch)}")
+
+    scorer = kit.Scorer(before=one)
+    items = kit.attack_all(images, scorer, lists, queries=20, batch=batch)
+    assert plain(kit, items) == plain(kit, kit.attack_all(images, kit.Scorer(), lists, queries=20))
+    assert set(scorer.batches) == {1}
+
+
+def test_a_model_that_breaks_ends_the_run(kit, images):
+    """Nothing is held against the images: the run goes on where the model works again."""
+    asked = []
+
+    def broken(batch):
+        asked.append(len(batch))
+        if len(asked) > 12:
+            raise ConnectionError("gone")
+
+    log = QueryLog()
+    with pytest.raises(InputError, match="failed to score images: ConnectionError: gone"):
+        kit.attack_all(images, kit.Scorer(before=broken), lists, log=log, batch=1)
+    assert len(asked) == 12 + 3
+    whole = kit.attack_all(images, kit.Scorer(), lists, log=log, batch=1)
+    assert plain(kit, whole) == plain(kit, kit.attack_all(images, kit.Scorer(), lists))
+
+
+@pytest.mark.parametrize(
+    ("score_range", "said"),
+    [
+        ((0.0, 100.0), []),
+        ((60.0, 100.0), ["its clean score ", " of 4 more"]),
+    ],
+)
+def test_clean_scores_outside_the_range_are_told(kit, images, score_range, said):
+    scorer, told = kit.Scorer(), []
+    scorer.score_range = score_range
+    kit.attack_all(
+        images, scorer, lists, objective="down", queries=2, note=lambda *note: told.append(note)
+    )
+    assert len(told) == bool(said)
+    assert all(part in told[0][1] for part in said)
 
 
 @pytest.mark.parametrize(

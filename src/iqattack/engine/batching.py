@@ -57,5 +57,5 @@ class BatchSize:
             self.current, self.settled = self._best(), True
 
     def too_large(self, size: int) -> None:
-        """Settle on half of a size for which memory was short."""
-        self.current, self.settled = max(1, size // 2), True
+        """Settle on half of a size that the model did not take, or less."""
+        self.current, self.settled = min(self.current, max(1, size // 2)), True

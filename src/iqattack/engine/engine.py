@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,14 +21,15 @@ from iqattack.attacks.contract import Attack
 from iqattack.constraints import Constraint, Floor
 from iqattack.engine.batching import BatchSize
 from iqattack.engine.log import QueryLog, image_hash
-from iqattack.engine.search import BadScoreError, Query, Search
+from iqattack.engine.search import Query, Search
 from iqattack.errors import InputError, IqattackError
 from iqattack.images import ImageEntry, ImageSet, read_image
-from iqattack.models import Scorer, score_checked
+from iqattack.models import ModelFailedError, Scorer, score_checked
 from iqattack.objectives import Objective, Target, towards_end
 
 MOST_WAITING = 16  # clean images of all sizes that wait for others of theirs
 MOST_SEARCHES = 16  # open at once; each holds about twenty float images, most of them SurFree's
+REFUSALS = 3  # images in a row that the model fails to score, after which it is held to be broken
 
 
 class Interrupted(IqattackError):  # noqa: N818 - like KeyboardInterrupt, no fault
@@ -141,17 +143,22 @@ class Engine:
         self._paid = 0  # queries of this session
         self._spent = 0  # those and the logged ones
         self._done = 0
-        self._gains = 0.0  # of the images that are done
+        self._attacked = 0  # of them, those with an outcome
+        self._gains = 0.0  # of these
+        self._refused = 0  # images in a row
+        self._broken: ModelFailedError | None = None  # what the model fails with, whatever it gets
         self._started = time.monotonic()
         self._images = 0
         self._active: list[Search] = []
+        self._told: set[str] = set()  # images of which a score is known to be no number
 
     def run(self, images: ImageSet) -> Iterator[Outcome | Failure]:
         """One outcome or failure per image, as they end.
 
         Images that the log has a result for are left out, but their clean scores still count in
-        the objective. Raises InputError when the model is at fault, RunError when the log does
-        not replay, Interrupted when asked to stop.
+        the objective. An image of which the model fails to score something is a failure. Raises
+        InputError when the model is at fault, and fails on whatever it is asked; RunError when the
+        log does not replay, Interrupted when asked to stop.
         """
         self._images = len(images)
         self._log.open_tasks([entry.name for entry in images])
@@ -166,6 +173,7 @@ class Engine:
         targets = self._targets(clean)
         todo = [entry for entry in images if entry.name in targets and entry.name not in finished]
         self._done = len(images) - len(todo)
+        self._attacked = sum(name in targets for name in finished)
         self._stage = "attack"
         self._gains = sum(
             targets[name].gain(self._best_logged(name, targets[name]))
@@ -181,6 +189,7 @@ class Engine:
         failed and was repaired meanwhile shifts the median of `rank`.
         """
         ends = self._scorer.score_range, self._scorer.lower_better
+        self._tell_of_range(clean)
         targets = dict(
             zip(clean, self._objective.targets(list(clean.values()), *ends), strict=True)
         )
@@ -191,9 +200,22 @@ class Engine:
         self._log.keep_directions({name: target.direction for name, target in targets.items()})
         return targets
 
+    def _tell_of_range(self, clean: dict[str, float]) -> None:
+        """Where clean scores lie outside the model's range: most likely it is another one."""
+        low, high = self._scorer.score_range
+        outside = [name for name, score in clean.items() if not low <= score <= high]
+        if outside:
+            others = f", and so do those of {len(outside) - 1} more" if len(outside) > 1 else ""
+            self._note(
+                outside[0],
+                f"its clean score {clean[outside[0]]:g} lies outside the model's score range "
+                f"{low:g} to {high:g}{others}; gains are fractions of that range, and an image "
+                "beyond the end that it is to reach is not attacked: check the range",
+            )
+
     def _best_logged(self, name: str, target: Target) -> float:
-        scores = [float(score) for score in self._log.rows(name)["score"]]
-        return max(scores, key=target.gain)
+        scores = self._log.rows(name)["score"]
+        return max((float(score) for score in scores[np.isfinite(scores)]), key=target.gain)
 
     # -- clean scores ---------------------------------------------------------------------------
 
@@ -227,11 +249,16 @@ class Engine:
             {
                 entry.name: (0, [(image_hash(pixels), score)])
                 for (entry, pixels), score in zip(waiting, scores, strict=True)
+                if not isinstance(score, InputError)
             }
         )
+        self._raise_if_broken()
         self._report()
         for (entry, _), score in zip(waiting, scores, strict=True):
-            yield self._clean_or_failure(entry, score)
+            if isinstance(score, InputError):
+                yield self._failure(entry, score)
+            else:
+                yield self._clean_or_failure(entry, score)
 
     def _clean_or_failure(self, entry: ImageEntry, score: float) -> tuple[str, float] | Failure:
         if math.isfinite(score):
@@ -300,10 +327,10 @@ class Engine:
                 rng=image_generator(self._seed, entry.name),
                 logged=self._log.rows(entry.name),
             )
-        except (InputError, BadScoreError) as error:
+        except InputError as error:
             return self._failure(entry, error)
 
-    def _failure(self, entry: ImageEntry, error: InputError | BadScoreError) -> Failure:
+    def _failure(self, entry: ImageEntry, error: InputError) -> Failure:
         reason, path = str(error), str(entry.path)
         if path not in reason:
             reason = f"{path}: {reason}"
@@ -322,7 +349,7 @@ class Engine:
         waiting = max(self._pending().values(), default=0)
         return len(self._active) < most and waiting < self._batch.current
 
-    def _forward(self) -> dict[str, InputError | BadScoreError]:
+    def _forward(self) -> dict[str, InputError]:
         """Score one batch: images of the size that most wait for, oldest searches first."""
         ((size, _),) = self._pending().most_common(1)
         batch: list[tuple[Search, Query]] = []
@@ -333,21 +360,40 @@ class Engine:
                 batch.append((search, search.waiting.popleft()))
         if len(batch) < self._batch.current:
             self._batch.give_up_growing()
-        scores = self._ask([query.image for _, query in batch])
+        answers = self._ask([query.image for _, query in batch])
+        failures: dict[str, InputError] = {}
+        scored: list[tuple[Search, Query, float]] = []
+        for (search, query), answer in zip(batch, answers, strict=True):
+            if isinstance(answer, InputError):
+                failures.setdefault(search.name, answer)
+                search.close()
+            elif not search.done:  # in the order in which they were asked, up to a failure
+                scored.append((search, query, answer))
         rows: dict[str, tuple[int, list[tuple[int, float]]]] = {}
-        for (search, query), score in zip(batch, scores, strict=True):
+        for search, query, score in scored:
             rows.setdefault(search.name, (search.spent, []))[1].append((query.digest, score))
         self._log.append(rows)
-        failures: dict[str, InputError | BadScoreError] = {}
-        for (search, query), score in zip(batch, scores, strict=True):
+        self._raise_if_broken()
+        for search, query, score in scored:
             if search.name in failures:
                 continue
+            self._tell_of_score(search, score)
             try:
                 search.score(query, score)
-            except (InputError, BadScoreError) as error:  # of the attack, of the model
+            except InputError as error:  # of the attack
                 failures[search.name] = error
         self._report()
         return failures
+
+    def _tell_of_score(self, search: Search, score: float) -> None:
+        """Where a candidate has none, once for each image."""
+        if not math.isfinite(score) and search.name not in self._told:
+            self._told.add(search.name)
+            self._note(
+                search.name,
+                f"the model's score of query {search.spent + 1} is {score}, expected a number; "
+                "such a query counts, and is held to have gained nothing",
+            )
 
     def _outcome(self, entry: ImageEntry, search: Search) -> Outcome:
         return Outcome(
@@ -364,8 +410,10 @@ class Engine:
 
     # -- the model ------------------------------------------------------------------------------
 
-    def _ask(self, images: Sequence[Tensor]) -> list[float]:
-        """The only place where the model is asked."""
+    def _ask(self, images: Sequence[Tensor]) -> list[float | ModelFailedError]:
+        """The only place where the model is asked; a failure for each image that it fails on."""
+        if self._broken is not None:
+            return [self._broken] * len(images)
         if self._stop():
             raise Interrupted("stopped; what was scored is kept, go on with --resume")
         started = time.perf_counter()
@@ -381,16 +429,39 @@ class Engine:
                 ) from None
             self._batch.too_large(len(images))
             return self._ask(images[:half]) + self._ask(images[half:])
+        except ModelFailedError as error:
+            return self._ask_apart(images, error)
+        self._refused = 0
         self._batch.record(len(images), time.perf_counter() - started)
         self._paid += len(images)
         self._spent += len(images)
         return [float(score) for score in scores]
+
+    def _ask_apart(
+        self, images: Sequence[Tensor], error: ModelFailedError
+    ) -> list[float | ModelFailedError]:
+        """In halves, down to the images that the model fails on."""
+        half = len(images) // 2
+        if not half:
+            self._refused += 1
+            self._broken = error if self._refused == REFUSALS else None
+            return [error]
+        answers = self._ask(images[:half]) + self._ask(images[half:])
+        if not any(isinstance(answer, ModelFailedError) for answer in answers):
+            self._batch.too_large(len(images))  # it takes each, but not so many at once
+        return answers
+
+    def _raise_if_broken(self) -> None:
+        """Once all that was answered is in the log."""
+        if self._broken is not None:
+            raise self._broken
 
     # -- telling --------------------------------------------------------------------------------
 
     def _count(self, item: Outcome | Failure) -> Outcome | Failure:
         self._done += 1
         if isinstance(item, Outcome):
+            self._attacked += 1
             self._gains += item.gain
         self._report()
         return item
@@ -405,7 +476,7 @@ class Engine:
                 queries=self._paid,
                 spent=self._spent,
                 budget=self._images * self._queries,
-                gain=gains / max(1, self._done + len(self._active)),
+                gain=gains / max(1, self._attacked + len(self._active)),
                 batch=self._batch.current,
                 seconds=time.monotonic() - self._started,
             )

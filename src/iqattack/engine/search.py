@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import inf
 
 import cv2
 import torch
@@ -21,11 +21,9 @@ from iqattack.objectives import Target
 # Answers in a row that needed no query, after which a search is held to go round in circles.
 FREE_ANSWERS = 200
 
+NO_SCORE = -1.0  # gain of a candidate whose score is no number: as far the wrong way as can be
+
 CHANGED = "the image, the attack or a library changed since: start anew in another folder"
-
-
-class BadScoreError(Exception):
-    """The model gave an image a score that is not a finite number."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +51,11 @@ class Search:
     Candidates are projected, rounded to 8 bits and held above the floor; an image that was scored
     before is answered from memory; what the log of an earlier session holds is replayed, query
     by query; the best image is kept; and the search is closed once `queries` images, the clean
-    one included, were scored.
+    one included, were scored. A candidate whose score is no finite number is a query like any
+    other that gained nothing.
 
-    Raises RunError when the replay asks for other images than the log has, BadScoreError when a
-    score is not finite, InputError when the attack cannot take the image.
+    Raises RunError when the replay asks for other images than the log has, InputError when the
+    attack cannot take the image.
     """
 
     @one_thread()
@@ -97,7 +96,7 @@ class Search:
         self._exhausted = False
         self._free = 0
         self.stages: list[tuple[int, str]] = []
-        self._shortest = inf  # distance of the best image, once one crossed the boundary
+        self._shortest = math.inf  # distance of the best image, once one crossed the boundary
         self._account(image_hash(image), target.clean)
         task = Task(
             image=clean,
@@ -131,11 +130,6 @@ class Search:
             )
         self.spent += 1
         self._scores[digest] = score
-        if not _finite(score):
-            self._close()
-            raise BadScoreError(
-                f"the model's score of query {self.spent} is {score}, expected a number"
-            )
 
     def _ask(self, candidates: Tensor) -> None:
         """Prepare candidates for the model; those that it does not know yet wait for a score."""
@@ -176,12 +170,16 @@ class Search:
             self._resume(self._answer())
 
     def _answer(self) -> Answer:
-        gains = [self.target.gain(self._scores[digest]) for digest in self._asked]
+        gains = [self._gain(digest) for digest in self._asked]
         for image, digest, gain in zip(self._images, self._asked, gains, strict=False):
             if self._better(image, gain):
                 self.best = image.clone()
                 self.best_gain, self.best_score = gain, self._scores[digest]
         return Answer(self._images, torch.tensor(gains, dtype=torch.float64))
+
+    def _gain(self, digest: int) -> float:
+        score = self._scores[digest]
+        return self.target.gain(score) if math.isfinite(score) else NO_SCORE
 
     def _better(self, image: Tensor, gain: float) -> bool:
         """Whether an image goes before the best so far.
@@ -191,7 +189,7 @@ class Search:
         """
         goal = self.target.boundary
         if goal is None or not goal.crossed(gain):
-            return self._shortest == inf and gain > self.best_gain
+            return self._shortest == math.inf and gain > self.best_gain
         distance = float(torch.linalg.vector_norm(image.float() - self._grey))
         shorter = distance < self._shortest
         self._shortest = min(distance, self._shortest)
@@ -212,7 +210,7 @@ class Search:
                 self._end()
                 return
             except InputError:
-                self._close()
+                self.close()
                 raise
             self._ask(candidates)
             self._replay()
@@ -220,17 +218,18 @@ class Search:
                 return
             answer = self._answer()
 
+    def close(self) -> None:
+        """End at once."""
+        self.done = True
+        self._attack.close()
+
     def _end(self) -> None:
-        self._close()
+        self.close()
         if self.spent < len(self._logged):
             raise RunError(
                 f"{self.name}: the search ends at query {self.spent}, the log goes on to "
                 f"{len(self._logged)}; {CHANGED}"
             )
-
-    def _close(self) -> None:
-        self.done = True
-        self._attack.close()
 
 
 def to_8_bits(images: Tensor) -> Tensor:
@@ -242,7 +241,3 @@ def to_8_bits(images: Tensor) -> Tensor:
         return images.to(torch.uint8)  # an attack may ask nothing; OpenCV may not
     rows = images.clamp(0.0, 255.0).reshape(-1, images.shape[-1]).numpy()
     return torch.from_numpy(cv2.convertScaleAbs(rows)).view(images.shape)
-
-
-def _finite(score: float) -> bool:
-    return score - score == 0.0

@@ -10,12 +10,13 @@ from iqattack.models.base import Loaded, Scorer
 from iqattack.models.builtin import Builtin
 from iqattack.models.builtin import card as builtin_card
 from iqattack.models.callable import load_callable, wrap
-from iqattack.models.checked import Model, check_range, score_checked
+from iqattack.models.checked import Model, ModelFailedError, check_range, score_checked
 from iqattack.models.cnniqa import Cnniqa
 from iqattack.models.gradients import gradient_of
 from iqattack.models.pyiqa import Pyiqa, PyiqaReference
 
 __all__ = [
+    "ModelFailedError",
     "PyiqaReference",
     "Scorer",
     "builtin_card",

@@ -14,6 +14,10 @@ from iqattack.errors import InputError, IqattackError
 from iqattack.models.base import Scorer
 
 
+class ModelFailedError(InputError):
+    """The model itself raised an exception, instead of answering."""
+
+
 @dataclass
 class Model:
     """A `Scorer` made of any function of images (N, 3, H, W) uint8 RGB that gives N numbers."""
@@ -35,9 +39,9 @@ def score_checked(scorer: Scorer, images: Tensor) -> Tensor:
 
     A NaN or infinite score is passed on: only who knows the images' names can say whose it is.
 
-    Raises InputError for images smaller than the model takes, an answer that is not N numbers, and
-    anything that the model itself raises. Running out of memory is passed on as it is, because a
-    smaller batch may do.
+    Raises InputError for images smaller than the model takes and an answer that is not N numbers,
+    ModelFailedError, which is one, for anything that the model itself raises. Running out of memory
+    is passed on as it is, because a smaller batch may do.
     """
     return _call(scorer, scorer.name, scorer.min_size, images)
 
@@ -49,7 +53,9 @@ def _call(function: Callable[[Tensor], object], name: str, min_size: int, images
     except (IqattackError, MemoryError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:  # a model must not end the program
-        raise InputError(f"model '{name}' failed to score images: {one_line(error)}") from error
+        raise ModelFailedError(
+            f"model '{name}' failed to score images: {one_line(error)}"
+        ) from error
     return as_scores(answer, name, len(images))
 
 
