@@ -98,6 +98,49 @@ def test_a_spec_that_declares_nothing_is_verified_with_what_the_run_knows(tmp_pa
     assert iqattack.verify(run, spec).ok
 
 
+MODEL = """
+def load():
+    f = lambda x: x.double().mean((1, 2, 3))
+    f.score_range = (0, {top})
+    return f
+"""
+
+
+def test_a_run_knows_its_model_from_any_folder(tmp_path, images, monkeypatch):
+    """And not another file of the same name; one that changed is told."""
+    for name, top in (("here", 255), ("there", 300)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "m.py").write_text(MODEL.format(top=top))
+    monkeypatch.chdir(tmp_path / "here")
+    images = iqattack.ImageSet.from_folder(images.entries[0].path.parent.absolute())
+    options = {"attack": "noise", "queries": 3, "lower_better": False, "out": tmp_path / "run"}
+    run = iqattack.attack(images, "m.py:load", **options)
+    monkeypatch.chdir(tmp_path / "there")
+    assert iqattack.verify(tmp_path / "run").ok
+    changed = tmp_path / "here" / "m.py"
+    changed.write_text(MODEL.format(top=255) + "# and nothing else\n")
+    (line,) = map(str, iqattack.verify(run).differences)
+    assert line.startswith(f"model: {changed} has the SHA-256 ")
+    assert line.endswith("it changed since")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"queries": 30.5}, r"^queries 30\.5: Input should be a valid integer"),
+        ({"seed": "one"}, "^seed 'one': Input should be a valid integer"),
+    ],
+)
+def test_a_value_of_another_type_is_one_line(tmp_path, images, darkness, given, message):
+    with pytest.raises(InputError, match=message):
+        iqattack.attack(images, darkness, out=tmp_path / "run", **given)
+
+
+def test_pixels_are_no_images(tmp_path, darkness):
+    with pytest.raises(InputError, match="images: holds ndarray, expected paths"):
+        iqattack.attack([np.zeros((8, 8, 3), np.uint8)], darkness, out=tmp_path / "run")
+
+
 def test_a_model_that_is_none_is_refused(tmp_path, images, darkness):
     with pytest.raises(InputError, match=r"has no name; expected a spec or a loaded model, such"):
         iqattack.attack(images, lambda batch: [0.0], out=tmp_path / "run")

@@ -155,7 +155,8 @@ def profile(
     """Learn from images what moves a model's scores, for `filter-search:profile=OUT/profile.json`.
 
     queries: that the search on one image may take; trying what was found on all images costs
-        31 + 1 + the number of images more for each. All are counted in the profile's `queries`.
+        one for each direction of the bank, one for each image and one more. All are counted in
+        the profile's `queries`.
     strokes: of the profile, at most. The rest is as in `attack`.
 
     Raises InputError for what cannot be used and where nothing moves any score, RunError for a
@@ -269,12 +270,13 @@ def verify(
     tolerance: by how much scores may differ, as a fraction of the score range.
     """
     run = run if isinstance(run, Run) else Run.open(run)
+    spec = run.record.model_spec if model is None else model if isinstance(model, str) else None
     if model is None or isinstance(model, str):
         # Range and direction as the run has them: a spec may be of a model that declares none.
         known = run.model
         try:
             model = load_model(
-                model or run.settings.model,
+                model or run.record.model_spec,
                 score_range=known.score_range,
                 lower_better=known.lower_better,
                 device=device,
@@ -283,7 +285,8 @@ def verify(
             if model is not None:
                 raise
             raise InputError(
-                f"{run.folder}: its model cannot be loaded again; give it with --model ({error})"
+                f"{run.folder}: its model cannot be loaded again; give it with --model, or "
+                f"verify(run, model) ({error})"
             ) from error
     _check_scorer(model)
     told = callbacks or Callbacks()
@@ -293,7 +296,7 @@ def verify(
         if told.stop():
             raise Interrupted(f"stopped; {done} of {images} images are verified")
 
-    return verify_run(run, model, tolerance=tolerance, progress=progress)
+    return verify_run(run, model, spec=spec, tolerance=tolerance, progress=progress)
 
 
 def _prepared(
@@ -317,7 +320,7 @@ def _prepared(
                 "load_model or wrap"
             )
     chosen, sources, mos_lower_better = _resolve(images, mos, mos_lower_better, limit)
-    settings = Settings(
+    settings = Settings.of(
         images=sources,
         mos=None if mos is None else str(Path(mos).absolute()),
         mos_lower_better=mos_lower_better,
@@ -357,6 +360,11 @@ def _resolve(
         chosen, sources = images, tuple(str(entry.path.absolute()) for entry in images)
     else:
         specs = [images] if isinstance(images, str | Path) else list(images)
+        odd = next((spec for spec in specs if not isinstance(spec, str | Path)), None)
+        if odd is not None:
+            raise InputError(
+                f"images: holds {type(odd).__name__}, expected paths; write pixels with write_png"
+            )
         chosen = ImageSet.from_spec(specs)
         sources = tuple(str(Path(spec).absolute()) for spec in specs)
     if mos is not None:

@@ -8,7 +8,7 @@ from iqattack.engine import Interrupted
 from iqattack.errors import InputError, RunError
 from iqattack.images import ImageSet, read_image
 from iqattack.models import wrap
-from iqattack.runs import COLUMNS, Callbacks, Run, execute
+from iqattack.runs import COLUMNS, Callbacks, Run, execute, verify
 
 
 def start(tmp_path, settings, scorer, images, name="run", **options):
@@ -78,6 +78,24 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path, settings, bright
     assert asked == 5 * 12
     assert files(again) == files(whole)
     assert again.last_session() == run.last_session()
+
+
+def test_an_attacked_image_that_is_gone_is_made_again_at_no_query(
+    tmp_path, settings, brightness, images
+):
+    run = start(tmp_path, settings, brightness, images)
+    before, told = files(run), []
+    (run.images / "3.png").unlink()
+
+    def silent(batch):
+        raise AssertionError(f"asked for {len(batch)}")
+
+    scorer = wrap(silent, name="brightness", score_range=(0.0, 255.0), lower_better=False)
+    with Run.resume(run.folder, settings(), scorer) as again:
+        execute(again, images, scorer, callbacks=Callbacks(note=lambda *note: told.append(note)))
+    assert files(again) == before
+    assert told == [("3.png", "its attacked image is gone; it is made again from the log")]
+    assert verify(again, brightness).ok
 
 
 def test_one_bad_image_does_not_stop_the_others(tmp_path, settings, brightness, photos, images):

@@ -1,7 +1,9 @@
 import json
 import sqlite3
 
+import numpy as np
 import pytest
+import torch
 
 from iqattack.errors import InputError, RunError
 from iqattack.images import read_image, write_png
@@ -150,6 +152,28 @@ def test_a_score_may_differ_within_the_tolerance(run):
     assert verify(run, scorer, tolerance=1e-4).ok
     with pytest.raises(InputError, match="tolerance -1: expected 0 or more"):
         verify(run, scorer, tolerance=-1)
+
+
+def test_each_image_is_scored_alone(run, brightness):
+    """As some models take no more, and in memory there may be no room for two."""
+
+    def one(batch):
+        assert len(batch) == 1
+        return brightness(batch)
+
+    scorer = wrap(one, name="brightness", score_range=(0.0, 255.0), lower_better=False)
+    assert verify(run, scorer).ok
+
+
+def test_noise_of_the_model_is_called_so(run):
+    rng = np.random.default_rng(0)
+
+    def noisy(batch):
+        return batch.double().mean((1, 2, 3)) + torch.tensor(rng.normal(0.0, 1.0, len(batch)))
+
+    scorer = wrap(noisy, name="brightness", score_range=(0.0, 255.0), lower_better=False)
+    lines = [str(difference) for difference in verify(run, scorer).differences]
+    assert sum(line.endswith("and the best of many is partly luck") for line in lines) == 10
 
 
 def test_another_model_is_refused(run):

@@ -31,7 +31,8 @@ class Answer:
 
     pixels: (N, 3, H, W) uint8, what was really scored: projected and rounded to 8 bits.
     gain: (N,) float64, movement of the score in the wanted direction, as a fraction of the
-        model's score range; 0 for the clean image, negative where the score moved back.
+        model's score range; 0 for the clean image, negative where the score moved back, −1 for a
+        candidate that the model gave no number.
     """
 
     def __init__(self, pixels: Tensor, gain: Tensor) -> None:

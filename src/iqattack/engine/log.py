@@ -132,6 +132,11 @@ class QueryLog:
                 self._db.execute("INSERT INTO chunk VALUES (?, 0, ?)", (task, rows.tobytes()))
             self._db.execute("INSERT OR REPLACE INTO result VALUES (?, ?)", (task, result))
 
+    def forget(self, image: str) -> None:
+        """Drop the result of an image; its queries stay."""
+        with self._transaction():
+            self._db.execute("DELETE FROM result WHERE task = ?", (self._ids.get(image, -1),))
+
     def results(self) -> dict[str, str]:
         """Results of the images that are finished, in the order of the run."""
         return dict(self._all("SELECT image, json FROM result JOIN task ON task = id ORDER BY id"))

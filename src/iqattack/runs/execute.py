@@ -108,6 +108,7 @@ def execute(
     try:
         log = run.open_log()
         _same_images(run, log, images)
+        _forget_lost(run, log, images, told)
         if "profile" in run.record.files:
             _tell_of_profile(settings, images, scorer, told)
         for item in engine(log).run(images):
@@ -146,6 +147,15 @@ def _same_images(run: Run, log: QueryLog, images: ImageSet) -> None:
             f"{run.folder}: has {len(there)} images, {len(here)} are given now, {which}; "
             "give the same images or use another --out"
         )
+
+
+def _forget_lost(run: Run, log: QueryLog, images: ImageSet, told: Callbacks) -> None:
+    """Results whose attacked image is gone: the log makes it again, at no query."""
+    finished = log.results()
+    for entry in images:
+        if entry.name in finished and not (run.images / entry.png_name).is_file():
+            log.forget(entry.name)
+            told.note(entry.name, "its attacked image is gone; it is made again from the log")
 
 
 def _tell_of_profile(settings: Settings, images: ImageSet, scorer: Scorer, told: Callbacks) -> None:

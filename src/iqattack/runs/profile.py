@@ -153,7 +153,8 @@ def _trying(strokes: list[Stroke], gains: list[list[float]]) -> Attack:
         gains.append(mine)
         canvas = Canvas(task)
         for brush in brushes_of(task, strokes):
-            mine.append((yield from canvas.ask(canvas.painted(brush))))  # noqa: PERF401 - yields
+            gain = yield from canvas.ask(canvas.painted(brush))
+            mine.append(min(gain, task.reach))  # no attack makes use of more
 
     return search
 

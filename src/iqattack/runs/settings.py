@@ -58,6 +58,14 @@ class Settings(BaseModel):
     limit: int | None = None
     convert: bool = False
 
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """Settings of these values; InputError where one has another type than is expected."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise InputError(_first_of(error)) from None
+
     @field_validator("images", "mos", "model", "attack")
     @classmethod
     def _text(cls, value: Any) -> Any:
@@ -153,9 +161,17 @@ class Record(BaseModel):
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             reason = " ".join(str(error).split())
         except ValidationError as error:
-            first = error.errors()[0]
-            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            reason = _first_of(error)
         raise RunError(f"{path}: cannot be read as a run's settings ({reason}); use another --out")
+
+    @property
+    def model_spec(self) -> str:
+        """The model's spec, with its file where that is, whatever folder it was named from."""
+        spec, weights = self.settings.model, self.model.weights
+        if weights is None or not Path(weights).is_file():
+            return spec
+        part = next((part for part in _parts(spec) if part and weights.endswith(part)), weights)
+        return spec.replace(part, weights)
 
     def text(self) -> str:
         """As TOML; what is None is left out."""
@@ -201,9 +217,19 @@ def _show(value: Any) -> str:
     return "not given" if value is None else str(value)
 
 
+def _first_of(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))} {first['input']!r}: {first['msg']}"
+
+
 def _named_file(spec: str) -> Path | None:
-    """The file among the parts of a model's spec: cnniqa:FILE, FILE.py:f, pyiqa:x,path=FILE."""
+    """The file that a model's spec names, if it names one."""
+    found = (Path(part).absolute() for part in _parts(spec) if part and Path(part).is_file())
+    return next(found, None)
+
+
+def _parts(spec: str) -> list[str]:
+    """What may be a file of a model's spec: cnniqa:FILE, FILE.py:f, pyiqa:x,path=FILE."""
     argument = spec.partition(":")[2]
     # As a whole first: paths such as lr=0.1/best.pth hold the marks that options are split at.
-    parts = [argument, spec.rpartition(":")[0], *re.split("[,=]", argument)]
-    return next((Path(part).absolute() for part in parts if part and Path(part).is_file()), None)
+    return [argument, spec.rpartition(":")[0], *re.split("[,=]", argument)]

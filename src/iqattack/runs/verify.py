@@ -55,6 +55,7 @@ def verify(
     run: Run,
     scorer: Scorer,
     *,
+    spec: str | None = None,
     tolerance: float = 1e-6,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> VerifyResult:
@@ -65,12 +66,14 @@ def verify(
     rows as queries were reported, within the budget; and results.csv and summary.json, the latter
     but for the intervals.
 
+    spec: that the model was loaded from, whose file is then held against the run's, too.
     tolerance: by how much scores may differ, as a fraction of the score range, for models whose
-        scores depend on the batch. progress: is told (images checked, images).
+        scores depend on the batch; here each image is scored alone.
+    progress: is told (images checked, images).
 
     Raises RunError when the model is another one than the run's, or nothing is finished.
     """
-    model = ModelRecord.of(scorer, run.settings.model)
+    model = ModelRecord.of(scorer, spec or "")
     for name in ("name", "score_range", "lower_better"):
         there, here = getattr(run.model, name), getattr(model, name)
         if there != here:
@@ -84,6 +87,9 @@ def verify(
     if not done:
         raise RunError(f"{run.folder}: no image is finished yet, nothing to verify")
     differences: list[Difference] = []
+    if None not in (run.model.sha256, model.sha256) and run.model.sha256 != model.sha256:
+        what = f"{model.weights} has the SHA-256 {model.sha256}, reported {run.model.sha256}"
+        differences.append(Difference("model", f"{what}: it changed since"))
     with run.open_log() as log:
         for number, result in enumerate(done, start=1):
             found = _check(run, scorer, log, result, tolerance)
@@ -137,11 +143,18 @@ def _check_scores(
     scorer: Scorer, result: Result, clean: Tensor, adversarial: Tensor, tolerance: float
 ) -> Iterator[str]:
     low, high = scorer.score_range
-    scores = score_checked(scorer, torch.stack([clean, adversarial])).tolist()
+    # One by one: some models take no more.
+    scores = [float(score_checked(scorer, image[None])) for image in (clean, adversarial)]
     reported = (result.score_clean, result.score_adv)
     for which, score, there in zip(("clean", "attacked"), scores, reported, strict=True):
         if there is None or not abs(score - there) <= tolerance * (high - low):
             yield f"{which} score is {score!r}, reported {there!r}"
+            again = float(score_checked(scorer, (clean if which == "clean" else adversarial)[None]))
+            if again != score:
+                yield (
+                    f"{which} score is {again!r} when asked again: the model's scores are noisy, "
+                    "and the best of many is partly luck"
+                )
     if result.direction is not None and None not in (*reported, result.gain):
         target = towards_end(
             result.direction, float(reported[0] or 0.0), (low, high), scorer.lower_better
