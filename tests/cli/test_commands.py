@@ -201,6 +201,18 @@ def test_profile_and_an_attack_that_uses_it(iqattack):
     )
 
 
+def test_a_range_that_is_not_the_models_is_told(iqattack):
+    options = ("--constraint", "linf:3", "--queries", "5", "--objective", "up", "--out", "run")
+    said = iqattack(
+        "attack", "photos", "--model", "model.py:load", "--score-range", "0,1", *options
+    )
+    assert said.status == 0
+    assert "lies outside the model's score range 0 to 1, and so do those of 3 more" in said.err
+    said = iqattack("evaluate", "run")
+    (line,) = (line for line in said.out.splitlines() if "at the end of the range" in line)
+    assert "4" in line
+
+
 @pytest.mark.parametrize("name", package.api.ATTACKS)
 def test_an_attack_in_full(iqattack, name):
     """Its options with defaults that the command line takes; all but folders of the package."""

@@ -81,6 +81,10 @@ def test_notices(summary, run):
     white, pending = content.notices(changed(summary, white_box=True, pending=3, images=10), [])
     assert "white-box" in white
     assert "not finished: 3 images of 10 still to do" in pending
+    crossing = replace(summary.scores.crossing, without_reach=2)
+    scores = replace(summary.scores, crossing=crossing)
+    (ended,) = content.notices(summary.model_copy(update={"scores": scores}), [])
+    assert ended.startswith("2 images had a clean score at the end of the range 0 to ")
 
 
 @pytest.mark.parametrize(

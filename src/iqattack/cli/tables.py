@@ -52,6 +52,9 @@ def _measures(summary: Summary) -> Table:
     table.add_row("mean queries", number(summary.means.queries, 1))
     table.add_row("images attacked", f"{summary.attacked} of {summary.images}")
     table.add_row("unchanged", str(summary.unchanged))
+    ended = summary.scores.crossing.without_reach
+    if ended:
+        table.add_row("at the end of the range from the start", str(ended))
     table.add_row("failed", str(summary.failed))
     if summary.pending:
         table.add_row("still to do", str(summary.pending))

@@ -126,6 +126,14 @@ def notices(summary: Summary, failures: Sequence[Result]) -> list[str]:
             f"This run is not finished: {_images(summary.pending)} of {summary.images:,} "
             f"still to do. The page shows the others; write it again for more."
         )
+    ended = summary.scores.crossing.without_reach
+    if ended:
+        low, high = summary.model.score_range
+        said.append(
+            f"{_images(ended)} had a clean score at the end of the range {low:g} to {high:g} that "
+            "it was to reach, or beyond it: there was nothing to attack, and the gain is 0. Where "
+            "the model has another range, attack again with it."
+        )
     if failures:
         first = failures[0]
         said.append(
