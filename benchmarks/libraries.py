@@ -91,6 +91,8 @@ class TwoClass(nn.Module):
         left = self.budget - self.spent
         seen = (rounded(seen) if self.rounds else seen)[:left]
         gains = self.gains(seen) if len(seen) else torch.zeros(0)
+        # ART's square in L2 may divide by 0: an image of NaN is black here, and crosses nothing.
+        gains[~images[:left].isfinite().flatten(1).all(1)] = -1.0
         for image, gain in zip(seen, gains.tolist(), strict=True):
             self.spent += 1
             if self.goal.crossed(gain):
