@@ -92,7 +92,7 @@ class TwoClass(nn.Module):
         seen = (rounded(seen) if self.rounds else seen)[:left]
         gains = self.gains(seen) if len(seen) else torch.zeros(0)
         # ART's square in L2 may divide by 0: an image of NaN is black here, and crosses nothing.
-        gains[~images[:left].isfinite().flatten(1).all(1)] = -1.0
+        gains = torch.where(images[:left].isfinite().flatten(1).all(1), gains, -1.0)
         for image, gain in zip(seen, gains.tolist(), strict=True):
             self.spent += 1
             if self.goal.crossed(gain):
@@ -383,6 +383,8 @@ queries, without those of a start that was handed to it. Where no start crosses,
 Score-based searches have the same ε or step: square {epsilon:g} grey levels, in L2 an RMS of {rms};
 simba a DCT direction of peak {peak:g} grey levels or pixels at the ends of 0..255, with no box.
 ART's square gets the p of ours and a third of the budget as iterations, so that its schedule fits.
+In L2 it goes on from the clean image where the paper's start gains nothing, ours from that start; its
+change may become NaN, which crosses nothing.
 Images that do not cross count as the whole budget in "queries to cross" and in its ratio, which one
 that neither crosses draws towards 1; then ours goes on to shorten the change, theirs end."""
 
