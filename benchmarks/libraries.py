@@ -383,8 +383,8 @@ queries, without those of a start that was handed to it. Where no start crosses,
 Score-based searches have the same ε or step: square {epsilon:g} grey levels, in L2 an RMS of {rms};
 simba a DCT direction of peak {peak:g} grey levels or pixels at the ends of 0..255, with no box.
 ART's square gets the p of ours and a third of the budget as iterations, so that its schedule fits.
-In L2 it goes on from the clean image where the paper's start gains nothing, ours from that start; its
-change may become NaN, which crosses nothing.
+In L2 it goes on from the clean image where the paper's start gains nothing, ours from that start;
+its change may become NaN, which crosses nothing.
 Images that do not cross count as the whole budget in "queries to cross" and in its ratio, which one
 that neither crosses draws towards 1; then ours goes on to shorten the change, theirs end."""
 
