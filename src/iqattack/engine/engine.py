@@ -252,7 +252,8 @@ class Engine:
                 if not isinstance(score, InputError)
             }
         )
-        self._raise_if_broken()
+        named = zip(waiting, scores, strict=True)
+        self._raise_if_broken([e.name for (e, _), s in named if isinstance(s, InputError)])
         self._report()
         for (entry, _), score in zip(waiting, scores, strict=True):
             if isinstance(score, InputError):
@@ -373,7 +374,7 @@ class Engine:
         for search, query, score in scored:
             rows.setdefault(search.name, (search.spent, []))[1].append((query.digest, score))
         self._log.append(rows)
-        self._raise_if_broken()
+        self._raise_if_broken(list(failures))
         for search, query, score in scored:
             if search.name in failures:
                 continue
@@ -451,10 +452,10 @@ class Engine:
             self._batch.too_large(len(images))  # it takes each, but not so many at once
         return answers
 
-    def _raise_if_broken(self) -> None:
-        """Once all that was answered is in the log."""
+    def _raise_if_broken(self, failed: Sequence[str]) -> None:
+        """Once all that was answered is in the log; failed: names of images of the last batch."""
         if self._broken is not None:
-            raise self._broken
+            raise InputError(f"{self._broken} ({REFUSALS} times in a row, last on {failed[-1]})")
 
     # -- telling --------------------------------------------------------------------------------
 
