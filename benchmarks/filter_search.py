@@ -85,10 +85,10 @@ CONSTANTS: dict[str, tuple[object, ...]] = {
 }
 PART_QUERIES, PART_MODELS = 500, ("cnniqa", "builtin")
 SSIMS, BOXES = (0.98, 0.95), ("linf:1", "linf:2", "linf:3", "linf:5", "linf:8")
-# Every black-box attack at few queries; at many, where that takes hours, the strongest.
+# Every black-box attack at few queries; at more, the strongest.
 SSIM_ATTACKS = {
     100: tuple(name for name, kind in ATTACKS.items() if not kind.white_box),
-    2000: (OURS, "score-boundary", "sparse-rs", "nes"),
+    500: (OURS, "score-boundary", "sparse-rs", "nes"),
 }
 ANSWER_QUERIES, BOUNDARY = 300, 0.1
 BY_SCORE = (OURS, "nes", "square", "sparse-rs")
