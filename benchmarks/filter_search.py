@@ -73,7 +73,7 @@ PARTS = {
     "a filter of 7×7": "side=7",
     "regions with 5 filters": "palette=5",
     "regions with 60 filters": "palette=60",
-    "with gradients of the other model": "substitute=builtin",  # see `cells.substitute`
+    "with gradients of the other model": "substitute=builtin",  # see `scorers.substitute`
 }
 # Values of the options beside the default ones, on a model and images of this project.
 CONSTANTS: dict[str, tuple[object, ...]] = {

@@ -270,13 +270,14 @@ def verify(
     tolerance: by how much scores may differ, as a fraction of the score range.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    spec = run.record.model_spec if model is None else model if isinstance(model, str) else None
-    if model is None or isinstance(model, str):
+    wanted = run.record.model_spec if model is None else model
+    spec = wanted if isinstance(wanted, str) else None
+    if isinstance(wanted, str):
         # Range and direction as the run has them: a spec may be of a model that declares none.
         known = run.model
         try:
-            model = load_model(
-                model or run.record.model_spec,
+            wanted = load_model(
+                wanted,
                 score_range=known.score_range,
                 lower_better=known.lower_better,
                 device=device,
@@ -288,7 +289,7 @@ def verify(
                 f"{run.folder}: its model cannot be loaded again; give it with --model, or "
                 f"verify(run, model) ({error})"
             ) from error
-    _check_scorer(model)
+    _check_scorer(wanted)
     told = callbacks or Callbacks()
 
     def progress(done: int, images: int) -> None:
@@ -296,7 +297,7 @@ def verify(
         if told.stop():
             raise Interrupted(f"stopped; {done} of {images} images are verified")
 
-    return verify_run(run, model, spec=spec, tolerance=tolerance, progress=progress)
+    return verify_run(run, wanted, spec=spec, tolerance=tolerance, progress=progress)
 
 
 def _prepared(

@@ -219,7 +219,9 @@ def _show(value: Any) -> str:
 
 def _first_of(error: ValidationError) -> str:
     first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))} {first['input']!r}: {first['msg']}"
+    # Of what is missing, the input is all the rest.
+    value = "" if first["type"] == "missing" else f" {first['input']!r}"
+    return f"{'.'.join(map(str, first['loc']))}{value}: {first['msg']}"
 
 
 def _named_file(spec: str) -> Path | None:

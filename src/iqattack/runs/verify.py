@@ -144,12 +144,14 @@ def _check_scores(
 ) -> Iterator[str]:
     low, high = scorer.score_range
     # One by one: some models take no more.
-    scores = [float(score_checked(scorer, image[None])) for image in (clean, adversarial)]
     reported = (result.score_clean, result.score_adv)
-    for which, score, there in zip(("clean", "attacked"), scores, reported, strict=True):
+    for which, image, there in zip(
+        ("clean", "attacked"), (clean, adversarial), reported, strict=True
+    ):
+        score = float(score_checked(scorer, image[None]))
         if there is None or not abs(score - there) <= tolerance * (high - low):
             yield f"{which} score is {score!r}, reported {there!r}"
-            again = float(score_checked(scorer, (clean if which == "clean" else adversarial)[None]))
+            again = float(score_checked(scorer, image[None]))
             if again != score:
                 yield (
                     f"{which} score is {again!r} when asked again: the model's scores are noisy, "
