@@ -51,7 +51,8 @@ def _play(
             if len(candidates) < wanted:
                 break  # the last ones of a list are not paid for, and the search hears of none
             pixels = images.to(torch.uint8) if rounded else images
-            candidates = search.send(Answer(pixels, torch.tensor(gains, dtype=torch.float64)))
+            answer = Answer(pixels, torch.tensor(gains, dtype=torch.float64), left)
+            candidates = search.send(answer)
         search.close()
     except StopIteration as end:
         played.ended, played.result = True, end.value
@@ -68,9 +69,9 @@ def _task(
 ) -> Task:
     lower, upper = (image - radius).clamp(min=0.0), (image + radius).clamp(max=255.0)
     return Task(
-        image=image,
-        lower=lower,
-        upper=upper,
+        image8=image.byte(),
+        lower8=lower.byte(),
+        upper8=upper.byte(),
         project=lambda candidates: candidates.clamp(lower, upper),
         queries=queries,
         reach=reach,

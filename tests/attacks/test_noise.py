@@ -50,7 +50,7 @@ def test_the_best_grows_with_the_number(make_task, play, linear) -> None:
         task = make_task(image, queries=100, seed=seed)
         w = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(1000 + seed))
         gain = linear(image, w / (8.0 * w.norm()))
-        wide = replace(task, lower=image - 100.0, upper=image + 100.0)
+        wide = replace(task, lower8=(image - 100).clamp(0).byte(), upper8=(image + 100).byte())
         gains = play(noise(task, kind="gaussian"), wide, gain).gains
         best.append((max(gains[:10]), max(gains)))
     ten, hundred = (sum(values) / 40 for values in zip(*best, strict=True))

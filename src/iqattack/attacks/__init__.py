@@ -9,11 +9,25 @@ from pathlib import Path
 
 from iqattack.attacks.boundary import boundary_attack
 from iqattack.attacks.clahe import clahe
-from iqattack.attacks.contract import Answer, Attack, Gradient, Search, Task
+from iqattack.attacks.contract import (
+    Answer,
+    Attack,
+    BudgetSpent,
+    Gradient,
+    ImageFailed,
+    Proposal,
+    Search,
+    SearchEnded,
+    SetAttack,
+    SetSearch,
+    SetTask,
+    Task,
+)
 from iqattack.attacks.filter_search import filter_search
 from iqattack.attacks.gamma import gamma
 from iqattack.attacks.geoda import geoda
 from iqattack.attacks.hop_skip_jump import hop_skip_jump
+from iqattack.attacks.lifting import guarded, single
 from iqattack.attacks.nes import nes
 from iqattack.attacks.noise import noise
 from iqattack.attacks.options import (
@@ -250,12 +264,21 @@ __all__ = [
     "Answer",
     "Attack",
     "AttackKind",
+    "BudgetSpent",
     "Gradient",
+    "ImageFailed",
+    "Proposal",
     "Search",
+    "SearchEnded",
+    "SetAttack",
+    "SetSearch",
+    "SetTask",
     "Task",
     "canonical_attack",
+    "guarded",
     "is_white_box",
     "labelled",
     "load_attack",
+    "single",
     "taken_files",
 ]

@@ -1,7 +1,7 @@
 """The contract between attacks, which propose, and the engine, which asks.
 
 An attack is a generator over one image. It yields candidates, is sent back an `Answer`, and may
-end when it likes; the engine closes it when the budget is spent::
+end when it likes::
 
     def attack(task: Task, **options) -> Search:
         answer = yield candidates          # (N, 3, H, W) grey levels, float32 or uint8
@@ -9,14 +9,17 @@ end when it likes; the engine closes it when the budget is spent::
 
 The engine projects and rounds every candidate before the model sees it, counts queries, and keeps
 the best image of the whole search, so an attack need not; where one does, that is the state of its
-search and no more. Where an attack works in whole
-grey levels anyway, uint8 is a quarter of the memory to touch, which is most of what a query costs
-here.
+search and no more. An attack keeps no count of queries either: `Answer.left` has it. Once the
+budget is spent, `BudgetSpent` is thrown into the generator where it waits; an attack that has
+something to return catches it, every other one just ends.
+
+A set attack is a generator over several images. It yields (image, candidates) pairs and is sent
+back one `Answer` for each; `single` lifts an attack on one image to a set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,6 +28,33 @@ from torch import Tensor
 
 from iqattack.objectives import ScoreBoundary
 
+class SearchEnded(Exception):  # noqa: N818 - like GeneratorExit, no fault
+    """Thrown into an attack whose image can be asked about no more.
+
+    answer: for the candidates of the last `yield` that were scored all the same, often none.
+    """
+
+    def __init__(self, message: str, answer: Answer) -> None:
+        super().__init__(message)
+        self.answer = answer
+
+
+class BudgetSpent(SearchEnded):
+    """The budget did not suffice for the last candidates.
+
+    limit: the budget in queries; spent: how many there were; source: what set the limit.
+    """
+
+    def __init__(self, limit: int, spent: int, source: str, answer: Answer) -> None:
+        super().__init__(f"{spent} of {limit} queries are spent, as set by {source}", answer)
+        self.limit = limit
+        self.spent = spent
+        self.source = source
+
+
+class ImageFailed(SearchEnded):
+    """The model failed on a candidate; the image counts as failed."""
+
 
 class Answer:
     """What became of the candidates of one `yield`.
@@ -32,12 +62,19 @@ class Answer:
     pixels: (N, 3, H, W) uint8, what was really scored: projected and rounded to 8 bits.
     gain: (N,) float64, movement of the score in the wanted direction, as a fraction of the
         model's score range; 0 for the clean image, negative where the score moved back, −1 for a
-        candidate that the model gave no number.
+        candidate whose score was not finite.
+    left: queries that remain.
+    end: why the image can be asked about no more; the answer is then for the first candidates
+        only. Set attacks look at it; an attack on one image has it thrown instead.
     """
 
-    def __init__(self, pixels: Tensor, gain: Tensor) -> None:
+    def __init__(
+        self, pixels: Tensor, gain: Tensor, left: int, end: SearchEnded | None = None
+    ) -> None:
         self.pixels = pixels
         self.gain = gain
+        self.left = left
+        self.end = end
 
     @cached_property
     def images(self) -> Tensor:
@@ -49,8 +86,9 @@ class Answer:
 class Task:
     """All that an attack may know of one image.
 
-    image: (3, H, W) float32 grey levels 0..255.
-    lower, upper: (3, H, W) float32, the box that the attacked image must lie in.
+    image8: (3, H, W) uint8. lower8, upper8: likewise, the box that the attacked image must lie in.
+        Where an attack works in whole grey levels anyway, uint8 is a quarter of the memory to
+        touch, which is most of what a query costs here.
     project: maps (N, 3, H, W) candidates to the nearest allowed ones, for constraints that are
         more than a box; the engine applies it in any case.
     queries: how many images the model may still score for this task; at least one.
@@ -58,13 +96,13 @@ class Task:
     boundary: the score boundary that counts as success, where the objective has one: of the images
         that cross it, the engine keeps the least different one instead of the largest gain.
     rng: this image's own generator; the only source of randomness an attack may use.
-    stage: tells how the search goes about it from its next query on, in a word or two, for those
-        who look at the scores of a search; it changes nothing.
+    stage: names what the search does from its next query on, in a word or two, for those who look
+        at the scores of a search; it changes nothing.
     """
 
-    image: Tensor
-    lower: Tensor
-    upper: Tensor
+    image8: Tensor
+    lower8: Tensor
+    upper8: Tensor
     project: Callable[[Tensor], Tensor]
     queries: int
     reach: float
@@ -72,8 +110,41 @@ class Task:
     rng: torch.Generator
     stage: Callable[[str], None] = lambda _: None
 
+    @cached_property
+    def image(self) -> Tensor:
+        """The image (3, H, W) as float32 grey levels 0..255; made when asked for."""
+        return self.image8.float()
 
-Search = Generator[Tensor, Answer, None]
+    @cached_property
+    def lower(self) -> Tensor:
+        """The lower end of the box, likewise."""
+        return self.lower8.float()
+
+    @cached_property
+    def upper(self) -> Tensor:
+        """The upper end of the box, likewise."""
+        return self.upper8.float()
+
+
+Search = Generator[Tensor, Answer, object]
 Attack = Callable[[Task], Search]
 Gradient = Callable[[Tensor], Tensor]
 """From images (N, 3, H, W) float32 to the gradients of a model's raw scores, of the same shape."""
+
+
+@dataclass(frozen=True)
+class SetTask:
+    """All that a set attack may know.
+
+    tasks: of its images, in the order of the set, each made when it is looked at first. A task's
+        `queries` are that image's own limit.
+    rng: the set's own generator; tasks have theirs.
+    """
+
+    tasks: Sequence[Task]
+    rng: torch.Generator
+
+
+Proposal = tuple[int, Tensor]  # number of an image of the set, and candidates for it
+SetSearch = Generator[Sequence[Proposal], Sequence[Answer], object]
+SetAttack = Callable[[SetTask], SetSearch]

@@ -99,9 +99,9 @@ class Search:
         self._shortest = math.inf  # distance of the best image, once one crossed the boundary
         self._account(image_hash(image), target.clean)
         task = Task(
-            image=clean,
-            lower=box[0],
-            upper=box[1],
+            image8=image,
+            lower8=self._box8[0],
+            upper8=self._box8[1],
             project=lambda candidates: constraint.project(clean, candidates, box),
             queries=queries - 1,
             reach=target.reach,
@@ -175,7 +175,9 @@ class Search:
             if self._better(image, gain):
                 self.best = image.clone()
                 self.best_gain, self.best_score = gain, self._scores[digest]
-        return Answer(self._images, torch.tensor(gains, dtype=torch.float64))
+        return Answer(
+            self._images, torch.tensor(gains, dtype=torch.float64), self._queries - self.spent
+        )
 
     def _gain(self, digest: int) -> float:
         score = self._scores[digest]

@@ -1,0 +1,87 @@
+"""What becomes of an attack on one image: where it ends, and how it is lifted to a set."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from iqattack.attacks.contract import (
+    Answer,
+    Attack,
+    Search,
+    SearchEnded,
+    SetAttack,
+    SetSearch,
+    SetTask,
+    Task,
+)
+
+# Answers in a row that needed no query, after which a search is held to go round in circles.
+FREE_ANSWERS = 200
+TOGETHER = 16  # images of a set that `single` attacks at a time
+
+
+def guarded(attack: Attack, task: Task) -> Search:
+    """A search that ends where nothing is left to gain, or where it asks nothing new any more.
+
+    Answers that have an end are thrown into the attack, and its result is returned.
+    """
+    search = attack(task)
+    best, left, free = 0.0, task.queries, 0
+    try:
+        candidates = next(search)
+        while True:
+            answer = yield candidates
+            if answer.end is not None:
+                search.throw(answer.end)
+                return None  # it went on asking
+            if task.boundary is None and len(answer.gain):
+                best = max(best, float(answer.gain.max()))
+                if best >= task.reach:
+                    return None
+            free = free + 1 if answer.left == left else 0
+            if free >= FREE_ANSWERS:
+                return None
+            left = answer.left
+            candidates = search.send(answer)
+    except StopIteration as stop:
+        return stop.value
+    except SearchEnded:
+        return None
+    finally:
+        search.close()
+
+
+def single(attack: Attack, together: int = TOGETHER) -> SetAttack:
+    """An attack on one image as one on a set: each image is searched as if it were alone.
+
+    together: images that are attacked at a time, for the memory that each takes.
+
+    The set attack returns a list of what the searches returned, in the order of the set.
+    """
+
+    def lifted(given: SetTask) -> SetSearch:
+        results: list[object] = [None] * len(given.tasks)
+        rest = iter(range(len(given.tasks)))
+        searches: dict[int, Search] = {}
+        waiting: dict[int, Tensor] = {}
+
+        def advance(number: int, answer: Answer | None) -> None:
+            search = searches[number]
+            try:
+                waiting[number] = next(search) if answer is None else search.send(answer)
+            except StopIteration as stop:
+                results[number] = stop.value
+                del searches[number]
+
+        while True:
+            while len(searches) < together and (number := next(rest, None)) is not None:
+                searches[number] = guarded(attack, given.tasks[number])
+                advance(number, None)
+            if not waiting:
+                return results
+            asked, waiting = waiting, {}
+            answers = yield list(asked.items())
+            for number, answer in zip(asked, answers, strict=True):
+                advance(number, answer)
+
+    return lifted
