@@ -177,12 +177,15 @@ def measure(
     box = parse_constraint(constraint) if isinstance(constraint, str) else constraint
     aim = parse_objective(objective) if isinstance(objective, str) else objective
     with QueryLog() if log is None else nullcontext(log) as queried:
-        engine = Engine(scorer, attack, box, aim, queries=queries, seed=seed, log=queried)
+        engine = Engine.in_process(
+            scorer, attack, box, aim, queries=queries, seed=seed, log=queried
+        )
         outcomes: dict[str, Outcome] = {}
         for item in engine.run(images):
             if isinstance(item, Failure):
                 raise AttackFailedError(item.reason)
-            outcomes[item.entry.name] = item
+            if isinstance(item, Outcome):
+                outcomes[item.entry.name] = item
         ordered = [outcomes[entry.name] for entry in images]
         first = [_crossing(item, queried, boundary) for item in ordered]
     return Measured(

@@ -61,7 +61,7 @@ class Bare:
 
 def ratio(bare: Bare, images: ImageSet, attack: str, queries: int) -> str:
     """One run and the bare model in turns, as a line of text."""
-    engine = Engine(
+    engine = Engine.in_process(
         bare.scorer,
         load_attack(attack),
         parse_constraint("jnd:0.38"),

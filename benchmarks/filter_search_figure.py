@@ -41,7 +41,7 @@ class Seen:
 def attacked(attack: Attack, images: ImageSet, direction: Direction, queries: int) -> Seen:
     """One image."""
     with QueryLog() as log:
-        engine = Engine(
+        engine = Engine.in_process(
             cnniqa(),
             attack,
             parse_constraint(BOX),
@@ -51,7 +51,7 @@ def attacked(attack: Attack, images: ImageSet, direction: Direction, queries: in
         )
         (outcome,) = engine.run(images)
         if not isinstance(outcome, Outcome):
-            raise RuntimeError(outcome.reason)
+            raise RuntimeError(f"{outcome.entry.name} failed")
         scores = torch.from_numpy(log.rows(images.entries[0].name)["score"].copy())
     gains = np.asarray(outcome.target.gain(scores))
     return Seen(outcome, np.maximum.accumulate(100 * gains))

@@ -43,6 +43,7 @@ from common import (
 from iqattack.attacks import Answer, Search, Task
 from iqattack.attacks.filter_search import (
     FILTERS,
+    MARGIN,
     PALETTE,
     SHARE,
     SIDE,
@@ -94,9 +95,7 @@ class Wider(Canvas):
     @cached_property
     def plane(self) -> Tensor:
         """High frequencies (1, H, W), as the filter takes them."""
-        height, width = self.image.shape[1:]
-        margin = (self.detail.shape[2] - height) // 2
-        return self.detail[0, :, margin : margin + height, margin : margin + width]
+        return self.detail[None, MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
 def filtered(plane: Tensor, coefficients: Theta) -> Tensor:
@@ -176,7 +175,8 @@ class Amplitude(Wider):
         rows, columns = window or tuple(slice(0, side) for side in self.image.shape[1:])
         place = (slice(None), rows, columns)
         share = self.field(brush, rows, columns).clamp(-1.0, 1.0)
-        image, lower, upper = (x[place].float() for x in (self.image, self.lower, self.upper))
+        box = self.task.lower8, self.task.upper8
+        image, lower, upper = (x[place].float() for x in (self.image, *box))
         ends = image + share * torch.where(share > 0, upper - image, image - lower)
         picture = self.best.clone() if window else self.image.clone()
         picture[place] = ends.round().byte()
@@ -257,7 +257,7 @@ def with_contrary(canvas: Canvas, found: list[Brush], brushes: list[Brush]) -> l
 
 def with_whole_bank(canvas: Canvas, found: list[Brush], brushes: list[Brush]) -> list[Brush]:
     """All directions."""
-    every = [Brush(*direction) for direction in bank(canvas.task.image, canvas.task.rng)]
+    every = [Brush(*direction) for direction in bank(canvas.image, canvas.task.rng)]
     return [*best_of_all(canvas, found, brushes), *every]
 
 
@@ -266,12 +266,12 @@ def with_whole_bank(canvas: Canvas, found: list[Brush], brushes: list[Brush]) ->
 
 def many_at_once(canvas: Canvas, brushes: list[Brush], count: int) -> Search:
     """Several squares in one query, each with a brush of its own."""
-    task, first = canvas.task, canvas.asked
-    while not canvas.done and canvas.asked < task.queries:
+    rng, first_left = canvas.task.rng, canvas.left
+    while not canvas.done:
         candidate = canvas.best.clone()
         for _ in range(count):
-            brush = brushes[int(torch.randint(len(brushes), (), generator=task.rng))]
-            window = canvas.square((canvas.asked - first) / (task.queries - first))
+            brush = brushes[int(torch.randint(len(brushes), (), generator=rng))]
+            window = canvas.square(first_left)
             place = (slice(None), *window)
             candidate[place] = canvas.painted(brush, window)[place]
         yield from canvas.ask(candidate)
@@ -282,7 +282,6 @@ def regression(canvas: Canvas, brushes: list[Brush]) -> Search:
 
     As many queries as there are blocks and a third more, then one with all that seem to gain.
     """
-    task = canvas.task
     height, width = canvas.image.shape[1:]
     edges = [np.linspace(0, side, BLOCKS + 1).astype(int) for side in (height, width)]
     windows = [
@@ -292,7 +291,7 @@ def regression(canvas: Canvas, brushes: list[Brush]) -> Search:
     ]
     rng = np.random.default_rng(0)
     designs = round(4 / 3 * len(windows))
-    while not canvas.done and canvas.asked + designs < task.queries:
+    while not canvas.done and canvas.left > designs:
         best, gain = canvas.best, canvas.gain
         other = best.clone()
         for window in windows:

@@ -39,6 +39,7 @@ from iqattack.attacks.start import start_across, towards_image
 from iqattack.constraints import parse_constraint
 from iqattack.engine import Engine, Outcome
 from iqattack.images import ImageSet
+from iqattack.models.base import Scores
 from iqattack.models.checked import Model
 from iqattack.models.cnniqa import Cnniqa
 from iqattack.objectives import ScoreBoundary, parse_objective
@@ -289,7 +290,7 @@ class Counted(Model):
 
     count = 0
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor) -> Scores:
         """Scores (N,)."""
         self.count += len(images)
         return super().__call__(images)
@@ -329,7 +330,7 @@ def starting_points(
             yield from towards_image(task, x, goal, HALVINGS)
 
     aim = parse_objective(f"rank:{fraction}")
-    engine = Engine(model, start, parse_constraint("none"), aim, queries=queries)
+    engine = Engine.in_process(model, start, parse_constraint("none"), aim, queries=queries)
     found = {item.entry.name: item for item in engine.run(images) if isinstance(item, Outcome)}
     return [found[entry.name] for entry in images]
 

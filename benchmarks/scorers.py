@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from common import brisque, cnniqa, niqe, piqe
-from iqattack.models import Scorer, load_model, wrap
+from iqattack.models import Scorer, load_model, score_checked, wrap
 
 ACCEPTED = 40.0  # DMOS of CNNIQA up to which the gate accepts
 
@@ -30,7 +30,7 @@ def rounded() -> Scorer:
     """CNNIQA that tells whole points only."""
     model = cnniqa()
     return wrap(
-        lambda images: model(images).round(),
+        lambda images: score_checked(model, images).round(),
         name="cnniqa, whole points",
         score_range=model.score_range,
         lower_better=True,
@@ -41,7 +41,7 @@ def gate() -> Scorer:
     """CNNIQA that says only whether it accepts an image: 1 or 0."""
     model = cnniqa()
     return wrap(
-        lambda images: (model(images) <= ACCEPTED).double(),
+        lambda images: (score_checked(model, images) <= ACCEPTED).double(),
         name="cnniqa, yes or no",
         score_range=(0.0, 1.0),
         lower_better=False,

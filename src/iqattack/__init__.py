@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from iqattack import api
     from iqattack.api import (
         Callbacks,
+        Executor,
         ImageSet,
+        InProcess,
+        Processes,
+        Retry,
+        Threads,
+        TransientError,
         attack,
         compare,
         evaluate,
@@ -28,7 +34,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Callbacks",
+    "Executor",
     "ImageSet",
+    "InProcess",
+    "Processes",
+    "Retry",
+    "Threads",
+    "TransientError",
     "__version__",
     "api",
     "attack",

@@ -19,13 +19,14 @@ from typing import Any
 from iqattack.attacks import ATTACKS
 from iqattack.directions import Profile
 from iqattack.engine import Interrupted
-from iqattack.errors import InputError
+from iqattack.errors import InputError, TransientError
 from iqattack.images import ImageSet, match_mos, read_mos
 from iqattack.models import Scorer, builtin_card, load_model, model_kinds, wrap
 from iqattack.reporting import write_report
 from iqattack.runs import (
     Callbacks,
     Comparison,
+    How,
     Result,
     Run,
     Settings,
@@ -38,18 +39,34 @@ from iqattack.runs import (
 )
 from iqattack.runs import compare as compare_runs
 from iqattack.runs import verify as verify_run
+from iqattack.scoring import (
+    DEFAULT_RETRY,
+    Executor,
+    InProcess,
+    Processes,
+    Retry,
+    ScorePool,
+    Threads,
+)
 
 __all__ = [
     "ATTACKS",
     "Callbacks",
     "Comparison",
+    "Executor",
     "ImageSet",
+    "InProcess",
+    "Processes",
     "Profile",
     "Result",
+    "Retry",
     "Run",
+    "ScorePool",
     "Scorer",
     "Settings",
     "Summary",
+    "Threads",
+    "TransientError",
     "VerifyResult",
     "attack",
     "builtin_card",
@@ -82,7 +99,12 @@ def attack(
     mos_lower_better: bool = False,
     limit: int | None = None,
     convert: bool = False,
+    resize: int | None = None,
     batch: int | None = None,
+    workers: int | None = None,
+    concurrency: int | None = None,
+    pool: ScorePool | None = None,
+    retry: Retry = DEFAULT_RETRY,
     resume: bool = False,
     score_range: tuple[float, float] | None = None,
     lower_better: bool | None = None,
@@ -101,7 +123,13 @@ def attack(
         a table tells by itself.
     limit: only the first so many images.
     convert: take 16-bit, CMYK and transparent images too, converted to 8-bit RGB.
+    resize: shrink images whose long side is longer to that many pixels as they are read; the
+        attacked image has that size.
     batch: images per forward pass; None finds it by timing. It does not change results.
+    workers: processes, each with a model of its own and a share of the images; concurrency: calls
+        at once, from threads, for a model that waits on a service; pool: anything that scores, such
+        as `Executor(model, executor, calls)`. One of the three at most; none changes results.
+    retry: what is done about timeouts, lost connections and `TransientError`.
     resume: go on with the run that is in `out`.
 
     Images that could not be attacked have a `status` that says why. Raises InputError for what
@@ -122,14 +150,19 @@ def attack(
         seed=seed,
         limit=limit,
         convert=convert,
+        resize=resize,
         device=device,
     )
-    told = callbacks or Callbacks()
+    notify = callbacks or Callbacks()
     for phrase in chosen.notes:
-        told.note("images", phrase)
+        notify.note("images", phrase)
+    how = How(
+        batch=batch, workers=workers, concurrency=concurrency, pool=pool, retry=retry, device=device
+    )
     start = Run.resume if resume else Run.create
-    with start(out, settings, scorer) as run:
-        execute(run, chosen, scorer, batch=batch, device=device, callbacks=told)
+    with start(out, settings, scorer, retry) as run:
+        by_spec = isinstance(model, str)
+        execute(run, chosen, scorer, by_spec=by_spec, how=how, callbacks=notify)
     return run
 
 
@@ -145,7 +178,12 @@ def profile(
     strokes: int = 16,
     limit: int | None = None,
     convert: bool = False,
+    resize: int | None = None,
     batch: int | None = None,
+    workers: int | None = None,
+    concurrency: int | None = None,
+    pool: ScorePool | None = None,
+    retry: Retry = DEFAULT_RETRY,
     resume: bool = False,
     score_range: tuple[float, float] | None = None,
     lower_better: bool | None = None,
@@ -154,9 +192,9 @@ def profile(
 ) -> Profile:
     """Learn from images what moves a model's scores, for `filter-search:profile=OUT/profile.json`.
 
-    queries: that the search on one image may take; trying what was found on all images costs
-        one for each direction of the bank, one for each image and one more. All are counted in
-        the profile's `queries`.
+    queries: that the search on one image may take; trying on each image what was found on the
+        others costs at most one for each of them and for each direction of the bank. All are
+        counted in the profile's `queries`.
     strokes: of the profile, at most. The rest is as in `attack`.
 
     Raises InputError for what cannot be used and where nothing moves any score, RunError for a
@@ -174,6 +212,7 @@ def profile(
         seed=seed,
         limit=limit,
         convert=convert,
+        resize=resize,
         device=device,
     )
     return make_profile(
@@ -183,7 +222,15 @@ def profile(
         scorer,
         strokes=strokes,
         resume=resume,
-        batch=batch,
+        by_spec=isinstance(model, str),
+        how=How(
+            batch=batch,
+            workers=workers,
+            concurrency=concurrency,
+            pool=pool,
+            retry=retry,
+            device=device,
+        ),
         callbacks=callbacks,
     )
 

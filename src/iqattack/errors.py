@@ -24,6 +24,20 @@ class RunError(IqattackError):
     """A run on disk does not fit what was asked: other settings, a log that does not replay."""
 
 
+class TransientError(Exception):
+    """Raised by a scorer, or returned in place of a score: asking again later may do.
+
+    retry_after: seconds that the service asked to wait. billed: whether it charged all the same.
+    """
+
+    def __init__(
+        self, message: str = "", *, retry_after: float | None = None, billed: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.billed = billed
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """An error for a name that does not exist, with the nearest one that does."""
     names = sorted(known)

@@ -31,20 +31,25 @@ def _play(
     gain: Gain,
     queries: int | None = None,
     rounded: bool = True,
+    remembered: bool = False,
 ) -> Played:
-    """Run a search, or a part of one, until it ends or `queries` (the task's) are spent."""
+    """Run a search, or a part of one, until it ends or `queries` (the task's) are spent.
+
+    An image that was asked about before costs a query like any other, unless they are remembered.
+    """
     left = task.queries if queries is None else queries
     played = Played()
     try:
         candidates = next(search)
         while left > 0:
             wanted, candidates = len(candidates), candidates[:left]
-            left -= len(candidates)
             assert candidates.dtype in (torch.float32, torch.uint8)
             assert candidates.shape[1:] == task.image.shape
             images = candidates.float().clamp(task.lower, task.upper)
             images = images.round() if rounded else images
             gains = [gain(image) for image in images]
+            known = [remembered and any(map(image.equal, played.images)) for image in images]
+            left -= known.count(False)
             played.candidates += list(candidates)
             played.images += list(images)
             played.gains += gains

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iqattack.attacks import load_attack
-from iqattack.attacks.boundaries import Boundaries, nearest
+from iqattack.attacks import Answer, load_attack
+from iqattack.attacks.boundaries import STUCK, Boundaries, nearest
 from iqattack.objectives import ScoreBoundary
 
 
@@ -190,3 +190,30 @@ def test_the_nearest_image_that_crosses_is_handed_on(make_task, play) -> None:
     assert len(played.gains) == 4
     ended = play(nearest(image, goal, start, search(), 9), make_task(image), lambda x: 0.0)
     assert torch.equal(ended.result, start)
+
+
+def answers(search, image, lefts):
+    """How many candidates a search yields where its answers leave so many queries."""
+    next(search)
+    for asked, left in enumerate(lefts, 1):
+        try:
+            search.send(Answer(image[None].byte(), torch.zeros(1, dtype=torch.float64), left))
+        except StopIteration:
+            return asked
+    return None
+
+
+def test_answers_from_memory_take_nothing_of_what_a_boundary_gets() -> None:
+    image = torch.full((3, 4, 4), 100.0)
+
+    def search():
+        while True:
+            yield image[None]
+
+    def asked(queries, lefts):
+        goal = ScoreBoundary(1.0, 0.5)
+        return answers(nearest(image, goal, image, search(), queries), image, lefts)
+
+    assert asked(3, [9, 8, 7, 6]) == 3
+    assert asked(3, [9, 9, 8, 8, 8, 7, 6]) == 6
+    assert asked(3, [9] * 1000) == 1 + STUCK  # the first one counts in any case

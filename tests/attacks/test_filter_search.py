@@ -191,6 +191,48 @@ def test_regions_go_on_where_the_filter_ends(image, make_task, play) -> None:
     assert max(with_regions.gains) > 1.1 * max(without.gains)
 
 
+def test_what_costs_nothing_takes_nothing_of_the_budget(make_task, play) -> None:
+    """On so few pixels regions ask for many pictures again."""
+    image = torch.full((3, 6, 6), 100.0)
+    task = make_task(image, radius=1.0, queries=300, reach=1e9)
+    w = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    played = play(
+        load_attack("filter-search:filters=50")(task), task,
+        lambda x: float((w * (x - image)).sum()), remembered=True,
+    )  # fmt: skip
+    assert len({x.numpy().tobytes() for x in played.images}) == 300 < len(played.images)
+
+
+@pytest.mark.parametrize("turned", [(), (1,)])
+@pytest.mark.parametrize("window", [None, (slice(5, 40), slice(3, 50))])
+def test_bands_leave_no_trace(image, make_task, monkeypatch, window, turned) -> None:
+    """A large picture is painted a few rows at a time."""
+    canvas, theta = Canvas(make_task(image)), np.random.default_rng(0).standard_normal(26)
+    brushes = [Brush(*pair) for pair in bank(image, make_task(image).rng, ["noise", "blur 1"])]
+    brushes += [replace(brush.turning(*turned), theta=theta) for brush in brushes]
+    painted = [canvas.painted(brush, window) for brush in brushes]
+    monkeypatch.setattr("iqattack.perception.pixels.BAND", 4 * WIDTH)
+    for brush, expected in zip(brushes, painted, strict=True):
+        assert torch.equal(canvas.painted(brush, window), expected)
+
+
+def test_brushes_paint_what_they_say(image, make_task) -> None:
+    task, theta = make_task(image), np.random.default_rng(0).standard_normal(26)
+    ((_, signs),) = bank(image, task.rng, ["blur 1"])
+    detail = F.pad(high_frequencies(image)[None, None], (2, 2, 2, 2), mode="replicate")
+    kernel = torch.from_numpy(theta[:-1]).float().view(1, 1, 5, 5)
+    filtered = theta[-1] * signs + F.conv2d(detail, kernel)[0]
+    for brush, field in (
+        (Brush("blur 1", signs), signs),
+        (Brush("blur 1", signs, theta), filtered),
+        (Brush("blur 1", torch.zeros_like(signs)), torch.zeros_like(signs)),
+    ):
+        sign = field.sign().expand(3, -1, -1)
+        ends = torch.where(sign > 0, task.upper8, torch.where(sign < 0, task.lower8, task.image8))
+        painted = Canvas(task).painted(brush).clamp(task.lower8, task.upper8)
+        assert (painted != ends).float().mean() < 1e-3  # of sums that are nearly 0
+
+
 def test_a_profile_takes_the_place_of_the_bank(image, gain, profile, make_task, play) -> None:
     task = make_task(image, radius=3.0, queries=2, reach=1e9)
     played = play(load_attack(f"filter-search:profile={profile}")(task), task, gain)

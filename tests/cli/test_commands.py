@@ -147,7 +147,7 @@ def test_demo(iqattack, monkeypatch):
 def state(**changes):
     values = {
         "stage": "attack", "done": 2, "images": 10, "queries": 300, "spent": 400, "budget": 1000,
-        "gain": 0.25, "batch": 8, "seconds": 3.0,
+        "attempts": 0, "gain": 0.25, "batch": 8, "seconds": 3.0,
     }  # fmt: skip
     return Progress(**{**values, **changes})
 

@@ -32,6 +32,10 @@ def test_what_is_projected_and_rounded_is_allowed(constraint: Constraint, seed: 
     assert (lower <= image).all()
     assert (image <= upper).all()
 
+    for bound, bound8 in zip(box, constraint.box(image.byte()), strict=True):
+        assert bound8.dtype == torch.uint8
+        assert torch.equal(bound8.float(), bound)
+
     projected = constraint.project(image, candidates)
     assert torch.equal(projected, constraint.project(image, candidates, box))
     assert torch.equal(projected, constraint.project(image, projected, box))

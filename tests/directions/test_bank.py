@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from iqattack.directions import BANK, bank
+from iqattack.directions import BANK, bank, high_frequencies
 from iqattack.perception import luma
 
 HEIGHT, WIDTH = 30, 44
@@ -90,3 +90,18 @@ def test_what_they_do(image, signs) -> None:
         for name in ("noise", "grain 1", "grain 2.5")
     }
     assert abs(neighbours["noise"]) < 0.1 < neighbours["grain 1"] < neighbours["grain 2.5"]
+
+
+def test_bands_leave_no_trace(image, signs, monkeypatch) -> None:
+    """A large picture is worked on a few rows at a time."""
+    detail = high_frequencies(image)
+    monkeypatch.setattr("iqattack.perception.pixels.BAND", 4 * WIDTH)
+    for name, field in bank(image, generator()):
+        assert torch.equal(field, signs[name]), name
+    assert torch.equal(high_frequencies(image), detail)
+
+
+def test_an_8_bit_image_gives_the_same(image, signs) -> None:
+    for name, field in bank(image.byte(), generator()):
+        assert torch.equal(field, signs[name]), name
+    assert torch.equal(high_frequencies(image.byte()), high_frequencies(image))

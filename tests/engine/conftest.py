@@ -79,7 +79,7 @@ def write_set(folder, sizes, first_seed=0):
 def engine(
     scorer, attack, *, constraint="linf:3", objective="rank", queries=20, batch=None, **options
 ):
-    return Engine(
+    return Engine.in_process(
         scorer,
         attack,
         parse_constraint(constraint),

@@ -1,5 +1,7 @@
 """A run that ended early goes on from its log as if nothing had happened."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from iqattack.attacks import ATTACKS as TABLE
 from iqattack.attacks import load_attack
 from iqattack.engine import Failure, Interrupted, Outcome, QueryLog
-from iqattack.errors import InputError, RunError
+from iqattack.errors import RunError
 from iqattack.images import ImageEntry, ImageSet, write_png
 
 BUDGET = 25
@@ -115,8 +117,8 @@ def test_an_interruption_costs_at_most_the_batch_in_flight(kit, images, whole, h
     log = QueryLog()
     scorer = kit.Scorer(before=(lambda _: None) if how == "stop" else fail)
     stop = (lambda: len(scorer.asked) >= fatal) if how == "stop" else (lambda: False)
-    error = {"stop": Interrupted, "keyboard": KeyboardInterrupt, "model": InputError}[how]
-    with pytest.raises(error):
+    ended = {"stop": Interrupted, "keyboard": KeyboardInterrupt}.get(how)
+    with pytest.raises(ended) if ended else nullcontext():  # else the images fail, one by one
         kit.attack_all(images, scorer, attack, log=log, queries=BUDGET, batch=batch, stop=stop)
     logged = [digest for image in kit.all_rows(log).values() for digest, _ in image]
     assert sorted(logged) == sorted(scorer.asked)  # whatever was answered is kept

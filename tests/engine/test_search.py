@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from iqattack.attacks import lifting
 from iqattack.constraints import parse_constraint, parse_floor
-from iqattack.engine import image_hash, search
+from iqattack.engine import image_hash
 from iqattack.images import ImageSet, read_image
 from iqattack.perception import ssim
 
@@ -278,7 +279,7 @@ def test_the_stages_that_an_attack_tells_are_kept(kit, images):
 @pytest.fixture
 def free_answers(monkeypatch):
     """Fewer, for speed."""
-    monkeypatch.setattr(search, "FREE_ANSWERS", 40)
+    monkeypatch.setattr(lifting, "FREE_ANSWERS", 40)
     return 40
 
 

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iqattack.engine.search import to_8_bits
+from iqattack.engine.account import to_8_bits
 
 
 @settings(max_examples=50, deadline=None)

@@ -173,6 +173,70 @@ def test_transparency_is_refused_or_composited_on_white(tmp_path, mode):
     assert picture.notes == ("transparency composited on white",)
 
 
+@pytest.mark.parametrize(
+    ("size", "resize", "expected"),
+    [
+        ((600, 400), 200, (200, 133)),
+        ((400, 600), 200, (133, 200)),
+        ((301, 301), 300, (300, 300)),
+        ((8, 5), 4, (4, 3)),  # 2.5, a half, goes up
+        ((500, 1), 100, (100, 1)),
+        ((3, 400), 1, (1, 1)),
+    ],
+)
+def test_resize_is_a_long_side_that_keeps_the_aspect_ratio(tmp_path, size, resize, expected):
+    image = Image.fromarray(RNG.integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
+    path = saved(tmp_path / "a.png", image)
+    picture = read_image(path, resize=resize)
+    assert picture.pixels.is_contiguous()
+    assert torch.equal(picture.pixels, tensor(image.resize(expected, Image.LANCZOS)))
+    (note,) = picture.notes
+    (width, height), (new_width, new_height) = size, expected
+    assert note == f"resized from {width}×{height} to {new_width}×{new_height} (Lanczos)"
+    assert torch.equal(read_image(path, resize=resize).pixels, picture.pixels)
+
+
+@pytest.mark.parametrize("resize", [13, 14, 4000, None])
+def test_resize_never_enlarges(tmp_path, resize):
+    picture = read_image(saved(tmp_path / "a.png", Image.fromarray(RGB)), resize=resize)
+    assert torch.equal(picture.pixels, tensor(RGB))
+    assert picture.notes == ()
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_resize_comes_after_orientation(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path / "a.jpg", Image.fromarray(SMOOTH), exif=exif)
+    picture = read_image(path, resize=20)
+    with Image.open(path) as image:
+        upright = ImageOps.exif_transpose(image)
+    size = (15, 20) if orientation > 4 else (20, 15)
+    assert torch.equal(picture.pixels, tensor(upright.resize(size, Image.LANCZOS)))
+    assert ["orientation" in note for note in picture.notes] == [True, False]
+    assert picture.notes[1].startswith(f"resized from {upright.width}×{upright.height} to")
+
+
+def test_resize_comes_after_conversion(tmp_path):
+    path = tmp_path / "a.png"
+    assert cv2.imwrite(str(path), RGB16[..., ::-1])
+    assert "16-bit" in refusal(path, resize=6)
+    picture = read_image(path, convert=True, resize=6)
+    small = Image.fromarray(rounded(RGB16, 65535)).resize((6, 4), Image.LANCZOS)
+    assert torch.equal(picture.pixels, tensor(small))
+    assert picture.notes == (
+        "16-bit levels scaled to 8 bits",
+        "resized from 13×9 to 6×4 (Lanczos)",
+    )
+
+
+@pytest.mark.parametrize("resize", [0, -5])
+def test_resize_needs_a_pixel(tmp_path, resize):
+    path = saved(tmp_path / "a.png", Image.fromarray(RGB))
+    with pytest.raises(InputError, match=f"resize {resize}: expected .* at least 1 pixel"):
+        read_image(path, resize=resize)
+
+
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "MPO"])
 def test_first_of_several_frames(tmp_path, kind):
     frames = [Image.new("RGB", (16, 8), colour) for colour in ("red", "blue", "lime")]

@@ -1,15 +1,17 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.metrics import structural_similarity
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from iqattack.errors import InputError
-from iqattack.perception import jnd_violation, linf, luma, ms_ssim, psnr, rms, ssim
+from iqattack.perception import jnd_violation, linf, luma, ms_ssim, psnr, rms, similarity, ssim
 
 MEASURES = (linf, rms, psnr, ssim)
 
@@ -123,3 +125,49 @@ def test_jnd_violation_counts_pixels_by_their_largest_channel() -> None:
 def test_other_sizes_are_refused() -> None:
     with pytest.raises(InputError, match=r"\(3, 8, 9\) and \(3, 9, 8\)"):
         linf(torch.zeros(3, 8, 9), torch.zeros(3, 9, 8))
+
+
+@pytest.mark.parametrize(("height", "width"), [(11, 11), (24, 31), (224, 200), (517, 801)])
+def test_ssim_agrees_with_scikit_image(height, width) -> None:
+    image, others = noisy_pair(2, 2, height, width)
+    expected = [
+        structural_similarity(
+            luma(image).numpy().astype(float),
+            luma(one).numpy().astype(float),
+            data_range=255.0,
+            gaussian_weights=True,
+            use_sample_covariance=False,
+        )
+        for one in others
+    ]
+    np.testing.assert_allclose(ssim(image, others).numpy(), expected, rtol=1e-12)
+
+
+def test_whole_changes_are_summed_exactly() -> None:
+    image, others = noisy_pair(3, 2, 300, 701)
+    change = (others.long() - image.long()).flatten(1)
+    mean_square = change.square().sum(dim=1).double() / image.numel()
+    assert torch.equal(linf(image, others), change.abs().amax(dim=1).double())
+    assert torch.equal(rms(image, others), mean_square.sqrt())
+
+
+@pytest.mark.parametrize("band", [1, 200 * 9, 200 * 166, 200 * 168])
+def test_bands_do_not_change_what_is_measured(monkeypatch, band) -> None:
+    """The picture has 167 rows of windows: 166 leave a band with one of them."""
+    image, others = noisy_pair(5, 2, 177, 200)
+    jnd = torch.rand(177, 200, generator=torch.Generator().manual_seed(5)) * 20
+    # The only change of the first is in its last row.
+    others[0] = image
+    others[0, 1, 176, 199] = image[1, 176, 199] ^ 128
+    monkeypatch.setattr(similarity, "BAND", 2**40)
+    whole = [measure(image, others) for measure in (*MEASURES, ms_ssim)]
+    violations = jnd_violation(image, others, jnd)
+    assert whole[0][0].item() == 128.0
+    assert violations[0].item() == 1 / (177 * 200)
+    monkeypatch.setattr(similarity, "BAND", band)
+    for measure, expected in zip((*MEASURES, ms_ssim), whole, strict=True):
+        exact = measure in (linf, rms, psnr)
+        torch.testing.assert_close(
+            measure(image, others), expected, rtol=0 if exact else 1e-12, atol=0
+        )
+    assert torch.equal(jnd_violation(image, others, jnd), violations)

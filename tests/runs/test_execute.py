@@ -8,7 +8,7 @@ from iqattack.engine import Interrupted
 from iqattack.errors import InputError, RunError
 from iqattack.images import ImageSet, read_image
 from iqattack.models import wrap
-from iqattack.runs import COLUMNS, Callbacks, Run, execute, verify
+from iqattack.runs import COLUMNS, Callbacks, How, Run, execute, verify
 
 
 def start(tmp_path, settings, scorer, images, name="run", **options):
@@ -44,8 +44,8 @@ def test_what_is_reported_is_what_was_saved(tmp_path, settings, brightness, imag
 
 
 def test_same_seed_same_bytes_for_any_batch(tmp_path, settings, brightness, images):
-    one = start(tmp_path, settings, brightness, images, "one", batch=1)
-    many = start(tmp_path, settings, brightness, images, "many", batch=7)
+    one = start(tmp_path, settings, brightness, images, "one", how=How(batch=1))
+    many = start(tmp_path, settings, brightness, images, "many", how=How(batch=7))
     assert files(one) == files(many)
 
 
@@ -65,7 +65,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path, settings, bright
         stop = Callbacks(stop=lambda limit=limit: asked >= limit)
         with (Run.resume if stops else Run.create)(folder, settings(), scorer) as run:
             try:
-                execute(run, images, scorer, batch=2, callbacks=stop)
+                execute(run, images, scorer, how=How(batch=2), callbacks=stop)
                 break
             except Interrupted:
                 continue
@@ -136,11 +136,23 @@ def test_a_run_that_gets_nowhere_leaves_nothing(tmp_path, settings, images, crea
     assert not created or not list((tmp_path / "run").iterdir())
 
 
-def test_all_images_bad_is_an_error_that_leaves_nothing(tmp_path, settings, images, photos):
+def test_all_images_bad_is_an_error(tmp_path, settings, images, photos):
     scorer = wrap(
         lambda batch: torch.full((len(batch),), torch.nan), score_range=(0, 9), lower_better=False
     )
-    with pytest.raises(InputError, match=r"0\.png: .* gave it the score nan, expected a number"):
+    with pytest.raises(InputError, match=r"0\.png: .* gave it the score nan, expected a finite"):
+        start(tmp_path, settings, scorer, images)
+    run = Run.open(tmp_path / "run")  # the scores were paid for
+    assert {row.queries for row in run.results} == {1}
+    assert all("the score nan" in row.status for row in run.results)
+
+
+def test_nothing_scored_leaves_nothing(tmp_path, settings, images):
+    def broken(batch):
+        raise ValueError("no weights")
+
+    scorer = wrap(broken, score_range=(0, 9), lower_better=False)
+    with pytest.raises(InputError, match="ValueError: no weights"):
         start(tmp_path, settings, scorer, images)
     assert not (tmp_path / "run").exists()
 
@@ -151,17 +163,24 @@ def test_a_model_that_breaks_later_keeps_what_was_paid(tmp_path, settings, brigh
     def fragile(batch):
         nonlocal asked
         asked += len(batch)
-        if asked > 30:
+        if asked > 50:
             raise OSError("connection lost")
         return batch.double().mean((1, 2, 3))
 
     scorer = wrap(fragile, name="brightness", score_range=(0.0, 255.0), lower_better=False)
-    with pytest.raises(InputError, match="connection lost"):
-        start(tmp_path, settings, scorer, images, batch=1)
+    run = start(tmp_path, settings, scorer, images, how=How(batch=1))
+    failed = [row for row in run.results if row.failed]
+    assert all("connection lost" in row.status for row in failed)
+    assert 0 < len(failed) == sum(row.attempts for row in failed) < len(images)
+    assert sum(row.queries for row in run.results) == 50
+    assert asked == 50 + len(failed)
     with Run.resume(tmp_path / "run", settings(), brightness) as run:
-        execute(run, images, brightness, batch=1)
+        execute(run, images, brightness, how=How(batch=1))
     whole = start(tmp_path, settings, brightness, images, "whole")
-    assert files(run) == files(whole)
+    assert run.summary().attempts == len(failed)
+    assert run.summary().queries == whole.summary().queries
+    assert [row.model_copy(update={"attempts": 0}) for row in run.results] == whole.results
+    assert files(run)[0] == files(whole)[0]
 
 
 def test_a_running_run_can_be_read(tmp_path, settings, brightness, images):
@@ -169,11 +188,13 @@ def test_a_running_run_can_be_read(tmp_path, settings, brightness, images):
 
     def look(state):
         # Told as an image ends, before its result is stored.
-        if state.done > len(seen) + 1:
+        if state.stage == "attack" and state.done > len(seen) + 1:
             summary = Run.open(tmp_path / "run").summary()
             seen.append((summary.attacked, summary.pending))
 
-    start(tmp_path, settings, brightness, images, batch=1, callbacks=Callbacks(progress=look))
+    start(
+        tmp_path, settings, brightness, images, how=How(batch=1), callbacks=Callbacks(progress=look)
+    )
     assert (1, 4) in seen
     assert all(attacked + pending == 5 for attacked, pending in seen)
 

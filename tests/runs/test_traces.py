@@ -3,7 +3,7 @@ import pytest
 
 from iqattack.errors import InputError, RunError
 from iqattack.models import wrap
-from iqattack.runs import Callbacks, Run, execute, read_traces, results_at, summary_at
+from iqattack.runs import Callbacks, How, Run, execute, read_traces, results_at, summary_at
 
 
 @pytest.mark.parametrize("lower_better", [False, True])
@@ -82,7 +82,7 @@ def test_a_run_under_way_has_the_traces_so_far(tmp_path, settings, brightness, i
             seen.append([len(t.scores) for t in read_traces(Run.open(tmp_path / "run"))])
 
     with Run.create(tmp_path / "run", settings(), brightness) as run:
-        execute(run, images, brightness, batch=2, callbacks=Callbacks(progress=look))
+        execute(run, images, brightness, how=How(batch=2), callbacks=Callbacks(progress=look))
     assert seen[0] == []  # no direction before all clean scores are known
     assert any(0 < sum(lengths) < 5 * 12 for lengths in seen)
     assert seen[-1] == [12] * 5

@@ -74,7 +74,7 @@ def test_a_changed_score_in_the_table_is_found(run, brightness):
         f"2.png: score_adv is 99.5 in results.csv, {score} in the log",
     ]
     lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[:2] + lines[3:]) + "9.png" + "," * 15 + "\n")
+    path.write_text("".join(lines[:2] + lines[3:]) + "9.png" + "," * 16 + "\n")
     found = told(run, brightness)
     assert any(line.startswith("1.png: no row in") for line in found)
     assert "9.png: has a row in results.csv, but no result in the log" in found
@@ -110,7 +110,7 @@ def test_a_changed_summary_is_found(run, brightness, old, new, expected):
         ("", "lacks the column image"),
         ("a;b\n", "lacks the column image"),
         ("{header}0.png,24\n", "rows that are too short"),
-        ("{header}0.png,,,,,,,,many,,,,,,noise,failed: x\n", "invalid literal"),
+        ("{header}0.png,,,,,,,,many,0,,,,,,noise,failed: x\n", "invalid literal"),
         ("\udcff", "cannot be read"),
     ],
 )

@@ -11,10 +11,13 @@ from iqattack.attacks.boundary import boundary_attack
 from iqattack.attacks.clahe import clahe
 from iqattack.attacks.contract import (
     Answer,
+    AnySearch,
     Attack,
     BudgetSpent,
     Gradient,
     ImageFailed,
+    NothingLeft,
+    NothingNew,
     Proposal,
     Search,
     SearchEnded,
@@ -27,7 +30,7 @@ from iqattack.attacks.filter_search import filter_search
 from iqattack.attacks.gamma import gamma
 from iqattack.attacks.geoda import geoda
 from iqattack.attacks.hop_skip_jump import hop_skip_jump
-from iqattack.attacks.lifting import guarded, single
+from iqattack.attacks.lifting import FREE_ANSWERS, guarded, single
 from iqattack.attacks.nes import nes
 from iqattack.attacks.noise import noise
 from iqattack.attacks.options import (
@@ -261,12 +264,16 @@ def _kind(name: str) -> AttackKind:
 __all__ = [
     "ATTACKED",
     "ATTACKS",
+    "FREE_ANSWERS",
     "Answer",
+    "AnySearch",
     "Attack",
     "AttackKind",
     "BudgetSpent",
     "Gradient",
     "ImageFailed",
+    "NothingLeft",
+    "NothingNew",
     "Proposal",
     "Search",
     "SearchEnded",

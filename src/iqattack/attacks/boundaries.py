@@ -23,6 +23,8 @@ STEP_MIN = 1 / 400  # the release stops where b − b_prev is no more than this
 SUP_MIN = 0.005  # least `sup` of the increase rule
 PATIENCE = 200  # failed candidates before the decrease rule
 
+STUCK = 50  # answers in a row that needed no query, after which the next boundary comes; ours
+
 Shorten = Callable[[ScoreBoundary, Tensor], Search]
 
 
@@ -65,6 +67,25 @@ class Boundaries:
             self.previous, self.b, self.failures = self.b, min(self.b + step, 1.0), 0
 
 
+@dataclass
+class Allowance:
+    """What a part of a search may spend, going by what answers say is left of the budget.
+
+    queries: that remain of it. The first answer is held to have cost one for each candidate, as
+    what was left before it is not known here; so no more are spent than allowed.
+    """
+
+    queries: int
+    left: int | None = None
+
+    def charge(self, answer: Answer) -> int:
+        """Take off what an answer cost, and return it."""
+        cost = len(answer.gain) if self.left is None else self.left - answer.left
+        self.queries -= cost
+        self.left = answer.left
+        return cost
+
+
 def adapts(task: Task, adapt: int) -> bool:
     """Whether boundaries do: an objective's own one stays where it is."""
     return bool(adapt) and task.boundary is None
@@ -101,13 +122,17 @@ def on_boundaries(task: Task, boundary: float, starts: int, adapt: int, shorten:
 def nearest(
     image: Tensor, goal: ScoreBoundary, start: Tensor, search: Search, queries: int
 ) -> Generator[Tensor, Answer, Tensor]:
-    """The image nearest to the clean one that crosses, of a search that gets so many queries."""
+    """The image nearest to the clean one that crosses, of a search that gets so many queries.
+
+    It ends before that where STUCK answers in a row needed none.
+    """
     best, least = start, length(start - image, "l2")
+    allowance, free = Allowance(queries), 0
     with suppress(StopIteration):
         candidates = next(search)
-        while queries > 0:
+        while allowance.queries > 0 and free < STUCK:
             answer = yield candidates
-            queries -= len(candidates)
+            free = 0 if allowance.charge(answer) else free + 1
             for crossing in answer.images[goal.crossed(answer.gain)]:
                 distance = length(crossing - image, "l2")
                 if distance < least:

@@ -10,8 +10,8 @@ end when it likes::
 The engine projects and rounds every candidate before the model sees it, counts queries, and keeps
 the best image of the whole search, so an attack need not; where one does, that is the state of its
 search and no more. An attack keeps no count of queries either: `Answer.left` has it. Once the
-budget is spent, `BudgetSpent` is thrown into the generator where it waits; an attack that has
-something to return catches it, every other one just ends.
+budget is spent, or nothing is left to gain, a `SearchEnded` is thrown into the generator where it
+waits; an attack that has something to return catches it, every other one just ends.
 
 A set attack is a generator over several images. It yields (image, candidates) pairs and is sent
 back one `Answer` for each; `single` lifts an attack on one image to a set.
@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from iqattack.objectives import ScoreBoundary
+
 
 class SearchEnded(Exception):  # noqa: N818 - like GeneratorExit, no fault
     """Thrown into an attack whose image can be asked about no more.
@@ -50,6 +51,14 @@ class BudgetSpent(SearchEnded):
         self.limit = limit
         self.spent = spent
         self.source = source
+
+
+class NothingLeft(SearchEnded):
+    """The score reached the end of its range: nothing is left to gain."""
+
+
+class NothingNew(SearchEnded):
+    """Candidates were known already again and again: the search goes round in circles."""
 
 
 class ImageFailed(SearchEnded):
@@ -126,8 +135,10 @@ class Task:
         return self.upper8.float()
 
 
-Search = Generator[Tensor, Answer, object]
-Attack = Callable[[Task], Search]
+Search = Generator[Tensor, Answer, None]
+AnySearch = Generator[Tensor, Answer, object]
+"""One that returns something, for those who called it."""
+Attack = Callable[[Task], AnySearch]
 Gradient = Callable[[Tensor], Tensor]
 """From images (N, 3, H, W) float32 to the gradients of a model's raw scores, of the same shape."""
 

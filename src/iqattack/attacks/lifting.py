@@ -6,8 +6,10 @@ from torch import Tensor
 
 from iqattack.attacks.contract import (
     Answer,
+    AnySearch,
     Attack,
-    Search,
+    NothingLeft,
+    NothingNew,
     SearchEnded,
     SetAttack,
     SetSearch,
@@ -20,10 +22,11 @@ FREE_ANSWERS = 200
 TOGETHER = 16  # images of a set that `single` attacks at a time
 
 
-def guarded(attack: Attack, task: Task) -> Search:
+def guarded(attack: Attack, task: Task, *, thorough: bool = False) -> AnySearch:
     """A search that ends where nothing is left to gain, or where it asks nothing new any more.
 
-    Answers that have an end are thrown into the attack, and its result is returned.
+    thorough: it does not; only what the engine says ends it. Whatever the end is, it is thrown into
+    the attack, whose result is returned.
     """
     search = attack(task)
     best, left, free = 0.0, task.queries, 0
@@ -31,30 +34,34 @@ def guarded(attack: Attack, task: Task) -> Search:
         candidates = next(search)
         while True:
             answer = yield candidates
-            if answer.end is not None:
-                search.throw(answer.end)
-                return None  # it went on asking
-            if task.boundary is None and len(answer.gain):
-                best = max(best, float(answer.gain.max()))
+            end = answer.end
+            if end is None and not thorough:
+                free = free + 1 if answer.left == left else 0
+                left = answer.left
+                if task.boundary is None and len(answer.gain):
+                    best = max(best, float(answer.gain.max()))
                 if best >= task.reach:
-                    return None
-            free = free + 1 if answer.left == left else 0
-            if free >= FREE_ANSWERS:
-                return None
-            left = answer.left
+                    end = NothingLeft("the score is at the end of its range", answer)
+                elif free >= FREE_ANSWERS:
+                    end = NothingNew(f"{free} answers in a row were known already", answer)
+            if end is not None:
+                search.throw(end)
+                return None  # it went on asking
             candidates = search.send(answer)
     except StopIteration as stop:
         return stop.value
-    except SearchEnded:
+    except SearchEnded as ended:
+        ended.__traceback__ = None  # its frames hold images, and the exception
         return None
     finally:
         search.close()
 
 
-def single(attack: Attack, together: int = TOGETHER) -> SetAttack:
+def single(attack: Attack, *, thorough: bool = False, together: int = TOGETHER) -> SetAttack:
     """An attack on one image as one on a set: each image is searched as if it were alone.
 
-    together: images that are attacked at a time, for the memory that each takes.
+    thorough: as in `guarded`. together: images that are attacked at a time, for the memory that
+    each takes.
 
     The set attack returns a list of what the searches returned, in the order of the set.
     """
@@ -62,7 +69,7 @@ def single(attack: Attack, together: int = TOGETHER) -> SetAttack:
     def lifted(given: SetTask) -> SetSearch:
         results: list[object] = [None] * len(given.tasks)
         rest = iter(range(len(given.tasks)))
-        searches: dict[int, Search] = {}
+        searches: dict[int, AnySearch] = {}
         waiting: dict[int, Tensor] = {}
 
         def advance(number: int, answer: Answer | None) -> None:
@@ -75,7 +82,7 @@ def single(attack: Attack, together: int = TOGETHER) -> SetAttack:
 
         while True:
             while len(searches) < together and (number := next(rest, None)) is not None:
-                searches[number] = guarded(attack, given.tasks[number])
+                searches[number] = guarded(attack, given.tasks[number], thorough=thorough)
                 advance(number, None)
             if not waiting:
                 return results

@@ -35,7 +35,7 @@ def nes(
     samples: scored for one estimate, rounded down to pairs; sigma: their deviation; eta: the step,
     both in grey levels; momentum: share of the last direction that stays in the next.
     """
-    if torch.equal(task.lower, task.upper):
+    if torch.equal(task.lower8, task.upper8):
         return
     x_hat, direction = task.image, torch.zeros_like(task.image)
     while True:

@@ -40,14 +40,14 @@ class Parameter:
 
 def search_parameters(task: Task, transform: Transform, parameters: Sequence[Parameter]) -> Search:
     """CMA-ES (Hansen) over the parameters, a generation at a time, anew where it converged."""
-    image = np.ascontiguousarray(task.image.byte().permute(1, 2, 0).numpy())
+    image = np.ascontiguousarray(task.image8.permute(1, 2, 0).numpy())
     bounds = np.tile([0.0, 1.0], (len(parameters), 1))
 
     def candidate(shares: NDArray[np.float64]) -> Tensor:
         values = [p.at(float(share)) for p, share in zip(parameters, shares, strict=True)]
         return torch.from_numpy(transform(image, *values)).permute(2, 0, 1)
 
-    if torch.equal(task.lower, task.upper):
+    if torch.equal(task.lower8, task.upper8):
         return
     best = 0.0
     while best < task.reach:

@@ -38,8 +38,8 @@ def parsimonious(task: Task, k: Side = K, batch: Batch = BATCH) -> Search:
     k: side of the first blocks in pixels, of one channel each, a power of two;
         batch: blocks searched together.
     """
-    x_hat = task.lower.byte()  # S is empty
-    flip = task.upper.byte() ^ x_hat  # takes a value from one end of the box to the other
+    x_hat = task.lower8  # S is empty
+    flip = task.upper8 ^ x_hat  # takes a value from one end of the box to the other
     if not flip.any():
         return
     best = float((yield x_hat[None]).gain[0])
@@ -49,7 +49,7 @@ def parsimonious(task: Task, k: Side = K, batch: Batch = BATCH) -> Search:
             blocks = [block for block in group if flip[block].any()]
             # Algorithm 1: what to insert into S, then what to delete from it.
             for upper in (False, True):
-                inside = [b for b in blocks if bool((x_hat[b] != task.lower[b]).any()) == upper]
+                inside = [b for b in blocks if bool((x_hat[b] != task.lower8[b]).any()) == upper]
                 x_hat, best = yield from greedy((x_hat, best), flip, inside)
                 if best >= task.reach:
                     return

@@ -35,7 +35,7 @@ def pgd(
     model: whose gradients, `attacked` for the white-box attack; steps: of a restart; path: length
         of all of them in radii of the box. A gradient costs no query, so there is one a query.
     """
-    if torch.equal(task.lower, task.upper):
+    if torch.equal(task.lower8, task.upper8):
         return
     alpha = path / steps * (task.upper - task.lower) / 2
     # One grey level, as less may vanish in 8 bits.

@@ -29,13 +29,12 @@ def ran(
 
     squares: how many a step; p_init: share of pixels of each of the first ones.
     """
-    if torch.equal(task.lower, task.upper):
+    if torch.equal(task.lower8, task.upper8):
         return
-    lower, upper = task.lower.byte(), task.upper.byte()
 
     def sampled(x_hat: Tensor, i: int) -> Tensor:
         for _ in range(squares):
-            x_hat = repaint(x_hat, lower, upper, side(task, i, p_init), task.rng)
+            x_hat = repaint(task, x_hat, side(task, i, p_init))
         return x_hat
 
-    yield from random_search(task, stripes(lower, upper, task.rng), sampled)
+    yield from random_search(task, stripes(task), sampled)

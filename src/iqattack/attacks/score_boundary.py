@@ -60,9 +60,9 @@ def score_boundary(
     textures: folder of reference images.
     """
     noise = SparseNoise(
-        task.image,
-        task.lower,
-        task.upper,
+        task.image8,
+        task.lower8,
+        task.upper8,
         supports=supports,
         sources=sources,
         amplitudes=amplitudes,
@@ -70,8 +70,7 @@ def score_boundary(
     )
     bounds = Boundaries(task.reach, boundaries, first)
     theta_max = RELEASED.theta_max
-    x_b, gain_b = task.image.to(torch.uint8), 0.0
-    left = rounds
+    x_b, gain_b = task.image8, 0.0
     for n in count():
         share = 1.0
         if windows and n >= WHOLE:
@@ -84,7 +83,8 @@ def score_boundary(
         noise.learn(draw, better)
         if better:
             x_b, gain_b = answer.pixels[0], gain
-        if crossed and (left := left - 1) >= 0:
+        if crossed and rounds:
+            rounds -= 1
             goal = bounds.goal
             z = yield from towards_image(task, x_b.float(), goal, halvings)
             z, theta_max = yield from shorten(task, z, goal, surfree, theta_max)

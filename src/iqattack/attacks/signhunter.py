@@ -20,9 +20,9 @@ def signhunter(task: Task) -> Search:
     After 2^(⌈log2 n⌉ + 1) queries all n signs are right where they do not depend on each other
     (theorem 2).
     """
-    x_hat = task.upper.byte().contiguous()  # all signs +1
+    x_hat = task.upper8.contiguous()  # all signs +1
     # Takes a value from one end of the box to the other.
-    flip = task.lower.byte().contiguous() ^ x_hat
+    flip = task.lower8.contiguous() ^ x_hat
     order = torch.arange(flip.numel(), dtype=torch.int32).view(flip.shape).permute(1, 2, 0)
     signs = order[flip.permute(1, 2, 0) != 0]  # where the box has no width there is none
     if not len(signs):

@@ -31,7 +31,7 @@ def simba(task: Task, basis: Literal["dct", "pixel"] = "dct", step: Positive = S
         the box's mean radius, 0.7 of it for one that changes along one of them; a pixel always goes
         to the end of the box.
     """
-    if torch.equal(task.lower, task.upper):
+    if torch.equal(task.lower8, task.upper8):
         return
     x_hat, best = task.image, 0.0
     for channel, q in directions(task, step) if basis == "dct" else pixels(task):

@@ -46,7 +46,7 @@ def sparse_rs(
     k = allowed(task)
     if k == 0:
         return
-    image, lower, upper = (x.to(torch.uint8) for x in (task.image, task.lower, task.upper))
+    image, lower, upper = task.image8, task.lower8, task.upper8
     start = {"pixels": pixels, "patch": patch, "frame": frame}[kind]
     best_gain = float("-inf")
     M = best_M = start(task, k)
@@ -54,22 +54,21 @@ def sparse_rs(
     colours = (3, 1, image.shape[-1]) if kind == "patch" else image.shape
     high = torch.rand(colours, generator=task.rng) < 0.5  # else the lower end
     high = best_high = high.expand(image.shape)
-    for i in count(1):
+    for proposal in count(1):
         z = torch.where(M, torch.where(high, upper, lower), image)
-        gain = float((yield z[None]).gain[0])
-        if gain > best_gain:
+        answer = yield z[None]
+        if (gain := float(answer.gain[0])) > best_gain:
             best_gain, best_M, best_high = gain, M, high
         if best_gain >= task.reach:
             return
         M, high = best_M.clone(), best_high.clone()
-        nominal = i * NOMINAL // task.queries
+        spent = task.queries - answer.left
+        nominal = spent * NOMINAL // task.queries
         if kind == "pixels":
             share = alpha / ALPHA_OVER[bisect_left(AFTER, nominal)]
             swap(M, high, max(1, round(share * k)), task.rng)
-        elif kind == "patch" and i % (MOVE_EVERY * (1 + i // FEWER_AFTER)) == 0:
-            # A proposal that was asked before costs nothing, so i may pass the budget.
-            left = max(1.0 - i / task.queries, 0.0)
-            shift = moved(M, FARTHEST * left, task.rng)
+        elif kind == "patch" and proposal % (MOVE_EVERY * (1 + proposal // FEWER_AFTER)) == 0:
+            shift = moved(M, FARTHEST * (1.0 - spent / task.queries), task.rng)
             M, high = M.roll(shift, (0, 1)), high.roll(shift, (1, 2))
         else:
             share = p_init / P_OVER[bisect_left(P_AFTER, nominal)]
@@ -78,21 +77,21 @@ def sparse_rs(
 
 def allowed(task: Task) -> int:
     """K: how many pixels the constraint lets differ."""
-    up = task.upper - task.image > task.image - task.lower
-    farthest = task.project(torch.where(up, task.upper, task.lower)[None])[0]
-    return int((farthest.round() != task.image).any(dim=0).sum())
+    up = task.upper8 - task.image8 > task.image8 - task.lower8
+    farthest = task.project(torch.where(up, task.upper8, task.lower8)[None].float())[0]
+    return int((farthest.round() != task.image8).any(dim=0).sum())
 
 
 def pixels(task: Task, k: int) -> Tensor:
     """K pixels at random, (H, W) bool."""
-    M = torch.zeros(task.image.shape[-2:], dtype=torch.bool)
+    M = torch.zeros(task.image8.shape[-2:], dtype=torch.bool)
     M.view(-1)[torch.randperm(M.numel(), generator=task.rng)[:k]] = True
     return M
 
 
 def patch(task: Task, k: int) -> Tensor:
     """A square of at most k pixels at random; where the image is narrower, cut to it."""
-    M = torch.zeros(task.image.shape[-2:], dtype=torch.bool)
+    M = torch.zeros(task.image8.shape[-2:], dtype=torch.bool)
     s = isqrt(k)
     rows, columns = (window(length, min(s, length), task.rng) for length in M.shape)
     M[rows, columns] = True
@@ -114,7 +113,7 @@ def moved(M: Tensor, farthest: float, rng: torch.Generator) -> tuple[int, ...]:
 
 def frame(task: Task, k: int) -> Tensor:
     """The widest frame of at most k pixels; the first k of row 0 where that is too few for one."""
-    M = torch.zeros(task.image.shape[-2:], dtype=torch.bool)
+    M = torch.zeros(task.image8.shape[-2:], dtype=torch.bool)
     for w in range(1, min(M.shape) // 2 + 2):
         wider = torch.ones_like(M)
         wider[w:-w, w:-w] = False

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
-from itertools import count
 
 import torch
 from torch import Tensor
@@ -35,47 +34,47 @@ def square(
     epsilon: ε of L2 as RMS over the image, in grey levels, before rounding to 8 bits: of less than
         one, rounding makes more or less.
     """
-    low, high, rng = task.lower.byte(), task.upper.byte(), task.rng
-    if torch.equal(low, high):
+    if torch.equal(task.lower8, task.upper8):
         return
 
     def sampled(x_hat: Tensor, i: int) -> Tensor:
         h = side(task, i, p_init)
-        return shift(task, x_hat, epsilon, h) if norm == "l2" else repaint(x_hat, low, high, h, rng)
+        return shift(task, x_hat, epsilon, h) if norm == "l2" else repaint(task, x_hat, h)
 
-    start = tiles(task, epsilon) if norm == "l2" else stripes(low, high, rng)
+    start = tiles(task, epsilon) if norm == "l2" else stripes(task)
     yield from random_search(task, start, sampled)
 
 
 def random_search(task: Task, x_hat: Tensor, sampled: Callable[[Tensor, int], Tensor]) -> Search:
-    """Keep what gains more, from x̂ on; sampled: the candidate of x̂ and the query's number i."""
-    best = float((yield x_hat[None]).gain[0])
-    for i in count(1):
-        if best >= task.reach:
-            return
-        new = sampled(x_hat, i)
-        gain = float((yield new[None]).gain[0])
-        if gain > best:
+    """Keep what gains more, from x̂ on; sampled: the candidate of x̂ and of i queries before."""
+    answer = yield x_hat[None]
+    best = float(answer.gain[0])
+    while best < task.reach:
+        new = sampled(x_hat, task.queries - answer.left)
+        answer = yield new[None]
+        if (gain := float(answer.gain[0])) > best:
             x_hat, best = new, gain
 
 
 def side(task: Task, i: int, p_init: float) -> int:
-    """Side h of the square at query i (sec. 3.2), of which p is the share of the image."""
+    """Side h of the square after i queries (sec. 3.2), of which p is the share of the image."""
     p = p_init / 2.0 ** bisect_left(HALVES, i * NOMINAL // task.queries)
-    return max(1, round(float((p * task.image[0].numel()) ** 0.5)))
+    return max(1, round(float((p * task.image8[0].numel()) ** 0.5)))
 
 
-def stripes(low: Tensor, high: Tensor, rng: torch.Generator) -> Tensor:
+def stripes(task: Task) -> Tensor:
     """Vertical stripes one pixel wide, a sign for each channel of each (sec. 3.3)."""
-    signs = torch.randint(2, (3, 1, low.shape[2]), generator=rng).bool()
-    return torch.where(signs, high, low)
+    signs = torch.randint(2, (3, 1, task.image8.shape[2]), generator=task.rng).bool()
+    return torch.where(signs, task.upper8, task.lower8)
 
 
-def repaint(x_hat: Tensor, low: Tensor, high: Tensor, h: int, rng: torch.Generator) -> Tensor:
+def repaint(task: Task, x_hat: Tensor, h: int) -> Tensor:
     """Algorithm 2: a square of one sign ρ a channel, drawn until it changes something."""
-    new = x_hat.clone()
-    while torch.equal(new, x_hat):
-        place = window(new.shape, h, rng)
-        rho = torch.randint(2, (3, 1, 1), generator=rng).bool()
-        new[place] = torch.where(rho, high[place], low[place])
-    return new
+    while True:
+        place = window(x_hat.shape, h, task.rng)
+        rho = torch.randint(2, (3, 1, 1), generator=task.rng).bool()
+        square = torch.where(rho, task.upper8[place], task.lower8[place])
+        if not torch.equal(square, x_hat[place]):
+            new = x_hat.clone()
+            new[place] = square
+            return new

@@ -12,6 +12,7 @@ from iqattack.attacks.contract import Answer, Task
 from iqattack.attacks.options import Norm
 from iqattack.directions import SparseNoise
 from iqattack.objectives import ScoreBoundary
+from iqattack.perception import bands
 
 Point = Generator[Tensor, Answer, Tensor]
 
@@ -37,8 +38,8 @@ def start_across(
     Each is laid over the one that gained most, since a score tells more than yes or no; x_b is the
     first of them and `gain` what it gained, the clean image by default.
     """
-    noise = SparseNoise(task.image, task.lower, task.upper)
-    start = (task.image if x_b is None else x_b).round().to(torch.uint8)
+    noise = SparseNoise(task.image8, task.lower8, task.upper8)
+    start = task.image8 if x_b is None else x_b.round().to(torch.uint8)
     for _ in range(starts):
         answer = yield noise.draw(start, 1.0, task.rng).candidate[None]
         if answer.gain[0] > gain:
@@ -53,22 +54,30 @@ def towards_image(
 ) -> Point:
     """Binary search between the image and x_b for the nearest crossing one.
 
-    On the segment for L2; for L∞ changes are cut to a largest one.
+    On the segment for L2; for L∞ changes are cut to a largest one. Where x_b is uint8, so is the
+    point, and no image is made in floats.
     """
+    x = task.image8 if x_b.dtype == torch.uint8 else task.image
     low, high = 0.0, 1.0
     for _ in range(halvings):
         middle = (low + high) / 2
-        answer = yield _between(task.image, x_b, middle, norm)[None]
+        answer = yield _between(x, x_b, middle, norm)[None]
         if goal.crossed(float(answer.gain[0])):
             high = middle
         else:
             low = middle
-    return _between(task.image, x_b, high, norm)
+    return _between(x, x_b, high, norm)
 
 
 def _between(x: Tensor, x_b: Tensor, share: float, norm: Norm) -> Tensor:
-    if norm == "l2":
-        return torch.lerp(x, x_b, share)
-    change = x_b - x
-    most = share * float(change.abs().max())
-    return x + change.clamp(-most, most)
+    most = share * length(x_b.float() - x.float(), norm) if norm == "linf" else 0.0
+
+    def between(x: Tensor, x_b: Tensor) -> Tensor:
+        return torch.lerp(x, x_b, share) if norm == "l2" else x + (x_b - x).clamp(-most, most)
+
+    if x.dtype != torch.uint8:
+        return between(x, x_b)
+    point = torch.empty_like(x)
+    for rows in bands(slice(0, x.shape[1]), x.shape[2]):
+        point[:, rows] = between(x[:, rows].float(), x_b[:, rows].float()).round()
+    return point

@@ -18,7 +18,7 @@ from math import cos, inf, pi, sin
 import torch
 from torch import Tensor
 
-from iqattack.attacks.boundaries import on_boundaries
+from iqattack.attacks.boundaries import Allowance, on_boundaries
 from iqattack.attacks.contract import Answer, Search, Task
 from iqattack.attacks.options import Count, Fraction
 from iqattack.attacks.start import towards_image
@@ -88,11 +88,11 @@ def shorten(
     """
     x = task.image
     past: deque[Tensor] = deque(maxlen=k.memory)
-    asked = 0
+    allowance = Allowance(queries)
     for _ in range(k.steps):
         u = x_b - x
         d = float(torch.linalg.vector_norm(u))
-        if d == 0.0 or asked >= queries:
+        if d == 0.0 or allowance.queries <= 0:
             break
         u /= d
         # u last: past directions are not orthogonal to it, and what it takes off is what counts.
@@ -104,9 +104,10 @@ def shorten(
             return torch.add(x, u, alpha=along).add_(v, alpha=across)[None]
 
         theta = 0.0
-        for trial in (theta_max, -theta_max)[: queries - asked]:
-            asked += 1
-            if goal.crossed(float((yield z(trial)).gain[0])):
+        for trial in (theta_max, -theta_max)[: allowance.queries]:
+            answer = yield z(trial)
+            allowance.charge(answer)
+            if goal.crossed(float(answer.gain[0])):
                 theta = trial
                 break
         if theta == 0.0:
@@ -116,10 +117,11 @@ def shorten(
         good, bad = theta, inf  # farthest that crosses, nearest that does not; signed like theta
         for _ in range(k.halvings):
             trial = min(2 * abs(good), pi / 2) if bad == inf else (abs(good) + bad) / 2
-            if asked >= queries or abs(cos(trial) - cos(good)) < k.precision:
+            if allowance.queries <= 0 or abs(cos(trial) - cos(good)) < k.precision:
                 break
-            asked += 1
-            if goal.crossed(float((yield z(trial if theta > 0 else -trial)).gain[0])):
+            answer = yield z(trial if theta > 0 else -trial)
+            allowance.charge(answer)
+            if goal.crossed(float(answer.gain[0])):
                 good = trial if theta > 0 else -trial
             else:
                 bad = trial

@@ -35,7 +35,7 @@ def transfer(
         places first, then everywhere; without it everywhere alone.
     """
     width = task.upper - task.lower
-    if steps == 0 or torch.equal(task.lower, task.upper):
+    if steps == 0 or torch.equal(task.lower8, task.upper8):
         return
     busy = activity(task.image).clamp(min=FLAT)
     for shape in (busy, torch.ones_like(busy)) if mask else (torch.ones_like(busy),):

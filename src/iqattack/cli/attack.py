@@ -15,14 +15,19 @@ from iqattack.cli.options import (
     RUN,
     WHAT,
     Batch,
+    Concurrency,
     Convert,
     Device,
     Limit,
     LowerBetter,
+    Resize,
+    Retries,
     ScoreRange,
     Seed,
+    Workers,
     parse_batch,
     parse_range,
+    parse_workers,
 )
 from iqattack.cli.progress import display
 from iqattack.cli.signals import interruptible
@@ -59,6 +64,7 @@ def attack(
     lower_better: LowerBetter = None,
     limit: Limit = None,
     convert: Convert = False,
+    resize: Resize = None,
     name: Annotated[
         str,
         typer.Option(
@@ -111,6 +117,9 @@ def attack(
     ] = False,
     device: Device = "cpu",
     batch: Batch = "auto",
+    workers: Workers = None,
+    concurrency: Concurrency = None,
+    retries: Retries = 3,
 ) -> None:
     """Move the scores of images as far as a constraint and a budget of queries allow.
 
@@ -118,6 +127,7 @@ def attack(
     summary.json. Ctrl-C stops after the batch in flight; --resume goes on, and never pays twice.
     """
     wanted_range, wanted_batch = parse_range(score_range), parse_batch(batch)
+    wanted_workers = parse_workers(workers)
     with interruptible(out / "run.toml", "--resume") as stop, display(stop) as shown:
         run = iqattack.attack(
             images,
@@ -132,7 +142,11 @@ def attack(
             mos=mos,
             limit=limit,
             convert=convert,
+            resize=resize,
             batch=wanted_batch,
+            workers=wanted_workers,
+            concurrency=concurrency,
+            retry=iqattack.Retry(retries),
             resume=resume,
             score_range=wanted_range,
             lower_better=lower_better,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -37,6 +38,15 @@ Convert = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+Resize = Annotated[
+    int | None,
+    typer.Option(
+        metavar="LONG_SIDE",
+        help="Shrink images whose long side is longer to that many pixels as they are read; the "
+        "attacked image has that size.",
+        rich_help_panel=WHAT,
+    ),
+]
 Seed = Annotated[int, typer.Option(metavar="S", help="Of all randomness.", rich_help_panel=HOW)]
 Device = Annotated[
     str, typer.Option(metavar="D", help="Where the model runs: cpu, cuda, …", rich_help_panel=RUN)
@@ -45,7 +55,33 @@ Batch = Annotated[
     str,
     typer.Option(
         metavar="N|auto",
-        help="Images per forward pass; does not change results.",
+        help="Images per call; does not change results.",
+        rich_help_panel=RUN,
+    ),
+]
+Workers = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|auto",
+        help="Processes with a model each and a share of the images; auto: one for each core. Does "
+        "not change results.",
+        rich_help_panel=RUN,
+    ),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Calls at once, from threads, for a model that waits on a service.",
+        rich_help_panel=RUN,
+    ),
+]
+Retries = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        help="Tries after the first for an image whose score timed out or whose connection was "
+        "lost, with a pause that doubles.",
         rich_help_panel=RUN,
     ),
 ]
@@ -68,4 +104,15 @@ def parse_batch(text: str) -> int | None:
         return None
     if not text.isdecimal() or int(text) < 1:
         raise InputError(f"--batch {text}: expected at least 1, or auto")
+    return int(text)
+
+
+def parse_workers(text: str | None) -> int | None:
+    """A number of processes, one for each core with `auto`; InputError if it is something else."""
+    if text is None:
+        return None
+    if text == "auto":
+        return len(os.sched_getaffinity(0))
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"--workers {text}: expected at least 1, or auto")
     return int(text)

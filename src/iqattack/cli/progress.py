@@ -42,11 +42,11 @@ class Display:
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
                 BarColumn(),
-                TextColumn("{task.completed}/{task.total} images {task.fields[more]}"),
+                TextColumn("{task.fields[more]}"),
                 console=self._console,
                 transient=True,
             )
-            self._task = self._bar.add_task("starting", total=None, more="")
+            self._task = self._bar.add_task("loading the model", total=None, more="")
 
     @property
     def callbacks(self) -> Callbacks:
@@ -75,16 +75,19 @@ class Display:
         left = seconds_left(state)
         if self._bar is not None:
             more = f"· {rate:.0f} queries/s · mean gain {state.gain:.3f}"
+            more += f" · {state.attempts} attempts failed" if state.attempts else ""
             more += "" if left is None else f" · at most {clock(left)} left"
-            self._update(state.stage, state.done, state.images, more)
+            self._update(state.doing or state.stage, state.done, state.images, more)
             return
         self._json(
             {
                 "event": "progress",
                 "stage": state.stage,
+                **({"doing": state.doing} if state.doing else {}),
                 "done": state.done,
                 "images": state.images,
                 "queries": state.queries,
+                "attempts": state.attempts,
                 "queries_per_second": round(rate, 1),
                 "mean_gain": round(state.gain, 4),
                 "batch": state.batch,
@@ -122,6 +125,7 @@ class Display:
 
     def _update(self, stage: str, done: int, images: int, more: str) -> None:
         if self._bar is not None:
+            more = f"{done}/{images} images {more}"
             self._bar.update(self._task, description=stage, completed=done, total=images, more=more)
 
     def _json(self, line: dict[str, object]) -> None:
@@ -152,8 +156,10 @@ def seconds_left(state: State) -> float | None:
     if not state.queries or not state.images:
         return None
     rate = state.queries / max(state.seconds, 1e-9)
-    undone = (state.images - state.done) * state.budget / state.images
-    return min(float(state.budget - state.spent), undone) / rate
+    left = float(state.budget - state.spent)
+    if state.stage == "attack":
+        left = min(left, (state.images - state.done) * state.budget / state.images)
+    return left / rate
 
 
 def clock(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Ctrl-C: once to stop after the batch in flight, twice to stop at once."""
+"""Ctrl-C, SIGTERM or SIGHUP: once to stop after what is in flight, twice to stop at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -16,12 +16,12 @@ import typer
 from iqattack.errors import IqattackError
 
 INTERRUPTED = 130
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: its terminal was closed
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """While it lasts, the function that it gives tells whether SIGINT or SIGTERM arrived.
+    """While it lasts, the function that it gives says whether one of SIGNALS arrived.
 
     The second one raises KeyboardInterrupt.
     """
@@ -31,7 +31,8 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
-        print("stopping after the batch in flight; again to stop at once", file=sys.stderr)
+        with suppress(OSError):  # a terminal that was closed
+            print("stopping after the batch in flight; again to stop at once", file=sys.stderr)
 
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set  # handlers can be set in the main thread only
@@ -66,5 +67,6 @@ def _leave(begun: Path, resuming: tuple[str, ...]) -> None:
     if begun.is_file():
         given = sys.argv[1:]
         command = ["iqattack", *given, *(option for option in resuming if option not in given)]
-        print(f"stopped; go on with: {shlex.join(command)}", file=sys.stderr)
+        with suppress(OSError):
+            print(f"stopped; go on with: {shlex.join(command)}", file=sys.stderr)
     raise typer.Exit(INTERRUPTED) from None

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-WHITE = 255.0
+WHITE = 255
 
 Box = tuple[Tensor, Tensor]
 
@@ -15,7 +15,7 @@ Box = tuple[Tensor, Tensor]
 class Constraint(Protocol):
     """The set of pictures that an attack on one picture may hand in.
 
-    `image` is always the clean picture, (3, H, W) with whole grey levels 0..255.
+    `image` is always the clean picture, (3, H, W) with whole grey levels 0..255, float32 or uint8.
     """
 
     @property
@@ -29,9 +29,9 @@ class Constraint(Protocol):
         return True
 
     def box(self, image: Tensor) -> Box:
-        """Lowest and highest allowed values, each (3, H, W) float32, whole grey levels 0..255.
+        """Lowest and highest allowed values, each (3, H, W), whole grey levels 0..255.
 
-        lower ≤ image ≤ upper, and any allowed picture lies between them.
+        lower ≤ image ≤ upper, and any allowed picture lies between them. Of the image's type.
         """
         ...
 
@@ -54,9 +54,6 @@ def box_around(image: Tensor, radius: Tensor | float) -> Box:
 
     image: (3, H, W), whole grey levels; radius: a number or a tensor that broadcasts, ≥ 0.
     """
-    # Doubles: in single precision the sum can round up to a whole level that lies outside.
-    centre = image.double()
-    step = radius.double() if isinstance(radius, Tensor) else radius
-    lower = torch.ceil(centre - step).clamp(0.0, WHITE)
-    upper = torch.floor(centre + step).clamp(0.0, WHITE)
-    return lower.float(), upper.float()
+    step = torch.as_tensor(radius, dtype=torch.float64).clamp(max=WHITE).floor().to(image)
+    # The step is cut before it is taken: uint8 would wrap around.
+    return image - step.minimum(image), image + step.minimum(WHITE - image)

@@ -42,7 +42,7 @@ class L0(Constraint):
         """The pixels that differ most (L2 over channels) stay, the others go back to the image."""
         lower, upper = self.box(image) if box is None else box
         clamped = candidates.clamp(lower, upper)
-        change = (clamped - image).square().sum(dim=1).flatten(1)
+        change = (clamped.float() - image).square().sum(dim=1).flatten(1)
         most = min(int(self.pixels), change.shape[1])
         keep = torch.zeros_like(change, dtype=torch.bool)
         keep.scatter_(1, change.topk(most).indices, value=True)

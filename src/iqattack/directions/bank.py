@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,17 +19,49 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from iqattack.perception import grey_array, locally_normalised, luma
+from iqattack.perception import bands, grey_array, locally_normalised, luma
 
-Field = NDArray[np.floating]
-Make = Callable[[Tensor, np.random.Generator], Field]
+Grey = NDArray[np.float32]
+Field = NDArray[np.floating | np.integer]
+
+
+class Picture:
+    """An image (3, H, W), and what several directions are made of."""
+
+    def __init__(self, image: Tensor) -> None:
+        self.pixels = image.numpy()
+        self.shape = self.pixels.shape[1:]
+        self.grey = grey_array(image)
+
+    @property
+    def bands(self) -> Iterator[slice]:
+        """Rows that a direction is made of at a time."""
+        return bands(slice(0, self.shape[0]), self.shape[1])
+
+    @cached_property
+    def grey8(self) -> NDArray[np.uint8]:
+        """Luma in whole grey levels."""
+        return cv2.convertScaleAbs(self.grey).astype(np.uint8, copy=False)
+
+
+Band = Callable[[slice], Field]  # rows to (h, W) or (3, h, W)
+Make = Callable[[Picture, np.random.Generator], Band]
+
+
+def _blurred(plane: NDArray[np.floating], sigma: float, rows: slice) -> Field:
+    """Rows of a plane after a Gaussian blur of all of it."""
+    radius = int(4.0 * sigma + 0.5)
+    first = max(rows.start - radius, 0)
+    found: Field = gaussian_filter(plane[first : rows.stop + radius], sigma, radius=radius)
+    return found[rows.start - first : rows.stop - first]
 
 
 def _grain(sigma: float) -> Make:
     """Noise of that correlation length in pixels; 0 is white."""
 
-    def make(image: Tensor, rng: np.random.Generator) -> Field:
-        return gaussian_filter(rng.standard_normal(image.shape[1:]), sigma)
+    def make(picture: Picture, rng: np.random.Generator) -> Band:
+        noise = rng.standard_normal(picture.shape)
+        return lambda rows: _blurred(noise, sigma, rows)
 
     return make
 
@@ -35,19 +69,25 @@ def _grain(sigma: float) -> Make:
 def _periodic(down: int, across: int) -> Make:
     """A square wave with so many pixels to a half period each way; 0 is constant."""
 
-    def make(image: Tensor, _: np.random.Generator) -> Field:
-        height, width = image.shape[1:]
-        rows = np.arange(height) // down if down else np.zeros(height, int)
-        columns = np.arange(width) // across if across else np.zeros(width, int)
-        return np.where((rows[:, None] + columns) % 2 == 0, 1.0, -1.0)
+    def make(picture: Picture, _: np.random.Generator) -> Band:
+        odd_row, odd_column = (
+            (np.arange(side) // half if half else np.zeros(side, int)) % 2
+            for side, half in zip(picture.shape, (down, across), strict=True)
+        )
+        return lambda rows: np.where(odd_row[rows, None] == odd_column, 1, -1)
 
     return make
 
 
 def _diagonal(half: int, turned: int) -> Make:
-    def make(image: Tensor, _: np.random.Generator) -> Field:
-        rows, columns = np.indices(image.shape[1:])
-        return np.where((columns + turned * rows) // half % 2 == 0, 1.0, -1.0)
+    def make(picture: Picture, _: np.random.Generator) -> Band:
+        columns = np.arange(picture.shape[1])
+
+        def band(rows: slice) -> Field:
+            along = columns + turned * np.arange(rows.start, rows.stop)[:, None]
+            return np.where(along // half % 2 == 0, 1, -1)
+
+        return band
 
     return make
 
@@ -55,52 +95,50 @@ def _diagonal(half: int, turned: int) -> Make:
 def _detail(sigma: float, sign: float) -> Make:
     """What a Gaussian blur takes away: more of it sharpens, less of it blurs."""
 
-    def make(image: Tensor, _: np.random.Generator) -> Field:
-        grey = grey_array(image)
-        found: Field = sign * (grey - gaussian_filter(grey, sigma))
-        return found
+    def make(picture: Picture, _: np.random.Generator) -> Band:
+        grey = picture.grey
+        return lambda rows: sign * (grey[rows] - _blurred(grey, sigma, rows))
 
     return make
 
 
-def _coded(quality: int, sign: float) -> Make:
+def _coded(quality: int, sign: int) -> Make:
     """What JPEG of that quality does to luma, or the contrary."""
 
-    def make(image: Tensor, _: np.random.Generator) -> Field:
-        grey = np.clip(np.rint(grey_array(image)), 0, 255).astype(np.uint8)
+    def make(picture: Picture, _: np.random.Generator) -> Band:
         file = io.BytesIO()
-        Image.fromarray(grey).save(file, "JPEG", quality=quality)
-        return sign * (np.asarray(Image.open(file), dtype=np.float32) - grey)
+        Image.fromarray(picture.grey8).save(file, "JPEG", quality=quality)
+        coded = np.asarray(Image.open(file))
+        return lambda rows: sign * np.subtract(coded[rows], picture.grey8[rows], dtype=np.int16)
 
     return make
 
 
 def _contrast(sign: float) -> Make:
-    def make(image: Tensor, _: np.random.Generator) -> Field:
-        grey = grey_array(image)
-        return sign * (grey - float(grey.mean()))
+    def make(picture: Picture, _: np.random.Generator) -> Band:
+        mean = float(picture.grey.mean())
+        return lambda rows: sign * (picture.grey[rows] - mean)
 
     return make
 
 
 def _saturation(sign: float) -> Make:
-    def make(image: Tensor, _: np.random.Generator) -> Field:
-        return (sign * (image - luma(image))).numpy()
-
-    return make
+    return lambda picture, _: lambda rows: sign * (picture.pixels[:, rows] - picture.grey[rows])
 
 
 def _flat(value: float) -> Make:
-    return lambda image, _: np.full(image.shape[1:], value)
+    return lambda picture, _: lambda rows: np.full(picture.grey[rows].shape, value)
 
 
 def _hue(*channels: float) -> Make:
     """A shift of its own for each of red, green and blue."""
-    return lambda image, _: np.broadcast_to(np.reshape(channels, (3, 1, 1)), tuple(image.shape))
+    shifts = np.reshape(channels, (3, 1, 1))
+    return lambda picture, _: lambda rows: np.broadcast_to(shifts, picture.pixels[:, rows].shape)
 
 
-def _colour_noise(image: Tensor, rng: np.random.Generator) -> Field:
-    return rng.standard_normal(tuple(image.shape))
+def _colour_noise(picture: Picture, rng: np.random.Generator) -> Band:
+    signs = np.stack([_signs(rng.standard_normal(picture.shape)) for _ in range(3)])
+    return lambda rows: signs[:, rows]
 
 
 # Different families come first, for budgets that end early.
@@ -111,8 +149,8 @@ BANK: dict[str, Make] = {
     "blur 0.6": _detail(0.6, -1.0),
     "sharpen 0.6": _detail(0.6, 1.0),
     "stripes across 1": _periodic(1, 0),
-    "less JPEG 60": _coded(60, -1.0),
-    "JPEG 30": _coded(30, 1.0),
+    "less JPEG 60": _coded(60, -1),
+    "JPEG 30": _coded(30, 1),
     "diagonal 2": _diagonal(2, 1),
     "less contrast": _contrast(-1.0),
     "more contrast": _contrast(1.0),
@@ -130,8 +168,8 @@ BANK: dict[str, Make] = {
     "grain 2.5": _grain(2.5),
     "blur 3": _detail(3.0, -1.0),
     "sharpen 3": _detail(3.0, 1.0),
-    "JPEG 60": _coded(60, 1.0),
-    "less JPEG 30": _coded(30, -1.0),
+    "JPEG 60": _coded(60, 1),
+    "less JPEG 30": _coded(30, -1),
     "counterdiagonal 2": _diagonal(2, -1),
     "checkerboard 4": _periodic(4, 4),
     "stripes across 2": _periodic(2, 0),
@@ -155,10 +193,20 @@ def bank(
     """
     seed = int(torch.randint(2**63 - 1, (), generator=rng))
     numbers = {name: number for number, name in enumerate(BANK)}
+    picture = Picture(image)
     for name in names:
-        field = BANK[name](image, np.random.default_rng((seed, numbers[name])))
-        signs = torch.from_numpy(np.sign(field).astype(np.int8))
-        yield name, signs.reshape(-1, *image.shape[1:])
+        yield name, _direction(picture, BANK[name], np.random.default_rng((seed, numbers[name])))
+
+
+def _direction(picture: Picture, make: Make, rng: np.random.Generator) -> Tensor:
+    """(1 or 3, H, W) int8."""
+    band = make(picture, rng)
+    signs = np.concatenate([_signs(band(rows)) for rows in picture.bands], axis=-2)
+    return torch.from_numpy(signs).reshape(-1, *picture.shape)
+
+
+def _signs(field: Field) -> NDArray[np.int8]:
+    return (field > 0).view(np.int8) - (field < 0).view(np.int8)
 
 
 def high_frequencies(image: Tensor) -> Tensor:
@@ -166,5 +214,10 @@ def high_frequencies(image: Tensor) -> Tensor:
 
     Zero where nothing happens.
     """
-    normalised = locally_normalised(luma(image)[None, None])[0, 0]
-    return normalised / normalised.std(correction=0).clamp(min=1e-6)
+    height, width = image.shape[1:]
+    plane = torch.empty(height, width)
+    for rows in bands(slice(0, height), width):
+        first = max(rows.start - 1, 0)  # the window of the first and last row reaches beyond them
+        around = luma(image[:, first : rows.stop + 1])[None, None]
+        plane[rows] = locally_normalised(around)[0, 0, rows.start - first :][: len(plane[rows])]
+    return plane.div_(plane.std(correction=0).clamp(min=1e-6))

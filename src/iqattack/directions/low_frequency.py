@@ -30,7 +30,8 @@ def low_frequency(shape: Sequence[int], spectrum: float, rng: torch.Generator) -
     """
     seed = int(torch.randint(2**63 - 1, (), generator=rng))
     signs = np.random.default_rng(seed).integers(-1, 2, tuple(shape), dtype=np.int8)
-    coefficients = np.multiply(signs, _lowest(*shape[-2:], spectrum), dtype=np.float32)
+    signs *= _lowest(*shape[-2:], spectrum)
+    coefficients = signs.astype(np.float32)
     return torch.from_numpy(idctn(coefficients, axes=(1, 2), norm="ortho", overwrite_x=True))
 
 

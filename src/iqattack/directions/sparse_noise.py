@@ -49,7 +49,7 @@ class Draw:
 class SparseNoise:
     """Draws initial candidates for one image.
 
-    image, lower, upper: (3, H, W), the clean image and its box.
+    image, lower, upper: (3, H, W), the clean image and its box, float32 or uint8.
     supports: keys of SUPPORTS, where noise may lie; one without a pixel in this image is left out.
     sources: keys of `textures.SOURCES`, what the noise is made of.
     bands: structure sizes in pixels; amplitudes: deviations of the noise in units of the box.
@@ -71,7 +71,7 @@ class SparseNoise:
         masks = [mask for mask in masks if mask.any()] or [SUPPORTS["everywhere"](image)]
         self._image = image.numpy()
         self._height, self._width = image.shape[-2:]
-        self._radius = torch.maximum(upper - image, image - lower).numpy()
+        self._radius = torch.maximum(upper - image, image - lower).float().numpy()
         self._masks = Choice([mask.numpy() for mask in masks])
         self._textures = Choice([textures(s, band, folder) for s in sources for band in bands])
         self._amplitudes = Choice([sign * a for a in amplitudes for sign in (1.0, -1.0)])
@@ -104,10 +104,12 @@ class SparseNoise:
         # In NumPy, which takes a third of PyTorch's time on windows this small.
         window = candidate.numpy()[:, rows, columns]
         base = window if mode == "add" else self._image[:, rows, columns]
-        changed = base + noise * self._radius[:, rows, columns]
+        noise *= self._radius[:, rows, columns]
+        noise += base
         if start.dtype == torch.uint8:
-            changed = np.clip(np.rint(changed), 0.0, 255.0)
-        np.copyto(window, changed, where=mask[rows, columns], casting="unsafe")
+            np.rint(noise, out=noise)
+            np.clip(noise, 0.0, 255.0, out=noise)
+        np.copyto(window, noise, where=mask[rows, columns], casting="unsafe")
         return Draw(candidate, picks)
 
     def learn(self, draw: Draw, success: bool) -> None:

@@ -1,22 +1,26 @@
-"""Schedules searches, batches, rounds, counts and replays: the only part that asks the model."""
+"""Plans, searches, counts and replays: the only part that asks for scores."""
 
-from iqattack.engine.engine import (
-    Engine,
-    Failure,
-    Interrupted,
-    Outcome,
-    Progress,
-    image_generator,
-)
+from iqattack.engine.engine import Engine, Progress, Searching
+from iqattack.engine.events import Attacked, Event, Failure, Outcome
 from iqattack.engine.log import QueryLog, image_hash
+from iqattack.engine.schedule import Interrupted
+from iqattack.engine.searcher import Limits, Plan, Searcher, image_generator
+from iqattack.engine.workers import Workers
 
 __all__ = [
+    "Attacked",
     "Engine",
+    "Event",
     "Failure",
     "Interrupted",
+    "Limits",
     "Outcome",
+    "Plan",
     "Progress",
     "QueryLog",
+    "Searcher",
+    "Searching",
+    "Workers",
     "image_generator",
     "image_hash",
 ]

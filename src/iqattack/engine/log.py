@@ -2,7 +2,9 @@
 
 One SQLite file in WAL mode with one writer. A score is 16 bytes: the hash of the 8-bit image and
 the raw score as float64. Scores are appended in chunks, one per image and batch, and an image's
-chunks become one when its search ends, so that 10^8 queries stay below 2 GB.
+chunks become one when its search ends, so that 10^8 queries stay below 2 GB. A score that came
+before its turn waits in a table of its own until those before it are there. Beside them stand, for
+each image, the images that were sent to the model and not answered, its result, or its failure.
 """
 
 from __future__ import annotations
@@ -22,20 +24,30 @@ from torch import Tensor
 from iqattack.errors import InputError, RunError
 from iqattack.objectives import Direction
 
-FORMAT = 2
+FORMAT = 3  # 2 had neither attempts nor failures, nor early replies
+READABLE = (2, FORMAT)
 ROW = np.dtype([("hash", "<u8"), ("score", "<f8")])
 PAIR = struct.Struct("<Qd")  # the same, one at a time
 Rows = NDArray[np.void]
+Row = tuple[int, float]
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS task (
-    id INTEGER PRIMARY KEY, image TEXT NOT NULL UNIQUE, direction TEXT);
+    id INTEGER PRIMARY KEY, image TEXT NOT NULL UNIQUE, direction TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS chunk (
     task INTEGER NOT NULL REFERENCES task, first INTEGER NOT NULL, rows BLOB NOT NULL,
     PRIMARY KEY (task, first)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS early (
+    task INTEGER NOT NULL REFERENCES task, number INTEGER NOT NULL, row BLOB NOT NULL,
+    PRIMARY KEY (task, number)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS result (task INTEGER PRIMARY KEY REFERENCES task, json TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS failure (
+    task INTEGER PRIMARY KEY REFERENCES task, reason TEXT NOT NULL);
 """
+UPGRADE = "ALTER TABLE task ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;"
 
 
 def image_hash(image: Tensor) -> int:
@@ -58,17 +70,28 @@ class QueryLog:
             if read_only:
                 uri = f"{Path(path).absolute().as_uri()}?mode=ro" if path else ":memory:"
                 self._db = sqlite3.connect(uri, uri=True)
+                self._format = self._checked_format()
                 self._ids = dict(self._db.execute("SELECT image, id FROM task"))
                 return
             self._db = sqlite3.connect(path if path else ":memory:", isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             # A killed process loses nothing; a power cut may lose the last batches.
             self._db.execute("PRAGMA synchronous=NORMAL")
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version not in (0, FORMAT):
-                raise RunError(f"{path}: log format {version}, expected {FORMAT}; use a new folder")
-            self._db.executescript(f"{SCHEMA} PRAGMA user_version={FORMAT};")
+            upgrade = UPGRADE if self._checked_format() not in (0, FORMAT) else ""
+            self._db.executescript(
+                f"BEGIN IMMEDIATE; {upgrade} {SCHEMA} PRAGMA user_version={FORMAT}; COMMIT;"
+            )
+            self._format = FORMAT
             self._ids = dict(self._db.execute("SELECT image, id FROM task"))
+
+    def _checked_format(self) -> int:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version not in (0, *READABLE):
+            raise RunError(
+                f"{self.path}: log format {version}, expected {FORMAT}: written by another version "
+                "of iqattack; read it with that one, or use a new folder"
+            )
+        return int(version)
 
     def __enter__(self) -> Self:
         return self
@@ -106,13 +129,35 @@ class QueryLog:
                     (direction, self._ids[image]),
                 )
 
-    def append(self, rows: Mapping[str, tuple[int, Sequence[tuple[int, float]]]]) -> None:
-        """Append one batch: per image, the number of its first new query and (hash, score)s."""
+    def append(
+        self,
+        rows: Mapping[str, tuple[int, Sequence[Row]]],
+        early: Mapping[str, Mapping[int, Row]] | None = None,
+        attempts: Mapping[str, int] | None = None,
+    ) -> None:
+        """Append what came back at once, all of it or nothing.
+
+        rows: per image, the number of its first new query and (hash, score)s; early: replies that
+        came before their turn, by number; attempts: images that were sent and not answered.
+        """
         with self._transaction():
             for image, (first, pairs) in rows.items():
+                task = self._ids[image]
                 blob = b"".join(PAIR.pack(*pair) for pair in pairs)
+                self._db.execute("INSERT INTO chunk VALUES (?, ?, ?)", (task, first, blob))
+                self._db.execute(  # their turn has come
+                    "DELETE FROM early WHERE task = ? AND number < ?", (task, first + len(pairs))
+                )
+            for image, replies in (early or {}).items():
+                for number, pair in replies.items():
+                    self._db.execute(
+                        "INSERT INTO early VALUES (?, ?, ?)",
+                        (self._ids[image], number, PAIR.pack(*pair)),
+                    )
+            for image, count in (attempts or {}).items():
                 self._db.execute(
-                    "INSERT INTO chunk VALUES (?, ?, ?)", (self._ids[image], first, blob)
+                    "UPDATE task SET attempts = attempts + ? WHERE id = ?",
+                    (count, self._ids[image]),
                 )
 
     def rows(self, image: str) -> Rows:
@@ -121,6 +166,19 @@ class QueryLog:
             "SELECT rows FROM chunk WHERE task = ? ORDER BY first", self._ids.get(image, -1)
         )
         return np.frombuffer(b"".join(blob for (blob,) in chunks), dtype=ROW)
+
+    def early(self, image: str) -> dict[int, Row]:
+        """Replies that came before their turn, by the number of the query."""
+        rows = self._newer("SELECT number, row FROM early WHERE task = ?", self._ids.get(image, -1))
+        return {number: PAIR.unpack(blob) for number, blob in rows}
+
+    def queries(self, image: str) -> int:
+        """How many images the model scored for this one."""
+        return len(self.rows(image)) + len(self.early(image))
+
+    def attempts(self) -> dict[str, int]:
+        """Images that were sent to the model and not answered, of each image that has some."""
+        return dict(self._newer("SELECT image, attempts FROM task WHERE attempts > 0"))
 
     def finish(self, image: str, result: str) -> None:
         """Store the result of an image and merge its chunks, both or neither."""
@@ -131,11 +189,33 @@ class QueryLog:
             if len(rows):
                 self._db.execute("INSERT INTO chunk VALUES (?, 0, ?)", (task, rows.tobytes()))
             self._db.execute("INSERT OR REPLACE INTO result VALUES (?, ?)", (task, result))
+            self._db.execute("DELETE FROM failure WHERE task = ?", (task,))
+
+    def fail(self, image: str, reason: str) -> None:
+        """Store why an image failed; its queries stay."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO failure VALUES (?, ?)", (self._ids[image], reason)
+            )
+
+    def failures(self) -> dict[str, str]:
+        """Why images failed, those that have no result, in the order of the run."""
+        return dict(
+            self._newer(
+                "SELECT image, reason FROM failure JOIN task ON task = id "
+                "WHERE task NOT IN (SELECT task FROM result) ORDER BY id"
+            )
+        )
 
     def forget(self, image: str) -> None:
         """Drop the result of an image; its queries stay."""
         with self._transaction():
             self._db.execute("DELETE FROM result WHERE task = ?", (self._ids.get(image, -1),))
+
+    def forget_failures(self) -> None:
+        """Drop all failures: those images are to be tried again."""
+        with self._transaction():
+            self._db.execute("DELETE FROM failure")
 
     def results(self) -> dict[str, str]:
         """Results of the images that are finished, in the order of the run."""
@@ -144,6 +224,15 @@ class QueryLog:
     def images(self) -> list[str]:
         """Names of all images of the run, in order."""
         return [name for (name,) in self._all("SELECT image FROM task ORDER BY id")]
+
+    @property
+    def has_failures(self) -> bool:
+        """Whether a log of this format holds failures at all."""
+        return self._format == FORMAT
+
+    def _newer(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Like `_all`, of what logs of before do not hold."""
+        return self._all(query, *values) if self._format == FORMAT else []
 
     def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with self._faults():

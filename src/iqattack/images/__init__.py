@@ -1,7 +1,15 @@
 """Pictures and their opinion scores: files in, 8-bit pixels out."""
 
 from iqattack.images.mos import MosTable, match_mos, read_mos
-from iqattack.images.reading import SUFFIXES, Picture, pixels_sha256, read_image, write_png
+from iqattack.images.reading import (
+    SUFFIXES,
+    Picture,
+    encode_png,
+    pixels_sha256,
+    read_image,
+    write_bytes,
+    write_png,
+)
 from iqattack.images.sets import ImageEntry, ImageSet
 
 __all__ = [
@@ -10,9 +18,11 @@ __all__ = [
     "ImageSet",
     "MosTable",
     "Picture",
+    "encode_png",
     "match_mos",
     "pixels_sha256",
     "read_image",
     "read_mos",
+    "write_bytes",
     "write_png",
 ]

@@ -63,7 +63,7 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
-def read_image(path: str | Path, *, convert: bool = False) -> Picture:
+def read_image(path: str | Path, *, convert: bool = False, resize: int | None = None) -> Picture:
     """Read a picture from PNG, JPEG, BMP, TIFF, WebP, PPM or GIF.
 
     Grey and palette pictures become RGB, EXIF orientation is applied and the first of several
@@ -71,9 +71,15 @@ def read_image(path: str | Path, *, convert: bool = False) -> Picture:
     refused unless `convert` is set: then levels are scaled and rounded, CMYK is converted without
     a colour profile, and transparency is composited on white. Embedded profiles are not applied.
 
+    resize: longest side in pixels. A longer picture is shrunk to it, upright and in 8-bit RGB, by
+    Pillow's Lanczos filter; the other side is rounded, to at least 1. Others keep their size.
+
     Raises InputError when the file is missing, unreadable, damaged, truncated or empty, has too
-    many pixels, or holds something that may not be or cannot be converted.
+    many pixels, or holds something that may not be or cannot be converted; or for a `resize`
+    below 1.
     """
+    if resize is not None and resize < 1:
+        raise InputError(f"resize {resize}: expected a length of at least 1 pixel, such as 1024")
     path = Path(path)
     try:
         data = path.read_bytes()
@@ -85,7 +91,7 @@ def read_image(path: str | Path, *, convert: bool = False) -> Picture:
     if not data:
         raise InputError(f"{path}: is an empty file, expected an image; get it again")
     try:
-        return _decode(path, data, convert)
+        return _decode(path, data, convert, resize)
     except InputError:
         raise
     except UnidentifiedImageError:
@@ -97,11 +103,10 @@ def read_image(path: str | Path, *, convert: bool = False) -> Picture:
         raise InputError(f"{path}: is damaged or truncated ({reason}); get it again") from None
 
 
-def write_png(path: str | Path, pixels: Tensor) -> None:
-    """Write (3, H, W) uint8 RGB pixels as a lossless 8-bit PNG, completely or not at all.
+def encode_png(pixels: Tensor) -> bytes:
+    """(3, H, W) uint8 RGB pixels as a lossless 8-bit PNG; the same pixels give the same bytes.
 
-    The same pixels give the same bytes. Raises ValueError for another shape or dtype, and
-    InputError when the file cannot be written.
+    Raises ValueError for another shape or dtype.
     """
     if (
         pixels.dtype != torch.uint8
@@ -112,15 +117,28 @@ def write_png(path: str | Path, pixels: Tensor) -> None:
         raise ValueError(
             f"expected uint8 pixels (3, H, W), got {pixels.dtype} {tuple(pixels.shape)}"
         )
-    path = Path(path)
     encoded = BytesIO()
     array = pixels.detach().cpu().permute(1, 2, 0).contiguous().numpy()
     Image.fromarray(array).save(encoded, format="PNG", compress_level=6)
+    return encoded.getvalue()
+
+
+def write_png(path: str | Path, pixels: Tensor) -> None:
+    """Write (3, H, W) uint8 RGB pixels as `encode_png` has them, completely or not at all.
+
+    Raises what that does, and InputError when the file cannot be written.
+    """
+    write_bytes(path, encode_png(pixels))
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file completely or not at all; InputError when it cannot be written."""
+    path = Path(path)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # short: names may be long
     try:
         try:
             with temporary.open("wb") as file:
-                file.write(encoded.getbuffer())
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())  # some file systems report a full disk only here
             os.replace(temporary, path)  # noqa: PTH105 - the atomic one on every system
@@ -147,7 +165,7 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _decode(path: Path, data: bytes, convert: bool) -> Picture:
+def _decode(path: Path, data: bytes, convert: bool, resize: int | None) -> Picture:
     with Image.open(BytesIO(data), formats=FORMATS) as image:
         image.verify()  # PNG's checksums and end mark, which decoding alone does not look at
     with Image.open(BytesIO(data), formats=FORMATS) as image:
@@ -166,8 +184,17 @@ def _decode(path: Path, data: bytes, convert: bool) -> Picture:
             # Pillow has turned TIFFs by itself when it loaded them, and then forgets the tag.
             if _ORIENTATION in image.getexif():
                 rgb = rgb.transpose(_UPRIGHT[orientation])
+        if resize is not None and resize < max(rgb.size):
+            width, height = (_scaled(side, resize, max(rgb.size)) for side in rgb.size)
+            notes.append(f"resized from {rgb.width}×{rgb.height} to {width}×{height} (Lanczos)")
+            rgb = rgb.resize((width, height), Image.Resampling.LANCZOS)
         pixels = torch.from_numpy(np.array(rgb)).permute(2, 0, 1).contiguous()
         return Picture(pixels, tuple(notes))
+
+
+def _scaled(side: int, new: int, old: int) -> int:
+    """`side` times new / old to the nearest pixel, halves up, and at least 1."""
+    return max(1, (2 * side * new + old) // (2 * old))
 
 
 def _bits(image: Image.Image, data: bytes) -> int:

@@ -10,15 +10,27 @@ from iqattack.models.base import Loaded, Scorer
 from iqattack.models.builtin import Builtin
 from iqattack.models.builtin import card as builtin_card
 from iqattack.models.callable import load_callable, wrap
-from iqattack.models.checked import Model, ModelFailedError, check_range, score_checked
+from iqattack.models.checked import (
+    Model,
+    ModelFailedError,
+    WrongAnswerError,
+    answers,
+    as_failure,
+    check_range,
+    score_checked,
+)
 from iqattack.models.cnniqa import Cnniqa
-from iqattack.models.gradients import gradient_of
+from iqattack.models.gradients import MODEL_LOCK, gradient_of
 from iqattack.models.pyiqa import Pyiqa, PyiqaReference
 
 __all__ = [
+    "MODEL_LOCK",
     "ModelFailedError",
     "PyiqaReference",
     "Scorer",
+    "WrongAnswerError",
+    "answers",
+    "as_failure",
     "builtin_card",
     "gradient_of",
     "load_model",

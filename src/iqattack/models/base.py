@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor
+
+Scores = Tensor | Sequence[float | Exception]
 
 
 class Scorer(Protocol):
@@ -22,8 +25,11 @@ class Scorer(Protocol):
     lower_better: bool
     min_size: int
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Score images (N, 3, H, W) uint8 RGB; return N raw scores, (N,) float64 on the CPU."""
+    def __call__(self, images: Tensor) -> Scores:
+        """Score images (N, 3, H, W) uint8 RGB; return N raw scores, (N,) float64 on the CPU.
+
+        Where it fails on some of the images only, a sequence with an exception in their place.
+        """
         ...
 
 

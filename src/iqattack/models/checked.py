@@ -5,17 +5,60 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from iqattack.errors import InputError, IqattackError
-from iqattack.models.base import Scorer
+from iqattack.errors import InputError, IqattackError, TransientError
+from iqattack.models.base import Scorer, Scores
 
 
 class ModelFailedError(InputError):
-    """The model itself raised an exception, instead of answering."""
+    """The model itself raised an exception, or returned one, instead of a score.
+
+    transient: whether asking again later may do. retry_after, billed: as in `TransientError`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        transient: bool = False,
+        retry_after: float | None = None,
+        billed: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.transient = transient
+        self.retry_after = retry_after
+        self.billed = billed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.args, self.__dict__
+
+
+class WrongAnswerError(InputError):
+    """The model answered something that is not one score for each image."""
+
+
+# Base classes of what network libraries raise, by name, as those libraries may be absent:
+# requests, urllib3, httpx, aiohttp.
+TRANSIENT = frozenset(
+    {"Timeout", "TimeoutError", "TimeoutException", "ConnectionError", "TransportError"}
+    | {"NewConnectionError", "ClientConnectionError", "ServerTimeoutError"}
+)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether an exception of a model tells of a timeout or a lost connection."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    reason = getattr(error, "reason", None)  # of urllib's URLError
+    return (
+        isinstance(error, TransientError)
+        or not names.isdisjoint(TRANSIENT)
+        or (isinstance(reason, BaseException) and is_transient(reason))
+    )
 
 
 @dataclass
@@ -28,35 +71,70 @@ class Model:
     lower_better: bool
     min_size: int = 1
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """N raw scores, (N,) float64 on the CPU. Raises what `score_checked` does."""
+    def __call__(self, images: Tensor) -> Scores:
+        """N raw scores, (N,) float64 on the CPU; errors as in `answers`."""
         with torch.no_grad():
-            return _call(self.function, self.name, self.min_size, images)
+            found = answers(self, images, self.function)
+        if any(isinstance(answer, Exception) for answer in found):
+            return found
+        return torch.tensor(found, dtype=torch.float64)
 
 
-def score_checked(scorer: Scorer, images: Tensor) -> Tensor:
-    """Scores (N,) float64 on the CPU of images (N, 3, H, W) uint8.
+def answers(
+    scorer: Scorer, images: Tensor, function: Callable[[Tensor], object] | None = None
+) -> list[float | Exception]:
+    """What a scorer says of images (N, 3, H, W) uint8: a score or an exception for each.
 
     A NaN or infinite score is passed on: only who knows the images' names can say whose it is.
 
-    Raises InputError for images smaller than the model takes and an answer that is not N numbers,
-    ModelFailedError, which is one, for anything that the model itself raises. Running out of memory
-    is passed on as it is, because a smaller batch may do.
+    Raises InputError for images smaller than the model takes, WrongAnswerError for an answer that
+    is not one score for each, ModelFailedError, which is one, for anything that the model itself
+    raises. Running out of memory is passed on as it is, because a smaller batch may do.
     """
-    return _call(scorer, scorer.name, scorer.min_size, images)
-
-
-def _call(function: Callable[[Tensor], object], name: str, min_size: int, images: Tensor) -> Tensor:
-    check_size(name, min_size, images)
+    check_size(scorer.name, scorer.min_size, images)
     try:
-        answer = function(images)
+        answer = (function or scorer)(images)
     except (IqattackError, MemoryError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:  # a model must not end the program
-        raise ModelFailedError(
-            f"model '{name}' failed to score images: {one_line(error)}"
-        ) from error
-    return as_scores(answer, name, len(images))
+        raise as_failure(scorer.name, error) from error
+    if isinstance(answer, list | tuple) and any(isinstance(a, Exception) for a in answer):
+        if len(answer) != len(images):
+            raise WrongAnswerError(
+                f"model '{scorer.name}' returned {len(answer)} answers for {len(images)} images;"
+                " expected a score or an exception for each"
+            )
+        return [
+            as_failure(scorer.name, one)
+            if isinstance(one, Exception)
+            else float(as_scores(one, scorer.name, 1))
+            for one in answer
+        ]
+    return list(as_scores(answer, scorer.name, len(images)).tolist())
+
+
+def as_failure(name: str, error: BaseException) -> Exception:
+    """An exception of a model as one of ours."""
+    if isinstance(error, InputError | MemoryError | torch.OutOfMemoryError):
+        return error
+    return ModelFailedError(
+        f"model '{name}' failed to score images: {one_line(error)}",
+        transient=is_transient(error),
+        retry_after=getattr(error, "retry_after", None),
+        billed=bool(getattr(error, "billed", False)),
+    )
+
+
+def score_checked(scorer: Scorer, images: Tensor) -> Tensor:
+    """Scores (N,) float64 on the CPU of images (N, 3, H, W) uint8; raises what `answers` does.
+
+    An exception in place of a score is raised.
+    """
+    found = answers(scorer, images)
+    for answer in found:
+        if isinstance(answer, Exception):
+            raise answer
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def check_size(name: str, min_size: int, images: Tensor) -> None:
@@ -73,7 +151,7 @@ def as_scores(answer: object, name: str, n: int) -> Tensor:
     """What a model returned for n images as (n,) float64 on the CPU.
 
     Takes tensors, arrays and sequences of shape (n,) or (n, 1, ...), and for one image a number.
-    Raises InputError for anything else.
+    Raises WrongAnswerError for anything else.
     """
     try:
         # A copy of arrays: torch takes none that are reversed, and warns of those not writable.
@@ -82,12 +160,12 @@ def as_scores(answer: object, name: str, n: int) -> Tensor:
             raise TypeError("complex numbers")
         scores = scores.detach().to("cpu", torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
+        raise WrongAnswerError(
             f"model '{name}' returned {type(answer).__name__} that is not numbers"
             f" for {n} images; expected {n} scores"
         ) from error
     if scores.numel() != n or (scores.ndim > 0 and scores.shape[0] != n):
-        raise InputError(
+        raise WrongAnswerError(
             f"model '{name}' returned shape {tuple(scores.shape)} for {n} images;"
             f" expected {n} scores"
         )

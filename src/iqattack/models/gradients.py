@@ -6,6 +6,7 @@ Such a model has a method `differentiable`: raw scores (N,) with their graph, of
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor
 from iqattack.errors import InputError
 from iqattack.models.base import Scorer
 from iqattack.models.checked import check_size, one_line
+
+MODEL_LOCK = threading.RLock()
+"""Held while a model scores or is differentiated here: few models may do both at once."""
 
 
 def gradient_of(scorer: Scorer) -> Callable[[Tensor], Tensor]:
@@ -33,7 +37,7 @@ def gradient_of(scorer: Scorer) -> Callable[[Tensor], Tensor]:
 
     def gradient(images: Tensor) -> Tensor:
         check_size(scorer.name, scorer.min_size, images)
-        with torch.inference_mode(False), torch.enable_grad():
+        with MODEL_LOCK, torch.inference_mode(False), torch.enable_grad():
             images = images.detach().clone().requires_grad_()
             try:
                 (found,) = torch.autograd.grad(score(images).sum(), images)

@@ -2,7 +2,7 @@
 
 from iqattack.perception.edges import canny
 from iqattack.perception.jnd import JND_MODELS, canny_structure, liu2010, yang2005
-from iqattack.perception.pixels import LUMA, grey_array, locally_normalised, luma
+from iqattack.perception.pixels import LUMA, bands, grey_array, locally_normalised, luma
 from iqattack.perception.saliency import saliency, salient_region
 from iqattack.perception.similarity import (
     SSIM_WINDOW,
@@ -18,6 +18,7 @@ __all__ = [
     "JND_MODELS",
     "LUMA",
     "SSIM_WINDOW",
+    "bands",
     "canny",
     "canny_structure",
     "grey_array",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,6 +12,8 @@ from torch.nn import functional as F  # noqa: N812
 
 # ITU-R BT.601, which JPEG and the IQA literature use.
 LUMA = (0.299, 0.587, 0.114)
+
+BAND = 2**18  # pixels that are worked on at a time, few enough for a cache
 
 
 def luma(image: Tensor) -> Tensor:
@@ -20,7 +24,21 @@ def luma(image: Tensor) -> Tensor:
 
 def grey_array(image: Tensor) -> NDArray[np.float32]:
     """Luma of one picture (3, H, W) as a NumPy array (H, W) float32."""
-    return luma(image).cpu().numpy()
+    channels = image.detach().cpu().numpy()
+    grey = np.zeros(channels.shape[1:], np.float32)
+    for channel, weight in zip(channels, LUMA, strict=True):
+        grey += np.multiply(channel, np.float32(weight), dtype=np.float32)
+    return grey
+
+
+def bands(rows: slice, width: int) -> Iterator[slice]:
+    """Rows from first to last, BAND pixels at a time.
+
+    What is made in bands never takes the memory of a whole picture in floats.
+    """
+    step = max(BAND // width, 1)
+    for first in range(rows.start, rows.stop, step):
+        yield slice(first, min(first + step, rows.stop))
 
 
 def locally_normalised(planes: Tensor) -> Tensor:

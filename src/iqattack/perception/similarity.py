@@ -2,49 +2,77 @@
 
 Every function compares a picture (3, H, W) with others (..., 3, H, W) of the same size, 8-bit
 values as uint8 or float, and returns one value for each, (...) float64 on the CPU.
+
+Pictures are read in bands of rows that fit in a processor's cache, so memory hardly grows with
+their size. Changes and their squares are summed in doubles, exactly where grey levels are whole.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
+
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
-from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from iqattack.errors import InputError
 from iqattack.perception.pixels import grey_array
 
 WHITE = 255.0
-SSIM_WINDOW = 11  # pixels: Gaussian of deviation 1.5, cut at 3.5 deviations
+SSIM_WINDOW, SSIM_SIGMA = 11, 1.5  # pixels
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM, from the finest
+BAND = 2**17  # pixels, a megabyte of doubles
 
 Array = NDArray[np.float64]
+Rows = Callable[[slice], Array]  # some rows of a plane
 
 
-def _difference(image: Tensor, other: Tensor) -> Tensor:
-    _check(image, other)
-    # Doubles before subtracting: uint8 would wrap around.
-    return (other.double() - image.double()).cpu()
-
-
-def _check(image: Tensor, other: Tensor) -> None:
+def _each(image: Tensor, other: Tensor, measure: Callable[[Tensor, Tensor], float]) -> Tensor:
+    """`measure` of the image and each other; alone, so that none depends on the batch."""
     if image.dim() != 3 or image.shape[0] != 3 or other.shape[-3:] != image.shape:
         raise InputError(
             f"cannot compare pictures of shapes {tuple(image.shape)} and {tuple(other.shape)}: "
             "expected (3, H, W) and (..., 3, H, W) of one size"
         )
+    image = image.cpu()
+    values = [measure(image, one) for one in other.cpu().reshape(-1, *image.shape)]
+    return torch.tensor(values, dtype=torch.float64).reshape(other.shape[:-3])
+
+
+def _bands(height: int, width: int, overlap: int = 0) -> Iterator[slice]:
+    """Rows of a plane, an even number at a time, each band with `overlap` rows of the next."""
+    step = max(2, BAND // width // 2 * 2)
+    for top in range(0, height - overlap, step):
+        yield slice(top, min(top + step + overlap, height))
+
+
+def _differences(image: Tensor, other: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    for rows in _bands(*image.shape[-2:]):
+        # In doubles: uint8 would wrap around.
+        yield rows, other[:, rows].to(torch.float64, copy=True).sub_(image[:, rows])
 
 
 def linf(image: Tensor, other: Tensor) -> Tensor:
     """Largest change of any value in grey levels, whichever its sign."""
-    return _difference(image, other).abs().amax(dim=(-3, -2, -1))
+
+    def measure(image: Tensor, other: Tensor) -> float:
+        return max(float(change.abs_().amax()) for _, change in _differences(image, other))
+
+    return _each(image, other, measure)
 
 
 def rms(image: Tensor, other: Tensor) -> Tensor:
     """Root of the mean squared change over all values, in grey levels."""
-    return _difference(image, other).square().mean(dim=(-3, -2, -1)).sqrt()
+
+    def mean_square(image: Tensor, other: Tensor) -> float:
+        changes = (change.flatten() for _, change in _differences(image, other))
+        return sum(float(change @ change) for change in changes) / image.numel()
+
+    # PyTorch's root: it can differ from Python's in the last bit, and runs keep the value.
+    return _each(image, other, mean_square).sqrt()
 
 
 def psnr(image: Tensor, other: Tensor) -> Tensor:
@@ -58,25 +86,14 @@ def ssim(image: Tensor, other: Tensor) -> Tensor:
     11×11 Gaussian window, σ = 1.5, K = (0.01, 0.03), averaged where the window lies inside the
     picture, as in the authors' code without its downsampling. NaN where height or width is below
     11 pixels: no window fits, so SSIM is not defined.
-
-    Each picture is compared on its own, so a value never depends on the others in the batch.
     """
-    _check(image, other)
-    if min(image.shape[-2:]) < SSIM_WINDOW:
-        return torch.full(other.shape[:-3], torch.nan, dtype=torch.float64)
-    reference = grey_array(image).astype(float)
-    values = [
-        structural_similarity(  # type: ignore[no-untyped-call]
-            reference,
-            grey_array(one).astype(float),
-            data_range=WHITE,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-        )
-        for one in other.reshape(-1, *image.shape)
-    ]
-    return torch.tensor(values, dtype=torch.float64).reshape(other.shape[:-3])
+
+    def measure(image: Tensor, other: Tensor) -> float:
+        if min(image.shape[-2:]) < SSIM_WINDOW:
+            return math.nan
+        return _mean_terms(_luma(image), _luma(other), *image.shape[-2:])[0]
+
+    return _each(image, other, measure)
 
 
 def ms_ssim(image: Tensor, other: Tensor) -> Tensor:
@@ -86,52 +103,71 @@ def ms_ssim(image: Tensor, other: Tensor) -> Tensor:
     one before, luminance at the last, with the constants of `ssim`. Negative terms count as 0. NaN
     where height or width is below 176 pixels: no window fits at the last scale.
     """
-    _check(image, other)
-    if min(image.shape[-2:]) < SSIM_WINDOW * 2 ** (len(SCALE_WEIGHTS) - 1):
-        return torch.full(other.shape[:-3], torch.nan, dtype=torch.float64)
-    reference = grey_array(image).astype(float)
-    values = [
-        _ms_ssim(reference, grey_array(one).astype(float))
-        for one in other.reshape(-1, *image.shape)
-    ]
-    return torch.tensor(values, dtype=torch.float64).reshape(other.shape[:-3])
+
+    def measure(image: Tensor, other: Tensor) -> float:
+        height, width = image.shape[-2:]
+        if min(height, width) < SSIM_WINDOW * 2 ** (len(SCALE_WEIGHTS) - 1):
+            return math.nan
+        x, y = _luma(image), _luma(other)
+        value = 1.0
+        for scale, weight in enumerate(SCALE_WEIGHTS, start=1):
+            similarity, structure = _mean_terms(x, y, height, width)
+            last = scale == len(SCALE_WEIGHTS)
+            value *= max(similarity if last else structure, 0.0) ** weight
+            x, y = (_halved(plane, height, width).__getitem__ for plane in (x, y))
+            height, width = height // 2, width // 2
+        return value
+
+    return _each(image, other, measure)
 
 
-def _ms_ssim(x: Array, y: Array) -> float:
-    value = 1.0
-    for scale, weight in enumerate(SCALE_WEIGHTS, start=1):
-        luminance, structure = _ssim_terms(x, y)
-        last = scale == len(SCALE_WEIGHTS)
-        term = float((luminance * structure).mean() if last else structure.mean())
-        value *= max(term, 0.0) ** weight
-        x, y = _halved(x), _halved(y)
-    return value
+def _luma(image: Tensor) -> Rows:
+    return lambda rows: grey_array(image[:, rows]).astype(float)
 
 
-def _ssim_terms(x: Array, y: Array) -> tuple[Array, Array]:
-    """Luminance, and contrast times structure, wherever the window lies inside (H, W) pictures."""
+def _mean_terms(x: Rows, y: Rows, height: int, width: int) -> tuple[float, float]:
+    """SSIM, and its contrast times structure alone, averaged over all windows inside the plane."""
     margin = SSIM_WINDOW // 2
+    c1, c2 = (0.01 * WHITE) ** 2, (0.03 * WHITE) ** 2
 
     def local_mean(plane: Array) -> Array:
-        blurred: Array = gaussian_filter(plane, 1.5, radius=margin)
-        return blurred[margin:-margin, margin:-margin]
+        blurred = cv2.GaussianBlur(plane, (SSIM_WINDOW, SSIM_WINDOW), SSIM_SIGMA)
+        return np.asarray(blurred[margin:-margin, margin:-margin], dtype=float)
 
-    mx, my = local_mean(x), local_mean(y)
-    c1, c2 = (0.01 * WHITE) ** 2, (0.03 * WHITE) ** 2
-    variances = local_mean(x * x) - mx * mx + local_mean(y * y) - my * my
-    covariance = local_mean(x * y) - mx * my
-    luminance = (2.0 * mx * my + c1) / (mx * mx + my * my + c1)
-    return luminance, (2.0 * covariance + c2) / (variances + c2)
+    similarities = structures = 0.0
+    for rows in _bands(height, width, overlap=2 * margin):
+        a, b = x(rows), y(rows)
+        ma, mb = local_mean(a), local_mean(b)
+        product, power = ma * mb, ma * ma + mb * mb
+        covariance = local_mean(a * b) - product
+        variances = local_mean(a * a + b * b) - power
+        structure = (2.0 * covariance + c2) / (variances + c2)
+        structures += float(structure.sum())
+        similarities += float((structure * (2.0 * product + c1) / (power + c1)).sum())
+    windows = (height - 2 * margin) * (width - 2 * margin)
+    return similarities / windows, structures / windows
 
 
-def _halved(plane: Array) -> Array:
+def _halved(plane: Rows, height: int, width: int) -> Array:
     """Means of 2×2 blocks; an odd last row or column is left out."""
-    height, width = (side // 2 for side in plane.shape)
-    blocks = plane[: 2 * height, : 2 * width].reshape(height, 2, width, 2)
-    return np.asarray(blocks.mean(axis=(1, 3)))
+    height, width = height // 2 * 2, width // 2 * 2
+    half = np.empty((height // 2, width // 2))
+    for rows in _bands(height, width):
+        band = plane(rows)[:, :width]
+        sums = band[::2] + band[1::2]
+        half[rows.start // 2 : rows.stop // 2] = (sums[:, ::2] + sums[:, 1::2]) / 4.0
+    return half
 
 
 def jnd_violation(image: Tensor, other: Tensor, jnd: Tensor) -> Tensor:
     """Share in [0, 1] of pixels whose largest channel change exceeds `jnd` (H, W) grey levels."""
-    change = _difference(image, other).abs().amax(dim=-3)
-    return (change > jnd.double().cpu()).double().mean(dim=(-2, -1))
+    jnd = jnd.cpu()
+
+    def measure(image: Tensor, other: Tensor) -> float:
+        over = sum(
+            int((change.abs_().amax(dim=0) > jnd[rows]).sum())
+            for rows, change in _differences(image, other)
+        )
+        return over / jnd.numel()
+
+    return _each(image, other, measure)

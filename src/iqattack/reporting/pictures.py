@@ -63,7 +63,7 @@ def _pair(run: Run, result: Result) -> tuple[Tensor, Tensor]:
     """Clean and attacked pixels, each (3, H, W) uint8; InputError where they cannot be had."""
     if result.failed:
         raise InputError(f"{result.status}: there is no attacked image")
-    before = read_image(result.path, convert=run.settings.convert).pixels
+    before = run.read_clean(result.path)
     after = read_image(run.images / result.png_name).pixels
     if not result.is_of(before) or before.shape != after.shape:
         raise InputError(f"{result.path}: is not the image that was attacked; put that one back")

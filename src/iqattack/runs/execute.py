@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 
 from iqattack.attacks import ATTACKED, Gradient, labelled, load_attack, taken_files
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.directions import read_profile
-from iqattack.engine import Engine, Failure, Interrupted, Progress, QueryLog
+from iqattack.engine import (
+    Engine,
+    Failure,
+    Interrupted,
+    Limits,
+    Progress,
+    QueryLog,
+    Searcher,
+    Searching,
+    Workers,
+)
 from iqattack.errors import InputError, IqattackError, RunError
-from iqattack.images import ImageSet, write_png
+from iqattack.images import ImageSet, write_bytes
 from iqattack.models import Scorer, gradient_of, load_model
 from iqattack.objectives import parse_objective
-from iqattack.runs.results import Result
+from iqattack.runs.results import Saved
 from iqattack.runs.run import Run
 from iqattack.runs.settings import Settings
 from iqattack.runs.summary import Session, Summary, summarise
+from iqattack.scoring import (
+    DEFAULT_RETRY,
+    InProcess,
+    Pool,
+    Processes,
+    Retry,
+    ScorePool,
+    Threads,
+    threads_each,
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +47,7 @@ class Callbacks:
 
     stop: asked between batches; True ends the run, which can be resumed.
     note: (image, phrase) on an image that was converted. failed: (image, reason).
-    progress: where the run stands, after every batch.
+    progress: where the run stands, after every reply.
     checked: (images done, images) while a run is verified; pictured: while its page is written.
     """
 
@@ -38,58 +59,154 @@ class Callbacks:
     pictured: Callable[[int, int], None] = lambda *_: None
 
 
+@dataclass(frozen=True)
+class How:
+    """How a run is carried out; nothing of it changes a result.
+
+    batch: images per call; None finds it by timing.
+    workers: processes with a model each; None for the model in this process.
+    concurrency: calls at once, from threads, of a model that may be called so; None for one.
+    pool: who answers, in place of the model in this process.
+    retry: of failures that may pass. device: of models, as torch names it.
+    """
+
+    batch: int | None = None
+    workers: int | None = None
+    concurrency: int | None = None
+    pool: ScorePool | None = None
+    retry: Retry = DEFAULT_RETRY
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        given = [
+            name for name in ("workers", "concurrency", "pool") if getattr(self, name) is not None
+        ]
+        if len(given) > 1:
+            raise InputError(f"{' and '.join(given)}: expected one of them at most")
+
+    @contextmanager
+    def pool_of(self, scorer: Scorer, spec: str | None = None) -> Iterator[ScorePool]:
+        """Who answers; what was made here is closed in the end.
+
+        spec: that workers can load the scorer from.
+        """
+        if self.pool is not None:
+            yield self.pool
+            return
+        made: Pool
+        if self.workers is not None:
+            if spec is None:
+                raise InputError("workers: each loads the model by its spec; give it as a spec")
+            made = Processes(
+                spec,
+                self.workers,
+                score_range=scorer.score_range,
+                lower_better=scorer.lower_better,
+                device=self.device,
+                batch=self.batch,
+                retry=self.retry,
+            )
+        elif self.concurrency is not None:
+            made = Threads(scorer, self.concurrency, batch=self.batch or 1, retry=self.retry)
+        else:
+            made = InProcess(scorer, batch=self.batch, retry=self.retry)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+DEFAULT_HOW = How()
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Makes what searches, in this process or in a worker, which it is sent to."""
+
+    settings: Settings
+    model: Scorer | str
+    how: How
+
+    def __call__(self, stop: Callable[[], bool], pool: ScorePool | None = None) -> Searcher:
+        """A searcher that is asked to stop by that function."""
+        settings, scorer = self.settings, self._scorer()
+        return Searcher(
+            InProcess(scorer, batch=self.how.batch, retry=self.how.retry) if pool is None else pool,
+            Limits.of(scorer),
+            load_attack(settings.attack, partial(self._gradients, scorer)),
+            parse_constraint(settings.constraint),
+            floor=None if settings.floor is None else parse_floor(settings.floor),
+            seed=settings.seed,
+            convert=settings.convert,
+            resize=settings.resize,
+            finish=partial(Saved.of, attack=labelled(settings.attack, settings.model)),
+            stop=stop,
+        )
+
+    def _scorer(self) -> Scorer:
+        if not isinstance(self.model, str):
+            return self.model
+        settings = self.settings
+        return load_model(
+            self.model,
+            score_range=settings.score_range,
+            lower_better=settings.lower_better,
+            device=self.how.device,
+        )
+
+    def _gradients(self, scorer: Scorer, spec: str) -> Gradient:
+        if spec == ATTACKED:
+            return gradient_of(scorer)
+        # Of a substitute neither range nor direction matters.
+        substitute = load_model(
+            spec, score_range=(0.0, 1.0), lower_better=False, device=self.how.device
+        )
+        return gradient_of(substitute)
+
+
+@contextmanager
+def searching(setup: Setup, scorer: Scorer, stop: Callable[[], bool]) -> Iterator[Searching]:
+    """What searches for a run, as its `How` says."""
+    how = setup.how
+    if how.workers is None:
+        with how.pool_of(scorer) as pool:
+            yield replace(setup, model=scorer)(stop, pool)
+        return
+    each = replace(setup, how=replace(how, workers=None))
+    workers = Workers(how.workers, each, threads=threads_each(how.workers), stop=stop)
+    try:
+        yield workers
+    finally:
+        workers.close()
+
+
 def execute(
     run: Run,
     images: ImageSet,
     scorer: Scorer,
     *,
-    batch: int | None = None,
-    device: str = "cpu",
+    by_spec: bool = False,
+    how: How = How(),
     callbacks: Callbacks | None = None,
 ) -> Summary:
     """Attack the images that the run has no result for, and write everything.
 
-    device: of models whose gradients the attack takes, other than the scorer.
+    by_spec: whether the scorer was loaded from the settings' spec, and can be loaded again.
 
     An image that cannot be attacked does not stop the others: its row in results.csv says why.
 
-    Raises Interrupted when asked to stop; InputError when the model is at fault, the disk is full
-    or no image could be attacked; RunError when the log does not fit. What was scored is kept, but
-    of a run just created that got nowhere nothing is left.
+    Raises Interrupted when asked to stop; InputError when nothing could be scored, the disk is full
+    or no image could be attacked; RunError when the log does not fit. What was scored is kept; of a
+    run just created that scored nothing, nothing is left.
     """
-    told = callbacks or Callbacks()
-    settings, label = run.settings, labelled(run.settings.attack, run.settings.model)
-    failures: dict[str, Result] = {}
+    notify = callbacks or Callbacks()
+    settings = run.settings
+    entries = {entry.name: entry for entry in images}
     last: list[Progress] = []
 
     def progress(state: Progress) -> None:
         last[:] = [state]
-        told.progress(state)
-
-    def gradients(spec: str) -> Gradient:
-        if spec == ATTACKED:
-            return gradient_of(scorer)
-        # Of a substitute neither range nor direction matters.
-        return gradient_of(
-            load_model(spec, score_range=(0.0, 1.0), lower_better=False, device=device)
-        )
-
-    def engine(log: QueryLog) -> Engine:
-        return Engine(
-            scorer,
-            load_attack(settings.attack, gradients),
-            parse_constraint(settings.constraint),
-            parse_objective(settings.objective),
-            queries=settings.queries,
-            seed=settings.seed,
-            floor=None if settings.floor is None else parse_floor(settings.floor),
-            batch=batch,
-            convert=settings.convert,
-            log=log,
-            stop=told.stop,
-            note=told.note,
-            progress=progress,
-        )
+        notify.progress(state)
 
     def session() -> Session | None:
         if not last or not last[0].queries:
@@ -99,38 +216,49 @@ def execute(
         return Session(seconds=state.seconds, queries=state.queries, queries_per_second=rate)
 
     def write() -> Summary:
-        results, pending = run.state(failures)
+        results, pending = run.state(entries)
+        run.write_results(results)
         summary = summarise(run.record, results, pending, session())
-        run.write(results, summary)
+        run.write_summary(summary)
         return summary
 
     log = None
     try:
         log = run.open_log()
         _same_images(run, log, images)
-        _forget_lost(run, log, images, told)
+        _forget_lost(run, log, images, notify)
         if "profile" in run.record.files:
-            _tell_of_profile(settings, images, scorer, told)
-        for item in engine(log).run(images):
-            if isinstance(item, Failure):
-                failures[item.entry.name] = Result.of_failure(item, label)
-                told.failed(item.entry.name, item.reason)
-            else:
-                # The image first: a result in the log says that its file is there.
-                write_png(run.images / item.entry.png_name, item.adversarial)
-                row = Result.of(item, label)
-                log.finish(item.entry.name, row.model_dump_json())
+            _compare_profile(settings, images, scorer, notify)
+        # A worker loads the model by its spec; an object is sent to it.
+        setup = Setup(settings, run.record.model_spec if by_spec else scorer, how)
+        with searching(setup, scorer, notify.stop) as searched:
+            engine = Engine(
+                scorer,
+                parse_objective(settings.objective),
+                searched,
+                queries=settings.queries,
+                log=log,
+                note=notify.note,
+                progress=progress,
+            )
+            for item in engine.run(images):
+                if isinstance(item, Failure):
+                    notify.failed(item.entry.name, item.reason)
+                elif isinstance(item, Saved):
+                    # The image first: a result in the log says that its file is there.
+                    write_bytes(run.images / item.entry.png_name, item.png)
+                    log.finish(item.entry.name, item.row.model_dump_json())
+        failures = log.failures()
         if len(failures) == len(images):
-            first = next(iter(failures.values())).status
-            raise InputError(first.partition(": ")[2])
+            raise InputError(next(iter(failures.values())))
         return write()
     except IqattackError as error:
-        if run.fresh and not isinstance(error, Interrupted) and not _worth_keeping(log, failures):
+        if run.fresh and not isinstance(error, Interrupted) and not _worth_keeping(log):
             if log is not None:
                 log.close()
             run.discard()
         else:
-            with suppress(IqattackError):  # the first error is the one to tell
+            with suppress(IqattackError):  # the first error is the one to report
                 write()
         raise
     finally:
@@ -149,16 +277,18 @@ def _same_images(run: Run, log: QueryLog, images: ImageSet) -> None:
         )
 
 
-def _forget_lost(run: Run, log: QueryLog, images: ImageSet, told: Callbacks) -> None:
+def _forget_lost(run: Run, log: QueryLog, images: ImageSet, notify: Callbacks) -> None:
     """Results whose attacked image is gone: the log makes it again, at no query."""
     finished = log.results()
     for entry in images:
         if entry.name in finished and not (run.images / entry.png_name).is_file():
             log.forget(entry.name)
-            told.note(entry.name, "its attacked image is gone; it is made again from the log")
+            notify.note(entry.name, "its attacked image is gone; it is made again from the log")
 
 
-def _tell_of_profile(settings: Settings, images: ImageSet, scorer: Scorer, told: Callbacks) -> None:
+def _compare_profile(
+    settings: Settings, images: ImageSet, scorer: Scorer, notify: Callbacks
+) -> None:
     """Where a profile was learnt otherwise than it is used, or on the images that it is used on."""
     profile = read_profile(taken_files(settings.attack)["profile"])
     for name, there, here in (
@@ -167,14 +297,12 @@ def _tell_of_profile(settings: Settings, images: ImageSet, scorer: Scorer, told:
         ("objective", profile.objective, settings.objective.partition(":")[0]),
     ):
         if there != here:
-            told.note("profile", f"was learnt with the {name} {there}, and is used with {here}")
+            notify.note("profile", f"was learnt with the {name} {there}, and is used with {here}")
     known = [entry.name for entry in images if entry.name in profile.images]
     if known:
-        told.note(known[0], f"of {len(known)} images with names of those that taught the profile")
+        notify.note(known[0], f"of {len(known)} images with names of those that taught the profile")
 
 
-def _worth_keeping(log: QueryLog | None, failures: dict[str, Result]) -> bool:
-    """Whether queries were paid for an image that did not fail."""
-    return log is not None and any(
-        len(log.rows(name)) for name in log.images() if name not in failures
-    )
+def _worth_keeping(log: QueryLog | None) -> bool:
+    """Whether queries were paid for."""
+    return log is not None and any(log.queries(name) for name in log.images())

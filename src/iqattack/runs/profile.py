@@ -2,70 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
-from iqattack.attacks import Attack, Search, Task
+from iqattack.attacks import (
+    AnySearch,
+    Attack,
+    SearchEnded,
+    SetAttack,
+    SetSearch,
+    SetTask,
+    Task,
+    single,
+)
 from iqattack.attacks.filter_search import (
+    Brush,
     Canvas,
     brushes_of,
     first_brushes,
     searched_filters,
 )
-from iqattack.constraints import parse_constraint
 from iqattack.directions import BANK, Profile, Stroke, ranked
 from iqattack.engine import Engine, Failure, QueryLog
 from iqattack.errors import InputError, RunError
 from iqattack.images import ImageSet
 from iqattack.models import Scorer
 from iqattack.objectives import parse_objective
-from iqattack.runs.execute import Callbacks
+from iqattack.runs.execute import DEFAULT_HOW, Callbacks, How, Setup
 from iqattack.runs.files import FolderLock, cannot_write, write_text
 from iqattack.runs.settings import Record, Settings
 from iqattack.version import __version__
 
 FILE = "profile.json"
+LOG = "queries.sqlite"
 STROKES = 16  # of a profile, at most
 FEWEST = 1 + len(BANK) + 3 + 1  # queries for an image: clean, the bank, channels, one filter
-
-
-@dataclass(frozen=True)
-class Learning:
-    """What both passes over the images share."""
-
-    settings: Settings
-    images: ImageSet
-    scorer: Scorer
-    batch: int | None
-    told: Callbacks
-
-    def run(self, log: QueryLog, attack: Attack, queries: int) -> int:
-        """Ask for all images; how many queries it took. InputError where one fails."""
-        settings = self.settings
-        engine = Engine(
-            self.scorer,
-            attack,
-            parse_constraint(settings.constraint),
-            # A boundary at the end of the range: the search goes on past an image that is there,
-            # and whatever is tried later has its gain, too.
-            parse_objective(f"{settings.objective}:1"),
-            queries=queries,
-            seed=settings.seed,
-            batch=self.batch,
-            convert=settings.convert,
-            log=log,
-            stop=self.told.stop,
-            note=self.told.note,
-            progress=self.told.progress,
-        )
-        for item in engine.run(self.images):
-            if isinstance(item, Failure):
-                raise InputError(f"{item.reason}; leave it out of the profile's images")
-        return sum(len(log.rows(entry.name)) for entry in self.images)
 
 
 def make_profile(
@@ -76,18 +52,20 @@ def make_profile(
     *,
     strokes: int = STROKES,
     resume: bool = False,
-    batch: int | None = None,
+    by_spec: bool = False,
+    how: How = DEFAULT_HOW,
     callbacks: Callbacks | None = None,
 ) -> Profile:
     """Search a filter on each image, try each one and the bank on all, order them, write the file.
 
     settings: `queries` are those of the search on one image; each image then costs one for each
-        direction of the bank, for each filter found, and for itself.
-    strokes: of the profile, at most.
+        filter that was found on another, and for each direction of the bank that its own search did
+        not come to.
+    strokes: of the profile, at most. by_spec, how: as in `execute`; workers answer for all images.
 
-    folder/profile.toml: the settings; search.sqlite, crossing.sqlite: every score, so that nothing
-    is paid twice; profile.json: what the attack takes. Raises InputError for what cannot be used
-    or gains nothing, RunError for a folder that does not fit, Interrupted when asked to stop.
+    folder/profile.toml: the settings; queries.sqlite: every score, so that nothing is paid twice;
+    profile.json: what the attack takes. Raises InputError for what cannot be used or gains nothing,
+    RunError for a folder that does not fit, Interrupted when asked to stop.
     """
     if settings.queries < FEWEST:
         raise InputError(f"queries {settings.queries}: expected at least {FEWEST} for a profile")
@@ -96,20 +74,29 @@ def make_profile(
             f"objective '{settings.objective}': a profile learns from scores; "
             "leave the boundary out"
         )
-    told = callbacks or Callbacks()
-    learning = Learning(settings, images, scorer, batch, told)
-    with _opened(folder, Record.now(settings, scorer), resume):
-        with closing(QueryLog(folder / "search.sqlite")) as log:
-            found: list[list[Stroke]] = []
-            spent = learning.run(log, _searching(found), settings.queries)
-        known = [Stroke(direction=name) for name in BANK]
-        known += [stroke for strokes_found in found for stroke in strokes_found]
-        with closing(QueryLog(folder / "crossing.sqlite")) as log:
-            gains: list[list[float]] = []
-            spent += learning.run(log, _trying(known, gains), 1 + len(known))
-        # The engine ends a search early that asks for the same pictures over and over.
-        table = np.array([row + [0.0] * (len(known) - len(row)) for row in gains])
-        best = ranked(known, table, strokes) if len(table) else ()
+    notify = callbacks or Callbacks()
+    record = Record.now(settings, scorer, how.retry)
+    with (
+        _opened(folder, record, resume),
+        closing(QueryLog(folder / LOG)) as log,
+        how.pool_of(scorer, record.model_spec if by_spec else None) as pool,
+    ):
+        setup = Setup(settings, scorer, how)
+        engine = Engine(
+            scorer,
+            parse_objective(settings.objective),
+            replace(setup(notify.stop, pool), finish=lambda outcome: outcome),
+            queries=settings.queries + len(BANK) + len(images),
+            log=log,
+            note=notify.note,
+            progress=notify.progress,
+        )
+        items, value = engine.run_set(images, profiling(settings.queries))
+        for item in items:
+            if isinstance(item, Failure):
+                raise InputError(f"{item.reason}; leave it out of the profile's images")
+        known, gains = cast(Findings, value)
+        best = ranked(known, np.array(gains), strokes)
         if not best:
             raise InputError(
                 f"{folder}: nothing tried moved the score of any image; give other images, a wider "
@@ -123,40 +110,64 @@ def make_profile(
             objective=settings.objective,
             queries_per_image=settings.queries,
             seed=settings.seed,
-            queries=spent,
+            queries=sum(log.queries(entry.name) for entry in images),
             strokes=best,
         )
         write_text(folder / FILE, profile.model_dump_json(indent=2) + "\n")
     return profile
 
 
-def _searching(found: list[list[Stroke]]) -> Attack:
-    """The first stages of filter-search; puts the best filter of each image into `found`."""
+Findings = tuple[list[Stroke], list[list[float]]]
 
-    def search(task: Task) -> Search:
-        mine: list[Stroke] = []
-        found.append(mine)
-        canvas = Canvas(task)
-        first = yield from first_brushes(canvas)
-        # No more than there are: of a search that asks for more, the engine never comes back.
-        tried = yield from searched_filters(canvas, first[0], task.queries - canvas.asked)
-        mine += [brush.stroke for brush in tried[:1]]
+
+def profiling(queries: int) -> SetAttack:
+    """Searches each image with so many queries, then tries what was found on all of them.
+
+    Returns strokes, and their gains: a list for each image.
+    """
+
+    def learn(given: SetTask) -> SetSearch:
+        found = yield from single(_searching(queries))(given)
+        known = [Stroke(direction=name) for name in BANK]
+        known += [stroke for stroke in cast(list[Stroke | None], found) if stroke is not None]
+        gains = yield from single(_trying(known), thorough=True)(given)
+        return known, gains
+
+    return learn
+
+
+def _searching(queries: int) -> Attack:
+    """The first stages of filter-search; returns the best filter, or None."""
+
+    def search(task: Task) -> AnySearch:
+        canvas = Canvas(_as_at_first(task))
+        brushes: list[Brush] = []
+        with suppress(SearchEnded):
+            first = yield from first_brushes(canvas)
+            spent = 1 + task.queries - canvas.left
+            brushes = yield from searched_filters(canvas, first[0], queries - spent)
+        return brushes[0].stroke if brushes else None
 
     return search
 
 
-def _trying(strokes: list[Stroke], gains: list[list[float]]) -> Attack:
-    """Tries all strokes on each image; puts what they gain into `gains`."""
+def _trying(strokes: Sequence[Stroke]) -> Attack:
+    """Tries all strokes; returns what they gain, no more than an attack makes use of."""
 
-    def search(task: Task) -> Search:
-        mine: list[float] = []
-        gains.append(mine)
-        canvas = Canvas(task)
-        for brush in brushes_of(task, strokes):
+    def search(task: Task) -> AnySearch:
+        canvas = Canvas(_as_at_first(task))
+        gains = []
+        for brush in brushes_of(canvas.task, strokes):
             gain = yield from canvas.ask(canvas.painted(brush))
-            mine.append(min(gain, task.reach))  # no attack makes use of more
+            gains.append(min(gain, task.reach))
+        return gains
 
     return search
+
+
+def _as_at_first(task: Task) -> Task:
+    """The task with its generator as it was: the bank's noise is the same, and known already."""
+    return replace(task, rng=task.rng.clone_state())
 
 
 @contextmanager
@@ -178,6 +189,11 @@ def _opened(folder: Path, record: Record, resume: bool) -> Iterator[None]:
             if difference:
                 raise RunError(
                     f"{folder}: belongs to other settings: {difference}; use another --out"
+                )
+            if (folder / "search.sqlite").exists():
+                raise RunError(
+                    f"{folder}: was begun by iqattack {Record.read(path).versions['iqattack']}, "
+                    "which asked otherwise; use another --out"
                 )
         elif any(entry.name != FolderLock.NAME for entry in folder.iterdir()):
             raise RunError(f"{folder}: is not empty and no profile; use another --out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Self
@@ -11,9 +12,9 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from iqattack.engine import Failure, Outcome
+from iqattack.engine import Attacked, Outcome
 from iqattack.errors import RunError
-from iqattack.images import pixels_sha256
+from iqattack.images import ImageEntry, encode_png, pixels_sha256
 from iqattack.objectives import Direction
 from iqattack.perception import JND_MODELS, jnd_violation, linf, ms_ssim, psnr, rms, ssim
 
@@ -27,7 +28,7 @@ class Result(BaseModel):
 
     width, height: pixels. mos: as published. direction: of the quality. score_clean,
     score_adv: raw. gain: fraction of the score range, at least 0. queries: images scored, the clean
-    one included.
+    one included. attempts: images that were sent to the model beside these, and not answered.
     linf, rms: grey levels. psnr: dB, infinite when unchanged. ssim: None below 11 pixels.
     jnd_violation: share of pixels that changed by more than 0.38 times the just-noticeable
         difference of Liu et al. 2010, whatever the constraint was.
@@ -49,6 +50,7 @@ class Result(BaseModel):
     score_adv: float | None = None
     gain: float | None = None
     queries: int
+    attempts: int = 0
     linf: float | None = None
     rms: float | None = None
     psnr: float | None = None
@@ -105,15 +107,25 @@ class Result(BaseModel):
         )
 
     @classmethod
-    def of_failure(cls, failure: Failure, attack: str) -> Self:
+    def of_failure(
+        cls,
+        image: str,
+        reason: str,
+        *,
+        queries: int,
+        attempts: int,
+        attack: str,
+        entry: ImageEntry | None,
+    ) -> Self:
         """The row of an image that failed."""
         return cls(
-            image=failure.entry.name,
-            mos=failure.entry.mos,
-            queries=failure.queries,
+            image=image,
+            mos=None if entry is None else entry.mos,
+            queries=queries,
+            attempts=attempts,
             attack=attack,
-            status=f"{FAILED}{failure.reason}",
-            path=str(failure.entry.path.absolute()),
+            status=f"{FAILED}{reason}",
+            path="" if entry is None else str(entry.path.absolute()),
         )
 
     def cells(self) -> dict[str, str]:
@@ -123,6 +135,24 @@ class Result(BaseModel):
 
 NOT_COLUMNS = ("path", "sha256", "ms_ssim", "stages")
 COLUMNS = tuple(name for name in Result.model_fields if name not in NOT_COLUMNS)
+
+
+@dataclass(frozen=True)
+class Saved(Attacked):
+    """An outcome as a run keeps it: its row, and the attacked image as a file."""
+
+    row: Result
+    png: bytes
+
+    @classmethod
+    def of(cls, outcome: Outcome, attack: str) -> Self:
+        """Measure an outcome; `attack` as the row is to have it."""
+        return cls(
+            entry=outcome.entry,
+            gain=outcome.gain,
+            row=Result.of(outcome, attack),
+            png=encode_png(outcome.adversarial),
+        )
 
 
 def _defined(value: Tensor) -> float | None:
@@ -158,7 +188,8 @@ def read_csv(path: Path) -> list[dict[str, str]]:
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RunError(f"{path}: cannot be read ({error}); {REWRITE}") from None
-    lacking = [name for name in COLUMNS if name not in columns]
+    # Runs of before attempts were counted have no such column.
+    lacking = [name for name in COLUMNS if name not in columns and name != "attempts"]
     if lacking or any(row[COLUMNS[-1]] is None for row in rows):
         what = f"lacks the column {lacking[0]}" if lacking else "has rows that are too short"
         raise RunError(f"{path}: {what}; {REWRITE}")
@@ -173,6 +204,7 @@ def read_failures(path: Path) -> dict[str, Result]:
                 image=row["image"],
                 mos=float(row["mos"]) if row["mos"] else None,
                 queries=int(row["queries"]),
+                attempts=int(row.get("attempts") or 0),
                 attack=row["attack"],
                 status=row["status"],
                 path="",

@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import ValidationError
+from torch import Tensor
 
+from iqattack.attacks import labelled
 from iqattack.engine import QueryLog
 from iqattack.errors import RunError
+from iqattack.images import ImageEntry, read_image
 from iqattack.models import Scorer
 from iqattack.runs.files import FolderLock, cannot_write, is_temporary, write_text
 from iqattack.runs.results import Result, read_failures, to_csv
 from iqattack.runs.settings import ModelRecord, Record, Settings
 from iqattack.runs.summary import Session, Summary, summarise
+from iqattack.scoring import DEFAULT_RETRY, Retry
 
 
 class Run:
@@ -48,10 +52,16 @@ class Run:
         self._summary: Summary | None = None  # what was written last, which is slow to compute
 
     @classmethod
-    def create(cls, folder: str | Path, settings: Settings, scorer: Scorer) -> Self:
+    def create(
+        cls,
+        folder: str | Path,
+        settings: Settings,
+        scorer: Scorer,
+        retry: Retry = DEFAULT_RETRY,
+    ) -> Self:
         """Start a run in a folder that is empty or does not exist; RunError for any other."""
         folder = Path(folder)
-        record = Record.now(settings, scorer)
+        record = Record.now(settings, scorer, retry)
         try:
             made = tuple(path for path in (folder, *folder.parents) if not path.exists())
             folder.mkdir(parents=True, exist_ok=True)
@@ -79,10 +89,19 @@ class Run:
         return run
 
     @classmethod
-    def resume(cls, folder: str | Path, settings: Settings, scorer: Scorer) -> Self:
-        """Go on with a run; RunError when there is none or it has other settings."""
+    def resume(
+        cls,
+        folder: str | Path,
+        settings: Settings,
+        scorer: Scorer,
+        retry: Retry = DEFAULT_RETRY,
+    ) -> Self:
+        """Go on with a run; RunError when there is none or it has other settings.
+
+        retry: of this session; run.toml keeps that of the first.
+        """
         folder = Path(folder)
-        record = Record.read(_run_toml(folder))
+        record = Record.read(_run_toml(folder)).model_copy(update={"retry": retry})
         difference = record.difference(Record.now(settings, scorer))
         if difference:
             raise RunError(f"{folder}: belongs to other settings: {difference}; use another --out")
@@ -148,6 +167,11 @@ class Run:
         """The folder of the attacked images."""
         return self.folder / "adversarial"
 
+    def read_clean(self, path: str | Path) -> Tensor:
+        """The pixels of a clean image as the run saw them; InputError as in `read_image`."""
+        settings = self.settings
+        return read_image(path, convert=settings.convert, resize=settings.resize).pixels
+
     def open_log(self) -> QueryLog:
         """The log: to write for the run's one writer, else to read."""
         path = self.folder / "log.sqlite"
@@ -165,18 +189,41 @@ class Run:
         """One row per image that is finished or failed, in the order of the run."""
         return self.state()[0]
 
-    def state(self, failures: Mapping[str, Result] | None = None) -> tuple[list[Result], int]:
+    def state(self, entries: Mapping[str, ImageEntry] | None = None) -> tuple[list[Result], int]:
         """The results, and how many images are still to do.
 
-        failures: the images that failed; by default those that results.csv has as failed.
+        entries: where the images are, and their MOS, which the log does not have of those that
+        failed; by default results.csv is asked.
         """
         with self.open_log() as log:
-            finished, names = log.results(), log.images()
-        if failures is None:
-            # They are in no log: a resumed run tries these images again.
-            failures = read_failures(self.folder / "results.csv")
+            finished, names, attempts = log.results(), log.images(), log.attempts()
+            failed = {
+                name: Result.of_failure(
+                    name,
+                    reason,
+                    queries=log.queries(name),
+                    attempts=attempts.get(name, 0),
+                    attack=labelled(self.settings.attack, self.settings.model),
+                    entry=(entries or {}).get(name),
+                )
+                for name, reason in log.failures().items()
+            }
+            kept = log.has_failures
+        written = {} if entries else read_failures(self.folder / "results.csv")
+        if kept:
+            failures = {
+                name: row.model_copy(update={"mos": written[name].mos}) if name in written else row
+                for name, row in failed.items()
+            }
+        else:
+            failures = written  # a run of before failures were in the log
         try:
-            results = {name: Result.model_validate_json(text) for name, text in finished.items()}
+            results = {
+                name: Result.model_validate_json(text).model_copy(
+                    update={"attempts": attempts.get(name, 0)}
+                )
+                for name, text in finished.items()
+            }
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             raise RunError(f"{self.folder}: the log has a result that is none ({reason})") from None
@@ -202,9 +249,12 @@ class Run:
         except (OSError, ValueError, LookupError, TypeError):
             return None  # only a memory of how fast it went
 
-    def write(self, results: list[Result], summary: Summary) -> None:
-        """Rewrite results.csv and summary.json."""
+    def write_results(self, results: list[Result]) -> None:
+        """Rewrite results.csv."""
         write_text(self.folder / "results.csv", to_csv(results))
+
+    def write_summary(self, summary: Summary) -> None:
+        """Rewrite summary.json."""
         write_text(self.folder / "summary.json", summary.model_dump_json(indent=2) + "\n")
         self._summary = summary
 

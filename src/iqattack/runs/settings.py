@@ -23,6 +23,7 @@ from iqattack.errors import InputError, RunError
 from iqattack.images import ImageSet
 from iqattack.models import Scorer
 from iqattack.objectives import parse_objective
+from iqattack.scoring import Retry
 from iqattack.specs import is_text
 from iqattack.version import __version__
 
@@ -36,7 +37,8 @@ class Settings(BaseModel):
     images: folders, files, patterns and lists, as absolute paths.
     mos: the table of opinion scores; mos_lower_better: True where it holds DMOS.
     score_range, lower_better: given instead of what the model declares; None where not given.
-    limit: only the first so many images.
+    limit: only the first so many images. resize: the longest side in pixels that images are read
+    with; None for as they are.
 
     Specs are kept in canonical form. Raises InputError for those that do not exist.
     """
@@ -57,6 +59,7 @@ class Settings(BaseModel):
     seed: int = 0
     limit: int | None = None
     convert: bool = False
+    resize: int | None = None
 
     @classmethod
     def of(cls, **values: Any) -> Self:
@@ -102,6 +105,13 @@ class Settings(BaseModel):
             raise InputError(f"queries {queries}: expected at least 1, for the clean image")
         return queries
 
+    @field_validator("resize")
+    @classmethod
+    def _resize(cls, resize: int | None) -> int | None:
+        if resize is not None and resize < 1:
+            raise InputError(f"resize {resize}: expected the longest side in pixels, at least 1")
+        return resize
+
 
 class ModelRecord(BaseModel):
     """What is known of the model: weights is the file that its spec names, if it names one."""
@@ -128,7 +138,12 @@ class ModelRecord(BaseModel):
 
 
 class Record(BaseModel):
-    """All of run.toml; files: SHA-256 of what the attack took, such as a profile, by option."""
+    """All of run.toml.
+
+    files: SHA-256 of what the attack took, such as a profile, by option.
+    retry: how often a failure that may pass is tried again, and after what pauses; it decides
+    whether an image fails, and no result, so another session may have another.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -138,9 +153,10 @@ class Record(BaseModel):
     settings: Settings
     model: ModelRecord
     files: dict[str, str] = {}
+    retry: Retry | None = None
 
     @classmethod
-    def now(cls, settings: Settings, scorer: Scorer) -> Self:
+    def now(cls, settings: Settings, scorer: Scorer, retry: Retry | None = None) -> Self:
         """The record of a run that starts now."""
         return cls(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -148,6 +164,7 @@ class Record(BaseModel):
             settings=settings,
             model=ModelRecord.of(scorer, settings.model),
             files={name: _sha256(path) for name, path in taken_files(settings.attack).items()},
+            retry=retry,
         )
 
     @classmethod

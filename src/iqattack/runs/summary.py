@@ -74,6 +74,8 @@ class Summary(BaseModel):
     the best image up to there, and what needs its pixels is None.
     images: of the run; attacked: finished; unchanged: those of them where nothing was gained;
     failed: could not be attacked; pending: still to do.
+    queries: images that the model scored; attempts: that were sent to it beside these, and not
+    answered; both of all sessions and images, failed ones included.
     white_box: the attack took the model's own gradients, and is no black-box attack.
     scores: gains, correlations and robustness with 95 % bootstrap intervals; as JSON, NaN is null.
     hashes: SHA-256 of the pixels of each attacked image, clean, by name.
@@ -96,6 +98,8 @@ class Summary(BaseModel):
     unchanged: int
     failed: int
     pending: int
+    queries: int = 0
+    attempts: int = 0
     means: Means
     scores: Evaluation
     session: Session | None = None
@@ -152,6 +156,8 @@ def summarise(
         unchanged=sum(result.status == UNCHANGED for result in done),
         failed=len(results) - len(done),
         pending=pending,
+        queries=sum(result.queries for result in results),
+        attempts=sum(result.attempts for result in results),
         means=Means(
             queries=mean(lambda r: r.queries),
             linf=mean(lambda r: r.linf),

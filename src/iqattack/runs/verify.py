@@ -106,7 +106,7 @@ def _check(
 ) -> Iterator[str]:
     settings = run.settings
     try:
-        clean = read_image(result.path, convert=settings.convert).pixels
+        clean = run.read_clean(result.path)
         adversarial = read_image(run.images / result.png_name).pixels
     except InputError as error:
         yield str(error)

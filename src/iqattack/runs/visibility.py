@@ -30,7 +30,7 @@ def full_reference(
     done = [result for result in run.results if not result.failed]
     values: dict[str, list[float]] = {name: [] for name in loaded}
     for number, result in enumerate(done, 1):
-        clean = read_image(result.path, convert=run.settings.convert).pixels
+        clean = run.read_clean(result.path)
         if not result.is_of(clean):
             raise RunError(f"{result.path}: is another image than was attacked; put it back")
         attacked = read_image(run.images / result.png_name).pixels

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iqattack.engine.batching import SIZES, TRIAL_S, WORTH, BatchSize
+from iqattack.scoring.batching import SIZES, TRIAL_S, WORTH, BatchSize
 
 
 def settle(seconds):
@@ -43,6 +43,7 @@ def test_settles_on_a_size_that_nothing_tried_beats_by_much(seconds):
 
 def test_a_size_is_not_judged_by_its_first_batch_nor_by_underfull_ones():
     sizes = BatchSize()
+    sizes.record(2, 100 * TRIAL_S)  # the pair, to see whether it can be
     sizes.record(1, 100 * TRIAL_S)  # warms up
     assert sizes.current == 1
     for _ in range(3):
@@ -70,4 +71,31 @@ def test_without_candidates_to_fill_a_batch_the_best_so_far_stays():
     while sizes.current < 8:
         sizes.record(sizes.current, 0.1)
     sizes.give_up_growing()
+    assert (sizes.current, sizes.settled) == (4, True)
+
+
+def test_the_first_batch_is_a_pair():
+    sizes = BatchSize()
+    assert sizes.current == 2
+    sizes.record(1, 0.1)  # there was no second image
+    assert sizes.current == 2
+    sizes.record(2, 0.1)
+    assert sizes.current == 1  # where timing begins
+    assert BatchSize(1).current == 1
+
+
+def test_a_pair_that_is_refused_is_the_last():
+    sizes = BatchSize()
+    sizes.refused(2)
+    assert (sizes.current, sizes.settled) == (1, True)
+
+
+def test_a_batch_that_is_refused_again_and_again_is_too_large():
+    sizes = BatchSize(8)
+    sizes.refused(8)
+    assert sizes.current == 8  # once may be chance
+    sizes.record(8, 0.1)
+    sizes.refused(8)
+    assert sizes.current == 8
+    sizes.refused(8)
     assert (sizes.current, sizes.settled) == (4, True)

@@ -1,0 +1,93 @@
+"""Processes of our own: each runs one function beside a connection, and ends with its parent.
+
+They are started by name rather than by `multiprocessing`, which would run the user's script again.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+
+from iqattack.errors import InputError
+
+Serve = Callable[[Connection], None]
+
+
+class Child:
+    """A process that was started with `serve(connection)`; connection: its other end.
+
+    threads: of torch in it. Raises InputError where `serve` cannot be pickled.
+    """
+
+    def __init__(self, serve: Serve, threads: int) -> None:
+        try:
+            packed = pickle.dumps(serve)
+        except Exception as error:  # what pickling raises has no common type
+            raise InputError(
+                f"what the workers need cannot be sent to them ({' '.join(str(error).split())}); "
+                "give the model as a spec, such as FILE.py:factory"
+            ) from error
+        ours, theirs = socket.socketpair()
+        with theirs:
+            program = (
+                f"import sys; sys.path[:] = {sys.path!r}\n"
+                f"from iqattack.children import main; main({theirs.fileno()}, {os.getpid()})"
+            )
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", program],
+                pass_fds=[theirs.fileno()],
+                env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # ours to end in good order: no Ctrl-C reaches it
+            )
+        self.connection = Connection(ours.detach())
+        self.pid = self._process.pid
+        with suppress(BrokenPipeError):  # reading from it says so, too
+            self.connection.send_bytes(packed)
+
+    def how_it_ended(self) -> str:
+        """Once the connection is lost: for example `killed by signal 9 (SIGKILL)`."""
+        try:
+            status = self._process.wait(10.0)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return "closed its connection"
+        if status >= 0:
+            return f"ended with status {status}"
+        return f"killed by signal {-status} ({signal.Signals(-status).name})"
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.connection.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def main(descriptor: int, parent: int) -> None:
+    """In the child: run what the parent, a process by its number, sends."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    connection = Connection(descriptor)
+    try:
+        serve = pickle.loads(connection.recv_bytes())
+        serve(connection)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        os._exit(1)  # the parent is gone
+    connection.close()
+
+
+def _end_with(parent: int) -> None:
+    """A parent that was killed says nothing, and who is busy with a model would not hear it."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

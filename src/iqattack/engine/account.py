@@ -1,0 +1,256 @@
+"""One image's ledger: what was asked, what came back, what may still be spent, the best so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cached_property
+
+import cv2
+import torch
+from torch import Tensor
+
+from iqattack.attacks import Answer, BudgetSpent, ImageFailed, SearchEnded, Task
+from iqattack.constraints import Constraint, Floor
+from iqattack.engine.log import Row, Rows, image_hash
+from iqattack.errors import RunError
+from iqattack.objectives import Target
+from iqattack.scoring import Request
+
+NO_SCORE = -1.0  # gain of a candidate with a non-finite score: as far the wrong way as can be
+
+CHANGED = "the image, the attack or a library changed since: start anew in another folder"
+
+
+class Account:
+    """Does for one image what attacks must not do themselves.
+
+    Candidates are projected, rounded to 8 bits and held above the floor; an image that was scored
+    before is answered from memory; at most `queries` images are asked for, the clean one included;
+    what a log of an earlier session holds is replayed; the best image is kept. A candidate whose
+    score is not finite is a query like any other that gained nothing.
+
+    Queries are numbered from 0, the clean image, in the order of the candidates. Replies may come
+    in any order: `take_rows` gives those that have all others before them, `take_early` the rest.
+
+    logged: rows of the log, the clean image's at least. early: replies of an earlier session that
+    came before their turn, by number. Raises RunError for a clean image that is not the log's, and
+    in `admit` where a replay asks for other images than the log has.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        image: Tensor,
+        *,
+        target: Target,
+        constraint: Constraint,
+        floor: Floor | None,
+        queries: int,
+        rng: torch.Generator,
+        logged: Rows,
+        early: Mapping[int, Row],
+    ) -> None:
+        self.name = name
+        self.clean = image
+        self.target = target
+        self.best = image
+        self.best_gain = 0.0
+        self.best_score = target.clean
+        self.stages: list[tuple[int, str]] = []
+        self.unscored: int | None = None  # first query with a score that is not finite
+        self.failure: Exception | None = None
+        self._queries = queries
+        self._constraint = constraint
+        self._floor = floor
+        self._rng = rng
+        self._logged = logged
+        self._early = dict(early)
+        self._box = tuple(b.to(torch.uint8) for b in constraint.box(image.float()))
+        self._hashes: dict[int, int] = {}  # of queries without a reply
+        self._scores: dict[int, float] = {}  # by hash
+        self._numbered = 0
+        self._settled = 0  # the first so many have a reply
+        self._replies: dict[int, Row] = {}  # of later ones
+        self._rows: list[Row] = []
+        self._new_early: dict[int, Row] = {}
+        self._images = image[None]
+        self._asked: list[int] = []  # hashes of the candidates that the next answer is about
+        self._exhausted = False
+        self._shortest = math.inf  # distance of the best image, once one crossed the boundary
+        self._known(image_hash(image))
+
+    @cached_property
+    def task(self) -> Task:
+        """What the attack may know."""
+        return Task(
+            image8=self.clean,
+            lower8=self._box[0],
+            upper8=self._box[1],
+            project=self._project,
+            queries=self._queries - 1,
+            reach=self.target.reach,
+            boundary=self.target.boundary,
+            rng=self._rng,
+            stage=lambda name: self.stages.append((self._numbered + 1, name)),
+        )
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether there is nothing to ask or to gain."""
+        return self._queries == 1 or self.target.reach <= 0.0
+
+    @property
+    def spent(self) -> int:
+        """Queries, those of earlier sessions and the clean image included."""
+        return self._settled + len(self._replies)
+
+    # -- asking ---------------------------------------------------------------------------------
+
+    def admit(self, candidates: Tensor) -> list[Request]:
+        """What the model has to score before `answer` can be called; an image only once."""
+        images = self._encoded(candidates)
+        self._images = images
+        self._asked = []
+        requests = []
+        coming = set(self._hashes.values())
+        for image in images:
+            digest = image_hash(image)
+            if digest not in self._scores and digest not in coming:
+                if self._numbered == self._queries:
+                    self._exhausted = True
+                    break
+                if not self._known(digest):
+                    coming.add(digest)
+                    requests.append(Request(self.name, self._numbered - 1, image))
+            self._asked.append(digest)
+        return requests
+
+    def _known(self, digest: int) -> bool:
+        """Give an image the next number; True if the log of an earlier session has its score."""
+        number = self._numbered
+        row = self._early.pop(number, None)
+        early = row is not None
+        if number < len(self._logged):
+            row = (int(self._logged["hash"][number]), float(self._logged["score"][number]))
+        if row is not None and row[0] != digest:
+            raise RunError(
+                f"{self.name}: query {number + 1} asks for another image than the log has; "
+                f"{CHANGED}"
+            )
+        self._numbered += 1
+        if row is None:
+            self._hashes[number] = digest
+            return False
+        self._take(number, row, logged=not early)
+        return True
+
+    def settle(self, number: int, score: float) -> None:
+        """Take a reply; in any order."""
+        row = (self._hashes.pop(number), score)
+        if number > self._settled:
+            self._new_early[number] = row
+        self._take(number, row)
+
+    def _take(self, number: int, row: Row, *, logged: bool = False) -> None:
+        digest, score = row
+        self._scores[digest] = score
+        if not math.isfinite(score) and (self.unscored is None or number < self.unscored):
+            self.unscored = number
+        self._replies[number] = row
+        while self._settled in self._replies:
+            row = self._replies.pop(self._settled)
+            if not logged:
+                self._rows.append(row)
+                self._new_early.pop(self._settled, None)
+            self._settled += 1
+
+    def take_rows(self) -> tuple[int, list[Row]]:
+        """Replies that are to be logged next: the number of the first one, and all of them."""
+        rows, self._rows = self._rows, []
+        return self._settled - len(rows), rows
+
+    def take_early(self) -> dict[int, Row]:
+        """Replies that came before their turn since this was called last."""
+        rows, self._new_early = self._new_early, {}
+        return rows
+
+    def _project(self, candidates: Tensor) -> Tensor:
+        box = (self.task.lower, self.task.upper)
+        return self._constraint.project(self.task.image, candidates, box)
+
+    def _encoded(self, candidates: Tensor) -> Tensor:
+        """What the model is to see of candidates (N, 3, H, W): allowed, and in 8 bits."""
+        if not self._constraint.is_box:
+            candidates = self._project(candidates.float())
+        # Bounds are whole grey levels, so that clamping after the rounding is the same as before
+        # it, on a quarter of the memory; and what was not finite ends within them, too.
+        images = torch.clamp(to_8_bits(candidates), *self._box)
+        if self._floor is not None:
+            images = self._floor.enforce(self.task.image, images.float()).to(torch.uint8)
+        return images
+
+    # -- answering ------------------------------------------------------------------------------
+
+    def answer(self) -> Answer:
+        """For the candidates of the last `admit`, once all of its requests have a reply.
+
+        Those after the end of the budget, or of an image that failed, are left out.
+        """
+        asked = self._asked
+        if self.failure is not None:
+            known = (k for k, digest in enumerate(asked) if digest not in self._scores)
+            asked = asked[: next(known, len(asked))]
+        images = self._images[: len(asked)]
+        gains = [self._gain(digest) for digest in asked]
+        for image, digest, gain in zip(images, asked, gains, strict=True):
+            if self._better(image, gain):
+                self.best = image.clone()
+                self.best_gain, self.best_score = gain, self._scores[digest]
+        gain_of, left = torch.tensor(gains, dtype=torch.float64), self._queries - self._numbered
+        return Answer(images, gain_of, left, self._end(Answer(images, gain_of, left)))
+
+    def _end(self, answer: Answer) -> SearchEnded | None:
+        if self.failure is not None:
+            return ImageFailed(str(self.failure), answer)
+        if self._exhausted:
+            return BudgetSpent(self._queries, self._numbered, f"the budget of {self.name}", answer)
+        return None
+
+    def _gain(self, digest: int) -> float:
+        score = self._scores[digest]
+        return self.target.gain(score) if math.isfinite(score) else NO_SCORE
+
+    def _better(self, image: Tensor, gain: float) -> bool:
+        """Whether an image goes before the best so far.
+
+        The larger gain does; where the objective has a score boundary, of the images that cross it
+        the one that is least different does.
+        """
+        goal = self.target.boundary
+        if goal is None or not goal.crossed(gain):
+            return self._shortest == math.inf and gain > self.best_gain
+        distance = float(torch.linalg.vector_norm(image.float() - self.task.image))
+        shorter = distance < self._shortest
+        self._shortest = min(distance, self._shortest)
+        return shorter
+
+    def close(self) -> None:
+        """End; RunError where a replay has not come to the end of its log."""
+        self.__dict__.pop("task", None)  # which refers to the account in turn
+        if self.failure is None and self._settled < len(self._logged):
+            raise RunError(
+                f"{self.name}: the search ends at query {self._settled}, the log goes on to "
+                f"{len(self._logged)}; {CHANGED}"
+            )
+
+
+def to_8_bits(images: Tensor) -> Tensor:
+    """Grey levels (N, 3, H, W) as uint8: clipped to 0..255, rounded half to even, NaN as 0.
+
+    OpenCV rounds and casts in one pass over the memory, where PyTorch takes two slower ones.
+    """
+    if images.dtype == torch.uint8 or not len(images):
+        return images.to(torch.uint8)  # an attack may ask nothing; OpenCV may not
+    rows = images.clamp(0.0, 255.0).reshape(-1, images.shape[-1]).numpy()
+    return torch.from_numpy(cv2.convertScaleAbs(rows)).view(images.shape)

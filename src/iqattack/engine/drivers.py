@@ -1,0 +1,324 @@
+"""Drivers: what asks for scores. They play an attack against its accounts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import overload
+
+import torch
+from torch import Tensor
+
+from iqattack.attacks import (
+    FREE_ANSWERS,
+    Answer,
+    AnySearch,
+    Attack,
+    SetAttack,
+    SetSearch,
+    SetTask,
+    Task,
+    guarded,
+)
+from iqattack.engine.account import Account
+from iqattack.engine.events import CleanScore, Event, Failure, Note, Outcome, Returned
+from iqattack.images import ImageEntry
+from iqattack.scoring import Reply, Request
+
+CLEAN_BYTES = 8  # that an image takes for each of its values while its clean score is asked for
+SEARCH_BYTES = 80  # and while it is attacked: twenty floats, most of them SurFree's
+
+FailureOf = Callable[[ImageEntry, Exception, int, bool], Failure]  # queries, transient
+
+
+class Driver(ABC):
+    """One at a time, either it computes, in `advance`, or its requests are being answered.
+
+    waiting: requests that nobody has sent yet. Sent ones come back to `settle`.
+    memory: bytes that it takes, roughly; 1 where it is the only driver.
+    """
+
+    memory: int = 1
+
+    def __init__(self) -> None:
+        self.waiting: deque[Request] = deque()
+        self.unanswered = 0  # those and the sent ones
+        self.done = False
+
+    @abstractmethod
+    def accounts(self) -> Sequence[Account]:
+        """Those that it has opened."""
+
+    @property
+    def spent(self) -> int:
+        """Queries, in all."""
+        return sum(account.spent for account in self.accounts())
+
+    @abstractmethod
+    def advance(self) -> None:
+        """Compute what is to be asked next, or end: nothing is unanswered."""
+
+    @abstractmethod
+    def take(self, reply: Reply) -> None:
+        """Keep a score, or a failure."""
+
+    @abstractmethod
+    def events(self) -> Iterator[Event]:
+        """What came of it, once it is done; this may take a while."""
+
+    def ask(self, requests: Sequence[Request]) -> None:
+        """Have requests sent."""
+        self.waiting.extend(requests)
+        self.unanswered += len(requests)
+
+    def settle(self, reply: Reply) -> None:
+        """Take a final reply."""
+        self.unanswered -= 1
+        self.take(reply)
+
+
+class CleanDriver(Driver):
+    """Asks for the score of a clean image."""
+
+    def __init__(
+        self, entry: ImageEntry, pixels: Tensor, notes: Sequence[str], failed: FailureOf
+    ) -> None:
+        super().__init__()
+        self.memory = CLEAN_BYTES * pixels.numel()
+        self._entry = entry
+        self._request = Request(entry.name, 0, pixels)
+        self._reply: Reply | None = None
+        self._notes = notes
+        self._failed = failed
+
+    def accounts(self) -> Sequence[Account]:
+        """None."""
+        return ()
+
+    def advance(self) -> None:
+        """Ask, and end."""
+        if self._reply is None:
+            self.ask([self._request])
+        else:
+            self.done = True
+
+    def take(self, reply: Reply) -> None:
+        """Keep it."""
+        self._reply = reply
+
+    def events(self) -> Iterator[Event]:
+        """What was converted, then the score, or why there is none."""
+        yield from (Note(self._entry.name, phrase) for phrase in self._notes)
+        reply = self._reply
+        if reply is not None and reply.error is not None:
+            yield self._failed(self._entry, reply.error, 0, reply.transient)
+        elif reply is not None and reply.score is not None:
+            yield CleanScore(self._entry, reply.score)
+
+
+class AccountsDriver(Driver):
+    """What attacks on one and on several images have in common."""
+
+    def __init__(self, failed: FailureOf) -> None:
+        super().__init__()
+        self._failed = failed
+        self._transient: set[str] = set()
+
+    @abstractmethod
+    def account(self, name: str) -> Account:
+        """That of an image."""
+
+    def take(self, reply: Reply) -> None:
+        """Put it into its account."""
+        account = self.account(reply.request.name)
+        if reply.score is not None:
+            account.settle(reply.request.number, reply.score)
+            return
+        if account.failure is None:
+            account.failure = reply.error
+        if reply.transient:
+            self._transient.add(account.name)
+        kept = [request for request in self.waiting if request.name != account.name]
+        self.unanswered -= len(self.waiting) - len(kept)
+        self.waiting = deque(kept)
+
+    def came_of(self, entry: ImageEntry, account: Account) -> Event:
+        """The outcome of an image, or its failure."""
+        if account.failure is not None:
+            transient = account.name in self._transient
+            return self._failed(entry, account.failure, account.spent, transient)
+        return Outcome(
+            entry=entry,
+            gain=account.best_gain,
+            clean=account.clean,
+            adversarial=account.best,
+            target=account.target,
+            score_clean=account.target.clean,
+            score_adv=account.best_score,
+            queries=account.spent,
+            stages=tuple(account.stages),
+        )
+
+
+class ImageDriver(AccountsDriver):
+    """An attack on one image; InputError, in `advance`, when the attack cannot take it."""
+
+    def __init__(
+        self, entry: ImageEntry, account: Account, attack: Attack, failed: FailureOf
+    ) -> None:
+        super().__init__(failed)
+        self.memory = SEARCH_BYTES * account.clean.numel()
+        self._entry = entry
+        self._account = account
+        self._attack = attack
+        self._search: AnySearch | None = None
+
+    def accounts(self) -> Sequence[Account]:
+        """The one."""
+        return (self._account,)
+
+    def account(self, name: str) -> Account:  # noqa: ARG002 - there is but one
+        """The one."""
+        return self._account
+
+    def advance(self) -> None:
+        """Send answers and take candidates until some of them need a score."""
+        account = self._account
+        if self._search is None and account.hopeless:
+            self._end()
+            return
+        while not self.done:
+            try:
+                if self._search is None:
+                    self._search = guarded(self._attack, account.task)
+                    candidates = next(self._search)
+                else:
+                    candidates = self._search.send(account.answer())
+            except StopIteration:
+                self._end()
+                return
+            requests = account.admit(candidates)
+            if requests:
+                self.ask(requests)
+                return
+
+    def _end(self) -> None:
+        self.done, self._search = True, None
+        self._account.close()
+
+    def events(self) -> Iterator[Event]:
+        """The outcome, or the failure."""
+        yield self.came_of(self._entry, self._account)
+
+
+class LazyTasks(Sequence[Task]):
+    """Tasks of a set, each made when it is looked at first."""
+
+    def __init__(self, accounts: LazyAccounts) -> None:
+        self._accounts = accounts
+
+    def __len__(self) -> int:
+        return len(self._accounts)
+
+    @overload
+    def __getitem__(self, index: int) -> Task: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Task]: ...
+    def __getitem__(self, index: int | slice) -> Task | Sequence[Task]:
+        if isinstance(index, slice):
+            return [self[k] for k in range(len(self))[index]]
+        return self._accounts[index].task
+
+
+class LazyAccounts:
+    """Accounts of a set, likewise."""
+
+    def __init__(self, makers: Sequence[Callable[[], Account]]) -> None:
+        self.made: dict[int, Account] = {}
+        self._makers = makers
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+    def __getitem__(self, number: int) -> Account:
+        number = range(len(self._makers))[number]
+        if number not in self.made:
+            self.made[number] = self._makers[number]()
+        return self.made[number]
+
+    def get(self, number: int) -> Account:
+        """One that is not kept if it was not made before."""
+        return self.made.get(number) or self._makers[number]()
+
+
+class SetDriver(AccountsDriver):
+    """An attack on several images.
+
+    makers: of each image, in order, a function that opens its account. An image that was never
+    looked at is opened in the end, and comes out as it went in. An attack that asks nothing new
+    again and again is ended.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[ImageEntry],
+        makers: Sequence[Callable[[], Account]],
+        attack: SetAttack,
+        rng: torch.Generator,
+        failed: FailureOf,
+    ) -> None:
+        super().__init__(failed)
+        self._entries = entries
+        self._accounts = LazyAccounts(makers)
+        self._numbers = {entry.name: number for number, entry in enumerate(entries)}
+        self._asked: list[int] = []  # numbers of the images of the last proposals
+        self._search: SetSearch = attack(SetTask(LazyTasks(self._accounts), rng))
+        self._begun = False
+        self._value: object = None
+
+    def accounts(self) -> Sequence[Account]:
+        """Those that were looked at."""
+        return list(self._accounts.made.values())
+
+    def account(self, name: str) -> Account:
+        """That of an image."""
+        return self._accounts[self._numbers[name]]
+
+    def advance(self) -> None:
+        """Send answers and take proposals until some of them need a score."""
+        for _ in range(FREE_ANSWERS):
+            try:
+                if not self._begun:
+                    self._begun = True
+                    proposals = next(self._search)
+                else:
+                    proposals = self._search.send(self._answers())
+            except StopIteration as stop:
+                self._value = stop.value
+                break
+            numbers = [number for number, _ in proposals]
+            if len(set(numbers)) < len(numbers):
+                raise ValueError("a set attack proposed twice for one image at once")
+            self._asked = numbers
+            for number, candidates in proposals:
+                account = self._accounts[number]
+                if account.failure is None:
+                    self.ask(account.admit(candidates))
+                else:
+                    account.admit(candidates[:0])
+            if self.unanswered:
+                return
+        self._search.close()
+        self.done = True
+
+    def _answers(self) -> list[Answer]:
+        return [self._accounts[number].answer() for number in self._asked]
+
+    def events(self) -> Iterator[Event]:
+        """What came of each image, then what the attack returned."""
+        for number, entry in enumerate(self._entries):
+            account = self._accounts.get(number)
+            account.close()
+            yield self.came_of(entry, account)
+        yield Returned(self._value)

@@ -1,0 +1,164 @@
+"""What runs beside a model: it scores and searches, and writes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+
+from iqattack.attacks import Attack, SetAttack
+from iqattack.constraints import Constraint, Floor
+from iqattack.engine.account import Account
+from iqattack.engine.drivers import CleanDriver, ImageDriver, SetDriver
+from iqattack.engine.events import Event, Failure
+from iqattack.engine.log import Row, Rows
+from iqattack.engine.schedule import Finish, Listed, Opener, Schedule, Source
+from iqattack.errors import InputError
+from iqattack.images import ImageEntry, Picture, read_image
+from iqattack.models import Scorer
+from iqattack.objectives import Target
+from iqattack.scoring import ScorePool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done with one image.
+
+    queries: that the model may score in all. logged, early: those of earlier sessions, as the log
+    has them; the clean image's at least.
+    """
+
+    entry: ImageEntry
+    target: Target
+    queries: int
+    logged: Rows
+    early: Mapping[int, Row]
+
+    @property
+    def spent(self) -> int:
+        """Queries of earlier sessions."""
+        return len(self.logged) + len(self.early)
+
+
+Job = ImageEntry | Plan  # one to score, or to attack
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the engine has to know of a model beside its scores."""
+
+    name: str
+    min_size: int
+
+    @classmethod
+    def of(cls, scorer: Scorer) -> Limits:
+        """Those of a scorer."""
+        return cls(scorer.name, scorer.min_size)
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """Scores clean images and attacks images through one pool.
+
+    limits: of the model. attack, constraint, floor, seed: of the search. convert, resize: how
+    images are read. finish: what is made of an outcome where it came about. stop: asked between
+    calls.
+    """
+
+    pool: ScorePool
+    limits: Limits
+    attack: Attack
+    constraint: Constraint
+    floor: Floor | None = None
+    seed: int = 0
+    convert: bool = False
+    resize: int | None = None
+    finish: Finish = lambda outcome: outcome
+    stop: Callable[[], bool] = lambda: False
+
+    def survey(self, entries: Iterable[ImageEntry]) -> Iterator[Event]:
+        """A `CleanScore` for each image, or a `Failure`; notes and replies on the way."""
+        return self.play(Listed(map(self.opener, entries)))
+
+    def search(self, plans: Iterable[Plan]) -> Iterator[Event]:
+        """An outcome, as `finish` makes it, or a `Failure` for each plan; replies on the way."""
+        return self.play(Listed(map(self.opener, plans)))
+
+    def search_set(self, plans: Sequence[Plan], attack: SetAttack) -> Iterator[Event]:
+        """The same for an attack on all of them, and in the end `Returned`."""
+
+        def opened() -> SetDriver:
+            return SetDriver(
+                [plan.entry for plan in plans],
+                [partial(self._account, plan) for plan in plans],
+                attack,
+                image_generator(self.seed, ""),
+                model_failed,
+            )
+
+        def failed(error: InputError, _queries: int) -> Event:
+            raise error
+
+        return self.play(Listed(iter([Opener(opened, failed)])))
+
+    def play(self, source: Source) -> Iterator[Event]:
+        """What comes of drivers, wherever they are from; `opener` makes some."""
+        return Schedule(self.pool, stop=self.stop, finish=self.finish).run(source)
+
+    def opener(self, job: Job) -> Opener:
+        """A driver for the clean score of an image, or for an attack on it."""
+        if isinstance(job, ImageEntry):
+            return Opener(partial(self._clean, job), partial(failure_of, job), patient=True)
+        return Opener(
+            lambda: ImageDriver(job.entry, self._account(job), self.attack, model_failed),
+            lambda error, queries: failure_of(job.entry, error, queries or job.spent),
+        )
+
+    def _clean(self, entry: ImageEntry) -> CleanDriver:
+        picture = self._read(entry)
+        return CleanDriver(entry, picture.pixels, picture.notes, model_failed)
+
+    def _account(self, plan: Plan) -> Account:
+        return Account(
+            plan.entry.name,
+            self._read(plan.entry).pixels,
+            target=plan.target,
+            constraint=self.constraint,
+            floor=self.floor,
+            queries=plan.queries,
+            rng=image_generator(self.seed, plan.entry.name),
+            logged=plan.logged,
+            early=plan.early,
+        )
+
+    def _read(self, entry: ImageEntry) -> Picture:
+        picture = read_image(entry.path, convert=self.convert, resize=self.resize)
+        height, width = picture.pixels.shape[-2:]
+        least = self.limits.min_size
+        if min(height, width) < least:
+            raise InputError(
+                f"{entry.path}: {width}×{height} pixels, {self.limits.name} takes at least "
+                f"{least}×{least}; leave it out or enlarge it"
+            )
+        return picture
+
+
+def failure_of(entry: ImageEntry, error: Exception, queries: int = 0) -> Failure:
+    """An image that cannot be attacked; its path is named."""
+    reason, path = str(error), str(entry.path)
+    return Failure(entry, reason if path in reason else f"{path}: {reason}", queries)
+
+
+def model_failed(entry: ImageEntry, error: Exception, queries: int, transient: bool) -> Failure:
+    """One that the model failed on."""
+    failure = failure_of(entry, error, queries)
+    return replace(failure, of_model=True, transient=transient)
+
+
+def image_generator(seed: int, name: str) -> torch.Generator:
+    """The random generator of one image, from the run's seed and the image's name alone."""
+    digest = hashlib.sha256(f"{seed}\n{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))

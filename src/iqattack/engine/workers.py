@@ -1,0 +1,358 @@
+"""Worker processes: each searches its share of the images with a model of its own.
+
+They send what happens; only the process that started them writes. Images are the unit of work: a
+worker asks for another one whenever it could do with it.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from multiprocessing.connection import Connection, wait
+
+import numpy as np
+
+from iqattack.attacks import SetAttack
+from iqattack.children import Child
+from iqattack.engine.events import Attacked, CleanScore, Event, Failure, Replies
+from iqattack.engine.log import ROW, Row
+from iqattack.engine.schedule import Interrupted, Opener
+from iqattack.engine.searcher import Job, Plan, Searcher, failure_of
+from iqattack.errors import InputError, IqattackError
+from iqattack.images import ImageEntry
+
+STARTS = 3  # workers in a row that end before their model is loaded
+POLL_S = 0.2  # between two looks at whether the run is to stop
+
+Setup = Callable[[Callable[[], bool]], Searcher]
+"""Makes a searcher that is asked to stop by a function; it is sent to the worker."""
+
+
+# -- in the worker ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The model is loaded."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Another image could be made use of."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Nothing more is to be scored."""
+
+
+class Assigned:
+    """A source of drivers for the images that come over a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.opener: Callable[[Job], Opener] | None = None
+        self._connection = connection
+        self._jobs: deque[Job] = deque()
+        self._stopped = False
+        self._asked = False
+
+    def stopped(self) -> bool:
+        """Whether nothing more is to be scored."""
+        while not self._stopped and self._connection.poll():
+            self._receive()
+        return self._stopped
+
+    def _receive(self) -> None:
+        message = self._connection.recv()
+        if isinstance(message, Stop):
+            self._stopped = True
+        else:
+            self._jobs.append(message)
+            self._asked = False
+
+    def take(self, *, wait: bool) -> Opener | None:
+        """The next image, asking for one where there is none."""
+        if not self._jobs and not self._asked:
+            self._asked = True
+            self._connection.send(Wanted())
+        while not self._jobs and not self._stopped and (wait or self._connection.poll()):
+            self._receive()
+        if not self._jobs or self.opener is None:
+            return None
+        return self.opener(self._jobs.popleft())
+
+
+def serve(setup: Setup, connection: Connection) -> None:
+    """Load the model, then search whatever comes, and send what happens."""
+    try:
+        source = Assigned(connection)
+        searcher = setup(source.stopped)
+        source.opener = searcher.opener
+        connection.send(Ready())
+        for event in searcher.play(source):
+            connection.send(event)
+    except Interrupted:
+        return
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        raise  # nobody is there any more
+    except IqattackError as error:
+        connection.send(error)
+    except Exception:  # a fault of ours: it ends the run, with what there is to know
+        connection.send(RuntimeError(traceback.format_exc()))
+
+
+# -- in the process that writes -------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Work:
+    """An image in progress. lost_at: queries when a worker was lost over it, perhaps."""
+
+    job: Job
+    rows: list[Row] = field(default_factory=list)
+    early: dict[int, Row] = field(default_factory=dict)
+    lost_at: int | None = None
+
+    @property
+    def entry(self) -> ImageEntry:
+        """The image."""
+        return self.job.entry if isinstance(self.job, Plan) else self.job
+
+    @property
+    def spent(self) -> int:
+        """Queries so far."""
+        before = self.job.spent if isinstance(self.job, Plan) else 0
+        return before + len(self.rows) + len(self.early)
+
+    def take(self, replies: Replies) -> None:
+        """Keep what came back for it."""
+        name = self.entry.name
+        _, rows = replies.rows.get(name, (0, ()))
+        self.rows += rows
+        self.early |= replies.early.get(name, {})
+        if isinstance(self.job, Plan) and rows:
+            logged = len(self.job.logged) + len(self.rows)
+            self.early = {number: row for number, row in self.early.items() if number >= logged}
+
+    def again(self) -> Job:
+        """The job from where it was lost."""
+        if not isinstance(self.job, Plan):
+            return self.job
+        new = np.array(self.rows, dtype=ROW)
+        early = {**self.job.early, **self.early}
+        logged = np.concatenate([self.job.logged, new])
+        left = {number: row for number, row in early.items() if number >= len(logged)}
+        return replace(self.job, logged=logged, early=left)
+
+
+@dataclass(eq=False)
+class Worker:
+    """A process and its images. hungry: it wants another one."""
+
+    child: Child
+    ready: bool = False
+    hungry: bool = False
+    works: dict[str, Work] = field(default_factory=dict)
+
+    @property
+    def alone(self) -> bool:
+        """Whether it has an image that others are kept away from."""
+        return any(work.lost_at is not None for work in self.works.values())
+
+
+class Workers:
+    """Scores and searches in worker processes; a drop-in for a `Searcher`.
+
+    setup: makes the searcher in each. threads: of torch in each. stop: asked now and then; True
+    ends them with `Interrupted`, once what they are scoring is here.
+
+    A worker that ends is replaced, and its images go on from what came back. They may have been the
+    reason: each goes on alone, until it is past the query that it was at; if the worker ends there
+    again, the image has failed.
+    """
+
+    def __init__(
+        self, number: int, setup: Setup, *, threads: int = 1, stop: Callable[[], bool]
+    ) -> None:
+        if number < 1:
+            raise InputError(f"workers {number}: expected at least 1, or auto")
+        self._start = partial(Child, partial(serve, setup), threads)
+        self._stop = stop
+        self._failed_starts = 0
+        self._lost: deque[Work] = deque()
+        self._workers: list[Worker] = []
+        try:
+            for _ in range(number):
+                self._workers.append(Worker(self._start()))
+        except BaseException:
+            self.close()
+            raise
+
+    def survey(self, entries: Iterable[ImageEntry]) -> Iterator[Event]:
+        """See `Searcher`."""
+        return self._run(iter(entries))
+
+    def search(self, plans: Iterable[Plan]) -> Iterator[Event]:
+        """See `Searcher`."""
+        return self._run(iter(plans))
+
+    def search_set(
+        self,
+        plans: Sequence[Plan],  # noqa: ARG002
+        attack: SetAttack,  # noqa: ARG002
+    ) -> Iterator[Event]:
+        """InputError: one search is not shared by processes; a pool of processes is for that."""
+        raise InputError(
+            "workers each attack images of their own; for an attack on a set give a pool"
+        )
+
+    def close(self) -> None:
+        """End the processes at once."""
+        for worker in self._workers:
+            worker.child.kill()
+        self._workers = []
+
+    def _run(self, jobs: Iterator[Job]) -> Iterator[Event]:
+        while True:
+            if self._stop():
+                yield from self._ended()
+                raise Interrupted("stopped; what was scored is kept, go on with --resume")
+            jobs = self._assigned(jobs)
+            if not self._lost and not any(worker.works for worker in self._workers):
+                return
+            yield from self._received(POLL_S)
+
+    def _assigned(self, jobs: Iterator[Job]) -> Iterator[Job]:
+        """Give hungry workers something to do; what is left to do."""
+        for worker in self._workers:
+            while worker.hungry and not worker.alone:
+                if self._lost and not worker.works:
+                    work = self._lost.popleft()
+                else:
+                    job = next(jobs, None)
+                    if job is None:
+                        break
+                    work = Work(job)
+                worker.works[work.entry.name] = work
+                worker.hungry = False
+                self._send(worker, work.job)
+        return jobs
+
+    @staticmethod
+    def _send(worker: Worker, message: object) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):  # reading from it says so, too
+            worker.child.connection.send(message)
+
+    def _received(self, timeout: float) -> Iterator[Event]:
+        """What workers sent, replies of all of them as one event."""
+        connections = {worker.child.connection: worker for worker in self._workers}
+        replies: list[Replies] = []
+        for connection in wait(list(connections), timeout):
+            for event in self._from(connections[connection]):  # type: ignore[index]
+                if isinstance(event, Replies):
+                    replies.append(event)
+                    continue
+                if replies:
+                    yield merged(replies)
+                    replies = []
+                yield event
+        if replies:
+            yield merged(replies)
+
+    def _from(self, worker: Worker) -> Iterator[Event]:
+        """All that one has sent so far."""
+        while True:
+            try:
+                message = worker.child.connection.recv()
+            except (EOFError, ConnectionResetError):
+                yield from self._died(worker)
+                return
+            match message:
+                case Exception():
+                    raise message
+                case Ready():
+                    worker.ready, self._failed_starts = True, 0
+                case Wanted():
+                    worker.hungry = True
+                case Event():
+                    self._keep(worker, message)
+                    yield message
+            if not worker.child.connection.poll():
+                return
+
+    def _keep(self, worker: Worker, event: Event) -> None:
+        match event:
+            case Replies():
+                for name in event.rows.keys() | event.early.keys():
+                    work = worker.works[name]
+                    work.take(event)
+                    work.lost_at = None  # it is past the place
+            case CleanScore() | Attacked() | Failure():
+                del worker.works[event.entry.name]
+
+    def _died(self, worker: Worker) -> Iterator[Event]:
+        how = worker.child.how_it_ended()
+        self._workers.remove(worker)
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= STARTS:
+                raise InputError(f"{STARTS} workers in a row: each was {how} while it started")
+        for work in worker.works.values():
+            if work.lost_at == work.spent:
+                yield replace(
+                    failure_of(
+                        work.entry,
+                        InputError(f"two workers were lost over it, the last one {how}"),
+                        work.spent,
+                    ),
+                    of_model=True,
+                )
+            else:
+                self._lost.append(Work(work.again(), lost_at=work.spent))
+        self._workers.append(Worker(self._start()))
+
+    def _ended(self) -> Iterator[Event]:
+        """Have all workers stop; what they had still to say."""
+        for worker in self._workers:
+            self._send(worker, Stop())
+        while self._workers:
+            connections = {worker.child.connection: worker for worker in self._workers}
+            for connection in wait(list(connections)):
+                worker = connections[connection]  # type: ignore[index]
+                try:
+                    message = worker.child.connection.recv()
+                except (EOFError, ConnectionResetError):
+                    worker.child.kill()
+                    self._workers.remove(worker)
+                    continue
+                if isinstance(message, Event):
+                    yield message
+
+
+def merged(events: Iterable[Replies]) -> Replies:
+    """Several as one; each image is in one of them, or its rows follow upon each other."""
+    every = list(events)
+    if len(every) == 1:
+        return every[0]
+    rows: dict[str, tuple[int, list[Row]]] = {}
+    early: dict[str, dict[int, Row]] = {}
+    attempts: dict[str, int] = {}
+    gains: dict[str, float] = {}
+    for event in every:
+        for name, (first, more) in event.rows.items():
+            known = rows.setdefault(name, (first, []))[1]
+            known.extend(more)
+        for name, replies in event.early.items():
+            early.setdefault(name, {}).update(replies)
+        for name, count in event.attempts.items():
+            attempts[name] = attempts.get(name, 0) + count
+        gains |= event.gains
+    for name, (first, known) in rows.items():
+        waiting = early.get(name, {})
+        early[name] = {k: row for k, row in waiting.items() if k >= first + len(known)}
+    scored = sum(event.scored for event in every)
+    return Replies(rows, early, attempts, scored, gains, every[-1].batch)

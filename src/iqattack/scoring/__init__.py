@@ -1,0 +1,23 @@
+"""Who answers: in process, from threads, in worker processes, or any executor."""
+
+from iqattack.scoring.contract import Reply, Request, ScorePool
+from iqattack.scoring.executor import Executor, Threads
+from iqattack.scoring.inline import InProcess
+from iqattack.scoring.pool import Pool
+from iqattack.scoring.processes import Processes, threads_each
+from iqattack.scoring.retry import DEFAULT_RETRY, NO_RETRY, Retry
+
+__all__ = [
+    "DEFAULT_RETRY",
+    "NO_RETRY",
+    "Executor",
+    "InProcess",
+    "Pool",
+    "Processes",
+    "Reply",
+    "Request",
+    "Retry",
+    "ScorePool",
+    "Threads",
+    "threads_each",
+]

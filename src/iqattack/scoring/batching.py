@@ -1,0 +1,80 @@
+"""How many images to score at once."""
+
+from __future__ import annotations
+
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+TRIAL_S = 0.25  # time given to each size
+TRIAL_BATCHES = 4  # and at least this many batches
+WORTH = 1.05  # a larger batch must be that much faster, since it holds more in memory
+REFUSALS = 2  # batches that fail as a whole, each image being fine by itself: too large
+
+
+class BatchSize:
+    """The batch size: given, or found by timing the run's own batches, which costs no query.
+
+    The first batch has two images where there are two: models that reduce or cannot take a batch
+    are found out before much is spent. Then sizes double from one while that makes the model
+    faster; one step that does not is forgiven.
+    """
+
+    def __init__(self, fixed: int | None = None) -> None:
+        self.settled = fixed is not None
+        self._size = fixed if fixed else SIZES[0]
+        self._paired = self.settled
+        self._rates: dict[int, float] = {}
+        self._images = 0
+        self._seconds = 0.0
+        self._batches = -1  # the first batch of a size warms up
+        self._refusals = 0
+
+    @property
+    def current(self) -> int:
+        """Images of the next batch."""
+        return self._size if self._paired else 2
+
+    def record(self, images: int, seconds: float) -> None:
+        """Take note that a batch of so many images took so long."""
+        if images >= self._size:
+            self._refusals = 0
+        if not self._paired and images > 1:
+            self._paired = True
+        elif not self.settled and images == self._size:
+            self._batches += 1
+            if self._batches > 0:
+                self._images += images
+                self._seconds += seconds
+            if self._batches >= TRIAL_BATCHES and self._seconds >= TRIAL_S:
+                self._rates[self._size] = self._images / self._seconds
+                self._images, self._seconds, self._batches = 0, 0.0, -1
+                self._next()
+
+    def _best(self) -> int:
+        best = SIZES[0]
+        for size, rate in self._rates.items():
+            if rate > WORTH * self._rates[best]:
+                best = size
+        return best
+
+    def _next(self) -> None:
+        best = self._best()
+        tried = SIZES.index(self._size)
+        if tried + 1 < len(SIZES) and tried - SIZES.index(best) < 2:
+            self._size = SIZES[tried + 1]
+        else:
+            self._size, self.settled = best, True
+
+    def give_up_growing(self) -> None:
+        """Settle on the best size so far: too few candidates are left to fill a larger batch."""
+        if not self.settled and self._rates:
+            self._size, self.settled = self._best(), True
+
+    def too_large(self, size: int) -> None:
+        """Settle on half of a size that the model did not take, or less."""
+        self._size, self.settled, self._paired = min(self._size, max(1, size // 2)), True, True
+
+    def refused(self, size: int) -> None:
+        """A batch failed, and then all of its images were fine; more than once, it is too large."""
+        self._refusals += 1
+        if self._refusals >= REFUSALS or not self._paired:
+            self._refusals = 0
+            self.too_large(size)

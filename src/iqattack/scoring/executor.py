@@ -1,0 +1,154 @@
+"""Any executor, and threads for scorers that wait on a service."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol
+
+from iqattack.errors import InputError
+from iqattack.models import Scorer, as_failure
+from iqattack.scoring.contract import Call, Done
+from iqattack.scoring.inline import ask
+from iqattack.scoring.pool import Pool
+from iqattack.scoring.retry import DEFAULT_RETRY, Retry
+
+
+class FutureLike(Protocol):
+    """What an executor gives for a call: one of concurrent.futures, dask.distributed, …"""
+
+    def result(self) -> Any: ...  # noqa: D102
+    def add_done_callback(self, function: Callable[[Any], object], /) -> object: ...  # noqa: D102
+
+
+class ExecutorLike(Protocol):
+    """Anything that runs functions elsewhere."""
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> FutureLike: ...  # noqa: D102
+
+
+class Submitted:
+    """Calls to an executor, which come back in any order."""
+
+    def __init__(self, scorer: Scorer, executor: ExecutorLike, slots: int) -> None:
+        self.name = scorer.name
+        self.slots = slots
+        self.running = 0
+        self._scorer = scorer
+        self._executor = executor
+        self._inbox: SimpleQueue[tuple[Call, FutureLike] | None] = SimpleQueue()
+
+    def start(self, call: Call) -> None:
+        """See `Backend`."""
+        self.running += 1
+        try:
+            future = self._executor.submit(ask, self._scorer, call)
+        except Exception as error:  # an executor that is broken says so here
+            future = Future()
+            future.set_exception(error)
+        future.add_done_callback(lambda done: self._inbox.put((call, done)))
+
+    def finished(self, timeout: float | None) -> list[Done]:
+        """All calls that came back; waits for the first."""
+        found: list[Done] = []
+        try:
+            item = self._inbox.get(timeout=timeout)
+            while True:
+                if item is not None:
+                    found.append(self._done(*item))
+                item = self._inbox.get_nowait()
+        except Empty:
+            return found
+
+    def _done(self, call: Call, future: FutureLike) -> Done:
+        self.running -= 1
+        try:
+            done: Done = future.result()
+        except BaseException as error:
+            broken = isinstance(error, Exception)
+            return Done(call, as_failure(self.name, error) if broken else error)
+        return Done(call, done.answers, done.seconds)  # ours: another process had a copy
+
+    def wake(self) -> None:
+        """See `Backend`."""
+        self._inbox.put(None)
+
+    def close(self) -> None:
+        """Leave the executor to whoever made it."""
+
+
+class Executor(Pool):
+    """An adapter for any executor: `submit(function, *arguments)` gives a future.
+
+    calls: sent at once. The scorer must be what the executor can take to where it runs it.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        executor: ExecutorLike,
+        calls: int,
+        *,
+        batch: int | None = 1,
+        retry: Retry = DEFAULT_RETRY,
+    ) -> None:
+        super().__init__(Submitted(scorer, executor, calls), batch=batch, retry=retry)
+
+
+class DaemonThreads:
+    """Threads that a program does not wait for when it ends: one may hang in a request.
+
+    Those of `ThreadPoolExecutor` are joined, so that Ctrl-C would not end what waits for a service.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._todo: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None]
+        self._todo = SimpleQueue()
+        self._threads = threads
+        for number in range(threads):
+            threading.Thread(target=self._work, name=f"scorer {number}", daemon=True).start()
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        """Have a thread call the function."""
+        future: Future[Any] = Future()
+        self._todo.put((future, function, arguments))
+        return future
+
+    def _work(self) -> None:
+        while (item := self._todo.get()) is not None:
+            future, function, arguments = item
+            try:
+                future.set_result(function(*arguments))
+            except BaseException as error:
+                future.set_exception(error)
+
+    def close(self) -> None:
+        """End each thread after its call."""
+        for _ in range(self._threads):
+            self._todo.put(None)
+
+
+class Threads(Executor):
+    """A scorer that may be called from several threads at once, as one that asks a service.
+
+    calls: at once, each with one image unless `batch` says otherwise.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        calls: int,
+        *,
+        batch: int | None = 1,
+        retry: Retry = DEFAULT_RETRY,
+    ) -> None:
+        if calls < 1:
+            raise InputError(f"calls at once {calls}: expected at least 1")
+        self._threads = DaemonThreads(calls)
+        super().__init__(scorer, self._threads, calls, batch=batch, retry=retry)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.close()

@@ -1,0 +1,187 @@
+"""A pool: calls to a backend, and what is done about those that fail."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+
+from iqattack.errors import InputError
+from iqattack.models import ModelFailedError, WrongAnswerError
+from iqattack.scoring.batching import BatchSize
+from iqattack.scoring.contract import Backend, Call, Done, Reply, Request
+from iqattack.scoring.retry import DEFAULT_RETRY, Retry
+
+OutOfMemory = MemoryError | torch.OutOfMemoryError
+DEATHS = 2  # workers that one image may take with it
+
+
+class WorkerDiedError(InputError):
+    """The process that had these images ended without an answer."""
+
+
+class Pool:
+    """A `ScorePool` on any backend.
+
+    batch: images per call; None finds it by timing. retry: of what is transient.
+
+    A call that fails as a whole is asked again in halves, down to single images: whose fault it was
+    is known then. An image that fails by itself is asked again where the failure is transient, or
+    where a worker died of it for the first time; every other failure is final. Answers that came
+    with a failure are kept.
+    """
+
+    def __init__(
+        self, backend: Backend, *, batch: int | None = None, retry: Retry = DEFAULT_RETRY
+    ) -> None:
+        if batch is not None and batch < 1:
+            raise InputError(f"batch size {batch}: expected at least 1")
+        self.notes: list[str] = []
+        self._backend = backend
+        self._batch = BatchSize(batch)
+        self._retry = retry
+        self._pending = 0
+        self._fatal: BaseException | None = None
+        self._tries: Counter[Request] = Counter()
+        self._later: list[tuple[float, int, Call]] = []  # when it is due, for equal ones a number
+        self._numbers = itertools.count()
+
+    @property
+    def batch(self) -> int:
+        """Images of one size that go best into one call."""
+        return self._batch.current
+
+    @property
+    def capacity(self) -> int:
+        """Images that may be submitted and not replied to."""
+        return self._backend.slots * self._batch.current
+
+    @property
+    def pending(self) -> int:
+        """Images that will be replied to."""
+        return self._pending
+
+    @property
+    def running(self) -> int:
+        """Calls that the backend has; the others pause before another try."""
+        return self._backend.running
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Send images of one size in one call."""
+        self._pending += len(requests)
+        self._backend.start(Call(requests))
+
+    def short(self) -> None:
+        """See `ScorePool`."""
+        self._batch.give_up_growing()
+
+    def wake(self) -> None:
+        """See `ScorePool`."""
+        self._backend.wake()
+
+    def close(self) -> None:
+        """See `ScorePool`."""
+        self._backend.close()
+
+    def wait(self, *, resend: bool = True) -> list[Reply]:
+        """See `ScorePool`; raises what no model may answer with, such as KeyboardInterrupt."""
+        if not self._pending:
+            return []
+        now, timeout = time.monotonic(), None
+        later = self._later if resend else []
+        while later and later[0][0] <= now and self._backend.running < self._backend.slots:
+            self._backend.start(heapq.heappop(later)[2])
+        if later and self._backend.running < self._backend.slots:
+            timeout = later[0][0] - now
+        replies = [r for done in self._backend.finished(timeout) for r in self._replies(done)]
+        self._pending -= sum(reply.final for reply in replies)
+        if self._fatal is not None and not replies:
+            raise self._fatal
+        return replies
+
+    def _replies(self, done: Done) -> list[Reply]:
+        requests, found = done.call.requests, done.answers
+        if isinstance(found, list):
+            self._batch.record(len(requests), done.seconds)
+            self._came_back(done.call)
+            return [self._reply(*pair) for pair in zip(requests, found, strict=True)]
+        if not isinstance(found, Exception):
+            self._fatal = found  # raised once what came with it is kept
+            return []
+        if len(requests) > 1:
+            return self._halved(done.call, found)
+        if isinstance(found, OutOfMemory):
+            height, width = requests[0].image.shape[-2:]
+            found = InputError(
+                f"model '{self._backend.name}': out of memory on one image of {width}×{height} "
+                "pixels; use smaller images (--resize) or another device"
+            )
+        self._came_back(done.call, spoilt=True)
+        return [self._reply(requests[0], found)]
+
+    def _reply(self, request: Request, answer: float | Exception) -> Reply:
+        if not isinstance(answer, Exception):
+            self._tries.pop(request, None)
+            return Reply(request, score=answer)
+        self._tries[request] += 1
+        tries, passing = self._tries[request], _passing(answer)
+        if passing is not None:
+            again, pause = (
+                tries <= self._retry.retries,
+                self._retry.pause(tries, passing.retry_after),
+            )
+        else:
+            again, pause = isinstance(answer, WorkerDiedError) and tries < DEATHS, 0.0
+        if again:
+            self._send_later(Call([request]), pause)
+        else:
+            del self._tries[request]
+        return _error(request, answer, final=not again)
+
+    def _halved(self, call: Call, error: Exception) -> list[Reply]:
+        """Of a call that failed as a whole, no image has an answer: each one is asked again."""
+        requests, half = call.requests, len(call.requests) // 2
+        passing = _passing(error)
+        # Only what the model itself raised, and would raise again, can be the batch's size.
+        call.spoilt = passing is not None or not isinstance(error, ModelFailedError)
+        if isinstance(error, OutOfMemory):
+            self._batch.too_large(len(requests))
+        elif isinstance(error, WrongAnswerError):
+            self._batch.too_large(2)
+            self.notes.append(f"{error}; so it is asked one image at a time")
+        pause = 0.0 if passing is None else self._retry.pause(1, passing.retry_after)
+        call.parts = 2
+        for part in (requests[:half], requests[half:]):
+            self._send_later(Call(part, whole=call), pause)
+        return [_error(request, error, final=False) for request in requests]
+
+    def _came_back(self, call: Call, *, spoilt: bool = False) -> None:
+        """A batch whose halves were all answered was too large, unless it failed for a time."""
+        whole = call.whole
+        if whole is None:
+            return
+        whole.parts -= 1
+        whole.spoilt |= spoilt
+        if whole.parts == 0:
+            if not whole.spoilt:
+                self._batch.refused(len(whole.requests))
+            self._came_back(whole, spoilt=whole.spoilt)
+
+    def _send_later(self, call: Call, pause: float) -> None:
+        heapq.heappush(self._later, (time.monotonic() + pause, next(self._numbers), call))
+
+
+def _passing(error: Exception) -> ModelFailedError | None:
+    """The error, if asking again later may do."""
+    return error if isinstance(error, ModelFailedError) and error.transient else None
+
+
+def _error(request: Request, error: Exception, *, final: bool) -> Reply:
+    billed = isinstance(error, ModelFailedError) and error.billed
+    return Reply(
+        request, error=error, final=final, transient=_passing(error) is not None, billed=billed
+    )

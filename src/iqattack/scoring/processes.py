@@ -1,0 +1,165 @@
+"""Worker processes that score, each with a model of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.connection import Connection, wait
+
+import torch
+
+from iqattack.children import Child
+from iqattack.errors import InputError, IqattackError
+from iqattack.models import Scorer, load_model
+from iqattack.scoring.contract import Call, Done, Request
+from iqattack.scoring.inline import ask
+from iqattack.scoring.pool import Pool, WorkerDiedError
+from iqattack.scoring.retry import DEFAULT_RETRY, Retry
+
+STARTS = 3  # workers in a row that end before their model is loaded
+Make = Callable[[], Scorer]
+
+
+def serve(make: Make, connection: Connection) -> None:
+    """In the worker: load the model, then answer."""
+    try:
+        scorer = make()
+    except IqattackError as error:
+        connection.send(error)
+        return
+    connection.send(None)
+    while True:
+        images = connection.recv()
+        if images is None:
+            return
+        call = Call([Request("", k, torch.from_numpy(image)) for k, image in enumerate(images)])
+        done = ask(scorer, call)
+        connection.send((done.answers, done.seconds))
+
+
+@dataclass(eq=False)
+class Worker:
+    """A process, and the calls that it has, the first of them being scored."""
+
+    child: Child
+    ready: bool = False
+    calls: list[Call] = field(default_factory=list)
+
+
+class Workers:
+    """Calls to processes. Each has one to score and one in reserve."""
+
+    def __init__(self, name: str, make: Make, processes: int, threads: int) -> None:
+        self.name = name
+        self.slots = 2 * processes
+        self._start: Callable[[], Child] = partial(Child, partial(serve, make), threads)
+        self._dead: list[Done] = []
+        self._failed_starts = 0
+        self._woken, self._waker = os.pipe()
+        self._workers = [Worker(self._start()) for _ in range(processes)]
+
+    @property
+    def running(self) -> int:
+        """Calls that processes have."""
+        return sum(len(worker.calls) for worker in self._workers) + len(self._dead)
+
+    def start(self, call: Call) -> None:
+        """Send it to the process that has least to do."""
+        worker = min(self._workers, key=lambda worker: len(worker.calls))
+        worker.calls.append(call)
+        if worker.ready:
+            self._send(worker, call)
+
+    def _send(self, worker: Worker, call: Call) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):  # reading from it says so, too
+            worker.child.connection.send([request.image.numpy() for request in call.requests])
+
+    def finished(self, timeout: float | None) -> list[Done]:
+        """Answers of all processes that have some; waits for the first."""
+        found, self._dead = self._dead, []
+        connections = {worker.child.connection: worker for worker in self._workers}
+        for ready in wait([*connections, self._woken], 0.0 if found else timeout):
+            if ready == self._woken:
+                os.read(self._woken, 4096)
+            elif isinstance(ready, Connection):
+                found += self._received(connections[ready])
+        return found
+
+    def _received(self, worker: Worker) -> list[Done]:
+        try:
+            message = worker.child.connection.recv()
+        except (EOFError, ConnectionResetError):
+            return self._died(worker)
+        if not worker.ready:
+            if isinstance(message, Exception):
+                raise message
+            worker.ready, self._failed_starts = True, 0
+            for call in worker.calls:
+                self._send(worker, call)
+            return []
+        answers, seconds = message
+        return [Done(worker.calls.pop(0), answers, seconds)]
+
+    def _died(self, worker: Worker) -> list[Done]:
+        """Start another one; what the dead one was busy with has failed, the rest has not."""
+        how = worker.child.how_it_ended()
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= STARTS:
+                raise InputError(
+                    f"model '{self.name}': {STARTS} workers in a row {how} as they loaded it"
+                )
+        lost = worker.calls[:1] if worker.ready else []
+        rest = worker.calls[len(lost) :]
+        self._workers.remove(worker)
+        self._workers.append(Worker(self._start(), calls=rest))
+        return [
+            Done(call, WorkerDiedError(f"model '{self.name}': a worker was {how} as it scored"))
+            for call in lost
+        ]
+
+    def wake(self) -> None:
+        """See `Backend`."""
+        os.write(self._waker, b"w")
+
+    def close(self) -> None:
+        """End the processes at once."""
+        for worker in self._workers:
+            worker.child.kill()
+        self._workers = []
+        for descriptor in (self._woken, self._waker):
+            os.close(descriptor)
+
+
+class Processes(Pool):
+    """A model, by its spec, in each of some processes.
+
+    threads: of torch in each; by default they share those that this process has.
+    The rest as in `load_model` and `Pool`. Raises InputError for what `load_model` refuses.
+    """
+
+    def __init__(
+        self,
+        spec: str,
+        processes: int,
+        *,
+        score_range: tuple[float, float] | None = None,
+        lower_better: bool | None = None,
+        device: str = "cpu",
+        threads: int | None = None,
+        batch: int | None = None,
+        retry: Retry = DEFAULT_RETRY,
+    ) -> None:
+        make = partial(
+            load_model, spec, score_range=score_range, lower_better=lower_better, device=device
+        )
+        each = threads or threads_each(processes)
+        super().__init__(Workers(spec, make, processes, each), batch=batch, retry=retry)
+
+
+def threads_each(processes: int) -> int:
+    """Torch's threads, shared by so many processes."""
+    return max(1, torch.get_num_threads() // max(1, processes))
