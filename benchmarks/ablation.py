@@ -59,7 +59,7 @@ class MeanBox(Constraint):
     def box(self, image: torch.Tensor) -> Box:
         """A box of one radius."""
         lower, upper = self.other.box(image)
-        return Linf(max(1.0, float((upper - lower).mean()) / 2)).box(image)
+        return Linf(max(1.0, float((upper - lower).float().mean()) / 2)).box(image)
 
 
 def reference_sets() -> dict[str, Path]:

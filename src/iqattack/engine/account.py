@@ -66,7 +66,8 @@ class Account:
         self._rng = rng
         self._logged = logged
         self._early = dict(early)
-        self._box = tuple(b.to(torch.uint8) for b in constraint.box(image.float()))
+        lower, upper = constraint.box(image)
+        self._box = (lower.to(torch.uint8), upper.to(torch.uint8))
         self._hashes: dict[int, int] = {}  # of queries without a reply
         self._scores: dict[int, float] = {}  # by hash
         self._numbered = 0

@@ -217,30 +217,25 @@ class Workers:
         self._workers = []
 
     def _run(self, jobs: Iterator[Job]) -> Iterator[Event]:
-        while True:
+        job = next(jobs, None)
+        while job is not None or self._lost or any(worker.works for worker in self._workers):
             if self._stop():
                 yield from self._ended()
                 raise Interrupted("stopped; what was scored is kept, go on with --resume")
-            jobs = self._assigned(jobs)
-            if not self._lost and not any(worker.works for worker in self._workers):
-                return
+            for worker in self._workers:
+                if not worker.hungry or worker.alone:
+                    continue
+                if self._lost and not worker.works:
+                    self._assign(worker, self._lost.popleft())
+                elif job is not None:
+                    self._assign(worker, Work(job))
+                    job = next(jobs, None)
             yield from self._received(POLL_S)
 
-    def _assigned(self, jobs: Iterator[Job]) -> Iterator[Job]:
-        """Give hungry workers something to do; what is left to do."""
-        for worker in self._workers:
-            while worker.hungry and not worker.alone:
-                if self._lost and not worker.works:
-                    work = self._lost.popleft()
-                else:
-                    job = next(jobs, None)
-                    if job is None:
-                        break
-                    work = Work(job)
-                worker.works[work.entry.name] = work
-                worker.hungry = False
-                self._send(worker, work.job)
-        return jobs
+    def _assign(self, worker: Worker, work: Work) -> None:
+        worker.works[work.entry.name] = work
+        worker.hungry = False
+        self._send(worker, work.job)
 
     @staticmethod
     def _send(worker: Worker, message: object) -> None:
