@@ -239,6 +239,9 @@ class Account:
     def close(self) -> None:
         """End; RunError where a replay has not come to the end of its log."""
         self.__dict__.pop("task", None)  # which refers to the account in turn
+        self._box = (self._box[0][:0].clone(), self._box[1][:0].clone())  # a large one takes much
+        self._images = self._images[:0].clone()
+        self._scores.clear()
         if self.failure is None and self._settled < len(self._logged):
             raise RunError(
                 f"{self.name}: the search ends at query {self._settled}, the log goes on to "
