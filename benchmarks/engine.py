@@ -1,30 +1,60 @@
 """What the engine costs: queries per second of a whole run over those of the bare model.
 
-    python benchmarks/engine.py [--images 24] [--queries 2000] [--threads 2]
+    python benchmarks/engine.py [--images 24] [--queries 400] [--threads 2] [--sections ...]
 
-In one process and in turn, second by second: the run, and the bare model on the same images at its
-best batch size, whose time the run is not charged for. The machine is shared and its speed drifts,
-so only that ratio counts. Logs are in memory. Writes docs/engine.md.
+Run and bare model take turns, second by second, as the machine is shared and its speed drifts: only
+their ratio counts. The bare model scores the same images at its best batch size. Sections:
+
+process: in one process, the attack's threads beside the model.
+workers: two workers at one thread each, measures and files included, beside two bare models, which
+    run side by side while the workers are halted.
+free: a model that costs nothing; slow: one that sleeps 20 ms a call; both as processor time of one
+    query, over that of one pass of CNNIQA on the same picture.
+service: one that sleeps 100 ms a request and takes 32 at once, against the ideal.
+large: a picture of 24 megapixels and a model that costs nothing.
+
+Writes docs/engine.md; sections that are not asked for keep what they said.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
 
+import psutil
 import torch
+from PIL import Image
 
-from common import ROOT, cnniqa, dev_images, machine, write_doc
+import iqattack
+from common import ROOT, cnniqa, dev_images, machine, markdown, shared_data, write_doc
 from iqattack.attacks import load_attack
 from iqattack.constraints import parse_constraint
 from iqattack.engine import Engine, Outcome, Progress
 from iqattack.images import ImageSet, read_image
-from iqattack.models import Scorer
+from iqattack.memory import keep_freed_memory
+from iqattack.models import Scorer, wrap
 from iqattack.objectives import parse_objective
+from iqattack.scoring import Threads
 
+ATTACKS = ("filter-search", "score-boundary", "square")
+BOX = "jnd:0.38"
 SIZES = (1, 2, 4, 8, 16)
 RUN_S, BARE_S = 1.0, 0.5  # turns of the run and of the bare model
+SETTLE_S = 0.02  # in which a halted run comes to rest
+SECTIONS = ("process", "workers", "free", "slow", "service", "large")
+DOC = ROOT / "docs" / "engine.md"
 
 
 @dataclass
@@ -36,7 +66,6 @@ class Bare:
     batch: int
     images: int = 0
     seconds: float = 0.0
-    _last: float = field(default_factory=time.perf_counter)
 
     def turn(self, seconds: float = BARE_S) -> None:
         """Score for that long."""
@@ -45,13 +74,7 @@ class Bare:
         while time.perf_counter() < until:
             first = self.images % max(1, len(self.stack) - self.batch + 1)
             self.images += len(self.scorer(self.stack[first : first + self.batch]))
-        self._last = time.perf_counter()
-        self.seconds += self._last - started
-
-    def take_turns(self, _state: Progress) -> None:
-        """Called by the run after every batch."""
-        if time.perf_counter() - self._last > RUN_S:
-            self.turn()
+        self.seconds += time.perf_counter() - started
 
     @property
     def rate(self) -> float:
@@ -59,56 +82,373 @@ class Bare:
         return self.images / self.seconds
 
 
-def ratio(bare: Bare, images: ImageSet, attack: str, queries: int) -> str:
-    """One run and the bare model in turns, as a line of text."""
-    engine = Engine.in_process(
-        bare.scorer,
-        load_attack(attack),
-        parse_constraint("jnd:0.38"),
-        parse_objective("rank"),
-        queries=queries,
-        progress=bare.take_turns,
-    )
-    started = time.perf_counter()
-    done = sum(item.queries for item in engine.run(images) if isinstance(item, Outcome))
-    rate = done / (time.perf_counter() - started - bare.seconds)
-    return f"{attack}: {rate:.0f} queries/s, bare {bare.rate:.0f}/s, **{rate / bare.rate:.3f}**"
+def stacked(images: ImageSet) -> torch.Tensor:
+    """All of them, (N, 3, H, W)."""
+    return torch.stack([read_image(entry.path).pixels for entry in images])
 
 
-def main() -> None:
-    """Print the ratio per attack."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=24)
-    parser.add_argument("--queries", type=int, default=2000)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--attacks", nargs="+", default=["score-boundary", "surfree", "noise"])
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    scorer, images = cnniqa(), dev_images().limit(options.images)
-    stack = torch.stack([read_image(entry.path).pixels for entry in images])
-    print(machine())
+def best_batch(scorer: Scorer, stack: torch.Tensor) -> int:
+    """The size at which the bare model is fastest."""
     trials = [Bare(scorer, stack, size) for size in SIZES]
     for trial in trials * 3:
         trial.turn()
-    best = max(trials, key=lambda trial: trial.rate)
-    tried = ", ".join(f"{trial.rate:.0f}/s in batches of {trial.batch}" for trial in trials)
-    lines = [f"bare model: {tried}"]
-    print(lines[0])
-    for attack in options.attacks:
-        lines.append(ratio(Bare(scorer, stack, best.batch), images, attack, options.queries))
-        print(lines[-1], flush=True)
+    return max(trials, key=lambda trial: trial.rate).batch
+
+
+def engine_of(
+    scorer: Scorer, attack: str, queries: int, progress: Callable[[Progress], None]
+) -> Engine:
+    """As a run makes it, with its log in memory."""
+    return Engine.in_process(
+        scorer,
+        load_attack(attack),
+        parse_constraint(BOX),
+        parse_objective("rank"),
+        queries=queries,
+        progress=progress,
+    )
+
+
+def process(images: ImageSet, queries: int) -> list[dict[str, str]]:
+    """A row for each attack: in this process."""
+    scorer, stack = cnniqa(), stacked(images)
+    batch = best_batch(scorer, stack)
+    rows = []
+    for attack in ATTACKS:
+        bare = SideBySide(1, len(images), batch, torch.get_num_threads())
+        engine = engine_of(scorer, attack, queries, bare.take_turns)
+        started = time.perf_counter()
+        done = sum(item.queries for item in engine.run(images) if isinstance(item, Outcome))
+        rate = done / (time.perf_counter() - started - bare.halted)
+        rows.append(ratio_row(attack, rate, bare.rate))
+        bare.close()
+    return rows
+
+
+def ratio_row(attack: str, rate: float, bare: float) -> dict[str, str]:
+    """A row of the tables."""
+    row = {
+        "attack": attack,
+        "queries/s": f"{rate:.0f}",
+        "bare model, images/s": f"{bare:.0f}",
+        "ratio": f"**{rate / bare:.3f}**",
+    }
+    print(" ".join(row.values()), flush=True)
+    return row
+
+
+# -- two workers ----------------------------------------------------------------------------------
+
+
+def bare_process(connection: Connection, images: int, batch: int, threads: int) -> None:
+    """The bare model, for as long as it is asked to each time."""
+    torch.set_num_threads(threads)
+    bare = Bare(cnniqa(), stacked(dev_images().limit(images)), batch)
+    bare.turn(1.0)
+    connection.send(batch)
+    while (seconds := connection.recv()) is not None:
+        before = bare.images, bare.seconds
+        bare.turn(seconds)
+        connection.send((bare.images - before[0], bare.seconds - before[1]))
+
+
+class SideBySide:
+    """Bare models in processes of their own, which take turns with a run that is halted.
+
+    In the run's own process its threads would be in their way.
+    """
+
+    def __init__(self, models: int, images: int, batch: int, threads: int) -> None:
+        context = get_context("spawn")
+        self.rate_sum = 0.0
+        self.turns = 0
+        self.halted = 0.0  # seconds in which the run was
+        self._last = time.perf_counter()
+        self._ends: list[Connection] = []
+        for _ in range(models):
+            ours, theirs = context.Pipe()
+            context.Process(
+                target=bare_process, args=(theirs, images, batch, threads), daemon=True
+            ).start()
+            self._ends.append(ours)
+        for end in self._ends:
+            end.recv()
+        self._spared = {child.pid for child in psutil.Process().children()}
+
+    def take_turns(self, state: Progress) -> None:
+        """Called by the run after every reply."""
+        if state.stage != "attack" or time.perf_counter() - self._last < RUN_S:
+            return
+        time.sleep(SETTLE_S)  # the run's time: what its threads are about comes to an end
+        started = time.perf_counter()
+        workers = [c for c in psutil.Process().children() if c.pid not in self._spared]
+        for worker in workers:
+            worker.suspend()
+        for end in self._ends:
+            end.send(BARE_S)
+        rates = [images / seconds for images, seconds in (end.recv() for end in self._ends)]
+        for worker in workers:
+            worker.resume()
+        self.rate_sum += sum(rates)
+        self.turns += 1
+        self._last = time.perf_counter()
+        self.halted += self._last - started
+
+    @property
+    def rate(self) -> float:
+        """Images per second, all together."""
+        return self.rate_sum / self.turns
+
+    def close(self) -> None:
+        """End them."""
+        for end in self._ends:
+            end.send(None)
+
+
+def workers(images: ImageSet, queries: int) -> list[dict[str, str]]:
+    """A row for each attack: two workers, from the first query of a search to the last file."""
+    torch.set_num_threads(1)
+    batch = best_batch(cnniqa(), stacked(images))
+    torch.set_num_threads(2)
+    weights = shared_data() / "models" / "cnniqa_live.pth"
+    rows = []
+    for attack in ATTACKS:
+        bare = SideBySide(2, len(images), batch, 1)
+        begun: list[tuple[float, int]] = []
+
+        def progress(state: Progress, bare: SideBySide = bare, begun: list = begun) -> None:  # type: ignore[type-arg]
+            if not begun and state.stage == "attack" and state.queries > len(images):
+                begun.append((time.perf_counter(), state.queries))
+            bare.take_turns(state)
+
+        with tempfile.TemporaryDirectory() as folder:
+            run = iqattack.attack(
+                images,
+                f"cnniqa:{weights}",
+                attack=attack,
+                constraint=BOX,
+                queries=queries,
+                workers=2,
+                out=Path(folder) / "run",
+                callbacks=iqattack.Callbacks(progress=progress),
+            )
+            ((started, before),) = begun
+            done = sum(result.queries for result in run.results) - before
+        rate = done / (time.perf_counter() - started - bare.halted)
+        rows.append(ratio_row(attack, rate, bare.rate))
+        bare.close()
+    return rows
+
+
+# -- models made up -------------------------------------------------------------------------------
+
+
+def sleeping(seconds: float) -> Scorer:
+    """A scorer that waits, and then says how bright a few pixels are: it costs nothing."""
+
+    def score(images: torch.Tensor) -> torch.Tensor:
+        time.sleep(seconds)
+        return images[:, :, ::16, ::16].double().mean((1, 2, 3))
+
+    return wrap(score, name="made up", score_range=(0.0, 255.0), lower_better=False)
+
+
+def processor_time(images: ImageSet, queries: int, seconds: float) -> list[dict[str, str]]:
+    """A row for each attack: processor time of a query beside one pass of CNNIQA at one thread."""
+    torch.set_num_threads(1)
+    scorer, stack, rows = cnniqa(), stacked(images), []
+    for attack in ATTACKS:
+        passes, bare_s, last = 0, 0.0, time.perf_counter()
+
+        def bare(_state: Progress) -> None:
+            nonlocal passes, bare_s, last
+            if time.perf_counter() - last > RUN_S:
+                began = time.thread_time()
+                for k in range(20):
+                    scorer(stack[k % len(stack)][None])
+                passes, bare_s = passes + 20, bare_s + time.thread_time() - began
+                last = time.perf_counter()
+
+        engine = engine_of(sleeping(seconds), attack, queries, bare)
+        began, wall = time.process_time(), time.perf_counter()
+        done = sum(item.queries for item in engine.run(images) if isinstance(item, Outcome))
+        spent = (time.process_time() - began - bare_s) / done
+        rate = done / (time.perf_counter() - wall - bare_s)
+        row = {
+            "attack": attack,
+            "processor time of a query / of a pass of CNNIQA": f"{spent / (bare_s / passes):.3f}",
+        }
+        if seconds:
+            row["queries/s / ideal"] = f"**{rate * seconds:.3f}**"
+        print(" ".join(row.values()), flush=True)
+        rows.append(row)
+    return rows
+
+
+def service(queries: int) -> list[dict[str, str]]:
+    """64 pictures of a service that takes 100 ms and 32 requests at once."""
+    calls, seconds = 32, 0.1
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for copy in range(3):
+            for entry in dev_images():
+                os.link(entry.path, Path(folder) / f"{copy}_{entry.name}")
+        images = ImageSet.from_folder(folder).limit(64)
+        for attack in ATTACKS:
+            scorer = sleeping(seconds)
+            pool = Threads(scorer, calls)
+            engine = Engine.in_process(
+                scorer,
+                load_attack(attack),
+                parse_constraint(BOX),
+                parse_objective("rank"),
+                queries=queries,
+                pool=pool,
+            )
+            began = time.perf_counter()
+            done = sum(item.queries for item in engine.run(images) if isinstance(item, Outcome))
+            rate = done / (time.perf_counter() - began)
+            pool.close()
+            row = {
+                "attack": attack,
+                "queries/s": f"{rate:.0f}",
+                "ideal": f"{calls / seconds:.0f}",
+                "ratio": f"**{rate * seconds / calls:.3f}**",
+            }
+            print(" ".join(row.values()), flush=True)
+            rows.append(row)
+    return rows
+
+
+# -- a large picture ------------------------------------------------------------------------------
+
+
+def large(queries: int) -> list[dict[str, str]]:
+    """Each box in a process of its own, for its peak."""
+    rows = []
+    for box in ("linf:3", BOX):
+        command = [sys.executable, __file__, "--large", box, "--queries", str(queries)]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        values = printed.splitlines()[-1].split()
+        names = ("box", "s a query", "passes of CNNIQA", "peak, GiB", "longest pause, s")
+        row = dict(zip(names, values, strict=True))
+        print(" ".join(row.values()), flush=True)
+        rows.append(row)
+    return rows
+
+
+def large_child(box: str, queries: int) -> None:
+    """One picture of 24 megapixels, default attack; prints what it took."""
+    torch.set_num_threads(2)
+    scorer, stack = cnniqa(), stacked(dev_images().limit(4))
+    pauses: list[float] = []
+    marks: list[float] = []
+    last = time.perf_counter()
+
+    def progress(state: Progress) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        pauses.append(now - last)
+        last = now
+        if (state.stage == "attack" and not marks) or (state.queries == queries and len(marks) < 2):
+            marks.append(time.process_time())
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "large.png"
+        source = Image.open(shared_data() / "kodak" / "01.png")
+        source.resize((6000, 4000), Image.Resampling.LANCZOS).save(path, compress_level=1)
+        last = time.perf_counter()
+        iqattack.attack(
+            path,
+            sleeping(0.0),
+            constraint=box,
+            objective="up",
+            queries=queries,
+            out=Path(folder) / "run",
+            callbacks=iqattack.Callbacks(progress=progress),
+        )
+    spent = (marks[1] - marks[0]) / (queries - 1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    torch.set_num_threads(1)
+    began = time.process_time()
+    for k in range(100):
+        scorer(stack[k % len(stack)][None])
+    passes = spent / ((time.process_time() - began) / 100)
+    print(f"{box} {spent:.2f} {passes:.0f} {peak:.2f} {max(pauses):.1f}")
+
+
+# -- all together ---------------------------------------------------------------------------------
+
+TITLES = {
+    "process": "In one process",
+    "workers": "Two workers at one thread each, measures and files included",
+    "free": "A model that costs nothing",
+    "slow": "A model that sleeps 20 ms a call",
+    "service": "A service that takes 100 ms a request and 32 at once, 64 pictures",
+    "large": "A picture of 24 megapixels, a model that costs nothing",
+}
+
+
+def kept_sections() -> dict[str, str]:
+    """What docs/engine.md says of each section so far."""
+    if not DOC.is_file():
+        return {}
+    parts = re.split(r"^## (.+)$", DOC.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    by_title = dict(zip(parts[::2], (text.strip() for text in parts[1::2]), strict=True))
+    return {name: by_title[title] for name, title in TITLES.items() if title in by_title}
+
+
+def measured(name: str, images: ImageSet, queries: int) -> Sequence[dict[str, str]]:
+    """The rows of one section."""
+    print(TITLES[name], flush=True)
+    match name:
+        case "process":
+            return process(images, queries)
+        case "workers":
+            return workers(images, queries)
+        case "free" | "slow":
+            few = images if name == "free" else images.limit(3)
+            return processor_time(few, queries, 0.02 if name == "slow" else 0.0)
+        case "service":
+            return service(queries)
+        case _:
+            return large(60)
+
+
+def main() -> None:
+    """Measure and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=24)
+    parser.add_argument("--queries", type=int, default=400)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS)
+    parser.add_argument("--large", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.large:
+        large_child(options.large, options.queries)
+        return
+    keep_freed_memory()  # as the command line does
+    print(machine())
+    images = dev_images().limit(options.images)
+    said = kept_sections()
+    for name in options.sections:
+        torch.set_num_threads(options.threads)
+        said[name] = markdown(measured(name, images, options.queries))
+    torch.set_num_threads(options.threads)
     command = (
         f"python benchmarks/engine.py --images {options.images} --queries {options.queries} "
         f"--threads {options.threads}"
     )
     write_doc(
-        ROOT / "docs" / "engine.md",
+        DOC,
         "What the engine costs",
         command,
-        "Queries per second of a whole run over images per second of the bare model, which take "
-        "turns in one process.\n\n- " + "\n- ".join(lines),
+        f"CNNIQA, {BOX}, the development images. Run and bare model take turns; a section may have "
+        "been measured by a call of its own (`--sections`).\n\n"
+        + "\n\n".join(f"## {TITLES[name]}\n\n{said[name]}" for name in SECTIONS if name in said),
     )
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     main()

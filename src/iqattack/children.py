@@ -18,6 +18,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from iqattack.errors import InputError
+from iqattack.memory import ENVIRONMENT
 
 Serve = Callable[[Connection], None]
 
@@ -45,7 +46,7 @@ class Child:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", program],
                 pass_fds=[theirs.fileno()],
-                env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+                env=os.environ | ENVIRONMENT | {"OMP_NUM_THREADS": str(threads)},
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # ours to end in good order: no Ctrl-C reaches it
             )

@@ -60,10 +60,11 @@ def guarded(attack: Attack, task: Task, *, thorough: bool = False) -> AnySearch:
 def single(attack: Attack, *, thorough: bool = False, together: int = TOGETHER) -> SetAttack:
     """An attack on one image as one on a set: each image is searched as if it were alone.
 
-    thorough: as in `guarded`. together: images that are attacked at a time, for the memory that
-    each takes.
+    thorough: as in `guarded`; an image of which nothing can be asked or gained is searched, too.
+    together: images that are attacked at a time, for the memory that each takes.
 
-    The set attack returns a list of what the searches returned, in the order of the set.
+    The set attack returns a list of what the searches returned, in the order of the set; None for
+    an image that was not searched.
     """
 
     def lifted(given: SetTask) -> SetSearch:
@@ -82,8 +83,10 @@ def single(attack: Attack, *, thorough: bool = False, together: int = TOGETHER) 
 
         while True:
             while len(searches) < together and (number := next(rest, None)) is not None:
-                searches[number] = guarded(attack, given.tasks[number], thorough=thorough)
-                advance(number, None)
+                task = given.tasks[number]
+                if thorough or (task.queries > 0 and task.reach > 0.0):
+                    searches[number] = guarded(attack, task, thorough=thorough)
+                    advance(number, None)
             if not waiting:
                 return results
             asked, waiting = waiting, {}

@@ -22,6 +22,7 @@ from iqattack.cli.samples import samples
 from iqattack.cli.signals import INTERRUPTED
 from iqattack.cli.verify import verify
 from iqattack.errors import IqattackError
+from iqattack.memory import keep_freed_memory
 from iqattack.version import __version__
 
 app = typer.Typer(
@@ -111,6 +112,7 @@ def main(args: Sequence[str] | None = None) -> int:
     0: fine; 1: some images failed, or verification found differences; 2: wrong usage or input;
     130: interrupted.
     """
+    keep_freed_memory()
     # Pillow warns about odd metadata and large images; what matters ends in an error or a note.
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
     if isinstance(sys.stdout, TextIOWrapper):  # tables have marks that not every encoding has

@@ -106,6 +106,11 @@ class Account:
         """Queries, those of earlier sessions and the clean image included."""
         return self._settled + len(self._replies)
 
+    @property
+    def numbered(self) -> int:
+        """Queries that were asked for, those that the log answers and the clean image included."""
+        return self._numbered
+
     # -- asking ---------------------------------------------------------------------------------
 
     def admit(self, candidates: Tensor) -> list[Request]:

@@ -287,7 +287,9 @@ class SetDriver(AccountsDriver):
 
     def advance(self) -> None:
         """Send answers and take proposals until some of them need a score."""
-        for _ in range(FREE_ANSWERS):
+        free = 0
+        # Each image's own search may go round in circles, one after the other (see `guarded`).
+        while free <= (FREE_ANSWERS + 1) * (len(self._entries) + 1):
             try:
                 if not self._begun:
                     self._begun = True
@@ -301,14 +303,18 @@ class SetDriver(AccountsDriver):
             if len(set(numbers)) < len(numbers):
                 raise ValueError("a set attack proposed twice for one image at once")
             self._asked = numbers
+            new = 0  # those that the log answers are new, too
             for number, candidates in proposals:
                 account = self._accounts[number]
+                before = account.numbered
                 if account.failure is None:
                     self.ask(account.admit(candidates))
                 else:
                     account.admit(candidates[:0])
+                new += account.numbered - before
             if self.unanswered:
                 return
+            free = 0 if new else free + 1
         self._search.close()
         self.done = True
 

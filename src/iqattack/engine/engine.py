@@ -144,13 +144,13 @@ class Recorder:
             )
 
     def _report(self, **changes: Any) -> None:
-        gains = self._sum + math.fsum(self._gains.values())
-        self._state = replace(
-            self._state,
-            gain=gains / max(1, self._attacked + len(self._gains)),
-            seconds=time.monotonic() - self._started,
-            **{"doing": "", **changes},
-        )
+        gains = self._sum + sum(self._gains.values())
+        known = vars(self._state) | {
+            "gain": gains / max(1, self._attacked + len(self._gains)),
+            "seconds": time.monotonic() - self._started,
+            "doing": "",
+        }
+        self._state = Progress(**known | changes)
         self._progress(self._state)
 
 

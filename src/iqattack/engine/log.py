@@ -83,6 +83,8 @@ class QueryLog:
             )
             self._format = FORMAT
             self._ids = dict(self._db.execute("SELECT image, id FROM task"))
+            # Whether there may be early replies: as good as never with a model in this process.
+            self._early = self._db.execute("SELECT 1 FROM early LIMIT 1").fetchone() is not None
 
     def _checked_format(self) -> int:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -140,14 +142,20 @@ class QueryLog:
         rows: per image, the number of its first new query and (hash, score)s; early: replies that
         came before their turn, by number; attempts: images that were sent and not answered.
         """
+        chunks = [
+            (self._ids[image], first, b"".join(PAIR.pack(*pair) for pair in pairs))
+            for image, (first, pairs) in rows.items()
+        ]
+        if len(chunks) == 1 and not (early or attempts or self._early):
+            with self._faults():  # one statement is a transaction: most calls are this one
+                self._db.execute("INSERT INTO chunk VALUES (?, ?, ?)", chunks[0])
+            return
         with self._transaction():
-            for image, (first, pairs) in rows.items():
-                task = self._ids[image]
-                blob = b"".join(PAIR.pack(*pair) for pair in pairs)
-                self._db.execute("INSERT INTO chunk VALUES (?, ?, ?)", (task, first, blob))
-                self._db.execute(  # their turn has come
-                    "DELETE FROM early WHERE task = ? AND number < ?", (task, first + len(pairs))
-                )
+            self._db.executemany("INSERT INTO chunk VALUES (?, ?, ?)", chunks)
+            if self._early:  # the turn of some has come
+                ends = [(task, first + len(blob) // PAIR.size) for task, first, blob in chunks]
+                self._db.executemany("DELETE FROM early WHERE task = ? AND number < ?", ends)
+            self._early = self._early or bool(early)
             for image, replies in (early or {}).items():
                 for number, pair in replies.items():
                     self._db.execute(

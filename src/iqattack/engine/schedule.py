@@ -9,16 +9,17 @@ accounts put them into order.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 from iqattack.engine.account import Account
 from iqattack.engine.drivers import Driver
@@ -81,6 +82,44 @@ class Phase(Enum):
     FINISHING = "measuring"
 
 
+class Helper:
+    """A thread that works on drivers, one after the other, and hands each one back.
+
+    inbox: gets the driver, and what was raised, if anything was; then `wake` is called.
+    """
+
+    def __init__(self, name: str, inbox: SimpleQueue[Handed], wake: Callable[[], None]) -> None:
+        self._todo: SimpleQueue[tuple[Open, Callable[[Open], None]] | None] = SimpleQueue()
+        self._closed = False
+        self._inbox = inbox
+        self._wake = wake
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, opened: Open, work: Callable[[Open], None]) -> None:
+        """Have it work on a driver."""
+        self._todo.put((opened, work))
+
+    def _work(self) -> None:
+        torch.set_num_threads(1)  # a sum depends on how many share it, and a replay must not
+        while (item := self._todo.get()) is not None and not self._closed:
+            opened, work = item
+            error: BaseException | None = None
+            try:
+                work(opened)
+            except BaseException as raised:
+                error = raised
+            self._inbox.put((opened, error))
+            self._wake()
+            del item, opened, work, error  # a thread that waits holds no images
+
+    def close(self) -> None:
+        """End after what it is about."""
+        self._closed = True
+        self._todo.put(None)
+        self._thread.join()
+
+
 @dataclass(eq=False)
 class Open:
     """A driver that is being played."""
@@ -95,6 +134,10 @@ class Open:
         if self.driver is None:
             raise ValueError("not open yet")
         return self.driver
+
+
+Handed = tuple[Open, BaseException | Event | None]
+"""A driver with an event of it, or handed back by a helper, with what was raised."""
 
 
 class Schedule:
@@ -116,7 +159,8 @@ class Schedule:
         self._finish = finish
         self._open: list[Open] = []
         self._of: dict[str, Open] = {}  # by the name of an image that is asked about
-        self._inbox: SimpleQueue[tuple[Open, Future[None] | Event]] = SimpleQueue()
+        self._inbox: SimpleQueue[Handed] = SimpleQueue()
+        self._ready: Counter[torch.Size] = Counter()  # images of each size that wait to be sent
         self._all_open = False  # as far as is known, the source has no more
         self._largest = 0  # bytes of a driver so far
         self._held_back: float | None = None  # since when a call waits to be full
@@ -128,14 +172,20 @@ class Schedule:
         Raises Interrupted when asked to stop, and what a driver or the pool raises that is no
         failure of an image.
         """
-        self._steps = ThreadPoolExecutor(1, "iqattack-step", _use_one_thread)
-        self._slow = ThreadPoolExecutor(1, "iqattack-open", _use_one_thread)
-        try:
-            yield from self._run(source)
-        finally:
-            for helper in (self._steps, self._slow):
-                helper.shutdown(wait=True, cancel_futures=True)
-            torch.set_num_threads(torch.get_num_threads())  # threads to come do as this one does
+        # One thread of BLAS: what attacks compute must not depend on how many cores there are, and
+        # those of OpenBLAS spin long after each small matrix.
+        with ThreadpoolController().select(internal_api="openblas").limit(limits=1):
+            helpers = [
+                Helper(f"iqattack-{name}", self._inbox, self._pool.wake)
+                for name in ("step", "open")
+            ]
+            self._steps, self._slow = helpers
+            try:
+                yield from self._run(source)
+            finally:
+                for helper in helpers:
+                    helper.close()
+                torch.set_num_threads(torch.get_num_threads())  # for threads to come, as it was
 
     def _run(self, source: Source) -> Iterator[Event]:
         while True:
@@ -177,32 +227,19 @@ class Schedule:
         if not self._largest or (len(self._open) + 1) * self._largest > MEMORY:
             return False
         helped = sum(opened.phase is not Phase.ASKING for opened in self._open)
-        waiting = self._waiting()
-        ready = self._pool.pending + waiting.total() + helped
-        most = max(waiting.values(), default=0)
+        ready = self._pool.pending + self._ready.total() + helped
+        most = max(self._ready.values(), default=0)
         batch, capacity = self._pool.batch, self._pool.capacity
         enough = capacity + max(batch, capacity // 4, 2)  # some compute while others are scored
         return ready < enough or (len(self._open) < enough and most < batch)
 
-    def _waiting(self) -> Counter[torch.Size]:
-        """How many images of each size wait to be sent."""
-        sizes: Counter[torch.Size] = Counter()
-        for driver in self._asking():
-            if driver.waiting:
-                sizes[driver.waiting[0].image.shape] += len(driver.waiting)
-        return sizes
-
-    def _asking(self) -> Iterator[Driver]:
-        return (o.playing for o in self._open if o.phase is Phase.ASKING)
-
     def _send(self) -> None:
         """Fill calls with images of the size that most wait for, oldest drivers first."""
         batch = self._pool.batch
-        pool = self._pool
-        while (not pool.pending or pool.pending + batch <= pool.capacity) and (
-            waiting := self._waiting()
-        ):
-            ((size, count),) = waiting.most_common(1)
+        pool, ready = self._pool, self._ready
+        while ready and (not pool.pending or pool.pending + batch <= pool.capacity):
+            size = max(ready, key=ready.__getitem__)
+            count = ready[size]
             if count >= batch:
                 self._held_back = None
             elif self._has(Phase.STEPPING) or self._holds_back():
@@ -210,12 +247,18 @@ class Schedule:
             elif not self._has(Phase.OPENING):
                 self._pool.short()
             call: list[Request] = []
-            for driver in self._asking():
-                while (
-                    driver.waiting and len(call) < batch and driver.waiting[0].image.shape == size
-                ):
-                    call.append(driver.waiting.popleft())
-            self._pool.submit(call)
+            for opened in self._open:
+                if opened.phase is Phase.ASKING:
+                    waiting = opened.playing.waiting
+                    while waiting and len(call) < batch and waiting[0].image.shape == size:
+                        call.append(waiting.popleft())
+            self._now_ready(size, -len(call))
+            pool.submit(call)
+
+    def _now_ready(self, size: torch.Size, change: int) -> None:
+        self._ready[size] += change
+        if not self._ready[size]:
+            del self._ready[size]
 
     def _holds_back(self) -> bool:
         """Whether a call waits for images that are being opened, to be full: not for long."""
@@ -232,15 +275,10 @@ class Schedule:
         return any(opened.phase is phase for opened in self._open)
 
     def _help(
-        self, helper: ThreadPoolExecutor, opened: Open, phase: Phase, work: Callable[[Open], None]
+        self, helper: Helper, opened: Open, phase: Phase, work: Callable[[Open], None]
     ) -> None:
         opened.phase = phase
-
-        def done(future: Future[None]) -> None:
-            self._inbox.put((opened, future))
-            self._pool.wake()
-
-        helper.submit(work, opened).add_done_callback(done)
+        helper.submit(opened, work)
 
     def _opened(self, opened: Open) -> None:
         opened.driver = opened.opener.open()
@@ -264,30 +302,29 @@ class Schedule:
             if block:
                 yield Busy(next((o.phase.value for o in self._open), "waiting"))
 
-    def _took(self, opened: Open, what: Future[None] | Event) -> Iterator[Event]:
+    def _took(self, opened: Open, what: BaseException | Event | None) -> Iterator[Event]:
         if isinstance(what, Event):
             yield what
             return
-        try:
-            what.result()
-        except InputError as error:
+        if isinstance(what, InputError):
             self._close(opened)
-            yield opened.opener.failed(error, 0 if opened.driver is None else opened.driver.spent)
+            yield opened.opener.failed(what, 0 if opened.driver is None else opened.driver.spent)
             return
+        if what is not None:
+            raise what
         driver = opened.playing
         match opened.phase:
             case Phase.OPENING:
                 self._largest = max(self._largest, driver.memory)
                 self._help(self._steps, opened, Phase.STEPPING, self._stepped)
             case Phase.STEPPING:
-                accounts = driver.accounts()
                 for request in driver.waiting:
                     self._of[request.name] = opened
+                    self._now_ready(request.image.shape, 1)
                 if driver.done:
                     self._help(self._slow, opened, Phase.FINISHING, self._finished)
                 else:
                     opened.phase = Phase.ASKING
-                yield Replies(gains=_gains(accounts), batch=self._pool.batch)
             case Phase.FINISHING:
                 self._close(opened)
 
@@ -305,7 +342,7 @@ class Schedule:
             touched[name] = self._of[name]
             attempts[name] += reply.error is not None
             if reply.final:
-                touched[name].playing.settle(reply)
+                self._settle(touched[name].playing, reply)
         accounts = [
             a for o in set(touched.values()) for a in o.playing.accounts() if a.name in touched
         ]
@@ -327,6 +364,13 @@ class Schedule:
             batch=self._pool.batch,
         )
 
+    def _settle(self, driver: Driver, reply: Reply) -> None:
+        """Also of an image that failed: what of it waits is not sent any more."""
+        waiting = list(driver.waiting) if reply.error is not None else []
+        driver.settle(reply)
+        for request in set(waiting).difference(driver.waiting):
+            self._now_ready(request.image.shape, -1)
+
     def _unscored(self, replies: Sequence[Reply]) -> Iterator[Note]:
         """Where a candidate has no score that is finite, once for each image."""
         for reply in replies:
@@ -344,8 +388,3 @@ class Schedule:
 
 def _gains(accounts: Sequence[Account]) -> dict[str, float]:
     return {account.name: account.best_gain for account in accounts}
-
-
-def _use_one_thread() -> None:
-    """Of torch: a sum depends on how many threads share it, and a replay must not."""
-    torch.set_num_threads(1)

@@ -2,7 +2,7 @@
 
 from iqattack.scoring.contract import Reply, Request, ScorePool
 from iqattack.scoring.executor import Executor, Threads
-from iqattack.scoring.inline import InProcess
+from iqattack.scoring.in_process import InProcess
 from iqattack.scoring.pool import Pool
 from iqattack.scoring.processes import Processes, threads_each
 from iqattack.scoring.retry import DEFAULT_RETRY, NO_RETRY, Retry

@@ -66,7 +66,8 @@ class ScorePool(Protocol):
     def wait(self, *, resend: bool = True) -> list[Reply]:
         """The next replies; waits for one unless nothing is pending or `wake` is called.
 
-        resend: whether failed images are sent again.
+        While all that is pending pauses before another try, it returns now and then with none.
+        resend: whether failed images are sent again; if not, those are not waited for.
         """
         ...
 
@@ -85,9 +86,9 @@ class ScorePool(Protocol):
 
 @dataclass(eq=False)
 class Call:
-    """Images that are sent together; parts: how many of its halves are to come back, if it failed.
+    """Images that are sent together; parts: how many parts of it are to come back, if it failed.
 
-    whole: the call that this is a half of.
+    whole: the call that this is a part of.
     """
 
     requests: Sequence[Request]

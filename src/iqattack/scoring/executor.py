@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
+
+import torch
 
 from iqattack.errors import InputError
 from iqattack.models import Scorer, as_failure
@@ -97,18 +100,24 @@ class Executor(Pool):
         super().__init__(Submitted(scorer, executor, calls), batch=batch, retry=retry)
 
 
+Task = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
+
+
 class DaemonThreads:
     """Threads that a program does not wait for when it ends: one may hang in a request.
 
     Those of `ThreadPoolExecutor` are joined, so that Ctrl-C would not end what waits for a service.
+    torch_threads: that torch has in each.
     """
 
-    def __init__(self, threads: int) -> None:
-        self._todo: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None]
-        self._todo = SimpleQueue()
-        self._threads = threads
+    def __init__(self, threads: int, torch_threads: int | None = None) -> None:
+        todo: SimpleQueue[Task | None] = SimpleQueue()
+        self._todo = todo
+        given = (todo, torch_threads or torch.get_num_threads())
         for number in range(threads):
-            threading.Thread(target=self._work, name=f"scorer {number}", daemon=True).start()
+            name = f"iqattack-score {number}"
+            threading.Thread(target=_work, args=given, name=name, daemon=True).start()
+        self._end = weakref.finalize(self, _end, todo, threads)
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
         """Have a thread call the function."""
@@ -116,18 +125,25 @@ class DaemonThreads:
         self._todo.put((future, function, arguments))
         return future
 
-    def _work(self) -> None:
-        while (item := self._todo.get()) is not None:
-            future, function, arguments = item
-            try:
-                future.set_result(function(*arguments))
-            except BaseException as error:
-                future.set_exception(error)
-
     def close(self) -> None:
         """End each thread after its call."""
-        for _ in range(self._threads):
-            self._todo.put(None)
+        self._end()
+
+
+def _work(todo: SimpleQueue[Task | None], torch_threads: int) -> None:
+    torch.set_num_threads(torch_threads)
+    while (item := todo.get()) is not None:
+        future, function, arguments = item
+        try:
+            future.set_result(function(*arguments))
+        except BaseException as error:
+            future.set_exception(error)
+        del item, future, function, arguments  # a thread that waits holds no images
+
+
+def _end(todo: SimpleQueue[Task | None], threads: int) -> None:
+    for _ in range(threads):
+        todo.put(None)
 
 
 class Threads(Executor):
@@ -147,7 +163,8 @@ class Threads(Executor):
         if calls < 1:
             raise InputError(f"calls at once {calls}: expected at least 1")
         self._threads = DaemonThreads(calls)
-        super().__init__(scorer, self._threads, calls, batch=batch, retry=retry)
+        # A few wait for the next thread.
+        super().__init__(scorer, self._threads, calls + calls // 8, batch=batch, retry=retry)
 
     def close(self) -> None:
         """End the threads."""

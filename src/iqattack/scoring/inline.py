@@ -10,8 +10,6 @@ import torch
 
 from iqattack.models import MODEL_LOCK, Scorer, answers
 from iqattack.scoring.contract import Call, Done
-from iqattack.scoring.pool import Pool
-from iqattack.scoring.retry import DEFAULT_RETRY, Retry
 
 
 def ask(scorer: Scorer, call: Call) -> Done:
@@ -66,16 +64,3 @@ class Inline:
     def close(self) -> None:
         """Forget what waits."""
         self._calls.clear()
-
-
-class InProcess(Pool):
-    """The model in this process, in batches."""
-
-    def __init__(
-        self,
-        scorer: Scorer,
-        *,
-        batch: int | None = None,
-        retry: Retry = DEFAULT_RETRY,
-    ) -> None:
-        super().__init__(Inline(scorer), batch=batch, retry=retry)

@@ -18,6 +18,7 @@ from iqattack.scoring.retry import DEFAULT_RETRY, Retry
 
 OutOfMemory = MemoryError | torch.OutOfMemoryError
 DEATHS = 2  # workers that one image may take with it
+POLL_S = 0.2  # of a pause after which `wait` returns, so that a run that is to stop does not wait
 
 
 class WorkerDiedError(InputError):
@@ -30,16 +31,16 @@ class Pool:
     batch: images per call; None finds it by timing. retry: of what is transient.
 
     A call that fails as a whole is asked again in halves, down to single images: whose fault it was
-    is known then. An image that fails by itself is asked again where the failure is transient, or
-    where a worker died of it for the first time; every other failure is final. Answers that came
-    with a failure are kept.
+    is known then. A model that cannot take a batch is asked one image at a time from then on. An
+    image that fails by itself is asked again where the failure is transient, or where a worker died
+    of it for the first time; every other failure is final. Answers that came with a failure are
+    kept.
     """
 
     def __init__(
         self, backend: Backend, *, batch: int | None = None, retry: Retry = DEFAULT_RETRY
     ) -> None:
-        if batch is not None and batch < 1:
-            raise InputError(f"batch size {batch}: expected at least 1")
+        check_batch(batch)
         self.notes: list[str] = []
         self._backend = backend
         self._batch = BatchSize(batch)
@@ -73,7 +74,8 @@ class Pool:
     def submit(self, requests: Sequence[Request]) -> None:
         """Send images of one size in one call."""
         self._pending += len(requests)
-        self._backend.start(Call(requests))
+        if self._fatal is None:
+            self._backend.start(Call(requests))
 
     def short(self) -> None:
         """See `ScorePool`."""
@@ -88,18 +90,23 @@ class Pool:
         self._backend.close()
 
     def wait(self, *, resend: bool = True) -> list[Reply]:
-        """See `ScorePool`; raises what no model may answer with, such as KeyboardInterrupt."""
-        if not self._pending:
+        """See `ScorePool`; raises what no model may answer with, such as KeyboardInterrupt, once
+        what runs beside it has come back.
+        """
+        running = self._backend.running
+        if self._fatal is not None and not running:
+            raise self._fatal
+        if not self._pending or not (running or resend):
             return []
         now, timeout = time.monotonic(), None
-        later = self._later if resend else []
+        later = self._later if resend and self._fatal is None else []
         while later and later[0][0] <= now and self._backend.running < self._backend.slots:
             self._backend.start(heapq.heappop(later)[2])
         if later and self._backend.running < self._backend.slots:
-            timeout = later[0][0] - now
+            timeout = min(later[0][0] - now, POLL_S)
         replies = [r for done in self._backend.finished(timeout) for r in self._replies(done)]
         self._pending -= sum(reply.final for reply in replies)
-        if self._fatal is not None and not replies:
+        if self._fatal is not None and not replies and not self._backend.running:
             raise self._fatal
         return replies
 
@@ -107,7 +114,7 @@ class Pool:
         requests, found = done.call.requests, done.answers
         if isinstance(found, list):
             self._batch.record(len(requests), done.seconds)
-            self._came_back(done.call)
+            self._came_back(done.call, spoilt=any(isinstance(a, Exception) for a in found))
             return [self._reply(*pair) for pair in zip(requests, found, strict=True)]
         if not isinstance(found, Exception):
             self._fatal = found  # raised once what came with it is kept
@@ -145,17 +152,20 @@ class Pool:
     def _halved(self, call: Call, error: Exception) -> list[Reply]:
         """Of a call that failed as a whole, no image has an answer: each one is asked again."""
         requests, half = call.requests, len(call.requests) // 2
+        parts = [requests[:half], requests[half:]]
         passing = _passing(error)
         # Only what the model itself raised, and would raise again, can be the batch's size.
         call.spoilt = passing is not None or not isinstance(error, ModelFailedError)
         if isinstance(error, OutOfMemory):
             self._batch.too_large(len(requests))
         elif isinstance(error, WrongAnswerError):
+            if self.batch > 1:
+                self.notes.append(f"{error}; so it is asked one image at a time")
             self._batch.too_large(2)
-            self.notes.append(f"{error}; so it is asked one image at a time")
+            parts = [[request] for request in requests]
         pause = 0.0 if passing is None else self._retry.pause(1, passing.retry_after)
-        call.parts = 2
-        for part in (requests[:half], requests[half:]):
+        call.parts = len(parts)
+        for part in parts:
             self._send_later(Call(part, whole=call), pause)
         return [_error(request, error, final=False) for request in requests]
 
@@ -173,6 +183,12 @@ class Pool:
 
     def _send_later(self, call: Call, pause: float) -> None:
         heapq.heappush(self._later, (time.monotonic() + pause, next(self._numbers), call))
+
+
+def check_batch(batch: int | None) -> None:
+    """InputError for a batch size below 1."""
+    if batch is not None and batch < 1:
+        raise InputError(f"batch size {batch}: expected at least 1")
 
 
 def _passing(error: Exception) -> ModelFailedError | None:

@@ -16,7 +16,7 @@ from iqattack.errors import InputError, IqattackError
 from iqattack.models import Scorer, load_model
 from iqattack.scoring.contract import Call, Done, Request
 from iqattack.scoring.inline import ask
-from iqattack.scoring.pool import Pool, WorkerDiedError
+from iqattack.scoring.pool import Pool, WorkerDiedError, check_batch
 from iqattack.scoring.retry import DEFAULT_RETRY, Retry
 
 STARTS = 3  # workers in a row that end before their model is loaded
@@ -91,7 +91,7 @@ class Workers:
     def _received(self, worker: Worker) -> list[Done]:
         try:
             message = worker.child.connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # the latter in the middle of a message
             return self._died(worker)
         if not worker.ready:
             if isinstance(message, Exception):
@@ -129,9 +129,10 @@ class Workers:
         """End the processes at once."""
         for worker in self._workers:
             worker.child.kill()
+        if self._workers:
+            os.close(self._woken)
+            os.close(self._waker)
         self._workers = []
-        for descriptor in (self._woken, self._waker):
-            os.close(descriptor)
 
 
 class Processes(Pool):
@@ -156,6 +157,9 @@ class Processes(Pool):
         make = partial(
             load_model, spec, score_range=score_range, lower_better=lower_better, device=device
         )
+        if processes < 1:
+            raise InputError(f"processes {processes}: expected at least 1")
+        check_batch(batch)
         each = threads or threads_each(processes)
         super().__init__(Workers(spec, make, processes, each), batch=batch, retry=retry)
 
