@@ -39,6 +39,7 @@ from iqattack.scoring import (
     Threads,
     threads_each,
 )
+from iqattack.version import __version__
 
 
 @dataclass(frozen=True)
@@ -200,46 +201,25 @@ def execute(
     run just created that scored nothing, nothing is left.
     """
     notify = callbacks or Callbacks()
-    settings = run.settings
-    entries = {entry.name: entry for entry in images}
-    last: list[Progress] = []
-
-    def progress(state: Progress) -> None:
-        last[:] = [state]
-        notify.progress(state)
-
-    def session() -> Session | None:
-        if not last or not last[0].queries:
-            return run.last_session()
-        state = last[0]
-        rate = state.queries / max(state.seconds, 1e-9)
-        return Session(seconds=state.seconds, queries=state.queries, queries_per_second=rate)
-
-    def write() -> Summary:
-        results, pending = run.state(entries)
-        run.write_results(results)
-        summary = summarise(run.record, results, pending, session())
-        run.write_summary(summary)
-        return summary
-
+    report = _Report(run, images, notify)
     log = None
     try:
         log = run.open_log()
         _same_images(run, log, images)
         _forget_lost(run, log, images, notify)
         if "profile" in run.record.files:
-            _compare_profile(settings, images, scorer, notify)
+            _compare_profile(run.settings, images, scorer, notify)
         # A worker loads the model by its spec; an object is sent to it.
-        setup = Setup(settings, run.record.model_spec if by_spec else scorer, how)
+        setup = Setup(run.settings, run.record.model_spec if by_spec else scorer, how)
         with searching(setup, scorer, notify.stop) as searched:
             engine = Engine(
                 scorer,
-                parse_objective(settings.objective),
+                parse_objective(run.settings.objective),
                 searched,
-                queries=settings.queries,
+                queries=run.settings.queries,
                 log=log,
                 note=notify.note,
-                progress=progress,
+                progress=report.progress,
             )
             for item in engine.run(images):
                 if isinstance(item, Failure):
@@ -251,7 +231,7 @@ def execute(
         failures = log.failures()
         if len(failures) == len(images):
             raise InputError(next(iter(failures.values())))
-        return write()
+        return report.write()
     except IqattackError as error:
         if run.fresh and not isinstance(error, Interrupted) and not _worth_keeping(log):
             if log is not None:
@@ -259,11 +239,49 @@ def execute(
             run.discard()
         else:
             with suppress(IqattackError):  # the first error is the one to report
-                write()
-        raise
+                report.write()
+        raise _of_its_version(run, error) from error.__cause__
     finally:
         if log is not None:
             log.close()
+
+
+class _Report:
+    """results.csv and summary.json of a run under way."""
+
+    def __init__(self, run: Run, images: ImageSet, notify: Callbacks) -> None:
+        self._run = run
+        self._entries = {entry.name: entry for entry in images}
+        self._notify = notify
+        self._last: Progress | None = None
+
+    def progress(self, state: Progress) -> None:
+        """Keep where the run stands, and pass it on."""
+        self._last = state
+        self._notify.progress(state)
+
+    def write(self) -> Summary:
+        """Both files; RunError, after the first, where no image is finished."""
+        results, pending = self._run.state(self._entries)
+        self._run.write_results(results)
+        summary = summarise(self._run.record, results, pending, self._session())
+        self._run.write_summary(summary)
+        return summary
+
+    def _session(self) -> Session | None:
+        last = self._last
+        if last is None or not last.queries:
+            return self._run.last_session()
+        rate = last.queries / max(last.seconds, 1e-9)
+        return Session(seconds=last.seconds, queries=last.queries, queries_per_second=rate)
+
+
+def _of_its_version(run: Run, error: IqattackError) -> IqattackError:
+    """A log that does not replay: most likely another version wrote it."""
+    begun = run.record.versions.get("iqattack")
+    if not isinstance(error, RunError) or begun == __version__:
+        return error
+    return RunError(f"{error} (iqattack {begun} began the run, this is {__version__})")
 
 
 def _same_images(run: Run, log: QueryLog, images: ImageSet) -> None:
