@@ -44,9 +44,9 @@ from iqattack.samples import MOS, write_samples
 from scorers import scorer, substitute
 
 IMAGES = 24  # of each set
-# Codes of rows that stay although the code has changed since: filter-search of version 0.1.0, which
-# left up to a tenth of its budget unspent. The pages name them.
-EARLIER = frozenset({"5ef75c88", "d899e38b"})
+# Codes of rows that stay until they are measured again although the code has changed since:
+# filter-search of version 0.1.0, which left up to a tenth of its budget unspent. The pages name them.
+EARLIER = frozenset({"3db1414f", "50cf80e4", "54eef5d5", "5ef75c88", "d79c14d8", "d899e38b"})
 FEWEST = 8  # images for a line of a table: other images have other means
 
 
@@ -206,12 +206,11 @@ def kept(path: Path) -> list[Row]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         rows = TypeAdapter(list[Row]).validate_python(list(csv.DictReader(file)))
-    return [
-        r
-        for r in rows
-        if r.attack.partition(":")[0] in ATTACKS
-        and (r.code in EARLIER or fingerprint(r.attack, r.model, r.box) == r.code)
-    ]
+    known = [r for r in rows if r.attack.partition(":")[0] in ATTACKS]
+    current = [r for r in known if fingerprint(r.attack, r.model, r.box) == r.code]
+    again = {(row.cell, row.image) for row in current}
+    earlier = [r for r in known if r.code in EARLIER and (r.cell, r.image) not in again]
+    return current + [row for row in earlier if row not in current]
 
 
 def measured(path: Path) -> tuple[list[Row], str]:
@@ -220,12 +219,18 @@ def measured(path: Path) -> tuple[list[Row], str]:
     failed = sorted({(row.model, row.image, labelled(row.attack)) for row in rows if row.failed})
     listed = "; ".join(f"{model}, {image}: {attack}" for model, image, attack in failed)
     text = f"Left out, as the model had no score for a candidate: {listed}.\n\n" if failed else ""
-    earlier = sorted({(row.model, row.queries) for row in rows if row.code in EARLIER})
+    earlier = defaultdict(set)
+    for row in rows:
+        if row.code in EARLIER:
+            earlier[row.model, row.queries].add(row.seed)
     if earlier:
-        listed = "; ".join(f"{model}, {queries} queries" for model, queries in earlier)
+        listed = "; ".join(
+            f"{model}, {queries} queries, seed {', '.join(map(str, sorted(seeds)))}"
+            for (model, queries), seeds in sorted(earlier.items())
+        )
         text += (
             "Measured with filter-search of version 0.1.0, which left up to a tenth of its budget "
-            f"unspent, and not measured again: {listed}.\n\n"
+            f"unspent, and in part or as a whole not measured again: {listed}.\n\n"
         )
     return [row for row in rows if not row.failed], text
 
@@ -282,7 +287,7 @@ def missing(
     images: numbers of those that are wanted, all by default.
     """
     order = [k for k in spread() if images is None or k in images][:limit]
-    there = {(row.cell, row.image) for row in rows}
+    there = {(row.cell, row.image) for row in rows if row.code not in EARLIER}
     return [
         (cell, k)
         for k, cell in itertools.product(order, cells)

@@ -16,14 +16,19 @@ from iqattack.cli.options import (
     HOW,
     RUN,
     Batch,
+    Concurrency,
     Convert,
     Device,
     Limit,
     LowerBetter,
+    Resize,
+    Retries,
     ScoreRange,
     Seed,
+    Workers,
     parse_batch,
     parse_range,
+    parse_workers,
 )
 from iqattack.cli.progress import display
 from iqattack.cli.signals import interruptible
@@ -74,6 +79,7 @@ def profile(
     lower_better: LowerBetter = None,
     limit: Limit = None,
     convert: Convert = False,
+    resize: Resize = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -84,6 +90,9 @@ def profile(
     ] = False,
     device: Device = "cpu",
     batch: Batch = "auto",
+    workers: Workers = None,
+    concurrency: Concurrency = None,
+    retries: Retries = 3,
 ) -> None:
     """Learn from some images what moves a model's scores, and use it on others.
 
@@ -93,6 +102,7 @@ def profile(
     apart: they are told here and kept in the file.
     """
     wanted_range, wanted_batch = parse_range(score_range), parse_batch(batch)
+    wanted_workers = parse_workers(workers)
     with interruptible(out / "profile.toml", "--resume") as stop, display(stop) as shown:
         learnt = iqattack.profile(
             images,
@@ -105,7 +115,11 @@ def profile(
             strokes=strokes,
             limit=limit,
             convert=convert,
+            resize=resize,
             batch=wanted_batch,
+            workers=wanted_workers,
+            concurrency=concurrency,
+            retry=iqattack.Retry(retries),
             resume=resume,
             score_range=wanted_range,
             lower_better=lower_better,
@@ -121,6 +135,7 @@ def profile(
         "--attack": f"filter-search:profile={file}",
         "--constraint": constraint,
         "--objective": objective,
+        "--resize": None if resize is None else str(resize),
         "--device": None if device == "cpu" else device,
         "--queries": "100",
         "--out": "runs/profiled",

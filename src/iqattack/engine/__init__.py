@@ -1,8 +1,9 @@
 """Plans, searches, counts and replays: the only part that asks for scores."""
 
-from iqattack.engine.engine import Engine, Progress, Searching
+from iqattack.engine.engine import Engine, Searching
 from iqattack.engine.events import Attacked, Event, Failure, Outcome
 from iqattack.engine.log import QueryLog, image_hash
+from iqattack.engine.recorder import Progress
 from iqattack.engine.schedule import Interrupted
 from iqattack.engine.searcher import Limits, Plan, Searcher, image_generator
 from iqattack.engine.workers import Workers

@@ -6,6 +6,7 @@ worker asks for another one whenever it could do with it.
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
+from queue import SimpleQueue
 
 import numpy as np
 
@@ -51,23 +53,36 @@ class Stop:
 
 
 class Assigned:
-    """A source of drivers for the images that come over a connection."""
+    """A source of drivers for the images that come over a connection.
+
+    A thread reads it: were long messages sent both ways at once, both ends would wait for ever.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.opener: Callable[[Job], Opener] | None = None
         self._connection = connection
+        self._inbox: SimpleQueue[Job | Stop | None] = SimpleQueue()
         self._jobs: deque[Job] = deque()
         self._stopped = False
         self._asked = False
+        threading.Thread(target=self._listen, name="iqattack-listen", daemon=True).start()
+
+    def _listen(self) -> None:
+        with suppress(EOFError, OSError):
+            while True:
+                self._inbox.put(self._connection.recv())
+        self._inbox.put(None)
 
     def stopped(self) -> bool:
         """Whether nothing more is to be scored."""
-        while not self._stopped and self._connection.poll():
+        while not self._stopped and not self._inbox.empty():
             self._receive()
         return self._stopped
 
     def _receive(self) -> None:
-        message = self._connection.recv()
+        message = self._inbox.get()
+        if message is None:
+            raise EOFError("nobody is there any more")
         if isinstance(message, Stop):
             self._stopped = True
         else:
@@ -79,7 +94,7 @@ class Assigned:
         if not self._jobs and not self._asked:
             self._asked = True
             self._connection.send(Wanted())
-        while not self._jobs and not self._stopped and (wait or self._connection.poll()):
+        while not self._jobs and not self._stopped and (wait or not self._inbox.empty()):
             self._receive()
         if not self._jobs or self.opener is None:
             return None
@@ -243,32 +258,40 @@ class Workers:
             worker.child.connection.send(message)
 
     def _received(self, timeout: float) -> Iterator[Event]:
-        """What workers sent, replies of all of them as one event."""
-        connections = {worker.child.connection: worker for worker in self._workers}
+        """What workers sent, replies of all of them as one event; raises an error that one sent."""
         replies: list[Replies] = []
-        for connection in wait(list(connections), timeout):
-            for event in self._from(connections[connection]):  # type: ignore[index]
-                if isinstance(event, Replies):
-                    replies.append(event)
-                    continue
+        error: Exception | None = None
+        for event in self._ready(timeout):
+            if isinstance(event, Exception):
+                error = error or event  # raised once what came beside it is kept
+            elif isinstance(event, Replies):
+                replies.append(event)
+            else:
                 if replies:
                     yield merged(replies)
                     replies = []
                 yield event
         if replies:
             yield merged(replies)
+        if error is not None:
+            raise error
 
-    def _from(self, worker: Worker) -> Iterator[Event]:
+    def _ready(self, timeout: float) -> Iterator[Event | Exception]:
+        connections = {worker.child.connection: worker for worker in self._workers}
+        for connection in wait(list(connections), timeout):
+            yield from self._from(connections[connection])  # type: ignore[index]
+
+    def _from(self, worker: Worker) -> Iterator[Event | Exception]:
         """All that one has sent so far."""
         while True:
             try:
                 message = worker.child.connection.recv()
-            except (EOFError, ConnectionResetError):
+            except (EOFError, OSError):  # the latter in the middle of a message
                 yield from self._died(worker)
                 return
             match message:
                 case Exception():
-                    raise message
+                    yield message
                 case Ready():
                     worker.ready, self._failed_starts = True, 0
                 case Wanted():
@@ -289,15 +312,18 @@ class Workers:
             case CleanScore() | Attacked() | Failure():
                 del worker.works[event.entry.name]
 
-    def _died(self, worker: Worker) -> Iterator[Event]:
+    def _died(self, worker: Worker) -> Iterator[Event | Exception]:
         how = worker.child.how_it_ended()
         self._workers.remove(worker)
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts >= STARTS:
-                raise InputError(f"{STARTS} workers in a row: each was {how} while it started")
+                yield InputError(f"{STARTS} workers in a row: each was {how} while it started")
+                return
         for work in worker.works.values():
-            if work.lost_at == work.spent:
+            if isinstance(work.job, ImageEntry) and work.rows:  # all there was to ask
+                yield CleanScore(work.entry, work.rows[0][1])
+            elif work.lost_at == work.spent:
                 yield replace(
                     failure_of(
                         work.entry,
@@ -320,7 +346,7 @@ class Workers:
                 worker = connections[connection]  # type: ignore[index]
                 try:
                     message = worker.child.connection.recv()
-                except (EOFError, ConnectionResetError):
+                except (EOFError, OSError):
                     worker.child.kill()
                     self._workers.remove(worker)
                     continue

@@ -1,7 +1,8 @@
 """A run on disk: settings, log, images, results, resume."""
 
 from iqattack.runs.compare import ALLOWED, Comparison, compare
-from iqattack.runs.execute import Callbacks, How, execute
+from iqattack.runs.execute import Callbacks, execute
+from iqattack.runs.how import How
 from iqattack.runs.profile import make_profile
 from iqattack.runs.results import COLUMNS, Result
 from iqattack.runs.run import Run

@@ -33,8 +33,9 @@ from iqattack.errors import InputError, RunError
 from iqattack.images import ImageSet
 from iqattack.models import Scorer
 from iqattack.objectives import parse_objective
-from iqattack.runs.execute import DEFAULT_HOW, Callbacks, How, Setup
+from iqattack.runs.execute import Callbacks
 from iqattack.runs.files import FolderLock, cannot_write, write_text
+from iqattack.runs.how import DEFAULT_HOW, How, Setup
 from iqattack.runs.settings import Record, Settings
 from iqattack.version import __version__
 
