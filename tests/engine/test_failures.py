@@ -176,7 +176,7 @@ def test_whatever_fails_nothing_is_lost_or_asked_twice(
             attack,
             log=log,
             pool=pool,
-            stop=lambda at=stop_at: len(answered) >= at,
+            stop=lambda at=stop_at, answered=answered: len(answered) >= at,
             progress=states.append,
             **options(),
         )

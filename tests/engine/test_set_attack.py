@@ -94,7 +94,7 @@ def test_a_lifted_attack_does_what_it_does_alone(kit, images, name, constraint):
 @pytest.mark.parametrize("name", ATTACKS)
 @pytest.mark.parametrize("queries", [1, 2, 3])
 def test_a_lifted_attack_on_images_that_leave_little(kit, images, name, queries):
-    """No query but the clean one; or clean scores at, and beyond, the end that they are to reach."""
+    """No query but the clean one; clean scores at and beyond the end that they are to reach."""
     of = [image_hash(read_image(entry.path).pixels) for entry in images]
     answers = {of[0]: 100.0, of[1]: 120.0, of[2]: math.nan}
     options = {"queries": queries, "objective": "up"}
@@ -110,9 +110,7 @@ def test_a_lifted_attack_on_images_that_leave_little(kit, images, name, queries)
 
 
 @pytest.mark.parametrize("together", [1, 2, 16])
-def test_a_lifted_attack_that_goes_round_in_circles_ends_for_its_image_alone(
-    kit, images, together
-):
+def test_a_lifted_attack_that_goes_round_in_circles_ends_for_its_image_alone(kit, images, together):
     ends = []
 
     def circles(task):
@@ -127,9 +125,7 @@ def test_a_lifted_attack_that_goes_round_in_circles_ends_for_its_image_alone(
     log = QueryLog()
     alone = kit.attack_all(images, kit.Scorer(), circles)
     assert len(ends) == 5
-    lifted, values = run_set(
-        kit, images, kit.Scorer(), single(circles, together=together), log=log
-    )
+    lifted, values = run_set(kit, images, kit.Scorer(), single(circles, together=together), log=log)
     assert plain(kit, lifted) == plain(kit, alone)
     assert {item.queries for item in lifted.values()} == {2}
     assert values == [float(read_image(entry.path).pixels.sum()) for entry in images]
@@ -156,9 +152,7 @@ def test_a_lifted_attack_ends_where_nothing_is_left_to_gain(kit, images):
     assert plain(kit, lifted) == plain(kit, alone)
     assert {item.queries for item in lifted.values()} == {4}
     assert all(item.score_adv == 100.0 for item in lifted.values())
-    assert found[5:] == [
-        (value, 16, "the score is at the end of its range") for value in values
-    ]
+    assert found[5:] == [(value, 16, "the score is at the end of its range") for value in values]
 
 
 def test_a_lifted_attack_of_which_an_image_fails(kit, images):
@@ -490,7 +484,7 @@ class Whole(tuple):
         return "whole"  # hypothesis prints it
 
 
-class Killed(Exception):
+class Killed(Exception):  # noqa: N818
     pass
 
 
