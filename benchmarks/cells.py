@@ -44,8 +44,8 @@ from iqattack.samples import MOS, write_samples
 from scorers import scorer, substitute
 
 IMAGES = 24  # of each set
-# Codes of rows that stay until they are measured again, although the code has changed since: those
-# of filter-search of version 0.1.0, which left up to a tenth of its budget unspent. Pages name them.
+# Codes of rows that stay until they are measured again, although the code has changed since: of
+# filter-search of version 0.1.0, which left up to a tenth of its budget unspent. Pages name them.
 EARLIER = frozenset({"3db1414f", "50cf80e4", "54eef5d5", "5ef75c88", "d79c14d8", "d899e38b"})
 FEWEST = 8  # images for a line of a table: other images have other means
 
