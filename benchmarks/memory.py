@@ -4,8 +4,8 @@
 
 Processes attack the same 24 pictures, once as they are and once ten times over under other names,
 and once with ten times the queries; memory must not grow with either. In one process and with two
-workers, of which the larger one counts. Batches of 16, with which as many searches are open as ever
-are: a batch size found by timing would differ.
+workers, of which the larger one counts. Batches of four, with which all runs have about twenty
+searches open: a batch size found by timing would differ.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def child(folder: Path, queries: int, workers: int | None) -> None:
             folder,
             f"cnniqa:{weights}",
             queries=queries,
-            batch=16,
+            batch=4,
             workers=workers,
             out=Path(out) / "run",
         )
