@@ -21,6 +21,7 @@ from iqattack.errors import InputError
 from iqattack.memory import ENVIRONMENT
 
 Serve = Callable[[Connection], None]
+SEND_BYTES = 4096  # that a child may have sent and we have not read
 
 
 class Child:
@@ -39,6 +40,8 @@ class Child:
             ) from error
         ours, theirs = socket.socketpair()
         with theirs:
+            # What lies here is lost when we are killed: a child that is faster has to wait.
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
             program = (
                 f"import sys; sys.path[:] = {sys.path!r}\n"
                 f"from iqattack.children import main; main({theirs.fileno()}, {os.getpid()})"
@@ -56,7 +59,7 @@ class Child:
             self.connection.send_bytes(packed)
 
     def how_it_ended(self) -> str:
-        """Once the connection is lost: for example `killed by signal 9 (SIGKILL)`."""
+        """Once the connection is lost: for example `was killed by signal 9 (SIGKILL)`."""
         try:
             status = self._process.wait(10.0)
         except subprocess.TimeoutExpired:
@@ -64,7 +67,7 @@ class Child:
             return "closed its connection"
         if status >= 0:
             return f"ended with status {status}"
-        return f"killed by signal {-status} ({signal.Signals(-status).name})"
+        return f"was killed by signal {-status} ({signal.Signals(-status).name})"
 
     def kill(self) -> None:
         """End it at once."""
@@ -80,7 +83,17 @@ def main(descriptor: int, parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     connection = Connection(descriptor)
     try:
-        serve = pickle.loads(connection.recv_bytes())
+        packed = connection.recv_bytes()
+        try:
+            serve = pickle.loads(packed)
+        except Exception as error:  # such as a model that is defined in the user's script
+            connection.send(
+                InputError(
+                    f"what a worker needs cannot be loaded there ({' '.join(str(error).split())}); "
+                    "give the model as a spec, such as FILE.py:factory"
+                )
+            )
+            return
         serve(connection)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         os._exit(1)  # the parent is gone

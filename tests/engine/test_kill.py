@@ -14,7 +14,7 @@ import pytest
 from iqattack.engine import QueryLog
 
 IMAGES, QUERIES, BATCH, WORKERS = 9, 110, 3, 2
-KILLS = {None: 20, WORKERS: 12}  # of a run; of one with workers, which take long to start
+KILLS = {None: 20, WORKERS: 10}  # of a run; of one with workers, which take long to start
 KILLS_OF_WORKERS = 20
 # Each worker has a call that is being scored, and one or two on their way back: what nobody reads
 # any more is sent until the system has closed the connection.

@@ -114,11 +114,11 @@ def test_the_task_tells_box_budget_and_reach(kit, one):
     seen = []
 
     def attack(task):
-        seen.append(task)
+        seen.append((task, task.project(task.image[None] + 300)[0]))
         yield from ()
 
     kit.attack_all(one, kit.Scorer(), attack, queries=20, constraint="jnd:0.38", objective="up:0.2")
-    (task,) = seen
+    ((task, projected),) = seen
     clean = read_image(one[0].path).pixels
     lower, upper = parse_constraint("jnd:0.38").box(clean.float())
     assert torch.equal(task.image, clean.float())
@@ -127,7 +127,7 @@ def test_the_task_tells_box_budget_and_reach(kit, one):
     assert task.queries == 19  # the clean image was one
     assert task.reach == pytest.approx(1 - kit.Scorer().score(clean) / 100)
     assert task.boundary.gain == pytest.approx(0.2 * task.reach)
-    assert torch.equal(task.project(task.image[None] + 300)[0], upper)
+    assert torch.equal(projected, upper)
 
 
 # -- the box, 8 bits, the floor -------------------------------------------------------------------

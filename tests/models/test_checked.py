@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from iqattack.errors import InputError
-from iqattack.models import score_checked, wrap
+from iqattack.models import answers, score_checked, wrap
+from iqattack.models.checked import as_scores
 
 IMAGES = torch.zeros(3, 3, 8, 9, dtype=torch.uint8)
 
@@ -118,3 +119,29 @@ def test_wrap():
 def test_wrap_refuses_an_empty_range(score_range):
     with pytest.raises(InputError, match="two finite numbers, the lower first"):
         wrap(len, score_range=score_range, lower_better=True)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda score: [score, score],
+        lambda score: (score, score),
+        lambda score: [[score], [score]],
+        lambda score: [torch.tensor(score, dtype=torch.float64)] * 2,
+        lambda score: np.array([score, score]),
+        lambda score: [score, np.float64(score)],
+        lambda score: [score, ValueError("the other")],
+    ],
+)
+def test_all_digits_of_a_score_are_kept(answer):
+    score = 3.6157589676290467
+
+    class Model:
+        name, score_range, lower_better, min_size = "m", (0.0, 9.0), False, 1
+
+        def __call__(self, images):
+            return answer(score)
+
+    found = answers(Model(), torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
+    assert found[0] == score
+    assert as_scores(score, "m", 1).tolist() == [score]

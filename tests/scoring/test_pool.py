@@ -732,7 +732,7 @@ def test_images_that_end_their_workers_fail_and_no_others(model, processes, tmp_
     replies = play(pool, [request(k) for k in (0, 93, 1, 91, 2, 94, 3, 92, 4, 5)])
     assert scores(replies) == {f"{k}.png": float(k) for k in (0, 93, 1, 2, 3, 4, 5)}
     assert {name: str(reply.error) for name, reply in errors(replies).items()} == {
-        "91.png": f"model '{model}load': a worker was ended with status 9 as it scored",
+        "91.png": f"model '{model}load': a worker ended with status 9 as it scored",
         "92.png": f"model '{model}load': a worker was killed by signal 11 (SIGSEGV) as it scored",
         "94.png": "model 'model.py:load' failed to score images: KeyError: 94",
     }
@@ -749,7 +749,7 @@ def test_images_that_end_their_workers_fail_and_no_others(model, processes, tmp_
     ("name", "reason"),
     [
         ("broken", r"ValueError: no weights here"),
-        ("deadly", r"3 workers in a row ended with status 7 as they loaded it"),
+        ("deadly", r"3 workers in a row ended as they loaded it; the last one ended with status 7"),
     ],
 )
 def test_a_model_that_cannot_be_loaded(model, processes, name, reason):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from torch import Tensor
 
 from iqattack.attacks.contract import (
@@ -54,7 +56,8 @@ def guarded(attack: Attack, task: Task, *, thorough: bool = False) -> AnySearch:
         ended.__traceback__ = None  # its frames hold images, and the exception
         return None
     finally:
-        search.close()
+        with suppress(RuntimeError):  # one that goes on even so
+            search.close()
 
 
 def single(attack: Attack, *, thorough: bool = False, together: int = TOGETHER) -> SetAttack:

@@ -153,7 +153,7 @@ def attack(
             device=device,
             callbacks=shown.callbacks,
         )
-    if resume and not shown.queries:
+    if resume and not shown.asked:
         print("nothing was left to do: the model was not asked", file=sys.stderr)
     summary = run.summary()
     show_summary(summary, out)

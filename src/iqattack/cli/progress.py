@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,13 +25,13 @@ EVERY_S = 2.0  # between two lines of a log
 class Display:
     """A bar where standard error is a terminal, else JSON lines: at most one per two seconds.
 
-    stop: whether the run is to end. queries: scored so far in this session.
+    stop: whether the run is to end. asked: images sent to the model so far in this session.
     """
 
     def __init__(
         self, stop: Callable[[], bool] = lambda: False, console: Console | None = None
     ) -> None:
-        self.queries = 0
+        self.asked = 0
         self._stop = stop
         self._console = console or Console(stderr=True)
         self._bar: Progress | None = None
@@ -70,7 +70,7 @@ class Display:
 
     def progress(self, state: State) -> None:
         """Where the run stands."""
-        self.queries = state.queries
+        self.asked = state.queries + state.attempts
         rate = state.queries / state.seconds if state.seconds > 0.0 else 0.0
         left = seconds_left(state)
         if self._bar is not None:
@@ -111,7 +111,8 @@ class Display:
     def end(self) -> None:
         """Take the bar away, or print the last line."""
         if self._bar is not None:
-            self._bar.stop()
+            with suppress(OSError):  # a terminal that was closed
+                self._bar.stop()
         elif self._line is not None:
             self._print(self._line)
             self._line = None
@@ -121,12 +122,18 @@ class Display:
             self._print({"event": event, "image": image, "text": text})
         else:
             named = text if image in text else f"{image}: {text}"
-            self._console.print(f"{event}: {named}", soft_wrap=True, markup=False, highlight=False)
+            with suppress(OSError):
+                self._console.print(
+                    f"{event}: {named}", soft_wrap=True, markup=False, highlight=False
+                )
 
     def _update(self, stage: str, done: int, images: int, more: str) -> None:
         if self._bar is not None:
             more = f"{done}/{images} images {more}"
-            self._bar.update(self._task, description=stage, completed=done, total=images, more=more)
+            with suppress(OSError):
+                self._bar.update(
+                    self._task, description=stage, completed=done, total=images, more=more
+                )
 
     def _json(self, line: dict[str, object]) -> None:
         now = time.monotonic()
@@ -137,7 +144,8 @@ class Display:
         self._print(line)
 
     def _print(self, line: dict[str, object]) -> None:
-        print(json.dumps(line, ensure_ascii=False), file=sys.stderr, flush=True)
+        with suppress(OSError):
+            print(json.dumps(line, ensure_ascii=False), file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch import Tensor
 from iqattack.attacks import Answer, BudgetSpent, ImageFailed, SearchEnded, Task
 from iqattack.constraints import Constraint, Floor
 from iqattack.engine.log import Row, Rows, image_hash
-from iqattack.errors import RunError
+from iqattack.errors import InputError, RunError
 from iqattack.objectives import Target
 from iqattack.scoring import Request
 
@@ -187,6 +187,13 @@ class Account:
 
     def _encoded(self, candidates: Tensor) -> Tensor:
         """What the model is to see of candidates (N, 3, H, W): allowed, and in 8 bits."""
+        if not isinstance(candidates, Tensor) or candidates.shape[1:] != self.clean.shape:
+            what = getattr(candidates, "shape", type(candidates).__name__)
+            raise InputError(
+                f"the attack yielded {what}; expected a tensor (N, 3, H, W), here (N, "
+                f"{', '.join(map(str, self.clean.shape))})"
+            )
+        candidates = candidates.detach()
         if not self._constraint.is_box:
             candidates = self._project(candidates.float())
         # Bounds are whole grey levels, so that clamping after the rounding is the same as before

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import overload
 
 import torch
@@ -257,7 +258,8 @@ class SetDriver(AccountsDriver):
 
     makers: of each image, in order, a function that opens its account. An image that was never
     looked at is opened in the end, and comes out as it went in. An attack that asks nothing new
-    again and again is ended.
+    again and again is ended. A failure that may pass ends it, too, and nothing comes out but that:
+    going on, it would ask what it does not ask when it is replayed and the image is scored.
     """
 
     def __init__(
@@ -287,6 +289,9 @@ class SetDriver(AccountsDriver):
 
     def advance(self) -> None:
         """Send answers and take proposals until some of them need a score."""
+        if self._transient:
+            self._close()
+            return
         free = 0
         # Each image's own search may go round in circles, one after the other (see `guarded`).
         while free <= (FREE_ANSWERS + 1) * (len(self._entries) + 1):
@@ -299,12 +304,12 @@ class SetDriver(AccountsDriver):
             except StopIteration as stop:
                 self._value = stop.value
                 break
-            numbers = [number for number, _ in proposals]
+            numbers = [range(len(self._accounts))[number] for number, _ in proposals]
             if len(set(numbers)) < len(numbers):
                 raise ValueError("a set attack proposed twice for one image at once")
             self._asked = numbers
             new = 0  # those that the log answers are new, too
-            for number, candidates in proposals:
+            for number, (_, candidates) in zip(numbers, proposals, strict=True):
                 account = self._accounts[number]
                 before = account.numbered
                 if account.failure is None:
@@ -315,7 +320,11 @@ class SetDriver(AccountsDriver):
             if self.unanswered:
                 return
             free = 0 if new else free + 1
-        self._search.close()
+        self._close()
+
+    def _close(self) -> None:
+        with suppress(RuntimeError):  # one that goes on even so
+            self._search.close()
         self.done = True
 
     def _answers(self) -> list[Answer]:
@@ -325,6 +334,8 @@ class SetDriver(AccountsDriver):
         """What came of each image, then what the attack returned."""
         for number, entry in enumerate(self._entries):
             account = self._accounts.get(number)
+            if self._transient and account.failure is None:
+                continue
             account.close()
             yield self.came_of(entry, account)
         yield Returned(self._value)

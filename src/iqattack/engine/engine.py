@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from iqattack.constraints import Constraint, Floor
 from iqattack.engine.events import (
     Attacked,
     CleanScore,
-    Event,
+    Events,
     Failure,
     Returned,
 )
@@ -32,15 +33,15 @@ from iqattack.scoring import DEFAULT_RETRY, InProcess, Retry, ScorePool
 class Searching(Protocol):
     """Where images are scored and attacked: a `Searcher` in this process, or workers."""
 
-    def survey(self, entries: Iterable[ImageEntry]) -> Iterator[Event]:
+    def survey(self, entries: Iterable[ImageEntry]) -> Events:
         """See `Searcher`."""
         ...
 
-    def search(self, plans: Iterable[Plan]) -> Iterator[Event]:
+    def search(self, plans: Iterable[Plan]) -> Events:
         """See `Searcher`."""
         ...
 
-    def search_set(self, plans: Sequence[Plan], attack: SetAttack) -> Iterator[Event]:
+    def search_set(self, plans: Sequence[Plan], attack: SetAttack) -> Events:
         """See `Searcher`."""
         ...
 
@@ -151,12 +152,15 @@ class Engine:
         todo = [entry for entry in images if entry.name in targets]
         self._begin(recorder, images, targets, {}, len(images) - len(todo))
         value: object = None
-        for event in self._searching.search_set(list(self._plans(todo, targets)), attack):
-            recorder.record(event)
-            if isinstance(event, Returned):
-                value = event.value
-            elif isinstance(event, Attacked | Failure):
-                items.append(event)
+        with closing(
+            self._searching.search_set(list(self._plans(todo, targets)), attack)
+        ) as events:
+            for event in events:
+                recorder.record(event)
+                if isinstance(event, Returned):
+                    value = event.value
+                elif isinstance(event, Attacked | Failure):
+                    items.append(event)
         return items, value
 
     def _recorder(self, images: ImageSet) -> Recorder:
@@ -170,13 +174,12 @@ class Engine:
             progress=self._progress,
         )
 
-    def _recorded(
-        self, recorder: Recorder, events: Iterator[Event]
-    ) -> Iterator[Attacked | Failure]:
-        for event in events:
-            recorder.record(event)
-            if isinstance(event, Attacked | Failure):
-                yield event
+    def _recorded(self, recorder: Recorder, events: Events) -> Iterator[Attacked | Failure]:
+        with closing(events):
+            for event in events:
+                recorder.record(event)
+                if isinstance(event, Attacked | Failure):
+                    yield event
 
     def _begin(
         self,
@@ -220,12 +223,13 @@ class Engine:
                 unknown.append(entry)
         spent = sum(self._log.queries(entry.name) for entry in images)
         recorder.begin("clean", done=len(clean), spent=spent)
-        for event in self._searching.survey(spread(unknown)):
-            recorder.record(event)
-            if isinstance(event, CleanScore):
-                clean[event.entry.name] = event.score
-            elif isinstance(event, Failure):
-                yield event
+        with closing(self._searching.survey(spread(unknown))) as events:
+            for event in events:
+                recorder.record(event)
+                if isinstance(event, CleanScore):
+                    clean[event.entry.name] = event.score
+                elif isinstance(event, Failure):
+                    yield event
         for entry in images:
             score = clean.get(entry.name, 0.0)
             if not math.isfinite(score):

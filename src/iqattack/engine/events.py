@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -15,6 +15,10 @@ from iqattack.objectives import Target
 @dataclass(frozen=True)
 class Event:
     """Base of all."""
+
+
+Events = Generator[Event, None, None]
+"""What happens, as it does; who does not want to know the rest closes it."""
 
 
 @dataclass(frozen=True)

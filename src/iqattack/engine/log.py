@@ -66,6 +66,7 @@ class QueryLog:
     def __init__(self, path: Path | None = None, *, read_only: bool = False) -> None:
         self.path = path
         self._read_only = read_only
+        self._early = True  # there may be early replies
         with self._faults():
             if read_only:
                 uri = f"{Path(path).absolute().as_uri()}?mode=ro" if path else ":memory:"
@@ -74,16 +75,16 @@ class QueryLog:
                 self._ids = dict(self._db.execute("SELECT image, id FROM task"))
                 return
             self._db = sqlite3.connect(path if path else ":memory:", isolation_level=None)
+            upgrade = UPGRADE if self._checked_format() not in (0, FORMAT) else ""
             self._db.execute("PRAGMA journal_mode=WAL")
             # A killed process loses nothing; a power cut may lose the last batches.
             self._db.execute("PRAGMA synchronous=NORMAL")
-            upgrade = UPGRADE if self._checked_format() not in (0, FORMAT) else ""
             self._db.executescript(
                 f"BEGIN IMMEDIATE; {upgrade} {SCHEMA} PRAGMA user_version={FORMAT}; COMMIT;"
             )
             self._format = FORMAT
             self._ids = dict(self._db.execute("SELECT image, id FROM task"))
-            # Whether there may be early replies: as good as never with a model in this process.
+            # As good as never with a model in this process.
             self._early = self._db.execute("SELECT 1 FROM early LIMIT 1").fetchone() is not None
 
     def _checked_format(self) -> int:

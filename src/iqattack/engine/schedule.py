@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -23,13 +23,14 @@ from threadpoolctl import ThreadpoolController
 
 from iqattack.engine.account import Account
 from iqattack.engine.drivers import Driver
-from iqattack.engine.events import Busy, Event, Note, Outcome, Replies
+from iqattack.engine.events import Busy, Event, Events, Note, Outcome, Replies
 from iqattack.engine.log import image_hash
 from iqattack.errors import InputError, IqattackError
 from iqattack.scoring import Reply, Request, ScorePool
 
 MEMORY = 2**30  # bytes that open drivers may take, as far as can be told beforehand
 HOLD_BACK_S = 0.05
+MOST_OPEN = 4  # drivers, in multiples of what keeps a pool busy
 WAIT_S = 1.0  # after which a person hears that something is going on
 
 Finish = Callable[[Outcome], Event]
@@ -166,7 +167,7 @@ class Schedule:
         self._held_back: float | None = None  # since when a call waits to be full
         self._noted: set[str] = set()
 
-    def run(self, source: Source) -> Iterator[Event]:
+    def run(self, source: Source) -> Events:
         """Play all drivers; yields replies as they come, and what came of each driver.
 
         Raises Interrupted when asked to stop, and what a driver or the pool raises that is no
@@ -185,9 +186,10 @@ class Schedule:
             finally:
                 for helper in helpers:
                     helper.close()
+                self._pool.forget()
                 torch.set_num_threads(torch.get_num_threads())  # for threads to come, as it was
 
-    def _run(self, source: Source) -> Iterator[Event]:
+    def _run(self, source: Source) -> Events:
         while True:
             yield from self._came_in(block=False)
             stopping = self._stop()
@@ -227,17 +229,20 @@ class Schedule:
         if not self._largest or (len(self._open) + 1) * self._largest > MEMORY:
             return False
         helped = sum(opened.phase is not Phase.ASKING for opened in self._open)
-        ready = self._pool.pending + self._ready.total() + helped
+        ready = self._pool.sent + self._ready.total() + helped
         most = max(self._ready.values(), default=0)
         batch, capacity = self._pool.batch, self._pool.capacity
-        enough = capacity + max(batch, capacity // 4, 2)  # some compute while others are scored
+        # Some compute while others are scored. More would take turns, and fewer be left at the end.
+        enough = capacity + max(batch, 2)
+        if len(self._open) >= MOST_OPEN * enough:
+            return False  # most of them pause before another try
         return ready < enough or (len(self._open) < enough and most < batch)
 
     def _send(self) -> None:
         """Fill calls with images of the size that most wait for, oldest drivers first."""
         batch = self._pool.batch
         pool, ready = self._pool, self._ready
-        while ready and (not pool.pending or pool.pending + batch <= pool.capacity):
+        while ready and (not pool.sent or pool.sent + batch <= pool.capacity):
             size = max(ready, key=ready.__getitem__)
             count = ready[size]
             if count >= batch:
@@ -249,9 +254,7 @@ class Schedule:
             call: list[Request] = []
             for opened in self._open:
                 if opened.phase is Phase.ASKING:
-                    waiting = opened.playing.waiting
-                    while waiting and len(call) < batch and waiting[0].image.shape == size:
-                        call.append(waiting.popleft())
+                    call += _of_size(opened.playing.waiting, size, batch - len(call))
             self._now_ready(size, -len(call))
             pool.submit(call)
 
@@ -306,6 +309,8 @@ class Schedule:
         if isinstance(what, Event):
             yield what
             return
+        if isinstance(what, MemoryError | torch.OutOfMemoryError):
+            what = InputError("out of memory beside the model; use smaller images (--resize)")
         if isinstance(what, InputError):
             self._close(opened)
             yield opened.opener.failed(what, 0 if opened.driver is None else opened.driver.spent)
@@ -384,6 +389,17 @@ class Schedule:
                     f"the model's score of query {reply.request.number + 1} is {score}, expected "
                     "a finite number; such a query counts, and is held to have gained nothing",
                 )
+
+
+def _of_size(waiting: deque[Request], size: torch.Size, most: int) -> list[Request]:
+    """Take out the first ones of a size; a set attack's images may have several."""
+    found: list[Request] = []
+    others: list[Request] = []
+    while waiting and len(found) < most:
+        request = waiting.popleft()
+        (found if request.image.shape == size else others).append(request)
+    waiting.extendleft(reversed(others))
+    return found
 
 
 def _gains(accounts: Sequence[Account]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,7 +13,7 @@ from iqattack.attacks import Attack, SetAttack
 from iqattack.constraints import Constraint, Floor
 from iqattack.engine.account import Account
 from iqattack.engine.drivers import CleanDriver, ImageDriver, SetDriver
-from iqattack.engine.events import Event, Failure
+from iqattack.engine.events import Event, Events, Failure
 from iqattack.engine.log import Row, Rows
 from iqattack.engine.schedule import Finish, Listed, Opener, Schedule, Source
 from iqattack.errors import InputError
@@ -79,15 +79,15 @@ class Searcher:
     finish: Finish = lambda outcome: outcome
     stop: Callable[[], bool] = lambda: False
 
-    def survey(self, entries: Iterable[ImageEntry]) -> Iterator[Event]:
+    def survey(self, entries: Iterable[ImageEntry]) -> Events:
         """A `CleanScore` for each image, or a `Failure`; notes and replies on the way."""
         return self.play(Listed(map(self.opener, entries)))
 
-    def search(self, plans: Iterable[Plan]) -> Iterator[Event]:
+    def search(self, plans: Iterable[Plan]) -> Events:
         """An outcome, as `finish` makes it, or a `Failure` for each plan; replies on the way."""
         return self.play(Listed(map(self.opener, plans)))
 
-    def search_set(self, plans: Sequence[Plan], attack: SetAttack) -> Iterator[Event]:
+    def search_set(self, plans: Sequence[Plan], attack: SetAttack) -> Events:
         """The same for an attack on all of them, and in the end `Returned`."""
 
         def opened() -> SetDriver:
@@ -104,7 +104,7 @@ class Searcher:
 
         return self.play(Listed(iter([Opener(opened, failed)])))
 
-    def play(self, source: Source) -> Iterator[Event]:
+    def play(self, source: Source) -> Events:
         """What comes of drivers, wherever they are from; `opener` makes some."""
         return Schedule(self.pool, stop=self.stop, finish=self.finish).run(source)
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from iqattack.attacks import SetAttack
 from iqattack.children import Child
-from iqattack.engine.events import Attacked, CleanScore, Event, Failure, Replies
+from iqattack.engine.events import Attacked, CleanScore, Event, Events, Failure, Replies
 from iqattack.engine.log import ROW, Row
 from iqattack.engine.schedule import Interrupted, Opener
 from iqattack.engine.searcher import Job, Plan, Searcher, failure_of
@@ -132,6 +132,10 @@ class Work:
     early: dict[int, Row] = field(default_factory=dict)
     lost_at: int | None = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.job, Plan):
+            self.early |= self.job.early
+
     @property
     def entry(self) -> ImageEntry:
         """The image."""
@@ -140,8 +144,12 @@ class Work:
     @property
     def spent(self) -> int:
         """Queries so far."""
-        before = self.job.spent if isinstance(self.job, Plan) else 0
-        return before + len(self.rows) + len(self.early)
+        return self._logged + len(self.early)
+
+    @property
+    def _logged(self) -> int:
+        before = len(self.job.logged) if isinstance(self.job, Plan) else 0
+        return before + len(self.rows)
 
     def take(self, replies: Replies) -> None:
         """Keep what came back for it."""
@@ -149,19 +157,14 @@ class Work:
         _, rows = replies.rows.get(name, (0, ()))
         self.rows += rows
         self.early |= replies.early.get(name, {})
-        if isinstance(self.job, Plan) and rows:
-            logged = len(self.job.logged) + len(self.rows)
-            self.early = {number: row for number, row in self.early.items() if number >= logged}
+        self.early = {k: row for k, row in self.early.items() if k >= self._logged}
 
     def again(self) -> Job:
         """The job from where it was lost."""
         if not isinstance(self.job, Plan):
             return self.job
-        new = np.array(self.rows, dtype=ROW)
-        early = {**self.job.early, **self.early}
-        logged = np.concatenate([self.job.logged, new])
-        left = {number: row for number, row in early.items() if number >= len(logged)}
-        return replace(self.job, logged=logged, early=left)
+        logged = np.concatenate([self.job.logged, np.array(self.rows, dtype=ROW)])
+        return replace(self.job, logged=logged, early=self.early)
 
 
 @dataclass(eq=False)
@@ -183,7 +186,8 @@ class Workers:
     """Scores and searches in worker processes; a drop-in for a `Searcher`.
 
     setup: makes the searcher in each. threads: of torch in each. stop: asked now and then; True
-    ends them with `Interrupted`, once what they are scoring is here.
+    ends them with `Interrupted`, once what they are scoring is here. They start with the first
+    image, and `close` ends them.
 
     A worker that ends is replaced, and its images go on from what came back. They may have been the
     reason: each goes on alone, until it is past the query that it was at; if the worker ends there
@@ -196,22 +200,17 @@ class Workers:
         if number < 1:
             raise InputError(f"workers {number}: expected at least 1, or auto")
         self._start = partial(Child, partial(serve, setup), threads)
+        self._number = number
         self._stop = stop
         self._failed_starts = 0
         self._lost: deque[Work] = deque()
         self._workers: list[Worker] = []
-        try:
-            for _ in range(number):
-                self._workers.append(Worker(self._start()))
-        except BaseException:
-            self.close()
-            raise
 
-    def survey(self, entries: Iterable[ImageEntry]) -> Iterator[Event]:
+    def survey(self, entries: Iterable[ImageEntry]) -> Events:
         """See `Searcher`."""
         return self._run(iter(entries))
 
-    def search(self, plans: Iterable[Plan]) -> Iterator[Event]:
+    def search(self, plans: Iterable[Plan]) -> Events:
         """See `Searcher`."""
         return self._run(iter(plans))
 
@@ -219,7 +218,7 @@ class Workers:
         self,
         plans: Sequence[Plan],  # noqa: ARG002
         attack: SetAttack,  # noqa: ARG002
-    ) -> Iterator[Event]:
+    ) -> Events:
         """InputError: one search is not shared by processes; a pool of processes is for that."""
         raise InputError(
             "workers each attack images of their own; for an attack on a set give a pool"
@@ -231,8 +230,10 @@ class Workers:
             worker.child.kill()
         self._workers = []
 
-    def _run(self, jobs: Iterator[Job]) -> Iterator[Event]:
+    def _run(self, jobs: Iterator[Job]) -> Events:
         job = next(jobs, None)
+        while job is not None and len(self._workers) < self._number:
+            self._workers.append(Worker(self._start()))
         while job is not None or self._lost or any(worker.works for worker in self._workers):
             if self._stop():
                 yield from self._ended()
@@ -318,7 +319,9 @@ class Workers:
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts >= STARTS:
-                yield InputError(f"{STARTS} workers in a row: each was {how} while it started")
+                yield InputError(
+                    f"{STARTS} workers in a row ended as they started; the last one {how}"
+                )
                 return
         for work in worker.works.values():
             if isinstance(work.job, ImageEntry) and work.rows:  # all there was to ask
@@ -375,5 +378,6 @@ def merged(events: Iterable[Replies]) -> Replies:
     for name, (first, known) in rows.items():
         waiting = early.get(name, {})
         early[name] = {k: row for k, row in waiting.items() if k >= first + len(known)}
+    early = {name: replies for name, replies in early.items() if replies}
     scored = sum(event.scored for event in every)
     return Replies(rows, early, attempts, scored, gains, every[-1].batch)

@@ -98,6 +98,8 @@ def read_image(path: str | Path, *, convert: bool = False, resize: int | None = 
         raise InputError(f"{path}: is not an image that can be read; {_EXPECTED}") from None
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: is too large ({_line(error)}); crop or shrink it") from None
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow lets through whatever its parsers stumble over.
         reason = _line(error)
         raise InputError(f"{path}: is damaged or truncated ({reason}); get it again") from None

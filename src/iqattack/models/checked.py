@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -43,22 +44,31 @@ class WrongAnswerError(InputError):
 
 
 # Base classes of what network libraries raise, by name, as those libraries may be absent:
-# requests, urllib3, httpx, aiohttp.
+# requests, urllib3, httpx, aiohttp, http.client, openai.
 TRANSIENT = frozenset(
     {"Timeout", "TimeoutError", "TimeoutException", "ConnectionError", "TransportError"}
-    | {"NewConnectionError", "ClientConnectionError", "ServerTimeoutError"}
+    | {"NewConnectionError", "ClientConnectionError", "ServerTimeoutError", "ProtocolError"}
+    | {"ChunkedEncodingError", "IncompleteRead", "APIConnectionError", "RateLimitError"}
 )
 
 
 def is_transient(error: BaseException) -> bool:
     """Whether an exception of a model tells of a timeout or a lost connection."""
-    names = {kind.__name__ for kind in type(error).__mro__}
     reason = getattr(error, "reason", None)  # of urllib's URLError
-    return (
-        isinstance(error, TransientError)
-        or not names.isdisjoint(TRANSIENT)
-        or (isinstance(reason, BaseException) and is_transient(reason))
+    return any(
+        isinstance(one, TransientError | socket.gaierror)
+        or not TRANSIENT.isdisjoint(kind.__name__ for kind in type(one).__mro__)
+        for one in (error, reason)
     )
+
+
+def seconds_or_none(value: object) -> float | None:
+    """What an exception says of how long to wait, if it is a time."""
+    try:
+        seconds = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0.0 else None
 
 
 @dataclass
@@ -125,7 +135,7 @@ def as_failure(name: str, error: BaseException) -> Exception:
     return ModelFailedError(
         f"model '{name}' failed to score images: {one_line(error)}",
         transient=is_transient(error),
-        retry_after=getattr(error, "retry_after", None),
+        retry_after=seconds_or_none(getattr(error, "retry_after", None)),
         billed=bool(getattr(error, "billed", False)),
     )
 
@@ -159,8 +169,11 @@ def as_scores(answer: object, name: str, n: int) -> Tensor:
     Raises WrongAnswerError for anything else.
     """
     try:
+        # Python's floats have 64 bits, which torch does not keep unless it is asked to.
+        dtype = torch.float64 if isinstance(answer, float | list | tuple) else None
         # A copy of arrays: torch takes none that are reversed, and warns of those not writable.
-        scores = torch.as_tensor(answer.copy() if isinstance(answer, np.ndarray) else answer)
+        copied = answer.copy() if isinstance(answer, np.ndarray) else answer
+        scores = torch.as_tensor(copied, dtype=dtype)
         if scores.is_complex():
             raise TypeError("complex numbers")
         scores = scores.detach().to("cpu", torch.float64)

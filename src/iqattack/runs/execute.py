@@ -75,7 +75,7 @@ def execute(
             _compare_profile(run.settings, images, scorer, notify)
         # A worker loads the model by its spec; an object is sent to it.
         setup = Setup(run.settings, run.record.model_spec if by_spec else scorer, how)
-        with searching(setup, scorer, notify.stop) as searched:
+        with searching(setup, scorer, len(images), notify.stop) as searched:
             engine = Engine(
                 scorer,
                 parse_objective(run.settings.objective),

@@ -132,15 +132,18 @@ class Setup:
 
 
 @contextmanager
-def searching(setup: Setup, scorer: Scorer, stop: Callable[[], bool]) -> Iterator[Searching]:
-    """What searches for a run, as its `How` says."""
+def searching(
+    setup: Setup, scorer: Scorer, images: int, stop: Callable[[], bool]
+) -> Iterator[Searching]:
+    """What searches for a run on so many images, as its `How` says."""
     how = setup.how
     if how.workers is None:
         with how.pool_of(scorer) as pool:
             yield replace(setup, model=scorer)(stop, pool)
         return
     each = replace(setup, how=replace(how, workers=None))
-    workers = Workers(how.workers, each, threads=threads_each(how.workers), stop=stop)
+    number = min(how.workers, images) if how.workers > 0 else how.workers
+    workers = Workers(number, each, threads=threads_each(number), stop=stop)
     try:
         yield workers
     finally:

@@ -95,7 +95,10 @@ def make_profile(
         items, value = engine.run_set(images, profiling(settings.queries))
         for item in items:
             if isinstance(item, Failure):
-                raise InputError(f"{item.reason}; leave it out of the profile's images")
+                remedy = (
+                    "go on with --resume" if item.transient else "leave it out, with another --out"
+                )
+                raise InputError(f"{item.reason}; {remedy}")
         known, gains = cast(Findings, value)
         best = ranked(known, np.array(gains), strokes)
         if not best:

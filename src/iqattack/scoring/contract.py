@@ -43,8 +43,9 @@ class ScorePool(Protocol):
     """Takes images, and gives back scores in any order.
 
     batch: images of one size that go best into one call.
-    capacity: images that may be submitted and not replied to; more would only wait.
-    pending: images that will be replied to; running: those of them that a model has just now.
+    capacity: images that may be sent at once; more would only wait.
+    pending: images that will be replied to; sent: those of them that do not pause before another
+        try; running: calls that a model has just now.
     notes: what a person should know of the model, one phrase each; the reader takes them away.
     """
 
@@ -54,6 +55,8 @@ class ScorePool(Protocol):
     def capacity(self) -> int: ...  # noqa: D102
     @property
     def pending(self) -> int: ...  # noqa: D102
+    @property
+    def sent(self) -> int: ...  # noqa: D102
     @property
     def running(self) -> int: ...  # noqa: D102
     @property
@@ -79,6 +82,10 @@ class ScorePool(Protocol):
         """Take note that there is no more to score than the last call held."""
         ...
 
+    def forget(self) -> None:
+        """Reply to nothing that is pending: whoever asked is gone. The pool can be used again."""
+        ...
+
     def close(self) -> None:
         """End threads and processes; what is pending is lost."""
         ...
@@ -88,13 +95,19 @@ class ScorePool(Protocol):
 class Call:
     """Images that are sent together; parts: how many parts of it are to come back, if it failed.
 
-    whole: the call that this is a part of.
+    whole: the call that this is a part of. round: which asker it is for; see `ScorePool.forget`.
     """
 
     requests: Sequence[Request]
     whole: Call | None = None
     parts: int = 0
     spoilt: bool = False
+    round: int = 0
+
+    @property
+    def images(self) -> list[Tensor]:
+        """Their pixels."""
+        return [request.image for request in self.requests]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +142,10 @@ class Backend(Protocol):
 
     def wake(self) -> None:
         """Have `finished` return, from any thread."""
+        ...
+
+    def forget(self) -> None:
+        """Drop calls that nobody has begun."""
         ...
 
     def close(self) -> None:

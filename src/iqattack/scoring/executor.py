@@ -47,7 +47,7 @@ class Submitted:
         """See `Backend`."""
         self.running += 1
         try:
-            future = self._executor.submit(ask, self._scorer, call)
+            future = self._executor.submit(ask, self._scorer, call.images)
         except Exception as error:  # an executor that is broken says so here
             future = Future()
             future.set_exception(error)
@@ -68,15 +68,18 @@ class Submitted:
     def _done(self, call: Call, future: FutureLike) -> Done:
         self.running -= 1
         try:
-            done: Done = future.result()
+            answers, seconds = future.result()
         except BaseException as error:
             broken = isinstance(error, Exception)
             return Done(call, as_failure(self.name, error) if broken else error)
-        return Done(call, done.answers, done.seconds)  # ours: another process had a copy
+        return Done(call, answers, seconds)
 
     def wake(self) -> None:
         """See `Backend`."""
         self._inbox.put(None)
+
+    def forget(self) -> None:
+        """See `Backend`; what an executor was given, it has begun."""
 
     def close(self) -> None:
         """Leave the executor to whoever made it."""
@@ -100,7 +103,7 @@ class Executor(Pool):
         super().__init__(Submitted(scorer, executor, calls), batch=batch, retry=retry)
 
 
-Task = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
+Submission = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
 
 
 class DaemonThreads:
@@ -111,7 +114,7 @@ class DaemonThreads:
     """
 
     def __init__(self, threads: int, torch_threads: int | None = None) -> None:
-        todo: SimpleQueue[Task | None] = SimpleQueue()
+        todo: SimpleQueue[Submission | None] = SimpleQueue()
         self._todo = todo
         given = (todo, torch_threads or torch.get_num_threads())
         for number in range(threads):
@@ -130,7 +133,7 @@ class DaemonThreads:
         self._end()
 
 
-def _work(todo: SimpleQueue[Task | None], torch_threads: int) -> None:
+def _work(todo: SimpleQueue[Submission | None], torch_threads: int) -> None:
     torch.set_num_threads(torch_threads)
     while (item := todo.get()) is not None:
         future, function, arguments = item
@@ -141,7 +144,7 @@ def _work(todo: SimpleQueue[Task | None], torch_threads: int) -> None:
         del item, future, function, arguments  # a thread that waits holds no images
 
 
-def _end(todo: SimpleQueue[Task | None], threads: int) -> None:
+def _end(todo: SimpleQueue[Submission | None], threads: int) -> None:
     for _ in range(threads):
         todo.put(None)
 
@@ -163,8 +166,7 @@ class Threads(Executor):
         if calls < 1:
             raise InputError(f"calls at once {calls}: expected at least 1")
         self._threads = DaemonThreads(calls)
-        # A few wait for the next thread.
-        super().__init__(scorer, self._threads, calls + calls // 8, batch=batch, retry=retry)
+        super().__init__(scorer, self._threads, calls, batch=batch, retry=retry)
 
     def close(self) -> None:
         """End the threads."""

@@ -5,27 +5,30 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from iqattack.models import MODEL_LOCK, Scorer, answers
 from iqattack.scoring.contract import Call, Done
 
+Answered = tuple[list[float | Exception] | BaseException, float]
 
-def ask(scorer: Scorer, call: Call) -> Done:
-    """Have a model score one call."""
-    requests = call.requests
-    # A stack of one is a view: large pictures are not copied.
-    images = (
-        requests[0].image[None] if len(requests) == 1 else torch.stack([r.image for r in requests])
-    )
+
+def ask(scorer: Scorer, images: Sequence[Tensor]) -> Answered:
+    """Have a model score images of one size; what came of it, and how long it took in seconds.
+
+    The model gets a copy: what it does to its input must not reach the attack's images.
+    """
+    batch = torch.stack(list(images))
     started = time.perf_counter()
     found: list[float | Exception] | BaseException
     try:
-        found = answers(scorer, images)
+        found = answers(scorer, batch)
     except BaseException as error:
         found = error
-    return Done(call, found, time.perf_counter() - started)
+    return found, time.perf_counter() - started
 
 
 class Inline:
@@ -52,7 +55,8 @@ class Inline:
         """Score the next call; without one, wait."""
         if self._calls:
             with MODEL_LOCK, torch.no_grad():
-                return [ask(self._scorer, self._calls.popleft())]
+                call = self._calls.popleft()
+                return [Done(call, *ask(self._scorer, call.images))]
         self._woken.wait(timeout)
         self._woken.clear()
         return []
@@ -61,6 +65,10 @@ class Inline:
         """See `Backend`."""
         self._woken.set()
 
+    def forget(self) -> None:
+        """See `Backend`."""
+        self._calls.clear()
+
     def close(self) -> None:
-        """Forget what waits."""
+        """See `Backend`."""
         self._calls.clear()

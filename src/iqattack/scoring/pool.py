@@ -46,6 +46,7 @@ class Pool:
         self._batch = BatchSize(batch)
         self._retry = retry
         self._pending = 0
+        self._round = 0  # of calls that have not been forgotten
         self._fatal: BaseException | None = None
         self._tries: Counter[Request] = Counter()
         self._later: list[tuple[float, int, Call]] = []  # when it is due, for equal ones a number
@@ -67,6 +68,11 @@ class Pool:
         return self._pending
 
     @property
+    def sent(self) -> int:
+        """Those of them that do not pause before another try."""
+        return self._pending - sum(len(call.requests) for _, _, call in self._later)
+
+    @property
     def running(self) -> int:
         """Calls that the backend has; the others pause before another try."""
         return self._backend.running
@@ -75,7 +81,7 @@ class Pool:
         """Send images of one size in one call."""
         self._pending += len(requests)
         if self._fatal is None:
-            self._backend.start(Call(requests))
+            self._backend.start(Call(requests, round=self._round))
 
     def short(self) -> None:
         """See `ScorePool`."""
@@ -84,6 +90,15 @@ class Pool:
     def wake(self) -> None:
         """See `ScorePool`."""
         self._backend.wake()
+
+    def forget(self) -> None:
+        """See `ScorePool`."""
+        self._backend.forget()
+        self._later.clear()
+        self._tries.clear()
+        self.notes.clear()
+        self._pending, self._fatal = 0, None
+        self._round += 1
 
     def close(self) -> None:
         """See `ScorePool`."""
@@ -112,6 +127,8 @@ class Pool:
 
     def _replies(self, done: Done) -> list[Reply]:
         requests, found = done.call.requests, done.answers
+        if done.call.round != self._round:
+            return []
         if isinstance(found, list):
             self._batch.record(len(requests), done.seconds)
             self._came_back(done.call, spoilt=any(isinstance(a, Exception) for a in found))
@@ -121,12 +138,6 @@ class Pool:
             return []
         if len(requests) > 1:
             return self._halved(done.call, found)
-        if isinstance(found, OutOfMemory):
-            height, width = requests[0].image.shape[-2:]
-            found = InputError(
-                f"model '{self._backend.name}': out of memory on one image of {width}×{height} "
-                "pixels; use smaller images (--resize) or another device"
-            )
         self._came_back(done.call, spoilt=True)
         return [self._reply(requests[0], found)]
 
@@ -134,6 +145,12 @@ class Pool:
         if not isinstance(answer, Exception):
             self._tries.pop(request, None)
             return Reply(request, score=answer)
+        if isinstance(answer, OutOfMemory):
+            height, width = request.image.shape[-2:]
+            answer = InputError(
+                f"model '{self._backend.name}': out of memory on one image of {width}×{height} "
+                "pixels; use smaller images (--resize) or another device"
+            )
         self._tries[request] += 1
         tries, passing = self._tries[request], _passing(answer)
         if passing is not None:
@@ -144,7 +161,7 @@ class Pool:
         else:
             again, pause = isinstance(answer, WorkerDiedError) and tries < DEATHS, 0.0
         if again:
-            self._send_later(Call([request]), pause)
+            self._send_later(Call([request], round=self._round), pause)
         else:
             del self._tries[request]
         return _error(request, answer, final=not again)
@@ -166,7 +183,7 @@ class Pool:
         pause = 0.0 if passing is None else self._retry.pause(1, passing.retry_after)
         call.parts = len(parts)
         for part in parts:
-            self._send_later(Call(part, whole=call), pause)
+            self._send_later(Call(part, whole=call, round=self._round), pause)
         return [_error(request, error, final=False) for request in requests]
 
     def _came_back(self, call: Call, *, spoilt: bool = False) -> None:

@@ -14,7 +14,7 @@ import torch
 from iqattack.children import Child
 from iqattack.errors import InputError, IqattackError
 from iqattack.models import Scorer, load_model
-from iqattack.scoring.contract import Call, Done, Request
+from iqattack.scoring.contract import Call, Done
 from iqattack.scoring.inline import ask
 from iqattack.scoring.pool import Pool, WorkerDiedError, check_batch
 from iqattack.scoring.retry import DEFAULT_RETRY, Retry
@@ -35,9 +35,7 @@ def serve(make: Make, connection: Connection) -> None:
         images = connection.recv()
         if images is None:
             return
-        call = Call([Request("", k, torch.from_numpy(image)) for k, image in enumerate(images)])
-        done = ask(scorer, call)
-        connection.send((done.answers, done.seconds))
+        connection.send(ask(scorer, [torch.from_numpy(image) for image in images]))
 
 
 @dataclass(eq=False)
@@ -58,8 +56,16 @@ class Workers:
         self._start: Callable[[], Child] = partial(Child, partial(serve, make), threads)
         self._dead: list[Done] = []
         self._failed_starts = 0
+        self._error: Exception | None = None
         self._woken, self._waker = os.pipe()
-        self._workers = [Worker(self._start()) for _ in range(processes)]
+        os.set_blocking(self._waker, False)  # a full pipe wakes as well as one more byte
+        self._workers: list[Worker] = []
+        try:
+            for _ in range(processes):
+                self._workers.append(Worker(self._start()))
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def running(self) -> int:
@@ -78,14 +84,24 @@ class Workers:
             worker.child.connection.send([request.image.numpy() for request in call.requests])
 
     def finished(self, timeout: float | None) -> list[Done]:
-        """Answers of all processes that have some; waits for the first."""
+        """Answers of all processes that have some; waits for the first.
+
+        Raises InputError where the model cannot be loaded, once what came beside it is given.
+        """
         found, self._dead = self._dead, []
+        if self._error is not None:
+            raise self._error
         connections = {worker.child.connection: worker for worker in self._workers}
         for ready in wait([*connections, self._woken], 0.0 if found else timeout):
             if ready == self._woken:
                 os.read(self._woken, 4096)
             elif isinstance(ready, Connection):
-                found += self._received(connections[ready])
+                try:
+                    found += self._received(connections[ready])
+                except InputError as error:
+                    self._error = error
+        if self._error is not None and not found:
+            raise self._error
         return found
 
     def _received(self, worker: Worker) -> list[Done]:
@@ -110,29 +126,35 @@ class Workers:
             self._failed_starts += 1
             if self._failed_starts >= STARTS:
                 raise InputError(
-                    f"model '{self.name}': {STARTS} workers in a row {how} as they loaded it"
+                    f"model '{self.name}': {STARTS} workers in a row ended as they loaded it; the "
+                    f"last one {how}"
                 )
         lost = worker.calls[:1] if worker.ready else []
         rest = worker.calls[len(lost) :]
         self._workers.remove(worker)
         self._workers.append(Worker(self._start(), calls=rest))
         return [
-            Done(call, WorkerDiedError(f"model '{self.name}': a worker was {how} as it scored"))
+            Done(call, WorkerDiedError(f"model '{self.name}': a worker {how} as it scored"))
             for call in lost
         ]
 
     def wake(self) -> None:
         """See `Backend`."""
-        os.write(self._waker, b"w")
+        with suppress(BlockingIOError, OSError):
+            os.write(self._waker, b"w")
+
+    def forget(self) -> None:
+        """See `Backend`; what a process was sent, it answers."""
 
     def close(self) -> None:
         """End the processes at once."""
         for worker in self._workers:
             worker.child.kill()
-        if self._workers:
-            os.close(self._woken)
-            os.close(self._waker)
         self._workers = []
+        for descriptor in (self._woken, self._waker):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._woken = self._waker = -1
 
 
 class Processes(Pool):
@@ -165,5 +187,5 @@ class Processes(Pool):
 
 
 def threads_each(processes: int) -> int:
-    """Torch's threads, shared by so many processes."""
+    """Torch's threads, shared by that many processes."""
     return max(1, torch.get_num_threads() // max(1, processes))
