@@ -17,7 +17,7 @@ from iqattack.engine.workers import Assigned, Ready, Stop, Wanted, merged
 from iqattack.errors import InputError, RunError
 from iqattack.objectives import towards_end
 
-KILLED = "killed by signal 9 (SIGKILL)"
+KILLED = "was killed by signal 9 (SIGKILL)"
 
 
 @pytest.fixture

@@ -479,7 +479,8 @@ class Clocked:
         if not self.calls:
             self.now += timeout
             return []
-        return [ask(self.scorer, self.calls.pop(0))]
+        call = self.calls.pop(0)
+        return [Done(call, *ask(self.scorer, call.images))]
 
     def wake(self):
         pass
