@@ -19,7 +19,8 @@ def settle(seconds):
     ("cost", "best"),
     [
         (lambda n: 0.1 + 0.0001 * n, 64),  # what a call costs dominates
-        (lambda n: 0.02 * n, 1),  # nothing is shared
+        (lambda n: 0.02 * n, 4),  # nothing is shared but what is outside the model
+        (lambda n: 0.02 * n**1.1, 1),  # it gets slower
         (lambda n: 0.1 + 0.01 * n + 0.01 * max(0, n - 8) ** 2, 8),  # outgrows a cache
         (lambda n: 0.1 * max(1, n // 2) if n < 4 else 0.05, 64),  # one step that does not pay
     ],

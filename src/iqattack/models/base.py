@@ -18,10 +18,6 @@ class Scorer(Protocol):
         of its width.
     lower_better: True where a low score means good quality (BRISQUE, NIQE, DMOS-trained models).
     min_size: smallest height and width in pixels that it accepts.
-
-    It may have an attribute `thread_safe`: True where it may be called from several threads at
-    once. The model then scores one image on each of torch's threads, in place of one after the
-    other on all of them, which is faster and does not depend on their number.
     """
 
     name: str

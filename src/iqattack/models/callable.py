@@ -2,9 +2,8 @@
 
 A factory is called once, with `device=` where it takes one, and returns a function of images
 (N, 3, H, W) uint8 RGB that returns N scores: a list, an array, a tensor, or a number for one image.
-What the function carries as `name`, `score_range`, `lower_better`, `min_size` and `thread_safe` is
-read, and so is a method `differentiable`, if attacks that take gradients are to have them
-(models/gradients.py).
+What the function carries as `name`, `score_range`, `lower_better` and `min_size` is read, and so is
+a method `differentiable`, if attacks that take gradients are to have them (models/gradients.py).
 """
 
 from __future__ import annotations
@@ -37,11 +36,6 @@ class UserModel:
     def __call__(self, images: Tensor) -> object:
         """Score a copy: what the function does to its input must not reach the attack's images."""
         return self.function(images.clone())
-
-    @property
-    def thread_safe(self) -> bool:
-        """Whether it may be called from several threads at once, as it says."""
-        return bool(getattr(self.function, "thread_safe", False))
 
     @property
     def differentiable(self) -> Callable[[Tensor], Tensor]:

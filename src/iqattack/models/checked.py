@@ -81,11 +81,6 @@ class Model:
     lower_better: bool
     min_size: int = 1
 
-    @property
-    def thread_safe(self) -> bool:
-        """Whether the function may be called from several threads at once, as it says."""
-        return bool(getattr(self.function, "thread_safe", False))
-
     def __call__(self, images: Tensor) -> Scores:
         """N raw scores, (N,) float64 on the CPU; errors as in `answers`."""
         with torch.no_grad():

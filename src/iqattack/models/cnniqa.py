@@ -99,7 +99,6 @@ class Cnniqa:
         self.network = load_network(weights)
         self.device = usable_device(device)
         self.network.to(self.device)
-        self.thread_safe = self.device.type == "cpu"
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:

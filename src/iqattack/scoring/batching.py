@@ -5,7 +5,8 @@ from __future__ import annotations
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 TRIAL_S = 0.25  # time given to each size
 TRIAL_BATCHES = 4  # and at least this many batches
-WORTH = 1.05  # a larger batch must be that much faster, since it holds more in memory
+USUAL = 4  # what a call costs beside the model is shared by so many images
+WORTH = 1.05  # another size must be that much faster; a larger one holds more in memory
 REFUSALS = 2  # batches that fail as a whole, each image being fine by itself: too large
 
 
@@ -13,8 +14,8 @@ class BatchSize:
     """The batch size: given, or found by timing the run's own batches, which costs no query.
 
     The first batch has two images where there are two: models that reduce or cannot take a batch
-    are found out before much is spent. Then sizes double from one while that makes the model
-    faster; one step that does not is forgiven.
+    are found out before much is spent. Then sizes double from one up to the usual one, and on while
+    that makes the model faster; one step that does not is forgiven.
     """
 
     def __init__(self, fixed: int | None = None) -> None:
@@ -49,7 +50,7 @@ class BatchSize:
                 self._next()
 
     def _best(self) -> int:
-        best = SIZES[0]
+        best = max(size for size in self._rates if size <= USUAL)
         for size, rate in self._rates.items():
             if rate > WORTH * self._rates[best]:
                 best = size

@@ -110,13 +110,12 @@ class DaemonThreads:
     """Threads that a program does not wait for when it ends: one may hang in a request.
 
     Those of `ThreadPoolExecutor` are joined, so that Ctrl-C would not end what waits for a service.
-    torch_threads: that torch has in each.
     """
 
-    def __init__(self, threads: int, torch_threads: int | None = None) -> None:
+    def __init__(self, threads: int) -> None:
         todo: SimpleQueue[Submission | None] = SimpleQueue()
         self._todo = todo
-        given = (todo, torch_threads or torch.get_num_threads())
+        given = (todo, torch.get_num_threads())
         for number in range(threads):
             name = f"iqattack-score {number}"
             threading.Thread(target=_work, args=given, name=name, daemon=True).start()
