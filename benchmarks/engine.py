@@ -214,15 +214,15 @@ def workers(images: ImageSet, queries: int) -> list[dict[str, str]]:
     rows = []
     for attack in ATTACKS:
         bare = SideBySide(2, len(images), batch, 1)
-        begun: list[tuple[float, int]] = []
+        marks: list[tuple[float, int]] = []  # time and queries
 
-        def progress(state: Progress, bare: SideBySide = bare, begun: list = begun) -> None:  # type: ignore[type-arg]
-            if not begun and state.stage == "attack" and state.queries > len(images):
-                begun.append((time.perf_counter(), state.queries))
+        def progress(state: Progress, bare: SideBySide = bare, marks: list = marks) -> None:  # type: ignore[type-arg]
             bare.take_turns(state)
+            if state.stage == "attack" and state.queries > len(images):
+                marks.append((time.perf_counter(), state.queries))
 
         with tempfile.TemporaryDirectory() as folder:
-            run = iqattack.attack(
+            iqattack.attack(
                 images,
                 f"cnniqa:{weights}",
                 attack=attack,
@@ -232,9 +232,8 @@ def workers(images: ImageSet, queries: int) -> list[dict[str, str]]:
                 out=Path(folder) / "run",
                 callbacks=iqattack.Callbacks(progress=progress),
             )
-            ((started, before),) = begun
-            done = sum(result.queries for result in run.results) - before
-        rate = done / (time.perf_counter() - started - bare.halted)
+        (started, before), (ended, done) = marks[0], marks[-1]
+        rate = (done - before) / (ended - started - bare.halted)
         rows.append(ratio_row(attack, rate, bare.rate))
         bare.close()
     return rows
