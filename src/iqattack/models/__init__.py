@@ -25,6 +25,7 @@ from iqattack.models.pyiqa import Pyiqa, PyiqaReference
 
 __all__ = [
     "MODEL_LOCK",
+    "Model",
     "ModelFailedError",
     "PyiqaReference",
     "Scorer",

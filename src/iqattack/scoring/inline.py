@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from iqattack.models import MODEL_LOCK, Scorer, answers
+from iqattack.models import MODEL_LOCK, Model, Scorer, answers
 from iqattack.scoring.contract import Call, Done
 
 Answered = tuple[list[float | Exception] | BaseException, float]
@@ -19,9 +19,11 @@ Answered = tuple[list[float | Exception] | BaseException, float]
 def ask(scorer: Scorer, images: Sequence[Tensor]) -> Answered:
     """Have a model score images of one size; what came of it, and how long it took in seconds.
 
-    The model gets a copy: what it does to its input must not reach the attack's images.
+    What a model does to its input must not reach the attack's images: a `Model` sees to that itself,
+    any other scorer gets a copy of a single image, too.
     """
-    batch = torch.stack(list(images))
+    single = len(images) == 1 and isinstance(scorer, Model)
+    batch = images[0][None] if single else torch.stack(list(images))
     started = time.perf_counter()
     found: list[float | Exception] | BaseException
     try:
