@@ -19,8 +19,8 @@ Answered = tuple[list[float | Exception] | BaseException, float]
 def ask(scorer: Scorer, images: Sequence[Tensor]) -> Answered:
     """Have a model score images of one size; what came of it, and how long it took in seconds.
 
-    What a model does to its input must not reach the attack's images: a `Model` sees to that itself,
-    any other scorer gets a copy of a single image, too.
+    What a model does to its input must not reach the attack's images: a `Model` sees to that by
+    itself, any other scorer gets a copy of a single image, too.
     """
     single = len(images) == 1 and isinstance(scorer, Model)
     batch = images[0][None] if single else torch.stack(list(images))
