@@ -10,6 +10,7 @@ workers: two workers at one thread each, measures and files included, beside two
     run side by side while the workers are halted.
 free: a model that costs nothing; slow: one that sleeps 20 ms a call; both as processor time of one
     query, over that of one pass of CNNIQA on the same picture.
+parts: where the processor time of a query goes, in one process at one thread.
 service: one that sleeps 100 ms a request and takes 32 at once, against the ideal.
 large: a picture of 24 megapixels and a model that costs nothing.
 
@@ -27,11 +28,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -41,19 +44,21 @@ import iqattack
 from common import ROOT, cnniqa, dev_images, machine, markdown, shared_data, write_doc
 from iqattack.attacks import load_attack
 from iqattack.constraints import parse_constraint
-from iqattack.engine import Engine, Outcome, Progress
+from iqattack.engine import Engine, Outcome, Progress, QueryLog
+from iqattack.engine.account import Account
+from iqattack.engine.drivers import ImageDriver
 from iqattack.images import ImageSet, read_image
 from iqattack.memory import keep_freed_memory
 from iqattack.models import Scorer, wrap
 from iqattack.objectives import parse_objective
-from iqattack.scoring import Threads
+from iqattack.scoring import Threads, inline
 
 ATTACKS = ("filter-search", "score-boundary", "square")
 BOX = "jnd:0.38"
 SIZES = (1, 2, 4, 8, 16)
 RUN_S, BARE_S = 1.0, 0.5  # turns of the run and of the bare model
 SETTLE_S = 0.02  # in which a halted run comes to rest
-SECTIONS = ("process", "workers", "free", "slow", "service", "large")
+SECTIONS = ("process", "workers", "parts", "free", "slow", "service", "large")
 DOC = ROOT / "docs" / "engine.md"
 
 
@@ -239,6 +244,66 @@ def workers(images: ImageSet, queries: int) -> list[dict[str, str]]:
     return rows
 
 
+# -- where it goes --------------------------------------------------------------------------------
+
+
+class Clock:
+    """Processor time of the calling thread, spent in functions that it was put around."""
+
+    def __init__(self) -> None:
+        self.spent: defaultdict[str, float] = defaultdict(float)
+
+    def around(self, owner: Any, name: str, label: str) -> None:
+        """Measure a function of a module or class from now on."""
+        function = getattr(owner, name)
+
+        def timed(*arguments: Any, **named: Any) -> Any:
+            began = time.thread_time()
+            try:
+                return function(*arguments, **named)
+            finally:
+                self.spent[label] += time.thread_time() - began
+
+        setattr(owner, name, timed)
+
+
+def parts(images: ImageSet, queries: int) -> list[dict[str, str]]:
+    """A row for each attack; the functions stay wrapped, so this runs in a process of its own."""
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(parts_of, ([entry.path for entry in images], queries))
+
+
+def parts_of(paths: list[Path], queries: int) -> list[dict[str, str]]:
+    """In the process: see `parts`."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    images, scorer, clock = ImageSet.from_spec(paths), cnniqa(), Clock()
+    clock.around(inline, "ask", "model")
+    clock.around(ImageDriver, "advance", "step")
+    clock.around(Account, "admit", "account")
+    clock.around(Account, "answer", "account")
+    clock.around(QueryLog, "append", "log")
+    rows = []
+    for attack in ATTACKS:
+        clock.spent.clear()
+        began = time.thread_time()
+        engine = engine_of(scorer, attack, queries, lambda _state: None)
+        done = sum(item.queries for item in engine.run(images) if isinstance(item, Outcome))
+        main = time.thread_time() - began
+        spent = clock.spent
+        shares = {
+            "the model": spent["model"],
+            "the attack": spent["step"] - spent["account"],
+            "projection, rounding, hashes, the best": spent["account"],
+            "the log": spent["log"],
+            "scheduling, counting, progress": main - spent["model"] - spent["log"],
+        }
+        row = {"attack": attack} | {name: f"{1000 * s / done:.2f}" for name, s in shares.items()}
+        print(" ".join(row.values()), flush=True)
+        rows.append(row)
+    return rows
+
+
 # -- models made up -------------------------------------------------------------------------------
 
 
@@ -381,6 +446,7 @@ def large_child(box: str, queries: int) -> None:
 TITLES = {
     "process": "In one process",
     "workers": "Two workers at one thread each, measures and files included",
+    "parts": "Where the processor time of a query goes, one thread, in milliseconds",
     "free": "A model that costs nothing",
     "slow": "A model that sleeps 20 ms a call",
     "service": "A service that takes 100 ms a request and 32 at once, 64 pictures",
@@ -405,6 +471,8 @@ def measured(name: str, images: ImageSet, queries: int) -> Sequence[dict[str, st
             return process(images, queries)
         case "workers":
             return workers(images, queries)
+        case "parts":
+            return parts(images.limit(8), queries)
         case "free" | "slow":
             few = images if name == "free" else images.limit(3)
             return processor_time(few, queries, 0.02 if name == "slow" else 0.0)
