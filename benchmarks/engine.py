@@ -343,7 +343,7 @@ def processor_time(images: ImageSet, queries: int, seconds: float) -> list[dict[
             "processor time of a query / of a pass of CNNIQA": f"{spent / (bare_s / passes):.3f}",
         }
         if seconds:
-            row["queries/s / ideal"] = f"**{rate * seconds:.3f}**"
+            row["queries/s / calls of one image a second"] = f"**{rate * seconds:.3f}**"
         print(" ".join(row.values()), flush=True)
         rows.append(row)
     return rows
