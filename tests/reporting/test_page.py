@@ -105,7 +105,8 @@ def test_pixels_are_those_of_the_run(page, run):
 def test_a_run_under_way(make_run, tmp_path):
     done = []
     callbacks = iqattack.Callbacks(
-        progress=lambda state: done.append(state.done), stop=lambda: done[-1:] >= [2]
+        progress=lambda state: done.append(state.done if state.stage == "attack" else 0),
+        stop=lambda: done[-1:] >= [2],
     )
     with pytest.raises(Interrupted):
         make_run(tmp_path, batch=1, callbacks=callbacks)

@@ -21,6 +21,7 @@ GIVE_UP, GIVE_UP_TRANSIENT = 32, 3
 class Progress:
     """Where a run stands.
 
+    done: images that the stage is done with: `clean` with their clean scores, `attack` with them.
     queries: scored in this session; spent: those and the replayed ones, of at most `budget`.
     attempts: images that were sent in this session and not answered.
     gain: mean over the images that are done and those in progress, of the score range.
