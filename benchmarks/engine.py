@@ -51,7 +51,7 @@ from iqattack.images import ImageSet, read_image
 from iqattack.memory import keep_freed_memory
 from iqattack.models import Scorer, wrap
 from iqattack.objectives import parse_objective
-from iqattack.scoring import Threads, inline
+from iqattack.scoring import ScorePool, Threads, inline
 
 ATTACKS = ("filter-search", "score-boundary", "square")
 BOX = "jnd:0.38"
@@ -101,7 +101,11 @@ def best_batch(scorer: Scorer, stack: torch.Tensor) -> int:
 
 
 def engine_of(
-    scorer: Scorer, attack: str, queries: int, progress: Callable[[Progress], None]
+    scorer: Scorer,
+    attack: str,
+    queries: int,
+    progress: Callable[[Progress], None],
+    pool: ScorePool | None = None,
 ) -> Engine:
     """As a run makes it, with its log in memory."""
     return Engine.in_process(
@@ -111,6 +115,7 @@ def engine_of(
         parse_objective("rank"),
         queries=queries,
         progress=progress,
+        pool=pool,
     )
 
 
@@ -361,14 +366,7 @@ def service(queries: int) -> list[dict[str, str]]:
         for attack in ATTACKS:
             scorer = sleeping(seconds)
             pool = Threads(scorer, calls)
-            engine = Engine.in_process(
-                scorer,
-                load_attack(attack),
-                parse_constraint(BOX),
-                parse_objective("rank"),
-                queries=queries,
-                pool=pool,
-            )
+            engine = engine_of(scorer, attack, queries, lambda _state: None, pool)
             began = time.perf_counter()
             done = sum(item.queries for item in engine.run(images) if isinstance(item, Outcome))
             rate = done / (time.perf_counter() - began)

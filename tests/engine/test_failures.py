@@ -44,7 +44,6 @@ class Chaos:
     """
 
     name, score_range, lower_better, min_size = "integers", (0.0, 100.0), False, 16
-    thread_safe = True
 
     def __init__(self, kit, seed, *, answered, largest=64, bad=0.0, rate=0.3, slow=False):
         self._model = kit.Scorer()
@@ -236,8 +235,6 @@ def test_replies_before_their_turn_are_on_disk_at_once(kit, images, tmp_path, th
     hold, seen = threading.Event(), []
 
     class Held(kit.Scorer):
-        thread_safe = True
-
         def __call__(self, images):
             digest = image_hash(images[0])
             seen.append(digest)

@@ -113,7 +113,7 @@ def test_neither_batches_nor_the_order_of_replies_change_anything(kit, images, n
     for kind in (1, 3, None, "threads", "threads of pairs", "executor"):
         log, scorer = QueryLog(), kit.Scorer()
         if isinstance(kind, str):
-            scorer.before, scorer.thread_safe = delayed, True
+            scorer.before = delayed
         own = pool(kind, scorer)
         items = kit.attack_all(
             images,

@@ -72,7 +72,6 @@ def test_a_lifted_attack_does_what_it_does_alone(kit, images, name, constraint):
     for together, pool, batch in ((16, None, None), (1, None, 1), (2, None, 3), (16, Threads, 1)):
         again, scorer = QueryLog(), kit.Scorer()
         if pool is not None:
-            scorer.thread_safe = True
             scorer.before = lambda _: time.sleep(chance.choice((0.0, 0.0, 0.0005, 0.002)))
         made = None if pool is None else pool(scorer, 3)
         lifted, _ = run_set(
@@ -300,7 +299,6 @@ def test_of_an_image_that_fails_a_set_attack_hears(kit, images):
         for batch in (1, 4):
             seen.clear()
             scorer = kit.Scorer(before=singular)
-            scorer.thread_safe = True
             pool = None if threads is None else Threads(scorer, 3, batch=batch, retry=NO_RETRY)
             log = QueryLog()
             items, value = run_set(
@@ -502,7 +500,6 @@ def test_a_set_attack_that_is_killed_goes_on(kit, images, whole, after, calls, b
     chance, log, kept, holes = random.Random(seed), QueryLog(), 0, 0
     for last in [*sorted(after), None]:
         scorer = kit.Scorer(before=lambda _: time.sleep(chance.choice((0.0, 0.0, 0.002))))
-        scorer.thread_safe = True
         pool = Threads(scorer, calls, batch=batch)
 
         def progress(state, last=last):

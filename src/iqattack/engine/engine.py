@@ -129,7 +129,7 @@ class Engine:
         targets = yield from self._surveyed(images, recorder)
         finished = self._log.results()
         todo = [entry for entry in images if entry.name in targets and entry.name not in finished]
-        self._begin(recorder, images, targets, finished, len(images) - len(todo))
+        self._begin(recorder, targets, finished, len(images) - len(todo))
         yield from self._recorded(recorder, self._searching.search(self._plans(todo, targets)))
 
     def run_set(
@@ -150,7 +150,7 @@ class Engine:
                 targets: dict[str, Target] = stop.value
                 break
         todo = [entry for entry in images if entry.name in targets]
-        self._begin(recorder, images, targets, {}, len(images) - len(todo))
+        self._begin(recorder, targets, {}, len(images) - len(todo))
         value: object = None
         with closing(
             self._searching.search_set(list(self._plans(todo, targets)), attack)
@@ -184,7 +184,6 @@ class Engine:
     def _begin(
         self,
         recorder: Recorder,
-        images: ImageSet,
         targets: dict[str, Target],
         finished: Iterable[str],
         done: int,
@@ -194,8 +193,7 @@ class Engine:
             for name in finished
             if name in targets
         ]
-        spent = sum(self._log.queries(entry.name) for entry in images)
-        recorder.begin("attack", done=done, spent=spent, gains=gains)
+        recorder.begin("attack", done=done, gains=gains)
 
     def _best_logged(self, name: str, target: Target) -> float:
         scores = self._log.rows(name)["score"]
@@ -216,11 +214,11 @@ class Engine:
         clean: dict[str, float] = {}
         unknown = []
         for entry in images:
-            rows = self._log.rows(entry.name)
-            if len(rows):
-                clean[entry.name] = float(rows["score"][0])
-            else:
+            score = self._log.clean_score(entry.name)
+            if score is None:
                 unknown.append(entry)
+            else:
+                clean[entry.name] = score
         spent = sum(self._log.queries(entry.name) for entry in images)
         recorder.begin("clean", done=len(clean), spent=spent)
         with closing(self._searching.survey(spread(unknown))) as events:

@@ -182,8 +182,21 @@ class QueryLog:
         return {number: PAIR.unpack(blob) for number, blob in rows}
 
     def queries(self, image: str) -> int:
-        """How many images the model scored for this one."""
-        return len(self.rows(image)) + len(self.early(image))
+        """How many images the model scored for this one; read without its rows."""
+        ((size,),) = self._all(
+            "SELECT COALESCE(SUM(LENGTH(rows)), 0) FROM chunk WHERE task = ?",
+            self._ids.get(image, -1),
+        )
+        return int(size) // PAIR.size + len(self.early(image))
+
+    def clean_score(self, image: str) -> float | None:
+        """The score of the first query, the clean image, if there was one; likewise."""
+        found = self._all(
+            "SELECT SUBSTR(rows, 1, ?) FROM chunk WHERE task = ? AND first = 0",
+            PAIR.size,
+            self._ids.get(image, -1),
+        )
+        return PAIR.unpack(found[0][0])[1] if found and found[0][0] else None
 
     def attempts(self) -> dict[str, int]:
         """Images that were sent to the model and not answered, of each image that has some."""

@@ -62,10 +62,10 @@ class Recorder:
         self._started = time.monotonic()
         self._state = Progress("clean", 0, images, 0, 0, 0, images * queries, 0.0, 1, 0.0)
 
-    def begin(self, stage: str, *, done: int, spent: int, gains: Sequence[float] = ()) -> None:
-        """Another stage; gains: of the images that are done already."""
+    def begin(self, stage: str, *, done: int, spent: int = 0, gains: Sequence[float] = ()) -> None:
+        """Another stage; spent: queries of earlier sessions; gains: of images that are done."""
         self._sum, self._attacked = math.fsum(gains), len(gains)
-        self._report(stage=stage, done=done, spent=spent)
+        self._report(stage=stage, done=done, spent=self._state.spent + spent)
 
     def record(self, event: Event) -> None:
         """Write an event; InputError where nothing could be scored since the start."""

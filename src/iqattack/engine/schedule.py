@@ -28,7 +28,7 @@ from iqattack.engine.log import image_hash
 from iqattack.errors import InputError, IqattackError
 from iqattack.scoring import Reply, Request, ScorePool
 
-MEMORY = 2**30  # bytes that open drivers may take, as far as can be told beforehand
+MEMORY = 2**30  # bytes that open drivers may take, by an estimate
 HOLD_BACK_S = 0.05
 MOST_OPEN = 4  # drivers, in multiples of what keeps a pool busy
 WAIT_S = 1.0  # after which a person hears that something is going on

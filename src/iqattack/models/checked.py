@@ -53,7 +53,7 @@ TRANSIENT = frozenset(
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether an exception of a model tells of a timeout or a lost connection."""
+    """Whether an exception of a model is a timeout or a lost connection."""
     reason = getattr(error, "reason", None)  # of urllib's URLError
     return any(
         isinstance(one, TransientError | socket.gaierror)
