@@ -14,8 +14,7 @@ import pytest
 from iqattack.engine import QueryLog
 
 IMAGES, QUERIES, BATCH, WORKERS = 9, 110, 3, 2
-KILLS = {None: 20, WORKERS: 10}  # of a run; of one with workers, which take long to start
-KILLS_OF_WORKERS = 20
+KILLS = 20
 # Each worker has a call that is being scored, and one or two on their way back: what nobody reads
 # any more is sent until the system has closed the connection.
 IN_FLIGHT = WORKERS * 3 * BATCH
@@ -176,7 +175,7 @@ def test_kills_lose_at_most_what_is_in_flight(kit, folder, workers):
     (folder / "slow").write_text("0.0015" if workers is None else "0.01")
     chance = random.Random(20)
     rows, everybody = {}, []
-    for kill in range(1, KILLS[workers] + 1):
+    for kill in range(1, KILLS + 1):
         run = Started(folder, out, *options)
         # Until so many more images were scored; now and then none, while it starts.
         wanted = run.scored + max(0, chance.randrange(-25 if workers else -5, 41))
@@ -193,12 +192,12 @@ def test_kills_lose_at_most_what_is_in_flight(kit, folder, workers):
         assert gone(children)
         before, rows = rows, kept(kit, folder, run, kill * lost)
         assert all(len(rows[name]) >= len(before[name]) for name in before)
-    assert len(everybody) >= (KILLS[workers] if workers else 0)
+    assert len(everybody) >= (KILLS if workers else 0)
     (folder / "slow").unlink()
     run = Started(folder, out, *options)
     run.finish()
     same(kit, folder, out)
-    assert run.scored <= IMAGES * QUERIES + KILLS[workers] * lost
+    assert run.scored <= IMAGES * QUERIES + KILLS * lost
 
 
 @pytest.mark.slow
@@ -208,7 +207,7 @@ def test_twenty_kills_of_workers(kit, folder):
     run = Started(folder, folder / "workers", "--workers", str(WORKERS))
     chance = random.Random(20)
     killed = set()
-    for kill in range(1, KILLS_OF_WORKERS + 1):
+    for kill in range(1, KILLS + 1):
         # Past the place where another one was lost, or an image would have failed by two.
         least = 0 if kill % 7 == 0 else chance.randrange(2 * BATCH + 1, 4 * BATCH)
         while True:
@@ -222,7 +221,7 @@ def test_twenty_kills_of_workers(kit, folder):
         worker.kill()
     (folder / "slow").unlink()
     status = run.wait()
-    kept(kit, folder, run, KILLS_OF_WORKERS * 2 * BATCH)
+    kept(kit, folder, run, KILLS * 2 * BATCH)
     if status:  # two of them were killed over the same image after all
         assert status == 1, run.errors
         assert "two workers were lost over it, the last one killed by signal 9" in run.errors
