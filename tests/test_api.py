@@ -120,8 +120,7 @@ def test_a_run_knows_its_model_from_any_folder(tmp_path, images, monkeypatch):
     changed = tmp_path / "here" / "m.py"
     changed.write_text(MODEL.format(top=255) + "# and nothing else\n")
     (line,) = map(str, iqattack.verify(run).differences)
-    assert line.startswith(f"model: {changed} has the SHA-256 ")
-    assert line.endswith("it changed since")
+    assert line == f"model: {changed} has changed since the run began"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +143,7 @@ def test_pixels_are_no_images(tmp_path, darkness):
 def test_a_model_that_is_none_is_refused(tmp_path, images, darkness):
     with pytest.raises(InputError, match=r"has no name; expected a spec or a loaded model, such"):
         iqattack.attack(images, lambda batch: [0.0], out=tmp_path / "run")
-    with pytest.raises(InputError, match="'darkness' is loaded already: give score_range and"):
+    with pytest.raises(InputError, match="'darkness' is loaded already: give score_range to"):
         iqattack.attack(images, darkness, score_range=(0, 1), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

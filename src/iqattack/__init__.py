@@ -13,12 +13,14 @@ from iqattack.version import __version__
 if TYPE_CHECKING:
     from iqattack import api
     from iqattack.api import (
+        Answer,
         Callbacks,
         Executor,
         ImageSet,
         InProcess,
         Processes,
         Retry,
+        Task,
         Threads,
         TransientError,
         attack,
@@ -33,12 +35,14 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Answer",
     "Callbacks",
     "Executor",
     "ImageSet",
     "InProcess",
     "Processes",
     "Retry",
+    "Task",
     "Threads",
     "TransientError",
     "__version__",

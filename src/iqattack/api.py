@@ -12,16 +12,28 @@ print(iqattack.report(run))
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from iqattack.attacks import ATTACKS
+from iqattack.attacks import (
+    ATTACKS,
+    GIVEN,
+    Answer,
+    Attack,
+    BudgetSpent,
+    Task,
+    all_attacks,
+    find,
+    kind_of,
+)
 from iqattack.directions import Profile
 from iqattack.engine import Interrupted
 from iqattack.errors import InputError, TransientError
 from iqattack.images import ImageSet, match_mos, read_mos
-from iqattack.models import Scorer, builtin_card, load_model, model_kinds, wrap
+from iqattack.models import Model, Scorer, builtin_card, load_model, model_kinds, wrap
 from iqattack.reporting import write_report
 from iqattack.runs import (
     Callbacks,
@@ -51,6 +63,8 @@ from iqattack.scoring import (
 
 __all__ = [
     "ATTACKS",
+    "Answer",
+    "BudgetSpent",
     "Callbacks",
     "Comparison",
     "Executor",
@@ -65,13 +79,16 @@ __all__ = [
     "Scorer",
     "Settings",
     "Summary",
+    "Task",
     "Threads",
     "TransientError",
     "VerifyResult",
+    "all_attacks",
     "attack",
     "builtin_card",
     "compare",
     "evaluate",
+    "find",
     "load_model",
     "model_kinds",
     "open_run",
@@ -89,7 +106,7 @@ def attack(
     model: Scorer | str,
     *,
     out: str | Path,
-    attack: str = "filter-search",
+    attack: str | Attack = "filter-search",
     constraint: str = "jnd:0.38",
     objective: str = "rank",
     queries: int = 2000,
@@ -105,9 +122,13 @@ def attack(
     concurrency: int | None = None,
     pool: ScorePool | None = None,
     retry: Retry = DEFAULT_RETRY,
+    max_requests: int | None = None,
+    max_cost: float | None = None,
     resume: bool = False,
     score_range: tuple[float, float] | None = None,
     lower_better: bool | None = None,
+    input: str | None = None,  # noqa: A002 - as the command line calls it
+    timeout: float | None = None,
     device: str = "cpu",
     callbacks: Callbacks | None = None,
 ) -> Run:
@@ -115,9 +136,10 @@ def attack(
 
     images: a set, or folders, files, patterns and lists as the command line takes them.
     model: what `load_model` or `wrap` gave, or a spec, which is then loaded with `score_range`,
-        `lower_better` and `device`. A run remembers a spec, and an object only by its name, range
+        `lower_better`, `input`, `timeout` and `device`. A run remembers a spec, and an object only by its name, range
         and direction.
-    attack, constraint, objective, floor: specs as on the command line.
+    attack, constraint, objective, floor: specs as on the command line; an attack may be a generator
+        function of a `Task`, too, of which a run remembers the name alone.
     queries: images that the model may score for each image, the clean one included.
     mos: table of opinion scores. mos_lower_better: for a set that brings difference scores along;
         a table tells by itself.
@@ -130,11 +152,14 @@ def attack(
         at once, from threads, for a model that waits on a service; pool: anything that scores, such
         as `Executor(model, executor, calls)`. One of the three at most; none changes results.
     retry: what is done about timeouts, lost connections and `TransientError`.
+    max_requests: images that may be sent to the model in all sessions of the run, each retry
+        counted; max_cost: what they may cost, of a model whose price is known.
     resume: go on with the run that is in `out`.
 
     Images that could not be attacked have a `status` that says why. Raises InputError for what
     cannot be used, RunError for a folder that does not fit.
     """
+    function = None if isinstance(attack, str) else attack
     chosen, settings, scorer = _prepared(
         images,
         model,
@@ -142,7 +167,7 @@ def attack(
         mos_lower_better=mos_lower_better,
         score_range=score_range,
         lower_better=lower_better,
-        attack=attack,
+        attack=_named(attack),
         constraint=constraint,
         floor=floor,
         objective=objective,
@@ -151,18 +176,28 @@ def attack(
         limit=limit,
         convert=convert,
         resize=resize,
+        input=input,
+        timeout=timeout,
         device=device,
     )
     notify = callbacks or Callbacks()
     for phrase in chosen.notes:
         notify.note("images", phrase)
     how = How(
-        batch=batch, workers=workers, concurrency=concurrency, pool=pool, retry=retry, device=device
+        batch=batch,
+        workers=workers,
+        concurrency=concurrency,
+        pool=pool,
+        retry=retry,
+        device=device,
+        timeout=timeout,
+        max_requests=max_requests,
+        max_cost=max_cost,
     )
     start = Run.resume if resume else Run.create
-    with start(out, settings, scorer, retry) as run:
+    with _closing(scorer, model), start(out, settings, scorer, retry) as run:
         by_spec = isinstance(model, str)
-        execute(run, chosen, scorer, by_spec=by_spec, how=how, callbacks=notify)
+        execute(run, chosen, scorer, by_spec=by_spec, attack=function, how=how, callbacks=notify)
     return run
 
 
@@ -184,9 +219,13 @@ def profile(
     concurrency: int | None = None,
     pool: ScorePool | None = None,
     retry: Retry = DEFAULT_RETRY,
+    max_requests: int | None = None,
+    max_cost: float | None = None,
     resume: bool = False,
     score_range: tuple[float, float] | None = None,
     lower_better: bool | None = None,
+    input: str | None = None,  # noqa: A002
+    timeout: float | None = None,
     device: str = "cpu",
     callbacks: Callbacks | None = None,
 ) -> Profile:
@@ -213,26 +252,33 @@ def profile(
         limit=limit,
         convert=convert,
         resize=resize,
+        input=input,
+        timeout=timeout,
         device=device,
     )
-    return make_profile(
-        Path(out),
-        settings,
-        chosen,
-        scorer,
-        strokes=strokes,
-        resume=resume,
-        by_spec=isinstance(model, str),
-        how=How(
-            batch=batch,
-            workers=workers,
-            concurrency=concurrency,
-            pool=pool,
-            retry=retry,
-            device=device,
-        ),
-        callbacks=callbacks,
+    how = How(
+        batch=batch,
+        workers=workers,
+        concurrency=concurrency,
+        pool=pool,
+        retry=retry,
+        device=device,
+        timeout=timeout,
+        max_requests=max_requests,
+        max_cost=max_cost,
     )
+    with _closing(scorer, model):
+        return make_profile(
+            Path(out),
+            settings,
+            chosen,
+            scorer,
+            strokes=strokes,
+            resume=resume,
+            by_spec=isinstance(model, str),
+            how=how,
+            callbacks=callbacks,
+        )
 
 
 def open_run(folder: str | Path) -> Run:
@@ -307,6 +353,7 @@ def verify(
     model: Scorer | str | None = None,
     *,
     tolerance: float = 1e-6,
+    timeout: float | None = None,
     device: str = "cpu",
     callbacks: Callbacks | None = None,
 ) -> VerifyResult:
@@ -318,7 +365,6 @@ def verify(
     """
     run = run if isinstance(run, Run) else Run.open(run)
     wanted = run.record.model_spec if model is None else model
-    spec = wanted if isinstance(wanted, str) else None
     if isinstance(wanted, str):
         # Range and direction as the run has them: a spec may be of a model that declares none.
         known = run.model
@@ -327,6 +373,8 @@ def verify(
                 wanted,
                 score_range=known.score_range,
                 lower_better=known.lower_better,
+                input=run.settings.input,
+                timeout=timeout,
                 device=device,
             )
         except InputError as error:
@@ -344,7 +392,8 @@ def verify(
         if told.stop():
             raise Interrupted(f"stopped; {done} of {images} images are verified")
 
-    return verify_run(run, wanted, spec=spec, tolerance=tolerance, progress=progress)
+    with _closing(wanted, model if model is not None else run.record.model_spec):
+        return verify_run(run, wanted, tolerance=tolerance, progress=progress)
 
 
 def _prepared(
@@ -354,37 +403,75 @@ def _prepared(
     score_range: tuple[float, float] | None,
     lower_better: bool | None,
     limit: int | None,
+    input: str | None,  # noqa: A002
+    timeout: float | None,
     device: str,
     mos: str | Path | None = None,
     mos_lower_better: bool = False,
     **given: Any,
 ) -> tuple[ImageSet, Settings, Scorer]:
     """The images, all settings and the model; given: the rest of the settings."""
-    if not isinstance(model, str):
-        _check_scorer(model)
-        if score_range is not None or lower_better is not None:
-            raise InputError(
-                f"model '{model.name}' is loaded already: give score_range and lower_better to "
-                "load_model or wrap"
-            )
     chosen, sources, mos_lower_better = _resolve(images, mos, mos_lower_better, limit)
-    settings = Settings.of(
-        images=sources,
-        mos=None if mos is None else str(Path(mos).absolute()),
-        mos_lower_better=mos_lower_better,
-        model=model if isinstance(model, str) else model.name,
-        score_range=score_range,
-        lower_better=lower_better,
-        limit=limit,
-        **given,
-    )
-    if not isinstance(model, str):
-        return chosen, settings, model
-    return (
-        chosen,
-        settings,
-        load_model(model, score_range=score_range, lower_better=lower_better, device=device),
-    )
+
+    def settings_of(spec: str) -> Settings:
+        return Settings.of(
+            images=sources,
+            mos=None if mos is None else str(Path(mos).absolute()),
+            mos_lower_better=mos_lower_better,
+            model=spec,
+            input=getattr(model, "input", None) if input is None else input,
+            score_range=score_range,
+            lower_better=lower_better,
+            limit=limit,
+            **given,
+        )
+
+    if isinstance(model, str):
+        settings = settings_of(model)  # what is wrong with them is found before a model is loaded
+        loaded = load_model(
+            model,
+            score_range=score_range,
+            lower_better=lower_better,
+            input=input,
+            timeout=timeout,
+            device=device,
+        )
+        return chosen, settings.model_copy(update={"model": loaded.traits.spec}), loaded
+    _check_scorer(model)
+    late = [
+        name
+        for name, value in (
+            ("score_range", score_range),
+            ("lower_better", lower_better),
+            ("input", input),
+            ("timeout", timeout),
+        )
+        if value is not None
+    ]
+    if late:
+        raise InputError(
+            f"model '{model.name}' is loaded already: give {' and '.join(late)} to load_model or wrap"
+        )
+    return chosen, settings_of(model.name), model
+
+
+@contextmanager
+def _closing(scorer: Scorer, given: Scorer | str) -> Iterator[None]:
+    """End what a model keeps open that was loaded here, of a spec."""
+    try:
+        yield
+    finally:
+        if isinstance(given, str) and isinstance(scorer, Model):
+            scorer.close()
+
+
+def _named(attack: Attack | str) -> str:
+    """The spec of an attack; InputError for a function that is no attack."""
+    if isinstance(attack, str):
+        return attack
+    whole = attack.func if isinstance(attack, partial) else attack
+    name = f"{getattr(whole, '__module__', '')}.{getattr(whole, '__qualname__', repr(whole))}"
+    return f"{GIVEN}:{kind_of(whole, name, name).name}"
 
 
 def _check_scorer(model: object) -> None:

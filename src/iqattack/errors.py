@@ -38,6 +38,14 @@ class TransientError(Exception):
         self.billed = billed
 
 
+def one_line(error: BaseException) -> str:
+    """The exception's type and message on one line of readable length."""
+    message = " ".join(str(error).split())
+    if len(message) > 200:
+        message = message[:197] + "..."
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """An error for a name that does not exist, with the nearest one that does."""
     names = sorted(known)

@@ -161,7 +161,7 @@ def test_scores_that_are_none(attack, factory, expected):
         (("--batch", "0"), "--batch 0: expected at least 1, or auto"),
         (("--score-range", "5"), "--score-range 5: expected LO,HI"),
         (("--score-range", "5,1"), "the lower first"),
-        (("--model", "model.py:undeclared"), "give it with --score-range LO,HI"),
+        (("--model", "model.py:undeclared"), "give --score-range LO,HI"),
         (
             ("--model", "model.py:undeclared", "--score-range", "-200,55"),
             "give it with --lower-better or --no-lower-better",

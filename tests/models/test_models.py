@@ -30,7 +30,7 @@ def test_cnniqa(tmp_path):
         ("buildin", r"^unknown model 'buildin': did you mean 'builtin'\? there are .*cnniqa, "),
         ("cnniq:weights.pth", r"^unknown model 'cnniq': did you mean 'cnniqa'\?"),
         ("", "^unknown model '': there are"),
-        ("builtin:", "^model 'builtin:': expected 'builtin' alone"),
+        ("builtin:", "^model 'builtin:': expected builtin alone"),
         ("cnniqa", "^model 'cnniqa': expected cnniqa:WEIGHTS"),
         ("pyiqa", "^model 'pyiqa': expected pyiqa:NAME"),
         ("my_model.py", "^model 'my_model.py': expected FILE.py:factory"),

@@ -4,7 +4,8 @@ import shutil
 import pytest
 
 from iqattack.errors import InputError, RunError
-from iqattack.runs import ModelRecord, Record
+from iqattack.models import Traits, wrap
+from iqattack.runs import Record
 
 
 def test_specs_are_kept_in_canonical_form(settings):
@@ -76,14 +77,33 @@ def test_the_first_difference_is_named(settings, brightness, change, expected):
     assert old.difference(new) == expected
 
 
-def test_weights_are_known_by_their_content(tmp_path, brightness):
+def test_files_are_known_by_their_content_wherever_they_lie(tmp_path, settings):
+    def record(*files):
+        scorer = wrap(lambda _: [0.0], name="m", score_range=(0, 1), lower_better=False)
+        scorer.traits = Traits(files=files)
+        return Record.now(settings(), scorer)
+
+    here, there = tmp_path / "here.pth", tmp_path / "there.pth"
+    here.write_bytes(b"weights")
+    there.write_bytes(b"weights")
+    before = record(here)
+    assert before.model.files == {str(here): hashlib.sha256(b"weights").hexdigest()}
+    assert before.difference(record(there)) is None
+    here.write_bytes(b"others")
+    expected = f"the model's file {here} has other contents here than there"
+    assert before.difference(record(here)) == expected
+    assert before.difference(record()) == expected
+
+
+def test_a_run_of_before_names_one_file(tmp_path, settings, brightness):
+    """Its hash counts, and its spec is read with the file's absolute path."""
     weights = tmp_path / "w.pth"
     weights.write_bytes(b"weights")
     digest = hashlib.sha256(b"weights").hexdigest()
-    for spec in (f"cnniqa:{weights}", f"{weights}:load", f"pyiqa:niqe,a=1,path={weights}"):
-        record = ModelRecord.of(brightness, spec)
-        assert (record.weights, record.sha256) == (str(weights), digest)
-    marked = tmp_path / "lr=0.1,best.pth"
-    marked.write_bytes(b"weights")
-    assert ModelRecord.of(brightness, f"cnniqa:{marked}").sha256 == digest
-    assert ModelRecord.of(brightness, "builtin").weights is None
+    record = Record.now(settings(model="cnniqa:w.pth"), brightness)
+    old = record.model.model_copy(update={"weights": str(weights), "sha256": digest, "files": {}})
+    before = record.model_copy(update={"model": old})
+    assert before.model_spec == f"cnniqa:{weights}"
+    new = record.model.model_copy(update={"files": {str(weights): digest}})
+    asked = settings(model=f"cnniqa:{weights}")
+    assert before.difference(record.model_copy(update={"model": new, "settings": asked})) is None

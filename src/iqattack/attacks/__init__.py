@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
-
-from iqattack.attacks.boundary import boundary_attack
-from iqattack.attacks.clahe import clahe
 from iqattack.attacks.contract import (
     Answer,
     AnySearch,
@@ -26,245 +19,26 @@ from iqattack.attacks.contract import (
     SetTask,
     Task,
 )
-from iqattack.attacks.filter_search import filter_search
-from iqattack.attacks.gamma import gamma
-from iqattack.attacks.geoda import geoda
-from iqattack.attacks.hop_skip_jump import hop_skip_jump
 from iqattack.attacks.lifting import FREE_ANSWERS, guarded, single
-from iqattack.attacks.nes import nes
-from iqattack.attacks.noise import noise
-from iqattack.attacks.options import (
-    ATTACKED,
-    Gradients,
-    defaults,
-    parse_options,
-    takes_gradients,
+from iqattack.attacks.options import ATTACKED
+from iqattack.attacks.specs import (
+    GIVEN,
+    all_attacks,
+    canonical_attack,
+    find,
+    is_white_box,
+    kind_of,
+    labelled,
+    load_attack,
+    taken_files,
 )
-from iqattack.attacks.parsimonious import parsimonious
-from iqattack.attacks.pgd import pgd
-from iqattack.attacks.ran import ran
-from iqattack.attacks.score_boundary import score_boundary
-from iqattack.attacks.signhunter import signhunter
-from iqattack.attacks.simba import simba
-from iqattack.attacks.sparse_rs import sparse_rs
-from iqattack.attacks.square import square
-from iqattack.attacks.surfree import surfree
-from iqattack.attacks.tone_map import tone_map
-from iqattack.attacks.transfer import transfer
-from iqattack.attacks.unsharp import unsharp
-from iqattack.errors import unknown
-
-
-@dataclass(frozen=True)
-class AttackKind:
-    """An attack as the table has it: its name, one line, where it is from, and the function."""
-
-    name: str
-    summary: str
-    paper: str
-    function: Callable[..., Search]
-
-    @property
-    def options(self) -> dict[str, object]:
-        """Names and defaults of its options."""
-        return defaults(self.function)
-
-    @property
-    def white_box(self) -> bool:
-        """Whether it takes the attacked model's own gradients: no black-box attack."""
-        return Gradients(ATTACKED) in self.options.values()
-
-
-ATTACKS: dict[str, AttackKind] = {
-    kind.name: kind
-    for kind in (
-        AttackKind(
-            "score-boundary",
-            "adaptive score boundaries, texture on edges and salient regions, SurFree",
-            "Yang et al., IEEE TCSVT 2024, arXiv 2401.05217",
-            score_boundary,
-        ),
-        AttackKind(
-            "filter-search",
-            "fixed directions, then a filter of the image's own detail, then regions",
-            "iqattack",
-            filter_search,
-        ),
-        AttackKind(
-            "surfree",
-            "a shorter perturbation on one score boundary",
-            "Maho, Furon & Le Merrer, CVPR 2021",
-            surfree,
-        ),
-        AttackKind(
-            "square",
-            "random search by squares on the ends of the box",
-            "Andriushchenko, Croce, Flammarion & Hein, ECCV 2020",
-            square,
-        ),
-        AttackKind(
-            "ran",
-            "the same with two squares a step",
-            "Ran et al., Expert Systems with Applications 2025",
-            ran,
-        ),
-        AttackKind(
-            "nes",
-            "sign steps along a gradient estimated from antithetic Gaussian samples",
-            "Ilyas, Engstrom, Athalye & Lin, ICML 2018",
-            nes,
-        ),
-        AttackKind(
-            "parsimonious",
-            "lazy greedy search for the blocks that lie on the upper end of the box",
-            "Moon, An & Song, ICML 2019",
-            parsimonious,
-        ),
-        AttackKind(
-            "simba",
-            "one direction of the DCT or pixel basis at a time",
-            "Guo et al., ICML 2019",
-            simba,
-        ),
-        AttackKind(
-            "signhunter",
-            "flips signs in halves, quarters and so on",
-            "Al-Dujaili & O'Reilly, ICLR 2020",
-            signhunter,
-        ),
-        AttackKind(
-            "hop-skip-jump",
-            "a shorter perturbation along the estimated normal of one score boundary",
-            "Chen, Jordan & Wainwright, IEEE S&P 2020",
-            hop_skip_jump,
-        ),
-        AttackKind(
-            "boundary",
-            "a shorter perturbation by a random walk along one score boundary",
-            "Brendel, Rauber & Bethge, ICLR 2018",
-            boundary_attack,
-        ),
-        AttackKind(
-            "geoda",
-            "a shorter perturbation, taking one score boundary for flat",
-            "Rahmati et al., CVPR 2020",
-            geoda,
-        ),
-        AttackKind(
-            "sparse-rs",
-            "random search over few pixels, a patch or a frame; for l0:K",
-            "Croce et al., AAAI 2022, arXiv 2006.12834",
-            sparse_rs,
-        ),
-        AttackKind(
-            "clahe",
-            "local contrast by histogram equalisation, two parameters; for none",
-            "Zuiderveld 1994; Siniukov et al., Applied Sciences 2021",
-            clahe,
-        ),
-        AttackKind(
-            "gamma",
-            "the power law, two parameters; for none",
-            "Siniukov et al., Applied Sciences 2021",
-            gamma,
-        ),
-        AttackKind(
-            "unsharp",
-            "sharper or softer, two parameters; for none",
-            "Siniukov et al., Applied Sciences 2021",
-            unsharp,
-        ),
-        AttackKind(
-            "tone-map",
-            "tone mapping, three parameters; for none",
-            "Drago et al., Eurographics 2003; Siniukov et al., Applied Sciences 2021",
-            tone_map,
-        ),
-        AttackKind(
-            "noise",
-            "Gaussian and uniform noise at the box, best of n: the floor",
-            "none",
-            noise,
-        ),
-        AttackKind(
-            "transfer",
-            "gradients of a substitute model that you name, on busy places",
-            "Korhonen & You, QoMEX 2022",
-            transfer,
-        ),
-        AttackKind(
-            "pgd",
-            "not a black-box attack: gradients of the model itself, the white-box ceiling",
-            "Madry et al., ICLR 2018",
-            pgd,
-        ),
-    )
-}
-
-
-def load_attack(spec: str, gradients: Callable[[str], Gradient] | None = None) -> Attack:
-    """The attack of a spec, `NAME` or `NAME:option=value,option=value`.
-
-    gradients: gives the gradient of a model by its spec, `attacked` for the one under attack; for
-        attacks that take some.
-
-    Raises InputError for a name, an option or a value that there is not, and what gradients raises.
-    """
-    name, _, given = spec.partition(":")
-    kind = _kind(name)
-    options = parse_options(name, kind.function, given)
-    for option, value in (kind.options | options).items():
-        if gradients is not None and isinstance(value, Gradients):
-            options[option] = replace(value, function=gradients(value.spec))
-    return partial(kind.function, **options)
-
-
-def is_white_box(spec: str, model: str = ATTACKED) -> bool:
-    """Whether the attack takes the attacked model's own gradients, by default or as asked.
-
-    model: spec of the attacked one; to name the same as a substitute is to take its gradients.
-
-    Of text alone, as a run is read without the files that its attack took.
-    """
-    name, _, given = spec.partition(":")
-    texts = {option: str(value) for option, value in _kind(name).options.items()} | _texts(given)
-    models = takes_gradients(_kind(name).function)
-    return any(texts[option] in (ATTACKED, model) for option in models)
-
-
-def labelled(spec: str, model: str = ATTACKED) -> str:
-    """The spec as tables have it: an attack that is no black-box one on that model says so."""
-    return f"{spec} (white-box)" if is_white_box(spec, model) else spec
-
-
-def canonical_attack(spec: str) -> str:
-    """The same spec with its options sorted and folders as absolute paths; raises likewise."""
-    name, _, given = spec.partition(":")
-    texts = _texts(given) | {option: str(path) for option, path in taken_files(spec).items()}
-    return ":".join(filter(None, (name, ",".join(f"{k}={v}" for k, v in sorted(texts.items())))))
-
-
-def taken_files(spec: str) -> dict[str, Path]:
-    """Files and folders that an attack takes, by option: a profile, textures."""
-    name, _, given = spec.partition(":")
-    options = parse_options(name, _kind(name).function, given)
-    return {option: value for option, value in options.items() if isinstance(value, Path)}
-
-
-def _texts(given: str) -> dict[str, str]:
-    return dict(part.split("=", 1) for part in given.split(",") if part)
-
-
-def _kind(name: str) -> AttackKind:
-    if name not in ATTACKS:
-        raise unknown("attack", name, ATTACKS)
-    return ATTACKS[name]
-
+from iqattack.attacks.table import ATTACKS, AttackKind
 
 __all__ = [
     "ATTACKED",
     "ATTACKS",
     "FREE_ANSWERS",
+    "GIVEN",
     "Answer",
     "AnySearch",
     "Attack",
@@ -281,9 +55,12 @@ __all__ = [
     "SetSearch",
     "SetTask",
     "Task",
+    "all_attacks",
     "canonical_attack",
+    "find",
     "guarded",
     "is_white_box",
+    "kind_of",
     "labelled",
     "load_attack",
     "single",

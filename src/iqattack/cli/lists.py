@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,18 +23,19 @@ if TYPE_CHECKING:
 def attacks(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="Show one in full.", show_default=False),
+        typer.Argument(
+            metavar="NAME",
+            help="Show one in full; FILE.py:name and package.module:name, too.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """What attacks there are, with their papers and the names of their options; or one in full."""
-    known = iqattack.api.ATTACKS
     if name is not None:
-        if name not in known:
-            raise unknown("attack", name, known)
-        _show_attack(known[name])
+        _show_attack(iqattack.api.find(name).kind)
         return
     table = Table("attack", "what it does", "paper", "options")
-    for kind in known.values():
+    for kind in iqattack.api.all_attacks().values():
         table.add_row(kind.name, kind.summary, kind.paper, ", ".join(kind.options))
     Console().print(table)
 
@@ -64,20 +66,53 @@ def _example(kind: AttackKind) -> str:
     return "" if option is None else f":{option}={_as_text(kind.options[option])}"
 
 
+TEMPLATES = files("iqattack") / "models" / "templates"
+
+
 def models(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="builtin: show its model card.", show_default=False),
+        typer.Argument(
+            metavar="[builtin|template]",
+            help="builtin: show its model card. template: print a file to start from.",
+            show_default=False,
+        ),
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="Of the template.", show_default=False),
     ] = None,
 ) -> None:
-    """What models there are and the form of their specs, or the card of the built-in one."""
-    if name is not None:
-        if name != "builtin":
+    """What models there are and the form of their specs.
+
+    With builtin, its model card; with template NAME, a file to start from: torch, numpy, pil,
+    command, service, or attack, for an attack of your own.
+    """
+    match name, template:
+        case None, None:
+            _list_models()
+        case "builtin", None:
+            typer.echo(iqattack.api.builtin_card(), nl=False)
+        case "template", _:
+            typer.echo(_template(template), nl=False)
+        case _, None:
             raise InputError(f"no model card of '{name}': there is one of builtin alone")
-        typer.echo(iqattack.api.builtin_card(), nl=False)
-        return
+        case _:
+            raise InputError(f"'{template}': expected models template NAME")
+
+
+def _template(name: str | None) -> str:
+    known = {file.name.partition(".")[0]: file for file in TEMPLATES.iterdir() if file.is_file()}
+    if name is None:
+        raise InputError(f"template: expected the name of one, of {', '.join(sorted(known))}")
+    if name not in known:
+        raise unknown("template", name, known)
+    return known[name].read_text(encoding="utf-8")
+
+
+def _list_models() -> None:
     table = Table("model", "what it is")
     for form, description in iqattack.api.model_kinds():
-        # Text, not markup: pyiqa's options are in brackets.
-        table.add_row(form.replace("[", r"\["), description)
+        # Text, not markup: options are in brackets.
+        table.add_row(form.replace("[", r"\["), description.replace("[", r"\["))
     Console().print(table)

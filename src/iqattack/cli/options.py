@@ -27,6 +27,16 @@ LowerBetter = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+Input = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TERMS",
+        help="How the model wants its images, where not as uint8 tensors (N, 3, H, W): float01, "
+        "imagenet, mean=…, std=…, bgr, grey, nhwc, numpy, pil, path, single, size=224, "
+        "resample=bicubic, crop=224; joined by commas.",
+        rich_help_panel=WHAT,
+    ),
+]
 Limit = Annotated[
     int | None, typer.Option(metavar="N", help="Only the first N images.", rich_help_panel=WHAT)
 ]
@@ -82,6 +92,30 @@ Retries = Annotated[
         metavar="N",
         help="Tries after the first for an image whose score timed out or whose connection was "
         "lost, with a pause that doubles.",
+        rich_help_panel=RUN,
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="Time limit of a call; what takes longer is tried again.",
+        rich_help_panel=RUN,
+    ),
+]
+MaxRequests = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Send no more than N images to the model, every retry counted, all sessions together.",
+        rich_help_panel=RUN,
+    ),
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MONEY",
+        help="Spend no more, at the price that the model's description names.",
         rich_help_panel=RUN,
     ),
 ]

@@ -19,12 +19,16 @@ from iqattack.cli.options import (
     Concurrency,
     Convert,
     Device,
+    Input,
     Limit,
     LowerBetter,
+    MaxCost,
+    MaxRequests,
     Resize,
     Retries,
     ScoreRange,
     Seed,
+    Timeout,
     Workers,
     parse_batch,
     parse_range,
@@ -75,6 +79,7 @@ def profile(
         int, typer.Option(min=1, metavar="N", help="Of the profile, at most.", rich_help_panel=HOW)
     ] = 16,
     seed: Seed = 0,
+    input: Input = None,  # noqa: A002 - as the option is called
     score_range: ScoreRange = None,
     lower_better: LowerBetter = None,
     limit: Limit = None,
@@ -93,6 +98,9 @@ def profile(
     workers: Workers = None,
     concurrency: Concurrency = None,
     retries: Retries = 3,
+    timeout: Timeout = None,
+    max_requests: MaxRequests = None,
+    max_cost: MaxCost = None,
 ) -> None:
     """Learn from some images what moves a model's scores, and use it on others.
 
@@ -120,6 +128,10 @@ def profile(
             workers=wanted_workers,
             concurrency=concurrency,
             retry=iqattack.Retry(retries),
+            input=input,
+            timeout=timeout,
+            max_requests=max_requests,
+            max_cost=max_cost,
             resume=resume,
             score_range=wanted_range,
             lower_better=lower_better,

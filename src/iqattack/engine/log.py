@@ -4,7 +4,8 @@ One SQLite file in WAL mode with one writer. A score is 16 bytes: the hash of th
 the raw score as float64. Scores are appended in chunks, one per image and batch, and an image's
 chunks become one when its search ends, so that 10^8 queries stay below 2 GB. A score that came
 before its turn waits in a table of its own until those before it are there. Beside them stand, for
-each image, the images that were sent to the model and not answered, its result, or its failure.
+each image, the images that were sent to the model and not answered, its result, or its failure, and
+for the whole run what is kept by a name of its own.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ CREATE TABLE IF NOT EXISTS early (
 CREATE TABLE IF NOT EXISTS result (task INTEGER PRIMARY KEY REFERENCES task, json TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS failure (
     task INTEGER PRIMARY KEY REFERENCES task, reason TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, json TEXT NOT NULL);
 """
 UPGRADE = "ALTER TABLE task ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;"
 
@@ -201,6 +203,20 @@ class QueryLog:
     def attempts(self) -> dict[str, int]:
         """Images that were sent to the model and not answered, of each image that has some."""
         return dict(self._newer("SELECT image, attempts FROM task WHERE attempts > 0"))
+
+    def sent(self) -> int:
+        """Images that were sent to the model, answered or not."""
+        return sum(map(self.queries, self._ids)) + sum(self.attempts().values())
+
+    def keep(self, name: str, json: str) -> None:
+        """Store something of the whole run."""
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (name, json))
+
+    def kept(self, name: str) -> str | None:
+        """What was stored of that name."""
+        found = self._newer("SELECT json FROM kept WHERE name = ?", name)
+        return found[0][0] if found else None
 
     def finish(self, image: str, result: str) -> None:
         """Store the result of an image and merge its chunks, both or neither."""

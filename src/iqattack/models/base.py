@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol, Self
 
 from torch import Tensor
 
@@ -33,8 +35,47 @@ class Scorer(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What a model may say of itself beside what a `Scorer` must.
+
+    spec: what it can be loaded from again, whatever the working folder; None for an object.
+    files: that it depends on; a run keeps their hashes.
+    batch: images that it takes in one call, at most. concurrency: calls at once that it takes, from
+        several threads; None for one, always from the same thread.
+    price: of one image. rate: images a second that it is asked for at most.
+    notes: what a person should know before it is used, a phrase each.
+    """
+
+    spec: str | None = None
+    files: tuple[Path, ...] = ()
+    batch: int | None = None
+    concurrency: int | None = None
+    price: float | None = None
+    rate: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, model: object) -> Self:
+        """Those of any object: its `traits`, or attributes of these names."""
+        own = getattr(model, "traits", None)
+        if isinstance(own, cls):
+            return own
+        given: dict[str, Any] = {
+            field.name: getattr(model, field.name)
+            for field in fields(cls)
+            if hasattr(model, field.name)
+        }
+        for name in {"files", "notes"}.intersection(given):
+            given[name] = tuple(given[name])
+        return cls(**given)
+
+
 class Loaded(Protocol):
-    """A model as its kind loads it: None stands for what it does not declare."""
+    """A model as its kind loads it: None stands for what it does not declare.
+
+    Beside these it may have what `Traits` describes.
+    """
 
     @property
     def name(self) -> str:

@@ -1,84 +1,151 @@
 """Anything callable as a black box: `FILE.py:factory`, `package.module:factory`, or `wrap`.
 
 A factory is called once, with `device=` where it takes one, and returns a function of images
-(N, 3, H, W) uint8 RGB that returns N scores: a list, an array, a tensor, or a number for one image.
-What the function carries as `name`, `score_range`, `lower_better` and `min_size` is read, and so is
-a method `differentiable`, if attacks that take gradients are to have them (models/gradients.py).
+(N, 3, H, W) uint8 RGB, or of what an input convention makes of them (models/inputs.py), that
+returns N scores: a list, an array, a tensor, or a number for one image. What the function carries
+as `name`, `score_range`, `lower_better`, `min_size`, and of the fields of `Traits`, is read, and so
+is a method `differentiable`, if attacks that take gradients are to have them (models/gradients.py).
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from iqattack.errors import InputError, unknown
-from iqattack.models.checked import Model, check_range, one_line
+from iqattack.errors import InputError, one_line
+from iqattack.imports import Imported, import_named
+from iqattack.models.base import Traits
+from iqattack.models.checked import Model, as_scores, check_range
+from iqattack.models.inputs import Input
+from iqattack.models.time_limit import TimeLimited
 
 
-@dataclass(frozen=True)
 class UserModel:
-    """A user's function with what it declares."""
+    """A user's function with what it declares, given what its input convention says."""
 
-    function: Callable[[Tensor], object]
-    name: str
-    score_range: tuple[float, float] | None
-    lower_better: bool | None
-    min_size: int
+    def __init__(
+        self,
+        function: Callable[[Any], object],
+        spec: str,
+        convention: Input,
+        where: Imported | None,
+    ) -> None:
+        """where: what it was imported from. Raises InputError for declarations without sense."""
+        self.function = function
+        self.convention = convention
+        self.name = str(getattr(function, "name", spec))
+        score_range = getattr(function, "score_range", None)
+        self.score_range = None if score_range is None else check_range(score_range, spec)
+        self.lower_better: bool | None = getattr(function, "lower_better", None)
+        if self.lower_better is not None and not isinstance(self.lower_better, bool):
+            raise InputError(
+                f"model '{spec}': lower_better {self.lower_better!r}: expected True or False"
+            )
+        self.min_size: int = getattr(function, "min_size", 1)
+        if isinstance(self.min_size, bool) or not isinstance(self.min_size, int):
+            self.min_size = 0
+        if self.min_size < 1:
+            raise InputError(
+                f"model '{spec}': min_size {function.min_size!r}: expected pixels, at least 1"  # type: ignore[attr-defined]
+            )
+        self.traits = _traits(function, where)
+        if isinstance(function, torch.nn.Module):
+            function.eval()  # scores with dropout or a batch's statistics are never meant
 
     def __call__(self, images: Tensor) -> object:
         """Score a copy: what the function does to its input must not reach the attack's images."""
-        return self.function(images.clone())
+        return self.convention.asks(self._on_its_device())(images)
+
+    def _on_its_device(self) -> Callable[[Any], object]:
+        """The function, given tensors where the weights of a torch module lie."""
+        if not isinstance(self.function, torch.nn.Module):
+            return self.function
+        device = next((weight.device for weight in self.function.parameters()), None)
+        if device is None or device.type == "cpu":
+            return self.function
+        module = self.function
+        return lambda batch: module(batch.to(device) if isinstance(batch, Tensor) else batch)
 
     @property
     def differentiable(self) -> Callable[[Tensor], Tensor]:
-        """What the function's object declares of that name; AttributeError where it does not."""
-        method: Callable[[Tensor], Tensor] = self.function.differentiable  # type: ignore[attr-defined]
-        return method
+        """Scores with their graph; AttributeError for what has no gradients.
+
+        A method of that name, or the function itself where it takes tensors of floats.
+        """
+        own = getattr(self.function, "differentiable", None)
+        if own is None and self.convention.floating:
+            own = self._on_its_device()
+        if own is None:
+            raise AttributeError("differentiable")
+        return self.convention.differentiable(own)
+
+    def works_with(self, convention: Input, images: Tensor) -> bool:
+        """Whether it has a finite score for each image (N, 3, H, W) uint8 under a convention."""
+        try:
+            with torch.no_grad():
+                found = convention.asks(self._on_its_device())(images)
+            return bool(as_scores(found, self.name, len(images)).isfinite().all())
+        except Exception:  # of any kind: that it fails is what is asked
+            return False
+
+
+def _traits(function: object, where: Imported | None) -> Traits:
+    """What a function declares, and the file that it was imported from."""
+    declared = Traits.of(function)
+    files = tuple(Path(file).absolute() for file in declared.files)
+    if where is None:
+        return replace(declared, files=files, spec=None)
+    mine = () if where.file is None else (where.file,)
+    return replace(declared, files=mine + files, spec=where.spec)
 
 
 def wrap(
-    function: Callable[[Tensor], object],
+    function: Callable[[Any], object],
     *,
     name: str | None = None,
     score_range: tuple[float, float],
     lower_better: bool,
     min_size: int = 1,
+    input: str | None = None,  # noqa: A002 - as the command line calls it
+    timeout: float | None = None,
 ) -> Model:
     """A function of images (N, 3, H, W) uint8 RGB that returns N scores, as a `Scorer`.
 
     name: as runs and tables call it; the function's own by default.
     score_range: (lowest, highest) raw score. lower_better: True where low means good quality.
-    min_size: smallest height and width in pixels. Raises InputError for an empty range.
+    min_size: smallest height and width in pixels. input: how it wants images instead, such as
+    `float01` or `numpy,nhwc,single`. timeout: seconds that a call may take. Raises InputError for an
+    empty range.
     """
     if name is None:
-        name = getattr(function, "__name__", type(function).__name__)
-    user = UserModel(function, name, check_range(score_range, name), lower_better, min_size)
-    return Model(user, name, check_range(score_range, name), lower_better, min_size)
+        name = str(getattr(function, "__name__", type(function).__name__))
+    convention = Input.parse(input)
+    user = UserModel(function, name, convention, None)
+    found = check_range(score_range, name)
+    limited = user if timeout is None else TimeLimited(user, timeout)
+    return Model(limited, name, found, lower_better, min_size, convention.text, user.traits)
 
 
-def load_callable(source: str, factory: str, device: str) -> UserModel:
+def load_callable(source: str, factory: str, device: str, convention: Input) -> UserModel:
     """What `factory` of a file or module makes, with what it declares.
 
     Raises InputError for a file or module that is not there or does not import, a factory that does
     not exist, cannot be called or raises, and declarations that make no sense.
     """
-    from_file = source.endswith(".py")
-    spec = f"{source}:{factory}"
-    module = _import_file(Path(source)) if from_file else _import_module(source)
-    if not hasattr(module, factory):
-        names = [name for name, value in vars(module).items() if _is_factory(name, value)]
-        if names:
-            raise unknown(f"factory in '{source}'", factory, names)
-        raise InputError(f"'{source}' has no '{factory}', nor anything else that can be called")
-    make = getattr(module, factory)
+    where = import_named("model", source, factory)
+    name = f"{Path(source).name}:{factory}" if source.endswith(".py") else where.spec
+    return make_callable(name, where, device, convention)
+
+
+def make_callable(spec: str, where: Imported, device: str, convention: Input) -> UserModel:
+    """What an imported factory makes; InputError as in `load_callable`."""
+    make = where.value
     if not callable(make):
         raise InputError(
             f"'{spec}' is {type(make).__name__}; expected a function that makes the model"
@@ -92,60 +159,7 @@ def load_callable(source: str, factory: str, device: str) -> UserModel:
             f"'{spec}' returned {type(function).__name__};"
             " expected a function of images (N, 3, H, W) uint8 that returns N scores"
         )
-    return _declared(function, f"{Path(source).name}:{factory}" if from_file else spec)
-
-
-def _declared(function: Callable[[Tensor], object], spec: str) -> UserModel:
-    score_range = getattr(function, "score_range", None)
-    lower_better = getattr(function, "lower_better", None)
-    min_size = getattr(function, "min_size", 1)
-    if lower_better is not None and not isinstance(lower_better, bool):
-        raise InputError(f"model '{spec}': lower_better {lower_better!r}: expected True or False")
-    if isinstance(min_size, bool) or not isinstance(min_size, int) or min_size < 1:
-        raise InputError(f"model '{spec}': min_size {min_size!r}: expected pixels, at least 1")
-    return UserModel(
-        function,
-        str(getattr(function, "name", spec)),
-        None if score_range is None else check_range(score_range, spec),
-        lower_better,
-        min_size,
-    )
-
-
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise InputError(f"model file '{path}': no such file; expected FILE.py:factory")
-    path = path.resolve()
-    # Its neighbours can be imported, as when Python runs the file.
-    _search(path.parent)
-    name = f"iqattack_model_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"model file '{path}': not a Python file; expected FILE.py:factory")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise InputError(f"model file '{path}' does not import: {one_line(error)}") from error
-    return module
-
-
-def _import_module(name: str) -> ModuleType:
-    _search(Path.cwd())
-    try:
-        return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        raise InputError(
-            f"model module '{name}' does not import: {one_line(error)};"
-            " expected package.module:factory or FILE.py:factory"
-        ) from error
-
-
-def _search(folder: Path) -> None:
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
+    return UserModel(function, spec, convention, where)
 
 
 def _takes_device(make: Callable[..., object]) -> bool:
@@ -156,7 +170,3 @@ def _takes_device(make: Callable[..., object]) -> bool:
     return "device" in parameters or any(
         p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()
     )
-
-
-def _is_factory(name: str, value: object) -> bool:
-    return callable(value) and not name.startswith("_")

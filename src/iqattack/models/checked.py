@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from iqattack.errors import InputError, IqattackError, TransientError
-from iqattack.models.base import Scorer, Scores
+from iqattack.errors import InputError, IqattackError, TransientError, one_line
+from iqattack.models.base import Scorer, Scores, Traits
 
 
 class ModelFailedError(InputError):
@@ -73,13 +73,18 @@ def seconds_or_none(value: object) -> float | None:
 
 @dataclass
 class Model:
-    """A `Scorer` made of any function of images (N, 3, H, W) uint8 RGB that gives N numbers."""
+    """A `Scorer` made of any function of images (N, 3, H, W) uint8 RGB that gives N numbers.
+
+    input: the text of its input convention, where one was given.
+    """
 
     function: Callable[[Tensor], object]
     name: str
     score_range: tuple[float, float]
     lower_better: bool
     min_size: int = 1
+    input: str | None = None
+    traits: Traits = field(default_factory=Traits)
 
     def __call__(self, images: Tensor) -> Scores:
         """N raw scores, (N,) float64 on the CPU; errors as in `answers`."""
@@ -88,6 +93,12 @@ class Model:
         if any(isinstance(answer, Exception) for answer in found):
             return found
         return torch.tensor(found, dtype=torch.float64)
+
+    def close(self) -> None:
+        """End what the model keeps open: connections, processes."""
+        close = getattr(self.function, "close", None)
+        if close is not None:
+            close()
 
 
 def answers(
@@ -197,14 +208,6 @@ def check_range(score_range: object, name: str) -> tuple[float, float]:
             " expected two finite numbers, the lower first"
         )
     return lo, hi
-
-
-def one_line(error: BaseException) -> str:
-    """The exception's type and message on one line of readable length."""
-    message = " ".join(str(error).split())
-    if len(message) > 200:
-        message = message[:197] + "..."
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def per_image(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

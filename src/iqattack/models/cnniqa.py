@@ -96,6 +96,8 @@ class Cnniqa:
         """Raises InputError for weights that cannot be used and a device that is not there."""
         weights = Path(weights)
         self.name = f"cnniqa:{weights.stem}"
+        self.files = (weights.absolute(),)
+        self.spec = f"cnniqa:{weights.absolute()}"
         self.network = load_network(weights)
         self.device = usable_device(device)
         self.network.to(self.device)

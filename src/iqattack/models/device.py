@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from iqattack.errors import InputError
-from iqattack.models.checked import one_line
+from iqattack.errors import InputError, one_line
 
 
 def usable_device(name: str) -> torch.device:

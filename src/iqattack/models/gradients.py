@@ -12,9 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from iqattack.errors import InputError
+from iqattack.errors import InputError, one_line
 from iqattack.models.base import Scorer
-from iqattack.models.checked import check_size, one_line
+from iqattack.models.checked import check_size
 
 MODEL_LOCK = threading.RLock()
 """Held while a model scores or is differentiated here: few models may do both at once."""

@@ -5,27 +5,21 @@ from __future__ import annotations
 import ast
 import contextlib
 import importlib
+import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from iqattack.errors import InputError, unknown
-from iqattack.models.checked import one_line, per_image
+from iqattack.errors import InputError, one_line, unknown
+from iqattack.models.checked import per_image
 from iqattack.models.device import usable_device
-
-# Listed as no-reference by pyiqa, but not functions of one image.
-NOT_OF_ONE_IMAGE = {
-    "FID": "it compares two sets of images",
-    "InceptionScore": "it scores a set of images",
-    "CLIPScore": "it needs a caption",
-}
-# NIQE and ILNIQE average over whole blocks and fail without one.
-MIN_SIZE = {"NIQE": 96, "ILNIQE": 84}
+from iqattack.models.pyiqa_table import METRICS, NOT_OF_ONE_IMAGE, ONE_BY_ONE
 
 _NUMBER = r"~?\s*(-?\d+(?:\.\d+)?)"
 
@@ -54,10 +48,12 @@ def parse_options(spec: str) -> tuple[str, dict[str, Any]]:
 
 
 class Pyiqa:
-    """One no-reference metric of pyiqa, with the range and direction that pyiqa lists.
+    """One no-reference metric of pyiqa, with the range and direction of pyiqa_table.py.
 
-    The ranges are pyiqa's and rough. Images are scored one by one on the CPU, so that a score does
-    not depend on its batch, and in one batch elsewhere.
+    A metric that is not there, of another version, has the rough range that pyiqa lists. Images are
+    scored one by one on the CPU, so that a score does not depend on its batch, and in one batch
+    elsewhere. Random numbers start from the same seeds for every call, and those of others go on as
+    if there had been none.
     """
 
     def __init__(self, spec: str, device: str = "cpu") -> None:
@@ -79,18 +75,36 @@ class Pyiqa:
             raise InputError(
                 f"pyiqa metric '{metric}' does not score an image: {NOT_OF_ONE_IMAGE[kind]}"
             )
+        self.device = usable_device(device)
+        if kind == "MACLIP" and self.device.type != "cuda":
+            raise InputError(f"pyiqa metric '{metric}' runs on CUDA alone; expected --device cuda")
         _check_files(metric, options)
         self.name = f"pyiqa:{metric}"
-        self.score_range = parse_range(config.get("score_range"))
-        self.lower_better = bool(config.get("lower_better", False))
-        self.min_size = MIN_SIZE.get(kind, 1)
-        self.device = usable_device(device)
+        self.spec = f"pyiqa:{','.join([metric, *map(_absolute, spec.split(',')[1:])])}"
+        self.files = tuple(
+            Path(value).absolute()
+            for value in options.values()
+            if isinstance(value, str) and Path(value).is_file()
+        )
+        known = METRICS.get(metric)
+        if known is not None:
+            self.score_range: tuple[float, float] | None = known.score_range
+            self.lower_better = known.lower_better
+            # NIQE, NRQM and PI leave out a border first; PI's table entry has its own.
+            border = options.get("crop_border", 0) if kind != "PI" else 0
+            self.min_size = known.min_size + 2 * (border if isinstance(border, int) else 0)
+        else:
+            self.score_range = parse_range(config.get("score_range"))
+            self.lower_better = bool(config.get("lower_better", False))
+            self.min_size = 1
+        self.notes = tuple(_notes(metric, options))
+        self._one_by_one = self.device.type == "cpu" or kind in ONE_BY_ONE
         self._metric = _create(create_metric, metric, options, self.device)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Raw scores (N,) float64 of images (N, 3, H, W) uint8; NaN where the metric has none."""
-        return per_image(self._score, images) if self.device.type == "cpu" else self._score(images)
+        return per_image(self._score, images) if self._one_by_one else self._score(images)
 
     def differentiable(self, images: Tensor) -> Tensor:
         """Raw scores (N,) of float images, with their graph, where the metric has one."""
@@ -100,13 +114,14 @@ class Pyiqa:
 
     def _score(self, images: Tensor) -> Tensor:
         try:
-            answer = self._metric(images.to(self.device).float() / 255.0)
+            with _fixed_seeds(self.device):
+                answer = self._metric(images.to(self.device).float() / 255.0)
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             # NIQE's, where too few blocks are sharp for a covariance.
             if len(images) > 1:  # the others of the batch have a score
                 return per_image(self._score, images)
             return images.new_full((1,), torch.nan, dtype=torch.float64, device="cpu")
-        return torch.as_tensor(answer).to("cpu", torch.float64).reshape(-1)
+        return torch.as_tensor(answer).detach().to("cpu", torch.float64).reshape(-1)
 
 
 class PyiqaReference:
@@ -148,6 +163,44 @@ def _entry(configs: dict[str, Any], metric: str, mode: str) -> tuple[dict[str, A
     return configs[metric], usable
 
 
+def _absolute(option: str) -> str:
+    """'option=FILE' with the path from the root; any other option as it is."""
+    key, equals, value = option.partition("=")
+    return f"{key}{equals}{Path(value).absolute()}" if value and Path(value).is_file() else option
+
+
+# Options that choose other weights, trained on other opinion scores.
+_OTHER_WEIGHTS = {"pretrained", "train_dataset", "model_name", "model_type", "regressor_dataset"}
+
+
+def _notes(metric: str, options: dict[str, Any]) -> Iterator[str]:
+    """What a person should know of a metric with these options."""
+    known, name = METRICS.get(metric), f"pyiqa metric '{metric}'"
+    if known is None:
+        yield f"{name} is not in iqattack's table: its range is what pyiqa lists, a rough estimate"
+    elif known.note:
+        yield f"{name} {known.note}"
+    if not options.get("pretrained", True) and "pretrained_model_path" not in options:
+        yield f"{name} has random weights (pretrained={options['pretrained']})"
+    elif others := sorted(_OTHER_WEIGHTS.intersection(options)):
+        yield (
+            f"{name}: with {', '.join(others)} its range may be another one; --score-range LO,HI"
+        )
+
+
+@contextlib.contextmanager
+def _fixed_seeds(device: torch.device) -> Iterator[None]:
+    """The same random numbers inside every time, and outside those that would have come anyway."""
+    state = np.random.get_state()  # noqa: NPY002 - what pyiqa draws from
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
+
+
 def _check_files(metric: str, options: dict[str, Any]) -> None:
     for option, value in options.items():
         if option.endswith("path") and not Path(str(value)).is_file():
@@ -179,11 +232,28 @@ def _create(
             return create_metric(metric, device=device, **options)
     except OSError as error:  # urllib's, requests' and the hub's errors all are
         raise InputError(
-            f"pyiqa metric '{metric}' cannot get its weights ({one_line(error)}): connect once, or"
-            f" give a local file: pyiqa:{metric},pretrained_model_path=FILE"
+            f"pyiqa metric '{metric}' cannot get its weights ({one_line(error)}): connect once"
+            f"{_or_a_file(metric, options)}"
         ) from error
+    except ModuleNotFoundError as error:
+        package = f"'{error.name}': pip install {error.name}"
+        if error.name == "pkg_resources":  # which CLIP imports
+            package = "'pkg_resources', which setuptools 82 removed: pip install 'setuptools<82'"
+        raise InputError(f"pyiqa metric '{metric}' needs the package {package}") from error
     except Exception as error:
         given = ",".join(f"{key}={value}" for key, value in options.items()) or "no options"
         raise InputError(
             f"pyiqa metric '{metric}' with {given} cannot be made: {one_line(error)}"
         ) from error
+
+
+def _or_a_file(metric: str, options: dict[str, Any]) -> str:
+    """The rest of the remedy, for a metric that takes its weights from a file as well."""
+    if "pretrained_model_path" in options:  # so that it is a backbone that is missing
+        return ""
+    configs, _ = _import_pyiqa()
+    registry = importlib.import_module("pyiqa.utils.registry").ARCH_REGISTRY
+    kind = registry.get(configs[metric]["metric_opts"]["type"])
+    if "pretrained_model_path" not in inspect.signature(kind).parameters:
+        return ""
+    return f", or give a local file: pyiqa:{metric},pretrained_model_path=FILE"

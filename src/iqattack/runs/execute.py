@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from iqattack.attacks import taken_files
+from iqattack.attacks import Attack, taken_files
 from iqattack.directions import read_profile
 from iqattack.engine import (
     Engine,
@@ -17,7 +17,7 @@ from iqattack.engine import (
 )
 from iqattack.errors import InputError, IqattackError, RunError
 from iqattack.images import ImageSet, write_bytes
-from iqattack.models import Scorer
+from iqattack.models import Scorer, Traits, suggestion
 from iqattack.objectives import parse_objective
 from iqattack.runs.how import DEFAULT_HOW, How, Setup, searching
 from iqattack.runs.results import Saved
@@ -51,12 +51,14 @@ def execute(
     scorer: Scorer,
     *,
     by_spec: bool = False,
+    attack: Attack | None = None,
     how: How = DEFAULT_HOW,
     callbacks: Callbacks | None = None,
 ) -> Summary:
     """Attack the images that the run has no result for, and write everything.
 
     by_spec: whether the scorer was loaded from the settings' spec, and can be loaded again.
+    attack: in place of the one that the settings name.
 
     An image that cannot be attacked does not stop the others: its row in results.csv says why.
 
@@ -67,6 +69,8 @@ def execute(
     notify = callbacks or Callbacks()
     report = _Report(run, images, notify)
     log = None
+    for phrase in Traits.of(scorer).notes:
+        notify.note("model", phrase)
     try:
         log = run.open_log()
         _same_images(run, log, images)
@@ -74,8 +78,11 @@ def execute(
         if "profile" in run.record.files:
             _compare_profile(run.settings, images, scorer, notify)
         # A worker loads the model by its spec; an object is sent to it.
-        setup = Setup(run.settings, run.record.model_spec if by_spec else scorer, how)
-        with searching(setup, scorer, len(images), notify.stop) as searched:
+        setup = Setup(run.settings, run.record.model_spec if by_spec else scorer, how, attack)
+        sent = log.sent()
+        if how.pool is None:
+            _say_what_it_may_cost(run.settings, len(images), scorer, how, sent, notify)
+        with searching(setup, scorer, len(images), notify.stop, sent) as searched:
             engine = Engine(
                 scorer,
                 parse_objective(run.settings.objective),
@@ -97,13 +104,19 @@ def execute(
             raise InputError(next(iter(failures.values())))
         return report.write()
     except IqattackError as error:
-        if run.fresh and not isinstance(error, Interrupted) and not _worth_keeping(log):
+        scored = _worth_keeping(log)
+        hint = ""
+        if isinstance(error, InputError) and not scored:
+            hint = _how_it_might_work(run, images, scorer)
+        if run.fresh and not isinstance(error, Interrupted) and not scored:
             if log is not None:
                 log.close()
             run.discard()
         else:
             with suppress(IqattackError):  # the first error is the one to report
                 report.write()
+        if hint:
+            raise InputError(f"{error}{hint}") from error.__cause__
         raise _of_its_version(run, error) from error.__cause__
     finally:
         if log is not None:
@@ -138,6 +151,35 @@ class _Report:
             return self._run.last_session()
         rate = last.queries / max(last.seconds, 1e-9)
         return Session(seconds=last.seconds, queries=last.queries, queries_per_second=rate)
+
+
+def _how_it_might_work(run: Run, images: ImageSet, scorer: Scorer) -> str:
+    """For a model that scored nothing: an input convention with which it would."""
+    try:
+        image = run.read_clean(images.entries[0].path)
+    except InputError:
+        return ""
+    return suggestion(scorer, image)
+
+
+def _say_what_it_may_cost(
+    settings: Settings, images: int, scorer: Scorer, how: How, sent: int, notify: Callbacks
+) -> None:
+    """Before a model is asked that works elsewhere, or under a ceiling: how often, for how much."""
+    traits, ceiling = Traits.of(scorer), how.ceiling(scorer, sent)
+    if traits.concurrency is None and ceiling is None:
+        return
+    most = images * settings.queries
+    text = f"is to score up to {most:,} images"
+    if traits.price is not None:
+        text += f", {most * traits.price:,.2f} at {traits.price:g} each, retries aside"
+    if traits.rate is not None:
+        text += f", at most {traits.rate:g} a second"
+    if sent:
+        text += f"; {sent:,} were sent before"
+    if ceiling is not None:
+        text += f"; stops before {ceiling.why}"
+    notify.note("model", text)
 
 
 def _of_its_version(run: Run, error: IqattackError) -> IqattackError:

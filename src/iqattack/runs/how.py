@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from iqattack.attacks import ATTACKED, Gradient, labelled, load_attack
+from iqattack.attacks import ATTACKED, Attack, Gradient, labelled, load_attack
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.engine import Limits, Searcher, Searching, Workers
 from iqattack.errors import InputError
-from iqattack.models import Scorer, gradient_of, load_model
+from iqattack.models import Scorer, Traits, gradient_of, load_model
 from iqattack.runs.results import Saved
 from iqattack.runs.settings import Settings
 from iqattack.scoring import (
     DEFAULT_RETRY,
+    Ceiling,
     InProcess,
     Pool,
     Processes,
@@ -30,11 +33,13 @@ from iqattack.scoring import (
 class How:
     """How a run is carried out; nothing of it changes a result.
 
-    batch: images per call; None finds it by timing.
+    batch: images per call; None finds it by timing, or is what the model says.
     workers: processes with a model each; None for the model in this process.
-    concurrency: calls at once, from threads, of a model that may be called so; None for one.
+    concurrency: calls at once, from threads; None for what the model says, or one.
     pool: who answers, in place of the model in this process.
     retry: of failures that may pass. device: of models, as torch names it.
+    timeout: seconds that a call may take; None for as long as it takes, or the service's own.
+    max_requests: images that may be sent, each retry counted; max_cost: what they may cost.
     """
 
     batch: int | None = None
@@ -43,6 +48,9 @@ class How:
     pool: ScorePool | None = None
     retry: Retry = DEFAULT_RETRY
     device: str = "cpu"
+    timeout: float | None = None
+    max_requests: int | None = None
+    max_cost: float | None = None
 
     def __post_init__(self) -> None:
         given = [
@@ -50,37 +58,84 @@ class How:
         ]
         if len(given) > 1:
             raise InputError(f"{' and '.join(given)}: expected one of them at most")
+        for name in ("max_requests", "max_cost"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if not value > 0:
+                raise InputError(f"{name} {value}: expected more than 0")
+            if self.workers is not None or self.pool is not None:
+                raise InputError(
+                    f"{name}: one process has to count all requests; leave out "
+                    f"{'workers' if self.pool is None else 'pool'}"
+                )
+
+    def ceiling(self, scorer: Scorer, sent: int = 0) -> Ceiling | None:
+        """How many images may be sent, of which earlier sessions sent some.
+
+        InputError for a ceiling of money on a model whose price is not known.
+        """
+        most = []
+        if self.max_requests is not None:
+            most.append((self.max_requests, f"the ceiling of {self.max_requests:,} requests"))
+        if self.max_cost is not None:
+            price = Traits.of(scorer).price
+            if price is None:
+                raise InputError(
+                    f"max_cost {self.max_cost:g}: the price of model '{scorer.name}' is not known; "
+                    "give it as price in its description, or use max_requests"
+                )
+            # The nearest number of images whose exact price is not above it.
+            images = math.floor(self.max_cost / price + 1e-9) if price else sys.maxsize
+            most.append((images, f"the ceiling of {self.max_cost:g} at {price:g} an image"))
+        return Ceiling(*min(most), sent) if most else None
 
     @contextmanager
-    def pool_of(self, scorer: Scorer, spec: str | None = None) -> Iterator[ScorePool]:
+    def pool_of(
+        self, scorer: Scorer, spec: str | None = None, sent: int = 0
+    ) -> Iterator[ScorePool]:
         """Who answers; what was made here is closed in the end.
 
-        spec: that workers can load the scorer from.
+        spec: that workers can load the scorer from. sent: images that earlier sessions sent.
         """
         if self.pool is not None:
             yield self.pool
             return
+        traits = Traits.of(scorer)
+        batch, concurrency = self.batch or traits.batch, self.concurrency or traits.concurrency
+        ceiling = self.ceiling(scorer, sent)
         made: Pool
         if self.workers is not None:
             if spec is None:
                 raise InputError("workers: each loads the model by its spec; give it as a spec")
+            check_workers(self.workers, scorer)
             made = Processes(
                 spec,
                 self.workers,
                 score_range=scorer.score_range,
                 lower_better=scorer.lower_better,
+                input=getattr(scorer, "input", None),
+                timeout=self.timeout,
                 device=self.device,
-                batch=self.batch,
+                batch=batch,
                 retry=self.retry,
             )
-        elif self.concurrency is not None:
-            made = Threads(scorer, self.concurrency, batch=self.batch or 1, retry=self.retry)
+        elif concurrency is not None:
+            made = Threads(scorer, concurrency, batch=batch or 1, retry=self.retry, ceiling=ceiling)
         else:
-            made = InProcess(scorer, batch=self.batch, retry=self.retry)
+            made = InProcess(scorer, batch=batch, retry=self.retry, ceiling=ceiling)
         try:
             yield made
         finally:
             made.close()
+
+
+def check_workers(workers: int, scorer: Scorer) -> None:
+    """InputError for workers with a model that waits for an answer from elsewhere."""
+    if Traits.of(scorer).concurrency is not None:
+        raise InputError(
+            f"workers {workers}: model '{scorer.name}' does its work elsewhere; use concurrency"
+        )
 
 
 DEFAULT_HOW = How()
@@ -93,14 +148,15 @@ class Setup:
     settings: Settings
     model: Scorer | str
     how: How
+    attack: Attack | None = None  # in place of the one that the settings name
 
     def __call__(self, stop: Callable[[], bool], pool: ScorePool | None = None) -> Searcher:
         """A searcher that is asked to stop by that function."""
         settings, scorer = self.settings, self._scorer()
         return Searcher(
-            InProcess(scorer, batch=self.how.batch, retry=self.how.retry) if pool is None else pool,
+            self._in_process(scorer) if pool is None else pool,
             Limits.of(scorer),
-            load_attack(settings.attack, partial(self._gradients, scorer)),
+            self.attack or load_attack(settings.attack, partial(self._gradients, scorer)),
             parse_constraint(settings.constraint),
             floor=None if settings.floor is None else parse_floor(settings.floor),
             seed=settings.seed,
@@ -110,6 +166,10 @@ class Setup:
             stop=stop,
         )
 
+    def _in_process(self, scorer: Scorer) -> ScorePool:
+        batch = self.how.batch or Traits.of(scorer).batch
+        return InProcess(scorer, batch=batch, retry=self.how.retry)
+
     def _scorer(self) -> Scorer:
         if not isinstance(self.model, str):
             return self.model
@@ -118,6 +178,8 @@ class Setup:
             self.model,
             score_range=settings.score_range,
             lower_better=settings.lower_better,
+            input=settings.input,
+            timeout=self.how.timeout,
             device=self.how.device,
         )
 
@@ -133,14 +195,18 @@ class Setup:
 
 @contextmanager
 def searching(
-    setup: Setup, scorer: Scorer, images: int, stop: Callable[[], bool]
+    setup: Setup, scorer: Scorer, images: int, stop: Callable[[], bool], sent: int = 0
 ) -> Iterator[Searching]:
-    """What searches for a run on so many images, as its `How` says."""
+    """What searches for a run on so many images, as its `How` says.
+
+    sent: images that earlier sessions sent to the model.
+    """
     how = setup.how
     if how.workers is None:
-        with how.pool_of(scorer) as pool:
+        with how.pool_of(scorer, sent=sent) as pool:
             yield replace(setup, model=scorer)(stop, pool)
         return
+    check_workers(how.workers, scorer)
     each = replace(setup, how=replace(how, workers=None))
     number = min(how.workers, images) if how.workers > 0 else how.workers
     workers = Workers(number, each, threads=threads_each(number), stop=stop)

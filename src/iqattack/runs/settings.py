@@ -21,7 +21,7 @@ from iqattack.attacks import canonical_attack, taken_files
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.errors import InputError, RunError
 from iqattack.images import ImageSet
-from iqattack.models import Scorer
+from iqattack.models import Input, Scorer, Traits
 from iqattack.objectives import parse_objective
 from iqattack.scoring import Retry
 from iqattack.specs import is_text
@@ -36,6 +36,7 @@ class Settings(BaseModel):
 
     images: folders, files, patterns and lists, as absolute paths.
     mos: the table of opinion scores; mos_lower_better: True where it holds DMOS.
+    model: its spec, with absolute paths. input: how it wants its images; None for as they are.
     score_range, lower_better: given instead of what the model declares; None where not given.
     limit: only the first so many images. resize: the longest side in pixels that images are read
     with; None for as they are.
@@ -49,6 +50,7 @@ class Settings(BaseModel):
     mos: str | None = None
     mos_lower_better: bool = False
     model: str
+    input: str | None = None
     score_range: tuple[float, float] | None = None
     lower_better: bool | None = None
     attack: str = "filter-search"
@@ -83,6 +85,11 @@ class Settings(BaseModel):
         # A run is read without the files that its attack took: they may be gone by now.
         return spec if info.context == STORED else canonical_attack(spec)
 
+    @field_validator("input")
+    @classmethod
+    def _input(cls, text: str | None) -> str | None:
+        return Input.parse(text).text
+
     @field_validator("constraint")
     @classmethod
     def _constraint(cls, spec: str) -> str:
@@ -114,27 +121,42 @@ class Settings(BaseModel):
 
 
 class ModelRecord(BaseModel):
-    """What is known of the model: weights is the file that its spec names, if it names one."""
+    """What is known of the model.
+
+    files: SHA-256 of those that it depends on, by path. weights, sha256: of the one file that a run
+    of before version 0.2 kept instead.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     score_range: tuple[float, float]
     lower_better: bool
+    files: dict[str, str] = {}
     weights: str | None = None
     sha256: str | None = None
 
     @classmethod
-    def of(cls, scorer: Scorer, spec: str) -> Self:
-        """The record of a model that was loaded from spec."""
-        weights = _named_file(spec)
+    def of(cls, scorer: Scorer) -> Self:
+        """The record of a model."""
         return cls(
             name=scorer.name,
             score_range=scorer.score_range,
             lower_better=scorer.lower_better,
-            weights=str(weights) if weights else None,
-            sha256=_sha256(weights) if weights else None,
+            files={str(path): _sha256(path) for path in Traits.of(scorer).files},
         )
+
+    @property
+    def hashes(self) -> list[str]:
+        """Of its files, wherever they lie."""
+        return sorted([*self.files.values(), *filter(None, [self.sha256])])
+
+    def changed(self, other: ModelRecord) -> str | None:
+        """A file that has other contents there than here, if the model has become another one."""
+        if self.hashes == other.hashes:
+            return None
+        there = {path: digest for path, digest in other.files.items() if digest not in self.hashes}
+        return next(iter([*there, *self.files, *filter(None, [self.weights])]), "its files")
 
 
 class Record(BaseModel):
@@ -162,7 +184,7 @@ class Record(BaseModel):
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             versions=_versions(),
             settings=settings,
-            model=ModelRecord.of(scorer, settings.model),
+            model=ModelRecord.of(scorer),
             files={name: _sha256(path) for name, path in taken_files(settings.attack).items()},
             retry=retry,
         )
@@ -196,12 +218,19 @@ class Record(BaseModel):
 
     def difference(self, other: Record) -> str | None:
         """The first setting, or property of the model, that differs: 'NAME is A there, B here'."""
-        for there, here in ((self.settings, other.settings), (self.model, other.model)):
-            prefix = "model's " if isinstance(there, ModelRecord) else ""
-            for name in type(there).model_fields:
-                old, new = getattr(there, name), getattr(here, name)
-                if old != new and name != "weights":
-                    return f"{prefix}{name} is {_show(old)} there, {_show(new)} here"
+        for name in Settings.model_fields:
+            old, new = getattr(self.settings, name), getattr(other.settings, name)
+            if name == "model":  # before version 0.2 its path was as it had been given
+                old, new = self.model_spec, other.model_spec
+            if old != new:
+                return f"{name} is {_show(old)} there, {_show(new)} here"
+        for name in ("name", "score_range", "lower_better"):
+            old, new = getattr(self.model, name), getattr(other.model, name)
+            if old != new:
+                return f"model's {name} is {_show(old)} there, {_show(new)} here"
+        file = self.model.changed(other.model)
+        if file is not None:
+            return f"the model's file {file} has other contents here than there"
         changed = dict(self.files.items() ^ other.files.items())
         return f"{min(changed)} has other contents here than there" if changed else None
 
@@ -241,14 +270,8 @@ def _first_of(error: ValidationError) -> str:
     return f"{'.'.join(map(str, first['loc']))}{value}: {first['msg']}"
 
 
-def _named_file(spec: str) -> Path | None:
-    """The file that a model's spec names, if it names one."""
-    found = (Path(part).absolute() for part in _parts(spec) if part and Path(part).is_file())
-    return next(found, None)
-
-
 def _parts(spec: str) -> list[str]:
-    """What may be a file of a model's spec: cnniqa:FILE, FILE.py:f, pyiqa:x,path=FILE."""
+    """What may be a file of a spec of before version 0.2: cnniqa:FILE, FILE.py:f, …path=FILE."""
     argument = spec.partition(":")[2]
     # As a whole first: paths such as lr=0.1/best.pth hold the marks that options are split at.
     return [argument, spec.rpartition(":")[0], *re.split("[,=]", argument)]

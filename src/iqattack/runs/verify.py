@@ -58,7 +58,6 @@ def verify(
     run: Run,
     scorer: Scorer,
     *,
-    spec: str | None = None,
     tolerance: float = 1e-6,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> VerifyResult:
@@ -69,14 +68,13 @@ def verify(
     rows as queries were reported, within the budget; and results.csv and summary.json, the latter
     but for the intervals.
 
-    spec: that the model was loaded from, whose file is then held against the run's, too.
     tolerance: by how much scores may differ, as a fraction of the score range, for models whose
         scores depend on the batch; here each image is scored alone.
     progress: is told (images checked, images).
 
     Raises RunError when the model is another one than the run's, or nothing is finished.
     """
-    model = ModelRecord.of(scorer, spec or "")
+    model = ModelRecord.of(scorer)
     for name in ("name", "score_range", "lower_better"):
         there, here = getattr(run.model, name), getattr(model, name)
         if there != here:
@@ -90,9 +88,9 @@ def verify(
     if not done:
         raise RunError(f"{run.folder}: no image is finished yet, nothing to verify")
     differences: list[Difference] = []
-    if None not in (run.model.sha256, model.sha256) and run.model.sha256 != model.sha256:
-        what = f"{model.weights} has the SHA-256 {model.sha256}, reported {run.model.sha256}"
-        differences.append(Difference("model", f"{what}: it changed since"))
+    changed = run.model.changed(model) if model.hashes and run.model.hashes else None
+    if changed is not None:
+        differences.append(Difference("model", f"{changed} has changed since the run began"))
     with run.open_log() as log:
         for number, result in enumerate(done, start=1):
             found = _check(run, scorer, log, result, tolerance)
@@ -148,8 +146,9 @@ def _check_scores(
     low, high = scorer.score_range
     # One by one: some models take no more.
     reported = (result.score_clean, result.score_adv)
-    for which, image, there in zip(
-        ("clean", "attacked"), (clean, adversarial), reported, strict=True
+    pair = torch.stack([clean, adversarial])
+    for index, (which, image, there) in enumerate(
+        zip(("clean", "attacked"), (clean, adversarial), reported, strict=True)
     ):
         score = float(score_checked(scorer, image[None]))
         if there is None or not abs(score - there) <= tolerance * (high - low):
@@ -157,8 +156,13 @@ def _check_scores(
             again = float(score_checked(scorer, image[None]))
             if again != score:
                 yield (
-                    f"{which} score is {again!r} when asked again: the model's scores are noisy, "
-                    "and the best of many is partly luck"
+                    f"{which} score is {again!r} when asked again: the model is stochastic, and "
+                    "the best of many scores is optimistically biased"
+                )
+            elif float(score_checked(scorer, pair)[index]) != score:
+                yield (
+                    f"{which} score depends on the rest of the batch, and is {score!r} alone; "
+                    "attack with --batch 1"
                 )
     if result.direction is not None and None not in (*reported, result.gain):
         target = towards_end(

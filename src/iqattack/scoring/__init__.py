@@ -1,5 +1,6 @@
 """Who answers: in process, from threads, in worker processes, or any executor."""
 
+from iqattack.scoring.ceiling import Ceiling, CeilingReached
 from iqattack.scoring.contract import Reply, Request, ScorePool
 from iqattack.scoring.executor import Executor, Threads
 from iqattack.scoring.in_process import InProcess
@@ -10,6 +11,8 @@ from iqattack.scoring.retry import DEFAULT_RETRY, NO_RETRY, Retry
 __all__ = [
     "DEFAULT_RETRY",
     "NO_RETRY",
+    "Ceiling",
+    "CeilingReached",
     "Executor",
     "InProcess",
     "Pool",

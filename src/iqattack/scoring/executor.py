@@ -13,6 +13,7 @@ import torch
 
 from iqattack.errors import InputError
 from iqattack.models import Scorer, as_failure
+from iqattack.scoring.ceiling import Ceiling
 from iqattack.scoring.contract import Call, Done
 from iqattack.scoring.inline import ask
 from iqattack.scoring.pool import Pool
@@ -99,8 +100,11 @@ class Executor(Pool):
         *,
         batch: int | None = 1,
         retry: Retry = DEFAULT_RETRY,
+        ceiling: Ceiling | None = None,
     ) -> None:
-        super().__init__(Submitted(scorer, executor, calls), batch=batch, retry=retry)
+        super().__init__(
+            Submitted(scorer, executor, calls), batch=batch, retry=retry, ceiling=ceiling
+        )
 
 
 Submission = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
@@ -161,11 +165,12 @@ class Threads(Executor):
         *,
         batch: int | None = 1,
         retry: Retry = DEFAULT_RETRY,
+        ceiling: Ceiling | None = None,
     ) -> None:
         if calls < 1:
             raise InputError(f"calls at once {calls}: expected at least 1")
         self._threads = DaemonThreads(calls)
-        super().__init__(scorer, self._threads, calls, batch=batch, retry=retry)
+        super().__init__(scorer, self._threads, calls, batch=batch, retry=retry, ceiling=ceiling)
 
     def close(self) -> None:
         """End the threads."""

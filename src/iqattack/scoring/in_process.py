@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from iqattack.models import Scorer
+from iqattack.scoring.ceiling import Ceiling
 from iqattack.scoring.inline import Inline
 from iqattack.scoring.pool import Pool
 from iqattack.scoring.retry import DEFAULT_RETRY, Retry
@@ -12,6 +13,11 @@ class InProcess(Pool):
     """The model in this process, in batches, called from the thread that waits for replies."""
 
     def __init__(
-        self, scorer: Scorer, *, batch: int | None = None, retry: Retry = DEFAULT_RETRY
+        self,
+        scorer: Scorer,
+        *,
+        batch: int | None = None,
+        retry: Retry = DEFAULT_RETRY,
+        ceiling: Ceiling | None = None,
     ) -> None:
-        super().__init__(Inline(scorer), batch=batch, retry=retry)
+        super().__init__(Inline(scorer), batch=batch, retry=retry, ceiling=ceiling)

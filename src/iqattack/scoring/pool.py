@@ -13,6 +13,7 @@ import torch
 from iqattack.errors import InputError
 from iqattack.models import ModelFailedError, WrongAnswerError
 from iqattack.scoring.batching import BatchSize
+from iqattack.scoring.ceiling import Ceiling
 from iqattack.scoring.contract import Backend, Call, Done, Reply, Request
 from iqattack.scoring.retry import DEFAULT_RETRY, Retry
 
@@ -28,7 +29,8 @@ class WorkerDiedError(InputError):
 class Pool:
     """A `ScorePool` on any backend.
 
-    batch: images per call; None finds it by timing. retry: of what is transient.
+    batch: images per call; None finds it by timing. retry: of what is transient. ceiling: of what
+    is sent; once it is reached, `wait` raises CeilingReached.
 
     A call that fails as a whole is asked again in halves, down to single images: whose fault it was
     is known then. A model that cannot take a batch is asked one image at a time from then on. An
@@ -38,9 +40,15 @@ class Pool:
     """
 
     def __init__(
-        self, backend: Backend, *, batch: int | None = None, retry: Retry = DEFAULT_RETRY
+        self,
+        backend: Backend,
+        *,
+        batch: int | None = None,
+        retry: Retry = DEFAULT_RETRY,
+        ceiling: Ceiling | None = None,
     ) -> None:
         check_batch(batch)
+        self._ceiling = ceiling
         self.notes: list[str] = []
         self._backend = backend
         self._batch = BatchSize(batch)
@@ -80,8 +88,7 @@ class Pool:
     def submit(self, requests: Sequence[Request]) -> None:
         """Send images of one size in one call."""
         self._pending += len(requests)
-        if self._fatal is None:
-            self._backend.start(Call(requests, round=self._round))
+        self._start(Call(requests, round=self._round))
 
     def short(self) -> None:
         """See `ScorePool`."""
@@ -116,7 +123,7 @@ class Pool:
         now, timeout = time.monotonic(), None
         later = self._later if resend and self._fatal is None else []
         while later and later[0][0] <= now and self._backend.running < self._backend.slots:
-            self._backend.start(heapq.heappop(later)[2])
+            self._start(heapq.heappop(later)[2])
         if later and self._backend.running < self._backend.slots:
             timeout = min(later[0][0] - now, POLL_S)
         replies = [r for done in self._backend.finished(timeout) for r in self._replies(done)]
@@ -124,6 +131,17 @@ class Pool:
         if self._fatal is not None and not replies and not self._backend.running:
             raise self._fatal
         return replies
+
+    def _start(self, call: Call) -> None:
+        if self._fatal is not None:
+            return
+        if self._ceiling is not None:
+            taken = self._ceiling.take(len(call.requests))
+            if taken < len(call.requests):
+                self._fatal = self._ceiling.reached()
+                call.requests = call.requests[:taken]
+        if call.requests:
+            self._backend.start(call)
 
     def _replies(self, done: Done) -> list[Reply]:
         requests, found = done.call.requests, done.answers

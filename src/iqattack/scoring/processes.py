@@ -171,19 +171,29 @@ class Processes(Pool):
         *,
         score_range: tuple[float, float] | None = None,
         lower_better: bool | None = None,
+        input: str | None = None,  # noqa: A002 - as `load_model` calls it
+        timeout: float | None = None,
         device: str = "cpu",
         threads: int | None = None,
         batch: int | None = None,
         retry: Retry = DEFAULT_RETRY,
     ) -> None:
         make = partial(
-            load_model, spec, score_range=score_range, lower_better=lower_better, device=device
+            load_model,
+            spec,
+            score_range=score_range,
+            lower_better=lower_better,
+            input=input,
+            timeout=timeout,
+            device=device,
         )
         if processes < 1:
             raise InputError(f"processes {processes}: expected at least 1")
         check_batch(batch)
         each = threads or threads_each(processes)
-        super().__init__(Workers(spec, make, processes, each), batch=batch, retry=retry)
+        super().__init__(
+            Workers(spec, make, processes, each), batch=batch, retry=retry
+        )
 
 
 def threads_each(processes: int) -> int:

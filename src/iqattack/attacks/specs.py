@@ -1,0 +1,142 @@
+"""Attacks by their specs: `NAME:option=value`, `FILE.py:name:option=value`, or one of a package."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from iqattack import plugins
+from iqattack.attacks.contract import Attack, Gradient
+from iqattack.attacks.options import ATTACKED, Gradients, parse_options, takes_gradients
+from iqattack.attacks.table import ATTACKS, AttackKind
+from iqattack.errors import InputError, unknown
+from iqattack.imports import import_named, looks_imported
+
+GIVEN = "function"  # what the spec of an attack begins with that was given as a Python function
+
+
+@dataclass(frozen=True)
+class Found:
+    """A spec taken apart. kind: the attack; given: the text of its options; file: of its code."""
+
+    kind: AttackKind
+    given: str
+    file: Path | None = None
+
+    @property
+    def options(self) -> dict[str, object]:
+        """Those that are given; InputError for one that the attack does not take."""
+        return parse_options(self.kind.name, self.kind.function, self.given)
+
+
+def find(spec: str) -> Found:
+    """What a spec names; InputError for an attack that there is not."""
+    name, given = split(spec)
+    if name in ATTACKS:
+        return Found(ATTACKS[name], given)
+    if looks_imported(name):
+        source, _, function = name.partition(":")
+        there = import_named("attack", source, function)
+        return Found(kind_of(there.value, there.spec, source), given, there.file)
+    points = plugins.installed("iqattack.attacks")
+    if name in points:
+        return Found(kind_of(plugins.load(points[name]), name, points[name].value), given)
+    if spec.endswith(".py"):
+        raise InputError(f"attack '{spec}': expected FILE.py:name, the attack's function")
+    raise unknown("attack", name, [*ATTACKS, *points, "FILE.py:name", "package.module:name"])
+
+
+def split(spec: str) -> tuple[str, str]:
+    """Name and options of a spec, as text alone."""
+    name, _, given = spec.partition(":")
+    if looks_imported(spec):
+        function, _, given = given.partition(":")
+        name = f"{name}:{function}"
+    return name, given
+
+
+def kind_of(function: object, name: str, source: str) -> AttackKind:
+    """An attack of somebody else's; InputError for what is no generator function of a task."""
+    if not inspect.isgeneratorfunction(function):
+        what = "a function without yield" if callable(function) else type(function).__name__
+        raise InputError(
+            f"attack '{name}' is {what}; expected a generator function of a Task, which yields "
+            "candidates (N, 3, H, W) and is sent an Answer for them"
+        )
+    summary = (inspect.getdoc(function) or "no description").splitlines()[0]
+    return AttackKind(name, summary, source, function)
+
+
+def all_attacks() -> dict[str, AttackKind]:
+    """The table, and the attacks of installed packages, but for those that do not import."""
+    found = dict(ATTACKS)
+    for name in plugins.installed("iqattack.attacks"):
+        with suppress(InputError):
+            found.setdefault(name, find(name).kind)
+    return found
+
+
+def load_attack(spec: str, gradients: Callable[[str], Gradient] | None = None) -> Attack:
+    """The attack of a spec.
+
+    gradients: gives the gradient of a model by its spec, `attacked` for the one under attack; for
+        attacks that take some.
+
+    Raises InputError for a name, an option or a value that there is not, and what gradients raises.
+    """
+    found = find(spec)
+    options = found.options
+    for option, value in (found.kind.options | options).items():
+        if gradients is not None and isinstance(value, Gradients):
+            options[option] = replace(value, function=gradients(value.spec))
+    return partial(found.kind.function, **options)
+
+
+def is_white_box(spec: str, model: str = ATTACKED) -> bool:
+    """Whether the attack takes the attacked model's own gradients, by default or as asked.
+
+    model: spec of the attacked one; to name the same as a substitute is to take its gradients.
+
+    Of text alone, as a run is read without the files that its attack took: of an attack that is not
+    built in, only what was given is known.
+    """
+    name, given = split(spec)
+    texts = _texts(given)
+    if name not in ATTACKS:
+        return bool({ATTACKED, model}.intersection(texts.values()))
+    kind = ATTACKS[name]
+    texts = {option: str(value) for option, value in kind.options.items()} | texts
+    return any(texts[option] in (ATTACKED, model) for option in takes_gradients(kind.function))
+
+
+def labelled(spec: str, model: str = ATTACKED) -> str:
+    """The spec as tables have it: an attack that is no black-box one on that model says so."""
+    return f"{spec} (white-box)" if is_white_box(spec, model) else spec
+
+
+def canonical_attack(spec: str) -> str:
+    """The same spec with its options sorted and files as absolute paths; raises likewise."""
+    if split(spec)[0] == GIVEN:
+        return spec
+    found = find(spec)
+    paths = {name: str(value) for name, value in found.options.items() if isinstance(value, Path)}
+    texts = sorted((_texts(found.given) | paths).items())
+    return ":".join(filter(None, (found.kind.name, ",".join(f"{k}={v}" for k, v in texts))))
+
+
+def taken_files(spec: str) -> dict[str, Path]:
+    """Files and folders that an attack takes, by option: a profile, textures; `attack`: its own."""
+    if split(spec)[0] == GIVEN:
+        return {}
+    found = find(spec)
+    own = {} if found.file is None else {"attack": found.file}
+    taken = {name: value for name, value in found.options.items() if isinstance(value, Path)}
+    return own | taken
+
+
+def _texts(given: str) -> dict[str, str]:
+    return dict(part.split("=", 1) for part in given.split(",") if "=" in part)

@@ -1,0 +1,124 @@
+"""`iqattack probe`."""
+
+from __future__ import annotations
+
+import json as json_text
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from iqattack.cli.options import (
+    RUN,
+    Convert,
+    Device,
+    Input,
+    LowerBetter,
+    Resize,
+    ScoreRange,
+    Timeout,
+    parse_range,
+)
+from iqattack.cli.progress import display
+
+if TYPE_CHECKING:
+    from iqattack.probing import Probe
+
+STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
+
+
+def probe(
+    model: Annotated[
+        str, typer.Argument(help="The model, as [bold]iqattack models[/bold] lists them.")
+    ],
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[IMAGES...]",
+            help="Folders, files, patterns or .txt lists, 24 pictures of which are used; by "
+            "default those of [bold]iqattack samples[/bold].",
+        ),
+    ] = None,
+    input: Input = None,  # noqa: A002 - as the option is called
+    score_range: ScoreRange = None,
+    lower_better: LowerBetter = None,
+    convert: Convert = False,
+    resize: Resize = None,
+    queries: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Send at most N images to the model; what that leaves unasked is printed.",
+            rich_help_panel=RUN,
+        ),
+    ] = 400,
+    device: Device = "cpu",
+    timeout: Timeout = None,
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="Print JSON instead of a table.", rich_help_panel=RUN),
+    ] = False,
+) -> None:
+    """Find a model's quirks before they spoil a result.
+
+    Noise, dependence on the batch, accepted sizes, RGB or BGR, range, direction and resolution of
+    the scores, failures and speed; and the options of iqattack attack that deal with them. Exit
+    status 1 when something is a problem.
+    """
+    from iqattack import probing  # noqa: PLC0415 - loads torch, scikit-image
+    from iqattack.images import ImageSet  # noqa: PLC0415
+    from iqattack.models import Traits  # noqa: PLC0415
+
+    wanted_range = parse_range(score_range)
+    with display() as shown:
+        loaded = probing.load(
+            model,
+            score_range=wanted_range,
+            lower_better=lower_better,
+            device=device,
+            input=input,
+            timeout=timeout,
+        )
+        for phrase in Traits.of(loaded).notes:
+            shown.note(loaded.name, phrase)
+        found = probing.probe(
+            loaded,
+            ImageSet.from_spec(images) if images else None,
+            queries=queries,
+            convert=convert,
+            resize=resize,
+            progress=shown.counted,
+        )
+    if json:
+        typer.echo(json_text.dumps(found.as_dict(), indent=2, ensure_ascii=False))
+    else:
+        show_probe(found)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def show_probe(found: Probe, console: Console | None = None) -> None:
+    """Print a row for each finding, the verdict, and the options to pass on."""
+    console = console or Console()
+    title = f"{found.model}: {found.queries} images sent, {found.ceiling} allowed"
+    # Text, not markup: names and messages may have brackets.
+    table = Table(title=Text(title), title_justify="left")
+    for heading in ("topic", "what was found", "verdict", "what to do"):
+        table.add_column(heading)
+    for row in found.findings:
+        verdict = Text(row.verdict, style=STYLES[row.verdict])
+        table.add_row(row.topic, Text(row.value), verdict, Text(row.remedy))
+    console.print(table)
+    problems = len(found.problems)
+    notes = sum(row.verdict == "note" for row in found.findings)
+    typer.echo(f"verdict: {_several(problems, 'problem')}, {_several(notes, 'note')}")
+    if found.unasked:
+        typer.echo(f"not asked, too few queries left (raise --queries): {', '.join(found.unasked)}")
+    if found.options:
+        typer.echo(f"options for iqattack attack: {' '.join(found.options)}")
+
+
+def _several(n: int, what: str) -> str:
+    return f"{n or 'no'} {what}{'' if n == 1 else 's'}"

@@ -1,0 +1,90 @@
+"""What a person names in a file or module of their own: `FILE.py:name`, `package.module:name`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from iqattack.errors import InputError, one_line, unknown
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What was found. spec: its name with an absolute path; file: that its code lies in."""
+
+    value: Any
+    spec: str
+    file: Path | None
+
+
+def import_named(kind: str, source: str, name: str) -> Imported:
+    """What a file or module calls `name`.
+
+    kind: what it is to be, for messages. Raises InputError for a file or module that is not there
+    or does not import, and for a name that it does not have.
+    """
+    from_file = source.endswith(".py")
+    module = _import_file(kind, Path(source)) if from_file else _import_module(kind, source)
+    if not hasattr(module, name):
+        names = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        what = "factory" if kind == "model" else kind
+        if names:
+            raise unknown(f"{what} in '{source}'", name, names)
+        raise InputError(f"'{source}' has no '{name}', nor anything else that can be called")
+    path = getattr(module, "__file__", None)
+    file = Path(path).absolute() if path and path.endswith(".py") else None
+    spec = f"{file}:{name}" if from_file else f"{source}:{name}"
+    return Imported(getattr(module, name), spec, file)
+
+
+def looks_imported(spec: str) -> bool:
+    """Whether a spec is of one of these forms, rather than a name with options."""
+    source, colon, _ = spec.partition(":")
+    return bool(colon) and (source.endswith(".py") or "." in source)
+
+
+def _import_file(kind: str, path: Path) -> ModuleType:
+    if not path.is_file():
+        raise InputError(f"{kind} file '{path}': no such file; expected FILE.py:{_example(kind)}")
+    path = path.resolve()
+    # Its neighbours can be imported, as when Python runs the file.
+    _search(path.parent)
+    name = f"iqattack_{kind}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(
+            f"{kind} file '{path}': not a Python file; expected FILE.py:{_example(kind)}"
+        )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise InputError(f"{kind} file '{path}' does not import: {one_line(error)}") from error
+    return module
+
+
+def _import_module(kind: str, name: str) -> ModuleType:
+    _search(Path.cwd())
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"{kind} module '{name}' does not import: {one_line(error)};"
+            f" expected package.module:{_example(kind)} or FILE.py:{_example(kind)}"
+        ) from error
+
+
+def _example(kind: str) -> str:
+    return "factory" if kind == "model" else "name"
+
+
+def _search(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))

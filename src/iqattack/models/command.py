@@ -1,0 +1,386 @@
+"""A program as a black box: `command:python scorer.py` or `command:score {image}`.
+
+A command is split into words as a shell would, and run without one, in the folder where it was
+given and in a session of its own, so that no Ctrl-C reaches it.
+
+A command that contains `{image}` is run once for each image, with the path of a PNG file there. It
+prints the score: a number alone, a JSON object with `score`, or what a regular expression finds.
+
+Any other command keeps running and speaks JSON lines: one request a line on its standard input, one
+answer a line on its standard output, in turn.
+
+    {"id": 0, "describe": true}                what it declares; once, before all else
+    {"id": 0, "score_range": [0, 100], "lower_better": false, "name": "ours", "min_size": 32}
+    {"id": 1, "png": "iVBORw0KGgo…"}           a picture in base64
+    {"id": 1, "score": 41.5}
+    {"id": 2, "png": "iVBORw0KGgo…"}
+    {"id": 2, "error": "no face found", "transient": false}
+
+In the first answer every key may be missing. A number alone is an answer as well, and declares
+nothing. Other output is an error; what is meant for people belongs on standard error, whose last
+lines are quoted when something fails. A program ends when its standard input does. The environment
+variable IQATTACK_DEVICE holds the device that was asked for.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import json
+import re
+import shlex
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from iqattack.errors import InputError, TransientError
+from iqattack.models.checked import check_range
+from iqattack.models.inputs import UINT8, Input, as_pil
+from iqattack.models.program import PLACE, Command, Process, quoted
+
+if TYPE_CHECKING:
+    from iqattack.models.service import CommandSettings
+
+START_S = 300.0  # until a program that keeps running describes itself, its model being loaded
+ANSWER_S = 60.0  # for a picture, by default
+RUN_S = 300.0  # for a picture where the program starts anew for each, by default
+LOSSES = 3  # of processes in a row without a score between, after which a command is given up
+
+
+class _Scorer:
+    """What commands of both kinds have in common."""
+
+    batch = 1
+    concurrency = 1  # by default; each thread that calls it has a process of its own
+
+    def __init__(
+        self,
+        command: Command,
+        timeout: float,
+        convention: Input,
+        *,
+        name: str | None = None,
+        score_range: tuple[float, float] | None = None,
+        lower_better: bool | None = None,
+        min_size: int | None = None,
+        files: tuple[Path, ...] = (),
+    ) -> None:
+        self.command = command
+        self.timeout = timeout
+        self.convention = convention.of_pictures("a command")
+        self.name = name or command.name
+        self.score_range = score_range
+        self.lower_better = lower_better
+        # A picture that is resized or cut out is as large as it should be.
+        shaped = self.convention.size is not None or self.convention.crop is not None
+        self._given_min_size = 1 if shaped else min_size
+        self.min_size = self._given_min_size or 1
+        self.spec = command.spec
+        self.files = tuple(file.absolute() for file in files)
+
+    def __call__(self, images: Tensor) -> list[float | Exception]:
+        """A raw score for each of (N, 3, H, W) uint8, or an exception in its place."""
+        return [self.score(_png(image)) for image in self.convention.pictures(images)]
+
+    def score(self, png: bytes) -> float | Exception:
+        """A raw score of a PNG file's bytes, or why there is none."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End its processes."""
+
+
+class OneShot(_Scorer):
+    """A command that is run for each image; pattern: what finds the score in its output."""
+
+    def __init__(
+        self,
+        command: Command,
+        timeout: float | None,
+        convention: Input,
+        *,
+        pattern: str | None = None,
+        **declared: Any,
+    ) -> None:
+        super().__init__(command, RUN_S if timeout is None else timeout, convention, **declared)
+        if not any(PLACE in word for word in command.words):
+            raise InputError(
+                f"command '{command}': expected {PLACE} in it, which stands for a picture's path"
+            )
+        try:
+            self._pattern = None if pattern is None else re.compile(pattern)
+        except re.error as error:
+            raise InputError(
+                f"command '{command}': score = '{pattern}' is no regular expression: {error}"
+            ) from error
+        self._running: set[Process] = set()
+
+    def score(self, png: bytes) -> float | Exception:
+        """See `_Scorer`; any status but 0 is final."""
+        with tempfile.TemporaryDirectory(prefix="iqattack-") as folder:
+            picture = Path(folder) / "image.png"
+            picture.write_bytes(png)
+            try:
+                process = Process(self.command, picture)
+            except InputError as error:
+                return error
+            self._running.add(process)
+            try:
+                return self._found(process.output(self.timeout))
+            except (InputError, TransientError) as error:
+                return error
+            finally:
+                process.kill()
+                process.end()
+                self._running.discard(process)
+
+    def close(self) -> None:
+        """End those that run."""
+        for process in list(self._running):
+            process.kill()
+
+    def _found(self, output: bytes) -> float:
+        text = output.decode(errors="replace").strip()
+        if self._pattern is not None:
+            match = self._pattern.search(text)
+            if match is None:
+                raise self._wrong(text, f"what '{self._pattern.pattern}' matches")
+            text = match[1] if self._pattern.groups else match[0]
+        try:
+            found = _parsed(text)
+            return _number(found["score"] if isinstance(found, dict) else found)
+        except (ValueError, KeyError):
+            raise self._wrong(
+                text, 'a number alone or JSON such as {"score": 41.5} on standard output'
+            ) from None
+
+    def _wrong(self, text: str, expected: str) -> InputError:
+        return InputError(f"command '{self.command}' printed '{quoted(text)}'; expected {expected}")
+
+
+class JsonLines(_Scorer):
+    """A command that keeps running; each thread that asks has a process of its own.
+
+    It is started when the scorer is made, and anew after it ended, was ended for being late, or
+    printed what is no answer.
+    """
+
+    def __init__(
+        self, command: Command, timeout: float | None, convention: Input, **declared: Any
+    ) -> None:
+        """Raises InputError for a command that does not start, ends or does not describe itself."""
+        super().__init__(command, ANSWER_S if timeout is None else timeout, convention, **declared)
+        self._lock = threading.Lock()
+        self._free: list[Process] = []
+        self._all: set[Process] = set()
+        self._numbers = itertools.count(1)
+        self._losses = 0  # in a row without a score
+        self._last: BaseException | None = None
+        self._closed = False
+        try:
+            process, described = self._start()
+        except TransientError as error:
+            raise InputError(
+                f'{error}; expected an answer to {{"id": 0, "describe": true}}'
+            ) from error
+        self._free.append(process)
+        self._declare(described, declared)
+
+    def score(self, png: bytes) -> float | Exception:
+        """See `_Scorer`."""
+        try:
+            with self._lock:
+                process = self._free.pop() if self._free else None
+            if process is None:
+                process, _ = self._start()
+        except (InputError, TransientError) as error:
+            return error
+        number = next(self._numbers)
+        picture = base64.b64encode(png).decode()
+        try:
+            answer = process.ask({"id": number, "png": picture}, self.timeout)
+            found = self._read(answer, number)
+        except BaseException as error:
+            self._lose(process, error)
+            if not isinstance(error, InputError | TransientError):
+                raise
+            return error
+        self._losses = 0
+        with self._lock:
+            if not self._closed:
+                self._free.append(process)
+                return found
+        self._drop(process)
+        return found
+
+    def close(self) -> None:
+        """End its processes, those that score just now, too."""
+        with self._lock:
+            self._closed = True
+            free, self._free = self._free, []
+        for process in free:
+            self._drop(process)
+        for process in list(self._all):
+            process.kill()
+
+    def _start(self) -> tuple[Process, dict[str, Any]]:
+        """A process that has described itself, and what it declares."""
+        if self._closed:
+            raise InputError(f"command '{self.command}' is closed")
+        if self._losses >= LOSSES:
+            raise InputError(
+                f"{self._last}; that was {LOSSES} times in a row without a score, so it is not"
+                " started again"
+            )
+        process = Process(self.command)
+        self._all.add(process)
+        try:
+            found = self._parsed(process.ask({"id": 0, "describe": True}, START_S), 0)
+        except BaseException as error:
+            self._lose(process, error)
+            raise
+        return process, found if isinstance(found, dict) else {}
+
+    def _lose(self, process: Process, why: BaseException) -> None:
+        process.kill()
+        self._drop(process)
+        with self._lock:
+            self._losses += 1
+            self._last = why
+
+    def _drop(self, process: Process) -> None:
+        process.end()
+        self._all.discard(process)
+
+    def _parsed(self, line: bytes, number: int) -> Any:
+        """An answer: a number or an object; InputError for what is none."""
+        text = line.decode(errors="replace").strip()
+        try:
+            found = _parsed(text)
+            if not isinstance(found, dict):
+                return _number(found)
+            if found.get("id", number) != number:
+                raise ValueError("of another request")
+        except ValueError:
+            raise self._wrong(text, number) from None
+        return found
+
+    def _read(self, line: bytes, number: int) -> float | Exception:
+        found = self._parsed(line, number)
+        if not isinstance(found, dict):
+            return float(found)
+        if "error" in found:
+            reason = quoted(str(found["error"]))
+            if found.get("transient") is True:
+                return TransientError(reason)
+            return InputError(f"command '{self.command}' has no score: {reason}")
+        try:
+            return _number(found.get("score"))
+        except ValueError:
+            raise self._wrong(line.decode(errors="replace"), number) from None
+
+    def _wrong(self, text: str, number: int) -> InputError:
+        key = '"score": 41.5' if number else '"score_range": [0, 100], "lower_better": false'
+        return InputError(
+            f"command '{self.command}' printed '{quoted(text)}'; expected one line"
+            f' {{"id": {number}, {key}}}, and all else on standard error'
+        )
+
+    def _declare(self, described: dict[str, Any], given: dict[str, Any]) -> None:
+        """Take over what the process declares and nobody gave."""
+        name, lower_better, min_size = (
+            described.get(key) for key in ("name", "lower_better", "min_size")
+        )
+        of = f"command '{self.command}' declares"
+        if name is not None and given.get("name") is None:
+            self.name = " ".join(str(name).split()) or self.name
+        if described.get("score_range") is not None and self.score_range is None:
+            self.score_range = check_range(described["score_range"], self.name)
+        if lower_better is not None and self.lower_better is None:
+            if not isinstance(lower_better, bool):
+                raise InputError(f"{of} lower_better {lower_better!r}: expected true or false")
+            self.lower_better = lower_better
+        if min_size is not None and self._given_min_size is None:
+            if isinstance(min_size, bool) or not isinstance(min_size, int) or min_size < 1:
+                raise InputError(f"{of} min_size {min_size!r}: expected pixels, at least 1")
+            self.min_size = min_size
+
+
+def load_command(
+    argument: str,
+    *,
+    device: str = "cpu",
+    convention: Input = UINT8,
+    timeout: float | None = None,
+) -> OneShot | JsonLines:
+    """The scorer that a command is, `command:CMD`.
+
+    timeout: seconds for an image; by default 60 of a command that keeps running and 300 of one
+        that starts for each image. A start may take 300.
+
+    Raises InputError for a command that cannot be split or run, and as `JsonLines` does.
+    """
+    try:
+        words = shlex.split(argument)
+    except ValueError as error:
+        raise InputError(f"command '{argument}': {str(error).lower()}") from error
+    command = Command.of(words, device)
+    if any(PLACE in word for word in words):
+        return OneShot(command, timeout, convention)
+    return JsonLines(command, timeout, convention)
+
+
+def of_settings(
+    settings: CommandSettings,
+    *,
+    device: str = "cpu",
+    convention: Input = UINT8,
+    timeout: float | None = None,
+) -> OneShot | JsonLines:
+    """The scorer that a file describes; as `load_command`."""
+    command = Command.of(settings.command, device)
+    declared = {
+        "name": settings.name,
+        "score_range": settings.score_range,
+        "lower_better": settings.lower_better,
+        "min_size": settings.min_size,
+        "files": tuple(settings.files),
+    }
+    if settings.image == "argument":
+        return OneShot(command, timeout, convention, pattern=settings.score, **declared)
+    if settings.score is not None:
+        raise InputError(
+            f"command '{command}': score finds the number in what a command prints that is run for "
+            'each image; with image = "json-lines" leave it out'
+        )
+    return JsonLines(command, timeout, convention, **declared)
+
+
+def _png(image: Tensor) -> bytes:
+    file = io.BytesIO()
+    as_pil(image).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def _parsed(text: str) -> object:
+    """JSON, or a number as Python writes it; ValueError for neither."""
+    with suppress(ValueError):
+        return float(text)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError("too large") from error

@@ -1,0 +1,461 @@
+"""Models behind HTTP: `http://HOST:PORT/PATH#option=value&…`, or `url = …` in a TOML file.
+
+Each picture is sent as a PNG file, and the score is read from the answer; `HttpSettings` has the
+options. What stands after the # is never sent. `${NAME}` is replaced by the environment variable of
+that name in what is sent, and put back in all that is shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import email.utils
+import importlib
+import ipaddress
+import json
+import math
+import re
+import threading
+import time
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote
+
+import cv2
+import numpy as np
+from torch import Tensor
+
+from iqattack.errors import InputError, TransientError
+from iqattack.models.checked import ModelFailedError
+from iqattack.models.credentials import Credentials, refuse_literal
+from iqattack.models.inputs import UINT8, Input
+from iqattack.models.json_paths import PathError, find, placed
+from iqattack.models.limits import ClosedError, Limiter, Outcome
+from iqattack.models.service import HttpSettings
+from iqattack.version import __version__
+
+if TYPE_CHECKING:
+    import httpx
+
+TIMEOUT_S = 30.0
+RATE = 10.0  # requests a second to a host that is not this one
+IDLE_S = 3.0  # that a connection is kept; many servers close theirs after 5
+LONGEST_RETRY_S = 300.0  # that one Retry-After may hold an image back
+LARGEST = 4 << 20  # bytes of an answer
+QUOTED = 80  # letters of an answer in a message
+LATER = frozenset({408, 425, 429})  # beside 5xx: asking again later may do
+NEVER = frozenset({501, 505})
+REFUSED = frozenset({429, 503})  # there were too many requests
+HINTS = {
+    401: "check the credentials",
+    403: "check the credentials",
+    404: "check the URL",
+    405: "check the method",
+    413: "send smaller pictures or a smaller batch",
+    415: "check where the picture goes (image)",
+    422: "check where the picture goes (image, body)",
+}
+ADDRESS = re.compile(r"(?P<scheme>https?://)(?:(?P<user>[^/?#]*)@)?(?P<rest>[^/?#]+.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: the status, headers with names in lower case, and the body as text."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+
+class Http:
+    """A service that scores pictures, asked from several threads at once.
+
+    requests: that were sent. batch, concurrency: images in a request and requests at once, at most;
+    rate: requests a second, None for no limit; price: of one image, None where it is not known.
+    """
+
+    def __init__(
+        self,
+        settings: HttpSettings,
+        *,
+        source: str | None = None,
+        convention: Input = UINT8,
+        timeout: float | None = None,
+    ) -> None:
+        """source: what messages call the description, the URL by default.
+
+        Raises InputError without httpx, for a URL that is none, a credential that is written out, a
+        variable that is not set, a picture's place that does not fit the body.
+        """
+        self._httpx = _import_httpx()
+        self.url = shown(settings.url)
+        self.name = settings.name or self.url.partition("://")[2]
+        self.score_range, self.lower_better = settings.score_range, settings.lower_better
+        self.min_size = settings.min_size or 1
+        self.batch, self.concurrency = settings.batch, settings.concurrency
+        self.price = settings.price
+        self._settings = settings
+        self._convention = convention.over(Input.parse(settings.input)).of_pictures("a service")
+        self._timeout = timeout or settings.timeout or TIMEOUT_S
+        self._image, _, self._place = settings.image.partition(":")
+        self._score_path = settings.score
+        if settings.score is None and settings.pattern is None:
+            self._score_path = "scores" if settings.batch > 1 else "score"
+        self._pattern = re.compile(settings.pattern) if settings.pattern is not None else None
+        source = source or self.url
+        _refuse_literals(settings, source)
+        self._secrets = Credentials(source)
+        self._client = self._connected(settings, source)
+        self._body = self._secrets.expand_all(settings.body)
+        try:
+            self._request([b""] * settings.batch)
+        except (PathError, TypeError, ValueError) as error:
+            reason = self._secrets.redact(str(error))
+            raise InputError(f"{source}: body and image {settings.image}: {reason}") from None
+        rate = settings.rate or (math.inf if self._local else RATE)
+        self.rate = None if math.isinf(rate) else rate
+        self._limiter = Limiter(settings.concurrency, rate)
+        self._lock = threading.Lock()
+        self.requests = 0
+        self._understood = False  # an answer of this service was a score
+        self.notes: tuple[str, ...] = (self.describe(),)
+        self.spec: str | None = None
+        self.files: tuple[Path, ...] = ()
+
+    def describe(self) -> str:
+        """One line on whom is asked, how fast and at what price."""
+        rate = "any number" if self.rate is None else f"at most {self.rate:g}"
+        price = "no price given" if self.price is None else f"{self.price:g} an image"
+        batch = f" of {self.batch} images" if self.batch > 1 else ""
+        return (
+            f"{self.url} is asked with up to {self.concurrency} requests{batch} at once, {rate} a "
+            f"second; {price}"
+        )
+
+    def cost(self, requests: int) -> float:
+        """The price of so many requests with one image each; 0 where no price is given."""
+        return requests * (self.price or 0.0)
+
+    def close(self) -> None:
+        """Wake the calls that wait for their turn, and close the connections."""
+        self._limiter.close()
+        self._client.close()
+
+    def __call__(self, images: Tensor) -> list[float | Exception]:
+        """Scores of images (N, 3, H, W) uint8, or an exception in place of one.
+
+        Where all of them went in one request, its failure is raised: TransientError if asking again
+        may do, else ModelFailedError.
+        """
+        pictures = [_png(picture) for picture in self._convention.pictures(images)]
+        size = self.batch
+        if len(pictures) <= size:
+            return list(self._ask(pictures))
+        found: list[float | Exception] = []
+        for first in range(0, len(pictures), size):
+            part = pictures[first : first + size]
+            try:
+                found += self._ask(part)
+            except (TransientError, ModelFailedError) as error:
+                found += [error] * len(part)
+        return found
+
+    # -- a request --------------------------------------------------------------------------------
+
+    def _connected(self, settings: HttpSettings, source: str) -> httpx.Client:
+        secrets = self._secrets
+        user = password = ""
+        if match := ADDRESS.fullmatch(settings.url):
+            user, _, password = secrets.expand(match["user"] or "").partition(":")
+            address = _address(match["scheme"] + secrets.expand(match["rest"]), source)
+        else:
+            address = _address(secrets.expand(settings.url), source)
+            path, _, query = address["rest"].partition("/")[2].partition("?")
+            for part in (path, query, *dict(parse_qsl(query)).values()):
+                secrets.hide(part, "${…}")
+        if address["user"]:  # in the value of a variable, where it is in the URL's encoding
+            user, _, password = (unquote(part) for part in address["user"].partition(":"))
+            secrets.hide(address["user"], "${…}")
+        if password:
+            secrets.hide(f"{user}:{password}", "${…}")
+            secrets.hide(password, "${…}")
+        for proxy in urllib.request.getproxies().values():
+            if "@" in proxy:
+                secrets.hide(proxy.rpartition("@")[0].rpartition("/")[2], "${…}")
+        headers = {"user-agent": f"iqattack/{__version__}"} | {
+            name.lower(): secrets.header(name, value) for name, value in settings.headers.items()
+        }
+        try:
+            params = {name: secrets.expand(value) for name, value in settings.params.items()}
+            url = self._httpx.URL(address["scheme"] + address["rest"])
+            self._url = url.copy_merge_params(params) if params else url
+            self._local = _is_local(self._url.host)
+            client: httpx.Client = self._httpx.Client(
+                headers=headers,
+                auth=(user, password) if user or password else None,
+                timeout=self._timeout,
+                limits=self._httpx.Limits(
+                    max_connections=settings.concurrency, keepalive_expiry=IDLE_S
+                ),
+                # A proxy of the environment does not know what this machine calls itself.
+                trust_env=not self._local,
+            )
+            return client
+        except (self._httpx.InvalidURL, ValueError) as error:
+            raise InputError(f"{source}: url: {secrets.redact(str(error))}") from None
+
+    def _request(self, pictures: Sequence[bytes]) -> httpx.Request:
+        method, url = self._settings.method, self._url
+        if self._image == "raw":
+            kind = self._client.headers.get("content-type", "image/png")
+            return self._client.build_request(
+                method, url, content=pictures[0], headers={"content-type": kind}
+            )
+        if self._image == "multipart":
+            files = [
+                (self._place, (f"{number}.png", picture, "image/png"))
+                for number, picture in enumerate(pictures)
+            ]
+            return self._client.build_request(method, url, files=files, data=self._body)
+        prefix = "data:image/png;base64," if self._image == "data-url" else ""
+        texts = [prefix + base64.b64encode(picture).decode() for picture in pictures]
+        return self._client.build_request(method, url, json=placed(self._body, self._place, texts))
+
+    def _ask(self, pictures: Sequence[bytes]) -> list[float]:
+        request = self._request(pictures)
+        try:
+            started = self._limiter.start()
+        except ClosedError:
+            raise TransientError(f"{self.url}: not asked, as the run ended") from None
+        with self._lock:
+            self.requests += 1
+        outcome: Outcome = "failed"
+        pause: float | None = None
+        try:
+            found = self._sent(request)
+            if isinstance(found, Answer):
+                if found.status < 300:
+                    outcome = "answered"
+                elif found.status in REFUSED:
+                    outcome = "refused"
+                pause = _retry_after(found.headers.get("retry-after", ""))
+            elif isinstance(found, TimeoutError):
+                outcome = "refused"
+        finally:
+            self._limiter.end(started, outcome, pause or 0.0)
+        # Raised here, where no exception of httpx, which holds the request, is their context.
+        if not isinstance(found, Answer):
+            lost = isinstance(found, TimeoutError | ConnectionError)
+            raise TransientError(str(found)) if lost else found
+        return self._scores(found, len(pictures), pause)
+
+    def _sent(self, request: httpx.Request) -> Answer | Exception:
+        """The answer, TimeoutError where none came in time, or another reason why there is none."""
+        httpx, deadline = self._httpx, time.monotonic() + self._timeout
+        status = None
+        try:
+            response = self._client.send(request, stream=True)
+            status = response.status_code
+            try:
+                body = bytearray()
+                for part in response.iter_bytes():
+                    body += part
+                    if len(body) > LARGEST:
+                        return self._failure(f"sent more than {LARGEST >> 20} MiB")
+                    if time.monotonic() > deadline:  # httpx limits each wait by itself
+                        raise httpx.ReadTimeout("the answer is too slow")
+            finally:
+                response.close()
+            text = body.decode(response.encoding or "utf-8", "replace")
+            return Answer(status, {k.lower(): v for k, v in response.headers.items()}, text)
+        except httpx.TimeoutException:
+            return TimeoutError(f"{self.url} did not answer within {self._timeout:g} s")
+        except httpx.LocalProtocolError as error:
+            return self._failure(f"cannot be asked: {self._quote(str(error))}")
+        except (httpx.HTTPError, OSError, RuntimeError, LookupError) as error:
+            reason = self._quote(str(error)) or type(error).__name__
+            lost = f"{self.url}: {reason}"
+            if status is not None and status < 300:  # a part of a score, which was paid for
+                return TransientError(lost, billed=True)
+            return ConnectionError(lost)
+
+    # -- an answer --------------------------------------------------------------------------------
+
+    def _scores(self, answer: Answer, n: int, pause: float | None) -> list[float]:
+        status = answer.status
+        if 200 <= status < 300:
+            return self._understand(answer.text, n)
+        if 300 <= status < 400:
+            target = self._secrets.redact(shown(answer.headers.get("location", "nowhere")))
+            raise self._failure(
+                f"redirects to {target} ({status}); give that address if it is right"
+            )
+        quote = self._quote(answer.text)
+        said = f"answered {status}" + (f" '{quote}'" if quote else "")
+        if status in LATER or (status >= 500 and status not in NEVER):
+            raise TransientError(f"{self.url} {said}", retry_after=pause)
+        hint = HINTS.get(status)
+        raise self._failure(f"{said}; {hint}" if hint else said)
+
+    def _understand(self, text: str, n: int) -> list[float]:
+        reason = ""
+        try:
+            scores = self._parsed(text, n)
+        except ValueError as error:
+            reason = self._secrets.redact(str(error))
+        if not reason:
+            self._understood = True
+            return scores
+        said = f"answered '{self._quote(text)}': {reason}"
+        if self._understood:
+            raise TransientError(f"{self.url} {said}", billed=True)
+        raise self._failure(said)
+
+    def _parsed(self, text: str, n: int) -> list[float]:
+        """The scores in an answer; ValueError says why there are none."""
+        value: Any = text
+        if self._score_path is not None:
+            try:
+                value = json.loads(text)
+            except (ValueError, RecursionError):
+                raise ValueError("this is not JSON") from None
+            try:
+                value = find(value, self._score_path)
+            except PathError as error:
+                raise ValueError(f"score={self._score_path}: {error.args[0]}") from None
+        values = value if isinstance(value, list) else [value]
+        if len(values) != n:
+            raise ValueError(f"{len(values)} scores at '{self._score_path}' for {n} images")
+        return [self._number(one) for one in values]
+
+    def _number(self, value: Any) -> float:
+        if self._pattern is not None:
+            match = self._pattern.search(value if isinstance(value, str) else json.dumps(value))
+            if match is None:
+                raise ValueError(f"pattern '{self._pattern.pattern}' does not match")
+            value = match[1]
+        try:
+            if isinstance(value, bool) or not isinstance(value, int | float | str):
+                raise ValueError
+            return float(value)
+        except OverflowError:
+            return math.inf
+        except ValueError:
+            hint = "" if self._pattern is not None else "; give pattern= for a score in words"
+            at = f" at '{self._score_path}'" if self._score_path else ""
+            raise ValueError(f"no number{at}{hint if isinstance(value, str) else ''}") from None
+
+    def _failure(self, text: str) -> ModelFailedError:
+        return ModelFailedError(f"{self.url} {text}")
+
+    def _quote(self, text: str) -> str:
+        """The beginning of a text on one line, without credentials."""
+        line = " ".join(self._secrets.redact(text).split())
+        line = "".join(letter if letter.isprintable() else "�" for letter in line)
+        return line if len(line) <= QUOTED else line[: QUOTED - 1] + "…"
+
+
+def load_http(
+    argument: str,
+    *,
+    device: str = "cpu",  # noqa: ARG001 - the service knows where it computes
+    convention: Input = UINT8,
+    timeout: float | None = None,
+) -> Http:
+    """The service at a URL, with options as `name=value` after a #, joined by &.
+
+    convention, timeout: go before the options. Raises InputError as `Http` does, and for options
+    that do not exist.
+    """
+    url, _, text = argument.partition("#")
+    source = shown(url)
+    options: dict[str, str] = {}
+    for part in filter(None, text.split("&")):
+        name, equals, value = part.partition("=")
+        if not equals or name in options:
+            wrong = "given twice" if equals else "expected name=value"
+            raise InputError(f"{source}#{part}: {wrong}")
+        if name in ("url", "headers", "params", "body"):
+            raise InputError(f"{source}: {name} needs a TOML file, with url = … in it")
+        options[name] = unquote(value)
+    settings = HttpSettings.of({**options, "url": url}, source)
+    return Http(settings, source=source, convention=convention, timeout=timeout)
+
+
+def shown(url: str) -> str:
+    """A URL without what may be secret: user, query and fragment."""
+    match = ADDRESS.fullmatch(url)
+    scheme, rest = (match["scheme"], match["rest"]) if match else ("", url.rpartition("@")[2])
+    return scheme + re.split(r"[?#]", rest)[0]
+
+
+def _address(url: str, source: str) -> re.Match[str]:
+    match = ADDRESS.fullmatch(url)
+    if match is None or "#" in url:
+        raise InputError(f"{source}: url: expected http://HOST:PORT/PATH or https://…, without a #")
+    return match
+
+
+def _refuse_literals(settings: HttpSettings, source: str) -> None:
+    address, _, query = settings.url.partition("?")
+    match = ADDRESS.fullmatch(address)
+    if match is not None and match["user"] is not None:
+        refuse_literal(source, "url:", "password", match["user"].rpartition(":")[2])
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        refuse_literal(source, "url:", name, value)
+    for where, values in (("headers:", settings.headers), ("params:", settings.params)):
+        for name, value in values.items():
+            refuse_literal(source, where, name, value)
+    _refuse_in_body(settings.body, source)
+
+
+def _refuse_in_body(value: object, source: str, name: str = "") -> None:
+    if isinstance(value, dict):
+        for key, one in value.items():
+            _refuse_in_body(one, source, key)
+    elif isinstance(value, list):
+        for one in value:
+            _refuse_in_body(one, source, name)
+    elif isinstance(value, str):
+        refuse_literal(source, "body:", name, value)
+
+
+def _png(picture: Tensor) -> bytes:
+    """A picture (C, H, W) uint8 as a PNG file.
+
+    OpenCV's default is faster than Pillow at its lowest level, and nearly as small.
+    """
+    pixels = np.ascontiguousarray(picture.flip(0).permute(1, 2, 0).numpy())  # OpenCV writes BGR
+    _, data = cv2.imencode(".png", pixels)
+    return bytes(data)
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _retry_after(text: str) -> float | None:
+    """Seconds that a Retry-After header asks for, a number or a date; None for neither."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
+        except ValueError:
+            return None
+    return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_RETRY_S)
+
+
+def _import_httpx() -> Any:
+    try:
+        return importlib.import_module("httpx")
+    except ModuleNotFoundError:
+        raise InputError(
+            "models behind HTTP need the package 'httpx', which is not installed:"
+            " pip install 'iqattack[http]'"
+        ) from None

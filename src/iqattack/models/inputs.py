@@ -1,0 +1,337 @@
+"""How a model wants its images: `--input float01,nhwc,size=224`.
+
+A model is given a uint8 tensor (N, 3, H, W) of RGB grey levels, unless its input convention says
+otherwise. Terms are joined by commas or semicolons, in any order; what they do is done in the order
+of the fields of `Input`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from iqattack.errors import InputError, unknown
+from iqattack.specs import text as as_text
+
+Size = tuple[int, int]  # width, height
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # torchvision's
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+# Words, and the fields that they set.
+WORDS: dict[str, dict[str, Any]] = {
+    "uint8": {"values": "uint8"},
+    "float255": {"values": "float255"},
+    "float01": {"values": "float01"},
+    "imagenet": {"values": "float01", **IMAGENET},
+    "rgb": {"colour": "rgb"},
+    "bgr": {"colour": "bgr"},
+    "grey": {"colour": "grey"},
+    "nchw": {"layout": "nchw"},
+    "nhwc": {"layout": "nhwc"},
+    "tensor": {"container": "tensor"},
+    "numpy": {"container": "numpy"},
+    "pil": {"container": "pil"},
+    "path": {"container": "path"},
+    "single": {"single": True},
+}
+SPELLINGS = {"gray": "grey", "color": "colour", "hwc": "nhwc", "chw": "nchw"}
+WITH_VALUES = ("size", "crop", "resample", "mean", "std")
+RESAMPLING = ("bilinear", "bicubic", "area", "nearest")
+HELP = (
+    "uint8 (default), float255, float01, imagenet, mean=…, std=…, rgb, bgr, grey, nchw, nhwc, "
+    "tensor, numpy, pil, path, single, size=N or WxH, crop=N or WxH, "
+    f"resample={'|'.join(RESAMPLING)}"
+)
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input convention; None stands for what was not said, and is the first choice of each.
+
+    size: width and height that images are resized to, whatever their shape was. resample: how,
+        bilinear, bicubic (both with antialiasing), area or nearest. crop: the middle that is kept.
+    colour: rgb, bgr, or grey, which is BT.601's luma in one channel.
+    values: uint8, float255 or float01, float32 of 0..255 or 0..1. mean, std: of each channel, in
+        units of these; they make `values` float01 unless it is given.
+    layout: nchw or nhwc. container: a tensor, an array (numpy), a `PIL.Image`, or the path of a
+        PNG file. single: one image a call, without the axis of the batch; PIL and path always are.
+    """
+
+    size: Size | None = None
+    resample: Literal["bilinear", "bicubic", "area", "nearest"] | None = None
+    crop: Size | None = None
+    colour: Literal["rgb", "bgr", "grey"] | None = None
+    values: Literal["uint8", "float255", "float01"] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    layout: Literal["nchw", "nhwc"] | None = None
+    container: Literal["tensor", "numpy", "pil", "path"] | None = None
+    single: bool | None = None
+
+    @classmethod
+    def parse(cls, spec: str | None) -> Self:
+        """An input convention from its terms; InputError for what is none."""
+        given: dict[str, Any] = {}
+        for term in _terms(spec or ""):
+            for name, value in _term(spec or "", term).items():
+                if given.get(name, value) != value:
+                    raise InputError(f"--input {spec}: '{term}' contradicts another term")
+                given[name] = value
+        found = cls(**given)
+        found.check(spec or "")
+        return found
+
+    def check(self, spec: str) -> None:
+        """InputError for terms that make no sense together."""
+        channels = 1 if self.colour == "grey" else 3
+        for name in ("mean", "std"):
+            numbers = getattr(self, name)
+            if numbers is not None and len(numbers) not in (1, channels):
+                raise InputError(
+                    f"--input {spec}: {name} has {len(numbers)} numbers, expected 1 or {channels}"
+                )
+        if self.std is not None and 0.0 in self.std:
+            raise InputError(f"--input {spec}: std must not be 0")
+        if self.normalised and self.values == "uint8":
+            raise InputError(f"--input {spec}: mean and std need float01 or float255, not uint8")
+        if self.container in ("pil", "path") and (self.floating or self.layout is not None):
+            raise InputError(
+                f"--input {spec}: a model that takes {self.container} gets 8-bit pictures; leave "
+                "out values and layouts"
+            )
+        if self.resample is not None and self.size is None:
+            raise InputError(f"--input {spec}: resample needs size=")
+
+    @property
+    def text(self) -> str | None:
+        """The terms in their canonical form; None where there are none."""
+        parts = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None:
+                continue
+            match field.name:
+                case "size" | "crop":
+                    same = value[0] == value[1]
+                    parts.append(f"{field.name}={value[0] if same else 'x'.join(map(str, value))}")
+                case "mean" | "std":
+                    parts.append(f"{field.name}={','.join(map(as_text, value))}")
+                case "resample":
+                    parts.append(f"resample={value}")
+                case "single":
+                    parts.append("single")
+                case _:
+                    parts.append(value)
+        return ",".join(parts) or None
+
+    def over(self, other: Input) -> Input:
+        """This convention, and the other's terms where this one has none."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(other, **{name: value for name, value in given.items() if value is not None})
+
+    @property
+    def normalised(self) -> bool:
+        """Whether a mean is subtracted or values are divided by a deviation."""
+        return self.mean is not None or self.std is not None
+
+    @property
+    def floating(self) -> bool:
+        """Whether values are float32."""
+        return self.values in ("float255", "float01") or self.normalised
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether a call has one image."""
+        return bool(self.single) or self.container in ("pil", "path")
+
+    def of_pictures(self, kind: str) -> Input:
+        """Itself, for a model that is sent pictures: size, crop and colour alone make sense.
+
+        kind: of the model, for the InputError.
+        """
+        odd = [
+            name
+            for name in ("values", "mean", "std", "layout", "container", "single")
+            if getattr(self, name) not in (None, "uint8", "rgb")
+        ]
+        if odd:
+            raise InputError(
+                f"--input {self.text}: {kind} gets 8-bit pictures; expected size, resample, crop, "
+                f"rgb, bgr or grey alone, not {odd[0]}"
+            )
+        return self
+
+    # -- what it does -----------------------------------------------------------------------------
+
+    def pictures(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) uint8 after size, crop and colour: (N, C, h, w) uint8."""
+        if self.size is None and self.crop is None and self.colour in (None, "rgb"):
+            return images
+        return self._shaped(images.float()).round().to(torch.uint8)
+
+    def tensor(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W), uint8 or float grey levels, as a tensor; differentiable if float.
+
+        Always a copy, so that a model may do with it what it likes.
+        """
+        if self.floating or images.is_floating_point():
+            found = self._scaled(self._shaped(images.float()))
+        else:
+            found = self.pictures(images)
+        if self.layout == "nhwc":
+            found = found.permute(0, 2, 3, 1).contiguous()
+        return found.clone() if found.data_ptr() == images.data_ptr() else found
+
+    def convert(self, images: Tensor) -> list[Any]:
+        """What each call of the model is given for images (N, 3, H, W) uint8."""
+        if self.container == "pil":
+            return [as_pil(image) for image in self.pictures(images)]
+        batch: Any = self.tensor(images)
+        if self.container == "numpy":
+            batch = batch.numpy()
+        return list(batch) if self.single else [batch]
+
+    def asks(self, function: Callable[[Any], object]) -> Callable[[Tensor], object]:
+        """A function of images (N, 3, H, W) uint8 that gives the function what it wants."""
+        if self.container == "path":
+            return lambda images: one_by_one(function, self._files(images))
+        if self.one_by_one:
+            return lambda images: one_by_one(function, self.convert(images))
+        return lambda images: function(self.convert(images)[0])
+
+    def differentiable(self, function: Callable[[Any], object]) -> Callable[[Tensor], Tensor]:
+        """Raw scores with their graph, of float images, where the function has one."""
+
+        def score(images: Tensor) -> Tensor:
+            if self.container not in (None, "tensor"):
+                raise InputError(
+                    f"gradients: a model that takes {self.container} has none; expected tensors"
+                )
+            batch = self.tensor(images)
+            if not self.single:
+                return torch.as_tensor(function(batch)).reshape(len(images))
+            return torch.cat([torch.as_tensor(function(one)).reshape(1) for one in batch])
+
+        return score
+
+    def _files(self, images: Tensor) -> Iterable[str]:
+        """The path of each picture in turn, which is there until the next one is asked for."""
+        with tempfile.TemporaryDirectory(prefix="iqattack-") as folder:
+            path = Path(folder) / "image.png"
+            for image in self.pictures(images):
+                as_pil(image).save(path, compress_level=1)
+                yield str(path)
+
+    def _shaped(self, images: Tensor) -> Tensor:
+        if self.size is not None:
+            width, height = self.size
+            images = resized(images, (height, width), self.resample or "bilinear")
+        if self.crop is not None:
+            images = _middle(images, self.crop)
+        if self.colour == "bgr":
+            images = images.flip(1)
+        if self.colour == "grey":
+            images = (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+        return images
+
+    def _scaled(self, images: Tensor) -> Tensor:
+        if self.values == "float01" or (self.normalised and self.values is None):
+            images = images / 255.0
+        if self.mean is not None:
+            images = images - images.new_tensor(self.mean)[:, None, None]
+        if self.std is not None:
+            images = images / images.new_tensor(self.std)[:, None, None]
+        return images
+
+
+UINT8 = Input()
+
+
+def resized(images: Tensor, size: tuple[int, int], resample: str) -> Tensor:
+    """Images (N, C, H, W) float at another height and width, grey levels within 0..255."""
+    if tuple(images.shape[-2:]) == size:
+        return images
+    smooth = resample in ("bilinear", "bicubic")
+    found = interpolate(
+        images,
+        size,
+        mode="nearest-exact" if resample == "nearest" else resample,
+        antialias=smooth,
+        align_corners=False if smooth else None,
+    )
+    return found.clamp(0.0, 255.0)
+
+
+def one_by_one(function: Callable[[Any], object], inputs: Iterable[Any]) -> list[object]:
+    """What a function of one image says of each; an exception in place of what it raised."""
+    found: list[object] = []
+    for one in inputs:
+        try:
+            answer = function(one)
+            alone = isinstance(answer, Tensor | np.ndarray) and math.prod(answer.shape) == 1
+            found.append(answer.item() if alone else answer)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            found.append(error)
+    return found
+
+
+def as_pil(image: Tensor) -> Image.Image:
+    """A picture (3, H, W) or (1, H, W) uint8."""
+    pixels = image.permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels[..., 0] if len(image) == 1 else pixels)
+
+
+def _middle(images: Tensor, size: Size) -> Tensor:
+    width, height = size
+    rows, columns = images.shape[-2:]
+    if rows < height or columns < width:
+        raise InputError(
+            f"--input crop={width}x{height}: an image of {columns}×{rows} pixels is smaller; give "
+            "size, too"
+        )
+    top, left = (rows - height) // 2, (columns - width) // 2
+    return images[..., top : top + height, left : left + width]
+
+
+def _terms(spec: str) -> list[str]:
+    """Split at semicolons, and at commas that do not stand between numbers."""
+    parts = re.split(r";|,(?=\s*[A-Za-z])", spec)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _term(spec: str, term: str) -> dict[str, Any]:
+    name, equals, value = term.partition("=")
+    name = SPELLINGS.get(name.strip().lower(), name.strip().lower())
+    if not equals and name in WORDS:
+        return WORDS[name]
+    if name not in WITH_VALUES or not equals:
+        near = unknown("term of --input", name, [*WORDS, *(f"{one}=" for one in WITH_VALUES)])
+        raise InputError(f"--input {spec}: {near}")
+    if name in ("size", "crop"):
+        match = re.fullmatch(r"(\d+)(?:[x×](\d+))?", value.strip())
+        if match is None or 0 in (int(match[1]), int(match[2] or match[1])):
+            raise InputError(f"--input {spec}: {term}: expected {name}=224 or {name}=384x256")
+        return {name: (int(match[1]), int(match[2] or match[1]))}
+    if name == "resample":
+        if value not in RESAMPLING:
+            raise InputError(f"--input {spec}: {term}: expected {', '.join(RESAMPLING)}")
+        return {name: value}
+    try:
+        return {name: tuple(float(number) for number in value.split(","))}
+    except ValueError:
+        raise InputError(
+            f"--input {spec}: {term}: expected numbers, such as {name}=0.5 or {name}=0.5,0.4,0.5"
+        ) from None

@@ -1,0 +1,117 @@
+"""How fast a service is asked: a rate limit, and a bound on the calls in flight that adapts.
+
+The bound is TCP's congestion window: additive increase, multiplicative decrease (Chiu & Jain 1989),
+slow start and one decrease a round trip (Jacobson 1988). That it also stops growing when latency
+rises, before anything is refused, is the idea of TCP Vegas (Brakmo & Peterson 1995) and of
+Netflix's concurrency-limits (2018).
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Literal
+
+# What became of a call. A refused one says that there were too many; a failed one says nothing.
+Outcome = Literal["answered", "refused", "failed"]
+
+DECREASE = 0.5
+SMOOTHING = 0.2  # weight of the newest latency
+TOLERANCE, SLACK_S = 2.0, 0.02  # times the best latency, and a jitter that says nothing
+FORGET = 1.001  # what the best latency grows by at each answer, as services change
+LONGEST_PAUSE_S = 60.0  # that one Retry-After may hold all calls back
+
+
+class ClosedError(Exception):
+    """The limiter was closed while a call waited, or before it."""
+
+
+class Gate:
+    """When the next call may start. Plain arithmetic on times in seconds, without threads.
+
+    most: calls in flight at most. rate: calls a second, evenly spaced; inf for no limit.
+    bound: calls in flight just now; it starts at one and doubles each round trip until the service
+    refuses a call or becomes slow, then grows by one each round trip. running: calls in flight.
+    """
+
+    def __init__(self, most: int, rate: float = math.inf) -> None:
+        self.bound = 1.0
+        self.running = 0
+        self._most = most
+        self._spacing = 1.0 / rate
+        self._next = self._open = self._cut = -math.inf
+        self._starting = True
+        self._latency = self._best = math.nan
+
+    def wait(self, now: float) -> float:
+        """Seconds until a call may start; inf where another one must end before."""
+        if self.running >= int(self.bound):
+            return math.inf
+        return max(0.0, self._next - now, self._open - now)
+
+    def start(self, now: float) -> None:
+        """Start a call, for which `wait` was 0."""
+        self.running += 1
+        self._next = now + self._spacing
+
+    def end(self, started: float, now: float, outcome: Outcome, pause: float = 0.0) -> None:
+        """End a call that started then. pause: seconds that the service asked for."""
+        full = self.running >= int(self.bound)  # only then has the bound been tried
+        self.running -= 1
+        if pause > 0.0:
+            self._open = max(self._open, now + min(pause, LONGEST_PAUSE_S))
+        if outcome == "answered":
+            slow = self._slow(now - started)
+            self._starting = self._starting and not slow
+            if full and not slow:
+                self.bound += 1.0 if self._starting else 1.0 / self.bound
+                self.bound = min(self.bound, float(self._most))
+        elif outcome == "refused" and started >= self._cut:  # others of the same round say the same
+            self.bound = max(1.0, self.bound * DECREASE)
+            self._starting, self._cut = False, now
+
+    def _slow(self, seconds: float) -> bool:
+        if math.isnan(self._latency):
+            self._latency = self._best = seconds
+        self._latency += SMOOTHING * (seconds - self._latency)
+        self._best = min(self._best * FORGET, self._latency)
+        return self._latency > TOLERANCE * self._best + SLACK_S
+
+
+class Limiter:
+    """A `Gate` that threads wait at."""
+
+    def __init__(
+        self, most: int, rate: float = math.inf, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._gate = Gate(most, rate)
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def start(self) -> float:
+        """Wait for a call's turn; the time when it starts. ClosedError after `close`."""
+        with self._changed:
+            while True:
+                if self._closed:
+                    raise ClosedError
+                now = self._clock()
+                wait = self._gate.wait(now)
+                if wait <= 0.0:
+                    self._gate.start(now)
+                    return now
+                self._changed.wait(None if math.isinf(wait) else wait)
+
+    def end(self, started: float, outcome: Outcome, pause: float = 0.0) -> None:
+        """See `Gate.end`."""
+        with self._changed:
+            self._gate.end(started, self._clock(), outcome, pause)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Wake all that wait; each raises ClosedError."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

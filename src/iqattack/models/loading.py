@@ -1,0 +1,316 @@
+"""From a spec such as `cnniqa:weights.pth` to a black box."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from iqattack import plugins
+from iqattack.errors import InputError, unknown
+from iqattack.imports import Imported
+from iqattack.models.base import Loaded, Traits
+from iqattack.models.builtin import Builtin
+from iqattack.models.callable import UserModel, load_callable, make_callable
+from iqattack.models.checked import Model, check_range
+from iqattack.models.cnniqa import Cnniqa
+from iqattack.models.inputs import Input
+from iqattack.models.pyiqa import Pyiqa
+from iqattack.models.time_limit import TimeLimited, check_timeout
+
+FACTORY = "FILE.py:factory"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a kind's loader is given beside the spec.
+
+    device: as torch names it. convention: how the model wants its images. timeout: seconds a call,
+    None for the kind's own.
+    """
+
+    device: str
+    convention: Input
+    timeout: float | None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of black box.
+
+    form: of its spec. load: from what stands after the kind's colon, or, where the form begins with
+    none, from the whole spec. keeps_time: whether it sees to time limits itself.
+    """
+
+    form: str
+    description: str
+    load: Callable[[str, Given], Loaded]
+    keeps_time: bool = False
+
+    @property
+    def needs_argument(self) -> bool:
+        """Whether something must stand after the colon."""
+        return ":" in self.form
+
+
+class Pictures:
+    """A model of ours that is given pictures of another size, order of channels, or grey."""
+
+    def __init__(self, model: Loaded, convention: Input) -> None:
+        self.name, self.score_range = model.name, model.score_range
+        self.lower_better, self.min_size = model.lower_better, model.min_size
+        self.convention = convention
+        self.function = model
+        if convention.size is not None or convention.crop is not None:
+            self.min_size = 1
+        self.traits = Traits.of(model)
+
+    def __call__(self, images: Tensor) -> object:
+        """Scores of images (N, 3, H, W) uint8."""
+        return self.function(self._coloured(self.convention.pictures(images)))
+
+    @property
+    def differentiable(self) -> Callable[[Tensor], Tensor]:
+        """Scores with their graph; AttributeError for a model without."""
+        score: Callable[[Tensor], Tensor] = self.function.differentiable  # type: ignore[attr-defined]
+        return lambda images: score(self._coloured(self.convention.tensor(images)))
+
+    def _coloured(self, images: Tensor) -> Tensor:
+        return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+
+
+def _of_pictures(model: Loaded, kind: str, given: Given) -> Loaded:
+    convention = given.convention.of_pictures(kind)
+    return model if convention.text is None else Pictures(model, convention)
+
+
+def _builtin(_: str, given: Given) -> Loaded:
+    return _of_pictures(Builtin(given.device), "builtin", given)
+
+
+def _cnniqa(weights: str, given: Given) -> Loaded:
+    return _of_pictures(Cnniqa(Path(weights), given.device), "cnniqa", given)
+
+
+def _pyiqa(metric: str, given: Given) -> Loaded:
+    return _of_pictures(Pyiqa(metric, given.device), "pyiqa", given)
+
+
+def _onnx(argument: str, given: Given) -> Loaded:
+    from iqattack.models.onnx import load_onnx  # noqa: PLC0415 - onnxruntime is an extra
+
+    return load_onnx(
+        argument, device=given.device, convention=given.convention, timeout=given.timeout
+    )
+
+
+def _http(url: str, given: Given) -> Loaded:
+    from iqattack.models.http import load_http  # noqa: PLC0415 - httpx is an extra
+
+    return load_http(url, device=given.device, convention=given.convention, timeout=given.timeout)
+
+
+def _toml(path: str, given: Given) -> Loaded:
+    from iqattack.models.service import load_toml  # noqa: PLC0415
+
+    return load_toml(path, device=given.device, convention=given.convention, timeout=given.timeout)
+
+
+def _command(command: str, given: Given) -> Loaded:
+    from iqattack.models.command import load_command  # noqa: PLC0415
+
+    return load_command(
+        command, device=given.device, convention=given.convention, timeout=given.timeout
+    )
+
+
+def _factory(spec: str, given: Given) -> Loaded:
+    source, _, factory = spec.rpartition(":")
+    return load_callable(source, factory, given.device, given.convention)
+
+
+HTTP = Kind("http(s)://HOST/PATH[#option=value&…]", "a service that scores pictures", _http, True)
+TOML = Kind("FILE.toml", "a service or a command, described in a file", _toml, True)
+FILE = Kind(FACTORY, "what a function in a Python file makes", _factory)
+MODULE = Kind("package.module:factory", "what a function in an importable module makes", _factory)
+NAMED = {
+    "builtin": Kind(
+        "builtin",
+        "a small network trained on pseudo-MOS, in the package; iqattack models builtin",
+        _builtin,
+    ),
+    "cnniqa": Kind(
+        "cnniqa:WEIGHTS",
+        "CNNIQA (Kang et al., CVPR 2014), weights as a PyTorch state dict",
+        _cnniqa,
+    ),
+    "pyiqa": Kind(
+        "pyiqa:NAME[,option=value]",
+        "a no-reference metric of pyiqa (Chen & Mo, IQA-PyTorch)",
+        _pyiqa,
+    ),
+    "onnx": Kind(
+        "onnx:FILE[,option=value]",
+        "an ONNX graph: index=K, softmax, expectation=1..10, output=NAME",
+        _onnx,
+    ),
+    "command": Kind(
+        "command:CMD",
+        "a program that speaks JSON lines, or with {image} in it, is run for each picture",
+        _command,
+        True,
+    ),
+}
+KINDS = (*NAMED.values(), HTTP, TOML, FILE, MODULE)
+
+
+def model_kinds() -> list[tuple[str, str]]:
+    """(form of the spec, description on one line) of every kind of model, installed ones too."""
+    found = [(kind.form, kind.description) for kind in KINDS]
+    points = plugins.installed("iqattack.models")
+    return found + [(name, f"{point.value}, installed") for name, point in sorted(points.items())]
+
+
+def load_model(
+    spec: str,
+    *,
+    score_range: tuple[float, float] | None = None,
+    lower_better: bool | None = None,
+    device: str = "cpu",
+    input: str | None = None,  # noqa: A002 - as the command line calls it
+    timeout: float | None = None,
+) -> Model:
+    """The black box that spec names, in one of the forms of `model_kinds`.
+
+    score_range, lower_better: override or supply what the model does not declare.
+    device: where a network runs, as torch names it.
+    input: how the model wants its images, such as `float01` or `numpy,nhwc,single`.
+    timeout: seconds that a call may take.
+
+    Raises InputError for an unknown kind, a model that cannot be loaded, and one whose range or
+    direction is neither declared nor given.
+    """
+    given = Given(device, Input.parse(input), None if timeout is None else check_timeout(timeout))
+    kind, model = _load(spec, given)
+    name, traits = model.name, Traits.of(model)
+    declared = model.score_range if score_range is None else check_range(score_range, name)
+    direction = model.lower_better if lower_better is None else lower_better
+    if declared is None or direction is None:
+        raise InputError(_undeclared(model, declared is None, direction is None))
+    limited = timeout is not None and not kind.keeps_time
+    return Model(
+        TimeLimited(model, timeout) if limited and timeout is not None else model,
+        name,
+        declared,
+        direction,
+        model.min_size,
+        given.convention.text,
+        traits if traits.spec is not None else Traits(**(vars(traits) | {"spec": spec})),
+    )
+
+
+def _load(spec: str, given: Given) -> tuple[Kind, Loaded]:
+    name, colon, argument = spec.partition(":")
+    if name in NAMED:
+        kind = NAMED[name]
+        if not argument if kind.needs_argument else colon:
+            alone = "" if kind.needs_argument else " alone"
+            raise InputError(f"model '{spec}': expected {kind.form}{alone}")
+        return kind, kind.load(argument, given)
+    for kind, fits in (
+        (HTTP, name in ("http", "https") and argument.startswith("//")),
+        (TOML, spec.endswith(".toml")),
+    ):
+        if fits:
+            return kind, kind.load(spec, given)
+    points = plugins.installed("iqattack.models")
+    if spec in points:
+        where = Imported(plugins.load(points[spec]), spec, None)
+        return MODULE, make_callable(spec, where, given.device, given.convention)
+    if spec.endswith(".onnx"):
+        raise InputError(f"model '{spec}': expected onnx:{spec}")
+    if spec.endswith(".py"):
+        raise InputError(f"model '{spec}': expected {FACTORY}, the function that makes it")
+    source, _, factory = spec.rpartition(":")
+    if not (source and factory) or _is_mistyped(source):
+        raise unknown(
+            "model", name, [*NAMED, *points, *(k.form for k in (HTTP, TOML, FILE, MODULE))]
+        )
+    kind = FILE if source.endswith(".py") else MODULE
+    return kind, kind.load(spec, given)
+
+
+def _is_mistyped(source: str) -> bool:
+    """Neither a file nor a dotted name nor a module that is there: rather a kind's name."""
+    if source.endswith(".py") or "." in source:
+        return False
+    here = Path(f"{source}.py").exists() or Path(source).is_dir()
+    return not here and (not source.isidentifier() or importlib.util.find_spec(source) is None)
+
+
+def _undeclared(model: Loaded, no_range: bool, no_direction: bool) -> str:
+    """What is missing, all at once, and with it whether the model takes its images at all."""
+    what, give = [], []
+    if no_range:
+        what.append("score range")
+        give.append("--score-range LO,HI")
+    if no_direction:
+        what.append("direction")
+        give.append("--lower-better or --no-lower-better")
+    text = (
+        f"model '{model.name}' does not declare its {' and '.join(what)}: give {' and '.join(give)}"
+    )
+    return f"{text}{suggestion(model)}"
+
+
+# -- what would work instead ----------------------------------------------------------------------
+
+# In the order in which they are told; the more usual of two that would do stands first.
+CONVENTIONS = (
+    "float01",
+    "numpy",
+    "numpy,nhwc,single",
+    "numpy,nhwc",
+    "float01,nhwc",
+    "float01,numpy,nhwc,single",
+    "single",
+    "float01,single",
+    "numpy,single",
+    "pil",
+    "path",
+    "grey",
+    "float01,grey",
+    "numpy,nhwc,grey,single",
+    "float01,numpy",
+    *(f"{values}size={size}" for size in (224, 256, 299, 384, 512) for values in ("float01,", "")),
+)
+
+
+def suggestion(model: object, image: Tensor | None = None) -> str:
+    """For a user's function that fails on images: the `--input` with which it does not.
+
+    model: a `Loaded`, or the `Model` of one. image: (3, H, W) uint8 that it failed on; by default
+    one of noise. Starts with a semicolon, and is empty where there is nothing to say.
+    """
+    user = getattr(model, "function", model) if isinstance(model, Model | TimeLimited) else model
+    user = user.function if isinstance(user, TimeLimited) else user
+    if not isinstance(user, UserModel):
+        return ""
+    if image is None:
+        image = torch.randint(256, (3, 96, 128), generator=torch.Generator().manual_seed(0)).byte()
+    # Two that differ: a function of one image would take a batch of one for it.
+    images = torch.stack([image, image.flip(2)])
+    if user.works_with(user.convention, images):
+        return ""
+    working = [text for text in CONVENTIONS if user.works_with(Input.parse(text), images)]
+    if not working:
+        return ""
+    others = f" (or {', '.join(working[1:3])})" if working[1:] else ""
+    return (
+        f"; given images as {user.convention.text or 'uint8 (N, 3, H, W)'} it fails, "
+        f"it returns scores with --input {working[0]}{others}"
+    )

@@ -1,0 +1,128 @@
+"""Questions about what moves a score: small changes, and colours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import wilcoxon
+from torch import Tensor
+
+from iqattack.evaluation import srocc
+from iqattack.probing.finding import Finding, Verdict
+from iqattack.probing.pictures import blurred, brighter, grey, jpeg, noisy, spread, swapped
+from iqattack.probing.session import Answer, is_finite
+from iqattack.probing.subject import Subject
+
+CHANGED = 4  # pictures
+SIGNIFICANT = 0.01  # of Wilcoxon's signed-rank test
+
+
+def small_changes(subject: Subject) -> list[Finding]:
+    """How far JPEG 95 and one grey level move a score: a scale for all that an attack finds."""
+    topics = {
+        "JPEG 95 against PNG": lambda image: jpeg(image, 95),
+        "one grey level brighter": brighter,
+    }
+    known = _known(subject.images, subject.answers, CHANGED)
+    subject.session.reserve(len(topics) * len(known))
+    findings = []
+    for topic, change in topics.items():
+        after = subject.session.alone([change(image) for image, _ in known])
+        moved = differences([score for _, score in known], after)
+        if not moved.size:
+            findings.append(Finding(topic, "no scores"))
+            continue
+        said = f"moves scores by {subject.amount(float(np.abs(moved).mean()))} on average"
+        if float(np.abs(moved).max()) <= subject.threshold:
+            said = "no change in the scores beyond noise" if subject.noise else "no change"
+        findings.append(Finding(topic, said))
+    return findings
+
+
+def colours(subject: Subject) -> list[Finding]:
+    """Whether a score depends on colour, and whether the model seems to expect BGR."""
+    session = subject.session
+    images = [picture.pixels for picture in subject.labelled]
+    judged = subject.judged()
+    session.reserve(CHANGED + 5 * len(images))
+    few = _known(images, judged, CHANGED)
+    greyed = differences([s for _, s in few], session.alone([grey(image) for image, _ in few]))
+    turned = session.alone([swapped(image) for image in images])
+    swap = differences(judged, turned)
+    findings = [
+        _moved(subject, "red and blue swapped", swap),
+        _moved(subject, "converted to grey", greyed),
+    ]
+    if swap.size and float(np.abs(swap).max()) > subject.threshold:
+        findings.append(_order(subject, turned))
+    return findings
+
+
+def _moved(subject: Subject, topic: str, moved: np.ndarray) -> Finding:
+    if not moved.size or float(np.abs(moved).max()) <= subject.threshold:
+        return Finding(topic, "no change in the scores")
+    return Finding(topic, f"moves scores by {subject.amount(float(np.abs(moved).mean()))}")
+
+
+def _order(subject: Subject, turned: Sequence[Answer]) -> Finding:
+    """RGB or BGR, as far as scores can say.
+
+    The eye, and luma with it, sees red better than blue (0.299 against 0.114 in BT.601), and
+    quality models learn from people: blur and noise in red move the scores of most more than they
+    do in blue. Where it is the other way round, the two are most likely exchanged.
+    """
+    topic, judged = "order of colours", subject.judged()
+    images = [picture.pixels for picture in subject.labelled]
+    moved = np.zeros((2, len(images)))  # by red, by blue
+    for change in (blurred, noisy):
+        for row, channel in zip(moved, (0, 2), strict=True):
+            after = subject.session.alone([change(image, channel) for image in images])
+            row += [_moved_by(*pair) for pair in zip(judged, after, strict=True)]
+    moved = moved[:, np.isfinite(moved).all(0)]
+    red, blue = moved
+    if not (red != blue).any():
+        return Finding(topic, "no sign of BGR")
+    chance = float(wilcoxon(red, blue).pvalue)
+    said = f"changes in red move scores by {red.mean() / 2:.2g}, in blue by {blue.mean() / 2:.2g}"
+    said += f" (p = {chance:.2g})" if chance >= 1e-4 else " (p < 0.0001)"
+    if chance >= SIGNIFICANT:
+        return Finding(topic, f"no sign of BGR: {said}")
+    if red.mean() > blue.mean():
+        return Finding(topic, f"probably RGB: {said}")
+    labels = [picture.mos for picture in subject.labelled]
+    as_is, as_bgr = (_agreement(found, labels) for found in (judged, turned))
+    return Finding(
+        topic,
+        f"probably BGR: {said}; SROCC with the labels {as_is:.3f}, with BGR {as_bgr:.3f}",
+        Verdict.PROBLEM if as_bgr > as_is else Verdict.NOTE,
+        "check what the model expects; if --input has bgr already, leave it out",
+        "--input bgr",
+    )
+
+
+def _moved_by(before: Answer, after: Answer) -> float:
+    """How far a score moved; NaN where one is missing."""
+    return abs(after - before) if is_finite(before) and is_finite(after) else math.nan
+
+
+def _agreement(answers: Sequence[Answer], labels: Sequence[float | None]) -> float:
+    """SROCC of what there is, whatever the direction."""
+    pairs = zip(answers, labels, strict=True)
+    found = [(a, mos) for a, mos in pairs if is_finite(a) and mos is not None]
+    return abs(srocc(*np.array(found).T))
+
+
+def _known(
+    images: Sequence[Tensor], answers: Sequence[Answer], n: int
+) -> list[tuple[Tensor, float]]:
+    """At most n images that have scores, from all over them, with these."""
+    pairs = zip(images, answers, strict=True)
+    return spread([(image, a) for image, a in pairs if is_finite(a)], n)
+
+
+def differences(before: Sequence[Answer], after: Sequence[Answer]) -> np.ndarray:
+    """After minus before, where both are finite."""
+    pairs = zip(before, after, strict=True)
+    return np.array([b - a for a, b in pairs if is_finite(a) and is_finite(b)])

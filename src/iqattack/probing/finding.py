@@ -1,0 +1,71 @@
+"""What a probe found, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Verdict(StrEnum):
+    """ok: as a model should be. note: worth knowing. problem: it would spoil a result."""
+
+    OK = "ok"
+    NOTE = "note"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer to one question.
+
+    topic: what was asked. value: what was found, in words and numbers.
+    remedy: what to do, empty where nothing is to be done.
+    option: an option of `iqattack attack` that does it, as typed, or empty.
+    """
+
+    topic: str
+    value: str
+    verdict: Verdict = Verdict.OK
+    remedy: str = ""
+    option: str = ""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """All that was found.
+
+    model: its name. queries: images sent to it, those that failed included; ceiling: how many were
+    allowed. unasked: topics that the ceiling left no queries for.
+    """
+
+    model: str
+    findings: tuple[Finding, ...]
+    queries: int
+    ceiling: int
+    unasked: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Options to pass to `iqattack attack`, each once."""
+        return unique(finding.option for finding in self.findings if finding.option)
+
+    @property
+    def problems(self) -> tuple[Finding, ...]:
+        """The findings that would spoil a result."""
+        return tuple(f for f in self.findings if f.verdict is Verdict.PROBLEM)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is a problem."""
+        return not self.problems
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain values, for JSON."""
+        return {**asdict(self), "options": list(self.options), "ok": self.ok}
+
+
+def unique(texts: Iterable[str]) -> tuple[str, ...]:
+    """The texts in their order, each once."""
+    return tuple(dict.fromkeys(texts))

@@ -1,0 +1,131 @@
+"""The probe: all questions in their order, the cheap ones first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from iqattack.errors import InputError
+from iqattack.images import ImageSet
+from iqattack.models import suggestion
+from iqattack.models.base import Loaded
+from iqattack.models.callable import UserModel
+from iqattack.models.loading import CONVENTIONS
+from iqattack.probing.changes import colours, small_changes
+from iqattack.probing.finding import Finding, Probe, Verdict
+from iqattack.probing.pictures import pictures_of, samples, spread
+from iqattack.probing.repeats import batches, noise
+from iqattack.probing.scores import direction, failures, non_finite, range_filled, resolution
+from iqattack.probing.session import Answer, OutOfQueries, Progress, Session, is_finite, reason
+from iqattack.probing.sizes import sizes, taken_size
+from iqattack.probing.speed import batch_speed, call_speed
+from iqattack.probing.subject import Subject
+
+QUERIES = 400
+FEWEST = 10
+PICTURES = 24
+FIRST = "clean scores"
+SHARE = 10  # a picture for so many queries
+
+
+def probe(
+    model: Loaded,
+    images: ImageSet | Sequence[Tensor] | None = None,
+    *,
+    queries: int = QUERIES,
+    convert: bool = False,
+    resize: int | None = None,
+    progress: Progress = lambda _topic, _queries, _ceiling: None,
+) -> Probe:
+    """Find out how a model behaves: noise, batches, sizes, colours, range, direction, speed.
+
+    model: a scorer; its range and direction may be None, and are then suggested.
+    images: to ask about, a set or (3, H, W) uint8 tensors, of which 24 from all over it are used;
+        the sample set by default. Direction and colours are asked on labelled pictures: these if
+        all have a MOS, else the sample set.
+    queries: images that may be sent to the model, those that fail included; at least 10.
+    convert, resize: as in `read_image`. progress: is notified of (topic, images sent, ceiling)
+        at every call.
+
+    A failure of the model is a finding. Raises InputError when no image can be read, and for too
+    few queries.
+    """
+    if queries < FEWEST:
+        raise InputError(f"--queries {queries}: expected at least {FEWEST}")
+    n = max(2, min(PICTURES, queries // SHARE))
+    built_in = spread(samples(), n)
+    pictures, unread = built_in, list[str]()
+    if images is not None:
+        pictures, unread = pictures_of(images, n=n, convert=convert, resize=resize)
+    labelled = pictures if all(picture.mos is not None for picture in pictures) else built_in
+    subject = Subject(Session(model, queries, progress), pictures, labelled)
+    findings, unasked = _asked(subject)
+    if unread:
+        said = f"{len(unread)} left out: {unread[0]}"
+        findings.insert(0, Finding("images", said, Verdict.NOTE, "repair or convert them"))
+    return Probe(model.name, tuple(findings), subject.session.queries, queries, unasked)
+
+
+def _asked(subject: Subject) -> tuple[list[Finding], tuple[str, ...]]:
+    """All findings, and the topics that the ceiling left too few queries for."""
+    findings: list[Finding] = []
+    unasked: list[str] = []
+    for topic, question in QUESTIONS:
+        if unasked[:1] == [FIRST]:  # every other question builds on it
+            unasked.append(topic)
+            continue
+        subject.session.topic = topic
+        try:
+            findings += question(subject)
+        except OutOfQueries:
+            unasked.append(topic)
+        if findings and not subject.scores:  # nothing else can be asked
+            break
+    return findings, tuple(unasked)
+
+
+def _start(subject: Subject) -> list[Finding]:
+    """Bring the pictures to a size that the model takes, and have each scored."""
+    subject.long_side = max(subject.images[0].shape[-2:])
+    subject.size, answer = taken_size(subject.session, subject.pictures)
+    if not is_finite(answer):
+        topic = "failures" if isinstance(answer, Exception) else "non-finite scores"
+        said = f"no finite score: {reason(answer)}{_hint(subject, answer)}"
+        remedy = "correct the model, or say how it wants its images (--input)"
+        return [Finding(topic, said, Verdict.PROBLEM, remedy)]
+    if subject.size is not None:
+        same = subject.labelled is subject.pictures
+        subject.pictures = [picture.fitted(subject.size) for picture in subject.pictures]
+        fitted = [picture.fitted(subject.size) for picture in subject.labelled]
+        subject.labelled = subject.pictures if same else fitted
+    subject.answers = subject.session.alone(subject.images)
+    if not subject.scores:
+        return [failures(subject), non_finite(subject)]
+    return [non_finite(subject), range_filled(subject)]
+
+
+def _hint(subject: Subject, answer: Answer) -> str:
+    """The `--input` with which a user's function returns scores, if queries are left to find it."""
+    session, tries = subject.session, 2 * (len(CONVENTIONS) + 1)
+    user = isinstance(getattr(session.model, "function", None), UserModel)
+    if not user or session.left < tries or getattr(answer, "transient", False):
+        return ""
+    session.queries += tries  # at most
+    return suggestion(session.model, subject.images[0])
+
+
+# Topic, and the question; the last two look at all that has been answered.
+QUESTIONS: tuple[tuple[str, Callable[[Subject], list[Finding]]], ...] = (
+    (FIRST, _start),
+    ("determinism", noise),
+    ("batch", batches),
+    ("small changes", small_changes),
+    ("sizes", sizes),
+    ("direction", direction),
+    ("colours", colours),
+    ("speed", batch_speed),
+    ("calls at once", call_speed),
+    ("resolution", lambda subject: [resolution(subject)]),
+    ("failures", lambda subject: [failures(subject)]),
+)

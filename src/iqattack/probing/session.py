@@ -1,0 +1,134 @@
+"""Asking a model: a ceiling on the images sent, and failures as answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeGuard
+
+import torch
+from torch import Tensor
+
+from iqattack.models import MODEL_LOCK, Model, ModelFailedError, answers
+from iqattack.models.base import Loaded, Traits
+from iqattack.scoring import DEFAULT_RETRY
+from iqattack.scoring.executor import DaemonThreads
+
+Answer = float | Exception
+Progress = Callable[[str, int, int], None]  # topic, images sent, ceiling
+
+
+class OutOfQueries(Exception):  # noqa: N818 - an event, not an error
+    """The ceiling leaves too few queries for a call."""
+
+
+class Session:
+    """Sends images to a model, and never more than the ceiling.
+
+    A call that fails is made once more, so that a failure that passes is told from one that stays.
+
+    model: its range and direction may be undeclared. ceiling: images that may be sent.
+    queries: images sent so far. calls, passing: calls made, and those of them that failed and were
+    answered the second time. error: what the first of these failed with. seen: all finite scores.
+    """
+
+    def __init__(
+        self,
+        model: Loaded,
+        ceiling: int,
+        progress: Progress = lambda _topic, _queries, _ceiling: None,
+    ) -> None:
+        self.model = model
+        self.traits = Traits.of(model)
+        self.ceiling = ceiling
+        self.topic = ""
+        self.queries = self.calls = self.passing = 0
+        self.error: Exception | None = None
+        self.seen: list[float] = []
+        self._progress = progress
+        # Range and direction play no part in asking.
+        self._scorer = Model(model, model.name, (0.0, 1.0), False, model.min_size)
+
+    @property
+    def left(self) -> int:
+        """Images that may still be sent."""
+        return self.ceiling - self.queries
+
+    def reserve(self, queries: int) -> None:
+        """Raise OutOfQueries now if fewer are left than a question needs."""
+        if queries > self.left:
+            raise OutOfQueries
+
+    def alone(self, images: Sequence[Tensor]) -> list[Answer]:
+        """Scores of images (3, H, W) uint8, one call each; an exception in place of a failure."""
+        return [self.together([image])[0] for image in images]
+
+    def together(self, images: Sequence[Tensor]) -> list[Answer]:
+        """Likewise of images of one size, in one call."""
+        return self.timed(images)[0]
+
+    def timed(self, images: Sequence[Tensor]) -> tuple[list[Answer], float]:
+        """Likewise, and the seconds that the call took."""
+        found, seconds = self._call(images)
+        failed = [answer for answer in found if isinstance(answer, Exception)]
+        if failed and self.left >= len(images) and not _refused(failed[0]):
+            if isinstance(failed[0], ModelFailedError) and failed[0].transient:
+                time.sleep(DEFAULT_RETRY.pause(1, failed[0].retry_after))
+            again, seconds = self._call(images)
+            pairs = zip(found, again, strict=True)
+            found = [new if isinstance(old, Exception) else old for old, new in pairs]
+            if not any(isinstance(answer, Exception) for answer in found):
+                self.passing += 1
+                self.error = self.error or failed[0]
+        self.seen += finite(found)
+        return found, seconds
+
+    def at_once(self, images: Sequence[Tensor], threads: int) -> float:
+        """Seconds that calls of one image each take from that many threads."""
+        self._spend(len(images))
+        pool = DaemonThreads(threads)
+        started = time.perf_counter()
+        futures = [pool.submit(answers, self._scorer, image[None].clone()) for image in images]
+        for future in futures:
+            future.exception()  # waits; what fails here has been told already
+        pool.close()
+        return time.perf_counter() - started
+
+    def _call(self, images: Sequence[Tensor]) -> tuple[list[Answer], float]:
+        if min(images[0].shape[-2:]) >= self.model.min_size:  # else nothing is sent
+            self._spend(len(images))
+        batch = torch.stack(list(images))  # a copy, whatever the model does to it
+        started = time.perf_counter()
+        found: list[Answer]
+        try:
+            with MODEL_LOCK:
+                found = answers(self._scorer, batch)
+        except Exception as error:
+            found = [error] * len(images)
+        return found, time.perf_counter() - started
+
+    def _spend(self, queries: int) -> None:
+        self.reserve(queries)
+        self.calls += 1
+        self.queries += queries
+        self._progress(self.topic, self.queries, self.ceiling)
+
+
+def _refused(error: Exception) -> bool:
+    """Whether asking again is of no use: an answer of another shape, no memory, too small."""
+    return not isinstance(error, ModelFailedError)
+
+
+def finite(found: Sequence[Answer]) -> list[float]:
+    """The finite scores among answers."""
+    return [score for score in found if is_finite(score)]
+
+
+def is_finite(answer: Answer) -> TypeGuard[float]:
+    """Whether an answer is a finite score."""
+    return not isinstance(answer, Exception) and abs(answer) < float("inf")
+
+
+def reason(answer: Answer) -> str:
+    """Why an answer is no finite score."""
+    return str(answer) if isinstance(answer, Exception) else f"the score is {answer}"

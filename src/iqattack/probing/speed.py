@@ -1,0 +1,56 @@
+"""How fast a model is, and how much memory it takes: rough figures of a few calls."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+from iqattack.probing.finding import Finding, Verdict
+from iqattack.probing.pictures import alike
+from iqattack.probing.session import finite, reason
+from iqattack.probing.subject import Subject
+
+BATCHES = (1, 2, 4, 8, 16)
+THREADS = (1, 2, 4, 8, 16, 32)
+
+
+def batch_speed(subject: Subject) -> list[Finding]:
+    """Images a second by batch size, and how far the process's peak of memory rises."""
+    limit = 1 if not subject.together else subject.session.traits.batch or BATCHES[-1]
+    images = alike(subject.images, BATCHES[-1])
+    subject.session.reserve(sum(size for size in BATCHES if size <= limit))
+    before, rates = peak_memory(), []
+    for size in (size for size in BATCHES if size <= limit):
+        found, seconds = subject.session.timed(images[:size])
+        if not finite(found):
+            said = f"{size} images fail: {reason(found[0])}"
+            remedy, option = "give smaller batches", f"--batch {max(size // 2, 1)}"
+            return [Finding("speed (rough)", said, Verdict.NOTE, remedy, option)]
+        rates.append(f"{size}: {size / max(seconds, 1e-6):.3g}")
+    rise = (peak_memory() - before) / 2**20
+    return [
+        Finding("speed (rough)", f"images a second by batch size: {', '.join(rates)}"),
+        Finding("memory (rough)", f"peak memory of the process rose by {rise:.0f} MiB"),
+    ]
+
+
+def call_speed(subject: Subject) -> list[Finding]:
+    """Images a second by calls at once, up to what the model declares."""
+    most = subject.session.traits.concurrency or 1
+    if most == 1:
+        return []
+    subject.session.reserve(sum(2 * n for n in THREADS if n <= most))
+    rates = {}
+    for threads in (n for n in THREADS if n <= most):
+        images = alike(subject.images, 2 * threads)
+        rates[threads] = len(images) / max(subject.session.at_once(images, threads), 1e-6)
+    best = max(rates, key=rates.__getitem__)
+    said = ", ".join(f"{threads}: {rate:.3g}" for threads, rate in rates.items())
+    option = f"--concurrency {best}" if best > 1 else ""
+    return [Finding("calls at once (rough)", f"images a second: {said}", option=option)]
+
+
+def peak_memory() -> float:
+    """Bytes that this process has had in memory at most."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak if sys.platform == "darwin" else peak * 1024)

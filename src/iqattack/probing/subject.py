@@ -1,0 +1,90 @@
+"""What is known of a model while it is probed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from iqattack.probing.pictures import Picture
+from iqattack.probing.session import Answer, Session, finite
+
+# As a fraction of the range: what float32 leaves, and `iqattack verify` allows.
+TOLERANCE = 1e-6
+# Deviations that two scores of one picture may lie apart by chance alone.
+BY_CHANCE = 8.0
+
+
+@dataclass
+class Subject:
+    """A model under probe.
+
+    session: asks it. pictures: such as it takes, and answers: what it says of each alone.
+    labelled: pictures with quality labels that it takes; may be the same.
+    size: height and width that the pictures were resized to, as it takes them in no other; None if
+        they are as they were. long_side: of the first one before, in pixels.
+    noise: standard deviation of the scores of one picture, in score units.
+    together: whether it takes several images in one call.
+    """
+
+    session: Session
+    pictures: list[Picture]
+    labelled: list[Picture]
+    answers: list[Answer] = field(default_factory=list)
+    size: tuple[int, int] | None = None
+    long_side: int = 0
+    noise: float = 0.0
+    together: bool = True
+    _judged: list[Answer] = field(default_factory=list)
+
+    @property
+    def scores(self) -> list[float]:
+        """The finite scores of the pictures."""
+        return finite(self.answers)
+
+    @property
+    def images(self) -> list[Tensor]:
+        """Pixels of the pictures."""
+        return [picture.pixels for picture in self.pictures]
+
+    def judged(self) -> list[Answer]:
+        """What the model says of the labelled pictures, asked once."""
+        if self.labelled is self.pictures:
+            return self.answers
+        if not self._judged:
+            self.session.reserve(len(self.labelled))
+            self._judged = self.session.alone([picture.pixels for picture in self.labelled])
+        return self._judged
+
+    @property
+    def width(self) -> float:
+        """Of the declared range; of the observed scores where none is declared."""
+        if self.session.model.score_range is not None:
+            low, high = self.session.model.score_range
+            return high - low
+        return float(np.ptp(self.scores)) if len(set(self.scores)) > 1 else 1.0
+
+    @property
+    def threshold(self) -> float:
+        """Differences of two scores that are more than rounding and noise, in score units."""
+        return max(TOLERANCE * self.width, BY_CHANCE * self.noise)
+
+    def amount(self, difference: float) -> str:
+        """A difference in score units and in % of the range: `0.02 (0.2 % of the range)`."""
+        return amount(difference, self.width)
+
+
+def amount(difference: float, width: float) -> str:
+    """A difference in score units and in % of a range of that width."""
+    return f"{difference:.2g} ({100.0 * difference / width:.2g} % of the range)"
+
+
+def deviation(groups: Sequence[Sequence[float]]) -> float:
+    """Standard deviation within groups of scores that should be equal, pooled; 0 if they are."""
+    squares = sum(float(np.var(group)) * len(group) for group in groups if len(group) > 1)
+    freedom = sum(len(group) - 1 for group in groups if len(group) > 1)
+    if all(len(set(group)) <= 1 for group in groups):
+        return 0.0
+    return float(np.sqrt(squares / freedom))

@@ -1,0 +1,38 @@
+"""How much a model may be asked in all sessions of a run: `--max-requests`, `--max-cost`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from iqattack.errors import IqattackError
+
+
+class CeilingReached(IqattackError):  # noqa: N818 - like Interrupted, no fault
+    """The run may send nothing more; what was scored is in the log."""
+
+    exit_status = 1
+
+
+@dataclass
+class Ceiling:
+    """images: that may be sent, each retry counted. why: the option that says so, with its value.
+
+    sent: so far.
+    """
+
+    images: int
+    why: str
+    sent: int = 0
+
+    def take(self, images: int) -> int:
+        """How many of so many may be sent; takes note of them."""
+        taken = min(images, max(0, self.images - self.sent))
+        self.sent += taken
+        return taken
+
+    def reached(self) -> CeilingReached:
+        """What ends the run."""
+        return CeilingReached(
+            f"stopped before {self.why}: {self.sent:,} images were sent; what was scored is kept, "
+            "go on with --resume and a higher one"
+        )

@@ -1,0 +1,122 @@
+"""`--max-requests` and `--max-cost`: hard, over all sessions of a run."""
+
+import pytest
+import torch
+
+import iqattack
+from iqattack.cli import main
+from iqattack.errors import InputError, TransientError
+from iqattack.images import ImageSet, write_png
+from iqattack.models import Traits, wrap
+from iqattack.scoring import CeilingReached
+
+
+@pytest.fixture
+def photos(tmp_path):
+    (tmp_path / "photos").mkdir()
+    chance = torch.Generator().manual_seed(0)
+    for number in range(5):
+        pixels = torch.randint(60, 200, (3, 20, 24), generator=chance).byte()
+        write_png(tmp_path / "photos" / f"{number}.png", pixels)
+    return ImageSet.from_folder(tmp_path / "photos")
+
+
+class Paid:
+    """A model that counts what it is sent, and fails now and then."""
+
+    def __init__(self, every=0):
+        self.sent, self.every = 0, every
+
+    def __call__(self, images):
+        found = []
+        for image in images:
+            self.sent += 1
+            fails = self.every and self.sent % self.every == 0
+            found.append(TransientError("busy") if fails else float(image.double().mean()))
+        return found
+
+
+def model(paid, **traits):
+    made = wrap(paid, name="paid", score_range=(0, 255), lower_better=False)
+    made.traits = Traits(**traits)
+    return made
+
+
+def attack(photos, scorer, out, **options):
+    return iqattack.attack(
+        photos,
+        scorer,
+        attack="noise",
+        constraint="linf:3",
+        queries=20,
+        out=out,
+        retry=iqattack.Retry(5, first_s=0.001),
+        **options,
+    )
+
+
+@pytest.mark.parametrize("concurrency", [None, 3])
+@pytest.mark.parametrize("every", [0, 7])
+def test_no_more_is_sent_in_all_sessions_together(tmp_path, photos, concurrency, every):
+    paid = Paid(every)
+    scorer = model(paid, concurrency=concurrency)
+    for most in (1, 7, 40, 41, 90):
+        with pytest.raises(CeilingReached, match=f"stopped before the ceiling of {most} requests"):
+            attack(photos, scorer, tmp_path / "run", max_requests=most, resume=most > 1)
+        assert paid.sent == most
+        with iqattack.open_run(tmp_path / "run").open_log() as log:
+            assert log.sent() == paid.sent
+    run = attack(photos, scorer, tmp_path / "run", max_requests=1000, resume=True)
+    assert sum(row.queries for row in run.results) == 100
+    assert paid.sent == 100 + sum(row.attempts for row in run.results)
+
+
+def test_a_ceiling_of_money(tmp_path, photos):
+    paid = Paid()
+    scorer = model(paid, price=0.1)
+    notes = []
+    callbacks = iqattack.Callbacks(note=lambda image, text: notes.append((image, text)))
+    with pytest.raises(CeilingReached, match=r"before the ceiling of 3 at 0\.1 an image: "):
+        attack(photos, scorer, tmp_path / "run", max_cost=3, callbacks=callbacks)
+    assert paid.sent == 30  # 30 × 0.1 is not above 3, whatever floats say
+    expected = "is to score up to 100 images, 10.00 at 0.1 each, retries aside; stops before the"
+    assert any(image == "model" and text.startswith(expected) for image, text in notes)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_cost": 5.0}, "the price of model 'paid' is not known"),
+        ({"max_requests": 0}, "max_requests 0: expected more than 0"),
+        ({"max_cost": float("nan")}, "max_cost nan: expected more than 0"),
+        (
+            {"max_requests": 9, "workers": 2},
+            "one process has to count all requests; leave out w",
+        ),
+    ],
+)
+def test_ceilings_that_cannot_be_held(tmp_path, photos, options, message):
+    with pytest.raises(InputError, match=message):
+        attack(photos, model(Paid()), tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_workers_are_not_for_what_works_elsewhere(tmp_path, photos):
+    with pytest.raises(
+        InputError, match="workers 2: model 'paid' does its work elsewhere; use"
+    ):
+        attack(photos, model(Paid(), concurrency=4), tmp_path / "run", workers=2)
+
+
+def test_the_command_ends_with_1_and_keeps_what_it_has(tmp_path, photos, capsys):
+    folder = str(photos.entries[0].path.parent)
+    (tmp_path / "m.py").write_text(
+        "def load():\n    f = lambda x: x.double().mean((1, 2, 3))\n"
+        "    f.score_range, f.lower_better = (0, 255), False\n    return f\n"
+    )
+    command = ["attack", folder, "--model", f"{tmp_path / 'm.py'}:load", "--attack", "noise"]
+    command += ["--queries", "20", "--out", str(tmp_path / "run")]
+    assert main([*command, "--max-requests", "30"]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: stopped before the ceiling of 30 requests: 30 images were sent")
+    assert main([*command, "--resume"]) == 0
