@@ -33,7 +33,19 @@ from iqattack.directions import Profile
 from iqattack.engine import Interrupted
 from iqattack.errors import InputError, TransientError
 from iqattack.images import ImageSet, match_mos, read_mos
-from iqattack.models import Model, Scorer, builtin_card, load_model, model_kinds, wrap
+from iqattack.models import (
+    Loaded,
+    Model,
+    Scorer,
+    Traits,
+    builtin_card,
+    load_model,
+    model_kinds,
+    wrap,
+)
+from iqattack.probing import QUERIES, Probe
+from iqattack.probing import load as load_to_probe
+from iqattack.probing import probe as run_probe
 from iqattack.reporting import write_report
 from iqattack.runs import (
     Callbacks,
@@ -70,6 +82,7 @@ __all__ = [
     "Executor",
     "ImageSet",
     "InProcess",
+    "Probe",
     "Processes",
     "Profile",
     "Result",
@@ -92,6 +105,7 @@ __all__ = [
     "load_model",
     "model_kinds",
     "open_run",
+    "probe",
     "profile",
     "report",
     "verify",
@@ -124,6 +138,7 @@ def attack(
     retry: Retry = DEFAULT_RETRY,
     max_requests: int | None = None,
     max_cost: float | None = None,
+    check: bool = True,
     resume: bool = False,
     score_range: tuple[float, float] | None = None,
     lower_better: bool | None = None,
@@ -136,8 +151,8 @@ def attack(
 
     images: a set, or folders, files, patterns and lists as the command line takes them.
     model: what `load_model` or `wrap` gave, or a spec, which is then loaded with `score_range`,
-        `lower_better`, `input`, `timeout` and `device`. A run remembers a spec, and an object only by its name, range
-        and direction.
+        `lower_better`, `input`, `timeout` and `device`. A run remembers a spec, and an object only
+        by its name, range and direction.
     attack, constraint, objective, floor: specs as on the command line; an attack may be a generator
         function of a `Task`, too, of which a run remembers the name alone.
     queries: images that the model may score for each image, the clean one included.
@@ -154,6 +169,8 @@ def attack(
     retry: what is done about timeouts, lost connections and `TransientError`.
     max_requests: images that may be sent to the model in all sessions of the run, each retry
         counted; max_cost: what they may cost, of a model whose price is known.
+    check: score two clean images again before the search, at 4 to 8 queries of their budgets, to
+        find a stochastic model and one whose scores depend on the batch; not below 20 queries.
     resume: go on with the run that is in `out`.
 
     Images that could not be attacked have a `status` that says why. Raises InputError for what
@@ -193,6 +210,7 @@ def attack(
         timeout=timeout,
         max_requests=max_requests,
         max_cost=max_cost,
+        check=check,
     )
     start = Run.resume if resume else Run.create
     with _closing(scorer, model), start(out, settings, scorer, retry) as run:
@@ -279,6 +297,63 @@ def profile(
             how=how,
             callbacks=callbacks,
         )
+
+
+def probe(
+    model: Scorer | str,
+    images: Images | None = None,
+    *,
+    queries: int = QUERIES,
+    score_range: tuple[float, float] | None = None,
+    lower_better: bool | None = None,
+    input: str | None = None,  # noqa: A002
+    timeout: float | None = None,
+    convert: bool = False,
+    resize: int | None = None,
+    device: str = "cpu",
+    callbacks: Callbacks | None = None,
+) -> Probe:
+    """Find a model's quirks before they spoil a result.
+
+    model: a spec, which needs to declare neither range nor direction, or a loaded model.
+    images: to ask about; the sample set by default. queries: images that may be sent, at most.
+    The rest is as in `attack`.
+
+    A failure of the model is a finding. Raises InputError for what cannot be loaded or read.
+    """
+    notify = callbacks or Callbacks()
+    loaded: Loaded
+    if isinstance(model, str):
+        loaded = load_to_probe(
+            model,
+            score_range=score_range,
+            lower_better=lower_better,
+            input=input,
+            timeout=timeout,
+            device=device,
+        )
+    else:
+        _check_scorer(model)
+        loaded = model
+    for phrase in Traits.of(loaded).notes:
+        notify.note("model", phrase)
+    chosen = None
+    if images is not None:
+        chosen, _, _ = _resolve(images, None, False, None)
+        for phrase in chosen.notes:
+            notify.note("images", phrase)
+    try:
+        return run_probe(
+            loaded,
+            chosen,
+            queries=queries,
+            convert=convert,
+            resize=resize,
+            progress=notify.probed,
+        )
+    finally:
+        if isinstance(model, str) and isinstance(loaded, Model):
+            loaded.close()
 
 
 def open_run(folder: str | Path) -> Run:
@@ -450,7 +525,8 @@ def _prepared(
     ]
     if late:
         raise InputError(
-            f"model '{model.name}' is loaded already: give {' and '.join(late)} to load_model or wrap"
+            f"model '{model.name}' is loaded already: give {' and '.join(late)} to load_model or "
+            "wrap"
         )
     return chosen, settings_of(model.name), model
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -142,8 +143,9 @@ def test_axes_of_any_length_need_a_layout(tmp_path):
 def test_a_graph_of_one_image_without_batch_axis(tmp_path):
     path = save_means(tmp_path / "m.onnx", (3, "h", "w"), axes=(1, 2))
     images = noise_images(3)
-    scores = loaded(path, ",index=1")(images)
-    np.testing.assert_allclose(scores, means_of(images)[:, 1], rtol=1e-5)
+    model = loaded(path, ",index=1")
+    np.testing.assert_allclose(model(images), means_of(images)[:, 1], rtol=1e-5)
+    assert model.batch is None  # it takes any number, one after the other
 
 
 def test_fixed_size_resizes(tmp_path):
@@ -217,7 +219,7 @@ def test_batch_option(tmp_path):
     assert model(images) == [2, 2, 2, 2, 1]
     assert model.batch == 2
     fixed = save_places(tmp_path / "fixed.onnx", 4)
-    with pytest.raises(InputError, match=r"batch=2: the graph takes 4 images at once"):
+    with pytest.raises(InputError, match=r"batch=2: the graph takes 4 at once"):
         loaded(fixed, ",batch=2")
 
 
@@ -309,6 +311,52 @@ def test_maps(tmp_path):
         loaded(path, ",index=1")
 
 
+def test_maps_of_graphs_with_channels_last(tmp_path):
+    nodes = [helper.make_node("Identity", ["x"], ["map"])]
+    path = save(tmp_path / "map.onnx", nodes, [("map", None)], shape=("n", "h", "w", 3))
+    images = noise_images(2)
+    scores = loaded(path, ",index=2,mean")(images)
+    np.testing.assert_allclose(scores, means_of(images)[:, 2], rtol=1e-5)
+
+
+def test_tokens_have_their_classes_last(tmp_path):
+    """(N, 3, h·w) turned to (N, h·w, 3)."""
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"], axis=1),
+        helper.make_node("Reshape", ["flat", "shape"], ["planes"]),
+        helper.make_node("Transpose", ["planes"], ["tokens"], perm=[0, 2, 1]),
+    ]
+    shape = [("shape", np.array([0, 3, -1], np.int64))]
+    path = save(tmp_path / "m.onnx", nodes, [("tokens", None)], tensors=shape)
+    images = noise_images(2)
+    expected = means_of(images)[:, 2]
+    np.testing.assert_allclose(loaded(path, ",index=2,mean")(images), expected, rtol=1e-5)
+
+
+def test_scores_that_are_not_finite_are_passed_on(tmp_path, recwarn):
+    nodes = [helper.make_node("Log", ["means"], ["y"])]
+    path = save(tmp_path / "m.onnx", [*channel_means((2, 3)), *nodes], [("y", None)])
+    images = noise_images(2)
+    images[0] = 0
+    for options in (",index=1", ",softmax,index=1", ",softmax,expectation=1..3"):
+        scores = loaded(path, options)(images)
+        assert np.isfinite(scores).tolist() == [False, True]
+    assert not recwarn.list
+
+
+def test_running_out_of_memory_is_passed_on(tmp_path):
+    """So that a pool makes smaller batches."""
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["m"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Expand", ["m", "huge"], ["e"]),
+        helper.make_node("ReduceMean", ["e"], ["y"], axes=[0, 1], keepdims=0),
+    ]
+    huge = [("huge", np.array([2**22, 2**22], np.int64))]  # 64 TiB
+    path = save(tmp_path / "m.onnx", nodes, [("y", None)], tensors=huge)
+    with pytest.raises(MemoryError):
+        loaded(path)(noise_images(1))
+
+
 def test_trailing_axes_of_length_1_are_no_map(tmp_path):
     nodes = [helper.make_node("GlobalAveragePool", ["x"], ["y"])]
     path = save(tmp_path / "m.onnx", nodes, [("y", None)])
@@ -323,12 +371,12 @@ def test_trailing_axes_of_length_1_are_no_map(tmp_path):
     ("options", "message"),
     [
         ("", r"'logits' has shape \(1, 10\), 10 numbers for each image; expected one: give index="),
-        (",index=10", r"10 classes; index=10: expected 0 to 9, or -10 to -1 from the end"),
+        (",index=10", r"index=10: expected 0 to 9, or -10 to -1 from the end"),
         (",index=-11", r"index=-11: expected 0 to 9"),
         (",softmax,expectation=1..5", r"has 10 classes; expectation=1..5 needs 5"),
-        (",expectation=1..10", r"sums to .*, so it holds no probabilities; add softmax"),
+        (",expectation=1..10", r"sums to .*, so these are not probabilities; add softmax"),
         (",softmax", r"softmax: add index=K or expectation=A..B"),
-        (",index=1,expectation=1..10", r"expected one of them"),
+        (",index=1,expectation=1..10", r"give index or expectation, not both"),
         (",index=1,index=2", r"'index' is given twice"),
         (",index=x", r"option 'index=x': expected index=K"),
         (",expectation=5..1", r"option 'expectation=5..1': expected expectation=A..B"),
@@ -357,9 +405,9 @@ def test_options_that_do_not_fit(tmp_path, options, message):
         ((1, 3, 224, 224), "float01,grey", r"--input grey: it has 3 channels"),
         ((1, 1, 224, 224), "float01,bgr", r"--input bgr: it has 1 channels"),
         ((1, 1, 224, 224), "imagenet", r"mean has 3 numbers, expected 1"),
-        ((1, 3, 224, "w"), "float01", r"one side is of any length: give --input size=WxH"),
-        ((1, 3, 224, 224), "single", r"--input single: it has an axis of the batch"),
-        ((1, 3, 224, 224), "pil", r"--input pil: a graph takes arrays alone"),
+        ((1, 3, 224, "w"), "float01", r"one side is dynamic: give --input size=WxH"),
+        ((1, 3, 224, 224), "single", r"--input single: it has a batch axis"),
+        ((1, 3, 224, 224), "pil", r"--input pil: a graph takes arrays only"),
         ((1, 3, 224, 224), None, r"give --input float01 \(0 to 1\), float255 .*, imagenet"),
         ((1, 3, 224, 224), "size=224", r"give --input float01 \(0 to 1\)"),
         ((1, 4, 224, 224), "float01", r"does not say where channels are"),
@@ -376,7 +424,7 @@ def test_conventions_that_do_not_fit(tmp_path, shape, convention, message):
 
 def test_values_for_a_graph_of_uint8(tmp_path):
     path = save_means(tmp_path / "m.onnx", kind=TensorProto.UINT8)
-    with pytest.raises(InputError, match=r"--input float01: leave out values, it takes uint8"):
+    with pytest.raises(InputError, match=r"--input float01: it takes uint8; leave out values"):
         loaded(path, ",index=0", "float01")
 
 
@@ -410,6 +458,20 @@ def test_devices(tmp_path):
             loaded(path, device=device)
 
 
+def test_a_provider_that_does_not_start(tmp_path, monkeypatch):
+    """As without CUDA's libraries: ONNX Runtime would go on, on the CPU."""
+    path = save_linear(tmp_path / "m.onnx", LUMA[:, None])
+    there = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: there)
+    if torch.cuda.is_available():
+        pytest.skip("it may start")
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(InputError, match=r"'cuda:1' cannot be used: CUDAExecutionProvider does not"),
+    ):
+        loaded(path, device="cuda:1")
+
+
 def test_without_onnxruntime(tmp_path, monkeypatch):
     path = save_linear(tmp_path / "m.onnx", LUMA[:, None])
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
@@ -428,6 +490,14 @@ def test_what_onnx_runtime_prints_does_not_reach_the_user(tmp_path, capfd):
 
 
 # -- files ----------------------------------------------------------------------------------------
+
+
+def test_options_longer_than_a_file_name_may_be(tmp_path):
+    path = save_means(tmp_path / "m.onnx")
+    with pytest.raises(InputError, match="unknown output"):
+        loaded(path, f",index=0,output={'x' * 300}")
+    with pytest.raises(InputError, match="no such file"):
+        loaded("x" * 300)
 
 
 def test_a_file_whose_name_holds_commas(tmp_path):
@@ -503,9 +573,10 @@ def test_a_worker_loads_it_from_any_folder(classifier, tmp_path):
     assert float(done.stdout) == pytest.approx(1 / 3)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" not in onnxruntime.get_available_providers(), reason="no GPU"
+)
 def test_gpu_agrees_with_cpu(tmp_path):
-    pytest.importorskip("onnxruntime")
     path = save_linear(tmp_path / "m.onnx", WEIGHTS)
     images = noise_images(9)
     on_gpu = loaded(path, ",softmax,index=0", device="cuda")(images)

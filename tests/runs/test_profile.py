@@ -133,7 +133,7 @@ def test_a_run_knows_the_profile_that_it_used(learn, tmp_path, settings, images,
     run = Run.create(tmp_path / "run", asked, model)
     execute(run, images, model, callbacks=Callbacks(note=lambda *note: told.append(note)))
     first, phrase = images.entries[0].name, "images with names of those that taught the profile"
-    assert told == [(first, f"of {len(images)} {phrase}")]
+    assert (first, f"of {len(images)} {phrase}") in told
     path.write_text(path.read_text().replace('"constraint": "linf:3"', '"constraint": "linf:5"'))
     assert read_profile(path).constraint == "linf:5"
     with pytest.raises(RunError, match="profile has other contents here than there"):

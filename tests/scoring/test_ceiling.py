@@ -102,9 +102,7 @@ def test_ceilings_that_cannot_be_held(tmp_path, photos, options, message):
 
 
 def test_workers_are_not_for_what_works_elsewhere(tmp_path, photos):
-    with pytest.raises(
-        InputError, match="workers 2: model 'paid' does its work elsewhere; use"
-    ):
+    with pytest.raises(InputError, match="workers 2: model 'paid' does its work elsewhere; use"):
         attack(photos, model(Paid(), concurrency=4), tmp_path / "run", workers=2)
 
 

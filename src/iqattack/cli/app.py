@@ -16,6 +16,7 @@ from iqattack.cli.compare import compare
 from iqattack.cli.demo import demo
 from iqattack.cli.evaluate import evaluate
 from iqattack.cli.lists import attacks, models
+from iqattack.cli.probe import probe
 from iqattack.cli.profile import profile
 from iqattack.cli.report import report
 from iqattack.cli.samples import samples
@@ -43,6 +44,14 @@ for command, panel, examples in (
             "--constraint linf:3 --out runs/musiq",
             "iqattack attack photos/ --model mymodel.py:load --score-range -1,1 "
             "--no-lower-better --attack noise --out runs/mine",
+        ),
+    ),
+    (
+        probe,
+        "Attack",
+        (
+            "iqattack probe builtin",
+            "iqattack probe mymodel.py:load photos/ --input float01 --queries 100",
         ),
     ),
     (

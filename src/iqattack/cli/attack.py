@@ -15,6 +15,7 @@ from iqattack.cli.options import (
     RUN,
     WHAT,
     Batch,
+    Check,
     Concurrency,
     Convert,
     Device,
@@ -128,6 +129,7 @@ def attack(
     timeout: Timeout = None,
     max_requests: MaxRequests = None,
     max_cost: MaxCost = None,
+    check: Check = True,
 ) -> None:
     """Move the scores of images as far as a constraint and a budget of queries allow.
 
@@ -159,6 +161,7 @@ def attack(
             timeout=timeout,
             max_requests=max_requests,
             max_cost=max_cost,
+            check=check,
             resume=resume,
             score_range=wanted_range,
             lower_better=lower_better,

@@ -119,6 +119,15 @@ MaxCost = Annotated[
         rich_help_panel=RUN,
     ),
 ]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check/--no-check",
+        help="Whether two clean images are scored again before the search, 4 to 8 queries of their "
+        "budgets, to find a stochastic model and one whose scores depend on the batch.",
+        rich_help_panel=RUN,
+    ),
+]
 
 
 def parse_range(text: str | None) -> tuple[float, float] | None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+import iqattack
 from iqattack.cli.options import (
     RUN,
     Convert,
@@ -67,29 +68,20 @@ def probe(
     the scores, failures and speed; and the options of iqattack attack that deal with them. Exit
     status 1 when something is a problem.
     """
-    from iqattack import probing  # noqa: PLC0415 - loads torch, scikit-image
-    from iqattack.images import ImageSet  # noqa: PLC0415
-    from iqattack.models import Traits  # noqa: PLC0415
-
     wanted_range = parse_range(score_range)
     with display() as shown:
-        loaded = probing.load(
+        found = iqattack.probe(
             model,
+            images or None,
+            queries=queries,
             score_range=wanted_range,
             lower_better=lower_better,
-            device=device,
             input=input,
             timeout=timeout,
-        )
-        for phrase in Traits.of(loaded).notes:
-            shown.note(loaded.name, phrase)
-        found = probing.probe(
-            loaded,
-            ImageSet.from_spec(images) if images else None,
-            queries=queries,
             convert=convert,
             resize=resize,
-            progress=shown.counted,
+            device=device,
+            callbacks=shown.callbacks,
         )
     if json:
         typer.echo(json_text.dumps(found.as_dict(), indent=2, ensure_ascii=False))

@@ -58,6 +58,7 @@ class Display:
             progress=self.progress,
             checked=partial(self.counted, "verify"),
             pictured=partial(self.counted, "report"),
+            probed=self.counted,
         )
 
     def note(self, image: str, phrase: str) -> None:

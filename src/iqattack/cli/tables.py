@@ -65,6 +65,8 @@ def show_summary(summary: Summary, folder: Path, console: Console | None = None)
     """Print the measures, how fast it went and where everything is."""
     console = console or Console()
     console.print(_measures(summary))
+    for phrase in summary.findings:
+        console.print(f"note: {phrase}", highlight=False, markup=False, soft_wrap=True)
     if summary.session is not None:
         session = summary.session
         console.print(

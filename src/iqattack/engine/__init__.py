@@ -1,7 +1,7 @@
 """Plans, searches, counts and replays: the only part that asks for scores."""
 
 from iqattack.engine.engine import Engine, Searching
-from iqattack.engine.events import Attacked, Event, Failure, Outcome
+from iqattack.engine.events import Attacked, Event, Failure, Note, Outcome, Replies
 from iqattack.engine.log import QueryLog, image_hash
 from iqattack.engine.recorder import Progress
 from iqattack.engine.schedule import Interrupted
@@ -15,10 +15,12 @@ __all__ = [
     "Failure",
     "Interrupted",
     "Limits",
+    "Note",
     "Outcome",
     "Plan",
     "Progress",
     "QueryLog",
+    "Replies",
     "Searcher",
     "Searching",
     "Workers",

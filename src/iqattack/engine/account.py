@@ -30,8 +30,9 @@ class Account:
     what a log of an earlier session holds is replayed; the best image is kept. A candidate whose
     score is not finite is a query like any other that gained nothing.
 
-    Queries are numbered from 0, the clean image, in the order of the candidates. Replies may come
-    in any order: `take_rows` gives those that have all others before them, `take_early` the rest.
+    Queries are numbered from 0, the clean image, in the order of the candidates; the log may have
+    the clean image several times, as the model was checked with it. Replies may come in any order:
+    `take_rows` gives those that have all others before them, `take_early` the rest.
 
     logged: rows of the log, the clean image's at least. early: replies of an earlier session that
     came before their turn, by number. Raises RunError for a clean image that is not the log's, and
@@ -79,7 +80,12 @@ class Account:
         self._asked: list[int] = []  # hashes of the candidates that the next answer is about
         self._exhausted = False
         self._shortest = math.inf  # distance of the best image, once one crossed the boundary
-        self._known(image_hash(image))
+        digest = image_hash(image)
+        self._known(digest)
+        # Then come those with which the model was checked, of the clean image again.
+        while self._numbered < len(logged) and int(logged["hash"][self._numbered]) == digest:
+            self._known(digest)
+        self._first = self._numbered  # query of the search
 
     @cached_property
     def task(self) -> Task:
@@ -89,7 +95,7 @@ class Account:
             lower8=self._box[0],
             upper8=self._box[1],
             project=self._project,
-            queries=self._queries - 1,
+            queries=self._queries - self._first,
             reach=self.target.reach,
             boundary=self.target.boundary,
             rng=self._rng,
@@ -99,7 +105,7 @@ class Account:
     @property
     def hopeless(self) -> bool:
         """Whether there is nothing to ask or to gain."""
-        return self._queries == 1 or self.target.reach <= 0.0
+        return self._queries <= self._first or self.target.reach <= 0.0
 
     @property
     def spent(self) -> int:
@@ -160,7 +166,7 @@ class Account:
 
     def _take(self, number: int, row: Row, *, logged: bool = False) -> None:
         digest, score = row
-        self._scores[digest] = score
+        self._scores.setdefault(digest, score)  # of the clean image the first one counts
         if not math.isfinite(score) and (self.unscored is None or number < self.unscored):
             self.unscored = number
         self._replies[number] = row

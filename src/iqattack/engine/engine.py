@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Protocol
@@ -15,11 +15,12 @@ from iqattack.constraints import Constraint, Floor
 from iqattack.engine.events import (
     Attacked,
     CleanScore,
+    Event,
     Events,
     Failure,
     Returned,
 )
-from iqattack.engine.log import QueryLog
+from iqattack.engine.log import QueryLog, Rows
 from iqattack.engine.recorder import GIVE_UP, Progress, Recorder
 from iqattack.engine.schedule import Finish
 from iqattack.engine.searcher import Limits, Plan, Searcher
@@ -46,6 +47,20 @@ class Searching(Protocol):
         ...
 
 
+class Check(Protocol):
+    """A check of the model: it asks about clean images once they have a score.
+
+    reserved: queries of images that are not the search's, whether the check takes them or not.
+    """
+
+    @property
+    def reserved(self) -> Mapping[str, int]: ...  # noqa: D102
+
+    def __call__(self, scores: Mapping[str, float]) -> Iterable[Event]:
+        """What happens; scores: of the clean images, by name."""
+        ...
+
+
 class Engine:
     """Surveys a set of images, plans, has it searched, and records what happens.
 
@@ -54,6 +69,7 @@ class Engine:
     queries: the model scores at most that many images for each, on every path.
     note: is notified of what a person should know about an image: (image name, phrase).
     progress: is notified where the run stands, after every reply.
+    check: of the model, between survey and search.
     """
 
     def __init__(
@@ -66,6 +82,7 @@ class Engine:
         log: QueryLog | None = None,
         note: Callable[[str, str], None] = lambda _image, _phrase: None,
         progress: Callable[[Progress], None] = lambda _state: None,
+        check: Check | None = None,
     ) -> None:
         if queries < 1:
             raise InputError(f"queries {queries}: expected at least 1, for the clean image")
@@ -76,6 +93,7 @@ class Engine:
         self._log = QueryLog() if log is None else log
         self._note = note
         self._progress = progress
+        self._check = check
 
     @classmethod
     def in_process(
@@ -203,7 +221,13 @@ class Engine:
         for entry in todo:
             name = entry.name
             rows, early = self._log.rows(name), self._log.early(name)
-            yield Plan(entry, targets[name], self._queries, rows, early)
+            yield Plan(entry, targets[name], self._budget(name, rows), rows, early)
+
+    def _budget(self, name: str, rows: Rows) -> int:
+        """Queries of an image; what is reserved for the check is not the search's."""
+        reserved = 0 if self._check is None else self._check.reserved.get(name, 0)
+        checked = int((rows["hash"] == rows["hash"][0]).sum()) - 1 if reserved else 0
+        return self._queries - max(reserved - checked, 0)
 
     # -- clean scores ---------------------------------------------------------------------------
 
@@ -240,7 +264,10 @@ class Engine:
                 recorder.record(failure)
                 yield failure
         finite = [e.name for e in images if math.isfinite(clean.get(e.name, math.nan))]
-        return self._targets({name: clean[name] for name in finite})
+        scores = {name: clean[name] for name in finite}
+        for event in self._check(scores) if self._check is not None else ():
+            recorder.record(event)
+        return self._targets(scores)
 
     def _targets(self, clean: dict[str, float]) -> dict[str, Target]:
         """Where each score is to go.

@@ -120,8 +120,8 @@ def wrap(
     name: as runs and tables call it; the function's own by default.
     score_range: (lowest, highest) raw score. lower_better: True where low means good quality.
     min_size: smallest height and width in pixels. input: how it wants images instead, such as
-    `float01` or `numpy,nhwc,single`. timeout: seconds that a call may take. Raises InputError for an
-    empty range.
+    `float01` or `numpy,nhwc,single`. timeout: seconds that a call may take. Raises InputError for
+    an empty range.
     """
     if name is None:
         name = str(getattr(function, "__name__", type(function).__name__))

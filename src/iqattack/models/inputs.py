@@ -278,7 +278,7 @@ def one_by_one(function: Callable[[Any], object], inputs: Iterable[Any]) -> list
     found: list[object] = []
     for one in inputs:
         try:
-            answer = function(one)
+            answer: Any = function(one)
             alone = isinstance(answer, Tensor | np.ndarray) and math.prod(answer.shape) == 1
             found.append(answer.item() if alone else answer)
         except (MemoryError, torch.OutOfMemoryError):

@@ -1,7 +1,7 @@
 """ONNX graphs, run by ONNX Runtime: `onnx:FILE[,option=value...]`.
 
-What is needed of the input is read from the graph and from the input convention; options say how an
-output becomes a score.
+The graph says what it takes, and the input convention the rest; options say how an output becomes a
+score.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 from torch import Tensor
 
 from iqattack.errors import InputError, one_line, unknown
@@ -32,8 +33,8 @@ DTYPES: dict[str, type[np.generic]] = {
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 OPTIONS = ("output=NAME", "softmax", "index=K", "expectation=A..B", "mean", "batch=N")
 CHANNELS = (1, 3)
-TRIAL = 224  # pixels on a side of the picture that a graph is tried on, where it takes any
-SUM = 0.02  # how far probabilities may sum to something else than 1: 10 classes in 8 bits
+TRIAL = 224  # pixels on a side of the picture that a graph is tried on, before it is resized
+SUM = 0.02  # how far a sum of probabilities may be from 1: rounded to 8 bits, 10 classes are
 
 # Names the file of a tensor that lies outside the graph's: a StringStringEntryProto of onnx.proto,
 # whose value follows its length, 7 bits a byte. Read this way, `onnx` need not be installed.
@@ -72,26 +73,28 @@ class OnnxModel:
         found = _Picture.of(self._session, convention or Input(), self._label)
         self._input, self._convention, self._dtype = found.name, found.convention, found.dtype
         self._last = found.convention.layout == "nhwc"
-        self._fixed_batch = found.batch
-        self.batch = found.batch or self._reading.batch
-        if self._reading.batch not in (None, self.batch):
+        wanted = self._reading.batch
+        if found.batch is not None and wanted not in (None, found.batch):
             raise InputError(
-                f"{self._label}: batch={self._reading.batch}: the graph takes {found.batch} images "
-                "at once; leave the option out"
+                f"{self._label}: batch={wanted}: the graph takes {found.batch} at once; leave the "
+                "option out"
             )
+        self._fixed = found.batch is not None
+        # Images in a call of the graph; None for all that there are.
+        self._size = found.batch or wanted or (1 if device.startswith("cpu") else None)
+        self.batch = None if self._size == 1 else self._size
         crop = found.convention.crop
         self.min_size = 1 if found.convention.size or not crop else min(crop)
         self.notes = found.notes
-        self._one_by_one = self.batch in (None, 1) and (device.startswith("cpu") or self.batch == 1)
         self._try(max((TRIAL, *(crop or ()))))
 
     def __call__(self, images: Tensor) -> list[Any]:
         """Raw scores of images (N, 3, H, W) uint8; where it scores one by one, an exception in
         place of one that failed.
         """
-        if self._one_by_one:
+        if self._size == 1:
             return one_by_one(lambda image: self._score(image[None])[0], images)
-        parts = torch.split(images, self.batch or max(len(images), 1))
+        parts = torch.split(images, self._size or max(len(images), 1))
         return [score for part in parts if len(part) for score in self._score(part)]
 
     def _try(self, side: int) -> None:
@@ -110,15 +113,15 @@ class OnnxModel:
     def _score(self, images: Tensor) -> list[float]:
         """Scores of images that go into one call."""
         n = len(images)
-        if self._fixed_batch:
-            images = torch.cat([images, images[-1:].expand(self._fixed_batch - n, -1, -1, -1)])
+        if self._fixed and self._size:
+            images = torch.cat([images, images[-1:].expand(self._size - n, -1, -1, -1)])
         batch = self._convention.tensor(images).numpy().astype(self._dtype, copy=False)
         fed = batch[0] if self._convention.single else batch
         try:
             answer = np.asarray(self._session.run([self._output], {self._input: fed})[0])
         except Exception as error:
             if re.search("allocate memory|bad_alloc|out of memory", str(error)):
-                raise MemoryError(str(error)) from error  # a smaller batch may do
+                raise MemoryError(one_line(error)) from error  # a smaller batch may do
             raise
         if answer.ndim == 0 or len(answer) != len(images):
             if len(images) > 1:
@@ -126,10 +129,12 @@ class OnnxModel:
                     f"{self._label}: output '{self._output}' has shape {answer.shape} for "
                     f"{len(images)} images; expected them along the first axis; give batch=1"
                 )
-            answer = answer[None]  # a graph of one image, without the axis of the batch
+            answer = answer[None]  # a graph of one image, without a batch axis
         values = answer[:n].astype(np.float64)
         where = f"{self._label}: output '{self._output}'"
-        return [float(one) for one in self._reading.scores(values, where, last=self._last)]
+        with np.errstate(all="ignore"):  # whether scores are finite is checked for all models
+            found: list[float] = self._reading.scores(values, where, last=self._last).tolist()
+        return found
 
 
 def load_onnx(
@@ -137,7 +142,7 @@ def load_onnx(
     *,
     device: str = "cpu",
     convention: Input,
-    timeout: float | None = None,  # noqa: ARG001 - what runs here is not waited for
+    timeout: float | None = None,  # noqa: ARG001 - `load_model` keeps it
 ) -> OnnxModel:
     """The graph of 'FILE[,option=value...]' as a black box; errors as in `OnnxModel`."""
     return OnnxModel(argument, device=device, convention=convention)
@@ -171,7 +176,7 @@ class Reading:
             given[name] = value
         found = cls(**given)
         if found.index is not None and found.expectation is not None:
-            raise InputError(f"{where}: index and expectation: expected one of them")
+            raise InputError(f"{where}: give index or expectation, not both")
         if found.softmax and found.index is None and found.expectation is None:
             raise InputError(f"{where}: softmax: add index=K or expectation=A..B")
         return found
@@ -196,13 +201,12 @@ class Reading:
         axis = 1 if values.ndim == 4 and not last else -1
         classes = values.shape[axis]
         if self.softmax:
-            powers = np.exp(values - values.max(axis, keepdims=True))
-            values = powers / powers.sum(axis, keepdims=True)
+            values = softmax(values, axis)
         if self.index is not None:
             if not -classes <= self.index < classes:
                 raise InputError(
-                    f"{where} has {classes} classes; index={self.index}: expected 0 to "
-                    f"{classes - 1}, or -{classes} to -1 from the end"
+                    f"{where}: index={self.index}: expected 0 to {classes - 1}, or -{classes} to "
+                    "-1 from the end"
                 )
             values = np.take(values, [self.index], axis)
         elif self.expectation:
@@ -230,7 +234,7 @@ class Reading:
         total = values.sum(axis)
         if np.abs(total - 1).max() > SUM:  # false where NaN
             raise InputError(
-                f"{where} sums to {total.flat[0]:.4g}, so it holds no probabilities; add softmax"
+                f"{where} sums to {total.flat[0]:.4g}, so these are not probabilities; add softmax"
             )
         found: Floats = np.moveaxis(values, axis, -1) @ np.arange(low, high + 1.0)
         return found
@@ -260,7 +264,10 @@ def _option(option: str, where: str) -> tuple[str, Any]:
 
 @dataclass(frozen=True)
 class _Picture:
-    """The input of a graph: its name, what it takes, and what is to be said of it."""
+    """The input of a graph: its name, what it takes, and what is to be said of it.
+
+    batch: images in a call; None for any number.
+    """
 
     name: str
     dtype: type[np.generic]
@@ -281,10 +288,10 @@ class _Picture:
             )
         shape = [side if isinstance(side, int) and side > 0 else None for side in inputs[0].shape]
         if given.container in ("pil", "path"):
-            raise InputError(f"{where}; --input {given.container}: a graph takes arrays alone")
+            raise InputError(f"{where}; --input {given.container}: a graph takes arrays only")
         single = len(shape) == 3
         if given.single and not single:
-            raise InputError(f"{where}; --input single: it has an axis of the batch")
+            raise InputError(f"{where}; --input single: it has a batch axis")
         dtype = DTYPES[inputs[0].type]
         layout = given.layout or _layout(shape[-3:], where)
         first = layout == "nchw"
@@ -295,13 +302,13 @@ class _Picture:
         notes: tuple[str, ...] = ()
         if found.size is None and found.crop is None and (height or width):
             if height is None or width is None:
-                raise InputError(f"{where}; one side is of any length: give --input size=WxH")
+                raise InputError(f"{where}; one side is dynamic: give --input size=WxH")
             found = replace(found, size=(width, height))
             taken = f"{width}×{height} pixels (bilinear), the size that the graph takes"
             notes = (f"images are resized to {taken}",)
         _check_size(found, (width, height), where)
         found.check(found.text or "")
-        return cls(inputs[0].name, dtype, found, None if single else shape[0], notes)
+        return cls(inputs[0].name, dtype, found, 1 if single else shape[0], notes)
 
 
 def _layout(sides: list[int | None], where: str) -> str:
@@ -326,10 +333,10 @@ def _colour(channels: int | None, given: Input, layout: str, where: str) -> Any:
 def _check_values(dtype: type[np.generic], given: Input, where: str) -> None:
     if dtype is np.uint8:
         if given.floating:
-            raise InputError(f"{where}; --input {given.text}: leave out values, it takes uint8")
+            raise InputError(f"{where}; --input {given.text}: it takes uint8; leave out values")
     elif given.values is None and not given.normalised:
         raise InputError(
-            f"{where}; what values it expects, only you can know: give --input float01 (0 to 1), "
+            f"{where}; it does not say which values it expects: give --input float01 (0 to 1), "
             "float255 (0 to 255), imagenet, or mean=… and std=…"
         )
 
@@ -344,7 +351,7 @@ def _check_size(found: Input, wanted: tuple[int | None, int | None], where: str)
 
 
 def _shown(shape: list[object]) -> str:
-    """A shape with the names of axes of any length: (N, 3, 224, 224)."""
+    """A shape with the names of its dynamic axes: (N, 3, 224, 224)."""
     return f"({', '.join(str(side or '?') for side in shape)})"
 
 
@@ -356,7 +363,7 @@ def split_file(argument: str) -> tuple[Path, list[str]]:
     parts = argument.split(",")
     for end in range(len(parts), 0, -1):
         path = Path(",".join(parts[:end]))
-        if path.is_file():
+        if _is_file(path):
             return path, parts[end:]
     raise InputError(
         f"model 'onnx:{argument}': no such file: '{parts[0]}'; expected onnx:FILE[,option=value]"
@@ -367,7 +374,14 @@ def external_files(path: Path) -> tuple[Path, ...]:
     """The files, as absolute paths, in which a graph keeps tensors outside its own."""
     folder = path.absolute().parent
     found = {folder / name for name in _locations(path)}
-    return tuple(sorted(file for file in found if file.is_file()))
+    return tuple(sorted(file for file in found if _is_file(file)))
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is one; a name that is too long for the file system is none."""
+    with contextlib.suppress(OSError):
+        return path.is_file()
+    return False
 
 
 def _locations(path: Path) -> Iterator[str]:
@@ -401,12 +415,14 @@ def _session(path: Path, device: str, label: str) -> Any:
     options.log_severity_level = 4  # its errors are raised, too
     own = {"device_id": number or "0"} if kind == "cuda" else {}
     try:
-        session = ort.InferenceSession(str(path), options, providers=[(provider, own)])
+        session = ort.InferenceSession(
+            str(path), options, providers=[(provider, own)], enable_fallback=0
+        )
     except Exception as error:
         raise InputError(
             f"{label}: not a graph that ONNX Runtime {ort.__version__} can run: {one_line(error)}"
         ) from error
-    if session.get_providers()[0] != provider:  # it goes on without, where libraries are missing
+    if session.get_providers()[0] != provider:  # where libraries are missing, it goes on without
         raise InputError(
             f"{label}: device '{device}' cannot be used: {provider} does not start; check that "
             "CUDA and cuDNN fit this onnxruntime-gpu"

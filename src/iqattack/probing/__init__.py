@@ -1,18 +1,20 @@
 """Find a model's quirks before they spoil a result."""
 
-from iqattack.probing.check import Check, check, findings
+from iqattack.probing.check import EACH, Check, ask, findings, is_constant
 from iqattack.probing.finding import Finding, Probe, Verdict
 from iqattack.probing.loading import load
 from iqattack.probing.probe import QUERIES, probe
 
 __all__ = [
+    "EACH",
     "QUERIES",
     "Check",
     "Finding",
     "Probe",
     "Verdict",
-    "check",
+    "ask",
     "findings",
+    "is_constant",
     "load",
     "probe",
 ]

@@ -71,7 +71,7 @@ def _order(subject: Subject, turned: Sequence[Answer]) -> Finding:
 
     The eye, and luma with it, sees red better than blue (0.299 against 0.114 in BT.601), and
     quality models learn from people: blur and noise in red move the scores of most more than they
-    do in blue. Where it is the other way round, the two are most likely exchanged.
+    do in blue. Where it is the other way round, the two are most likely swapped.
     """
     topic, judged = "order of colours", subject.judged()
     images = [picture.pixels for picture in subject.labelled]

@@ -1,71 +1,99 @@
-"""A few queries before a run: is the model noisy, and does a score depend on its batch?"""
+"""A few queries before a search: is the model stochastic, does a score depend on its batch?"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from iqattack.models.base import Loaded
-from iqattack.probing.pictures import alike
+from iqattack.models import MODEL_LOCK, Scorer, answers
 from iqattack.probing.scores import NARROW, suggested_range
-from iqattack.probing.session import Answer, OutOfQueries, Session, is_finite, reason
+from iqattack.probing.session import Answer, is_finite, reason
 from iqattack.probing.subject import TOLERANCE, amount, deviation
 
-IMAGES, TIMES = 2, 2
-QUERIES = 16  # at most
+TIMES = 2
+EACH = 2 * TIMES  # queries of an image
 APART = 5.0  # standard errors between means that do not come from noise
 
 
 class Check(BaseModel):
     """What the check found.
 
-    queries: images sent to the model. noise: standard deviation of the scores of one image, in
-    score units, 0 if they are equal. batch: largest difference between the score of an image alone
-    and in a batch, in score units, 0 where noise may explain it. failed: why the check has no
-    answer, or not all.
+    images: names of those that were asked about. queries: images that the model scored.
+    noise: standard deviation of the scores of one image, in score units, 0 if they are equal.
+    batch: largest difference between the score of an image alone and in a batch, in score units, 0
+    where noise may explain it. failed: why the check has no answer, or not all.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    queries: int
+    images: tuple[str, ...] = ()
+    queries: int = 0
     noise: float = 0.0
     batch: float = 0.0
     failed: str | None = None
 
 
-class _Failed(Exception):  # noqa: N818 - carries a reason, is never seen outside
-    pass
+@dataclass
+class Asked:
+    """What the model said of each image.
 
-
-def check(scorer: Loaded, images: Sequence[Tensor], *, batch: bool) -> Check:
-    """Score two images alone, twice each, and together, twice, if batch.
-
-    images: clean ones (3, H, W) uint8, at least one; where no two have one size, a mirrored one is
-    the second. 8 queries with batch, else 4; 8 more where scores differ, for a better estimate.
+    alone, together: scores of each, by whether it was the only one of its call. scores: all of
+    them, in the order in which they came. unanswered: how often each was sent for nothing.
     """
-    session = Session(scorer, QUERIES)
-    pair = alike(images, IMAGES)
-    alone: list[list[float]] = [[] for _ in pair]
-    together: list[list[float]] = [[] for _ in pair]
-    failed = None
+
+    alone: list[list[float]]
+    together: list[list[float]]
+    scores: list[list[float]]
+    unanswered: list[int]
+    failed: str | None = field(default=None)
+
+    @property
+    def check(self) -> Check:
+        """What follows from it."""
+        noise = deviation([*self.alone, *self.together])
+        return Check(
+            queries=sum(map(len, self.scores)),
+            noise=noise,
+            batch=max(_apart(*pair, noise) for pair in zip(self.alone, self.together, strict=True)),
+            failed=self.failed,
+        )
+
+
+def ask(scorer: Scorer, images: Sequence[Tensor], *, batch: bool) -> Asked:
+    """Have images scored alone, twice each, and twice more: together, if batch.
+
+    images: one or two (3, H, W) uint8, of one size. It ends at the first failure.
+    """
+    n = len(images)
+    asked = Asked([[] for _ in range(n)], [[] for _ in range(n)], [[] for _ in range(n)], [0] * n)
+    alone, together = [[k] for k in range(n)], [list(range(n))]
+    for call in alone * TIMES + (together if batch and n > 1 else alone) * TIMES:
+        found = _answers(scorer, torch.stack([images[k] for k in call]))
+        for k, answer in zip(call, found, strict=True):
+            if isinstance(answer, Exception):
+                asked.unanswered[k] += 1
+            else:
+                asked.scores[k].append(answer)
+            if not is_finite(answer):
+                asked.failed = asked.failed or reason(answer)
+            else:
+                (asked.alone if len(call) == 1 else asked.together)[k].append(answer)
+        if asked.failed is not None:
+            break
+    return asked
+
+
+def _answers(scorer: Scorer, batch: Tensor) -> Sequence[Answer]:
     try:
-        _ask(session, pair, alone, together if batch else [])
-        if deviation([*alone, *together]) > 0.0:
-            _ask(session, pair, alone, together if batch else [])
-    except _Failed as error:
-        failed = str(error)
-    except OutOfQueries:  # calls that had to be repeated took them
-        pass
-    noise = deviation([*alone, *together])
-    return Check(
-        queries=session.queries,
-        noise=noise,
-        batch=max(_apart(*groups, noise) for groups in zip(alone, together, strict=True)),
-        failed=failed,
-    )
+        with MODEL_LOCK:
+            return answers(scorer, batch)
+    except Exception as error:  # the check is not to end a run
+        return [error] * len(batch)
 
 
 def findings(
@@ -84,23 +112,30 @@ def findings(
     phrases = [*_spread(known, score_range)]
     if check.noise > tolerance * width:
         phrases.append(
-            f"the model is noisy: scores of one image deviate by {amount(check.noise, width)}; the "
-            "best of many noisy scores is optimistically biased, and verify finds other scores: "
-            "average several calls in the model, or make it deterministic (eval mode, fixed seeds)"
+            "the model is stochastic: scores of one image have a standard deviation of "
+            f"{amount(check.noise, width)}; the best of many scores is optimistically biased, and "
+            "verify finds others: average several calls in the model, or make it deterministic "
+            "(eval mode, fixed seeds)"
         )
     if check.batch > tolerance * width:
         phrases.append(
             "scores depend on the batch: alone and with another image they differ by "
-            f"{amount(check.batch, width)}, so that verify finds other scores: give --batch 1"
+            f"{amount(check.batch, width)}, so that verify finds other scores: attack with "
+            "--batch 1"
         )
     return phrases
+
+
+def is_constant(scores: Sequence[float]) -> bool:
+    """Whether a model gives several images all the same score."""
+    return len(scores) > 1 and min(scores) == max(scores)
 
 
 def _spread(scores: Sequence[float], score_range: tuple[float, float]) -> list[str]:
     if len(scores) < 2:
         return []
     low, high, width = min(scores), max(scores), score_range[1] - score_range[0]
-    if low == high:
+    if is_constant(scores):
         return [
             f"all {len(scores)} clean scores are equal ({low:g}): nothing can be said about "
             "robustness; check the model"
@@ -113,27 +148,6 @@ def _spread(scores: Sequence[float], score_range: tuple[float, float]) -> list[s
             f"of it: check the range, perhaps --score-range {suggested_range(scores, score_range)}"
         ]
     return []
-
-
-def _ask(
-    session: Session,
-    pair: Sequence[Tensor],
-    alone: Sequence[list[float]],
-    together: Sequence[list[float]],
-) -> None:
-    """Add scores of each image to those that it has alone, and, if given, together."""
-    for _ in range(TIMES):
-        for group, image in zip(alone, pair, strict=True):
-            _add([group], session.alone([image]))
-    for _ in range(TIMES if together else 0):
-        _add(together, session.together(pair))
-
-
-def _add(groups: Sequence[list[float]], answers: Sequence[Answer]) -> None:
-    for group, answer in zip(groups, answers, strict=True):
-        if not is_finite(answer):
-            raise _Failed(reason(answer))
-        group.append(answer)
 
 
 def _apart(alone: Sequence[float], together: Sequence[float], noise: float) -> float:

@@ -96,7 +96,7 @@ def fitted(image: Tensor, height: int, width: int) -> Tensor:
 
 
 def swapped(image: Tensor) -> Tensor:
-    """Red and blue exchanged."""
+    """Red and blue swapped."""
     return image.flip(0)
 
 

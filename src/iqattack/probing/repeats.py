@@ -50,7 +50,7 @@ def batches(subject: Subject) -> list[Finding]:
         subject.together = False
         return [Finding("batch", "one image per call, as the model declares")]
     images = alike(subject.images, min(4, limit or 4))
-    session.reserve(4 * len(images))
+    session.reserve(6 * len(images) + 2)
     alone = session.alone(images)
     forward = session.together(images)
     if not finite(forward) and finite(alone):
@@ -93,7 +93,10 @@ def _dependence(subject: Subject, topic: str, between: str, difference: float) -
     if difference <= subject.threshold:
         noisy = difference > TOLERANCE * subject.width
         return Finding(topic, said + ("; no more than the noise" if noisy else ""))
-    remedy = "score one image per call; otherwise results depend on --batch, and verify reports differences"
+    remedy = (
+        "score one image per call; otherwise results depend on --batch, and verify reports "
+        "differences"
+    )
     return Finding(topic, said, Verdict.PROBLEM, remedy, "--batch 1")
 
 

@@ -12,7 +12,7 @@ from iqattack.probing.finding import Finding, Verdict
 from iqattack.probing.session import is_finite, reason
 from iqattack.probing.subject import Subject
 
-NARROW = 0.05  # of the range, below which gains mean nothing
+NARROW = 0.02  # of the range: less says that it is another one, or that all images are alike
 SLIGHT = 0.01  # of the range, that scores may lie outside it without harm
 SPARSE = 0.2  # of the range, below which they look small
 COMMON_RANGES = ((0.0, 1.0), (-1.0, 1.0), (1.0, 5.0), (0.0, 10.0), (0.0, 100.0))

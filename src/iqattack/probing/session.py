@@ -25,7 +25,7 @@ class OutOfQueries(Exception):  # noqa: N818 - an event, not an error
 class Session:
     """Sends images to a model, and never more than the ceiling.
 
-    A call that fails is made once more, so that a failure that passes is told from one that stays.
+    A call that fails is made once more, to distinguish a failure that passes from one that stays.
 
     model: its range and direction may be undeclared. ceiling: images that may be sent.
     queries: images sent so far. calls, passing: calls made, and those of them that failed and were
@@ -90,7 +90,7 @@ class Session:
         started = time.perf_counter()
         futures = [pool.submit(answers, self._scorer, image[None].clone()) for image in images]
         for future in futures:
-            future.exception()  # waits; what fails here has been told already
+            future.exception()  # waits; what fails was reported before
         pool.close()
         return time.perf_counter() - started
 

@@ -84,6 +84,11 @@ def title(summary: Summary) -> str:
 def verdict(summary: Summary) -> str:
     """One sentence: how far scores moved, what became of the ranking, how visible it is."""
     means, scores = summary.means, summary.scores
+    if summary.constant:
+        return (
+            f"The model gave all {_images(summary.attacked)} the same score: nothing can be said "
+            "about its robustness. Check the model before its numbers are used."
+        )
     srocc = scores.clean_attacked.srocc
     if math.isnan(srocc):
         ranking = "there is no ranking to compare"
@@ -121,6 +126,7 @@ def notices(summary: Summary, failures: Sequence[Result]) -> list[str]:
             "This is a white-box attack: it takes the model's own gradients, which no outsider "
             "has. Its result is a ceiling, not what queries alone can do."
         )
+    said += [f"Of the model: {phrase}." for phrase in summary.findings]
     if summary.pending:
         said.append(
             f"This run is not finished: {_images(summary.pending)} of {summary.images:,} "

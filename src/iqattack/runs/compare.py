@@ -112,7 +112,13 @@ def compare(
         for rows, once, corrected in zip(common[1:], p, holm(p), strict=True)
     ]
     rows = tuple(
-        _row(run, summarise(run.record, rows, 0, budget=queries), rows, differs, **test)
+        _row(
+            run,
+            _summary(run, rows, queries),
+            rows,
+            differs,
+            **test,
+        )
         for run, rows, differs, test in zip(runs, common, differing, [{}, *tested], strict=True)
     )
     every = {name for run in runs for name in run.image_names()}
@@ -192,3 +198,7 @@ def _refuse(runs: Sequence[Run], differing: Sequence[dict[str, str]], allow: Seq
                 f"{run.folder}: compared with {runs[0].folder}, {reasons}, which is unfair; "
                 f"attack again alike, or compare with --allow {','.join(unfair)}{cut}"
             )
+
+
+def _summary(run: Run, rows: list[Result], queries: int | None) -> Summary:
+    return summarise(run.record, rows, 0, check=run.check, budget=queries)

@@ -14,11 +14,13 @@ from iqattack.engine import (
     Interrupted,
     Progress,
     QueryLog,
+    Searching,
 )
 from iqattack.errors import InputError, IqattackError, RunError
 from iqattack.images import ImageSet, write_bytes
 from iqattack.models import Scorer, Traits, suggestion
 from iqattack.objectives import parse_objective
+from iqattack.runs.checking import Checking
 from iqattack.runs.how import DEFAULT_HOW, How, Setup, searching
 from iqattack.runs.results import Saved
 from iqattack.runs.run import Run
@@ -35,6 +37,7 @@ class Callbacks:
     note: (image, phrase) on an image that was converted. failed: (image, reason).
     progress: where the run stands, after every reply.
     checked: (images done, images) while a run is verified; pictured: while its page is written.
+    probed: (topic, images sent, ceiling) while a model is probed.
     """
 
     stop: Callable[[], bool] = lambda: False
@@ -43,6 +46,7 @@ class Callbacks:
     progress: Callable[[Progress], None] = lambda *_: None
     checked: Callable[[int, int], None] = lambda *_: None
     pictured: Callable[[int, int], None] = lambda *_: None
+    probed: Callable[[str, int, int], None] = lambda *_: None
 
 
 def execute(
@@ -69,58 +73,65 @@ def execute(
     notify = callbacks or Callbacks()
     report = _Report(run, images, notify)
     log = None
-    for phrase in Traits.of(scorer).notes:
-        notify.note("model", phrase)
     try:
         log = run.open_log()
         _same_images(run, log, images)
         _forget_lost(run, log, images, notify)
-        if "profile" in run.record.files:
-            _compare_profile(run.settings, images, scorer, notify)
+        _say_what_to_know(run, log, images, scorer, how, notify)
         # A worker loads the model by its spec; an object is sent to it.
         setup = Setup(run.settings, run.record.model_spec if by_spec else scorer, how, attack)
-        sent = log.sent()
-        if how.pool is None:
-            _say_what_it_may_cost(run.settings, len(images), scorer, how, sent, notify)
-        with searching(setup, scorer, len(images), notify.stop, sent) as searched:
-            engine = Engine(
-                scorer,
-                parse_objective(run.settings.objective),
-                searched,
-                queries=run.settings.queries,
-                log=log,
-                note=notify.note,
-                progress=report.progress,
-            )
-            for item in engine.run(images):
-                if isinstance(item, Failure):
-                    notify.failed(item.entry.name, item.reason)
-                elif isinstance(item, Saved):
-                    # The image first: a result in the log says that its file is there.
-                    write_bytes(run.images / item.entry.png_name, item.png)
-                    log.finish(item.entry.name, item.row.model_dump_json())
+        with searching(setup, scorer, len(images), notify.stop, log.sent()) as searched:
+            batch = how.may_batch(scorer)
+            check = Checking(run, log, images, scorer, batch=batch) if how.check else None
+            _attack_all(run, log, images, scorer, searched, report, check)
         failures = log.failures()
         if len(failures) == len(images):
             raise InputError(next(iter(failures.values())))
         return report.write()
     except IqattackError as error:
-        scored = _worth_keeping(log)
-        hint = ""
-        if isinstance(error, InputError) and not scored:
-            hint = _how_it_might_work(run, images, scorer)
-        if run.fresh and not isinstance(error, Interrupted) and not scored:
+        kept = _worth_keeping(log)
+        if isinstance(error, InputError) and not kept:
+            error.args = (f"{error}{_how_it_might_work(run, images, scorer)}",)
+        if run.fresh and not isinstance(error, Interrupted) and not kept:
             if log is not None:
                 log.close()
             run.discard()
         else:
             with suppress(IqattackError):  # the first error is the one to report
                 report.write()
-        if hint:
-            raise InputError(f"{error}{hint}") from error.__cause__
         raise _of_its_version(run, error) from error.__cause__
     finally:
         if log is not None:
             log.close()
+
+
+def _attack_all(
+    run: Run,
+    log: QueryLog,
+    images: ImageSet,
+    scorer: Scorer,
+    searched: Searching,
+    report: _Report,
+    check: Checking | None,
+) -> None:
+    """Everything that has no result yet; pictures and results are kept as they come."""
+    engine = Engine(
+        scorer,
+        parse_objective(run.settings.objective),
+        searched,
+        queries=run.settings.queries,
+        log=log,
+        note=report.notify.note,
+        progress=report.progress,
+        check=check,
+    )
+    for item in engine.run(images):
+        if isinstance(item, Failure):
+            report.notify.failed(item.entry.name, item.reason)
+        elif isinstance(item, Saved):
+            # The image first: a result in the log says that its file is there.
+            write_bytes(run.images / item.entry.png_name, item.png)
+            log.finish(item.entry.name, item.row.model_dump_json())
 
 
 class _Report:
@@ -129,19 +140,21 @@ class _Report:
     def __init__(self, run: Run, images: ImageSet, notify: Callbacks) -> None:
         self._run = run
         self._entries = {entry.name: entry for entry in images}
-        self._notify = notify
+        self.notify = notify
         self._last: Progress | None = None
 
     def progress(self, state: Progress) -> None:
         """Keep where the run stands, and pass it on."""
         self._last = state
-        self._notify.progress(state)
+        self.notify.progress(state)
 
     def write(self) -> Summary:
         """Both files; RunError, after the first, where no image is finished."""
         results, pending = self._run.state(self._entries)
         self._run.write_results(results)
-        summary = summarise(self._run.record, results, pending, self._session())
+        summary = summarise(
+            self._run.record, results, pending, self._session(), check=self._run.check
+        )
         self._run.write_summary(summary)
         return summary
 
@@ -162,24 +175,17 @@ def _how_it_might_work(run: Run, images: ImageSet, scorer: Scorer) -> str:
     return suggestion(scorer, image)
 
 
-def _say_what_it_may_cost(
-    settings: Settings, images: int, scorer: Scorer, how: How, sent: int, notify: Callbacks
+def _say_what_to_know(
+    run: Run, log: QueryLog, images: ImageSet, scorer: Scorer, how: How, notify: Callbacks
 ) -> None:
-    """Before a model is asked that works elsewhere, or under a ceiling: how often, for how much."""
-    traits, ceiling = Traits.of(scorer), how.ceiling(scorer, sent)
-    if traits.concurrency is None and ceiling is None:
-        return
-    most = images * settings.queries
-    text = f"is to score up to {most:,} images"
-    if traits.price is not None:
-        text += f", {most * traits.price:,.2f} at {traits.price:g} each, retries aside"
-    if traits.rate is not None:
-        text += f", at most {traits.rate:g} a second"
-    if sent:
-        text += f"; {sent:,} were sent before"
-    if ceiling is not None:
-        text += f"; stops before {ceiling.why}"
-    notify.note("model", text)
+    """Before the model is asked: its notes, what it may cost, where a profile does not fit."""
+    for phrase in Traits.of(scorer).notes:
+        notify.note("model", phrase)
+    cost = how.may_cost(scorer, len(images) * run.settings.queries, log.sent())
+    if cost is not None:
+        notify.note("model", cost)
+    if "profile" in run.record.files:
+        _compare_profile(run.settings, images, scorer, notify)
 
 
 def _of_its_version(run: Run, error: IqattackError) -> IqattackError:

@@ -40,6 +40,7 @@ class How:
     retry: of failures that may pass. device: of models, as torch names it.
     timeout: seconds that a call may take; None for as long as it takes, or the service's own.
     max_requests: images that may be sent, each retry counted; max_cost: what they may cost.
+    check: whether the model is checked before the search, see runs/checking.py.
     """
 
     batch: int | None = None
@@ -51,6 +52,7 @@ class How:
     timeout: float | None = None
     max_requests: int | None = None
     max_cost: float | None = None
+    check: bool = True
 
     def __post_init__(self) -> None:
         given = [
@@ -89,6 +91,30 @@ class How:
             images = math.floor(self.max_cost / price + 1e-9) if price else sys.maxsize
             most.append((images, f"the ceiling of {self.max_cost:g} at {price:g} an image"))
         return Ceiling(*min(most), sent) if most else None
+
+    def may_batch(self, scorer: Scorer) -> bool:
+        """Whether calls may have several images."""
+        traits = Traits.of(scorer)
+        one_each = self.concurrency is not None or traits.concurrency is not None
+        return (self.batch or traits.batch or (1 if one_each else 2)) > 1
+
+    def may_cost(self, scorer: Scorer, images: int, sent: int) -> str | None:
+        """What is to be said before so many images are scored, of a model that works elsewhere or
+        under a ceiling.
+        """
+        traits, ceiling = Traits.of(scorer), self.ceiling(scorer, sent)
+        if self.pool is not None or (traits.concurrency is None and ceiling is None):
+            return None
+        text = f"is to score up to {images:,} images"
+        if traits.price is not None:
+            text += f", {images * traits.price:,.2f} at {traits.price:g} each, retries aside"
+        if traits.rate is not None:
+            text += f", at most {traits.rate:g} a second"
+        if sent:
+            text += f"; {sent:,} were sent before"
+        if ceiling is not None:
+            text += f"; stops before {ceiling.why}"
+        return text
 
     @contextmanager
     def pool_of(

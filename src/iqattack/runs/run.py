@@ -17,11 +17,14 @@ from iqattack.engine import QueryLog
 from iqattack.errors import RunError
 from iqattack.images import ImageEntry, read_image
 from iqattack.models import Scorer
+from iqattack.probing import Check
 from iqattack.runs.files import FolderLock, cannot_write, is_temporary, write_text
 from iqattack.runs.results import Result, read_failures, to_csv
 from iqattack.runs.settings import ModelRecord, Record, Settings
 from iqattack.runs.summary import Session, Summary, summarise
 from iqattack.scoring import DEFAULT_RETRY, Retry
+
+CHECK = "check"  # name of what is kept in the log
 
 
 class Run:
@@ -236,7 +239,13 @@ class Run:
         if self._summary is not None:
             return self._summary
         results, pending = self.state()
-        return summarise(self.record, results, pending, self.last_session())
+        return summarise(self.record, results, pending, self.last_session(), check=self.check)
+
+    @property
+    def check(self) -> Check | None:
+        """What the check of the model found, if there was one."""
+        with self.open_log() as log:
+            return read_check(log)
 
     def last_session(self) -> Session | None:
         """How long the last session took that wrote summary.json, None when none did."""
@@ -289,3 +298,12 @@ def _remove_empty(folders: tuple[Path, ...]) -> None:
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
+
+
+def read_check(log: QueryLog) -> Check | None:
+    """What the check of a run found, if there was one."""
+    text = log.kept(CHECK)
+    try:
+        return None if text is None else Check.model_validate_json(text)
+    except ValidationError:
+        return None  # another version's

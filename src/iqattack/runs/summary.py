@@ -20,6 +20,7 @@ from iqattack.evaluation import (
     mean_gain,
 )
 from iqattack.objectives import towards_end
+from iqattack.probing import Check, findings, is_constant
 from iqattack.runs.results import UNCHANGED, Result
 from iqattack.runs.settings import ModelRecord, Record, Settings
 
@@ -76,6 +77,8 @@ class Summary(BaseModel):
     failed: could not be attacked; pending: still to do.
     queries: images that the model scored; attempts: that were sent to it beside these, and not
     answered; both of all sessions and images, failed ones included.
+    check: of the model before the search, if there was one. findings: what to know of the model, a
+    phrase each. constant: all clean scores are equal, and nothing can be said of robustness.
     white_box: the attack took the model's own gradients, and is no black-box attack.
     scores: gains, correlations and robustness with 95 % bootstrap intervals; as JSON, NaN is null.
     hashes: SHA-256 of the pixels of each attacked image, clean, by name.
@@ -100,6 +103,9 @@ class Summary(BaseModel):
     pending: int
     queries: int = 0
     attempts: int = 0
+    check: Check | None = None
+    findings: tuple[str, ...] = ()
+    constant: bool = False
     means: Means
     scores: Evaluation
     session: Session | None = None
@@ -123,12 +129,13 @@ def summarise(
     pending: int,
     session: Session | None = None,
     *,
+    check: Check | None = None,
     budget: int | None = None,
     intervals: bool = True,
 ) -> Summary:
     """The measures of results; RunError when no image is finished.
 
-    budget: queries for each image that the results are of; None for the run's.
+    check: of the model. budget: queries for each image that the results are of; None for the run's.
     intervals: the bootstrap's, which take most of the time.
     """
     done = [result for result in results if not result.failed]
@@ -143,6 +150,8 @@ def summarise(
         values = [v for v in map(value, done) if v is not None and math.isfinite(v)]
         return statistics.fmean(values) if values else None
 
+    clean = [_number(r.score_clean) for r in done]
+    known = check or Check()
     return Summary(
         created=record.created,
         versions=record.versions,
@@ -158,6 +167,9 @@ def summarise(
         pending=pending,
         queries=sum(result.queries for result in results),
         attempts=sum(result.attempts for result in results),
+        check=check,
+        findings=tuple(findings(known, clean, record.model.score_range)),
+        constant=is_constant(clean),
         means=Means(
             queries=mean(lambda r: r.queries),
             linf=mean(lambda r: r.linf),
@@ -168,7 +180,7 @@ def summarise(
             jnd_violation=mean(lambda r: r.jnd_violation),
         ),
         scores=evaluate(
-            [_number(r.score_clean) for r in done],
+            clean,
             [_number(r.score_adv) for r in done],
             [_number(r.gain) for r in done],
             [_reach(r, record.model) for r in done],

@@ -106,4 +106,4 @@ def results_at(run: Run, queries: int) -> tuple[list[Result], int]:
 def summary_at(run: Run, queries: int) -> Summary:
     """The measures as if the budget had been `queries`; errors as in `results_at`."""
     results, pending = results_at(run, queries)
-    return summarise(run.record, results, pending, budget=queries)
+    return summarise(run.record, results, pending, check=run.check, budget=queries)

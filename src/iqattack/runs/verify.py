@@ -25,7 +25,7 @@ from iqattack.runs.settings import ModelRecord
 from iqattack.runs.summary import summarise
 
 # What results.csv and summary.json of a run of before do not have.
-NEWER = ("queries", "attempts")
+NEWER = ("queries", "attempts", "findings", "constant", "check")
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ def _check(
         yield f"{len(rows)} queries in the log, reported {result.queries}"
     if len(rows) > settings.queries:
         yield f"{len(rows)} queries in the log, more than the budget of {settings.queries}"
-    logged = {int(row["hash"]): float(row["score"]) for row in rows}
+    # Of an image that was scored several times, to check the model, the first score counts.
+    logged = {int(row["hash"]): float(row["score"]) for row in reversed(rows)}
     for which, image, score in (
         ("clean", clean, result.score_clean),
         ("attacked", adversarial, result.score_adv),
@@ -223,7 +224,7 @@ def _check_summary(run: Run, results: list[Result]) -> Iterator[Difference]:
     except (OSError, ValueError) as error:
         yield Difference(path.name, f"cannot be read ({error}); {REWRITE}")
         return
-    computed = summarise(run.record, results, 0, intervals=False)
+    computed = summarise(run.record, results, 0, check=run.check, intervals=False)
     for name, value in _leaves(json.loads(computed.model_dump_json(exclude={"session"}))):
         if name in NEWER and name not in there:
             continue

@@ -191,9 +191,7 @@ class Processes(Pool):
             raise InputError(f"processes {processes}: expected at least 1")
         check_batch(batch)
         each = threads or threads_each(processes)
-        super().__init__(
-            Workers(spec, make, processes, each), batch=batch, retry=retry
-        )
+        super().__init__(Workers(spec, make, processes, each), batch=batch, retry=retry)
 
 
 def threads_each(processes: int) -> int:

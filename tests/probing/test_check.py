@@ -1,0 +1,169 @@
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+
+from iqattack.models import load_model
+from iqattack.probing import EACH, Check, ask, findings
+
+from .conftest import Counted, contrast
+
+MAKE = Path(__file__).resolve().parents[3] / "shared" / "cases" / "make_cases.py"
+
+
+def check(scorer, images, *, batch):
+    return ask(scorer, images, batch=batch).check
+
+
+@pytest.fixture(scope="module")
+def images():
+    generator = torch.Generator().manual_seed(0)
+    return [
+        (torch.randint(256, (3, 40, 48), generator=generator) / (k + 1)).byte() for k in range(2)
+    ]
+
+
+def noisy(images):
+    return contrast(images) + torch.randn(len(images)).double()
+
+
+def in_batches(images):
+    scores = contrast(images)
+    return scores + 0.002 * (scores - scores.mean())
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_a_sound_model_costs_few_queries(model, images, batch):
+    """As many with batches as without, or results would depend on them."""
+    counted = Counted()
+    checked = check(model(counted), images, batch=batch)
+    assert checked == Check(queries=8)
+    assert counted.images == 2 * EACH == 8
+    assert findings(checked, [10.0, 50.0], (0.0, 60.0)) == []
+
+
+def test_noise(model, images):
+    torch.manual_seed(3)
+    counted = Counted(noisy)
+    checked = check(model(counted), images, batch=True)
+    assert checked.queries == counted.images == 8
+    assert checked.noise == pytest.approx(1.0, abs=0.7)
+    assert checked.batch == 0.0
+    (phrase,) = findings(checked, [10.0, 50.0], (0.0, 60.0))
+    assert "the model is stochastic" in phrase
+    assert f"{checked.noise:.2g} ({100 * checked.noise / 60:.2g} % of the range)" in phrase
+    assert "optimistically biased" in phrase
+
+
+def test_dependence_on_the_batch(model, images):
+    scores = contrast(torch.stack(images))
+    checked = check(model(in_batches), images, batch=True)
+    assert checked.noise == 0.0 and checked.queries == 8
+    assert checked.batch == pytest.approx(float((scores[0] - scores[1]).abs()) * 0.001)
+    (phrase,) = findings(checked, [10.0, 50.0], (0.0, 60.0))
+    assert phrase.endswith("attack with --batch 1")
+    assert check(model(in_batches), images, batch=False).batch == 0.0
+
+
+def test_both_at_once(model, images):
+    """A dependence far beyond the noise is seen through it."""
+    torch.manual_seed(0)
+    scorer = model(lambda images: noisy(images) + 20.0 * (len(images) - 1))
+    checked = check(scorer, images, batch=True)
+    assert checked.batch == pytest.approx(20.0, abs=2.0)
+    assert len(findings(checked, [10.0, 50.0], (0.0, 60.0))) == 2
+
+
+@pytest.mark.parametrize("tolerance", [1e-6, 1e-3])
+def test_what_rounding_leaves_is_no_finding(tolerance):
+    little = Check(queries=8, noise=0.5 * tolerance * 60, batch=0.5 * tolerance * 60)
+    assert findings(little, [10.0, 50.0], (0.0, 60.0), tolerance) == []
+
+
+def test_one_image(model, images):
+    """Of one alone, nothing can be said about batches."""
+    assert check(model(in_batches), images[:1], batch=True) == Check(queries=4)
+
+
+def test_what_came_and_what_did_not_is_known_for_each_image(model, images):
+    def score(batch):
+        if len(batch) > 1:
+            return [float(contrast(batch[:1])), ValueError("no")]
+        return contrast(batch)
+
+    asked = ask(model(score), images, batch=True)
+    one, other = (float(contrast(image[None])) for image in images)
+    assert asked.scores == [[one] * 3, [other] * 2]
+    assert asked.unanswered == [0, 1]
+    assert "ValueError: no" in asked.failed
+    assert asked.check.queries == 5 and asked.check.batch == 0.0
+
+
+def test_a_model_that_fails(model, images):
+    def score(images):
+        raise ValueError("no weights")
+
+    asked = ask(model(score), images, batch=True)
+    assert "no weights" in asked.failed
+    assert (asked.scores, asked.unanswered) == ([[], []], [1, 0])
+    nan = ask(model(lambda images: contrast(images) * float("nan")), images, batch=True)
+    assert nan.failed == "the score is nan"
+    assert [len(scores) for scores in nan.scores] == [1, 0]  # a query all the same
+
+
+def test_a_model_that_takes_no_batch(model, images):
+    checked = check(model(lambda images: contrast(images).mean()), images, batch=True)
+    assert "expected 2 scores" in checked.failed
+    assert checked.noise == checked.batch == 0.0
+
+
+@pytest.mark.parametrize(
+    ("scores", "told"),
+    [
+        ([50.0, 50.0, 50.0], "all 3 clean scores are equal (50)"),
+        ([0.2, 0.9], "fill 0.7 % of the score range 0 to 100"),
+        ([0.2, 0.9], "--score-range 0,1"),
+        ([50.0, 50.02], "--score-range 50,50.02"),
+    ],
+)
+def test_scores_that_say_little(scores, told):
+    (phrase,) = findings(Check(queries=8), scores, (0.0, 100.0))
+    assert told in phrase and "\n" not in phrase
+
+
+@pytest.mark.parametrize("scores", [[], [50.0], [10.0, 20.0], [-3.0, -1.0]])
+def test_scores_of_which_nothing_is_said(scores):
+    """One score, a good spread, and what lies outside, which the engine reports."""
+    assert findings(Check(queries=8), scores, (0.0, 100.0)) == []
+
+
+def test_it_is_kept_as_json():
+    checked = Check(images=("a", "b"), queries=8, noise=0.1, batch=0.2, failed="no")
+    assert Check.model_validate_json(checked.model_dump_json()) == checked
+
+
+@pytest.mark.parametrize(
+    ("case", "told"),
+    [
+        ("plain", None),
+        ("constant", "all 6 clean scores are equal"),
+        ("narrow", "fill 0.025 % of the score range 0 to 100"),
+        ("batch", "--batch 1"),
+        ("noisy", "the model is stochastic"),
+    ],
+)
+def test_models_that_came_from_outside(case, told, tmp_path):
+    if not MAKE.is_file():
+        pytest.skip("cases absent: expected shared/cases/make_cases.py beside the repository")
+    made = runpy.run_path(str(MAKE))
+    path = tmp_path / "m.py"
+    path.write_text(made["MODELS"][case])
+    scorer = load_model(f"{path}:load", score_range=(0.0, 100.0))
+    pixels = [torch.tensor(list(made["picture"](k).tobytes())) for k in range(6)]
+    images = [p.byte().reshape(96, 128, 3).permute(2, 0, 1) for p in pixels]
+    scores = [float(scorer(image[None])[0]) for image in images]
+    phrases = findings(check(scorer, images[:2], batch=True), scores, (0.0, 100.0))
+    # These images fill little of the range under `contrast` itself.
+    others = [phrase for phrase in phrases if case == "narrow" or "fill" not in phrase]
+    assert [told in phrase for phrase in others] == [True] * (told is not None)
