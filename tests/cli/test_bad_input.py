@@ -164,7 +164,7 @@ def test_scores_that_are_none(attack, factory, expected):
         (("--model", "model.py:undeclared"), "give --score-range LO,HI"),
         (
             ("--model", "model.py:undeclared", "--score-range", "-200,55"),
-            "give it with --lower-better or --no-lower-better",
+            "give --lower-better or --no-lower-better",
         ),
         (("--resume",), "run: no such run"),
     ],

@@ -10,8 +10,8 @@ import torch
 
 import iqattack
 from iqattack.errors import InputError
-from iqattack.models.http import load_http
-from iqattack.models.service import load_toml
+from iqattack.models.services.described import load_toml
+from iqattack.models.services.http import load_http
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 IMAGES = torch.randint(256, (3, 3, 70, 80), generator=torch.Generator().manual_seed(0)).byte()

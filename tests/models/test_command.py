@@ -18,10 +18,11 @@ import pytest
 import torch
 
 from iqattack.errors import InputError, TransientError
-from iqattack.models import answers, command, load_model, program
+from iqattack.models import answers, load_model
 from iqattack.models.checked import Model
-from iqattack.models.command import load_command, of_settings
 from iqattack.models.inputs import Input
+from iqattack.models.services import command, program
+from iqattack.models.services.command import load_command, of_settings
 from iqattack.scoring import InProcess, Threads
 from iqattack.scoring.contract import Request
 from iqattack.scoring.retry import Retry
@@ -79,10 +80,19 @@ def python():
     return shlex.quote(sys.executable)
 
 
+OTHERS = set()
+
+
+@pytest.fixture(autouse=True)
+def others():
+    """Processes that were there before, of other tests."""
+    OTHERS.update(psutil.Process().children(recursive=True))
+
+
 def children():
-    """Processes below this one that have not ended."""
+    """Processes below this one that have begun in this test and not ended."""
     found = psutil.Process().children(recursive=True)
-    return [one for one in found if one.status() != psutil.STATUS_ZOMBIE]
+    return [p for p in found if p.status() != psutil.STATUS_ZOMBIE and p not in OTHERS]
 
 
 def settings(words, **given):
@@ -392,7 +402,7 @@ def test_a_killed_parent_leaves_no_child(tmp_path):
         )
     )
     program = (
-        "import time; from iqattack.models.command import load_command\n"
+        "import time; from iqattack.models.services.command import load_command\n"
         f"model = load_command({f'{python()} {path}'!r}); print('up', flush=True); time.sleep(1000)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
@@ -413,7 +423,8 @@ def test_the_program_ends_with_its_parent_and_gets_no_interrupt(tmp_path):
     )
     # It is not closed: the interpreter's end does it.
     program = (
-        f"from iqattack.models.command import load_command\nload_command({f'{python()} {path}'!r})"
+        "from iqattack.models.services.command import load_command\n"
+        f"load_command({f'{python()} {path}'!r})"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
     session = int(pid.read_text())

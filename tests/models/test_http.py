@@ -25,10 +25,10 @@ from iqattack.engine import QueryLog
 from iqattack.errors import InputError, TransientError
 from iqattack.images import write_png
 from iqattack.models import ModelFailedError, answers
-from iqattack.models.credentials import Credentials
-from iqattack.models.http import LARGEST, LONGEST_RETRY_S, RATE, Http, load_http
 from iqattack.models.inputs import UINT8, Input
-from iqattack.models.service import HttpSettings
+from iqattack.models.services.credentials import Credentials
+from iqattack.models.services.http import LARGEST, LONGEST_RETRY_S, RATE, Http, load_http
+from iqattack.models.services.settings import HttpSettings
 from iqattack.scoring import Request, Threads
 
 _helper = runpy.run_path(str(Path(__file__).parents[1] / "faulty_server.py"))
@@ -184,7 +184,7 @@ def test_options_after_the_hash_are_not_sent(serve):
     assert scorer(IMAGES[:1]) == [7.0]
     assert server.asked[0].path == "/s"
     assert (scorer.name, scorer.score_range, scorer.lower_better) == ("my model", (0, 10), True)
-    assert (scorer.concurrency, scorer.rate, scorer.cost(3)) == (2, None, 1.5)
+    assert (scorer.concurrency, scorer.rate, scorer.price) == (2, None, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -506,7 +506,7 @@ def test_a_server_that_repeats_the_credential_does_not_spread_it(serve, monkeypa
 
 def everything_shown(scorer, error):
     """All texts of a scorer and an exception: repr, notes, traceback, causes, contexts."""
-    texts = [repr(scorer), scorer.describe(), *scorer.notes, scorer.name, scorer.url]
+    texts = [repr(scorer), scorer.name, scorer.url]
     texts += [repr(scorer._secrets), repr(scorer._settings)]
     seen = error
     while seen is not None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iqattack.models.limits import LONGEST_PAUSE_S, ClosedError, Gate, Limiter
+from iqattack.models.services.limits import LONGEST_PAUSE_S, ClosedError, Gate, Limiter
 
 
 def play(gate, latencies, outcomes, calls=200):

@@ -63,12 +63,13 @@ def test_no_more_is_sent_in_all_sessions_together(tmp_path, photos, concurrency,
     for most in (1, 7, 40, 41, 90):
         with pytest.raises(CeilingReached, match=f"stopped before the ceiling of {most} requests"):
             attack(photos, scorer, tmp_path / "run", max_requests=most, resume=most > 1)
-        assert paid.sent == most
+        assert most - 8 < paid.sent <= most  # the check of the model needs 8
         with iqattack.open_run(tmp_path / "run").open_log() as log:
             assert log.sent() == paid.sent
     run = attack(photos, scorer, tmp_path / "run", max_requests=1000, resume=True)
-    assert sum(row.queries for row in run.results) == 100
-    assert paid.sent == 100 + sum(row.attempts for row in run.results)
+    queries = sum(row.queries for row in run.results)
+    assert queries == 100 if not every else 92 <= queries <= 100  # a failure ends the check
+    assert paid.sent == queries + sum(row.attempts for row in run.results)
 
 
 def test_a_ceiling_of_money(tmp_path, photos):

@@ -109,19 +109,19 @@ def _onnx(argument: str, given: Given) -> Loaded:
 
 
 def _http(url: str, given: Given) -> Loaded:
-    from iqattack.models.http import load_http  # noqa: PLC0415 - httpx is an extra
+    from iqattack.models.services.http import load_http  # noqa: PLC0415 - httpx is an extra
 
     return load_http(url, device=given.device, convention=given.convention, timeout=given.timeout)
 
 
 def _toml(path: str, given: Given) -> Loaded:
-    from iqattack.models.service import load_toml  # noqa: PLC0415
+    from iqattack.models.services.described import load_toml  # noqa: PLC0415
 
     return load_toml(path, device=given.device, convention=given.convention, timeout=given.timeout)
 
 
 def _command(command: str, given: Given) -> Loaded:
-    from iqattack.models.command import load_command  # noqa: PLC0415
+    from iqattack.models.services.command import load_command  # noqa: PLC0415
 
     return load_command(
         command, device=given.device, convention=given.convention, timeout=given.timeout

@@ -53,6 +53,11 @@ class Asked:
     failed: str | None = field(default=None)
 
     @property
+    def sent(self) -> int:
+        """Images that were sent, answered or not."""
+        return sum(map(len, self.scores)) + sum(self.unanswered)
+
+    @property
     def check(self) -> Check:
         """What follows from it."""
         noise = deviation([*self.alone, *self.together])

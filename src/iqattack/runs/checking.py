@@ -12,6 +12,7 @@ from iqattack.images import ImageSet
 from iqattack.models import Scorer
 from iqattack.probing import EACH, Check, ask, findings
 from iqattack.runs.run import CHECK, Run, read_check
+from iqattack.scoring import Ceiling
 
 FEWEST = 20  # queries of an image that make a check worth its price
 TRIED = 16  # images that are read to find two of one size
@@ -26,11 +27,21 @@ class Checking:
     """
 
     def __init__(
-        self, run: Run, log: QueryLog, images: ImageSet, scorer: Scorer, *, batch: bool
+        self,
+        run: Run,
+        log: QueryLog,
+        images: ImageSet,
+        scorer: Scorer,
+        *,
+        batch: bool,
+        ceiling: Ceiling | None = None,
     ) -> None:
-        """batch: whether calls of the run have several images, so that it matters."""
+        """batch: whether calls of the run have several images, so that it matters.
+
+        ceiling: of what is sent; where it leaves too little, CeilingReached is raised.
+        """
         self._run, self._log, self._images = run, log, images
-        self._scorer, self._batch = scorer, batch
+        self._scorer, self._batch, self._ceiling = scorer, batch, ceiling
         self.reserved: dict[str, int] = {}
 
     def __call__(self, scores: Mapping[str, float]) -> Iterator[Event]:
@@ -49,9 +60,16 @@ class Checking:
         pair = self._pair(scores)
         if not pair:
             return None
-        begun = Check(images=tuple(pair), failed="the run ended meanwhile")
+        wanted = EACH * len(pair)
+        if self._ceiling is not None:
+            if self._ceiling.left < wanted:
+                raise self._ceiling.reached()
+            self._ceiling.take(wanted)
+        begun = Check(images=tuple(pair), failed="the run ended before")
         self._log.keep(CHECK, begun.model_dump_json())
         asked = ask(self._scorer, list(pair.values()), batch=self._batch)
+        if self._ceiling is not None:  # it ends at a failure
+            self._ceiling.sent -= wanted - asked.sent
         names = dict(zip(pair, zip(asked.scores, asked.unanswered, strict=True), strict=True))
         yield Replies(
             rows={

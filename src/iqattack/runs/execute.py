@@ -26,6 +26,7 @@ from iqattack.runs.results import Saved
 from iqattack.runs.run import Run
 from iqattack.runs.settings import Settings
 from iqattack.runs.summary import Session, Summary, summarise
+from iqattack.scoring import Ceiling
 from iqattack.version import __version__
 
 
@@ -77,12 +78,15 @@ def execute(
         log = run.open_log()
         _same_images(run, log, images)
         _forget_lost(run, log, images, notify)
-        _say_what_to_know(run, log, images, scorer, how, notify)
+        ceiling = how.ceiling(scorer, log.sent())
+        _say_what_to_know(run, log, images, scorer, how, ceiling, notify)
         # A worker loads the model by its spec; an object is sent to it.
         setup = Setup(run.settings, run.record.model_spec if by_spec else scorer, how, attack)
-        with searching(setup, scorer, len(images), notify.stop, log.sent()) as searched:
-            batch = how.may_batch(scorer)
-            check = Checking(run, log, images, scorer, batch=batch) if how.check else None
+        with searching(setup, scorer, len(images), notify.stop, ceiling) as searched:
+            check = None
+            if how.check:
+                batch = how.may_batch(scorer)
+                check = Checking(run, log, images, scorer, batch=batch, ceiling=ceiling)
             _attack_all(run, log, images, scorer, searched, report, check)
         failures = log.failures()
         if len(failures) == len(images):
@@ -176,12 +180,18 @@ def _how_it_might_work(run: Run, images: ImageSet, scorer: Scorer) -> str:
 
 
 def _say_what_to_know(
-    run: Run, log: QueryLog, images: ImageSet, scorer: Scorer, how: How, notify: Callbacks
+    run: Run,
+    log: QueryLog,
+    images: ImageSet,
+    scorer: Scorer,
+    how: How,
+    ceiling: Ceiling | None,
+    notify: Callbacks,
 ) -> None:
     """Before the model is asked: its notes, what it may cost, where a profile does not fit."""
     for phrase in Traits.of(scorer).notes:
         notify.note("model", phrase)
-    cost = how.may_cost(scorer, len(images) * run.settings.queries, log.sent())
+    cost = how.may_cost(scorer, len(images) * run.settings.queries, log.sent(), ceiling)
     if cost is not None:
         notify.note("model", cost)
     if "profile" in run.record.files:

@@ -98,16 +98,21 @@ class How:
         one_each = self.concurrency is not None or traits.concurrency is not None
         return (self.batch or traits.batch or (1 if one_each else 2)) > 1
 
-    def may_cost(self, scorer: Scorer, images: int, sent: int) -> str | None:
+    def may_cost(
+        self, scorer: Scorer, images: int, sent: int, ceiling: Ceiling | None
+    ) -> str | None:
         """What is to be said before so many images are scored, of a model that works elsewhere or
         under a ceiling.
         """
-        traits, ceiling = Traits.of(scorer), self.ceiling(scorer, sent)
+        traits = Traits.of(scorer)
         if self.pool is not None or (traits.concurrency is None and ceiling is None):
             return None
         text = f"is to score up to {images:,} images"
         if traits.price is not None:
             text += f", {images * traits.price:,.2f} at {traits.price:g} each, retries aside"
+        calls = self.concurrency or traits.concurrency
+        if calls is not None:
+            text += f", up to {calls} calls at once"
         if traits.rate is not None:
             text += f", at most {traits.rate:g} a second"
         if sent:
@@ -118,18 +123,17 @@ class How:
 
     @contextmanager
     def pool_of(
-        self, scorer: Scorer, spec: str | None = None, sent: int = 0
+        self, scorer: Scorer, spec: str | None = None, ceiling: Ceiling | None = None
     ) -> Iterator[ScorePool]:
         """Who answers; what was made here is closed in the end.
 
-        spec: that workers can load the scorer from. sent: images that earlier sessions sent.
+        spec: that workers can load the scorer from. ceiling: of what is sent.
         """
         if self.pool is not None:
             yield self.pool
             return
         traits = Traits.of(scorer)
         batch, concurrency = self.batch or traits.batch, self.concurrency or traits.concurrency
-        ceiling = self.ceiling(scorer, sent)
         made: Pool
         if self.workers is not None:
             if spec is None:
@@ -221,15 +225,19 @@ class Setup:
 
 @contextmanager
 def searching(
-    setup: Setup, scorer: Scorer, images: int, stop: Callable[[], bool], sent: int = 0
+    setup: Setup,
+    scorer: Scorer,
+    images: int,
+    stop: Callable[[], bool],
+    ceiling: Ceiling | None = None,
 ) -> Iterator[Searching]:
     """What searches for a run on so many images, as its `How` says.
 
-    sent: images that earlier sessions sent to the model.
+    ceiling: of what is sent to the model.
     """
     how = setup.how
     if how.workers is None:
-        with how.pool_of(scorer, sent=sent) as pool:
+        with how.pool_of(scorer, ceiling=ceiling) as pool:
             yield replace(setup, model=scorer)(stop, pool)
         return
     check_workers(how.workers, scorer)

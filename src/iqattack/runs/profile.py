@@ -80,7 +80,9 @@ def make_profile(
     with (
         _opened(folder, record, resume),
         closing(QueryLog(folder / LOG)) as log,
-        how.pool_of(scorer, record.model_spec if by_spec else None, log.sent()) as pool,
+        how.pool_of(
+            scorer, record.model_spec if by_spec else None, how.ceiling(scorer, log.sent())
+        ) as pool,
     ):
         setup = Setup(settings, scorer, how)
         engine = Engine(

@@ -24,9 +24,14 @@ class Ceiling:
     why: str
     sent: int = 0
 
+    @property
+    def left(self) -> int:
+        """Images that may still be sent."""
+        return max(0, self.images - self.sent)
+
     def take(self, images: int) -> int:
         """How many of so many may be sent; takes note of them."""
-        taken = min(images, max(0, self.images - self.sent))
+        taken = min(images, self.left)
         self.sent += taken
         return taken
 

@@ -1,16 +1,9 @@
-"""Models described in a file: `FILE.toml`, a service over HTTP or a command.
-
-The file holds `url` and the options of models/http.py, or `command` and those of models/command.py;
-what a model declares of itself (name, score_range, lower_better, min_size, input) is the same in
-both. Relative paths in it are relative to the file.
-"""
+"""What a description of a service or of a command may say."""
 
 from __future__ import annotations
 
-import importlib
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -18,8 +11,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from iqattack.errors import InputError, unknown
-from iqattack.models.base import Loaded
-from iqattack.models.inputs import UINT8, Input
 
 SHOWN = 60  # letters of a wrong value in a message
 PRIVATE = ("url", "headers", "params", "body")  # a message shows no values of these
@@ -74,10 +65,11 @@ class ServiceSettings(BaseModel):
 
 
 class CommandSettings(ServiceSettings):
-    """A command that scores pictures; see models/command.py.
+    """A command that scores pictures; see command.py.
 
     command: the program and its arguments. image: how it gets a picture. score: a regular
-    expression or JSON path that finds the score. files: that it depends on, hashed into a run.
+    expression whose group is the score, with image = argument. files: that it depends on, hashed
+    into a run.
     """
 
     command: list[str] = Field(min_length=1)
@@ -87,12 +79,13 @@ class CommandSettings(ServiceSettings):
 
 
 class HttpSettings(ServiceSettings):
-    """A service that scores pictures; see models/http.py.
+    """A service that scores pictures; see http.py.
 
     image: where the picture goes: raw, multipart:FIELD, json:PATH or data-url:PATH. body: the rest
     of the JSON or of the form. score: the path of the score in the JSON that comes back. pattern: a
     regular expression whose group is the score. batch: images in one request. concurrency: requests
-    at once; rate: requests a second, inf for no limit, None for the default. price: of one image.
+    at once at most; rate: requests a second, inf for no limit, None for the default. price: of one
+    image.
     """
 
     url: str
@@ -104,7 +97,7 @@ class HttpSettings(ServiceSettings):
     score: str | None = None
     pattern: str | None = None
     batch: int = Field(1, ge=1)
-    concurrency: int = Field(8, ge=1)
+    concurrency: int | None = Field(None, ge=1)
     rate: Annotated[float | None, BeforeValidator(_rate)] = Field(None, gt=0)
     price: float | None = Field(None, ge=0, allow_inf_nan=False)
 
@@ -130,68 +123,6 @@ class HttpSettings(ServiceSettings):
         if groups != 1:
             raise ValueError(f"pattern {self.pattern!r} has {groups} groups: expected one, ( )")
         return self
-
-
-def load_toml(
-    argument: str | Path,
-    *,
-    device: str = "cpu",
-    convention: Input = UINT8,
-    timeout: float | None = None,
-) -> Loaded:
-    """The model that a TOML file describes.
-
-    convention, timeout: go before those of the file. Raises InputError for a file that cannot be
-    read, for keys and values that are wrong, and for what the model itself refuses.
-    """
-    path = Path(argument).absolute()
-    settings = read_settings(argument)
-    merged = convention.over(Input.parse(settings.input))
-    seconds = settings.timeout if timeout is None else timeout
-    model: Any
-    if isinstance(settings, CommandSettings):
-        command = importlib.import_module("iqattack.models.command")
-        model = command.of_settings(settings, device=device, convention=merged, timeout=seconds)
-        model.files = (path, *settings.files)
-    else:
-        http = importlib.import_module("iqattack.models.http")
-        model = http.Http(settings, source=str(argument), convention=merged, timeout=seconds)
-        model.files = (path,)
-    model.spec = str(path)
-    found: Loaded = model
-    return found
-
-
-def read_settings(argument: str | Path) -> HttpSettings | CommandSettings:
-    """What a TOML file holds, checked, paths made absolute; InputError as in `load_toml`."""
-    path = Path(argument)
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise InputError(f"model file '{argument}': {reason}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"model file '{argument}': not text in UTF-8; expected TOML") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"model file '{argument}' is not TOML: {error}") from None
-    if ("url" in values) == ("command" in values):
-        raise InputError(f"model file '{argument}': expected either url or command")
-    if "url" in values:
-        return HttpSettings.of(values, str(argument))
-    settings = CommandSettings.of(values, str(argument))
-    folder = path.absolute().parent
-    files = [folder / file for file in settings.files]
-    for file in files:
-        if not file.is_file():
-            raise InputError(f"{argument}: files: no such file: '{file}'")
-    words = [_absolute(word, folder, first=n == 0) for n, word in enumerate(settings.command)]
-    return settings.model_copy(update={"files": files, "command": words})
-
-
-def _absolute(word: str, folder: Path, *, first: bool) -> str:
-    """A word of a command that names a file; a program without a slash is looked up in PATH."""
-    named = "/" in word if first else bool(word)
-    return str(folder / word) if named and (folder / word).is_file() else word
 
 
 def _first_of(error: ValidationError, kind: type[BaseModel], source: str) -> str:

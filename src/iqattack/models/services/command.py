@@ -34,17 +34,15 @@ import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from iqattack.errors import InputError, TransientError
 from iqattack.models.checked import check_range
 from iqattack.models.inputs import UINT8, Input, as_pil
-from iqattack.models.program import PLACE, Command, Process, quoted
-
-if TYPE_CHECKING:
-    from iqattack.models.service import CommandSettings
+from iqattack.models.services.program import PLACE, Command, Process, quoted
+from iqattack.models.services.settings import CommandSettings
 
 START_S = 300.0  # until a program that keeps running describes itself, its model being loaded
 ANSWER_S = 60.0  # for a picture, by default

@@ -29,17 +29,18 @@ from torch import Tensor
 
 from iqattack.errors import InputError, TransientError
 from iqattack.models.checked import ModelFailedError
-from iqattack.models.credentials import Credentials, refuse_literal
 from iqattack.models.inputs import UINT8, Input
-from iqattack.models.json_paths import PathError, find, placed
-from iqattack.models.limits import ClosedError, Limiter, Outcome
-from iqattack.models.service import HttpSettings
+from iqattack.models.services.credentials import Credentials, refuse_literal
+from iqattack.models.services.json_paths import PathError, find, placed
+from iqattack.models.services.limits import ClosedError, Limiter, Outcome
+from iqattack.models.services.settings import HttpSettings
 from iqattack.version import __version__
 
 if TYPE_CHECKING:
     import httpx
 
 TIMEOUT_S = 30.0
+USUAL, MOST = 8, 256  # requests at once: by default, and what --concurrency may ask for
 RATE = 10.0  # requests a second to a host that is not this one
 IDLE_S = 3.0  # that a connection is kept; many servers close theirs after 5
 LONGEST_RETRY_S = 300.0  # that one Retry-After may hold an image back
@@ -94,7 +95,7 @@ class Http:
         self.name = settings.name or self.url.partition("://")[2]
         self.score_range, self.lower_better = settings.score_range, settings.lower_better
         self.min_size = settings.min_size or 1
-        self.batch, self.concurrency = settings.batch, settings.concurrency
+        self.batch, self.concurrency = settings.batch, settings.concurrency or USUAL
         self.price = settings.price
         self._settings = settings
         self._convention = convention.over(Input.parse(settings.input)).of_pictures("a service")
@@ -116,27 +117,12 @@ class Http:
             raise InputError(f"{source}: body and image {settings.image}: {reason}") from None
         rate = settings.rate or (math.inf if self._local else RATE)
         self.rate = None if math.isinf(rate) else rate
-        self._limiter = Limiter(settings.concurrency, rate)
+        self._limiter = Limiter(settings.concurrency or MOST, rate)
         self._lock = threading.Lock()
         self.requests = 0
         self._understood = False  # an answer of this service was a score
-        self.notes: tuple[str, ...] = (self.describe(),)
         self.spec: str | None = None
         self.files: tuple[Path, ...] = ()
-
-    def describe(self) -> str:
-        """One line on whom is asked, how fast and at what price."""
-        rate = "any number" if self.rate is None else f"at most {self.rate:g}"
-        price = "no price given" if self.price is None else f"{self.price:g} an image"
-        batch = f" of {self.batch} images" if self.batch > 1 else ""
-        return (
-            f"{self.url} is asked with up to {self.concurrency} requests{batch} at once, {rate} a "
-            f"second; {price}"
-        )
-
-    def cost(self, requests: int) -> float:
-        """The price of so many requests with one image each; 0 where no price is given."""
-        return requests * (self.price or 0.0)
 
     def close(self) -> None:
         """Wake the calls that wait for their turn, and close the connections."""
@@ -197,7 +183,7 @@ class Http:
                 auth=(user, password) if user or password else None,
                 timeout=self._timeout,
                 limits=self._httpx.Limits(
-                    max_connections=settings.concurrency, keepalive_expiry=IDLE_S
+                    max_connections=settings.concurrency or MOST, keepalive_expiry=IDLE_S
                 ),
                 # A proxy of the environment does not know what this machine calls itself.
                 trust_env=not self._local,

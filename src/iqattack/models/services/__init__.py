@@ -1,0 +1,1 @@
+"""Models that work elsewhere: behind HTTP, or in a process of their own."""
