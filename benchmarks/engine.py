@@ -12,6 +12,7 @@ free: a model that costs nothing; slow: one that sleeps 20 ms a call; both as pr
     query, over that of one pass of CNNIQA on the same picture.
 parts: where the processor time of a query goes, in one process at one thread.
 service: one that sleeps 100 ms a request and takes 32 at once, against the ideal.
+http: the same behind HTTP, PNG files and all, and whether memory grows with requests.
 large: a picture of 24 megapixels and a model that costs nothing.
 
 Writes docs/engine.md; sections that are not asked for keep what they said.
@@ -29,7 +30,8 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -49,7 +51,7 @@ from iqattack.engine.account import Account
 from iqattack.engine.drivers import ImageDriver
 from iqattack.images import ImageSet, read_image
 from iqattack.memory import keep_freed_memory
-from iqattack.models import Scorer, wrap
+from iqattack.models import Scorer, load_model, wrap
 from iqattack.objectives import parse_objective
 from iqattack.scoring import ScorePool, Threads, inline
 
@@ -58,7 +60,7 @@ BOX = "jnd:0.38"
 SIZES = (1, 2, 4, 8, 16)
 RUN_S, BARE_S = 1.0, 0.5  # turns of the run and of the bare model
 SETTLE_S = 0.02  # in which a halted run comes to rest
-SECTIONS = ("process", "workers", "parts", "free", "slow", "service", "large")
+SECTIONS = ("process", "workers", "parts", "free", "slow", "service", "http", "large")
 DOC = ROOT / "docs" / "engine.md"
 
 
@@ -354,32 +356,104 @@ def processor_time(images: ImageSet, queries: int, seconds: float) -> list[dict[
     return rows
 
 
+CALLS, CALL_S = 32, 0.1  # of a service: at once, and how long it takes
+SERVED = 64  # pictures
+MANY = 20_000  # requests in which memory must not grow
+
+
+def served_images(folder: str) -> ImageSet:
+    """As many pictures as a service is asked about, under names of their own."""
+    for copy in range(3):
+        for entry in dev_images():
+            os.link(entry.path, Path(folder) / f"{copy}_{entry.name}")
+    return ImageSet.from_folder(folder).limit(SERVED)
+
+
+def against_ideal(attack: str, engine: Engine, images: ImageSet) -> dict[str, str]:
+    """A row: queries per second of a run, over those that the service could answer."""
+    began = time.perf_counter()
+    done = sum(item.queries for item in engine.run(images) if isinstance(item, Outcome))
+    rate = done / (time.perf_counter() - began)
+    row = {
+        "attack": attack,
+        "queries/s": f"{rate:.0f}",
+        "ideal": f"{CALLS / CALL_S:.0f}",
+        "ratio": f"**{rate * CALL_S / CALLS:.3f}**",
+    }
+    print(" ".join(row.values()), flush=True)
+    return row
+
+
 def service(queries: int) -> list[dict[str, str]]:
     """64 pictures of a service that takes 100 ms and 32 requests at once."""
-    calls, seconds = 32, 0.1
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for copy in range(3):
-            for entry in dev_images():
-                os.link(entry.path, Path(folder) / f"{copy}_{entry.name}")
-        images = ImageSet.from_folder(folder).limit(64)
+        images = served_images(folder)
         for attack in ATTACKS:
-            scorer = sleeping(seconds)
-            pool = Threads(scorer, calls)
+            scorer = sleeping(CALL_S)
+            pool = Threads(scorer, CALLS)
             engine = engine_of(scorer, attack, queries, lambda _state: None, pool)
-            began = time.perf_counter()
-            done = sum(item.queries for item in engine.run(images) if isinstance(item, Outcome))
-            rate = done / (time.perf_counter() - began)
+            rows.append(against_ideal(attack, engine, images))
             pool.close()
-            row = {
-                "attack": attack,
-                "queries/s": f"{rate:.0f}",
-                "ideal": f"{calls / seconds:.0f}",
-                "ratio": f"**{rate * seconds / calls:.3f}**",
-            }
-            print(" ".join(row.values()), flush=True)
-            rows.append(row)
     return rows
+
+
+@contextmanager
+def slow_server(seconds: float) -> Iterator[str]:
+    """The spec of a model behind HTTP, on this machine, in a process of its own."""
+    program = Path(__file__).with_name("slow_server.py")
+    with subprocess.Popen(
+        [sys.executable, program, str(seconds)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        port = int(process.stdout.readline())
+        yield f"http://127.0.0.1:{port}/score#score_range=0,100&lower_better=false"
+        process.stdin.close()
+
+
+def http(queries: int) -> list[dict[str, str]]:
+    """The same over HTTP, PNG files and all; the last row is memory."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, slow_server(CALL_S) as spec:
+        images = served_images(folder)
+        for attack in ATTACKS:
+            scorer = load_model(f"{spec}&concurrency={CALLS}")
+            pool = Threads(scorer, CALLS)
+            engine = engine_of(scorer, attack, queries, lambda _state: None, pool)
+            rows.append(against_ideal(attack, engine, images))
+            pool.close()
+            scorer.close()
+    rows.append(memory_of_requests())
+    return rows
+
+
+def memory_of_requests() -> dict[str, str]:
+    """A row: resident memory after all requests over that after a tenth of them."""
+    process, sizes = psutil.Process(), dict[int, float]()
+
+    def look(state: Progress) -> None:
+        for mark in (MANY // 10, MANY):
+            if state.queries >= mark and mark not in sizes:
+                sizes[mark] = process.memory_info().rss / 2**20
+
+    images = dev_images().limit(20)
+    with slow_server(0.0) as spec:
+        scorer = load_model(spec)
+        pool = Threads(scorer, 8)
+        engine = engine_of(scorer, "noise", MANY // len(images), look, pool)
+        for _ in engine.run(images):
+            pass
+        pool.close()
+        scorer.close()
+    few, many = sizes[MANY // 10], sizes[MANY]
+    row = {
+        "attack": f"memory, {MANY:,} requests",
+        "queries/s": f"{many:.0f} MiB",
+        "ideal": f"{few:.0f} MiB after {MANY // 10:,}",
+        "ratio": f"{many / few:.3f}",
+    }
+    print(" ".join(row.values()), flush=True)
+    return row
 
 
 # -- a large picture ------------------------------------------------------------------------------
@@ -448,6 +522,7 @@ TITLES = {
     "free": "A model that costs nothing",
     "slow": "A model that sleeps 20 ms a call",
     "service": "A service that takes 100 ms a request and 32 at once, 64 pictures",
+    "http": "The same behind HTTP, in a process of its own",
     "large": "A picture of 24 megapixels, a model that costs nothing",
 }
 
@@ -464,20 +539,17 @@ def kept_sections() -> dict[str, str]:
 def measured(name: str, images: ImageSet, queries: int) -> Sequence[dict[str, str]]:
     """The rows of one section."""
     print(TITLES[name], flush=True)
-    match name:
-        case "process":
-            return process(images, queries)
-        case "workers":
-            return workers(images, queries)
-        case "parts":
-            return parts(images.limit(8), queries)
-        case "free" | "slow":
-            few = images if name == "free" else images.limit(3)
-            return processor_time(few, queries, 0.02 if name == "slow" else 0.0)
-        case "service":
-            return service(queries)
-        case _:
-            return large(60)
+    sections: dict[str, Callable[[], Sequence[dict[str, str]]]] = {
+        "process": lambda: process(images, queries),
+        "workers": lambda: workers(images, queries),
+        "parts": lambda: parts(images.limit(8), queries),
+        "free": lambda: processor_time(images, queries, 0.0),
+        "slow": lambda: processor_time(images.limit(3), queries, 0.02),
+        "service": lambda: service(queries),
+        "http": lambda: http(queries),
+        "large": lambda: large(60),
+    }
+    return sections[name]()
 
 
 def main() -> None:

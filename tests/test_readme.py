@@ -1,6 +1,9 @@
 """The Python in the README runs and prints what it says."""
 
 import doctest
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,3 +25,31 @@ def test_readme_python_is_true(tmp_path, monkeypatch):
     )
     assert tried >= 5
     assert failed == 0
+
+
+@pytest.mark.slow
+def test_the_commands_for_a_model_of_ones_own_work_when_pasted(tmp_path):
+    text = README.read_text("utf-8")
+    first = text.partition("## Attack your own\n```\n")[2].partition("```")[0]
+    own = text.partition("Your own model needs")[2].partition("```\n")[2].partition("```")[0]
+    assert "models template torch" in own and "--input imagenet" in own
+    commands = [line for line in (first + own).splitlines() if line.startswith("iqattack")]
+    # All but those on a run that the page does not make.
+    commands = [line for line in commands if "runs/second" not in line]
+    script = "\n".join(commands).replace("--queries 500", "--queries 30").replace("100", "20")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for line in script.splitlines():
+        done = subprocess.run(
+            line,
+            check=False,
+            shell=True,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        # A probe that finds a problem, as of a network with random weights, ends with 1.
+        expected = (0, 1) if line.startswith("iqattack probe") else (0,)
+        assert done.returncode in expected, f"{line}\n{done.stderr}"
+    assert len(commands) >= 8
+    assert (tmp_path / "runs" / "mine" / "summary.json").is_file()

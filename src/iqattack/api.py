@@ -65,6 +65,7 @@ from iqattack.runs import compare as compare_runs
 from iqattack.runs import verify as verify_run
 from iqattack.scoring import (
     DEFAULT_RETRY,
+    CeilingReached,
     Executor,
     InProcess,
     Processes,
@@ -78,6 +79,7 @@ __all__ = [
     "Answer",
     "BudgetSpent",
     "Callbacks",
+    "CeilingReached",
     "Comparison",
     "Executor",
     "ImageSet",

@@ -5,15 +5,23 @@ import pytest
 import torch
 
 from iqattack.models import load_model
-from iqattack.probing import EACH, Check, ask, findings
+from iqattack.probing import EACH, Asked, Check, ask, findings
+from iqattack.scoring import InProcess, Retry
 
 from .conftest import Counted, contrast
 
 MAKE = Path(__file__).resolve().parents[3] / "shared" / "cases" / "make_cases.py"
 
 
+def asked_of(scorer, images, *, batch, retries=0):
+    asked = Asked()
+    pool = InProcess(scorer, retry=Retry(retries, first_s=0.001))
+    ask(pool, dict(zip("ab", images, strict=False)), asked, batch=batch)
+    return asked
+
+
 def check(scorer, images, *, batch):
-    return ask(scorer, images, batch=batch).check
+    return asked_of(scorer, images, batch=batch).check
 
 
 @pytest.fixture(scope="module")
@@ -92,30 +100,54 @@ def test_what_came_and_what_did_not_is_known_for_each_image(model, images):
             return [float(contrast(batch[:1])), ValueError("no")]
         return contrast(batch)
 
-    asked = ask(model(score), images, batch=True)
+    asked = asked_of(model(score), images, batch=True)
     one, other = (float(contrast(image[None])) for image in images)
-    assert asked.scores == [[one] * 3, [other] * 2]
-    assert asked.unanswered == [0, 1]
+    assert asked.scores == {"a": [one] * 3, "b": [other] * 2}
+    assert asked.unanswered == {"b": 1}
     assert "ValueError: no" in asked.failed
     assert asked.check.queries == 5 and asked.check.batch == 0.0
+
+
+def test_what_passes_is_asked_again(model, images):
+    calls = []
+
+    def score(batch):
+        calls.append(len(batch))
+        if len(calls) in (2, 6):
+            raise TimeoutError("read timed out")
+        return contrast(batch)
+
+    asked = asked_of(model(score), images, batch=True, retries=2)
+    assert (asked.check.queries, asked.check.failed) == (8, None)
+    assert asked.check.batch < 1e-9  # means of three and of one differ by rounding
+    assert sum(asked.unanswered.values()) == 3  # one alone, and both of a call together
+    assert sum(calls) == 11
 
 
 def test_a_model_that_fails(model, images):
     def score(images):
         raise ValueError("no weights")
 
-    asked = ask(model(score), images, batch=True)
+    asked = asked_of(model(score), images, batch=True)
     assert "no weights" in asked.failed
-    assert (asked.scores, asked.unanswered) == ([[], []], [1, 0])
-    nan = ask(model(lambda images: contrast(images) * float("nan")), images, batch=True)
+    assert (asked.scores, asked.unanswered) == ({}, {"a": 1})
+    nan = asked_of(model(lambda images: contrast(images) * float("nan")), images, batch=True)
     assert nan.failed == "the score is nan"
-    assert [len(scores) for scores in nan.scores] == [1, 0]  # a query all the same
+    assert [len(scores) for scores in nan.scores.values()] == [1]  # a query all the same
+
+
+def test_it_ends_when_it_is_to_stop(model, images):
+    asked = Asked()
+    pool = InProcess(model(contrast))
+    ask(pool, {"a": images[0]}, asked, batch=False, stop=lambda: len(asked.scores["a"]) == 2)
+    assert asked.failed == "the run was stopped"
+    assert asked.check.queries == 2 and not pool.pending
 
 
 def test_a_model_that_takes_no_batch(model, images):
-    checked = check(model(lambda images: contrast(images).mean()), images, batch=True)
-    assert "expected 2 scores" in checked.failed
-    assert checked.noise == checked.batch == 0.0
+    """The pool asks it one at a time."""
+    asked = asked_of(model(lambda images: contrast(images).mean()), images, batch=True)
+    assert asked.check == Check(queries=8)
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from iqattack.models import MODEL_LOCK, Scorer, answers
 from iqattack.probing.scores import NARROW, suggested_range
-from iqattack.probing.session import Answer, is_finite, reason
+from iqattack.probing.session import is_finite, reason
 from iqattack.probing.subject import TOLERANCE, amount, deviation
+from iqattack.scoring import Reply, Request, ScorePool
 
 TIMES = 2
 EACH = 2 * TIMES  # queries of an image
@@ -40,65 +40,72 @@ class Check(BaseModel):
 
 @dataclass
 class Asked:
-    """What the model said of each image.
+    """What the model said of each image, by name.
 
-    alone, together: scores of each, by whether it was the only one of its call. scores: all of
-    them, in the order in which they came. unanswered: how often each was sent for nothing.
+    alone, together: scores, by whether it was the only one of its call. scores: all of them, in the
+    order in which they came. unanswered: how often each was sent for nothing.
     """
 
-    alone: list[list[float]]
-    together: list[list[float]]
-    scores: list[list[float]]
-    unanswered: list[int]
-    failed: str | None = field(default=None)
-
-    @property
-    def sent(self) -> int:
-        """Images that were sent, answered or not."""
-        return sum(map(len, self.scores)) + sum(self.unanswered)
+    alone: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    together: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    scores: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    unanswered: Counter[str] = field(default_factory=Counter)
+    failed: str | None = None
 
     @property
     def check(self) -> Check:
         """What follows from it."""
-        noise = deviation([*self.alone, *self.together])
+        noise = deviation([*self.alone.values(), *self.together.values()])
+        apart = [_apart(self.alone[name], self.together[name], noise) for name in self.scores]
         return Check(
-            queries=sum(map(len, self.scores)),
+            queries=sum(map(len, self.scores.values())),
             noise=noise,
-            batch=max(_apart(*pair, noise) for pair in zip(self.alone, self.together, strict=True)),
+            batch=max(apart, default=0.0),
             failed=self.failed,
         )
 
+    def add(self, reply: Reply, *, alone: bool) -> None:
+        """Take a reply; what is sent again is sent again by the pool."""
+        name = reply.request.name
+        if reply.score is None:
+            self.unanswered[name] += 1
+            if reply.final:
+                self.failed = self.failed or str(reply.error)
+            return
+        self.scores[name].append(reply.score)
+        if is_finite(reply.score):
+            (self.alone if alone else self.together)[name].append(reply.score)
+        else:
+            self.failed = self.failed or reason(reply.score)
 
-def ask(scorer: Scorer, images: Sequence[Tensor], *, batch: bool) -> Asked:
+
+def ask(
+    pool: ScorePool,
+    images: Mapping[str, Tensor],
+    asked: Asked,
+    *,
+    batch: bool,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
     """Have images scored alone, twice each, and twice more: together, if batch.
 
-    images: one or two (3, H, W) uint8, of one size. It ends at the first failure.
+    images: one or two (3, H, W) uint8, of one size. asked: is filled. It ends at the first failure
+    that the pool has given up on, and when asked to stop.
     """
-    n = len(images)
-    asked = Asked([[] for _ in range(n)], [[] for _ in range(n)], [[] for _ in range(n)], [0] * n)
-    alone, together = [[k] for k in range(n)], [list(range(n))]
-    for call in alone * TIMES + (together if batch and n > 1 else alone) * TIMES:
-        found = _answers(scorer, torch.stack([images[k] for k in call]))
-        for k, answer in zip(call, found, strict=True):
-            if isinstance(answer, Exception):
-                asked.unanswered[k] += 1
-            else:
-                asked.scores[k].append(answer)
-            if not is_finite(answer):
-                asked.failed = asked.failed or reason(answer)
-            else:
-                (asked.alone if len(call) == 1 else asked.together)[k].append(answer)
+    alone, together = [[name] for name in images], [list(images)]
+    for call in alone * TIMES + (together if batch and len(images) > 1 else alone) * TIMES:
+        pool.submit([Request(name, 0, images[name]) for name in call])
+        whole = True  # it was not sent again in parts
+        while pool.pending:
+            if stop():
+                pool.forget()
+                asked.failed = "the run was stopped"
+                return
+            for reply in pool.wait():
+                whole = whole and reply.error is None
+                asked.add(reply, alone=len(call) == 1 or not whole)
         if asked.failed is not None:
-            break
-    return asked
-
-
-def _answers(scorer: Scorer, batch: Tensor) -> Sequence[Answer]:
-    try:
-        with MODEL_LOCK:
-            return answers(scorer, batch)
-    except Exception as error:  # the check is not to end a run
-        return [error] * len(batch)
+            return
 
 
 def findings(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -10,7 +11,8 @@ from iqattack.engine import Event, Note, QueryLog, Replies, image_hash
 from iqattack.errors import InputError
 from iqattack.images import ImageSet
 from iqattack.models import Scorer
-from iqattack.probing import EACH, Check, ask, findings
+from iqattack.probing import EACH, Asked, Check, ask, findings
+from iqattack.runs.how import How
 from iqattack.runs.run import CHECK, Run, read_check
 from iqattack.scoring import Ceiling
 
@@ -32,16 +34,17 @@ class Checking:
         log: QueryLog,
         images: ImageSet,
         scorer: Scorer,
+        how: How,
         *,
-        batch: bool,
         ceiling: Ceiling | None = None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """batch: whether calls of the run have several images, so that it matters.
+        """ceiling: of what is sent; where it leaves too little, CeilingReached is raised.
 
-        ceiling: of what is sent; where it leaves too little, CeilingReached is raised.
+        stop: asked between calls.
         """
-        self._run, self._log, self._images = run, log, images
-        self._scorer, self._batch, self._ceiling = scorer, batch, ceiling
+        self._run, self._log, self._images, self._scorer = run, log, images, scorer
+        self._how, self._ceiling, self._stop = how, ceiling, stop
         self.reserved: dict[str, int] = {}
 
     def __call__(self, scores: Mapping[str, float]) -> Iterator[Event]:
@@ -60,26 +63,25 @@ class Checking:
         pair = self._pair(scores)
         if not pair:
             return None
-        wanted = EACH * len(pair)
-        if self._ceiling is not None:
-            if self._ceiling.left < wanted:
-                raise self._ceiling.reached()
-            self._ceiling.take(wanted)
+        ceiling, wanted = self._ceiling, EACH * len(pair)
+        if ceiling is not None and ceiling.left < wanted:
+            raise ceiling.reached()
         begun = Check(images=tuple(pair), failed="the run ended before")
         self._log.keep(CHECK, begun.model_dump_json())
-        asked = ask(self._scorer, list(pair.values()), batch=self._batch)
-        if self._ceiling is not None:  # it ends at a failure
-            self._ceiling.sent -= wanted - asked.sent
-        names = dict(zip(pair, zip(asked.scores, asked.unanswered, strict=True), strict=True))
-        yield Replies(
-            rows={
-                name: (1, [(image_hash(pair[name]), score) for score in answered])
-                for name, (answered, _) in names.items()
-                if answered
-            },
-            attempts={name: unanswered for name, (_, unanswered) in names.items() if unanswered},
-            scored=sum(map(len, asked.scores)),
-        )
+        asked, batch = Asked(), self._how.may_batch(self._scorer)
+        here = replace(self._how, workers=None)  # the workers have models of their own
+        try:
+            with here.pool_of(self._scorer, ceiling=ceiling) as pool:
+                ask(pool, pair, asked, batch=batch, stop=self._stop)
+        finally:
+            yield Replies(
+                rows={
+                    name: (1, [(image_hash(pair[name]), score) for score in answered])
+                    for name, answered in asked.scores.items()
+                },
+                attempts=dict(asked.unanswered),
+                scored=sum(map(len, asked.scores.values())),
+            )
         found = asked.check.model_copy(update={"images": begun.images})
         self._log.keep(CHECK, found.model_dump_json())
         return found

@@ -85,8 +85,8 @@ def execute(
         with searching(setup, scorer, len(images), notify.stop, ceiling) as searched:
             check = None
             if how.check:
-                batch = how.may_batch(scorer)
-                check = Checking(run, log, images, scorer, batch=batch, ceiling=ceiling)
+                stop = notify.stop
+                check = Checking(run, log, images, scorer, how, ceiling=ceiling, stop=stop)
             _attack_all(run, log, images, scorer, searched, report, check)
         failures = log.failures()
         if len(failures) == len(images):

@@ -1,0 +1,168 @@
+"""The check of the model at the start of a run: within budgets, and always the same."""
+
+import pytest
+import torch
+
+import iqattack
+from iqattack.errors import TransientError
+from iqattack.images import ImageSet, write_png
+from iqattack.models import wrap
+from iqattack.reporting import content
+from iqattack.runs.checking import FEWEST
+
+QUERIES = 30
+
+
+@pytest.fixture
+def photos(tmp_path):
+    (tmp_path / "photos").mkdir()
+    chance = torch.Generator().manual_seed(0)
+    for number, size in enumerate([(20, 24), (24, 20), (20, 24), (24, 20)]):
+        low, high = 40 + 20 * number, 120 + 30 * number
+        pixels = torch.randint(low, high, (3, *size), generator=chance).byte()
+        write_png(tmp_path / "photos" / f"{number}.png", pixels)
+    return ImageSet.from_folder(tmp_path / "photos")
+
+
+def mean(images):
+    return images.double().mean((1, 2, 3))
+
+
+def model(function=mean, **options):
+    return wrap(function, name="m", score_range=(0, 255), lower_better=False, **options)
+
+
+def attack(photos, scorer, out, **options):
+    retry = iqattack.Retry(8, first_s=0.001)
+    given = {"attack": "square", "constraint": "linf:3", "queries": QUERIES, "retry": retry}
+    return iqattack.attack(photos, scorer, out=out, **given | options)
+
+
+def kept(run):
+    """Pictures and scores; the log's rows by image."""
+    with run.open_log() as log:
+        rows = {name: log.rows(name).tolist() for name in log.images()}
+    pictures = {path.name: path.read_bytes() for path in run.images.iterdir()}
+    return pictures, rows, [(r.image, r.score_adv, r.queries) for r in run.results]
+
+
+def test_its_queries_are_in_the_budget_of_two_images(tmp_path, photos):
+    calls = []
+
+    def score(images):
+        calls.append(len(images))
+        return mean(images)
+
+    run = attack(photos, model(score), tmp_path / "run")
+    assert [row.queries for row in run.results] == [QUERIES] * 4
+    assert sum(calls) == 4 * QUERIES == run.summary().queries
+    assert run.check.queries == 8
+    assert run.check.images == ("0.png", "2.png")  # the first two of one size
+    _, rows, _ = kept(run)
+    again = {
+        name: [digest for digest, _ in found].count(found[0][0]) for name, found in rows.items()
+    }
+    assert again == {"0.png": 5, "1.png": 1, "2.png": 5, "3.png": 1}
+    assert iqattack.verify(run, model()).ok
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"batch": 1}, {"batch": 3}, {"workers": 2}, {"concurrency": 3}, {"max_requests": 500}],
+)
+def test_how_a_run_is_carried_out_changes_nothing(tmp_path, photos, options):
+    plain = attack(photos, model(), tmp_path / "plain")
+    other = attack(photos, model(), tmp_path / "other", **options)
+    assert kept(plain) == kept(other)
+
+
+def test_neither_do_failures_that_pass(tmp_path, photos):
+    calls = []
+
+    def flaky(images):
+        found = mean(images).tolist()
+        for k in range(len(found)):
+            calls.append(k)
+            if len(calls) % 5 == 0:
+                found[k] = TransientError("busy")
+        return found
+
+    plain = attack(photos, model(), tmp_path / "plain")
+    other = attack(photos, model(flaky), tmp_path / "flaky")
+    assert kept(plain) == kept(other)
+    assert len(calls) == sum(row.queries + row.attempts for row in other.results)
+
+
+def test_a_check_that_fails_leaves_the_search_as_it_is(tmp_path, photos):
+    """Its queries stay reserved, so that the pictures are the same; they are just not spent."""
+    calls = []
+
+    def score(images):
+        calls.append(len(images))
+        if len(photos) < sum(calls) <= len(photos) + 1:
+            raise ValueError("no")
+        return mean(images)
+
+    plain = attack(photos, model(), tmp_path / "plain", batch=1)
+    other = attack(photos, model(score), tmp_path / "other", batch=1)
+    assert "ValueError: no" in other.check.failed
+    assert kept(plain)[0] == kept(other)[0]
+    assert [row.queries for row in other.results] == [QUERIES - 4, QUERIES, QUERIES - 4, QUERIES]
+    assert iqattack.verify(other, model()).ok
+
+
+def test_a_run_that_goes_on_is_not_checked_again(tmp_path, photos):
+    whole = attack(photos, model(), tmp_path / "whole")
+    for most in (12, 20, 60):
+        with pytest.raises(iqattack.api.CeilingReached):
+            attack(photos, model(), tmp_path / "run", max_requests=most, resume=most > 12)
+    run = attack(photos, model(), tmp_path / "run", resume=True)
+    assert kept(run) == kept(whole)
+
+
+@pytest.mark.parametrize("options", [{"check": False}, {"queries": FEWEST - 1}])
+def test_none_is_made(tmp_path, photos, options):
+    run = attack(photos, model(), tmp_path / "run", **options)
+    assert run.check is None
+    assert len({digest for digest, _ in kept(run)[1]["0.png"]}) == run.results[0].queries
+
+
+def noisy(images):
+    return mean(images) + torch.randn(len(images)).double()
+
+
+def dependent(images):
+    scores = mean(images)
+    return scores + 0.01 * (scores - scores.mean())
+
+
+@pytest.mark.parametrize(
+    ("function", "phrase", "verdict"),
+    [
+        (noisy, "the model is stochastic: scores of one image have a standard", "moved scores by"),
+        (dependent, "scores depend on the batch: alone and with another", "moved scores by"),
+        (lambda images: mean(images) * 0 + 7, "all 4 clean scores are equal (7)", "nothing can be"),
+        (lambda images: mean(images) / 255, "of the score range 0 to 255", "moved scores by"),
+    ],
+)
+def test_what_is_found_is_said_everywhere(tmp_path, photos, function, phrase, verdict):
+    notes = []
+    callbacks = iqattack.Callbacks(note=lambda image, text: notes.append((image, text)))
+    run = attack(photos, model(function), tmp_path / "run", callbacks=callbacks)
+    assert any(image == "model" and phrase in text for image, text in notes)
+    summary = iqattack.open_run(run.folder).summary()
+    assert any(phrase in finding for finding in summary.findings)
+    assert any(phrase in notice for notice in content.notices(summary, []))
+    assert verdict in content.verdict(summary)
+    page = iqattack.report(run).read_text("utf-8")
+    assert phrase in page
+
+
+def test_the_first_of_several_scores_counts(tmp_path, photos):
+    """Of a stochastic model, too: the one that the direction was chosen by."""
+    torch.manual_seed(0)
+    run = attack(photos, model(noisy), tmp_path / "run")
+    for row in run.results:
+        assert row.score_clean == kept(run)[1][row.image][0][1]
+    problems = [str(one) for one in iqattack.verify(run, model(noisy)).differences]
+    assert not any("in the log" in problem for problem in problems)
