@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import re
+import sys
 import tomllib
 from datetime import UTC, datetime
 from importlib import metadata
@@ -28,6 +29,7 @@ from iqattack.specs import is_text
 from iqattack.version import __version__
 
 FORMAT = 1
+OF_MODELS = ("onnxruntime", "pyiqa", "torchvision")  # named where a model has imported them
 STORED = "stored"  # validation context of what run.toml holds
 
 
@@ -252,6 +254,7 @@ def _versions() -> dict[str, str]:
         "numpy": np.__version__,
         **{name: metadata.version(name) for name in ("scipy", "pillow", "scikit-image")},
         "opencv": cv2.__version__,
+        **{name: metadata.version(name) for name in OF_MODELS if name in sys.modules},
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
     }
