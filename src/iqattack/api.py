@@ -172,7 +172,8 @@ def attack(
     max_requests: images that may be sent to the model in all sessions of the run, each retry
         counted; max_cost: what they may cost, of a model whose price is known.
     check: score two clean images again before the search, at 4 to 8 queries of their budgets, to
-        find a stochastic model and one whose scores depend on the batch; not below 20 queries.
+        find a stochastic model and one whose scores depend on the batch; not below 20 queries. A
+        run that is gone on with keeps to what it began with.
     resume: go on with the run that is in `out`.
 
     Images that could not be attacked have a `status` that says why. Raises InputError for what
@@ -195,6 +196,7 @@ def attack(
         limit=limit,
         convert=convert,
         resize=resize,
+        check=check,
         input=input,
         timeout=timeout,
         device=device,
@@ -212,7 +214,6 @@ def attack(
         timeout=timeout,
         max_requests=max_requests,
         max_cost=max_cost,
-        check=check,
     )
     start = Run.resume if resume else Run.create
     with _closing(scorer, model), start(out, settings, scorer, retry) as run:

@@ -5,6 +5,7 @@ They are started by name rather than by `multiprocessing`, which would run the u
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import signal
@@ -15,7 +16,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
 from multiprocessing.connection import Connection
+from types import FunctionType
+from typing import Any
 
 from iqattack.errors import InputError
 from iqattack.memory import ENVIRONMENT
@@ -32,11 +36,11 @@ class Child:
 
     def __init__(self, serve: Serve, threads: int) -> None:
         try:
-            packed = pickle.dumps(serve)
+            packed = _packed(serve)
         except Exception as error:  # what pickling raises has no common type
+            what, remedy = _at_fault(serve)
             raise InputError(
-                f"what the workers need cannot be sent to them ({' '.join(str(error).split())}); "
-                "give the model as a spec, such as FILE.py:factory"
+                f"{what} cannot be sent to the workers ({' '.join(str(error).split())}); {remedy}"
             ) from error
         ours, theirs = socket.socketpair()
         with theirs:
@@ -76,6 +80,34 @@ class Child:
         self._process.wait()
 
 
+class _Pickler(pickle.Pickler):
+    """Refuses what the user's script defines: a child runs another one, and would not find it."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, type | FunctionType) and value.__module__ == "__main__":
+            raise pickle.PicklingError(f"{value.__qualname__} is defined in the script that runs")
+        return NotImplemented
+
+
+def _packed(value: object) -> bytes:
+    buffer = io.BytesIO()
+    _Pickler(buffer).dump(value)
+    return buffer.getvalue()
+
+
+def _at_fault(serve: Serve) -> tuple[str, str]:
+    """What cannot be sent, and the remedy: the field of a dataclass that `serve` was given."""
+    for given in filter(is_dataclass, getattr(serve, "args", ())):
+        for field in fields(given):
+            try:
+                _packed(getattr(given, field.name))
+            except Exception:  # as above
+                if field.name == "attack":
+                    return "the attack", "put the attack in a file and give FILE.py:name"
+                break
+    return "the model", "give the model as a spec, such as FILE.py:factory"
+
+
 def main(descriptor: int, parent: int) -> None:
     """In the child: run what the parent, a process by its number, sends."""
     for number in (signal.SIGINT, signal.SIGHUP):
@@ -90,7 +122,7 @@ def main(descriptor: int, parent: int) -> None:
             connection.send(
                 InputError(
                     f"what a worker needs cannot be loaded there ({' '.join(str(error).split())}); "
-                    "give the model as a spec, such as FILE.py:factory"
+                    "give a model as FILE.py:factory, an attack as FILE.py:name"
                 )
             )
             return

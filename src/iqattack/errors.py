@@ -38,6 +38,10 @@ class TransientError(Exception):
         self.billed = billed
 
 
+class NotSentError(Exception):
+    """In place of a score: the image was not sent after all, and is no attempt."""
+
+
 def one_line(error: BaseException) -> str:
     """The exception's type and message on one line of readable length."""
     message = " ".join(str(error).split())

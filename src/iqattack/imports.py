@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,9 +39,14 @@ def import_named(kind: str, source: str, name: str) -> Imported:
             raise unknown(f"{what} in '{source}'", name, names)
         raise InputError(f"'{source}' has no '{name}', nor anything else that can be called")
     path = getattr(module, "__file__", None)
-    file = Path(path).absolute() if path and path.endswith(".py") else None
+    file = absolute(path) if path and path.endswith(".py") else None
     spec = f"{file}:{name}" if from_file else f"{source}:{name}"
     return Imported(getattr(module, name), spec, file)
+
+
+def absolute(path: str | Path) -> Path:
+    """Without `..`, but with the links that a path goes through: as its user names it."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
 
 
 def looks_imported(spec: str) -> bool:
@@ -51,10 +58,11 @@ def looks_imported(spec: str) -> bool:
 def _import_file(kind: str, path: Path) -> ModuleType:
     if not path.is_file():
         raise InputError(f"{kind} file '{path}': no such file; expected FILE.py:{_example(kind)}")
-    path = path.resolve()
+    path = absolute(path)
     # Its neighbours can be imported, as when Python runs the file.
     _search(path.parent)
-    name = f"iqattack_{kind}_{path.stem}"
+    # Files of the same name in several folders are several modules.
+    name = f"iqattack_{kind}_{path.stem}_{sha256(os.fsencode(path)).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise InputError(
@@ -71,6 +79,11 @@ def _import_file(kind: str, path: Path) -> ModuleType:
 
 
 def _import_module(kind: str, name: str) -> ModuleType:
+    if name == "__main__":  # of another process it is another one
+        raise InputError(
+            f"{kind} module '__main__' is the script that runs; put what it names in a file and "
+            f"give FILE.py:{_example(kind)}"
+        )
     _search(Path.cwd())
     try:
         return importlib.import_module(name)

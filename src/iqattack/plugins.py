@@ -6,6 +6,7 @@ in its pyproject.toml.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
@@ -19,12 +20,26 @@ def installed(group: Group) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=group)}
 
 
+def hidden(group: Group, built_in: Container[str]) -> list[str]:
+    """A phrase for each entry point that cannot be reached, as what is built in has its name."""
+    return [
+        f"'{name}' of the package '{package(point)}' is hidden by the built-in one: "
+        f"give {point.value}"
+        for name, point in sorted(installed(group).items())
+        if name in built_in
+    ]
+
+
+def package(point: EntryPoint) -> str:
+    """The distribution that an entry point comes from, or its value where that is unknown."""
+    return point.value if point.dist is None else point.dist.name
+
+
 def load(point: EntryPoint) -> Any:
     """What an entry point names; InputError where it does not import."""
     try:
         return point.load()
     except (Exception, SystemExit) as error:
-        package = point.dist.name if point.dist is not None else point.value
         raise InputError(
-            f"'{point.name}' of the package '{package}' does not import: {one_line(error)}"
+            f"'{point.name}' of the package '{package(point)}' does not import: {one_line(error)}"
         ) from error

@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from torch import Tensor
 
 from iqattack.attacks import ATTACKS, load_attack
 from iqattack.attacks.options import Count, Fraction, defaults, parse_options
@@ -82,6 +83,36 @@ def test_defaults_are_those_of_the_signature_without_the_task() -> None:
         "kinds": ("a",),
         "folder": Path(),
     }
+
+
+def without_annotations(
+    task, tries=3, share=0.5, fast=True, folder=Path(), kinds=(1, 2), other=None
+):
+    """The types are those of the defaults."""
+
+
+def test_without_an_annotation_the_default_says_what_is_allowed() -> None:
+    given = "tries=4,share=1,fast=no,folder=x,kinds=3+4,other=5"
+    assert parse_options("example", without_annotations, given) == {
+        "tries": 4,
+        "share": 1.0,
+        "fast": False,
+        "folder": Path("x"),
+        "kinds": (3, 4),
+        "other": "5",
+    }
+    with pytest.raises(InputError, match=r"tries=1.5: .*valid integer"):
+        parse_options("example", without_annotations, "tries=1.5")
+
+
+def odd(task, numbers: list[int] = [], table: Tensor | None = None):  # noqa: B006
+    """Options of other types."""
+
+
+def test_lists_and_types_that_have_no_text_form() -> None:
+    assert parse_options("odd", odd, "numbers=1+2,table=none") == {"numbers": [1, 2], "table": None}
+    with pytest.raises(InputError, match="odd: option table=x: cannot be given as text: "):
+        parse_options("odd", odd, "table=x")
 
 
 def as_text(value: object) -> str:

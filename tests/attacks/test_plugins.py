@@ -114,7 +114,6 @@ def test_options_have_their_text_form_from_annotations(mine):
         ("gone.py:flips", "attack file 'gone.py': no such file; expected FILE.py:name"),
         ("mine.py", "attack 'mine.py': expected FILE.py:name, the attack's function"),
         ("mine.py:flip", "unknown attack in 'mine.py' 'flip': did you mean 'flips'?"),
-        ("mine.py:no_generator", "is a function without yield; expected a generator function of"),
         ("mine.py:flips:step=1", "unknown option of"),
         ("mine.py:flips:batch=x", "option batch=x: Input should be a valid integer"),
         ("no.such.module:flips", "attack module 'no.such.module' does not import"),
@@ -131,10 +130,206 @@ def test_attacks_that_there_are_not(mine, spec, message, capsys):
 
 
 def test_a_function_that_is_no_attack(mine):
-    with pytest.raises(InputError, match="is a function without yield; expected a generator"):
-        attack(lambda task: [task.image], "run")
     with pytest.raises(InputError, match="is int; expected a generator"):
         attack(3, "run")
+    with pytest.raises(InputError, match="takes no task; expected a function"):
+        attack(lambda: None, "run")
+    assert not (mine / "run").exists()
+    with pytest.raises(InputError, match="attack '<lambda>' returned list; expected a generator"):
+        attack(lambda task: [task.image], "run")
+
+
+FORMS = """
+from __future__ import annotations
+from collections.abc import Generator
+from functools import partial, wraps
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nowhere import Task, Shade
+
+def plain(task, n=2):
+    while True:
+        yield task.image[None].repeat(n, 1, 1, 1) + 1
+
+def hinted(task: Task, n: int = 2, shade: Shade | None = None) -> Generator[Task]:
+    yield from plain(task, n)
+
+def open_ended(task, **options):
+    yield from plain(task, int(options.get("n", 2)))
+
+def required(task, n: int):
+    yield from plain(task, n)
+
+def decorated(attack):
+    @wraps(attack)
+    def call(*given, **options):
+        return attack(*given, **options)
+    return call
+
+wrapped = decorated(hinted)
+bound = partial(hinted, n=2)
+
+class Attack:
+    def __call__(self, task, n: int = 2):
+        yield from plain(task, n)
+
+an_object = Attack()
+
+def returned(task, n: float = 2):
+    return plain(task, int(n))
+
+def no_task():
+    yield None
+
+def by_name_only(*, task):
+    yield task.image[None]
+
+def positional(task, n, /):
+    yield task.image[None]
+
+async def asynchronous(task):
+    yield task.image[None]
+"""
+
+
+@pytest.fixture
+def forms(mine):
+    (mine / "forms.py").write_text(FORMS)
+    return type("T", (), {"image": torch.zeros(3, 8, 8)})()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["plain", "hinted", "open_ended", "required", "wrapped", "bound", "an_object", "returned"],
+)
+def test_whatever_returns_a_generator_is_an_attack(mine, forms, name):
+    found = load_attack(f"forms.py:{name}:n=3")
+    assert len(next(found(forms))) == 3
+    assert canonical_attack(f"forms.py:{name}:n=3") == f"{mine / 'forms.py'}:{name}:n=3"
+    if name != "required":
+        assert len(next(load_attack(f"forms.py:{name}")(forms))) == 2
+    assert main(["attacks", f"forms.py:{name}"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("required", "option 'n' has no default; give .*forms.py:required:n=VALUE"),
+        ("plain:n=x", "option n=x: Input should be a valid integer"),
+        ("plain:m=2", "unknown option of .*forms.py:plain 'm': there are n"),
+        ("hinted:shade=x", "option shade: its annotation does not evaluate: NameError: .*Shade"),
+        ("open_ended:task=1", "unknown option 'task'"),
+        ("no_task", "takes no task; expected a function"),
+        ("by_name_only", "takes no task; expected a function"),
+        ("positional", "'n' cannot be given by name"),
+        ("asynchronous", "is an async function; expected a generator function"),
+        ("Attack", "takes no task; expected a function"),
+    ],
+)
+def test_signatures_are_looked_at_before_anything_is_scored(forms, spec, message):
+    with pytest.raises(InputError, match=message) as error:
+        attack(f"forms.py:{spec}", "run")
+    assert "\n" not in str(error.value)
+
+
+FAULTY = """
+import torch
+
+def fails(task, what: str = "ValueError", dark: float = 120.0):
+    yield task.image[None] + 1
+    if task.image.mean() < dark:
+        raise {"ValueError": ValueError("boom\\nat 2"), "SystemExit": SystemExit(3)}[what]
+    yield task.image[None] - 1
+
+def image8(task):
+    task.image8.numpy()[0] += 5
+    yield task.image[None] + 1
+
+def image(task):
+    moved = task.image
+    moved += 1
+    yield moved[None]
+
+def lower8(task):
+    yield task.image[None] + 1
+    task.lower8.zero_()
+    yield task.image[None] - 100
+
+def upper(task):
+    task.upper.fill_(255)
+    yield task.image[None] + 100
+
+def nan(task):
+    yield task.image[None] * float("nan")
+
+def array(task):
+    yield task.image[None].numpy()
+
+def half(task):
+    yield (task.image8[None] // 2 * 2).half()
+"""
+
+
+@pytest.fixture
+def faulty(mine):
+    (mine / "faulty.py").write_text(FAULTY)
+    write_png(mine / "photos" / "1.png", torch.full((3, 72, 80), 90).byte())
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+@pytest.mark.parametrize(
+    ("what", "message"), [("ValueError", "ValueError: boom at 2"), ("SystemExit", "SystemExit: 3")]
+)
+def test_an_attack_that_fails_fails_its_image_alone(mine, faulty, what, message, workers):
+    run = attack(f"faulty.py:fails:what={what}", "run", workers=workers)
+    statuses = {row.image: row.status for row in run.results}
+    assert statuses.pop("1.png") == (
+        f"failed: photos/1.png: attack '{mine / 'faulty.py'}:fails' failed: {message}"
+    )
+    assert set(statuses.values()) <= {"ok", "unchanged"}
+    assert len(statuses) == 2
+
+
+def test_one_that_fails_everywhere_ends_the_run(mine, faulty):
+    with pytest.raises(InputError, match="fails' failed: ValueError: boom at 2") as error:
+        attack("faulty.py:fails:dark=300", "run")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["image8", "image", "lower8", "upper"])
+def test_an_attack_must_not_change_its_task(mine, faulty, name):
+    with pytest.raises(InputError, match=f"faulty.py:{name}' changes task.{name} in place"):
+        attack(f"faulty.py:{name}", "run")
+
+
+def test_candidates_that_are_none(mine, faulty):
+    with pytest.raises(InputError, match="yielded a candidate that is NaN throughout"):
+        attack("faulty.py:nan", "run")
+    with pytest.raises(InputError, match="the attack yielded ndarray; expected a tensor"):
+        attack("faulty.py:array", "other")
+    assert not any(row.failed for row in attack("faulty.py:half", "half").results)
+
+
+def test_what_a_script_defines_is_not_sent_to_workers(mine, monkeypatch):
+    for there in ("__main__", "test_plugins_gone"):
+        monkeypatch.setattr(flips, "__module__", there)
+        with pytest.raises(InputError, match="the attack cannot be sent to the workers") as error:
+            attack(flips, there, workers=2)
+        assert "put the attack in a file and give FILE.py:name" in str(error.value)
+    with pytest.raises(InputError, match="module '__main__' is the script that runs"):
+        load_model("__main__:load")
+
+
+def test_files_of_one_name_are_several_modules(mine):
+    for folder in ("a", "b"):
+        (mine / folder).mkdir()
+        (mine / folder / "same.py").write_text(f"def attack(task):\n    yield '{folder}'\n")
+    found = [load_attack(f"{folder}/same.py:attack") for folder in ("a", "b")]
+    assert [next(one(None)) for one in found] == ["a", "b"]
+    modules = [sys.modules[one.func.__module__] for one in found]
+    assert [one.func for one in found] == [module.attack for module in modules]
+    assert canonical_attack("a/../b/same.py:attack") == f"{mine / 'b' / 'same.py'}:attack"
 
 
 @pytest.fixture
@@ -146,8 +341,12 @@ def installed(mine, monkeypatch):
     )
     points = [
         EntryPoint("their-flips", "others:flips", "iqattack.attacks"),
+        EntryPoint("their.dotted", "others:flips", "iqattack.attacks"),
         EntryPoint("broken", "nowhere:at_all", "iqattack.attacks"),
+        EntryPoint("nes", "others:flips", "iqattack.attacks"),
         EntryPoint("their-model", "others:load", "iqattack.models"),
+        EntryPoint("broken-model", "nowhere:load", "iqattack.models"),
+        EntryPoint("builtin", "others:load", "iqattack.models"),
     ]
     monkeypatch.syspath_prepend(str(mine))
     monkeypatch.setattr(
@@ -161,9 +360,39 @@ def test_what_packages_install_is_found_by_name(mine, installed):
     )
     assert all(row.queries == 7 for row in run.results)
     assert run.settings.attack == "their-flips:batch=3"
+    digest = hashlib.sha256((mine / "others.py").read_bytes()).hexdigest()
+    assert run.record.files == {"attack": digest}
     assert ("their-model", "others:load, installed") in model_kinds()
     assert load_model("their-model").score_range == (0.0, 255.0)
     assert iqattack.verify("run").ok
+
+
+def test_names_of_packages_with_what_follows(mine, installed):
+    assert find("their-flips:").options == {}
+    assert find("their.dotted:batch=3").options == {"batch": 3}
+    assert canonical_attack("their.dotted:batch=3") == "their.dotted:batch=3"
+    assert labelled("their.dotted:substitute=attacked").endswith("(white-box)")
+    with pytest.raises(InputError, match="option 'batch' has no value, expected batch=VALUE"):
+        load_attack("their.dotted:batch")
+    with pytest.raises(InputError, match="model 'their-model:x': expected their-model alone"):
+        load_model("their-model:x")
+
+
+def test_lists_say_what_is_hidden_and_what_is_broken(installed, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert all_attacks()["nes"].function.__module__ == "iqattack.attacks.nes"
+    for command, name, hidden, broken in (
+        ("attacks", "nes", "others:flips", "'broken' of the package 'nowhere:at_all'"),
+        ("models", "builtin", "others:load", "'broken-model' of the package 'nowhere:load'"),
+    ):
+        assert main([command]) == 0
+        said = capsys.readouterr().out
+        assert sum(line.split()[1:2] == [name] for line in said.splitlines()) == 1
+        assert f"{broken} does not import" in said
+        last = said.splitlines()[-1]
+        assert last.startswith(
+            f"note: '{name}' of the package '{hidden}' is hidden by the built-in"
+        )
 
 
 def test_one_that_is_broken_stops_nobody(installed, capsys):

@@ -266,9 +266,80 @@ def test_the_pool_gets_every_score_of_a_program_that_ends_now_and_then(scorer):
 def test_a_program_that_never_scores_is_given_up(scorer):
     model = scorer(each="sys.exit(3)")
     found = model(IMAGES[:1].repeat(5, 1, 1, 1))
-    assert [type(one) for one in found] == [TransientError] * 3 + [InputError] * 2
+    passing = [isinstance(one, TransientError) for one in found]
+    assert passing == [True] * 3 + [False] * 2
     assert "with status 3; that was 3 times in a row without a score" in str(found[4])
+    assert "raise --timeout if it is slow, and go on with --resume" in str(found[4])
     assert children() == []
+
+
+def test_processes_that_are_lost_together_are_one_loss(scorer):
+    """Each of the four waits at the same time for an answer that never comes, twice."""
+    model = scorer(each="sys.exit(3)")
+    for _ in range(2):
+        processes = [model._start()[0] for _ in range(4 - len(model._free))]
+        for process in [*processes, *model._free]:
+            model._lose(process, TransientError("no answer"))
+        model._free.clear()
+    assert isinstance(model(IMAGES[:1])[0], TransientError)
+    assert "3 times in a row" in str(model(IMAGES[:1])[0])
+
+
+UNDESCRIBED = """
+import base64, io, json, sys
+from PIL import Image, ImageStat
+for line in sys.stdin:
+    request = json.loads(line)
+    picture = Image.open(io.BytesIO(base64.b64decode(request["png"])))
+    {each}
+    bands = ImageStat.Stat(picture).mean
+    print(json.dumps({{"id": request["id"], "score": sum(bands) / 3}}))
+"""
+
+
+def test_a_program_that_ends_when_it_is_asked_to_describe_itself(tmp_path):
+    path = tmp_path / "simple.py"
+    path.write_text(UNDESCRIBED.format(each=""))
+    model = load_command(f"{python()} {path}")
+    assert (model.score_range, model.lower_better, model.min_size) == (None, None, 1)
+    assert "KeyError: 'png', asked to describe itself" in model.notes[0]
+    assert model(IMAGES) == pytest.approx(MEANS)
+    assert len(children()) == 1
+    model.close()
+
+
+def test_a_program_that_neither_describes_itself_nor_scores(tmp_path):
+    path = tmp_path / "simple.py"
+    path.write_text(UNDESCRIBED.format(each="sys.exit('no weights')"))
+    model = load_command(f"{python()} {path}")
+    found = model(IMAGES[:1].repeat(4, 1, 1, 1))
+    assert [isinstance(one, TransientError) for one in found] == [True] * 3 + [False]
+    for one in found:
+        assert "no weights; " in str(one)
+        assert "KeyError: 'png'" in str(one)
+        assert "\n" not in str(one)
+    assert children() == []
+
+
+def test_a_program_that_answers_with_an_error_when_it_is_asked_to_describe_itself(tmp_path):
+    path = tmp_path / "polite.py"
+    path.write_text(
+        "import json, sys\n"
+        "for line in sys.stdin:\n"
+        "    request = json.loads(line)\n"
+        "    answer = {'score': 7} if 'png' in request else {'error': 'png is missing'}\n"
+        "    print(json.dumps(answer | {'id': request['id']}))"
+    )
+    model = load_command(f"{python()} {path}")
+    assert model.score_range is None
+    assert model(IMAGES) == [7.0] * 3
+    model.close()
+
+
+@pytest.mark.parametrize("seconds", [1e300, -1.0, 0.0, math.nan])
+def test_time_limits_that_are_none(tmp_path, seconds):
+    with pytest.raises(InputError, match="expected seconds, more than 0 and at most a day"):
+        load_command("cat {image}", timeout=seconds)
 
 
 def test_a_program_that_ends_at_once(scorer):

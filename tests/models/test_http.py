@@ -1,19 +1,26 @@
 """Services on 127.0.0.1: what arrives there, what is made of answers, and what is never shown."""
 
 import base64
+import contextlib
 import email
 import email.policy
 import email.utils
+import gzip
 import html
 import json
+import logging
 import math
 import runpy
 import socket
+import ssl
 import sys
 import threading
 import time
 import traceback
+import tracemalloc
+import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import numpy as np
@@ -22,13 +29,15 @@ import torch
 
 import iqattack
 from iqattack.engine import QueryLog
-from iqattack.errors import InputError, TransientError
+from iqattack.errors import InputError, NotSentError, TransientError
 from iqattack.images import write_png
 from iqattack.models import ModelFailedError, answers
 from iqattack.models.inputs import UINT8, Input
+from iqattack.models.services.bodies import LARGEST
 from iqattack.models.services.credentials import Credentials
-from iqattack.models.services.http import LARGEST, LONGEST_RETRY_S, RATE, Http, load_http
+from iqattack.models.services.http import LONGEST_RETRY_S, RATE, Http, load_http
 from iqattack.models.services.settings import HttpSettings
+from iqattack.models.services.unreachable import why
 from iqattack.scoring import Request, Threads
 
 _helper = runpy.run_path(str(Path(__file__).parents[1] / "faulty_server.py"))
@@ -284,6 +293,9 @@ def test_asked_again_later(serve, status):
         ("1e9", LONGEST_RETRY_S),
         ("-3", 0.0),
         ("soon", None),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", LONGEST_RETRY_S),
+        ("Mon, 99 Foo 99999999999999999999 00:00:00 GMT", None),
+        ("1e400", LONGEST_RETRY_S),
         ("nan", None),
     ],
 )
@@ -353,6 +365,132 @@ def test_an_answer_that_comes_in_drops():
     assert "did not answer within 0.3 s" in str(error)
 
 
+@contextlib.contextmanager
+def raw_server(answer):
+    """Its address; it reads the beginning of a request and gives the connection to `answer`."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve_one():
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(1 << 16)
+                answer(connection)
+
+        thread = threading.Thread(target=serve_one)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+EMPTY = bytes.fromhex("0000 00ffff")  # a block of deflate that holds nothing
+
+
+@pytest.mark.parametrize(
+    ("head", "drop"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"X-Wait: 1\r\n"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\nContent-Length: 100000\r\n\r\n",
+            EMPTY,
+        ),
+    ],
+)
+def test_the_time_limit_is_one_of_the_whole_request(head, drop):
+    """Each read is short; the connection is closed, which ends the server, too."""
+
+    def drip(connection):
+        connection.sendall(head)
+        while True:
+            connection.sendall(drop)
+            time.sleep(0.02)
+
+    with raw_server(drip) as address:
+        scorer = load_http(f"http://{address}/", timeout=0.3)
+        error = failure(scorer)
+        assert isinstance(error, TransientError)
+        assert "did not answer within 0.3 s; raise --timeout" in str(error)
+
+
+def couriers():
+    return [one for one in threading.enumerate() if one.name == "iqattack-request"]
+
+
+def test_threads_and_connections_are_used_again(serve):
+    before = couriers()
+    scorer = service(serve())
+    for _ in range(5):
+        scorer(IMAGES[:1])
+    (one,) = [one for one in couriers() if one not in before]
+    assert one.daemon
+    scorer.close()
+    one.join(10)
+    assert not one.is_alive()
+
+
+def test_a_request_that_is_left_behind_is_not_sent_later(serve):
+    server = serve()
+    scorer = service(server)
+    client = scorer._connect()
+    courier = SimpleNamespace(client=client, left=True)
+    assert scorer._exchange(scorer._request([b"png"]), courier) is None
+    assert server.received == 0
+    client.close()
+
+
+@pytest.mark.parametrize("kind", ["gzip", "deflate", "bare"])
+def test_one_layer_of_compression_is_undone(serve, kind):
+    body = b'{"score": 7}'
+    packed = gzip.compress(body) if kind == "gzip" else zlib.compress(body)
+    packed = packed[2:-4] if kind == "bare" else packed
+    encoding = {"Content-Encoding": "gzip" if kind == "gzip" else "deflate"}
+    server = serve(Reply(packed, 200, encoding))
+    assert service(server)(IMAGES[:1]) == [7.0]
+    assert server.asked[0].headers["accept-encoding"] == "identity"
+
+
+BOMB = gzip.compress(bytes(200 << 20), 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "said"),
+    [
+        (BOMB, "gzip", "sent more than 4 MiB"),
+        (gzip.compress(BOMB), "gzip, gzip", "answered with content-encoding gzip, gzip; expected"),
+        (b"x", "br", "answered with content-encoding br; expected none, gzip or deflate"),
+    ],
+)
+def test_compression_that_is_not_undone(serve, body, encoding, said):
+    server = serve(Reply(body, 200, {"Content-Encoding": encoding}))
+    tracemalloc.start()
+    error = failure(service(server))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert isinstance(error, ModelFailedError)
+    assert said in str(error)
+    assert peak < 60 << 20
+
+
+@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"{}")[:-9]])
+def test_compression_that_is_broken(serve, body):
+    error = failure(service(serve(Reply(body, 200, {"Content-Encoding": "gzip"}))))
+    assert isinstance(error, TransientError)
+    assert error.billed
+
+
+def test_the_status_counts_where_a_body_cannot_be_read(serve):
+    error = failure(service(serve(Reply(b"x", 503, {"Content-Encoding": "br"}))))
+    assert isinstance(error, TransientError)
+    assert str(error).endswith("answered 503")
+
+
+@pytest.mark.parametrize("charset", ["punycode", "undefined", "zlib", "no-such"])
+def test_a_strange_charset_is_read_as_utf8(serve, charset):
+    kind = {"Content-Type": f"application/json; charset={charset}"}
+    assert service(serve(Reply(b'{"score": 7}', 200, kind)))(IMAGES[:1]) == [7.0]
+
+
 def test_an_answer_without_end(serve):
     assert "sent more than 4 MiB" in str(failure(service(serve(Reply(b" " * (LARGEST + 1))))))
 
@@ -362,7 +500,38 @@ def test_nobody_is_there():
         port = listener.getsockname()[1]
     error = failure(load_http(f"http://127.0.0.1:{port}/score"))
     assert isinstance(error, TransientError)
-    assert f"http://127.0.0.1:{port}/score: " in str(error)
+    assert str(error) == (
+        f"http://127.0.0.1:{port}/score cannot be reached (connection refused): check that it runs"
+        " and the URL"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "url", "said"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "https", "does not speak TLS; http:// instead of"),
+        (b"\x15\x03\x03\x00\x02\x02\x46\r\n", "http", "does not speak HTTP; https:// instead of"),
+        (b"", "http", "closed the connection without an answer"),
+    ],
+)
+def test_what_does_not_answer_in_http(answer, url, said):
+    with raw_server(lambda connection: connection.sendall(answer)) as address:
+        error = failure(load_http(f"{url}://{address}/", timeout=5))
+    assert said in str(error)
+    assert isinstance(error, TransientError) == (not answer)
+
+
+def test_reasons_that_need_a_network():
+    httpx = pytest.importorskip("httpx")
+    error = httpx.ConnectError("[Errno -2] Name or service not known")
+    error.__cause__ = socket.gaierror(-2, "Name or service not known")
+    assert why(error, "x") == (
+        "cannot be reached (unknown host name): check the URL and the network",
+        True,
+    )
+    error.__cause__ = ssl.SSLCertVerificationError(1, "self-signed certificate")
+    assert "certificate that is not trusted" in why(error, "x")[0]
+    assert "HTTPS_PROXY" in why(httpx.ProxyError("407"), "407")[0]
 
 
 def test_images_beyond_a_request_fail_by_themselves(serve):
@@ -417,7 +586,15 @@ def test_only_this_machine_is_asked_as_fast_as_it_answers(host, rate):
     [
         {"url": f"http://user:{SECRET[:6]}@h/"},
         {"url": f"http://{SECRET[:6]}@h/"},
-        {"url": f"http://h/?api_key={SECRET[:6]}"},
+        {"url": f"http://{SECRET[:6]}:@h/"},
+        {"url": f"http://{SECRET[:6]}:${{IQ_PASSWORD}}@h/"},
+        *(
+            {"url": f"http://h/?{name}={SECRET[:6]}"}
+            for name in ("api_key", "pass", "passphrase", "code", "pin", "pwd", "sas", "sig")
+        ),
+        {"params": {"access": SECRET}},
+        {"params": {"APIKey": SECRET}},
+        {"params": {"accesstoken": SECRET}},
         *(
             {"headers": {name: SECRET}}
             for name in (
@@ -449,7 +626,7 @@ def test_what_is_no_credential_is_taken():
         "headers": {"Accept": "text/plain"},
         "params": {"keywords": "sharp", "max_tokens": 8},
         "image": "json:image",
-        "body": {"max_tokens": 8, "prompt": "a key feature"},
+        "body": {"max_tokens": 8, "prompt": "a key feature", "language_code": "en", "multipass": 1},
     }
     Http(HttpSettings.of(values, "my.toml"))
 
@@ -557,6 +734,27 @@ def test_parts_of_a_url_from_the_environment(serve, monkeypatch):
     assert "hidden" not in everything_shown(scorer, error)
 
 
+def test_literal_values_of_a_query_are_not_quoted(serve):
+    server = serve(lambda asked: Reply(f"{asked.path} v=2".encode(), 404))
+    scorer = service(server, "/score?tenant=h1dden%2Fone&v=2", params={"user": "h1dden two"})
+    error = failure(scorer)
+    assert server.asked[0].path == "/score?tenant=h1dden%2Fone&v=2&user=h1dden+two"
+    assert "h1dden" not in str(error)
+    assert "answered 404 '/score?tenant=…&v=2&user=… v=2'" in str(error)
+    assert "h1dden" not in str(failure(service(server, "/score?h1dden-key")))
+
+
+def test_the_log_of_httpx_holds_no_credentials(serve, monkeypatch, caplog):
+    monkeypatch.setenv("IQ_KEY", SECRET)
+    for name in ("httpx", "httpcore"):
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
+    caplog.set_level(logging.DEBUG)
+    options = {"params": {"key": "${IQ_KEY}"}, "headers": {"Authorization": "Bearer ${IQ_KEY}"}}
+    assert service(serve(), **options)(IMAGES[:1]) == [41.5]
+    assert logging.getLogger().isEnabledFor(logging.DEBUG)
+    assert not [record for record in caplog.records if record.name.startswith("http")]
+
+
 def test_credentials_in_the_body(serve, monkeypatch):
     monkeypatch.setenv("IQ_KEY", SECRET)
     server = serve(lambda asked: Reply(asked.body, 400))
@@ -594,10 +792,12 @@ def play(pool, images):
     return replies
 
 
-def test_requests_at_once_stay_within_the_concurrency_and_are_counted(serve):
+def test_requests_at_once_stay_within_the_threads_and_are_counted(serve):
+    """Whatever the description says: the threads are what --concurrency asks for."""
     server = serve()
-    scorer = service(server, concurrency=3, score_range=(0, 100), lower_better=False)
-    pool = Threads(scorer, 8)
+    scorer = service(server, concurrency=2, score_range=(0, 100), lower_better=False)
+    assert scorer.concurrency == 2
+    pool = Threads(scorer, 3)
     replies = play(pool, IMAGES.repeat(30, 1, 1, 1))
     pool.close()
     assert [reply.score for reply in replies] == [41.5] * 90
@@ -605,17 +805,34 @@ def test_requests_at_once_stay_within_the_concurrency_and_are_counted(serve):
     assert 1 <= server.most <= 3
 
 
-def test_close_ends_what_waits_for_its_turn(serve):
-    scorer = service(serve(), rate=1e-6)
+@pytest.mark.parametrize("how", ["hold", "close"])
+def test_what_waits_for_its_turn_is_not_sent_any_more(serve, how):
+    scorer = service(serve(), rate=2e-5)
+    started, found = threading.Event(), []
+
+    def ask():
+        pictures = scorer._convention.pictures
+        scorer._convention = SimpleNamespace(pictures=lambda x: (started.set(), pictures(x))[1])
+        found.extend(scorer(IMAGES))
+
     scorer(IMAGES[:1])
-    failures = []
-    thread = threading.Thread(target=lambda: failures.append(failure(scorer)))
+    thread = threading.Thread(target=ask)
     thread.start()
-    scorer.close()
+    assert started.wait(10)  # the call has begun, and only then is it stopped
+    getattr(scorer, how)()
     thread.join(10)
     assert not thread.is_alive()
-    assert "not asked" in str(failures[0])
+    assert [type(one) for one in found] == [NotSentError] * 3
+    assert len({id(one) for one in found}) == 3
+    assert "not asked" in str(found[0])
     assert scorer.requests == 1
+
+
+def test_after_a_hold_calls_are_sent_again(serve):
+    scorer = service(serve())
+    scorer.hold()
+    assert scorer(IMAGES) == [41.5] * 3
+    assert scorer.requests == 3
 
 
 def score(image):

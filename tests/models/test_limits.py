@@ -130,6 +130,29 @@ def test_close_wakes_what_waits():
         limiter.start()
 
 
+def test_hold_wakes_what_waits_just_now():
+    limiter, raised = Limiter(1), []
+    epoch, first = limiter.epoch, limiter.start()
+
+    def wait():
+        try:
+            limiter.start(epoch)
+        except ClosedError as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    limiter.hold()
+    for thread in threads:
+        thread.join(10)
+    assert len(raised) == 3
+    limiter.end(first, "answered")
+    limiter.end(limiter.start(), "answered")
+    with pytest.raises(ClosedError):  # a further turn of a call that was made before
+        limiter.start(epoch)
+
+
 def test_threads_share_the_bound():
     limiter, lock = Limiter(3), threading.Lock()
     running, most = 0, 0

@@ -398,16 +398,21 @@ def test_options_that_do_not_fit(tmp_path, options, message):
 @pytest.mark.parametrize(
     ("shape", "convention", "message"),
     [
-        ((1, 3, 224, 224), "float01,nhwc", r"nhwc would have 224 channels"),
-        ((1, 224, 224, 3), "float01,nchw", r"nchw would have 224 channels"),
+        ((1, 3, 224, 224), "float01,nhwc", r"which is nchw; --input nhwc: leave nhwc out"),
+        (("n", 3, "h", "w"), "float01,nhwc", r"which is nchw; --input nhwc: leave nhwc out"),
+        ((1, 224, 224, 3), "float01,nchw", r"which is nhwc; --input nchw: leave nchw out"),
+        ((1, 4, 224, 5), "float01,nchw", r"nchw would have 4 channels"),
         ((1, 3, 224, 224), "float01,size=256", r"makes images of 256×256 .* takes 224×224"),
         ((1, 3, 224, 256), "float01,size=300,crop=224x256", r"224×256 .* takes 256×224"),
         ((1, 3, 224, 224), "float01,grey", r"--input grey: it has 3 channels"),
         ((1, 1, 224, 224), "float01,bgr", r"--input bgr: it has 1 channels"),
         ((1, 1, 224, 224), "imagenet", r"mean has 3 numbers, expected 1"),
         ((1, 3, 224, "w"), "float01", r"one side is dynamic: give --input size=WxH"),
-        ((1, 3, 224, 224), "single", r"--input single: it has a batch axis"),
-        ((1, 3, 224, 224), "pil", r"--input pil: a graph takes arrays only"),
+        ((1, 3, 224, 224), "single", r"--input single: the graph decides that; leave single"),
+        ((3, 224, 224), "float01,single", r"--input single: the graph decides that"),
+        ((1, 3, 224, 224), "float01,numpy", r"--input numpy: the graph decides that"),
+        ((1, 3, 224, 224), "float01,tensor", r"--input tensor: the graph decides that"),
+        ((1, 3, 224, 224), "pil", r"--input pil: the graph decides that; leave pil out"),
         ((1, 3, 224, 224), None, r"give --input float01 \(0 to 1\), float255 .*, imagenet"),
         ((1, 3, 224, 224), "size=224", r"give --input float01 \(0 to 1\)"),
         ((1, 4, 224, 224), "float01", r"does not say where channels are"),
@@ -420,6 +425,61 @@ def test_conventions_that_do_not_fit(tmp_path, shape, convention, message):
     with pytest.raises(InputError, match=message) as error:
         loaded(path, ",mean", convention)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "convention", "phrases", "unsaid"),
+    [
+        ("", None, ["float01", "give index=K", "--score-range", "--lower-better"], []),
+        (",index=1", None, ["float01", "--score-range", "--lower-better"], ["give index"]),
+        ("", "float01", ["give index=K", "--score-range", "--lower-better"], ["--input float01"]),
+        (",softmax,index=1", None, ["float01", "--lower-better"], ["--score-range", "give index"]),
+        (",softmax,expectation=1..10", None, ["float01"], ["--score-range", "--lower-better"]),
+        (",expectation=1..10", None, ["float01", "add softmax"], ["--score-range"]),
+    ],
+)
+def test_what_is_missing_is_said_at_once(tmp_path, options, convention, phrases, unsaid):
+    path = save_linear(tmp_path / "m.onnx", WEIGHTS)
+    with pytest.raises(InputError) as error:
+        loaded(path, options, convention)
+    text = str(error.value)
+    assert all(phrase in text for phrase in phrases)
+    assert not any(phrase in text for phrase in unsaid)
+    assert text.count(str(path)) == 1 and "\n" not in text
+
+
+def test_a_missing_output_and_missing_values(tmp_path):
+    nodes = [*channel_means((2, 3)), helper.make_node("Identity", ["x"], ["map"])]
+    path = save(tmp_path / "m.onnx", nodes, [("means", None), ("map", None)])
+    with pytest.raises(InputError, match=r"give output=NAME; .* give --input float01 .*--score-ra"):
+        loaded(path, "", None)
+
+
+@pytest.mark.parametrize("options", [",softmax,index=2", ",softmax,expectation=1..10"])
+@pytest.mark.parametrize("shape", [("n", 3, "h", "w"), (1, 3, 20, 30)])
+def test_probabilities_get_no_softmax(tmp_path, options, shape):
+    nodes = [
+        *channel_means((2, 3)),
+        helper.make_node("MatMul", ["means", "w"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["y"], axis=1),
+    ]
+    weights = [("w", WEIGHTS.astype(np.float32))]
+    path = save(tmp_path / "m.onnx", nodes, [("y", None)], tensors=weights, shape=shape)
+    with pytest.raises(InputError, match=r"'y' has probabilities already, .*; leave softmax out"):
+        loaded(path, options)
+    assert np.isfinite(loaded(path, options.replace("softmax,", ""))(noise_images(2))).all()
+
+
+def test_probabilities_that_the_trial_does_not_reach(tmp_path):
+    """A graph of 20×30 pixels that does not say so fails on the trial's picture."""
+    nodes = [
+        helper.make_node("Reshape", ["x", "shape"], ["flat"]),
+        helper.make_node("Softmax", ["flat"], ["y"], axis=1),
+    ]
+    shape = [("shape", np.array([1, 1800], np.int64))]
+    path = save(tmp_path / "m.onnx", nodes, [("y", None)], tensors=shape)
+    (answer,) = loaded(path, ",softmax,index=2")(noise_images(1))
+    assert isinstance(answer, InputError) and "leave softmax out" in str(answer)
 
 
 def test_values_for_a_graph_of_uint8(tmp_path):

@@ -1,11 +1,12 @@
 import runpy
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
 from iqattack.models import load_model
-from iqattack.probing import EACH, Asked, Check, ask, findings
+from iqattack.probing import EACH, Check, ask, evaluated, findings
 from iqattack.scoring import InProcess, Retry
 
 from .conftest import Counted, contrast
@@ -13,15 +14,25 @@ from .conftest import Counted, contrast
 MAKE = Path(__file__).resolve().parents[3] / "shared" / "cases" / "make_cases.py"
 
 
-def asked_of(scorer, images, *, batch, retries=0):
-    asked = Asked()
-    pool = InProcess(scorer, retry=Retry(retries, first_s=0.001))
-    ask(pool, dict(zip("ab", images, strict=False)), asked, batch=batch)
-    return asked
+class Asked:
+    """What became of the check of a model, with the images called a and b."""
+
+    def __init__(self, scorer, images, *, batch, retries=0, done=None, stop=lambda asked: False):
+        self.scores, self.unanswered, self.failed = {}, Counter(), None
+        self.pool = InProcess(scorer, retry=Retry(retries, first_s=0.001))
+        images = dict(zip("ab", images, strict=False))
+        options = {"batch": batch, "done": done or {}, "stop": lambda: stop(self)}
+        for reply in (r for found in ask(self.pool, images, **options) for r in found):
+            if reply.score is None:
+                self.unanswered[reply.request.name] += 1
+                self.failed = str(reply.error) if reply.final else self.failed
+            else:
+                self.scores.setdefault(reply.request.name, []).append(reply.score)
+        self.check = evaluated(list(images), self.scores, batch=batch, failed=self.failed)
 
 
 def check(scorer, images, *, batch):
-    return asked_of(scorer, images, batch=batch).check
+    return Asked(scorer, images, batch=batch).check
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +57,7 @@ def test_a_sound_model_costs_few_queries(model, images, batch):
     """As many with batches as without, or results would depend on them."""
     counted = Counted()
     checked = check(model(counted), images, batch=batch)
-    assert checked == Check(queries=8)
+    assert checked == Check(images=("a", "b"), queries=8)
     assert counted.images == 2 * EACH == 8
     assert findings(checked, [10.0, 50.0], (0.0, 60.0)) == []
 
@@ -91,7 +102,7 @@ def test_what_rounding_leaves_is_no_finding(tolerance):
 
 def test_one_image(model, images):
     """Of one alone, nothing can be said about batches."""
-    assert check(model(in_batches), images[:1], batch=True) == Check(queries=4)
+    assert check(model(in_batches), images[:1], batch=True) == Check(images=("a",), queries=4)
 
 
 def test_what_came_and_what_did_not_is_known_for_each_image(model, images):
@@ -100,7 +111,7 @@ def test_what_came_and_what_did_not_is_known_for_each_image(model, images):
             return [float(contrast(batch[:1])), ValueError("no")]
         return contrast(batch)
 
-    asked = asked_of(model(score), images, batch=True)
+    asked = Asked(model(score), images, batch=True)
     one, other = (float(contrast(image[None])) for image in images)
     assert asked.scores == {"a": [one] * 3, "b": [other] * 2}
     assert asked.unanswered == {"b": 1}
@@ -117,7 +128,7 @@ def test_what_passes_is_asked_again(model, images):
             raise TimeoutError("read timed out")
         return contrast(batch)
 
-    asked = asked_of(model(score), images, batch=True, retries=2)
+    asked = Asked(model(score), images, batch=True, retries=2)
     assert (asked.check.queries, asked.check.failed) == (8, None)
     assert asked.check.batch < 1e-9  # means of three and of one differ by rounding
     assert sum(asked.unanswered.values()) == 3  # one alone, and both of a call together
@@ -128,26 +139,35 @@ def test_a_model_that_fails(model, images):
     def score(images):
         raise ValueError("no weights")
 
-    asked = asked_of(model(score), images, batch=True)
+    asked = Asked(model(score), images, batch=True)
     assert "no weights" in asked.failed
     assert (asked.scores, asked.unanswered) == ({}, {"a": 1})
-    nan = asked_of(model(lambda images: contrast(images) * float("nan")), images, batch=True)
-    assert nan.failed == "the score is nan"
-    assert [len(scores) for scores in nan.scores.values()] == [1]  # a query all the same
 
 
-def test_it_ends_when_it_is_to_stop(model, images):
-    asked = Asked()
-    pool = InProcess(model(contrast))
-    ask(pool, {"a": images[0]}, asked, batch=False, stop=lambda: len(asked.scores["a"]) == 2)
-    assert asked.failed == "the run was stopped"
-    assert asked.check.queries == 2 and not pool.pending
+def test_scores_that_are_not_finite_say_nothing(model, images):
+    found = check(model(lambda images: contrast(images) * float("nan")), images, batch=True)
+    assert found == Check(images=("a", "b"), queries=8)  # queries all the same
+
+
+def test_it_ends_when_it_is_to_stop_and_goes_on_later(model, images):
+    calls = []
+
+    def score(batch):
+        calls.append(len(batch))
+        return contrast(batch)
+
+    first = Asked(model(score), images, batch=True, stop=lambda asked: sum(calls) >= 3)
+    assert first.failed is None and not first.pool.pending
+    assert {name: len(found) for name, found in first.scores.items()} == {"a": 2, "b": 1}
+    rest = Asked(model(score), images, batch=True, done={"a": 2, "b": 1})
+    assert {name: len(found) for name, found in rest.scores.items()} == {"a": 2, "b": 3}
+    assert calls == [1, 1, 1, 1, 2, 2]
 
 
 def test_a_model_that_takes_no_batch(model, images):
     """The pool asks it one at a time."""
-    asked = asked_of(model(lambda images: contrast(images).mean()), images, batch=True)
-    assert asked.check == Check(queries=8)
+    asked = Asked(model(lambda images: contrast(images).mean()), images, batch=True)
+    assert asked.check == Check(images=("a", "b"), queries=8)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import itertools
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -82,11 +83,35 @@ def test_random_scores(model):
 def test_scores_that_depend_on_the_batch(model):
     def score(images):
         scores = contrast(images)
-        return scores + 0.002 * (scores - scores.mean())
+        return scores + 0.1 * (scores - scores.mean())
 
     probed = probe(model(score))
     assert found(probed, "batch").verdict is Verdict.PROBLEM
     assert found(probed, "position in the batch").verdict is Verdict.OK
+    assert probed.options == ("--batch 1",)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "verdict"), [(1e-7, Verdict.OK), (1e-4, Verdict.NOTE), (1e-2, Verdict.PROBLEM)]
+)
+def test_how_much_dependence_and_noise_matter(model, fraction, verdict):
+    """As fractions of the range, which is 60."""
+    by_size = found(probe(model(lambda x: contrast(x) + 15 * fraction * len(x))), "batch size")
+    assert by_size.verdict is verdict  # batches of 8 and 4
+    assert bool(by_size.option) == (verdict is Verdict.PROBLEM)
+    turns = itertools.count()
+    noisy = probe(model(lambda x: contrast(x) + 120 * fraction * (next(turns) % 2)))
+    assert found(noisy, "determinism").verdict is verdict
+
+
+def test_some_scores_that_are_missing_in_a_batch(model):
+    def score(images):
+        scores = contrast(images)
+        scores[2:] = torch.nan
+        return scores
+
+    probed = probe(model(score))
+    assert "2 of 4 images have no score in one call" in found(probed, "batch").value
     assert probed.options == ("--batch 1",)
 
 
@@ -192,6 +217,61 @@ def test_a_model_of_one_size(model, side, message):
     assert found(probed, "batch").value == "identical scores"  # the rest was asked at that size
 
 
+@pytest.mark.parametrize(
+    "message", ["expected 300x200", "expected height 200 and width 300", "(1, 3, 200, 300) wanted"]
+)
+def test_a_model_of_one_size_that_is_not_square(model, message):
+    def score(images):
+        if images.shape[-2:] != (200, 300):
+            raise ValueError(message)
+        return contrast(images)
+
+    probed = probe(model(score))
+    assert found(probed, "sizes").value.startswith("300×200 alone has scores")
+    assert probed.options == ("--input size=300x200",)
+
+
+def test_what_is_printed_keeps_the_input_that_was_given(model):
+    def score(images):
+        assert images.is_floating_point() and images.shape[-2:] == (224, 224)
+        return contrast(255 * images)
+
+    probed = probe(model(score, input="float01"))
+    assert probed.options == ("--input size=224,float01",)
+    assert probe(model(score, input=probed.options[0].removeprefix("--input "))).ok
+
+
+def test_all_terms_of_input_in_one_option(builtin, model):
+    """A model of one size and the other order."""
+
+    def score(images):
+        if images.shape[-2:] != (224, 224):
+            raise ValueError("bad size")
+        return builtin((255 * images).round().byte().flip(1))
+
+    probed = probe(model(score, (0.0, 100.0), input="float01", min_size=64))
+    assert probed.options == ("--input size=224,bgr,float01",)
+
+
+def test_an_order_that_was_given_is_taken_back(builtin, model):
+    probed = probe(model(builtin, (0.0, 100.0), input="bgr", min_size=64))
+    assert found(probed, "order of colours").value.startswith("probably RGB")
+    assert probed.options == ("--input rgb",)
+
+
+def test_a_sign_of_bgr_that_is_not_sure_gives_no_option(model):
+    """Blue moves the scores, which follow the labels less with red in its place."""
+
+    def score(images):
+        weights = images.new_tensor([0.1, 0.5, 0.4], dtype=torch.float64)[:, None, None]
+        luma = (images.double() * weights).sum(1)
+        return (luma[..., 1:] - luma[..., :-1]).abs().mean((1, 2))
+
+    order = found(probe(model(score)), "order of colours")
+    assert order.value.startswith("probably BGR")
+    assert bool(order.option) == (order.verdict is Verdict.PROBLEM)
+
+
 def test_a_model_of_the_pictures_size_alone(model):
     def score(images):
         return contrast(images) if images.shape[-2:] == (256, 256) else images.new_zeros(2, 2)
@@ -219,8 +299,49 @@ def test_sides_that_must_be_even(model):
         return contrast(images)
 
     probed = probe(model(score))
-    assert found(probed, "odd pictures").verdict is Verdict.NOTE
+    assert found(probed, "multiples").value.startswith("sides must be multiples of 2; ")
     assert found(probed, "smallest side").verdict is Verdict.OK
+
+
+@pytest.mark.parametrize("multiple", [4, 8, 16, 32, 64])
+@pytest.mark.parametrize("least", [0, 128])
+def test_sides_that_must_be_multiples(model, multiple, least):
+    def score(images):
+        height, width = images.shape[-2:]
+        if height % multiple or width % multiple or min(height, width) < least:
+            raise ValueError("sizes of tensors must match")
+        return contrast(images)
+
+    probed = probe(model(score))
+    row = found(probed, "multiples")
+    assert row.verdict is Verdict.NOTE
+    assert row.value.startswith(f"sides must be multiples of {multiple}; ")
+    assert "sizes of tensors must match" in row.value
+    works = max(multiple, least, 8)
+    assert found(probed, "smallest side").value.startswith(f"{works}×{works} has a score")
+    assert "odd pictures" not in {finding.topic for finding in probed.findings}
+    assert probed.ok and not probed.options
+
+
+def test_pictures_that_are_no_multiples(model):
+    def score(images):
+        if images.shape[-1] % 32 or images.shape[-2] % 32:
+            raise ValueError("expected multiples of 32")
+        return contrast(images)
+
+    pictures = [torch.randint(256, (3, 150, 210)).byte() for _ in range(3)]
+    probed = probe(model(score, (0.0, 200.0)), pictures)
+    assert "probed at 192×128" in found(probed, "sizes").value
+    assert found(probed, "multiples").value.startswith("sides must be multiples of 32; ")
+
+
+def test_a_largest_size_is_no_multiple(model):
+    def score(images):
+        if images.shape[-1] > 512 or images.shape[-2] in range(250, 256):
+            raise ValueError("no")
+        return contrast(images)
+
+    assert "multiples" not in {finding.topic for finding in probe(model(score)).findings}
 
 
 def test_scores_that_are_not_finite(model):
@@ -229,6 +350,20 @@ def test_scores_that_are_not_finite(model):
     some = probe(model(lambda images: contrast(images).where(contrast(images) > 5, torch.inf)))
     assert found(some, "non-finite scores").verdict is Verdict.PROBLEM
     assert "the score is inf" in found(some, "non-finite scores").value
+    assert found(some, "batch").value == "identical scores"
+    assert found(some, "speed (rough)").value.startswith("images a second")
+    assert some.options == ()  # it is not the batch
+
+
+def test_a_batch_that_is_too_large(model):
+    def score(images):
+        if len(images) > 4:
+            raise ValueError("too many")
+        return contrast(images)
+
+    probed = probe(model(score))
+    assert "8 images fail" in found(probed, "speed (rough)").value
+    assert probed.options == ("--batch 4",)
 
 
 @pytest.mark.parametrize(
@@ -258,13 +393,15 @@ def test_failures_on_some_pictures(model):
     probed = probe(model(score))
     assert found(probed, "failures").verdict is Verdict.PROBLEM
     assert "too sharp" in found(probed, "failures").value
+    assert probed.options == ()
 
 
-def test_a_model_that_always_fails(model):
+@pytest.mark.parametrize("queries", [10, 11, 30, 400])
+def test_a_model_that_always_fails(model, queries):
     def score(images):
         raise ValueError("no weights")
 
-    probed = probe(model(score))
+    probed = probe(model(score), queries=queries)
     (failure,) = probed.problems
     assert "no weights" in failure.value
 
@@ -286,13 +423,35 @@ def test_a_user_function_that_wants_its_images_otherwise(tmp_path):
         " if image.ndim == 3 and image.shape[2] == 3 else 1 / 0\n"
     )
     probed = probe(load(f"{tmp_path}/m.py:load"))
-    assert "--input numpy,nhwc,single" in found(probed, "failures").value
+    assert "probed with --input nhwc,numpy,single" in found(probed, "input").value
+    assert "--input nhwc,numpy,single" in probed.options
+    assert "SROCC" in found(probed, "direction").value  # the rest was asked with it
     assert probed.queries <= 400
     better = probe(load(f"{tmp_path}/m.py:load", input="numpy,nhwc,single"))
     assert better.ok
     assert "not declared" in found(better, "score range").value
     assert "not declared" in found(better, "direction").value
     assert better.options == ("--score-range 0,100",)
+
+
+def test_a_working_input_keeps_what_was_given(model):
+    def score(image):
+        assert image.dtype == np.float32 and image.shape[2] == 3
+        return float(np.abs(np.diff(image[..., 1], axis=1)).mean())
+
+    probed = probe(model(score, (0.0, 0.3), input="float01", timeout=60.0))
+    assert probed.options == ("--input float01,nhwc,numpy,single",)
+
+
+def test_warnings_of_a_model_that_is_given_what_it_does_not_take(model, recwarn):
+    def score(image):
+        if not isinstance(image, np.ndarray):
+            warnings.warn("no array", RuntimeWarning, stacklevel=1)
+            raise TypeError("no array")
+        return float(np.abs(np.diff(image.astype(float), axis=1)).mean())
+
+    assert "probed with --input nhwc,numpy" in found(probe(model(score)), "input").value
+    assert not recwarn.list
 
 
 def test_what_is_not_declared_is_suggested(tmp_path):

@@ -93,29 +93,69 @@ def test_neither_do_failures_that_pass(tmp_path, photos):
     assert len(calls) == sum(row.queries + row.attempts for row in other.results)
 
 
-def test_a_check_that_fails_leaves_the_search_as_it_is(tmp_path, photos):
-    """Its queries stay reserved, so that the pictures are the same; they are just not spent."""
-    calls = []
+class Failing:
+    """A model that raises at some of its calls, by their number."""
 
-    def score(images):
-        calls.append(len(images))
-        if len(photos) < sum(calls) <= len(photos) + 1:
+    def __init__(self, *numbers):
+        self.numbers, self.calls = numbers, 0
+
+    def __call__(self, images):
+        self.calls += 1
+        if self.calls in self.numbers:
             raise ValueError("no")
         return mean(images)
 
+
+def test_a_check_that_fails_leaves_the_search_as_it_is(tmp_path, photos):
+    """Its queries stay reserved, so that the pictures are the same; they are just not spent."""
     plain = attack(photos, model(), tmp_path / "plain", batch=1)
-    other = attack(photos, model(score), tmp_path / "other", batch=1)
+    other = attack(photos, model(Failing(5)), tmp_path / "other", batch=1)
     assert "ValueError: no" in other.check.failed
     assert kept(plain)[0] == kept(other)[0]
     assert [row.queries for row in other.results] == [QUERIES - 4, QUERIES, QUERIES - 4, QUERIES]
     assert iqattack.verify(other, model()).ok
 
 
-def test_a_run_that_goes_on_is_not_checked_again(tmp_path, photos):
-    whole = attack(photos, model(), tmp_path / "whole")
-    for most in (12, 20, 60):
+def test_neither_does_an_image_without_a_clean_score_change_it(tmp_path, photos):
+    """Of the pair, one failed in the survey; another session attacks it."""
+    plain = attack(photos, model(), tmp_path / "plain", batch=1)
+    other = attack(photos, model(Failing(1)), tmp_path / "other", batch=1)
+    assert [row.failed for row in other.results] == [True, False, False, False]
+    other = attack(photos, model(), tmp_path / "other", batch=1, resume=True)
+    assert kept(plain)[0] == kept(other)[0]
+    assert [row.queries for row in other.results] == [QUERIES] * 4
+
+
+@pytest.mark.parametrize("calls", [5, 6, 7, 8, 9, 10])
+def test_what_a_session_did_not_come_to_the_next_one_asks(tmp_path, photos, calls):
+    """Stopped between any two calls; nothing that was scored is asked again."""
+    plain = attack(photos, model(), tmp_path / "plain")
+    counted, again = Failing(), Failing()
+    callbacks = iqattack.Callbacks(stop=lambda: counted.calls >= calls)
+    with pytest.raises(iqattack.api.Interrupted):
+        attack(photos, model(counted), tmp_path / "run", batch=1, callbacks=callbacks)
+    run = attack(photos, model(again), tmp_path / "run", batch=1, resume=True)
+    assert kept(plain) == kept(run)
+    assert counted.calls + again.calls == 4 * QUERIES == sum(row.queries for row in run.results)
+    assert run.check.queries == 8
+
+
+def test_a_run_keeps_to_what_it_began_with(tmp_path, photos):
+    for check in (True, False):
+        whole = attack(photos, model(), tmp_path / f"whole {check}", check=check)
+        out = tmp_path / f"run {check}"
         with pytest.raises(iqattack.api.CeilingReached):
-            attack(photos, model(), tmp_path / "run", max_requests=most, resume=most > 12)
+            attack(photos, model(), out, max_requests=60, check=check)
+        run = attack(photos, model(), out, resume=True, check=not check)
+        assert kept(run) == kept(whole)
+        assert run.settings.check is check
+
+
+def test_a_run_goes_on_at_any_ceiling(tmp_path, photos):
+    whole = attack(photos, model(), tmp_path / "whole")
+    for most in (3, 5, 7, 12, 60):
+        with pytest.raises(iqattack.api.CeilingReached):
+            attack(photos, model(), tmp_path / "run", max_requests=most, resume=most > 3)
     run = attack(photos, model(), tmp_path / "run", resume=True)
     assert kept(run) == kept(whole)
 

@@ -32,7 +32,7 @@ def test_a_trace_ends_where_the_result_is(tmp_path, settings, images, lower_bett
 def test_a_smaller_budget_is_what_a_shorter_run_gives(tmp_path, settings, brightness, images):
     """The plain noise attack does not look at its budget, so its first queries are the same."""
     with Run.create(tmp_path / "long", settings(queries=30), brightness) as run:
-        execute(run, images, brightness, how=How(check=False))
+        execute(run, images, brightness)
     with Run.create(tmp_path / "short", settings(queries=11), brightness) as short:
         execute(short, images, brightness)
     for trace, row in zip(read_traces(run), short.results, strict=True):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from contextlib import suppress
+from functools import partial
 
+import torch
 from torch import Tensor
 
 from iqattack.attacks.contract import (
@@ -18,6 +21,7 @@ from iqattack.attacks.contract import (
     SetTask,
     Task,
 )
+from iqattack.errors import InputError, IqattackError, one_line
 
 # Answers in a row that needed no query, after which a search is held to go round in circles.
 FREE_ANSWERS = 200
@@ -28,11 +32,13 @@ def guarded(attack: Attack, task: Task, *, thorough: bool = False) -> AnySearch:
     """A search that ends where nothing is left to gain, or where it asks nothing new any more.
 
     thorough: it does not; only what the engine says ends it. Whatever the end is, it is thrown into
-    the attack, whose result is returned.
+    the attack, whose result is returned. What the attack raises itself comes out as an InputError
+    that names it, for this image alone; but for what is raised on purpose, or for want of memory.
     """
-    search = attack(task)
+    search: AnySearch | None = None
     best, left, free = 0.0, task.queries, 0
     try:
+        search = _begun(attack, task)
         candidates = next(search)
         while True:
             answer = yield candidates
@@ -55,9 +61,32 @@ def guarded(attack: Attack, task: Task, *, thorough: bool = False) -> AnySearch:
     except SearchEnded as ended:
         ended.__traceback__ = None  # its frames hold images, and the exception
         return None
+    except (IqattackError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise InputError(f"attack '{name_of(attack)}' failed: {one_line(error)}") from error
     finally:
-        with suppress(RuntimeError):  # one that goes on even so
-            search.close()
+        if search is not None:
+            with suppress(RuntimeError):  # one that goes on even so
+                search.close()
+
+
+def _begun(attack: Attack, task: Task) -> AnySearch:
+    search: object = attack(task)
+    if not isinstance(search, Generator):
+        raise InputError(
+            f"attack '{name_of(attack)}' returned {type(search).__name__}; expected a generator, "
+            "which yields candidates (N, 3, H, W) and is sent an Answer for them"
+        )
+    return search
+
+
+def name_of(attack: object) -> str:
+    """What an attack is called in messages: its spec, if it was loaded, or its function."""
+    name = getattr(attack, "__name__", None)
+    if name is None and isinstance(attack, partial):
+        return name_of(attack.func)
+    return str(name or type(attack).__name__)
 
 
 def single(attack: Attack, *, thorough: bool = False, together: int = TOGETHER) -> SetAttack:

@@ -1,13 +1,16 @@
 """Options of attacks as text: `score-boundary:surfree=100,supports=edges+salient`.
 
 An option is a keyword parameter of the attack's function; its annotation says what is allowed.
+Without one, the type of the default does; an attack with `**options` takes any, as text.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
+from inspect import Parameter
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -17,8 +20,9 @@ from torch import Tensor
 
 from iqattack.attacks.contract import Gradient
 from iqattack.directions import read_profile
-from iqattack.errors import InputError, unknown
+from iqattack.errors import InputError, one_line, unknown
 from iqattack.images import ImageSet, read_image
+from iqattack.imports import absolute
 
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
@@ -29,15 +33,16 @@ Norm = Literal["linf", "l2"]
 def _with_images(folder: Path) -> Path:
     for entry in ImageSet.from_folder(folder):
         read_image(entry.path)  # InputError where one is unusable, before anything is scored
-    return folder.absolute()
+    return absolute(folder)
 
 
 ImageFolder = Annotated[Path, AfterValidator(_with_images)]
 
 
 def _with_profile(path: Path) -> Path:
-    read_profile(path.absolute())  # InputError where it is none, likewise
-    return path.absolute()
+    path = absolute(path)
+    read_profile(path)  # InputError where it is none, likewise
+    return path
 
 
 ProfileFile = Annotated[Path, AfterValidator(_with_profile)]
@@ -68,18 +73,53 @@ class Gradients:
 ModelOption = Annotated[Gradients, BeforeValidator(Gradients)]
 
 
-def defaults(function: Callable[..., object]) -> dict[str, object]:
-    """The options of an attack and their defaults; the task is none."""
+REQUIRED = Parameter.empty  # in place of a default
+
+
+def _parameters(function: Callable[..., object]) -> dict[str, Parameter]:
+    """The options of an attack; the task, its first parameter, is none."""
     parameters = list(inspect.signature(function).parameters.values())[1:]
-    return {parameter.name: parameter.default for parameter in parameters}
+    named = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    return {p.name: p for p in parameters if p.kind in named}
+
+
+def defaults(function: Callable[..., object]) -> dict[str, object]:
+    """The options of an attack and their defaults, REQUIRED for one that must be given."""
+    return {name: parameter.default for name, parameter in _parameters(function).items()}
+
+
+def check_task(attack: str, function: Callable[..., object]) -> None:
+    """InputError for what cannot be called with a task and options by name."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError) as error:
+        raise InputError(f"attack '{attack}': its parameters are unknown: {error}") from None
+    positional = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    if not parameters or parameters[0].kind not in (*positional, Parameter.VAR_POSITIONAL):
+        raise InputError(
+            f"attack '{attack}' takes no task; expected a function (task, option=default, …)"
+        )
+    for parameter in parameters[1:]:
+        if parameter.kind is Parameter.POSITIONAL_ONLY and parameter.default is REQUIRED:
+            raise InputError(
+                f"attack '{attack}': '{parameter.name}' cannot be given by name; give it a default "
+                "or move it behind the /"
+            )
+
+
+def check_given(attack: str, function: Callable[..., object], given: Collection[str]) -> None:
+    """InputError where an option without a default is not among those that are given."""
+    for name, default in defaults(function).items():
+        if default is REQUIRED and name not in given:
+            raise InputError(
+                f"attack '{attack}': option '{name}' has no default; give {attack}:{name}=VALUE"
+            )
 
 
 def takes_gradients(function: Callable[..., object]) -> set[str]:
     """The options of an attack that are models whose gradients it takes."""
-    hints = get_type_hints(function, include_extras=True)
-    return {
-        name for name in defaults(function) if ModelOption in (hints[name], *get_args(hints[name]))
-    }
+    hints = {name: _annotation(function, option) for name, option in _parameters(function).items()}
+    return {name for name, hint in hints.items() if ModelOption in (hint, *get_args(hint))}
 
 
 def parse_options(attack: str, function: Callable[..., object], given: str) -> dict[str, object]:
@@ -87,25 +127,72 @@ def parse_options(attack: str, function: Callable[..., object], given: str) -> d
 
     The parts of a value that is a list are joined with +.
     """
-    hints = get_type_hints(function, include_extras=True)
-    known = defaults(function)
+    known = _parameters(function)
+    every = list(inspect.signature(function).parameters.values())
+    open_ended = any(p.kind is Parameter.VAR_KEYWORD for p in every)
     options: dict[str, object] = {}
     for part in filter(None, given.split(",")):
         name, equals, value = part.partition("=")
-        if name not in known:
+        if name not in known and (not open_ended or name == every[0].name):
+            if not known:
+                raise InputError(f"{attack}: unknown option '{name}', it has none of that name")
             raise unknown(f"option of {attack}", name, known)
         if not equals:
             raise InputError(f"{attack}: option '{name}' has no value, expected {name}=VALUE")
-        options[name] = _value(attack, name, value, hints[name])
+        try:
+            hint = _annotation(function, known[name]) if name in known else str
+        except Exception as error:  # an annotation is code: it may raise anything
+            raise InputError(
+                f"{attack}: option {name}: its annotation does not evaluate: {one_line(error)}"
+            ) from error
+        options[name] = _value(attack, name, value, hint)
     return options
+
+
+def _annotation(function: Callable[..., object], option: Parameter) -> Any:
+    """What an option may be; raises whatever its annotation does.
+
+    Each is evaluated on its own: others may name what is imported for type checkers alone.
+    """
+    if option.annotation is Parameter.empty:
+        return _type_of(option.default)
+
+    def holder() -> None: ...
+
+    holder.__annotations__ = {option.name: option.annotation}
+    names = getattr(code_of(function), "__globals__", {})
+    return get_type_hints(holder, globalns=names, include_extras=True)[option.name]
+
+
+def _type_of(default: object) -> Any:
+    if isinstance(default, tuple | list) and default:
+        return tuple[type(default[0]), ...]  # type: ignore[misc]
+    known = (bool, int, float, Path)  # bool is an int, too
+    return next((kind for kind in known if isinstance(default, kind)), str)
+
+
+def code_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What runs when it is called: behind decorators, `partial`, and an object's `__call__`."""
+    while isinstance(function, partial):
+        function = function.func
+    if not inspect.isroutine(function) and not inspect.isclass(function):
+        function = type(function).__call__
+    code: Callable[..., Any] = inspect.unwrap(function)
+    return code
 
 
 def _value(attack: str, name: str, value: str, annotation: Any) -> object:
     if NoneType in get_args(annotation) and value.lower() == "none":
         return None
-    parsed = tuple(value.split("+")) if get_origin(annotation) is tuple else value
+    parsed = tuple(value.split("+")) if get_origin(annotation) in (tuple, list) else value
     try:
         return TypeAdapter(annotation).validate_python(parsed)
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise InputError(f"{attack}: option {name}={value}: {reason}") from None
+    except InputError:
+        raise
+    except Exception as error:  # a type of somebody else's, or none at all
+        raise InputError(
+            f"{attack}: option {name}={value}: cannot be given as text: {one_line(error)}"
+        ) from error

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from contextlib import suppress
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from iqattack import plugins
 from iqattack.attacks.contract import Attack, Gradient
-from iqattack.attacks.options import ATTACKED, Gradients, parse_options, takes_gradients
+from iqattack.attacks.options import (
+    ATTACKED,
+    Gradients,
+    check_given,
+    check_task,
+    code_of,
+    parse_options,
+    takes_gradients,
+)
 from iqattack.attacks.table import ATTACKS, AttackKind
 from iqattack.errors import InputError, unknown
-from iqattack.imports import import_named, looks_imported
+from iqattack.imports import absolute, import_named, looks_imported
 
 GIVEN = "function"  # what the spec of an attack begins with that was given as a Python function
 
@@ -29,8 +37,10 @@ class Found:
 
     @property
     def options(self) -> dict[str, object]:
-        """Those that are given; InputError for one that the attack does not take."""
-        return parse_options(self.kind.name, self.kind.function, self.given)
+        """Those that are given; InputError for one that the attack does not take, or lacks."""
+        options = parse_options(self.kind.name, self.kind.function, self.given)
+        check_given(self.kind.name, self.kind.function, options)
+        return options
 
 
 def find(spec: str) -> Found:
@@ -38,13 +48,16 @@ def find(spec: str) -> Found:
     name, given = split(spec)
     if name in ATTACKS:
         return Found(ATTACKS[name], given)
+    points = plugins.installed("iqattack.attacks")
+    installed, _, options = spec.partition(":")  # a name of a package's own may have dots
+    if installed in points:
+        function = plugins.load(points[installed])
+        kind = kind_of(function, installed, points[installed].value)
+        return Found(kind, options, _file_of(function))
     if looks_imported(name):
         source, _, function = name.partition(":")
         there = import_named("attack", source, function)
         return Found(kind_of(there.value, there.spec, source), given, there.file)
-    points = plugins.installed("iqattack.attacks")
-    if name in points:
-        return Found(kind_of(plugins.load(points[name]), name, points[name].value), given)
     if spec.endswith(".py"):
         raise InputError(f"attack '{spec}': expected FILE.py:name, the attack's function")
     raise unknown("attack", name, [*ATTACKS, *points, "FILE.py:name", "package.module:name"])
@@ -53,31 +66,63 @@ def find(spec: str) -> Found:
 def split(spec: str) -> tuple[str, str]:
     """Name and options of a spec, as text alone."""
     name, _, given = spec.partition(":")
-    if looks_imported(spec):
-        function, _, given = given.partition(":")
-        name = f"{name}:{function}"
+    function, _, rest = given.partition(":")
+    if looks_imported(spec) and "=" not in function:
+        return f"{name}:{function}", rest
     return name, given
 
 
 def kind_of(function: object, name: str, source: str) -> AttackKind:
-    """An attack of somebody else's; InputError for what is no generator function of a task."""
-    if not inspect.isgeneratorfunction(function):
-        what = "a function without yield" if callable(function) else type(function).__name__
+    """An attack of somebody else's; InputError for what cannot be called with a task.
+
+    A function may return a generator that another one makes, so that whether it does is seen once
+    it is called (see `guarded`).
+    """
+    if not callable(function) or _is_async(function):
+        what = "an async function" if callable(function) else type(function).__name__
         raise InputError(
             f"attack '{name}' is {what}; expected a generator function of a Task, which yields "
             "candidates (N, 3, H, W) and is sent an Answer for them"
         )
-    summary = (inspect.getdoc(function) or "no description").splitlines()[0]
+    check_task(name, function)
+    described = function.func if isinstance(function, partial) else function
+    summary = (inspect.getdoc(described) or "no description").splitlines()[0]
     return AttackKind(name, summary, source, function)
 
 
+def _is_async(function: Callable[..., object]) -> bool:
+    code = code_of(function)
+    return inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code)
+
+
+def _file_of(function: Callable[..., object]) -> Path | None:
+    """The Python file that a function or a callable object is defined in."""
+    module = sys.modules.get(getattr(code_of(function), "__module__", ""))
+    path = getattr(module, "__file__", None)
+    return absolute(path) if path and path.endswith(".py") else None
+
+
 def all_attacks() -> dict[str, AttackKind]:
-    """The table, and the attacks of installed packages, but for those that do not import."""
-    found = dict(ATTACKS)
+    """The table, and the attacks of installed packages, but for the `broken_attacks`."""
+    return dict(ATTACKS) | _installed()[0]
+
+
+def broken_attacks() -> dict[str, str]:
+    """Those of installed packages that cannot be used, and why, by name."""
+    return _installed()[1]
+
+
+def _installed() -> tuple[dict[str, AttackKind], dict[str, str]]:
+    found: dict[str, AttackKind] = {}
+    broken: dict[str, str] = {}
     for name in plugins.installed("iqattack.attacks"):
-        with suppress(InputError):
-            found.setdefault(name, find(name).kind)
-    return found
+        if name in ATTACKS:
+            continue  # the one of the table goes before it
+        try:
+            found[name] = find(name).kind
+        except InputError as error:
+            broken[name] = str(error)
+    return found, broken
 
 
 def load_attack(spec: str, gradients: Callable[[str], Gradient] | None = None) -> Attack:
@@ -93,7 +138,9 @@ def load_attack(spec: str, gradients: Callable[[str], Gradient] | None = None) -
     for option, value in (found.kind.options | options).items():
         if gradients is not None and isinstance(value, Gradients):
             options[option] = replace(value, function=gradients(value.spec))
-    return partial(found.kind.function, **options)
+    attack = partial(found.kind.function, **options)
+    attack.__name__ = found.kind.name  # type: ignore[attr-defined] # for messages
+    return attack
 
 
 def is_white_box(spec: str, model: str = ATTACKED) -> bool:
@@ -123,7 +170,7 @@ def canonical_attack(spec: str) -> str:
     if split(spec)[0] == GIVEN:
         return spec
     found = find(spec)
-    paths = {name: str(value) for name, value in found.options.items() if isinstance(value, Path)}
+    paths = {name: str(value) for name, value in _paths(found.options).items()}
     texts = sorted((_texts(found.given) | paths).items())
     return ":".join(filter(None, (found.kind.name, ",".join(f"{k}={v}" for k, v in texts))))
 
@@ -134,8 +181,13 @@ def taken_files(spec: str) -> dict[str, Path]:
         return {}
     found = find(spec)
     own = {} if found.file is None else {"attack": found.file}
-    taken = {name: value for name, value in found.options.items() if isinstance(value, Path)}
-    return own | taken
+    return own | _paths(found.options)
+
+
+def _paths(options: Mapping[str, object]) -> dict[str, Path]:
+    """Those that are files or folders, as absolute paths."""
+    paths = {name: value for name, value in options.items() if isinstance(value, Path)}
+    return {name: absolute(path) for name, path in paths.items()}
 
 
 def _texts(given: str) -> dict[str, str]:

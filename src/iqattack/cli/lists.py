@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 import iqattack
+from iqattack import plugins
 from iqattack.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -34,17 +35,27 @@ def attacks(
     if name is not None:
         _show_attack(iqattack.api.find(name).kind)
         return
+    from iqattack.attacks.specs import broken_attacks  # noqa: PLC0415 - imports torch
+    from iqattack.attacks.table import ATTACKS  # noqa: PLC0415 - likewise
+
     table = Table("attack", "what it does", "paper", "options")
     for kind in iqattack.api.all_attacks().values():
-        table.add_row(kind.name, kind.summary, kind.paper, ", ".join(kind.options))
+        table.add_row(*map(Text, (kind.name, kind.summary, kind.paper, ", ".join(kind.options))))
+    for broken, reason in broken_attacks().items():
+        table.add_row(Text(broken), Text(reason))
     Console().print(table)
+    for phrase in plugins.hidden("iqattack.attacks", ATTACKS):
+        typer.echo(f"note: {phrase}")
 
 
 def _show_attack(kind: AttackKind) -> None:
     """How it works and what its options are, as its file says."""
-    module = sys.modules[kind.function.__module__]
-    for text in (module, kind.function):
-        typer.echo(f"{inspect.getdoc(text) or kind.summary}\n")
+    from iqattack.attacks.options import code_of  # noqa: PLC0415 - imports torch
+
+    module = sys.modules.get(code_of(kind.function).__module__)
+    described = (inspect.getdoc(module) if module else None, inspect.getdoc(kind.function))
+    for text in dict.fromkeys(text or kind.summary for text in described):
+        typer.echo(f"{text}\n")
     table = Table("option", "default")
     for option, default in kind.options.items():
         table.add_row(option, Text(_as_text(default)))
@@ -54,6 +65,8 @@ def _show_attack(kind: AttackKind) -> None:
 
 def _as_text(value: object) -> str:
     """A default as the command line would take it."""
+    if value is inspect.Parameter.empty:
+        return "VALUE"  # to be given
     if isinstance(value, tuple):
         return "+".join(map(str, value))
     if isinstance(value, Path):
@@ -111,8 +124,11 @@ def _template(name: str | None) -> str:
 
 
 def _list_models() -> None:
+    from iqattack.models.loading import NAMED  # noqa: PLC0415 - imports torch
+
     table = Table("model", "what it is")
     for form, description in iqattack.api.model_kinds():
-        # Text, not markup: options are in brackets.
-        table.add_row(form.replace("[", r"\["), description.replace("[", r"\["))
+        table.add_row(Text(form), Text(description))  # no markup: options are in brackets
     Console().print(table)
+    for phrase in plugins.hidden("iqattack.models", NAMED):
+        typer.echo(f"note: {phrase}")

@@ -69,6 +69,7 @@ class Account:
         self._early = dict(early)
         lower, upper = constraint.box(image)
         self._box = (lower.to(torch.uint8), upper.to(torch.uint8))
+        self._given: tuple[int, ...] = ()  # hashes of what the task holds
         self._hashes: dict[int, int] = {}  # of queries without a reply
         self._scores: dict[int, float] = {}  # by hash
         self._numbered = 0
@@ -90,6 +91,7 @@ class Account:
     @cached_property
     def task(self) -> Task:
         """What the attack may know."""
+        self._given = tuple(map(image_hash, (self.clean, *self._box)))
         return Task(
             image8=self.clean,
             lower8=self._box[0],
@@ -106,6 +108,21 @@ class Account:
     def hopeless(self) -> bool:
         """Whether there is nothing to ask or to gain."""
         return self._queries <= self._first or self.target.reach <= 0.0
+
+    def changed(self) -> str | None:
+        """What of its task the attack changed in place, which is not copied for it: None."""
+        task: Task | None = self.__dict__.get("task")
+        if task is None:
+            return None
+        held = {"image": task.image8, "lower": task.lower8, "upper": task.upper8}
+        for (name, pixels), digest in zip(held.items(), self._given, strict=True):
+            if image_hash(pixels) != digest:
+                return f"{name}8"
+            floats = vars(task).get(name)  # made once they are asked for
+            # A channel at a time: floats of a large picture take much.
+            if floats is not None and not all(map(_same, floats, pixels)):
+                return name
+        return None
 
     @property
     def spent(self) -> int:
@@ -193,13 +210,17 @@ class Account:
 
     def _encoded(self, candidates: Tensor) -> Tensor:
         """What the model is to see of candidates (N, 3, H, W): allowed, and in 8 bits."""
-        if not isinstance(candidates, Tensor) or candidates.shape[1:] != self.clean.shape:
-            what = getattr(candidates, "shape", type(candidates).__name__)
+        right = isinstance(candidates, Tensor) and not candidates.is_complex()
+        if not right or candidates.shape[1:] != self.clean.shape:
+            what = tuple(candidates.shape) if right else type(candidates).__name__
             raise InputError(
                 f"the attack yielded {what}; expected a tensor (N, 3, H, W), here (N, "
                 f"{', '.join(map(str, self.clean.shape))})"
             )
-        candidates = candidates.detach()
+        candidates = candidates.detach().cpu()
+        if candidates.dtype not in (torch.uint8, torch.float32, torch.float64):
+            candidates = candidates.float()
+        _check_numbers(candidates)
         if not self._constraint.is_box:
             candidates = self._project(candidates.float())
         # Bounds are whole grey levels, so that clamping after the rounding is the same as before
@@ -265,6 +286,21 @@ class Account:
                 f"{self.name}: the search ends at query {self._settled}, the log goes on to "
                 f"{len(self._logged)}; {CHANGED}"
             )
+
+
+def _same(floats: Tensor, pixels: Tensor) -> bool:
+    return torch.equal(floats, pixels.float())
+
+
+def _check_numbers(candidates: Tensor) -> None:
+    """InputError where a candidate is NaN throughout; single values are rounded like others.
+
+    A sum costs next to nothing, and only where it is NaN are the values looked at.
+    """
+    if candidates.dtype == torch.uint8 or not math.isnan(float(candidates.sum())):
+        return
+    if bool(candidates.isnan().flatten(1).all(1).any()):
+        raise InputError("the attack yielded a candidate that is NaN throughout")
 
 
 def to_8_bits(images: Tensor) -> Tensor:

@@ -22,8 +22,10 @@ from iqattack.attacks import (
     Task,
     guarded,
 )
+from iqattack.attacks.lifting import name_of
 from iqattack.engine.account import Account
 from iqattack.engine.events import CleanScore, Event, Failure, Note, Outcome, Returned
+from iqattack.errors import InputError
 from iqattack.images import ImageEntry
 from iqattack.scoring import Reply, Request
 
@@ -163,7 +165,7 @@ class AccountsDriver(Driver):
 
 
 class ImageDriver(AccountsDriver):
-    """An attack on one image; InputError, in `advance`, when the attack cannot take it."""
+    """An attack on one image; InputError, in `advance`, when the attack cannot take it or fails."""
 
     def __init__(
         self, entry: ImageEntry, account: Account, attack: Attack, failed: FailureOf
@@ -194,15 +196,26 @@ class ImageDriver(AccountsDriver):
                 if self._search is None:
                     self._search = guarded(self._attack, account.task)
                     candidates = next(self._search)
+                    self._check_task()  # before anything is paid for
                 else:
                     candidates = self._search.send(account.answer())
             except StopIteration:
+                self._check_task()
                 self._end()
                 return
             requests = account.admit(candidates)
             if requests:
                 self.ask(requests)
                 return
+
+    def _check_task(self) -> None:
+        """The task is the engine's own, for the memory that copies take."""
+        changed = self._account.changed()
+        if changed is not None:
+            raise InputError(
+                f"attack '{name_of(self._attack)}' changes task.{changed} in place; it has to work "
+                f"on task.{changed}.clone()"
+            )
 
     def _end(self) -> None:
         self.done, self._search = True, None

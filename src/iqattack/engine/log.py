@@ -215,7 +215,8 @@ class QueryLog:
 
     def kept(self, name: str) -> str | None:
         """What was stored of that name."""
-        found = self._newer("SELECT json FROM kept WHERE name = ?", name)
+        tables = self._newer("SELECT 1 FROM sqlite_master WHERE name = 'kept'")
+        found = self._newer("SELECT json FROM kept WHERE name = ?", name) if tables else []
         return found[0][0] if found else None
 
     def finish(self, image: str, result: str) -> None:

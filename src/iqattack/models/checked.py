@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iqattack.errors import InputError, IqattackError, TransientError, one_line
+from iqattack.errors import InputError, IqattackError, NotSentError, TransientError, one_line
 from iqattack.models.base import Scorer, Scores, Traits
 
 
@@ -94,6 +94,12 @@ class Model:
             return found
         return torch.tensor(found, dtype=torch.float64)
 
+    def hold(self) -> None:
+        """Have calls that wait for their turn return now; see `NotSentError`."""
+        hold = getattr(self.function, "hold", None)
+        if hold is not None:
+            hold()
+
     def close(self) -> None:
         """End what the model keeps open: connections, processes."""
         close = getattr(self.function, "close", None)
@@ -136,7 +142,7 @@ def answers(
 
 def as_failure(name: str, error: BaseException) -> Exception:
     """An exception of a model as one of ours."""
-    if isinstance(error, InputError | MemoryError | torch.OutOfMemoryError):
+    if isinstance(error, InputError | NotSentError | MemoryError | torch.OutOfMemoryError):
         return error
     return ModelFailedError(
         f"model '{name}' failed to score images: {one_line(error)}",

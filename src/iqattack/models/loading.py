@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,8 +172,16 @@ KINDS = (*NAMED.values(), HTTP, TOML, FILE, MODULE)
 def model_kinds() -> list[tuple[str, str]]:
     """(form of the spec, description on one line) of every kind of model, installed ones too."""
     found = [(kind.form, kind.description) for kind in KINDS]
-    points = plugins.installed("iqattack.models")
-    return found + [(name, f"{point.value}, installed") for name, point in sorted(points.items())]
+    for name, point in sorted(plugins.installed("iqattack.models").items()):
+        if name in NAMED:
+            continue  # the built-in one goes before it
+        try:
+            plugins.load(point)
+        except InputError as error:
+            found.append((name, str(error)))
+        else:
+            found.append((name, f"{point.value}, installed"))
+    return found
 
 
 def load_model(
@@ -231,6 +240,8 @@ def _load(spec: str, given: Given) -> tuple[Kind, Loaded]:
     if spec in points:
         where = Imported(plugins.load(points[spec]), spec, None)
         return MODULE, make_callable(spec, where, given.device, given.convention)
+    if name in points:
+        raise InputError(f"model '{spec}': expected {name} alone, as it takes no options")
     if spec.endswith(".onnx"):
         raise InputError(f"model '{spec}': expected onnx:{spec}")
     if spec.endswith(".py"):
@@ -248,7 +259,7 @@ def _is_mistyped(source: str) -> bool:
     """Neither a file nor a dotted name nor a module that is there: rather a kind's name."""
     if source.endswith(".py") or "." in source:
         return False
-    here = Path(f"{source}.py").exists() or Path(source).is_dir()
+    here = Path(f"{source}.py").exists() or Path(source).is_dir() or source in sys.modules
     return not here and (not source.isidentifier() or importlib.util.find_spec(source) is None)
 
 

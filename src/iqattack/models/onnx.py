@@ -34,6 +34,7 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 OPTIONS = ("output=NAME", "softmax", "index=K", "expectation=A..B", "mean", "batch=N")
 CHANNELS = (1, 3)
 TRIAL = 224  # pixels on a side of the picture that a graph is tried on, before it is resized
+NEEDED = "--lower-better or --no-lower-better"
 SUM = 0.02  # how far a sum of probabilities may be from 1: rounded to 8 bits, 10 classes are
 
 # Names the file of a tensor that lies outside the graph's: a StringStringEntryProto of onnx.proto,
@@ -41,6 +42,10 @@ SUM = 0.02  # how far a sum of probabilities may be from 1: rounded to 8 bits, 1
 EXTERNAL = re.compile(rb"\x0a\x08location\x12([\x80-\xff]?[\x00-\x7f])")
 
 Floats = NDArray[np.float64]
+
+
+class MissingError(InputError):
+    """Something that the graph does not say must be given."""
 
 
 class OnnxModel:
@@ -61,8 +66,11 @@ class OnnxModel:
         path, options = split_file(argument)
         self._label = f"model 'onnx:{argument}'"
         self._reading = Reading.parse(options, self._label)
+        self._logits_seen = False
         self._session = _session(path, device, self._label)
-        self._output = _output(self._session, self._reading.output, self._label)
+        missing: list[str] = []
+        with self._collecting(missing):
+            self._output = _output(self._session, self._reading.output, self._label)
         shown = [o for o in options if not o.startswith("batch=")]
         self.name = ",".join([f"onnx:{path.stem}", *shown])
         self.spec = ",".join([f"onnx:{path.absolute()}", *options])
@@ -86,7 +94,14 @@ class OnnxModel:
         crop = found.convention.crop
         self.min_size = 1 if found.convention.size or not crop else min(crop)
         self.notes = found.notes
-        self._try(max((TRIAL, *(crop or ()))))
+        several = bool(missing)
+        if found.missing:
+            missing.append(found.missing)
+        if not several:
+            with self._collecting(missing):
+                self._try(max((TRIAL, *(crop or ()))))
+        if missing:
+            raise InputError(f"{self._label}: {'; '.join(missing)}{self._reading.undeclared}")
 
     def __call__(self, images: Tensor) -> list[Any]:
         """Raw scores of images (N, 3, H, W) uint8; where it scores one by one, an exception in
@@ -96,6 +111,14 @@ class OnnxModel:
             return one_by_one(lambda image: self._score(image[None])[0], images)
         parts = torch.split(images, self._size or max(len(images), 1))
         return [score for part in parts if len(part) for score in self._score(part)]
+
+    @contextlib.contextmanager
+    def _collecting(self, missing: list[str]) -> Iterator[None]:
+        """Add what is missing to a list, so that a user hears of it all at once."""
+        try:
+            yield
+        except MissingError as error:
+            missing.append(str(error).removeprefix(f"{self._label}: "))
 
     def _try(self, side: int) -> None:
         """Score a grey picture, so that options that do not fit are known before a run.
@@ -132,6 +155,9 @@ class OnnxModel:
             answer = answer[None]  # a graph of one image, without a batch axis
         values = answer[:n].astype(np.float64)
         where = f"{self._label}: output '{self._output}'"
+        if not self._logits_seen:  # on the first images only: logits may sum to 1 by chance
+            self._reading.check_logits(values, where, last=self._last)
+            self._logits_seen = True
         with np.errstate(all="ignore"):  # whether scores are finite is checked for all models
             found: list[float] = self._reading.scores(values, where, last=self._last).tolist()
         return found
@@ -188,6 +214,26 @@ class Reading:
             return float(self.expectation[0]), float(self.expectation[1])
         return (0.0, 1.0) if self.softmax else None
 
+    @property
+    def undeclared(self) -> str:
+        """What must be given beside, to be added to a message."""
+        if self.expectation:
+            return ""
+        if self.softmax:
+            return f"; {NEEDED} is needed, too"
+        return f"; without expectation=A..B, --score-range LO,HI and {NEEDED} are needed, too"
+
+    def check_logits(self, values: Floats, where: str, *, last: bool) -> None:
+        """InputError, which begins with where, for probabilities that would get a softmax."""
+        values, axis = _classes_of(values, last=last)
+        if not self.softmax or values.shape[axis] < 2:
+            return
+        if (values >= 0).all() and (np.abs(values.sum(axis) - 1) <= SUM).all():
+            raise InputError(
+                f"{where} has probabilities already, which are at least 0 and sum to 1; leave "
+                "softmax out"
+            )
+
     def scores(self, values: Floats, where: str, *, last: bool) -> Floats:
         """Scores (N,) of an output (N, ...).
 
@@ -196,9 +242,7 @@ class Reading:
         Raises InputError, which begins with where, for an output that the options do not fit.
         """
         n, shape = len(values), values.shape
-        if sum(side != 1 for side in shape[1:]) <= 1:
-            values = values.reshape(n, -1)  # (N,), (N, K), (N, K, 1, 1), ...
-        axis = 1 if values.ndim == 4 and not last else -1
+        values, axis = _classes_of(values, last=last)
         classes = values.shape[axis]
         if self.softmax:
             values = softmax(values, axis)
@@ -217,7 +261,7 @@ class Reading:
             wanted = (
                 "mean" if chosen else "index=K, expectation=A..B, mean, or softmax with index=K"
             )
-            raise InputError(
+            raise MissingError(
                 f"{where} has shape {shape}, {flat.shape[1]} numbers for each image; expected one: "
                 f"give {wanted}"
             )
@@ -233,11 +277,18 @@ class Reading:
             )
         total = values.sum(axis)
         if np.abs(total - 1).max() > SUM:  # false where NaN
-            raise InputError(
+            raise MissingError(
                 f"{where} sums to {total.flat[0]:.4g}, so these are not probabilities; add softmax"
             )
         found: Floats = np.moveaxis(values, axis, -1) @ np.arange(low, high + 1.0)
         return found
+
+
+def _classes_of(values: Floats, *, last: bool) -> tuple[Floats, int]:
+    """An output (N, ...) without axes of length 1 if one other is left, and its axis of classes."""
+    if sum(side != 1 for side in values.shape[1:]) <= 1:
+        values = values.reshape(len(values), -1)  # (N,), (N, K), (N, K, 1, 1), ...
+    return values, 1 if values.ndim == 4 and not last else -1
 
 
 def _option(option: str, where: str) -> tuple[str, Any]:
@@ -266,7 +317,7 @@ def _option(option: str, where: str) -> tuple[str, Any]:
 class _Picture:
     """The input of a graph: its name, what it takes, and what is to be said of it.
 
-    batch: images in a call; None for any number.
+    batch: images in a call; None for any number. missing: what `--input` must say beside.
     """
 
     name: str
@@ -274,6 +325,7 @@ class _Picture:
     convention: Input
     batch: int | None
     notes: tuple[str, ...]
+    missing: str
 
     @classmethod
     def of(cls, session: Any, given: Input, label: str) -> Self:
@@ -287,18 +339,17 @@ class _Picture:
                 "(N, C, H, W) or (N, H, W, C), uint8, float, float16 or double"
             )
         shape = [side if isinstance(side, int) and side > 0 else None for side in inputs[0].shape]
-        if given.container in ("pil", "path"):
-            raise InputError(f"{where}; --input {given.container}: a graph takes arrays only")
+        if given.container or given.single:
+            term = given.container or "single"
+            raise InputError(f"{where}; --input {term}: the graph decides that; leave {term} out")
         single = len(shape) == 3
-        if given.single and not single:
-            raise InputError(f"{where}; --input single: it has a batch axis")
         dtype = DTYPES[inputs[0].type]
-        layout = given.layout or _layout(shape[-3:], where)
+        layout = _layout(shape[-3:], given.layout, where)
         first = layout == "nchw"
         channels, height, width = shape[-3:] if first else (shape[-1], *shape[-3:-1])
         found = given.over(Input(layout="nchw" if first else "nhwc", single=single))
         found = replace(found, colour=_colour(channels, given, layout, where))
-        _check_values(dtype, given, where)
+        missing = _missing_values(dtype, given, where).removeprefix(f"{label}: ")
         notes: tuple[str, ...] = ()
         if found.size is None and found.crop is None and (height or width):
             if height is None or width is None:
@@ -308,12 +359,17 @@ class _Picture:
             notes = (f"images are resized to {taken}",)
         _check_size(found, (width, height), where)
         found.check(found.text or "")
-        return cls(inputs[0].name, dtype, found, 1 if single else shape[0], notes)
+        return cls(inputs[0].name, dtype, found, 1 if single else shape[0], notes, missing)
 
 
-def _layout(sides: list[int | None], where: str) -> str:
+def _layout(sides: list[int | None], given: str | None, where: str) -> str:
     """Where the channels stand in the last three axes of the input."""
     first, last = sides[0] in CHANNELS, sides[-1] in CHANNELS
+    if first != last and given not in (None, "nchw" if first else "nhwc"):
+        found = "nchw" if first else "nhwc"
+        raise InputError(f"{where}, which is {found}; --input {given}: leave {given} out")
+    if given is not None:
+        return given
     if first == last:
         raise InputError(f"{where}; it does not say where channels are: give --input nchw or nhwc")
     return "nchw" if first else "nhwc"
@@ -330,15 +386,17 @@ def _colour(channels: int | None, given: Input, layout: str, where: str) -> Any:
     return colour
 
 
-def _check_values(dtype: type[np.generic], given: Input, where: str) -> None:
+def _missing_values(dtype: type[np.generic], given: Input, where: str) -> str:
+    """What is to be said where values are missing, else nothing."""
     if dtype is np.uint8:
         if given.floating:
             raise InputError(f"{where}; --input {given.text}: it takes uint8; leave out values")
     elif given.values is None and not given.normalised:
-        raise InputError(
+        return (
             f"{where}; it does not say which values it expects: give --input float01 (0 to 1), "
             "float255 (0 to 255), imagenet, or mean=… and std=…"
         )
+    return ""
 
 
 def _check_size(found: Input, wanted: tuple[int | None, int | None], where: str) -> None:
@@ -435,7 +493,7 @@ def _output(session: Any, wanted: str | None, label: str) -> str:
     outputs = {one.name: one for one in session.get_outputs()}
     if wanted is None and len(outputs) > 1:
         shapes = ", ".join(f"{name} {_shown(one.shape)}" for name, one in outputs.items())
-        raise InputError(f"{label}: the graph has several outputs: {shapes}; give output=NAME")
+        raise MissingError(f"{label}: the graph has several outputs: {shapes}; give output=NAME")
     name = next(iter(outputs)) if wanted is None else wanted
     if name not in outputs:
         raise InputError(f"{label}: {unknown('output', name, outputs)}")

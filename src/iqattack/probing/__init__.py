@@ -1,6 +1,6 @@
 """Find a model's quirks before they spoil a result."""
 
-from iqattack.probing.check import EACH, Asked, Check, ask, findings, is_constant
+from iqattack.probing.check import EACH, Check, ask, evaluated, findings, is_constant
 from iqattack.probing.finding import Finding, Probe, Verdict
 from iqattack.probing.loading import load
 from iqattack.probing.probe import QUERIES, probe
@@ -8,12 +8,12 @@ from iqattack.probing.probe import QUERIES, probe
 __all__ = [
     "EACH",
     "QUERIES",
-    "Asked",
     "Check",
     "Finding",
     "Probe",
     "Verdict",
     "ask",
+    "evaluated",
     "findings",
     "is_constant",
     "load",

@@ -10,6 +10,8 @@ from scipy.stats import wilcoxon
 from torch import Tensor
 
 from iqattack.evaluation import srocc
+from iqattack.models import Input
+from iqattack.probing.conventions import given, option
 from iqattack.probing.finding import Finding, Verdict
 from iqattack.probing.pictures import blurred, brighter, grey, jpeg, noisy, spread, swapped
 from iqattack.probing.session import Answer, is_finite
@@ -82,24 +84,26 @@ def _order(subject: Subject, turned: Sequence[Answer]) -> Finding:
             row += [_moved_by(*pair) for pair in zip(judged, after, strict=True)]
     moved = moved[:, np.isfinite(moved).all(0)]
     red, blue = moved
+    as_bgr = given(subject.session.model).colour == "bgr"
+    order, other = ("BGR", "RGB") if as_bgr else ("RGB", "BGR")  # as given, and swapped
     if not (red != blue).any():
-        return Finding(topic, "no sign of BGR")
+        return Finding(topic, f"no sign of {other}")
     chance = float(wilcoxon(red, blue).pvalue)
     said = f"changes in red move scores by {red.mean() / 2:.2g}, in blue by {blue.mean() / 2:.2g}"
     said += f" (p = {chance:.2g})" if chance >= 1e-4 else " (p < 0.0001)"
     if chance >= SIGNIFICANT:
-        return Finding(topic, f"no sign of BGR: {said}")
+        return Finding(topic, f"no sign of {other}: {said}")
     if red.mean() > blue.mean():
-        return Finding(topic, f"probably RGB: {said}")
+        return Finding(topic, f"probably {order}: {said}")
     labels = [picture.mos for picture in subject.labelled]
-    as_is, as_bgr = (_agreement(found, labels) for found in (judged, turned))
-    return Finding(
-        topic,
-        f"probably BGR: {said}; SROCC with the labels {as_is:.3f}, with BGR {as_bgr:.3f}",
-        Verdict.PROBLEM if as_bgr > as_is else Verdict.NOTE,
-        "check what the model expects; if --input has bgr already, leave it out",
-        "--input bgr",
-    )
+    as_is, if_swapped = (_agreement(found, labels) for found in (judged, turned))
+    agreement = f"SROCC with the labels {as_is:.3f}, with {other} {if_swapped:.3f}"
+    said = f"probably {other}: {said}; {agreement}"
+    remedy = "check which order the model expects"
+    if if_swapped <= as_is:  # one sign speaks for it, the other against it
+        return Finding(topic, said, Verdict.NOTE, remedy)
+    swap = option(subject.session.model, Input(colour="rgb" if as_bgr else "bgr"))
+    return Finding(topic, said, Verdict.PROBLEM, remedy, swap)
 
 
 def _moved_by(before: Answer, after: Answer) -> float:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from iqattack.probing.scores import NARROW, suggested_range
-from iqattack.probing.session import is_finite, reason
+from iqattack.probing.session import is_finite
 from iqattack.probing.subject import TOLERANCE, amount, deviation
 from iqattack.scoring import Reply, Request, ScorePool
 
@@ -38,73 +37,62 @@ class Check(BaseModel):
     failed: str | None = None
 
 
-@dataclass
-class Asked:
-    """What the model said of each image, by name.
+def evaluated(
+    images: Sequence[str], scores: Mapping[str, Sequence[float]], *, batch: bool, failed: str | None
+) -> Check:
+    """What follows from the scores of each image, in the order in which `ask` has them.
 
-    alone, together: scores, by whether it was the only one of its call. scores: all of them, in the
-    order in which they came. unanswered: how often each was sent for nothing.
+    batch: whether the second half of them was scored together.
     """
-
-    alone: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    together: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    scores: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    unanswered: Counter[str] = field(default_factory=Counter)
-    failed: str | None = None
-
-    @property
-    def check(self) -> Check:
-        """What follows from it."""
-        noise = deviation([*self.alone.values(), *self.together.values()])
-        apart = [_apart(self.alone[name], self.together[name], noise) for name in self.scores]
-        return Check(
-            queries=sum(map(len, self.scores.values())),
-            noise=noise,
-            batch=max(apart, default=0.0),
-            failed=self.failed,
-        )
-
-    def add(self, reply: Reply, *, alone: bool) -> None:
-        """Take a reply; what is sent again is sent again by the pool."""
-        name = reply.request.name
-        if reply.score is None:
-            self.unanswered[name] += 1
-            if reply.final:
-                self.failed = self.failed or str(reply.error)
-            return
-        self.scores[name].append(reply.score)
-        if is_finite(reply.score):
-            (self.alone if alone else self.together)[name].append(reply.score)
-        else:
-            self.failed = self.failed or reason(reply.score)
+    finite = {name: [s for s in scores.get(name, ()) if is_finite(s)] for name in images}
+    alone = [found[:TIMES] if batch else found for found in finite.values()]
+    together = [found[TIMES:] if batch else [] for found in finite.values()]
+    noise = deviation([*alone, *together])
+    return Check(
+        images=tuple(images),
+        queries=sum(len(scores.get(name, ())) for name in images),
+        noise=noise,
+        batch=max(
+            (_apart(*pair, noise) for pair in zip(alone, together, strict=True)), default=0.0
+        ),
+        failed=failed,
+    )
 
 
 def ask(
     pool: ScorePool,
     images: Mapping[str, Tensor],
-    asked: Asked,
     *,
     batch: bool,
+    done: Mapping[str, int],
     stop: Callable[[], bool] = lambda: False,
-) -> None:
+) -> Iterator[list[Reply]]:
     """Have images scored alone, twice each, and twice more: together, if batch.
 
-    images: one or two (3, H, W) uint8, of one size. asked: is filled. It ends at the first failure
-    that the pool has given up on, and when asked to stop.
+    images: one or two (3, H, W) uint8, of one size. done: how often each was scored before this was
+    interrupted. It ends after the first failure that the pool has given up on, and when asked to
+    stop, once what runs has come back.
     """
+    number = Counter[str]()
     alone, together = [[name] for name in images], [list(images)]
-    for call in alone * TIMES + (together if batch and len(images) > 1 else alone) * TIMES:
-        pool.submit([Request(name, 0, images[name]) for name in call])
-        whole = True  # it was not sent again in parts
+    for call in alone * TIMES + (together if batch else alone) * TIMES:
+        number.update(call)
+        wanted = [name for name in call if number[name] > done.get(name, 0)]
+        if not wanted:
+            continue
+        if stop():
+            return
+        pool.submit([Request(name, 0, images[name]) for name in wanted])
+        failed = False
         while pool.pending:
-            if stop():
+            stopping = stop()
+            if stopping and not pool.running:
                 pool.forget()
-                asked.failed = "the run was stopped"
                 return
-            for reply in pool.wait():
-                whole = whole and reply.error is None
-                asked.add(reply, alone=len(call) == 1 or not whole)
-        if asked.failed is not None:
+            replies = pool.wait(resend=not stopping)
+            failed = failed or any(r.final and r.error is not None for r in replies)
+            yield replies
+        if failed:
             return
 
 

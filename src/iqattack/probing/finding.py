@@ -7,6 +7,10 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from iqattack.models import Input
+
+INPUT = "--input "
+
 
 class Verdict(StrEnum):
     """ok: as a model should be. note: worth knowing. problem: it would spoil a result."""
@@ -48,8 +52,13 @@ class Probe:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Options to pass to `iqattack attack`, each once."""
-        return unique(finding.option for finding in self.findings if finding.option)
+        """Options to pass to `iqattack attack`, each once; all terms of `--input` in one."""
+        given = unique(finding.option for finding in self.findings if finding.option)
+        terms = Input()
+        for option in given:
+            if option.startswith(INPUT):
+                terms = Input.parse(option.removeprefix(INPUT)).over(terms)
+        return unique(f"{INPUT}{terms.text}" if o.startswith(INPUT) else o for o in given)
 
     @property
     def problems(self) -> tuple[Finding, ...]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from torch import Tensor
 
 from iqattack.errors import InputError
 from iqattack.images import ImageSet
-from iqattack.models import suggestion
 from iqattack.models.base import Loaded
-from iqattack.models.callable import UserModel
-from iqattack.models.loading import CONVENTIONS
 from iqattack.probing.changes import colours, small_changes
+from iqattack.probing.conventions import given, working
 from iqattack.probing.finding import Finding, Probe, Verdict
 from iqattack.probing.pictures import pictures_of, samples, spread
 from iqattack.probing.repeats import batches, noise
@@ -77,23 +76,35 @@ def _asked(subject: Subject) -> tuple[list[Finding], tuple[str, ...]]:
             continue
         subject.session.topic = topic
         try:
-            findings += question(subject)
+            for finding in question(subject):
+                findings.append(finding)  # noqa: PERF402 - kept when queries run out
         except OutOfQueries:
             unasked.append(topic)
-        if findings and not subject.scores:  # nothing else can be asked
+        if findings and not unasked and not subject.scores:  # nothing else can be asked
             break
     return findings, tuple(unasked)
 
 
-def _start(subject: Subject) -> list[Finding]:
-    """Bring the pictures to a size that the model takes, and have each scored."""
+def _start(subject: Subject) -> Iterator[Finding]:
+    """Bring the pictures to a form and a size that the model takes, and have each scored."""
+    session = subject.session
     subject.long_side = max(subject.images[0].shape[-2:])
-    subject.size, answer = taken_size(subject.session, subject.pictures)
+    with warnings.catch_warnings():  # of the model, about what it does not take
+        warnings.simplefilter("ignore")
+        subject.size, answer = taken_size(session, subject.pictures)
+        found = None
+        if not is_finite(answer) and not getattr(answer, "transient", False):
+            found = working(session, subject.images[0])
+    if found is not None:
+        yield _other_input(given(session.model).text, found.input, answer)
+        session.use(found)
+        subject.size, answer = taken_size(session, subject.pictures)
     if not is_finite(answer):
         topic = "failures" if isinstance(answer, Exception) else "non-finite scores"
-        said = f"no finite score: {reason(answer)}{_hint(subject, answer)}"
+        said = f"no finite score: {reason(answer)}"
         remedy = "correct the model, or say how it wants its images (--input)"
-        return [Finding(topic, said, Verdict.PROBLEM, remedy)]
+        yield Finding(topic, said, Verdict.PROBLEM, remedy)
+        return
     if subject.size is not None:
         same = subject.labelled is subject.pictures
         subject.pictures = [picture.fitted(subject.size) for picture in subject.pictures]
@@ -101,22 +112,20 @@ def _start(subject: Subject) -> list[Finding]:
         subject.labelled = subject.pictures if same else fitted
     subject.answers = subject.session.alone(subject.images)
     if not subject.scores:
-        return [failures(subject), non_finite(subject)]
-    return [non_finite(subject), range_filled(subject)]
+        yield from (failures(subject), non_finite(subject))
+    else:
+        yield from (non_finite(subject), range_filled(subject))
 
 
-def _hint(subject: Subject, answer: Answer) -> str:
-    """The `--input` with which a user's function returns scores, if queries are left to find it."""
-    session, tries = subject.session, 2 * (len(CONVENTIONS) + 1)
-    user = isinstance(getattr(session.model, "function", None), UserModel)
-    if not user or session.left < tries or getattr(answer, "transient", False):
-        return ""
-    session.queries += tries  # at most
-    return suggestion(session.model, subject.images[0])
+def _other_input(given: str | None, used: str | None, answer: Answer) -> Finding:
+    said = f"no scores with images as {given or 'uint8 (N, 3, H, W)'}: {reason(answer)}; "
+    said += f"probed with --input {used}"
+    remedy = "check that the model was trained on such images, and give it"
+    return Finding("input", said, Verdict.PROBLEM, remedy, f"--input {used}")
 
 
 # Topic, and the question; the last two look at all that has been answered.
-QUESTIONS: tuple[tuple[str, Callable[[Subject], list[Finding]]], ...] = (
+QUESTIONS: tuple[tuple[str, Callable[[Subject], Iterable[Finding]]], ...] = (
     (FIRST, _start),
     ("determinism", noise),
     ("batch", batches),

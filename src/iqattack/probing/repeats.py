@@ -31,12 +31,13 @@ def _noise(subject: Subject) -> Finding:
     if subject.noise == 0.0:
         return Finding("determinism", f"identical scores ({len(groups)} pictures, {n} scores)")
     said = f"scores of one picture deviate by {subject.amount(subject.noise)}"
-    if subject.noise <= TOLERANCE * subject.width:
+    verdict = subject.verdict(subject.noise)
+    if verdict is Verdict.OK:
         return Finding("determinism", said)
     return Finding(
         "determinism",
         said,
-        Verdict.PROBLEM,
+        verdict,
         "fix seeds, turn dropout off (eval mode), or average several calls in the model; the best "
         "of many noisy scores is optimistically biased",
     )
@@ -49,16 +50,22 @@ def batches(subject: Subject) -> list[Finding]:
     if limit is not None and limit < 2:
         subject.together = False
         return [Finding("batch", "one image per call, as the model declares")]
-    images = alike(subject.images, min(4, limit or 4))
+    images = alike(subject.scored, min(4, limit or 4))
     session.reserve(6 * len(images) + 2)
-    alone = session.alone(images)
+    pairs = zip(images, session.alone(images), strict=True)
+    known = [(image, answer) for image, answer in pairs if is_finite(answer)]
+    if len(known) < 2:
+        return [Finding("batch", "too few pictures with scores to compare")]
+    images, alone = [image for image, _ in known], [answer for _, answer in known]
     forward = session.together(images)
-    if not finite(forward) and finite(alone):
+    missing = [answer for answer in forward if not is_finite(answer)]
+    if missing:
         subject.together = False
+        lost = f"{len(missing)} of {len(images)} images have no score in one call, but one by one"
         return [
             Finding(
                 "batch",
-                f"no scores for {len(images)} images in one call: {reason(forward[0])}",
+                f"{lost}: {reason(missing[0])}",
                 Verdict.NOTE,
                 "images are scored one at a time",
                 "--batch 1",
@@ -93,6 +100,9 @@ def _dependence(subject: Subject, topic: str, between: str, difference: float) -
     if difference <= subject.threshold:
         noisy = difference > TOLERANCE * subject.width
         return Finding(topic, said + ("; no more than the noise" if noisy else ""))
+    if subject.verdict(difference) is Verdict.NOTE:
+        remedy = "verify may report such differences; --batch 1 avoids them"
+        return Finding(topic, said, Verdict.NOTE, remedy)
     remedy = (
         "score one image per call; otherwise results depend on --batch, and verify reports "
         "differences"

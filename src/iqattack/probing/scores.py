@@ -82,8 +82,9 @@ def range_filled(subject: Subject) -> Finding:
     if beyond > 0.0:
         outside = sum(not declared[0] <= score <= declared[1] for score in scores)
         said += f"; outside: {outside} of {len(scores)} pictures"
-        verdict = Verdict.PROBLEM if beyond > SLIGHT * subject.width else Verdict.NOTE
-        return Finding("score range", said, verdict, "correct the range", option)
+        if beyond <= SLIGHT * subject.width:
+            return Finding("score range", said, Verdict.NOTE, "check the range")
+        return Finding("score range", said, Verdict.PROBLEM, "correct the range", option)
     filled = (high - low) / subject.width
     said += f"; fills {100 * filled:.2g} %"
     if filled >= SPARSE or len(scores) == 1:

@@ -38,7 +38,6 @@ class Session:
         ceiling: int,
         progress: Progress = lambda _topic, _queries, _ceiling: None,
     ) -> None:
-        self.model = model
         self.traits = Traits.of(model)
         self.ceiling = ceiling
         self.topic = ""
@@ -46,6 +45,11 @@ class Session:
         self.error: Exception | None = None
         self.seen: list[float] = []
         self._progress = progress
+        self.use(model)
+
+    def use(self, model: Loaded) -> None:
+        """Ask this model from now on: the same one, given its images otherwise."""
+        self.model = model
         # Range and direction play no part in asking.
         self._scorer = Model(model, model.name, (0.0, 1.0), False, model.min_size)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 
+from iqattack.models import Input
+from iqattack.probing.conventions import option
 from iqattack.probing.finding import Finding, Verdict
 from iqattack.probing.pictures import Picture, fitted
 from iqattack.probing.session import Answer, Session, is_finite, reason
@@ -15,6 +18,7 @@ SIDES = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 LARGE = 512
 SHAPES = {"wide": (128, LARGE), "tall": (LARGE, 128), "odd": (253, 255)}  # height, width
 NAMED = 4  # numbers of an error message that are tried as sides
+MULTIPLES = (1, 2, 4, 8, 16, 32, 64)  # what sides may have to be multiples of
 
 Ask = Callable[[int, int], Answer]  # of a height and a width
 
@@ -32,13 +36,30 @@ def taken_size(session: Session, pictures: list[Picture]) -> tuple[tuple[int, in
             return None, answer
     if getattr(answer, "transient", False):  # it is not the size
         return None, answer
-    named = [int(n) for n in re.findall(r"(?<![\d.])\d{2,4}(?![\d.])", str(answer))]
-    likely = [side for side in named if SIDES[0] <= side <= 2 * LARGE][:NAMED]
-    for side in dict.fromkeys([*likely, *COMMON]):
-        (found,) = session.alone([fitted(pictures[0].pixels, side, side)])
+    image = pictures[0].pixels
+    shape = image.shape[-2:]
+    for size in dict.fromkeys(_likely(str(answer), *shape)):
+        if size == shape:
+            continue
+        if session.left < 2:  # so that the failure is reported
+            break
+        (found,) = session.alone([fitted(image, *size)])
         if is_finite(found):
-            return (side, side), found
+            return size, found
     return None, answer
+
+
+def _likely(message: str, height: int, width: int) -> Iterator[tuple[int, int]]:
+    """Heights and widths to try, by what a model said of a picture."""
+    step = MULTIPLES[-1]
+    if min(height, width) >= step:
+        yield height // step * step, width // step * step
+    numbers = [int(n) for n in re.findall(r"(?<![\d.])\d{2,4}(?![\d.])", message)]
+    named = [side for side in numbers if SIDES[0] <= side <= 2 * LARGE][:NAMED]
+    yield from ((side, side) for side in named)
+    for one, other in pairwise(named):  # some name the width first
+        yield from ((one, other), (other, one))
+    yield from ((side, side) for side in COMMON)
 
 
 def sizes(subject: Subject) -> list[Finding]:
@@ -60,25 +81,55 @@ def sizes(subject: Subject) -> list[Finding]:
         if min(shape) >= least and shape != (height, width)
     }
     odd = "odd" in others and is_finite(others["odd"][1])
+    taken = any(is_finite(answer) for _, answer in others.values())
+    multiple, refused = (1, "")
+    if "odd" in others and taken and not odd:
+        multiple, refused = needed_multiple(ask, side)
     square = 0.0 if height == width else ask(side, side)
-    works, why = smallest(ask, least, side, odd=odd) if is_finite(square) else (side, "")
-    any_other = works < side or any(is_finite(answer) for _, answer in others.values())
-    if not any_other:
+    works, why = side, ""
+    if is_finite(square):
+        works, why = smallest(ask, least, side, odd=odd, multiple=multiple)
+    if not taken and works == side:
         return [_fixed(subject, height, width, reason(others["larger"][1]))]
     found = [_resized(subject)] if subject.size is not None else []
+    if multiple > 1:
+        found.append(_multiples(multiple, refused))
+        del others["odd"]
     found.append(_smallest(subject, works, why))
     return found + [_shape(subject, name, *other) for name, other in others.items()]
 
 
-def smallest(ask: Ask, least: int, side: int, *, odd: bool) -> tuple[int, str]:
+def needed_multiple(ask: Ask, side: int) -> tuple[int, str]:
+    """What sides near one must be multiples of, 1 if of nothing, and what the model says of others.
+
+    Only powers of two up to 64: the least of them of which one multiple has a score, where odd
+    multiples of its half, smaller and larger ones, have none.
+    """
+    base = max(side // 128, 1) * 128
+    why = ""
+    for multiple in MULTIPLES:
+        answer = ask(base - multiple, base - multiple)
+        if not is_finite(answer):
+            why = reason(answer)
+            continue
+        if multiple == 1:
+            break
+        larger = base + multiple // 2  # so that it is not a least or a largest size
+        return (1, "") if is_finite(ask(larger, larger)) else (multiple, why)
+    return 1, ""
+
+
+def smallest(ask: Ask, least: int, side: int, *, odd: bool, multiple: int = 1) -> tuple[int, str]:
     """The least side of squares that have scores, up to one that has, and why a smaller has none.
 
-    Halves a list of sides, and what lies between its members where sides need not be even.
+    Halves a list of sides, and what lies between its members where sides need not be even. With a
+    multiple, only sides that are multiples of it.
     """
+    least = -(-least // multiple) * multiple
     answer = ask(least, least) if least < side else 0.0
     if is_finite(answer):
         return min(least, side), ""
-    sides = [least, *(s for s in SIDES if least < s < side), side]
+    sides = [least, *(s for s in SIDES if least < s < side and s % multiple == 0), side]
     works, fails, why = _halved(ask, sides, reason(answer))
     if odd:
         works, fails, why = _halved(ask, list(range(fails, works + 1)), why)
@@ -99,13 +150,12 @@ def _halved(ask: Ask, sides: list[int], why: str) -> tuple[int, int, str]:
 
 
 def _fixed(subject: Subject, height: int, width: int, why: str) -> Finding:
-    size = f"{height}" if height == width else f"{width}x{height}"
     return Finding(
         "sizes",
         f"{width}×{height} alone has scores; {why}",
         Verdict.NOTE if subject.size is None else Verdict.PROBLEM,
         "have images of other sizes resized for the model",
-        f"--input size={size}",
+        option(subject.session.model, Input(size=(width, height))),
     )
 
 
@@ -117,7 +167,18 @@ def _resized(subject: Subject) -> Finding:
         f"no scores for the pictures as they are; probed at {width}×{height}",
         Verdict.PROBLEM,
         "shrink the images" if shrunk else "have images enlarged for the model",
-        f"--resize {width}" if shrunk else f"--input size={width}",
+        f"--resize {max(height, width)}"
+        if shrunk
+        else option(subject.session.model, Input(size=(width, height))),
+    )
+
+
+def _multiples(multiple: int, why: str) -> Finding:
+    return Finding(
+        "multiples",
+        f"sides must be multiples of {multiple}; {why}",
+        Verdict.NOTE,
+        "pad or resize images in the model, or give --input size=WxH or crop=WxH; others fail",
     )
 
 
@@ -135,7 +196,7 @@ def _shape(subject: Subject, name: str, shape: tuple[int, int], answer: Answer) 
     if is_finite(answer):
         return Finding(f"{name} pictures", f"{said} has a score")
     option = ""
-    if name == "larger":
+    if name == "larger" and isinstance(answer, Exception):  # else it may be this picture
         option = f"--resize {max(max(image.shape[-2:]) for image in subject.images)}"
     remedy = "shrink or leave out such images; they fail"
     return Finding(f"{name} pictures", f"{said}: {reason(answer)}", Verdict.NOTE, remedy, option)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Sequence
+
+from torch import Tensor
 
 from iqattack.probing.finding import Finding, Verdict
 from iqattack.probing.pictures import alike
-from iqattack.probing.session import finite, reason
+from iqattack.probing.session import finite, is_finite, reason
 from iqattack.probing.subject import Subject
 
 BATCHES = (1, 2, 4, 8, 16)
@@ -17,12 +20,14 @@ THREADS = (1, 2, 4, 8, 16, 32)
 def batch_speed(subject: Subject) -> list[Finding]:
     """Images a second by batch size, and how far the process's peak of memory rises."""
     limit = 1 if not subject.together else subject.session.traits.batch or BATCHES[-1]
-    images = alike(subject.images, BATCHES[-1])
+    images = alike(subject.scored, BATCHES[-1])
     subject.session.reserve(sum(size for size in BATCHES if size <= limit))
     before, rates = peak_memory(), []
     for size in (size for size in BATCHES if size <= limit):
         found, seconds = subject.session.timed(images[:size])
         if not finite(found):
+            if not _taken_alone(subject, images[:size]):  # then it says nothing about batches
+                return [Finding("speed (rough)", f"not measured: {reason(found[0])}")]
             said = f"{size} images fail: {reason(found[0])}"
             remedy, option = "give smaller batches", f"--batch {max(size // 2, 1)}"
             return [Finding("speed (rough)", said, Verdict.NOTE, remedy, option)]
@@ -34,6 +39,13 @@ def batch_speed(subject: Subject) -> list[Finding]:
     ]
 
 
+def _taken_alone(subject: Subject, images: Sequence[Tensor]) -> bool:
+    """Whether several images, which have no scores in one call, have them one at a time."""
+    if len(images) == 1:
+        return False
+    return all(is_finite(answer) for answer in subject.session.alone(images))
+
+
 def call_speed(subject: Subject) -> list[Finding]:
     """Images a second by calls at once, up to what the model declares."""
     most = subject.session.traits.concurrency or 1
@@ -42,7 +54,7 @@ def call_speed(subject: Subject) -> list[Finding]:
     subject.session.reserve(sum(2 * n for n in THREADS if n <= most))
     rates = {}
     for threads in (n for n in THREADS if n <= most):
-        images = alike(subject.images, 2 * threads)
+        images = alike(subject.scored, 2 * threads)
         rates[threads] = len(images) / max(subject.session.at_once(images, threads), 1e-6)
     best = max(rates, key=rates.__getitem__)
     said = ", ".join(f"{threads}: {rate:.3g}" for threads, rate in rates.items())

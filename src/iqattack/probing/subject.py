@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
+from iqattack.probing.finding import Verdict
 from iqattack.probing.pictures import Picture
-from iqattack.probing.session import Answer, Session, finite
+from iqattack.probing.session import Answer, Session, finite, is_finite
 
 # As a fraction of the range: what float32 leaves, and `iqattack verify` allows.
 TOLERANCE = 1e-6
+# As a fraction of the range: below it, differences as GPUs make them are worth knowing, no more.
+HARMLESS = 1e-3
 # Deviations that two scores of one picture may lie apart by chance alone.
 BY_CHANCE = 8.0
 
@@ -49,6 +52,12 @@ class Subject:
         """Pixels of the pictures."""
         return [picture.pixels for picture in self.pictures]
 
+    @property
+    def scored(self) -> list[Tensor]:
+        """Pixels of the pictures that have finite scores."""
+        pairs = zip(self.images, self.answers, strict=True)
+        return [image for image, answer in pairs if is_finite(answer)]
+
     def judged(self) -> list[Answer]:
         """What the model says of the labelled pictures, asked once."""
         if self.labelled is self.pictures:
@@ -70,6 +79,12 @@ class Subject:
     def threshold(self) -> float:
         """Differences of two scores that are more than rounding and noise, in score units."""
         return max(TOLERANCE * self.width, BY_CHANCE * self.noise)
+
+    def verdict(self, difference: float) -> Verdict:
+        """Of a difference, in score units, between scores that should be equal."""
+        if difference <= TOLERANCE * self.width:
+            return Verdict.OK
+        return Verdict.NOTE if difference <= HARMLESS * self.width else Verdict.PROBLEM
 
     def amount(self, difference: float) -> str:
         """A difference in score units and in % of the range: `0.02 (0.2 % of the range)`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from torch import Tensor
@@ -11,10 +11,10 @@ from iqattack.engine import Event, Note, QueryLog, Replies, image_hash
 from iqattack.errors import InputError
 from iqattack.images import ImageSet
 from iqattack.models import Scorer
-from iqattack.probing import EACH, Asked, Check, ask, findings
+from iqattack.probing import EACH, ask, findings
 from iqattack.runs.how import How
-from iqattack.runs.run import CHECK, Run, read_check
-from iqattack.scoring import Ceiling
+from iqattack.runs.run import Checked, Run
+from iqattack.scoring import Ceiling, Reply
 
 FEWEST = 20  # queries of an image that make a check worth its price
 TRIED = 16  # images that are read to find two of one size
@@ -23,9 +23,10 @@ TRIED = 16  # images that are read to find two of one size
 class Checking:
     """What the engine calls with the clean scores; see `Engine`.
 
-    The queries are those of the two images: whatever the check asks, the search on them has `EACH`
-    fewer, so that its result depends on neither failures nor the size of batches. A run is checked
-    once; images whose search has begun are left alone, as their logs would not replay.
+    The queries are those of the first two images of one size. Whatever comes of the check, the
+    search on them has `EACH` fewer: its result depends on neither failures nor the size of batches.
+    What a session did not come to, the next one asks, unless the image's search has begun, as its
+    log would not replay.
     """
 
     def __init__(
@@ -39,58 +40,61 @@ class Checking:
         ceiling: Ceiling | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """ceiling: of what is sent; where it leaves too little, CeilingReached is raised.
-
-        stop: asked between calls.
-        """
+        """ceiling: of what is sent. stop: asked between calls."""
         self._run, self._log, self._images, self._scorer = run, log, images, scorer
         self._how, self._ceiling, self._stop = how, ceiling, stop
         self.reserved: dict[str, int] = {}
 
     def __call__(self, scores: Mapping[str, float]) -> Iterator[Event]:
         """What is asked, and what a person should know, as events."""
-        found = read_check(self._log)
-        if found is None and self._run.settings.queries >= FEWEST:
-            found = yield from self._ask(scores)
-        found = found or Check()
-        self.reserved = dict.fromkeys(found.images, EACH)
+        checked = Checked.read(self._log)
+        if checked is None and self._run.settings.queries >= FEWEST:
+            batch = self._how.may_batch(self._scorer)
+            checked = Checked(images=tuple(self._pair()), batch=batch)
+            checked.keep(self._log)
+        checked = checked or Checked(images=(), batch=False)
+        self.reserved = dict.fromkeys(checked.images, EACH)
+        yield from self._ask(checked, scores)
+        found = checked.evaluated(self._log)
         if found.failed is not None:
             yield Note("model", f"the check of the model was not completed: {found.failed}")
         for phrase in findings(found, list(scores.values()), self._scorer.score_range):
             yield Note("model", phrase)
 
-    def _ask(self, scores: Mapping[str, float]) -> Generator[Event, None, Check | None]:
-        pair = self._pair(scores)
-        if not pair:
-            return None
-        ceiling, wanted = self._ceiling, EACH * len(pair)
-        if ceiling is not None and ceiling.left < wanted:
-            raise ceiling.reached()
-        begun = Check(images=tuple(pair), failed="the run ended before")
-        self._log.keep(CHECK, begun.model_dump_json())
-        asked, batch = Asked(), self._how.may_batch(self._scorer)
+    def _ask(self, checked: Checked, scores: Mapping[str, float]) -> Iterator[Event]:
+        done = {name: n for name, n in checked.done(self._log).items() if name in scores}
+        images = {e.name: self._run.read_clean(e.path) for e in self._images if e.name in done}
+        if all(n == EACH for n in done.values()):
+            return
+        checked.failed = None
         here = replace(self._how, workers=None)  # the workers have models of their own
-        try:
-            with here.pool_of(self._scorer, ceiling=ceiling) as pool:
-                ask(pool, pair, asked, batch=batch, stop=self._stop)
-        finally:
-            yield Replies(
-                rows={
-                    name: (1, [(image_hash(pair[name]), score) for score in answered])
-                    for name, answered in asked.scores.items()
-                },
-                attempts=dict(asked.unanswered),
-                scored=sum(map(len, asked.scores.values())),
-            )
-        found = asked.check.model_copy(update={"images": begun.images})
-        self._log.keep(CHECK, found.model_dump_json())
-        return found
+        with here.pool_of(self._scorer, ceiling=self._ceiling) as pool:
+            for replies in ask(pool, images, batch=checked.batch, done=done, stop=self._stop):
+                yield self._event(replies)
+                errors = [reply.error for reply in replies if reply.final and reply.error]
+                checked.failed = checked.failed or next(map(str, errors), None)
+        checked.keep(self._log)
 
-    def _pair(self, scores: Mapping[str, float]) -> dict[str, Tensor]:
-        """Two clean images of one size; one where there are no two among the first."""
+    def _event(self, replies: list[Reply]) -> Replies:
+        rows: dict[str, tuple[int, list[tuple[int, float]]]] = {}
+        attempts: dict[str, int] = {}
+        for reply in replies:
+            name, image = reply.request.name, reply.request.image
+            if reply.score is None:
+                attempts[name] = attempts.get(name, 0) + 1
+            else:
+                first, found = rows.get(name, (self._log.queries(name), []))
+                rows[name] = (first, [*found, (image_hash(image), reply.score)])
+        scored = sum(len(found) for _, found in rows.values())
+        return Replies(rows=rows, attempts=attempts, scored=scored)
+
+    def _pair(self) -> list[str]:
+        """Two images of one size whose search has not begun; one where there are no two among the
+        first. Which they are does not depend on what the model says.
+        """
         read: dict[str, Tensor] = {}
         for entry in self._images:
-            if entry.name not in scores or self._log.queries(entry.name) != 1:
+            if self._log.queries(entry.name) > 1:
                 continue
             try:
                 image = self._run.read_clean(entry.path)
@@ -98,8 +102,8 @@ class Checking:
                 continue  # the engine reports it
             for name, other in read.items():
                 if other.shape == image.shape:
-                    return {name: other, entry.name: image}
+                    return [name, entry.name]
             read[entry.name] = image
             if len(read) == TRIED:
                 break
-        return dict(list(read.items())[:1])
+        return list(read)[:1]

@@ -26,7 +26,7 @@ from iqattack.runs.results import Saved
 from iqattack.runs.run import Run
 from iqattack.runs.settings import Settings
 from iqattack.runs.summary import Session, Summary, summarise
-from iqattack.scoring import Ceiling
+from iqattack.scoring import Ceiling, CeilingReached
 from iqattack.version import __version__
 
 
@@ -84,7 +84,7 @@ def execute(
         setup = Setup(run.settings, run.record.model_spec if by_spec else scorer, how, attack)
         with searching(setup, scorer, len(images), notify.stop, ceiling) as searched:
             check = None
-            if how.check:
+            if run.settings.check:
                 stop = notify.stop
                 check = Checking(run, log, images, scorer, how, ceiling=ceiling, stop=stop)
             _attack_all(run, log, images, scorer, searched, report, check)
@@ -93,7 +93,7 @@ def execute(
             raise InputError(next(iter(failures.values())))
         return report.write()
     except IqattackError as error:
-        kept = _worth_keeping(log)
+        kept = _worth_keeping(log, attempts=isinstance(error, CeilingReached))
         if isinstance(error, InputError) and not kept:
             error.args = (f"{error}{_how_it_might_work(run, images, scorer)}",)
         if run.fresh and not isinstance(error, Interrupted) and not kept:
@@ -243,6 +243,8 @@ def _compare_profile(
         notify.note(known[0], f"of {len(known)} images with names of those that taught the profile")
 
 
-def _worth_keeping(log: QueryLog | None) -> bool:
-    """Whether queries were paid for."""
-    return log is not None and any(log.queries(name) for name in log.images())
+def _worth_keeping(log: QueryLog | None, *, attempts: bool) -> bool:
+    """Whether queries were paid for; attempts: those count, too."""
+    if log is None:
+        return False
+    return any(map(log.queries, log.images())) or (attempts and log.sent() > 0)

@@ -40,7 +40,6 @@ class How:
     retry: of failures that may pass. device: of models, as torch names it.
     timeout: seconds that a call may take; None for as long as it takes, or the service's own.
     max_requests: images that may be sent, each retry counted; max_cost: what they may cost.
-    check: whether the model is checked before the search, see runs/checking.py.
     """
 
     batch: int | None = None
@@ -52,12 +51,13 @@ class How:
     timeout: float | None = None
     max_requests: int | None = None
     max_cost: float | None = None
-    check: bool = True
 
     def __post_init__(self) -> None:
         given = [
             name for name in ("workers", "concurrency", "pool") if getattr(self, name) is not None
         ]
+        if self.concurrency is not None and self.concurrency < 1:
+            raise InputError(f"concurrency {self.concurrency}: expected at least 1")
         if len(given) > 1:
             raise InputError(f"{' and '.join(given)}: expected one of them at most")
         for name in ("max_requests", "max_cost"):

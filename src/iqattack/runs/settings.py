@@ -41,7 +41,8 @@ class Settings(BaseModel):
     model: its spec, with absolute paths. input: how it wants its images; None for as they are.
     score_range, lower_better: given instead of what the model declares; None where not given.
     limit: only the first so many images. resize: the longest side in pixels that images are read
-    with; None for as they are.
+    with; None for as they are. check: whether the model is checked before the search, with queries
+    of two images; runs of before version 0.2 were not.
 
     Specs are kept in canonical form. Raises InputError for those that do not exist.
     """
@@ -64,6 +65,7 @@ class Settings(BaseModel):
     limit: int | None = None
     convert: bool = False
     resize: int | None = None
+    check: bool = False
 
     @classmethod
     def of(cls, **values: Any) -> Self:
@@ -224,7 +226,7 @@ class Record(BaseModel):
             old, new = getattr(self.settings, name), getattr(other.settings, name)
             if name == "model":  # before version 0.2 its path was as it had been given
                 old, new = self.model_spec, other.model_spec
-            if old != new:
+            if old != new and name != "check":  # that of the run that is gone on with holds
                 return f"{name} is {_show(old)} there, {_show(new)} here"
         for name in ("name", "score_range", "lower_better"):
             old, new = getattr(self.model, name), getattr(other.model, name)

@@ -38,6 +38,6 @@ class Ceiling:
     def reached(self) -> CeilingReached:
         """What ends the run."""
         return CeilingReached(
-            f"stopped before {self.why}: {self.sent:,} images were sent; what was scored is kept, "
-            "go on with --resume and a higher one"
+            f"stopped before {self.why}: {self.sent:,} images were sent; the run is kept, go on "
+            "with --resume and a higher one"
         )

@@ -148,6 +148,10 @@ class Backend(Protocol):
         """Drop calls that nobody has begun."""
         ...
 
+    def hold(self) -> None:
+        """Have calls that wait for their turn come back now, with NotSentError in each place."""
+        ...
+
     def close(self) -> None:
         """Send nothing more, and leave nothing behind."""
         ...

@@ -82,6 +82,12 @@ class Submitted:
     def forget(self) -> None:
         """See `Backend`; what an executor was given, it has begun."""
 
+    def hold(self) -> None:
+        """See `Backend`; of models that have such a method."""
+        hold = getattr(self._scorer, "hold", None)
+        if hold is not None:
+            hold()
+
     def close(self) -> None:
         """Leave the executor to whoever made it."""
 

@@ -71,6 +71,9 @@ class Inline:
         """See `Backend`."""
         self._calls.clear()
 
+    def hold(self) -> None:
+        """See `Backend`; none waits for its turn."""
+
     def close(self) -> None:
         """See `Backend`."""
         self._calls.clear()

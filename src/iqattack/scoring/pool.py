@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from iqattack.errors import InputError
+from iqattack.errors import InputError, NotSentError
 from iqattack.models import ModelFailedError, WrongAnswerError
 from iqattack.scoring.batching import BatchSize
 from iqattack.scoring.ceiling import Ceiling
@@ -56,6 +56,7 @@ class Pool:
         self._pending = 0
         self._round = 0  # of calls that have not been forgotten
         self._fatal: BaseException | None = None
+        self._holding = False  # the run is to stop: what was not sent yet is not to be
         self._tries: Counter[Request] = Counter()
         self._later: list[tuple[float, int, Call]] = []  # when it is due, for equal ones a number
         self._numbers = itertools.count()
@@ -116,6 +117,9 @@ class Pool:
         what runs beside it has come back.
         """
         running = self._backend.running
+        self._holding = not resend
+        if running and self._holding:
+            self._backend.hold()
         if self._fatal is not None and not running:
             raise self._fatal
         if not self._pending or not (running or resend):
@@ -124,6 +128,8 @@ class Pool:
         later = self._later if resend and self._fatal is None else []
         while later and later[0][0] <= now and self._backend.running < self._backend.slots:
             self._start(heapq.heappop(later)[2])
+            if self._fatal is not None:  # the ceiling
+                return self.wait(resend=resend)
         if later and self._backend.running < self._backend.slots:
             timeout = min(later[0][0] - now, POLL_S)
         replies = [r for done in self._backend.finished(timeout) for r in self._replies(done)]
@@ -150,16 +156,19 @@ class Pool:
         if isinstance(found, list):
             self._batch.record(len(requests), done.seconds)
             self._came_back(done.call, spoilt=any(isinstance(a, Exception) for a in found))
-            return [self._reply(*pair) for pair in zip(requests, found, strict=True)]
+            replies = [self._reply(*pair) for pair in zip(requests, found, strict=True)]
+            return [reply for reply in replies if reply is not None]
         if not isinstance(found, Exception):
             self._fatal = found  # raised once what came with it is kept
             return []
         if len(requests) > 1:
             return self._halved(done.call, found)
         self._came_back(done.call, spoilt=True)
-        return [self._reply(requests[0], found)]
+        reply = self._reply(requests[0], found)
+        return [] if reply is None else [reply]
 
-    def _reply(self, request: Request, answer: float | Exception) -> Reply:
+    def _reply(self, request: Request, answer: float | Exception) -> Reply | None:
+        """None for an image that was not sent after all."""
         if not isinstance(answer, Exception):
             self._tries.pop(request, None)
             return Reply(request, score=answer)
@@ -169,6 +178,11 @@ class Pool:
                 f"model '{self._backend.name}': out of memory on one image of {width}×{height} "
                 "pixels; use smaller images (--resize) or another device"
             )
+        if isinstance(answer, NotSentError) and self._holding:
+            self._send_later(Call([request], round=self._round), 0.0)
+            if self._ceiling is not None:
+                self._ceiling.sent -= 1
+            return None
         self._tries[request] += 1
         tries, passing = self._tries[request], _passing(answer)
         if passing is not None:

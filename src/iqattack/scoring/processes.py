@@ -146,6 +146,9 @@ class Workers:
     def forget(self) -> None:
         """See `Backend`; what a process was sent, it answers."""
 
+    def hold(self) -> None:
+        """See `Backend`; none waits for its turn."""
+
     def close(self) -> None:
         """End the processes at once."""
         for worker in self._workers:

@@ -17,9 +17,10 @@ answer a line on its standard output, in turn.
     {"id": 2, "error": "no face found", "transient": false}
 
 In the first answer every key may be missing. A number alone is an answer as well, and declares
-nothing. Other output is an error; what is meant for people belongs on standard error, whose last
-lines are quoted when something fails. A program ends when its standard input does. The environment
-variable IQATTACK_DEVICE holds the device that was asked for.
+nothing. So does an error, and a program that ends when it is asked this: it is started again, and
+not asked again. Other output is an error; what is meant for people belongs on standard error, whose
+last lines are quoted when something fails. A program ends when its standard input does. The
+environment variable IQATTACK_DEVICE holds the device that was asked for.
 """
 
 from __future__ import annotations
@@ -41,25 +42,27 @@ from torch import Tensor
 from iqattack.errors import InputError, TransientError
 from iqattack.models.checked import check_range
 from iqattack.models.inputs import UINT8, Input, as_pil
-from iqattack.models.services.program import PLACE, Command, Process, quoted
-from iqattack.models.services.settings import CommandSettings
+from iqattack.models.services.program import PLACE, Command, EndedError, Process, quoted
+from iqattack.models.services.settings import CommandSettings, call_limit
 
 START_S = 300.0  # until a program that keeps running describes itself, its model being loaded
 ANSWER_S = 60.0  # for a picture, by default
 RUN_S = 300.0  # for a picture where the program starts anew for each, by default
-LOSSES = 3  # of processes in a row without a score between, after which a command is given up
+LOSSES = 3  # rounds of processes that were lost, without a score between, until it is given up
 
 
 class _Scorer:
     """What commands of both kinds have in common."""
 
     batch = 1
+    notes: tuple[str, ...] = ()
     concurrency = 1  # by default; each thread that calls it has a process of its own
 
     def __init__(
         self,
         command: Command,
-        timeout: float,
+        timeout: float | None,
+        usual: float,
         convention: Input,
         *,
         name: str | None = None,
@@ -69,7 +72,7 @@ class _Scorer:
         files: tuple[Path, ...] = (),
     ) -> None:
         self.command = command
-        self.timeout = timeout
+        self.timeout = call_limit(f"command '{command}'", timeout, usual)
         self.convention = convention.of_pictures("a command")
         self.name = name or command.name
         self.score_range = score_range
@@ -105,7 +108,7 @@ class OneShot(_Scorer):
         pattern: str | None = None,
         **declared: Any,
     ) -> None:
-        super().__init__(command, RUN_S if timeout is None else timeout, convention, **declared)
+        super().__init__(command, timeout, RUN_S, convention, **declared)
         if not any(PLACE in word for word in command.words):
             raise InputError(
                 f"command '{command}': expected {PLACE} in it, which stands for a picture's path"
@@ -171,45 +174,72 @@ class JsonLines(_Scorer):
     def __init__(
         self, command: Command, timeout: float | None, convention: Input, **declared: Any
     ) -> None:
-        """Raises InputError for a command that does not start, ends or does not describe itself."""
-        super().__init__(command, ANSWER_S if timeout is None else timeout, convention, **declared)
+        """Raises InputError for a command that does not start, is silent, ends without a look at
+        its input or prints something else.
+        """
+        super().__init__(command, timeout, ANSWER_S, convention, **declared)
         self._lock = threading.Lock()
         self._free: list[Process] = []
-        self._all: set[Process] = set()
+        self._all: dict[Process, int] = {}  # and the number of the round when it was started
         self._numbers = itertools.count(1)
-        self._losses = 0  # in a row without a score
+        self._losses = 0  # rounds in a row without a score
+        self._round = 0  # processes that run together are lost together, which counts once
         self._last: BaseException | None = None
         self._closed = False
+        self._undescribed = ""  # why it is not asked to describe itself
+        self._proven = False  # it has scored something
         try:
             process, described = self._start()
+        except EndedError as error:
+            if not error.asked:
+                raise InputError(str(error)) from error
+            self._undescribed = str(error)
+            self._losses = 0
+            self.notes = (f"{error}, asked to describe itself; so it declares nothing",)
+            return
         except TransientError as error:
             raise InputError(
                 f'{error}; expected an answer to {{"id": 0, "describe": true}}'
             ) from error
         self._free.append(process)
-        self._declare(described, declared)
+        if "error" in described:
+            self._undescribed = f"command '{command}' answered: {quoted(str(described['error']))}"
+        else:
+            self._declare(described, declared)
 
     def score(self, png: bytes) -> float | Exception:
         """See `_Scorer`."""
+        found = self._score(png)
+        if not isinstance(found, Exception):
+            self._proven = True
+        elif self._undescribed and not self._proven:
+            kind = TransientError if isinstance(found, TransientError) else InputError
+            return kind(f"{found}; before, when asked to describe itself: {self._undescribed}")
+        return found
+
+    def _score(self, png: bytes) -> float | Exception:
+        seconds = self.timeout
         try:
             with self._lock:
                 process = self._free.pop() if self._free else None
             if process is None:
                 process, _ = self._start()
+                if self._undescribed:  # its model is loaded only now
+                    seconds = max(seconds, START_S)
         except (InputError, TransientError) as error:
             return error
         number = next(self._numbers)
         picture = base64.b64encode(png).decode()
         try:
-            answer = process.ask({"id": number, "png": picture}, self.timeout)
+            answer = process.ask({"id": number, "png": picture}, seconds)
             found = self._read(answer, number)
         except BaseException as error:
             self._lose(process, error)
             if not isinstance(error, InputError | TransientError):
                 raise
             return error
-        self._losses = 0
         with self._lock:
+            self._losses = 0
             if not self._closed:
                 self._free.append(process)
                 return found
@@ -233,10 +263,13 @@ class JsonLines(_Scorer):
         if self._losses >= LOSSES:
             raise InputError(
                 f"{self._last}; that was {LOSSES} times in a row without a score, so it is not"
-                " started again"
+                " started again; mend it, or raise --timeout if it is slow, and go on with --resume"
             )
+        started = self._round
         process = Process(self.command)
-        self._all.add(process)
+        self._all[process] = started
+        if self._undescribed:
+            return process, {}
         try:
             found = self._parsed(process.ask({"id": 0, "describe": True}, START_S), 0)
         except BaseException as error:
@@ -245,15 +278,17 @@ class JsonLines(_Scorer):
         return process, found if isinstance(found, dict) else {}
 
     def _lose(self, process: Process, why: BaseException) -> None:
+        with self._lock:
+            self._last = why
+            if self._all.get(process) == self._round:
+                self._round += 1
+                self._losses += 1
         process.kill()
         self._drop(process)
-        with self._lock:
-            self._losses += 1
-            self._last = why
 
     def _drop(self, process: Process) -> None:
         process.end()
-        self._all.discard(process)
+        self._all.pop(process, None)
 
     def _parsed(self, line: bytes, number: int) -> Any:
         """An answer: a number or an object; InputError for what is none."""

@@ -15,10 +15,19 @@ from iqattack.errors import InputError
 from iqattack.specs import is_text
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)\}", re.ASCII)
-# Words of a name that say that its value is a secret, and values that look like one.
+# Words of a name that say that its value is a secret, names that do so only as a whole (there is
+# `language_code`, too), and values that look like one.
 SECRET_WORDS = frozenset(
-    {"auth", "authorization", "key", "apikey", "token", "secret", "cookie", "password", "passwd"}
-    | {"pwd", "credential", "credentials", "signature", "sig", "session", "bearer", "jwt"}
+    {"accesskey", "accesstoken", "apikey", "auth", "authkey", "authorization", "authtoken"}
+    | {"bearer", "clientsecret", "cookie", "credential", "credentials", "hmac", "idtoken"}
+    | {"jwt", "key", "masterkey", "otp", "passcode", "passkey", "passphrase", "passwd"}
+    | {"password", "privatekey", "pwd", "refreshtoken", "sas", "secret", "secretkey"}
+    | {"session", "sessionid", "sharedkey", "sig", "signature", "subscriptionkey", "token"}
+    | {"userkey"}
+)
+SECRET_NAMES = frozenset(
+    {"access", "accesscode", "code", "pass", "pat", "pin", "pincode", "pw", "sid", "ticket"}
+    | {"userpass"}
 )
 SECRET_VALUE = re.compile(r"(bearer|basic|token)\s+\S|sk-\w|eyJ\w", re.IGNORECASE)
 
@@ -96,13 +105,18 @@ class Credentials:
         return value
 
 
-def refuse_literal(source: str, where: str, name: str, value: object) -> None:
-    """InputError for a value that looks like a secret and stands in a file or on a command line."""
-    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", re.sub(r"api[-_]key", "apikey", name, flags=re.I))
-    secret = not SECRET_WORDS.isdisjoint(word.lower() for word in words)
+def refuse_literal(
+    source: str, where: str, name: str, value: object, *, secret: bool = False
+) -> None:
+    """InputError for a value that looks like a secret and stands in a file or on a command line.
+
+    secret: it is one, whatever its name.
+    """
+    words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+    secret = secret or not SECRET_WORDS.isdisjoint(words) or "".join(words) in SECRET_NAMES
     text = str(value)
     if (secret or SECRET_VALUE.match(text)) and text and not VARIABLE.search(text):
-        variable = re.sub(r"\W", "_", name).upper()
+        variable = re.sub(r"\W", "_", name, flags=re.ASCII).upper()
         raise InputError(
             f"{source}: {where} {name} holds a credential; keep it in the environment and write "
             f"${{{variable}}} instead"

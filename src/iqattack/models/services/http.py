@@ -12,13 +12,16 @@ import email.utils
 import importlib
 import ipaddress
 import json
+import logging
 import math
 import re
 import threading
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
@@ -27,25 +30,28 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from iqattack.errors import InputError, TransientError
+from iqattack.errors import InputError, NotSentError, TransientError
 from iqattack.models.checked import ModelFailedError
 from iqattack.models.inputs import UINT8, Input
-from iqattack.models.services.credentials import Credentials, refuse_literal
+from iqattack.models.services.bodies import LARGEST, TooLargeError, as_text, unpacked
+from iqattack.models.services.couriers import Courier, Couriers
+from iqattack.models.services.credentials import VARIABLE, Credentials, refuse_literal
 from iqattack.models.services.json_paths import PathError, find, placed
 from iqattack.models.services.limits import ClosedError, Limiter, Outcome
-from iqattack.models.services.settings import HttpSettings
+from iqattack.models.services.settings import MOST_AT_ONCE, HttpSettings, call_limit
+from iqattack.models.services.unreachable import why
 from iqattack.version import __version__
 
 if TYPE_CHECKING:
     import httpx
 
 TIMEOUT_S = 30.0
-USUAL, MOST = 8, 256  # requests at once: by default, and what --concurrency may ask for
+USUAL = 8  # requests at once, by default
 RATE = 10.0  # requests a second to a host that is not this one
 IDLE_S = 3.0  # that a connection is kept; many servers close theirs after 5
 LONGEST_RETRY_S = 300.0  # that one Retry-After may hold an image back
-LARGEST = 4 << 20  # bytes of an answer
-QUOTED = 80  # letters of an answer in a message
+QUOTED, REASON = 80, 200  # letters of an answer in a message, and of why it has no score
+HIDDEN = 4  # letters that a value of a query has at least that a message does not show
 LATER = frozenset({408, 425, 429})  # beside 5xx: asking again later may do
 NEVER = frozenset({501, 505})
 REFUSED = frozenset({429, 503})  # there were too many requests
@@ -73,8 +79,9 @@ class Answer:
 class Http:
     """A service that scores pictures, asked from several threads at once.
 
-    requests: that were sent. batch, concurrency: images in a request and requests at once, at most;
-    rate: requests a second, None for no limit; price: of one image, None where it is not known.
+    requests: that were sent. batch: images in a request, at most. concurrency: threads that it is
+    best asked from; however many there are, requests at once grow only as it keeps up. rate:
+    requests a second, None for no limit; price: of one image, None where it is not known.
     """
 
     def __init__(
@@ -85,7 +92,8 @@ class Http:
         convention: Input = UINT8,
         timeout: float | None = None,
     ) -> None:
-        """source: what messages call the description, the URL by default.
+        """source: what messages call the description, the URL by default. timeout: seconds that a
+        request may take from its start to the end of its answer.
 
         Raises InputError without httpx, for a URL that is none, a credential that is written out, a
         variable that is not set, a picture's place that does not fit the body.
@@ -99,16 +107,18 @@ class Http:
         self.price = settings.price
         self._settings = settings
         self._convention = convention.over(Input.parse(settings.input)).of_pictures("a service")
-        self._timeout = timeout or settings.timeout or TIMEOUT_S
         self._image, _, self._place = settings.image.partition(":")
         self._score_path = settings.score
         if settings.score is None and settings.pattern is None:
             self._score_path = "scores" if settings.batch > 1 else "score"
         self._pattern = re.compile(settings.pattern) if settings.pattern is not None else None
         source = source or self.url
+        self._timeout = call_limit(source, timeout, settings.timeout, TIMEOUT_S)
         _refuse_literals(settings, source)
         self._secrets = Credentials(source)
-        self._client = self._connected(settings, source)
+        self._connect = self._connected(settings, source)
+        self._client = self._connect()  # makes requests; couriers send them
+        self._couriers = Couriers(self._connect)
         self._body = self._secrets.expand_all(settings.body)
         try:
             self._request([b""] * settings.batch)
@@ -117,41 +127,53 @@ class Http:
             raise InputError(f"{source}: body and image {settings.image}: {reason}") from None
         rate = settings.rate or (math.inf if self._local else RATE)
         self.rate = None if math.isinf(rate) else rate
-        self._limiter = Limiter(settings.concurrency or MOST, rate)
+        self._limiter = Limiter(MOST_AT_ONCE, rate)
         self._lock = threading.Lock()
         self.requests = 0
         self._understood = False  # an answer of this service was a score
         self.spec: str | None = None
         self.files: tuple[Path, ...] = ()
 
+    def hold(self) -> None:
+        """Send nothing more for the present calls; later ones are sent again."""
+        self._limiter.hold()
+
     def close(self) -> None:
-        """Wake the calls that wait for their turn, and close the connections."""
+        """Send nothing more, and close the connections."""
         self._limiter.close()
+        self._couriers.close()
         self._client.close()
 
     def __call__(self, images: Tensor) -> list[float | Exception]:
         """Scores of images (N, 3, H, W) uint8, or an exception in place of one.
 
         Where all of them went in one request, its failure is raised: TransientError if asking again
-        may do, else ModelFailedError.
+        may do, else ModelFailedError. What `hold` or `close` kept back has a NotSentError.
         """
+        epoch = self._limiter.epoch
         pictures = [_png(picture) for picture in self._convention.pictures(images)]
         size = self.batch
         if len(pictures) <= size:
-            return list(self._ask(pictures))
+            return self._ask(pictures, epoch)
         found: list[float | Exception] = []
         for first in range(0, len(pictures), size):
             part = pictures[first : first + size]
             try:
-                found += self._ask(part)
+                found += self._ask(part, epoch)
             except (TransientError, ModelFailedError) as error:
                 found += [error] * len(part)
         return found
 
     # -- a request --------------------------------------------------------------------------------
 
-    def _connected(self, settings: HttpSettings, source: str) -> httpx.Client:
+    def _connected(self, settings: HttpSettings, source: str) -> Callable[[], httpx.Client]:
+        """What makes clients for the service; takes the URL apart."""
         secrets = self._secrets
+        _, _, query = settings.url.partition("?")
+        literal = [value or name for name, value in parse_qsl(query, keep_blank_values=True)]
+        for value in (*literal, *settings.params.values()):
+            if len(value) >= HIDDEN and not VARIABLE.search(value):
+                secrets.hide(value, "…")
         user = password = ""
         if match := ADDRESS.fullmatch(settings.url):
             user, _, password = secrets.expand(match["user"] or "").partition(":")
@@ -170,7 +192,8 @@ class Http:
         for proxy in urllib.request.getproxies().values():
             if "@" in proxy:
                 secrets.hide(proxy.rpartition("@")[0].rpartition("/")[2], "${…}")
-        headers = {"user-agent": f"iqattack/{__version__}"} | {
+        # A score needs no compression, and a compressed answer may be of any size.
+        headers = {"user-agent": f"iqattack/{__version__}", "accept-encoding": "identity"} | {
             name.lower(): secrets.header(name, value) for name, value in settings.headers.items()
         }
         try:
@@ -178,17 +201,16 @@ class Http:
             url = self._httpx.URL(address["scheme"] + address["rest"])
             self._url = url.copy_merge_params(params) if params else url
             self._local = _is_local(self._url.host)
-            client: httpx.Client = self._httpx.Client(
+            return partial(
+                self._httpx.Client,
                 headers=headers,
                 auth=(user, password) if user or password else None,
+                verify=self._httpx.create_ssl_context(),
                 timeout=self._timeout,
-                limits=self._httpx.Limits(
-                    max_connections=settings.concurrency or MOST, keepalive_expiry=IDLE_S
-                ),
+                limits=self._httpx.Limits(max_connections=1, keepalive_expiry=IDLE_S),
                 # A proxy of the environment does not know what this machine calls itself.
                 trust_env=not self._local,
             )
-            return client
         except (self._httpx.InvalidURL, ValueError) as error:
             raise InputError(f"{source}: url: {secrets.redact(str(error))}") from None
 
@@ -209,12 +231,14 @@ class Http:
         texts = [prefix + base64.b64encode(picture).decode() for picture in pictures]
         return self._client.build_request(method, url, json=placed(self._body, self._place, texts))
 
-    def _ask(self, pictures: Sequence[bytes]) -> list[float]:
+    def _ask(self, pictures: Sequence[bytes], epoch: int) -> list[float | Exception]:
         request = self._request(pictures)
         try:
-            started = self._limiter.start()
+            started = self._limiter.start(epoch)
         except ClosedError:
-            raise TransientError(f"{self.url}: not asked, as the run ended") from None
+            return [
+                NotSentError(f"{self.url}: not asked, as the run was stopped") for _ in pictures
+            ]
         with self._lock:
             self.requests += 1
         outcome: Outcome = "failed"
@@ -235,37 +259,63 @@ class Http:
         if not isinstance(found, Answer):
             lost = isinstance(found, TimeoutError | ConnectionError)
             raise TransientError(str(found)) if lost else found
-        return self._scores(found, len(pictures), pause)
+        return list(self._scores(found, len(pictures), pause))
 
     def _sent(self, request: httpx.Request) -> Answer | Exception:
         """The answer, TimeoutError where none came in time, or another reason why there is none."""
-        httpx, deadline = self._httpx, time.monotonic() + self._timeout
-        status = None
+        late = TimeoutError(
+            f"{self.url} did not answer within {self._timeout:g} s; raise --timeout if it may take"
+            " longer"
+        )
         try:
-            response = self._client.send(request, stream=True)
-            status = response.status_code
-            try:
-                body = bytearray()
-                for part in response.iter_bytes():
-                    body += part
-                    if len(body) > LARGEST:
-                        return self._failure(f"sent more than {LARGEST >> 20} MiB")
-                    if time.monotonic() > deadline:  # httpx limits each wait by itself
-                        raise httpx.ReadTimeout("the answer is too slow")
-            finally:
-                response.close()
-            text = body.decode(response.encoding or "utf-8", "replace")
-            return Answer(status, {k.lower(): v for k, v in response.headers.items()}, text)
+            found = self._couriers.send(partial(self._exchange, request), self._timeout)
+        except TimeoutError:
+            return late
+        return late if found is None else found
+
+    def _exchange(self, request: httpx.Request, courier: Courier) -> Answer | Exception | None:
+        """As `_sent`, in a courier's thread; None where no answer came in time."""
+        httpx = self._httpx
+
+        def stop(event: str, _: object) -> None:  # rather than send what nobody waits for
+            if courier.left and event == "http11.send_request_headers.started":
+                raise httpx.ReadTimeout("left alone")
+
+        request.extensions["trace"] = stop
+        try:
+            response = courier.client.send(request, stream=True)
         except httpx.TimeoutException:
-            return TimeoutError(f"{self.url} did not answer within {self._timeout:g} s")
+            return None
         except httpx.LocalProtocolError as error:
             return self._failure(f"cannot be asked: {self._quote(str(error))}")
-        except (httpx.HTTPError, OSError, RuntimeError, LookupError) as error:
-            reason = self._quote(str(error)) or type(error).__name__
-            lost = f"{self.url}: {reason}"
-            if status is not None and status < 300:  # a part of a score, which was paid for
-                return TransientError(lost, billed=True)
-            return ConnectionError(lost)
+        except (httpx.HTTPError, OSError, RuntimeError) as error:
+            said, passing = why(error, self._quote(str(error)) or type(error).__name__)
+            return ConnectionError(f"{self.url} {said}") if passing else self._failure(said)
+        return self._received(response)
+
+    def _received(self, response: httpx.Response) -> Answer | Exception | None:
+        good = response.status_code < 300
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        try:
+            body = bytearray()
+            for part in response.iter_raw():
+                body += part
+                if len(body) > LARGEST:
+                    raise TooLargeError
+            text = as_text(unpacked(bytes(body), headers), response.charset_encoding)
+        except self._httpx.TimeoutException:
+            return None
+        except ValueError as error:
+            if good or isinstance(error, TooLargeError):
+                return self._failure(self._quote(str(error)))
+            text = ""  # of a failure, the status says enough
+        except (self._httpx.HTTPError, zlib.error, OSError, RuntimeError) as error:
+            lost = f"{self.url} broke off its answer ({self._quote(str(error))})"
+            # A part of a score was paid for.
+            return TransientError(lost, billed=True) if good else ConnectionError(lost)
+        finally:
+            response.close()
+        return Answer(response.status_code, headers, text)
 
     # -- an answer --------------------------------------------------------------------------------
 
@@ -274,7 +324,7 @@ class Http:
         if 200 <= status < 300:
             return self._understand(answer.text, n)
         if 300 <= status < 400:
-            target = self._secrets.redact(shown(answer.headers.get("location", "nowhere")))
+            target = self._quote(shown(answer.headers.get("location", "nowhere")), REASON)
             raise self._failure(
                 f"redirects to {target} ({status}); give that address if it is right"
             )
@@ -290,7 +340,7 @@ class Http:
         try:
             scores = self._parsed(text, n)
         except ValueError as error:
-            reason = self._secrets.redact(str(error))
+            reason = self._quote(str(error), REASON)
         if not reason:
             self._understood = True
             return scores
@@ -336,11 +386,11 @@ class Http:
     def _failure(self, text: str) -> ModelFailedError:
         return ModelFailedError(f"{self.url} {text}")
 
-    def _quote(self, text: str) -> str:
+    def _quote(self, text: str, most: int = QUOTED) -> str:
         """The beginning of a text on one line, without credentials."""
         line = " ".join(self._secrets.redact(text).split())
         line = "".join(letter if letter.isprintable() else "�" for letter in line)
-        return line if len(line) <= QUOTED else line[: QUOTED - 1] + "…"
+        return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def load_http(
@@ -388,7 +438,8 @@ def _refuse_literals(settings: HttpSettings, source: str) -> None:
     address, _, query = settings.url.partition("?")
     match = ADDRESS.fullmatch(address)
     if match is not None and match["user"] is not None:
-        refuse_literal(source, "url:", "password", match["user"].rpartition(":")[2])
+        for part in match["user"].split(":", 1):
+            refuse_literal(source, "url:", "password", part, secret=True)
     for name, value in parse_qsl(query, keep_blank_values=True):
         refuse_literal(source, "url:", name, value)
     for where, values in (("headers:", settings.headers), ("params:", settings.params)):
@@ -404,7 +455,7 @@ def _refuse_in_body(value: object, source: str, name: str = "") -> None:
     elif isinstance(value, list):
         for one in value:
             _refuse_in_body(one, source, name)
-    elif isinstance(value, str):
+    elif isinstance(value, str | int | float) and not isinstance(value, bool):
         refuse_literal(source, "body:", name, value)
 
 
@@ -432,16 +483,24 @@ def _retry_after(text: str) -> float | None:
     except ValueError:
         try:
             seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-        except ValueError:
+        # What is no date, or one that no clock can show.
+        except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, OSError):
             return None
     return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_RETRY_S)
 
 
 def _import_httpx() -> Any:
     try:
-        return importlib.import_module("httpx")
+        httpx = importlib.import_module("httpx")
     except ModuleNotFoundError:
         raise InputError(
             "models behind HTTP need the package 'httpx', which is not installed:"
             " pip install 'iqattack[http]'"
         ) from None
+    # They log each URL at INFO, and headers at DEBUG, with the credentials in them: not unless
+    # somebody asks for just that.
+    for name in ("httpx", "httpcore"):
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.WARNING)
+    return httpx

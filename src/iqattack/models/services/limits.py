@@ -25,7 +25,7 @@ LONGEST_PAUSE_S = 60.0  # that one Retry-After may hold all calls back
 
 
 class ClosedError(Exception):
-    """The limiter was closed while a call waited, or before it."""
+    """The limiter was closed, or held, while a call waited, or before it."""
 
 
 class Gate:
@@ -90,12 +90,22 @@ class Limiter:
         self._clock = clock
         self._changed = threading.Condition()
         self._closed = False
+        self._epoch = 0  # times that it was held
 
-    def start(self) -> float:
-        """Wait for a call's turn; the time when it starts. ClosedError after `close`."""
+    @property
+    def epoch(self) -> int:
+        """What a caller that asks for several turns gives to `start` for each of them."""
+        return self._epoch
+
+    def start(self, epoch: int | None = None) -> float:
+        """Wait for a call's turn; the time when it starts.
+
+        Raises ClosedError after `close`, and for a call that was made before the last `hold`.
+        """
         with self._changed:
+            epoch = self._epoch if epoch is None else epoch
             while True:
-                if self._closed:
+                if self._closed or epoch != self._epoch:
                     raise ClosedError
                 now = self._clock()
                 wait = self._gate.wait(now)
@@ -110,8 +120,14 @@ class Limiter:
             self._gate.end(started, self._clock(), outcome, pause)
             self._changed.notify_all()
 
+    def hold(self) -> None:
+        """Wake all that wait; each raises ClosedError. Later calls wait for their turn again."""
+        with self._changed:
+            self._epoch += 1
+            self._changed.notify_all()
+
     def close(self) -> None:
-        """Wake all that wait; each raises ClosedError."""
+        """Wake all that wait; each raises ClosedError, and so does every later call."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

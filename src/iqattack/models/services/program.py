@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import selectors
@@ -9,6 +10,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import termios
 import threading
 import time
 import weakref
@@ -24,6 +26,14 @@ ANSWER_BYTES = 1 << 20  # more than that is no score
 TAIL_BYTES = 2000  # of standard error that are kept
 QUOTE = 120  # characters of output that a message quotes
 PLACE = "{image}"
+
+
+class EndedError(TransientError):
+    """A program ended in place of an answer. asked: whether it had read what it was asked."""
+
+    def __init__(self, message: str, *, asked: bool = True) -> None:
+        super().__init__(message)
+        self.asked = asked
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,7 @@ class Process:
             raise InputError(
                 f"command '{command}' does not start: {error.strerror}: '{error.filename}'"
             ) from error
+        self._unheard = False  # it ended before it read all that was sent
         self._tail = bytearray()
         self._listener = threading.Thread(
             target=_keep_end, args=(self._popen.stderr, self._tail), daemon=True
@@ -110,13 +121,14 @@ class Process:
     def ask(self, request: dict[str, object], seconds: float) -> bytes:
         """Send a request and return the line that answers it.
 
-        Raises TransientError where none comes in time or the program ends, InputError for output
-        that was not asked for; the process must be ended then.
+        Raises TransientError where none comes in time, EndedError, which is one, where the program
+        ends, and InputError for output that was not asked for; the process must be ended then.
         """
         line = json.dumps(request).encode() + b"\n"
         found = self._exchange(line, seconds)
         if b"\n" not in found:
-            raise TransientError(f"command '{self._command}' {self._how_it_ended(END_S)}")
+            how = self._how_it_ended(END_S)
+            raise EndedError(f"command '{self._command}' {how}", asked=not self._unread())
         if found.index(b"\n") < len(found) - 1:
             self._unasked(found)
         return found
@@ -162,7 +174,7 @@ class Process:
                     )
                 for key, events in ready.select(left):
                     if events & selectors.EVENT_WRITE:
-                        unsent = unsent[_written(key.fd, unsent) :]
+                        unsent = unsent[self._written(key.fd, unsent) :]
                         if not unsent:
                             ready.unregister(key.fileobj)
                     elif chunk := os.read(key.fd, 1 << 16):
@@ -181,6 +193,22 @@ class Process:
             f"command '{self._command}' printed more than one line for a request:"
             f" '{quoted(output)}'; expected one answer, and all else on standard error"
         )
+
+    def _written(self, descriptor: int, unsent: memoryview) -> int:
+        """Bytes that need not be sent again: all where nobody reads; the end of it says why."""
+        try:
+            return os.write(descriptor, unsent)
+        except BrokenPipeError:
+            self._unheard = True
+            return len(unsent)
+
+    def _unread(self) -> bool:
+        """Whether something was sent that it did not read, as far as the system can say."""
+        waiting = bytearray(4)
+        if self._popen.stdin is not None:
+            with suppress(OSError):
+                fcntl.ioctl(self._popen.stdin.fileno(), termios.FIONREAD, waiting)
+        return self._unheard or any(waiting)
 
     def _how_it_ended(self, seconds: float) -> str:
         """Once its output has ended; a program may take some time from there to its own end."""
@@ -211,14 +239,6 @@ def quoted(output: str | bytes) -> str:
 
 def _printable(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def _written(descriptor: int, unsent: memoryview) -> int:
-    """Bytes that need not be sent again: all where nobody reads, as the end of it says why."""
-    try:
-        return os.write(descriptor, unsent)
-    except BrokenPipeError:
-        return len(unsent)
 
 
 def _keep_end(stream: IO[bytes] | None, tail: bytearray) -> None:

@@ -8,11 +8,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from iqattack.errors import InputError, unknown
 
 SHOWN = 60  # letters of a wrong value in a message
+DAY_S = 86400.0  # no call may take longer, and no two calls be further apart
+MOST_BATCH, MOST_AT_ONCE = 4096, 256  # images in a request, requests at once
 PRIVATE = ("url", "headers", "params", "body")  # a message shows no values of these
 
 
@@ -34,6 +44,29 @@ def _rate(value: object) -> object:
     return math.inf if value == "unlimited" else value
 
 
+def _not_too_slow(rate: float | None) -> float | None:
+    if rate is not None and rate * DAY_S < 1.0:
+        raise ValueError("expected requests a second, at least one a day (0.00002)")
+    return rate
+
+
+def _within_a_day(seconds: float | None) -> float | None:
+    if seconds is not None and seconds > DAY_S:
+        raise ValueError(f"expected seconds, at most a day ({DAY_S:g})")
+    return seconds
+
+
+def call_limit(source: str, *given: float | None) -> float:
+    """The first time limit that is given, in seconds; InputError for one that is none."""
+    seconds = next(one for one in given if one is not None)
+    if not 0.0 < seconds <= DAY_S:
+        raise InputError(
+            f"{source}: timeout {seconds:g}: expected seconds, more than 0 and at most a day"
+            f" ({DAY_S:g})"
+        )
+    return seconds
+
+
 class ServiceSettings(BaseModel):
     """What both kinds of description declare; None stands for what they do not.
 
@@ -48,7 +81,9 @@ class ServiceSettings(BaseModel):
     lower_better: bool | None = None
     min_size: int | None = Field(None, ge=1)
     input: str | None = None
-    timeout: float | None = Field(None, gt=0, allow_inf_nan=False)
+    timeout: Annotated[float | None, AfterValidator(_within_a_day)] = Field(
+        None, gt=0, allow_inf_nan=False
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -84,8 +119,8 @@ class HttpSettings(ServiceSettings):
     image: where the picture goes: raw, multipart:FIELD, json:PATH or data-url:PATH. body: the rest
     of the JSON or of the form. score: the path of the score in the JSON that comes back. pattern: a
     regular expression whose group is the score. batch: images in one request. concurrency: requests
-    at once at most; rate: requests a second, inf for no limit, None for the default. price: of one
-    image.
+    at once; `--concurrency` goes before it. rate: requests a second, inf for no limit, None for the
+    default. price: of one image.
     """
 
     url: str
@@ -96,9 +131,11 @@ class HttpSettings(ServiceSettings):
     body: dict[str, Any] = {}
     score: str | None = None
     pattern: str | None = None
-    batch: int = Field(1, ge=1)
-    concurrency: int | None = Field(None, ge=1)
-    rate: Annotated[float | None, BeforeValidator(_rate)] = Field(None, gt=0)
+    batch: int = Field(1, ge=1, le=MOST_BATCH)
+    concurrency: int | None = Field(None, ge=1, le=MOST_AT_ONCE)
+    rate: Annotated[float | None, BeforeValidator(_rate), AfterValidator(_not_too_slow)] = Field(
+        None, gt=0
+    )
     price: float | None = Field(None, ge=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
