@@ -26,6 +26,7 @@ from iqattack.attacks import (
     BudgetSpent,
     Task,
     all_attacks,
+    check_given,
     find,
     kind_of,
 )
@@ -33,6 +34,7 @@ from iqattack.directions import Profile
 from iqattack.engine import Interrupted
 from iqattack.errors import InputError, TransientError
 from iqattack.images import ImageSet, match_mos, read_mos
+from iqattack.imports import absolute
 from iqattack.models import (
     Loaded,
     Model,
@@ -432,6 +434,7 @@ def verify(
     *,
     tolerance: float = 1e-6,
     timeout: float | None = None,
+    retry: Retry = DEFAULT_RETRY,
     device: str = "cpu",
     callbacks: Callbacks | None = None,
 ) -> VerifyResult:
@@ -439,7 +442,8 @@ def verify(
 
     model: the run's, where it was not given as a spec or its file has moved; by default it is
         loaded again as the run has it.
-    tolerance: by how much scores may differ, as a fraction of the score range.
+    tolerance: by how much scores may differ, as a fraction of the score range. timeout, retry: as
+    in `attack`.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     wanted = run.record.model_spec if model is None else model
@@ -471,7 +475,7 @@ def verify(
             raise Interrupted(f"stopped; {done} of {images} images are verified")
 
     with _closing(wanted, model if model is not None else run.record.model_spec):
-        return verify_run(run, wanted, tolerance=tolerance, progress=progress)
+        return verify_run(run, wanted, tolerance=tolerance, retry=retry, progress=progress)
 
 
 def _prepared(
@@ -494,7 +498,7 @@ def _prepared(
     def settings_of(spec: str) -> Settings:
         return Settings.of(
             images=sources,
-            mos=None if mos is None else str(Path(mos).absolute()),
+            mos=None if mos is None else str(absolute(mos)),
             mos_lower_better=mos_lower_better,
             model=spec,
             input=getattr(model, "input", None) if input is None else input,
@@ -550,7 +554,9 @@ def _named(attack: Attack | str) -> str:
         return attack
     whole = attack.func if isinstance(attack, partial) else attack
     name = f"{getattr(whole, '__module__', '')}.{getattr(whole, '__qualname__', repr(whole))}"
-    return f"{GIVEN}:{kind_of(whole, name, name).name}"
+    kind = kind_of(attack, name, name)
+    check_given(name, kind.function, ())
+    return f"{GIVEN}:{kind.name}"
 
 
 def _check_scorer(model: object) -> None:
@@ -571,7 +577,7 @@ def _resolve(
 ) -> tuple[ImageSet, tuple[str, ...], bool]:
     """The images, where they came from, and whether a low MOS means good quality."""
     if isinstance(images, ImageSet):
-        chosen, sources = images, tuple(str(entry.path.absolute()) for entry in images)
+        chosen, sources = images, tuple(str(absolute(entry.path)) for entry in images)
     else:
         specs = [images] if isinstance(images, str | Path) else list(images)
         odd = next((spec for spec in specs if not isinstance(spec, str | Path)), None)
@@ -580,7 +586,7 @@ def _resolve(
                 f"images: holds {type(odd).__name__}, expected paths; write pixels with write_png"
             )
         chosen = ImageSet.from_spec(specs)
-        sources = tuple(str(Path(spec).absolute()) for spec in specs)
+        sources = tuple(str(absolute(spec)) for spec in specs)
     if mos is not None:
         table = read_mos(mos)
         chosen, mos_lower_better = match_mos(chosen, table), table.lower_better

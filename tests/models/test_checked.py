@@ -22,7 +22,6 @@ def model(answer, **options):
     "answer",
     [
         [1, 2, 3],
-        (1.0, 2.0, 3.0),
         np.array([1, 2, 3], dtype=np.float32),
         np.array([3.0, 2.0, 1.0])[::-1],
         torch.tensor([1.0, 2.0, 3.0], requires_grad=True),
@@ -62,6 +61,21 @@ def test_wrong_shape(answer, shape):
 def test_not_numbers(answer):
     with pytest.raises(InputError, match=r"^model 'm' returned \w+ that is not numbers for 3 im"):
         score_checked(model(answer), IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ((1.0, 2.0, 3.0), "returned a tuple of 3; expected 3 scores, as a list, an array or a"),
+        ((torch.zeros(3), 0.5), "returned a tuple of 2; expected 3 scores"),
+        ({"score": [1, 2, 3]}, "returned a mapping with 'score'; expected 3 scores: return the"),
+    ],
+)
+def test_what_holds_more_than_scores_is_refused(answer, message):
+    """A pair of scores and deviations has the length of two scores."""
+    with pytest.raises(InputError) as raised:
+        score_checked(model(answer), IMAGES)
+    assert f"model 'm' {message}" in str(raised.value)
 
 
 def test_nan_is_for_the_engine_to_attribute():
@@ -125,7 +139,6 @@ def test_wrap_refuses_an_empty_range(score_range):
     "answer",
     [
         lambda score: [score, score],
-        lambda score: (score, score),
         lambda score: [[score], [score]],
         lambda score: [torch.tensor(score, dtype=torch.float64)] * 2,
         lambda score: np.array([score, score]),

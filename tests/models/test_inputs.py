@@ -220,7 +220,7 @@ def test_what_has_no_gradients():
     ("function", "expected"),
     [
         (Net(), "float01"),
-        (lambda image: float(np.diff(image.astype(float), axis=1).mean()), "numpy,nhwc,single"),
+        (lambda image: float(np.diff(image.astype(float), axis=1).mean()), "nhwc,numpy,single"),
         (lambda batch: batch.astype(float).mean((1, 2, 3)), "numpy"),
         (lambda picture: picture.convert("L").getextrema()[1], "pil"),
         (lambda path: Image.open(path).size[0], "path"),

@@ -130,7 +130,7 @@ def test_a_run_that_gets_nowhere_leaves_nothing(tmp_path, settings, images, crea
     scorer = wrap(lambda batch: [1.0, 2.0, 3.0], score_range=(0, 9), lower_better=False)
     if created:
         (tmp_path / "run").mkdir()
-    with pytest.raises(InputError, match=r"returned list .*|returned shape \(3,\) for 1 images"):
+    with pytest.raises(InputError, match=r"returned list .*|returned shape \(3,\) for 1 image;"):
         start(tmp_path, settings, scorer, images)
     assert (tmp_path / "run").exists() == created
     assert not created or not list((tmp_path / "run").iterdir())

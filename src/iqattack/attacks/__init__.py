@@ -20,7 +20,7 @@ from iqattack.attacks.contract import (
     Task,
 )
 from iqattack.attacks.lifting import FREE_ANSWERS, guarded, single
-from iqattack.attacks.options import ATTACKED
+from iqattack.attacks.options import ATTACKED, check_given
 from iqattack.attacks.specs import (
     GIVEN,
     all_attacks,
@@ -57,6 +57,7 @@ __all__ = [
     "Task",
     "all_attacks",
     "canonical_attack",
+    "check_given",
     "find",
     "guarded",
     "is_white_box",

@@ -143,11 +143,14 @@ def profile(
     typer.echo(f"profile  {file}")
     options = {
         "--model": model,
+        "--input": input,
         "--score-range": score_range,
         "--attack": f"filter-search:profile={file}",
         "--constraint": constraint,
         "--objective": objective,
         "--resize": None if resize is None else str(resize),
+        "--timeout": None if timeout is None else f"{timeout:g}",
+        "--concurrency": None if concurrency is None else str(concurrency),
         "--device": None if device == "cpu" else device,
         "--queries": "100",
         "--out": "runs/profiled",

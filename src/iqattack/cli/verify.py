@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import iqattack
+from iqattack.cli.options import Retries, Timeout
 from iqattack.cli.progress import display
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def verify(
             "whose scores depend on the batch."
         ),
     ] = 1e-6,
+    timeout: Timeout = None,
+    retries: Retries = 3,
 ) -> None:
     """Read every saved image again, score it, and compare with what the run reports.
 
@@ -36,7 +39,13 @@ def verify(
     """
     with display() as shown:
         result = iqattack.verify(
-            run, model, tolerance=tolerance, device=device, callbacks=shown.callbacks
+            run,
+            model,
+            tolerance=tolerance,
+            timeout=timeout,
+            retry=iqattack.Retry(retries),
+            device=device,
+            callbacks=shown.callbacks,
         )
     show_verified(result)
     if not result.ok:
@@ -48,7 +57,7 @@ def show_verified(result: VerifyResult) -> None:
     for difference in result.differences:
         typer.echo(difference)
     wrong = len({difference.image for difference in result.differences})
-    verdict = f"{wrong} differ" if wrong else "all as reported"
+    verdict = f"{wrong} differ" if wrong else "all as reported"  # files of the run among them
     rest = "".join(
         f", {n} {what}"
         for n, what in ((result.failed, "failed before"), (result.pending, "still to do"))

@@ -89,8 +89,11 @@ class UserModel:
         """Whether it has a finite score for each image (N, 3, H, W) uint8 under a convention."""
         try:
             with torch.no_grad():
-                found = convention.asks(self._on_its_device())(images)
-            return bool(as_scores(found, self.name, len(images)).isfinite().all())
+                asks = convention.asks(self._on_its_device())
+                return all(
+                    bool(as_scores(asks(batch), self.name, len(batch)).isfinite().all())
+                    for batch in (images, images[:1])
+                )
         except Exception:  # of any kind: that it fails is what is asked
             return False
 
@@ -98,7 +101,8 @@ class UserModel:
 def _traits(function: object, where: Imported | None) -> Traits:
     """What a function declares, and the file that it was imported from."""
     declared = Traits.of(function)
-    files = tuple(Path(file).absolute() for file in declared.files)
+    folder = Path.cwd() if where is None or where.file is None else where.file.parent
+    files = tuple(folder / file for file in declared.files)
     if where is None:
         return replace(declared, files=files, spec=None)
     mine = () if where.file is None else (where.file,)
@@ -146,12 +150,10 @@ def load_callable(source: str, factory: str, device: str, convention: Input) -> 
 def make_callable(spec: str, where: Imported, device: str, convention: Input) -> UserModel:
     """What an imported factory makes; InputError as in `load_callable`."""
     make = where.value
-    if not callable(make):
-        raise InputError(
-            f"'{spec}' is {type(make).__name__}; expected a function that makes the model"
-        )
+    takes_device = _takes_device(make)
+    _check_factory(spec, make, {"device": device} if takes_device else {})
     try:
-        function = make(device=device) if _takes_device(make) else make()
+        function = make(device=device) if takes_device else make()
     except (Exception, SystemExit) as error:
         raise InputError(f"'{spec}' failed to make the model: {one_line(error)}") from error
     if not callable(function):
@@ -162,7 +164,28 @@ def make_callable(spec: str, where: Imported, device: str, convention: Input) ->
     return UserModel(function, spec, convention, where)
 
 
-def _takes_device(make: Callable[..., object]) -> bool:
+def _check_factory(spec: str, make: object, given: dict[str, str]) -> None:
+    """InputError for the model itself, or anything else that is not to be called for it."""
+    name = spec.rpartition(":")[2]
+    hint = f"expected a function that returns the model: def load(): return {name}"
+    if isinstance(make, torch.nn.Module):
+        raise InputError(f"'{spec}' is a model itself, {type(make).__name__}; {hint}")
+    if not callable(make):
+        raise InputError(
+            f"'{spec}' is {type(make).__name__}; expected a function that makes the model "
+            "(iqattack models template torch prints one)"
+        )
+    try:
+        inspect.signature(make).bind(**given)
+    except TypeError as error:
+        raise InputError(f"'{spec}' cannot be called without arguments ({error}); {hint}") from None
+    except ValueError:
+        pass  # some functions written in C do not tell
+
+
+def _takes_device(make: object) -> bool:
+    if not callable(make):
+        return False
     try:
         parameters = inspect.signature(make).parameters
     except (TypeError, ValueError):  # some functions written in C do not tell

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,11 +125,11 @@ def answers(
         raise
     except (Exception, SystemExit) as error:  # a model must not end the program
         raise as_failure(scorer.name, error) from error
-    if isinstance(answer, list | tuple) and any(isinstance(a, Exception) for a in answer):
+    if isinstance(answer, list) and any(isinstance(a, Exception) for a in answer):
         if len(answer) != len(images):
             raise WrongAnswerError(
-                f"model '{scorer.name}' returned {len(answer)} answers for {len(images)} images;"
-                " expected a score or an exception for each"
+                f"model '{scorer.name}' returned {len(answer)} answers for "
+                f"{_several(len(images), 'image')}; expected a score or an exception for each"
             )
         return [
             as_failure(scorer.name, one)
@@ -144,8 +144,11 @@ def as_failure(name: str, error: BaseException) -> Exception:
     """An exception of a model as one of ours."""
     if isinstance(error, InputError | NotSentError | MemoryError | torch.OutOfMemoryError):
         return error
+    own = isinstance(error, TransientError) and str(error)  # its words are for people
     return ModelFailedError(
-        f"model '{name}' failed to score images: {one_line(error)}",
+        f"model '{name}': {error}"
+        if own
+        else f"model '{name}' failed to score images: {one_line(error)}",
         transient=is_transient(error),
         retry_after=seconds_or_none(getattr(error, "retry_after", None)),
         billed=bool(getattr(error, "billed", False)),
@@ -177,9 +180,20 @@ def check_size(name: str, min_size: int, images: Tensor) -> None:
 def as_scores(answer: object, name: str, n: int) -> Tensor:
     """What a model returned for n images as (n,) float64 on the CPU.
 
-    Takes tensors, arrays and sequences of shape (n,) or (n, 1, ...), and for one image a number.
+    Takes tensors, arrays and lists of shape (n,) or (n, 1, ...), and for one image a number.
     Raises WrongAnswerError for anything else.
     """
+    if isinstance(answer, Mapping):
+        keys = ", ".join(map(repr, list(answer)[:5]))
+        raise WrongAnswerError(
+            f"model '{name}' returned a mapping with {keys}; expected {_several(n)}: return the "
+            "value that is the score"
+        )
+    if isinstance(answer, tuple):  # (scores, deviations), (score, map): whose length means nothing
+        raise WrongAnswerError(
+            f"model '{name}' returned a tuple of {len(answer)}; expected {_several(n)}, as a list, "
+            "an array or a tensor: return the part that is the score"
+        )
     try:
         # Python's floats have 64 bits, which torch does not keep unless it is asked to.
         dtype = torch.float64 if isinstance(answer, float | list | tuple) else None
@@ -192,14 +206,18 @@ def as_scores(answer: object, name: str, n: int) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         raise WrongAnswerError(
             f"model '{name}' returned {type(answer).__name__} that is not numbers"
-            f" for {n} images; expected {n} scores"
+            f" for {_several(n, 'image')}; expected {_several(n)}"
         ) from error
     if scores.numel() != n or (scores.ndim > 0 and scores.shape[0] != n):
         raise WrongAnswerError(
-            f"model '{name}' returned shape {tuple(scores.shape)} for {n} images;"
-            f" expected {n} scores"
+            f"model '{name}' returned shape {tuple(scores.shape)} for {_several(n, 'image')};"
+            f" expected {_several(n)}"
         )
     return scores.reshape(n)
+
+
+def _several(n: int, what: str = "score") -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def check_range(score_range: object, name: str) -> tuple[float, float]:

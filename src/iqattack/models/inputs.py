@@ -307,8 +307,8 @@ def _middle(images: Tensor, size: Size) -> Tensor:
 
 
 def _terms(spec: str) -> list[str]:
-    """Split at semicolons, and at commas that do not stand between numbers."""
-    parts = re.split(r";|,(?=\s*[A-Za-z])", spec)
+    """Split at semicolons, spaces, and commas that do not stand between numbers."""
+    parts = re.split(r"[;\s]+|,(?=[A-Za-z])", re.sub(r"\s*([,;=])\s*", r"\1", spec))
     return [part.strip() for part in parts if part.strip()]
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -313,15 +315,30 @@ def suggestion(model: object, image: Tensor | None = None) -> str:
         return ""
     if image is None:
         image = torch.randint(256, (3, 96, 128), generator=torch.Generator().manual_seed(0)).byte()
-    # Two that differ: a function of one image would take a batch of one for it.
-    images = torch.stack([image, image.flip(2)])
-    if user.works_with(user.convention, images):
+    # Three that differ, and one alone: a function of one image would take a batch of one for it,
+    # and a pair of a score and a deviation would do for two.
+    images = torch.stack([image, image.flip(2), image.flip(1)])
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        if user.works_with(user.convention, images):
+            return ""
+        tried = (
+            Input.parse(text).over(user.convention) for text in CONVENTIONS if _fits(text, user)
+        )
+        text = next((t.text for t in tried if user.works_with(t, images)), None)
+    if text is None:
         return ""
-    working = [text for text in CONVENTIONS if user.works_with(Input.parse(text), images)]
-    if not working:
-        return ""
-    others = f" (or {', '.join(working[1:3])})" if working[1:] else ""
+    trained = " (imagenet instead of float01, if it was trained so)" if "float01" in text else ""
     return (
         f"; given images as {user.convention.text or 'uint8 (N, 3, H, W)'} it fails, "
-        f"it returns scores with --input {working[0]}{others}"
+        f"it returns scores with --input {text}{trained}"
     )
+
+
+def _fits(text: str, user: UserModel) -> bool:
+    """Whether terms make sense on top of those that a model was given."""
+    try:
+        Input.parse(text).over(user.convention).check(text)
+    except InputError:
+        return False
+    return True

@@ -84,6 +84,10 @@ def make_profile(
             scorer, record.model_spec if by_spec else None, how.ceiling(scorer, log.sent())
         ) as pool,
     ):
+        most, sent = len(images) * (settings.queries + len(BANK) + len(images)), log.sent()
+        cost = how.may_cost(scorer, most, sent, how.ceiling(scorer, sent))
+        if cost is not None:
+            notify.note("model", cost)
         setup = Setup(settings, scorer, how)
         engine = Engine(
             scorer,

@@ -105,9 +105,13 @@ class Run:
         """
         folder = Path(folder)
         record = Record.read(_run_toml(folder)).model_copy(update={"retry": retry})
-        difference = record.difference(Record.now(settings, scorer))
+        now = Record.now(settings, scorer)
+        difference = record.difference(now)
         if difference:
             raise RunError(f"{folder}: belongs to other settings: {difference}; use another --out")
+        # Its file may have moved: workers load it from where it is now.
+        moved = record.settings.model_copy(update={"model": settings.model})
+        record = record.model_copy(update={"settings": moved, "model": now.model})
         run = cls(folder, record, FolderLock(folder))
         try:
             run.images.mkdir(exist_ok=True)

@@ -216,6 +216,14 @@ class Record(BaseModel):
         part = next((part for part in _parts(spec) if part and weights.endswith(part)), weights)
         return spec.replace(part, weights)
 
+    def _spec_of_content(self) -> str:
+        """The model's spec with hashes in the place of its files."""
+        spec = self.model_spec
+        files = self.model.files or {self.model.weights or "": self.model.sha256 or ""}
+        for path, digest in files.items():
+            spec = spec.replace(path, digest) if path else spec
+        return spec
+
     def text(self) -> str:
         """As TOML; what is None is left out."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
@@ -224,8 +232,8 @@ class Record(BaseModel):
         """The first setting, or property of the model, that differs: 'NAME is A there, B here'."""
         for name in Settings.model_fields:
             old, new = getattr(self.settings, name), getattr(other.settings, name)
-            if name == "model":  # before version 0.2 its path was as it had been given
-                old, new = self.model_spec, other.model_spec
+            if name == "model":  # its file may have moved
+                old, new = self._spec_of_content(), other._spec_of_content()
             if old != new and name != "check":  # that of the run that is gone on with holds
                 return f"{name} is {_show(old)} there, {_show(new)} here"
         for name in ("name", "score_range", "lower_better"):

@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +17,14 @@ from iqattack.constraints import Constraint, Floor, parse_constraint, parse_floo
 from iqattack.engine import QueryLog, image_hash
 from iqattack.errors import InputError, RunError
 from iqattack.images import pixels_sha256, read_image
-from iqattack.models import Scorer, score_checked
+from iqattack.models import Scorer
 from iqattack.objectives import towards_end
 from iqattack.perception import linf, rms
 from iqattack.runs.results import REWRITE, Result, read_csv
 from iqattack.runs.run import Run
 from iqattack.runs.settings import ModelRecord
 from iqattack.runs.summary import summarise
+from iqattack.scoring import DEFAULT_RETRY, InProcess, Request, Retry, ScorePool
 
 # What results.csv and summary.json of a run of before do not have.
 NEWER = ("queries", "attempts", "findings", "constant", "check")
@@ -59,6 +61,7 @@ def verify(
     scorer: Scorer,
     *,
     tolerance: float = 1e-6,
+    retry: Retry = DEFAULT_RETRY,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> VerifyResult:
     """Read every saved PNG and its clean image again, score both, and compare with the run.
@@ -70,7 +73,7 @@ def verify(
 
     tolerance: by how much scores may differ, as a fraction of the score range, for models whose
         scores depend on the batch; here each image is scored alone.
-    progress: is told (images checked, images).
+    retry: of failures that may pass. progress: is notified of (images checked, images).
 
     Raises RunError when the model is another one than the run's, or nothing is finished.
     """
@@ -91,9 +94,10 @@ def verify(
     changed = run.model.changed(model) if model.hashes and run.model.hashes else None
     if changed is not None:
         differences.append(Difference("model", f"{changed} has changed since the run began"))
-    with run.open_log() as log:
+    pool = InProcess(scorer, batch=1, retry=retry)
+    with run.open_log() as log, closing(pool):
         for number, result in enumerate(done, start=1):
-            found = _check(run, scorer, log, result, tolerance)
+            found = _check(run, scorer, pool, log, result, tolerance)
             differences += [Difference(result.image, what) for what in found]
             progress(number, len(done))
     differences += _check_csv(run, results, complete=pending == 0)
@@ -103,7 +107,7 @@ def verify(
 
 
 def _check(
-    run: Run, scorer: Scorer, log: QueryLog, result: Result, tolerance: float
+    run: Run, scorer: Scorer, pool: ScorePool, log: QueryLog, result: Result, tolerance: float
 ) -> Iterator[str]:
     settings = run.settings
     try:
@@ -119,7 +123,7 @@ def _check(
         return
     if not result.is_of(clean):
         yield f"the clean image's SHA-256 is {pixels_sha256(clean)}, reported {result.sha256}"
-    yield from _check_scores(scorer, result, clean, adversarial, tolerance)
+    yield from _check_scores(scorer, pool, result, clean, adversarial, tolerance)
     floor = None if settings.floor is None else parse_floor(settings.floor)
     yield from _check_pixels(
         parse_constraint(settings.constraint), floor, result, clean, adversarial
@@ -142,25 +146,29 @@ def _check(
 
 
 def _check_scores(
-    scorer: Scorer, result: Result, clean: Tensor, adversarial: Tensor, tolerance: float
+    scorer: Scorer,
+    pool: ScorePool,
+    result: Result,
+    clean: Tensor,
+    adversarial: Tensor,
+    tolerance: float,
 ) -> Iterator[str]:
     low, high = scorer.score_range
     # One by one: some models take no more.
     reported = (result.score_clean, result.score_adv)
-    pair = torch.stack([clean, adversarial])
     for index, (which, image, there) in enumerate(
         zip(("clean", "attacked"), (clean, adversarial), reported, strict=True)
     ):
-        score = float(score_checked(scorer, image[None]))
+        (score,) = _scores(pool, image)
         if there is None or not abs(score - there) <= tolerance * (high - low):
             yield f"{which} score is {score!r}, reported {there!r}"
-            again = float(score_checked(scorer, image[None]))
+            (again,) = _scores(pool, image)
             if again != score:
                 yield (
                     f"{which} score is {again!r} when asked again: the model is stochastic, and "
                     "the best of many scores is optimistically biased"
                 )
-            elif float(score_checked(scorer, pair)[index]) != score:
+            elif _scores(pool, clean, adversarial)[index] != score:
                 yield (
                     f"{which} score depends on the rest of the batch, and is {score!r} alone; "
                     "attack with --batch 1"
@@ -172,6 +180,21 @@ def _check_scores(
         gain = target.gain(float(reported[1] or 0.0))
         if gain != result.gain:
             yield f"gain is {gain!r}, reported {result.gain!r}"
+
+
+def _scores(pool: ScorePool, *images: Tensor) -> list[float]:
+    """Scores of images of one size, in one call; raises what the pool has given up on."""
+    requests = [Request(str(k), 0, image) for k, image in enumerate(images)]
+    pool.submit(requests)
+    found: dict[str, float] = {}
+    while pool.pending:
+        for reply in pool.wait():
+            if reply.score is not None:
+                found[reply.request.name] = reply.score
+            elif reply.final and reply.error is not None:
+                pool.forget()
+                raise reply.error
+    return [found[request.name] for request in requests]
 
 
 def _check_pixels(
