@@ -40,7 +40,8 @@ N; uint8, float, float16 or double. Inputs with a default value keep it. Layout,
 batch are read from the graph. `--input` adds what the graph does not say:
 
 - For a graph of floats, the values: `float01`, `float255`, `imagenet`, or `mean=…,std=…`. Required.
-- `bgr`, if the channels are in that order; `nchw` or `nhwc`, if all axes are dynamic.
+- `bgr`, if the channels are in that order; `nchw` or `nhwc`, if all axes are dynamic. `numpy`,
+  `pil`, `path`, `tensor` and `single` are refused: the graph decides them.
 - `size=`, `crop=` and `resample=`. By default, images are resized (bilinear) to the graph's size if
   that is fixed, and iqattack prints a note.
 
@@ -59,7 +60,9 @@ batch are read from the graph. `--input` adds what the graph does not say:
 Classes are the last axis of an output; in a map `(N, K, h, w)` of an NCHW graph, the second.
 `expectation` declares the range A..B and that higher is better. `softmax,index=K` declares 0..1 and
 needs `--lower-better` or `--no-lower-better`. All other scores need `--score-range`, too. iqattack
-runs the graph on a grey picture when it loads it, so options that do not fit fail before a run.
+runs the graph on a grey picture when it loads it, so options that do not fit fail before a run,
+and one message names everything that is missing. `softmax` on outputs that are probabilities
+already is an error, too.
 
 ## Batches and threads
 

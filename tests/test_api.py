@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import iqattack
-from iqattack.errors import InputError, IqattackError
+from iqattack.errors import InputError, IqattackError, RunError
 from iqattack.evaluation import evaluate_scores
 
 
@@ -167,3 +167,46 @@ def test_import_is_quick():
     assert "load_model" in out
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = iqattack.nothing
+
+
+def test_a_run_goes_on_with_a_model_that_moved_and_from_another_folder(
+    tmp_path, images, monkeypatch
+):
+    """The same bytes in another place are the same model; others are not."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "m.py").write_text(MODEL.format(top=255))
+    monkeypatch.chdir(tmp_path / "a")
+    photos = "../" + images.entries[0].path.parent.name
+    options = {"attack": "noise", "queries": 25, "lower_better": False, "out": tmp_path / "run"}
+    with pytest.raises(iqattack.api.CeilingReached):
+        iqattack.attack(photos, "m.py:load", max_requests=40, **options)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "b")
+    photos = images.entries[0].path.parent.name
+    run = iqattack.attack(photos, "b/m.py:load", resume=True, workers=2, **options)
+    assert {row.queries for row in run.results} == {25}
+    assert iqattack.verify(run, "b/m.py:load").ok
+    (tmp_path / "b" / "m.py").write_text(MODEL.format(top=255) + "# more")
+    with pytest.raises(RunError, match=r"the model's file .*/m\.py has other contents here than"):
+        iqattack.attack(photos, "b/m.py:load", resume=True, **options)
+    (tmp_path / "b" / "other.py").write_text(MODEL.format(top=255))
+    with pytest.raises(RunError, match=r"belongs to other settings: model"):
+        iqattack.attack(photos, "b/other.py:load", resume=True, **options)
+
+
+def test_verify_asks_again_what_failed_for_a_time(tmp_path, images, darkness):
+    run = iqattack.attack(images, darkness, attack="noise", queries=3, out=tmp_path / "run")
+    calls = []
+
+    def busy(batch):
+        calls.append(len(batch))
+        if len(calls) % 2:
+            raise iqattack.TransientError("busy")
+        return darkness.function.function(batch)
+
+    like = {name: getattr(darkness, name) for name in ("name", "score_range", "lower_better")}
+    model = iqattack.wrap(busy, **like)
+    retry = iqattack.Retry(2, first_s=0.001)
+    assert iqattack.verify(run, model, retry=retry).ok
+    with pytest.raises(InputError, match="busy"):
+        iqattack.verify(run, model, retry=iqattack.Retry(0))

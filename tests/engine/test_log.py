@@ -236,3 +236,18 @@ def test_another_process_may_read_while_one_writes(tmp_path):
     with QueryLog(path, read_only=True) as log:
         assert log.rows("a.png").tolist() == pairs(0, 3000)
         assert log.results() == {"a.png": "{}"}
+
+
+def test_a_log_without_what_is_kept_by_name_can_be_read(tmp_path):
+    """Logs of this format once had no such table."""
+    path = tmp_path / "log.sqlite"
+    with QueryLog(path) as log:
+        log.open_tasks(["a"])
+        log.keep("check", "{}")
+        assert log.kept("check") == "{}"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("DROP TABLE kept")
+        db.commit()
+    with QueryLog(path, read_only=True) as log:
+        assert log.kept("check") is None
+        assert log.images() == ["a"]

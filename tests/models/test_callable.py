@@ -154,3 +154,41 @@ def test_module_that_does_not_exist():
         InputError, match=r"'absent_package.models' does not import: ModuleNotFound"
     ):
         load_model("absent_package.models:make")
+
+
+MISTAKES = """
+import torch
+
+def score(images):
+    return images.double().mean((1, 2, 3))
+
+class Net(torch.nn.Module):
+    def forward(self, images):
+        return images.double().mean((1, 2, 3))
+
+net = Net()
+number = 5
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("score", "cannot be called without arguments (missing a required argument: 'images')"),
+        ("net", "is a model itself, Net; expected a function that returns the model: def load()"),
+        ("number", "is int; expected a function that makes the model (iqattack models template"),
+    ],
+)
+def test_the_model_itself_in_place_of_a_factory(tmp_path, name, message):
+    (tmp_path / "m.py").write_text(MISTAKES)
+    with pytest.raises(InputError) as raised:
+        load_model(f"{tmp_path / 'm.py'}:{name}")
+    assert message in str(raised.value)
+    assert load_model(f"{tmp_path / 'm.py'}:Net", score_range=(0, 255), lower_better=False)
+
+
+def test_files_are_relative_to_the_one_that_names_them(tmp_path, monkeypatch):
+    (tmp_path / "m.py").write_text(MISTAKES + "score.files = ['w.bin']\nload = lambda: score\n")
+    monkeypatch.chdir("/")
+    model = load_model(f"{tmp_path / 'm.py'}:load", score_range=(0, 255), lower_better=False)
+    assert model.traits.files == (tmp_path / "m.py", tmp_path / "w.bin")

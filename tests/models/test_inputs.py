@@ -129,6 +129,11 @@ def test_the_order_of_terms_does_not_matter(words, chance):
     assert Input.parse(once.text) == once
 
 
+def test_blanks_are_for_reading():
+    assert Input.parse("float01 nhwc") == Input.parse(" float01 ,nhwc ; ")
+    assert Input.parse("mean = 0.5, 0.4, 0.3; std=2") == Input.parse("mean=0.5,0.4,0.3,std=2")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

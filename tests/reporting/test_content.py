@@ -110,7 +110,11 @@ def test_settings_that_matter(summary):
     assert (rows["floor"], rows["opinion scores"]) == ("ssim:0.9", "mos.csv")
     assert rows["images"] == "0.png, 1.png, 2.png and 5 more"
     assert "numpy " in rows["versions"]
-    assert "weights, SHA-256" not in rows
+    assert "model's files, SHA-256" not in rows and "input" not in rows
+    model = summary.model.model_copy(update={"files": {"/x/w.pth": "ab" * 32, "/x/m.py": "c" * 64}})
+    rows = dict(content.settings(asked(summary.model_copy(update={"model": model}), input="bgr")))
+    assert rows["model's files, SHA-256"] == f"w.pth {'ab' * 8}…, m.py {'c' * 16}…"
+    assert rows["input"] == "bgr"
 
 
 def test_measures_hold_every_interval(summary):

@@ -190,6 +190,8 @@ def _takes_device(make: object) -> bool:
         parameters = inspect.signature(make).parameters
     except (TypeError, ValueError):  # some functions written in C do not tell
         return False
-    return "device" in parameters or any(
+    # A class passes on what it does not name, and nobody knows to whom.
+    anything = not inspect.isclass(make) and any(
         p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()
     )
+    return "device" in parameters or anything

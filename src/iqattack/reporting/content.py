@@ -6,12 +6,13 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
 from iqattack.evaluation import boundary_crossing, gain_by_query, progress
-from iqattack.runs import Result, Summary, Trace
+from iqattack.runs import ModelRecord, Result, Summary, Trace
 from iqattack.runs.results import JND_SCALE
 
 NONE = "–"
@@ -126,7 +127,7 @@ def notices(summary: Summary, failures: Sequence[Result]) -> list[str]:
             "This is a white-box attack: it takes the model's own gradients, which no outsider "
             "has. Its result is a ceiling, not what queries alone can do."
         )
-    said += [f"Of the model: {phrase}." for phrase in summary.findings]
+    said += [f"{phrase[0].upper()}{phrase[1:]}." for phrase in summary.findings]
     if summary.pending:
         said.append(
             f"This run is not finished: {_images(summary.pending)} of {summary.images:,} "
@@ -157,6 +158,7 @@ def settings(summary: Summary) -> list[tuple[str, str]]:
     rows = [
         ("model", model.name),
         ("scores", f"{low:g} to {high:g}, {better} is better"),
+        ("input", asked.input),
         ("attack", without_folders(summary.attack)),
         ("constraint", asked.constraint),
         ("floor", asked.floor),
@@ -171,11 +173,17 @@ def settings(summary: Summary) -> list[tuple[str, str]]:
             ", ".join(map(without_folders, asked.images[:3])) + _more(len(asked.images) - 3),
         ),
         ("opinion scores", None if asked.mos is None else without_folders(asked.mos)),
-        ("weights, SHA-256", model.sha256 and f"{model.sha256[:16]}…"),
+        ("model's files, SHA-256", _files(model)),
         ("started", summary.created),
         ("versions", ", ".join(f"{name} {text}" for name, text in summary.versions.items())),
     ]
     return [(name, value) for name, value in rows if value is not None]
+
+
+def _files(model: ModelRecord) -> str | None:
+    files = model.files or {model.weights or "weights": model.sha256 or ""}
+    parts = [f"{PurePath(path).name} {digest[:16]}…" for path, digest in files.items() if digest]
+    return ", ".join(parts) or None
 
 
 def _more(n: int) -> str:

@@ -216,13 +216,21 @@ class Record(BaseModel):
         part = next((part for part in _parts(spec) if part and weights.endswith(part)), weights)
         return spec.replace(part, weights)
 
-    def _spec_of_content(self) -> str:
-        """The model's spec with hashes in the place of its files."""
-        spec = self.model_spec
+    def _same_spec(self, other: Record) -> bool:
+        """Whether the models' specs are the same but for where their files lie, or what they are
+        called; what is in them is compared by itself.
+        """
+        (names, hashes), (other_names, other_hashes) = self._specs(), other._specs()
+        return names == other_names or hashes == other_hashes
+
+    def _specs(self) -> tuple[str, str]:
+        """The model's spec with names, and with hashes, in the place of its files."""
+        by_name = by_hash = self.model_spec
         files = self.model.files or {self.model.weights or "": self.model.sha256 or ""}
         for path, digest in files.items():
-            spec = spec.replace(path, digest) if path else spec
-        return spec
+            by_name = by_name.replace(path, Path(path).name) if path else by_name
+            by_hash = by_hash.replace(path, digest) if path else by_hash
+        return by_name, by_hash
 
     def text(self) -> str:
         """As TOML; what is None is left out."""
@@ -232,8 +240,8 @@ class Record(BaseModel):
         """The first setting, or property of the model, that differs: 'NAME is A there, B here'."""
         for name in Settings.model_fields:
             old, new = getattr(self.settings, name), getattr(other.settings, name)
-            if name == "model":  # its file may have moved
-                old, new = self._spec_of_content(), other._spec_of_content()
+            if name == "model" and self._same_spec(other):
+                continue
             if old != new and name != "check":  # that of the run that is gone on with holds
                 return f"{name} is {_show(old)} there, {_show(new)} here"
         for name in ("name", "score_range", "lower_better"):
