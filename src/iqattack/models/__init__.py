@@ -15,8 +15,9 @@ from iqattack.models.checked import (
 )
 from iqattack.models.gradients import MODEL_LOCK, gradient_of
 from iqattack.models.inputs import Input
-from iqattack.models.loading import load_model, model_kinds, suggestion
+from iqattack.models.loading import load_model, model_kinds
 from iqattack.models.pyiqa import PyiqaReference
+from iqattack.models.suggesting import suggestion
 from iqattack.models.time_limit import TimeLimited
 
 __all__ = [

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from iqattack import plugins
@@ -18,11 +15,12 @@ from iqattack.errors import InputError, unknown
 from iqattack.imports import Imported
 from iqattack.models.base import Loaded, Traits
 from iqattack.models.builtin import Builtin
-from iqattack.models.callable import UserModel, load_callable, make_callable
+from iqattack.models.callable import load_callable, make_callable
 from iqattack.models.checked import Model, check_range
 from iqattack.models.cnniqa import Cnniqa
 from iqattack.models.inputs import Input
 from iqattack.models.pyiqa import Pyiqa
+from iqattack.models.suggesting import suggestion
 from iqattack.models.time_limit import TimeLimited, check_timeout
 
 FACTORY = "FILE.py:factory"
@@ -278,67 +276,3 @@ def _undeclared(model: Loaded, no_range: bool, no_direction: bool) -> str:
         f"model '{model.name}' does not declare its {' and '.join(what)}: give {' and '.join(give)}"
     )
     return f"{text}{suggestion(model)}"
-
-
-# -- what would work instead ----------------------------------------------------------------------
-
-# In the order in which they are told; the more usual of two that would do stands first.
-CONVENTIONS = (
-    "float01",
-    "numpy",
-    "numpy,nhwc,single",
-    "numpy,nhwc",
-    "float01,nhwc",
-    "float01,numpy,nhwc,single",
-    "single",
-    "float01,single",
-    "numpy,single",
-    "pil",
-    "path",
-    "grey",
-    "float01,grey",
-    "numpy,nhwc,grey,single",
-    "float01,numpy",
-    *(f"{values}size={size}" for size in (224, 256, 299, 384, 512) for values in ("float01,", "")),
-)
-
-
-def suggestion(model: object, image: Tensor | None = None) -> str:
-    """For a user's function that fails on images: the `--input` with which it does not.
-
-    model: a `Loaded`, or the `Model` of one. image: (3, H, W) uint8 that it failed on; by default
-    one of noise. Starts with a semicolon, and is empty where there is nothing to say.
-    """
-    user = getattr(model, "function", model) if isinstance(model, Model | TimeLimited) else model
-    user = user.function if isinstance(user, TimeLimited) else user
-    if not isinstance(user, UserModel):
-        return ""
-    if image is None:
-        image = torch.randint(256, (3, 96, 128), generator=torch.Generator().manual_seed(0)).byte()
-    # Three that differ, and one alone: a function of one image would take a batch of one for it,
-    # and a pair of a score and a deviation would do for two.
-    images = torch.stack([image, image.flip(2), image.flip(1)])
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        if user.works_with(user.convention, images):
-            return ""
-        tried = (
-            Input.parse(text).over(user.convention) for text in CONVENTIONS if _fits(text, user)
-        )
-        text = next((t.text for t in tried if user.works_with(t, images)), None)
-    if text is None:
-        return ""
-    trained = " (imagenet instead of float01, if it was trained so)" if "float01" in text else ""
-    return (
-        f"; given images as {user.convention.text or 'uint8 (N, 3, H, W)'} it fails, "
-        f"it returns scores with --input {text}{trained}"
-    )
-
-
-def _fits(text: str, user: UserModel) -> bool:
-    """Whether terms make sense on top of those that a model was given."""
-    try:
-        Input.parse(text).over(user.convention).check(text)
-    except InputError:
-        return False
-    return True

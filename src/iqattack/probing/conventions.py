@@ -11,7 +11,7 @@ from iqattack.errors import InputError
 from iqattack.models import Input, Model, TimeLimited
 from iqattack.models.base import Loaded
 from iqattack.models.callable import UserModel
-from iqattack.models.loading import CONVENTIONS
+from iqattack.models.suggesting import CONVENTIONS
 from iqattack.probing.session import Session
 
 
