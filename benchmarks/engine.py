@@ -53,6 +53,7 @@ from iqattack.images import ImageSet, read_image
 from iqattack.memory import keep_freed_memory
 from iqattack.models import Scorer, load_model, wrap
 from iqattack.objectives import parse_objective
+from iqattack.runs import How
 from iqattack.scoring import ScorePool, Threads, inline
 
 ATTACKS = ("filter-search", "score-boundary", "square")
@@ -417,11 +418,10 @@ def http(queries: int) -> list[dict[str, str]]:
     with tempfile.TemporaryDirectory() as folder, slow_server(CALL_S) as spec:
         images = served_images(folder)
         for attack in ATTACKS:
-            scorer = load_model(f"{spec}&concurrency={CALLS}")
-            pool = Threads(scorer, CALLS)
-            engine = engine_of(scorer, attack, queries, lambda _state: None, pool)
-            rows.append(against_ideal(attack, engine, images))
-            pool.close()
+            scorer = load_model(spec)
+            with How(concurrency=CALLS).pool_of(scorer) as pool:
+                engine = engine_of(scorer, attack, queries, lambda _state: None, pool)
+                rows.append(against_ideal(attack, engine, images))
             scorer.close()
     rows.append(memory_of_requests())
     return rows

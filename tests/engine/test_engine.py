@@ -272,8 +272,8 @@ def test_a_floor_that_an_image_is_too_small_for_names_the_image(kit, tmp_path):
     ("answer", "message"),
     [
         (lambda images: 1 / 0, "'bad' failed to score images: ZeroDivisionError"),
-        (lambda images: torch.zeros(len(images), 2), r"'bad' returned shape \(1, 2\) for 1 images"),
-        (lambda images: "high", "'bad' returned str that is not numbers for 1 images"),
+        (lambda images: torch.zeros(len(images), 2), r"'bad' returned shape \(1, 2\) for 1 image;"),
+        (lambda images: "high", "'bad' returned str that is not numbers for 1 image;"),
     ],
 )
 def test_a_model_that_does_not_answer_as_it_should(kit, images, answer, message):

@@ -451,7 +451,7 @@ def test_restarts_leave_nothing_behind(scorer):
         return (
             len(list(Path("/proc/self/fd").iterdir())),
             threading.active_count(),
-            len(psutil.Process().children(recursive=True)),
+            len(children()),
         )
 
     model(IMAGES[:2])

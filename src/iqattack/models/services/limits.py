@@ -39,7 +39,7 @@ class Gate:
     def __init__(self, most: int, rate: float = math.inf) -> None:
         self.bound = 1.0
         self.running = 0
-        self._most = most
+        self.most = most
         self._spacing = 1.0 / rate
         self._next = self._open = self._cut = -math.inf
         self._starting = True
@@ -67,7 +67,7 @@ class Gate:
             self._starting = self._starting and not slow
             if full and not slow:
                 self.bound += 1.0 if self._starting else 1.0 / self.bound
-                self.bound = min(self.bound, float(self._most))
+                self.bound = min(self.bound, float(self.most))
         elif outcome == "refused" and started >= self._cut:  # others of the same round say the same
             self.bound = max(1.0, self.bound * DECREASE)
             self._starting, self._cut = False, now
@@ -119,6 +119,12 @@ class Limiter:
         with self._changed:
             self._gate.end(started, self._clock(), outcome, pause)
             self._changed.notify_all()
+
+    def allow(self, most: int) -> None:
+        """Have at most so many calls in flight from now on."""
+        with self._changed:
+            self._gate.most = most
+            self._gate.bound = min(self._gate.bound, float(most))
 
     def hold(self) -> None:
         """Wake all that wait; each raises ClosedError. Later calls wait for their turn again."""
