@@ -176,19 +176,3 @@ def test_threads_share_the_bound():
     assert not any(thread.is_alive() for thread in threads)
     assert running == 0
     assert 1 <= most <= 3
-
-
-def test_another_bound_holds_from_now_on():
-    limiter = Limiter(8)
-    for _ in range(40):
-        limiter.end(limiter.start(), "answered")
-    limiter.allow(2)
-    limiter.start()
-    started = limiter.start()
-    third = threading.Thread(target=limiter.start, daemon=True)
-    third.start()
-    third.join(0.05)
-    assert third.is_alive()  # there are two already
-    limiter.end(started, "answered")
-    third.join(10)
-    assert not third.is_alive()

@@ -94,13 +94,6 @@ class Model:
             return found
         return torch.tensor(found, dtype=torch.float64)
 
-    def allow(self, most: int) -> bool:
-        """Have at most so many calls in flight; False for a model that bounds none itself."""
-        allow = getattr(self.function, "allow", None)
-        if allow is not None:
-            allow(most)
-        return allow is not None
-
     def hold(self) -> None:
         """Have calls that wait for their turn return now; see `NotSentError`."""
         hold = getattr(self.function, "hold", None)

@@ -13,7 +13,7 @@ from iqattack.attacks import ATTACKED, Attack, Gradient, labelled, load_attack
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.engine import Limits, Searcher, Searching, Workers
 from iqattack.errors import InputError
-from iqattack.models import Model, Scorer, Traits, gradient_of, load_model
+from iqattack.models import Scorer, Traits, gradient_of, load_model
 from iqattack.runs.results import Saved
 from iqattack.runs.settings import Settings
 from iqattack.scoring import (
@@ -151,10 +151,7 @@ class How:
                 retry=self.retry,
             )
         elif concurrency is not None:
-            bounded = isinstance(scorer, Model) and scorer.allow(concurrency)
-            # Some prepare their requests while others wait for their answers.
-            calls = concurrency + concurrency // 4 if bounded else concurrency
-            made = Threads(scorer, calls, batch=batch or 1, retry=self.retry, ceiling=ceiling)
+            made = Threads(scorer, concurrency, batch=batch or 1, retry=self.retry, ceiling=ceiling)
         else:
             made = InProcess(scorer, batch=batch, retry=self.retry, ceiling=ceiling)
         try:

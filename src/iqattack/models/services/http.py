@@ -134,10 +134,6 @@ class Http:
         self.spec: str | None = None
         self.files: tuple[Path, ...] = ()
 
-    def allow(self, most: int) -> None:
-        """Have at most so many requests in flight; calls beyond that prepare theirs and wait."""
-        self._limiter.allow(most)
-
     def hold(self) -> None:
         """Send nothing more for the present calls; later ones are sent again."""
         self._limiter.hold()

@@ -120,12 +120,6 @@ class Limiter:
             self._gate.end(started, self._clock(), outcome, pause)
             self._changed.notify_all()
 
-    def allow(self, most: int) -> None:
-        """Have at most so many calls in flight from now on."""
-        with self._changed:
-            self._gate.most = most
-            self._gate.bound = min(self._gate.bound, float(most))
-
     def hold(self) -> None:
         """Wake all that wait; each raises ClosedError. Later calls wait for their turn again."""
         with self._changed:
