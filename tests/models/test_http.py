@@ -433,7 +433,7 @@ def test_a_request_that_is_left_behind_is_not_sent_later(serve):
     server = serve()
     scorer = service(server)
     client = scorer._connect()
-    courier = SimpleNamespace(client=client, left=True)
+    courier = SimpleNamespace(tool=client, left=True)
     assert scorer._exchange(scorer._request([b"png"]), courier) is None
     assert server.received == 0
     client.close()

@@ -580,3 +580,17 @@ def test_no_step_in_a_continuum():
 )
 def test_suggested_ranges(scores, declared, expected):
     assert suggested_range(scores, declared) == expected
+
+
+@pytest.mark.parametrize("queries", [20, 21, 22, 23, 60])
+def test_trials_of_conventions_are_counted_as_they_are_sent(model, queries):
+    """One that scores three images and not one alone has been sent four."""
+
+    def score(images):
+        assert isinstance(images, np.ndarray) and len(images) == 3, "three at a time"
+        return images.astype(float).mean((1, 2, 3))
+
+    counted = Counted(score)
+    probed = probe(model(counted), queries=queries)
+    assert not probed.ok
+    assert counted.images == probed.queries <= queries

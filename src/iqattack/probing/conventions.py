@@ -5,13 +5,11 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import replace
 
-import torch
+from torch import Tensor
 
-from iqattack.errors import InputError
 from iqattack.models import Input, Model, TimeLimited
 from iqattack.models.base import Loaded
-from iqattack.models.callable import UserModel
-from iqattack.models.suggesting import CONVENTIONS
+from iqattack.models.suggesting import TRIAL, candidates, user_model, works
 from iqattack.probing.session import Session
 
 
@@ -25,44 +23,23 @@ def option(model: Loaded, added: Input) -> str:
     return f"--input {added.over(given(model)).text}"
 
 
-def working(session: Session, image: torch.Tensor) -> Model | None:
+def working(session: Session, image: Tensor) -> Model | None:
     """A user's function with a convention under which it scores (3, H, W) uint8, if there is one.
 
     The usual conventions are tried, with the terms that were given and without them, for as long as
     queries are left.
     """
     model = session.model
-    function = getattr(model, "function", None)
-    user = function.function if isinstance(function, TimeLimited) else function
-    if not isinstance(model, Model) or not isinstance(user, UserModel):
+    user = user_model(model)
+    if not isinstance(model, Model) or user is None:
         return None
-    # Two that differ: a function of one image would take a batch of one for it.
-    images = torch.stack([image, image.flip(2)])
-    for convention in _candidates(given(model)):
-        if session.left < len(images):
+    for convention in candidates(given(model)):
+        if session.left < TRIAL:
             return None
-        session.queries += len(images)
-        if user.works_with(convention, images):
+        if works(user, convention, image, session.count):
             found = copy(user)
             found.convention = convention
-            kept = function.seconds if isinstance(function, TimeLimited) else None
-            return replace(
-                model,
-                function=found if kept is None else TimeLimited(found, kept),
-                input=convention.text,
-            )
+            limit = model.function.seconds if isinstance(model.function, TimeLimited) else None
+            function = found if limit is None else TimeLimited(found, limit)
+            return replace(model, function=function, input=convention.text)
     return None
-
-
-def _candidates(given: Input) -> list[Input]:
-    """Conventions that make sense, each once, those that keep what was given first."""
-    usual = [Input.parse(text) for text in CONVENTIONS]
-    found = []
-    for convention in dict.fromkeys([*(one.over(given) for one in usual), *usual]):
-        try:
-            convention.check(convention.text or "")
-        except InputError:
-            continue
-        if convention != given:
-            found.append(convention)
-    return found

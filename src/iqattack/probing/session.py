@@ -111,11 +111,15 @@ class Session:
             found = [error] * len(images)
         return found, time.perf_counter() - started
 
+    def count(self, images: int) -> None:
+        """Take note of images that are sent."""
+        self.queries += images
+        self._progress(self.topic, self.queries, self.ceiling)
+
     def _spend(self, queries: int) -> None:
         self.reserve(queries)
         self.calls += 1
-        self.queries += queries
-        self._progress(self.topic, self.queries, self.ceiling)
+        self.count(queries)
 
 
 def _refused(error: Exception) -> bool:

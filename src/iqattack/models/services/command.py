@@ -26,7 +26,6 @@ environment variable IQATTACK_DEVICE holds the device that was asked for.
 from __future__ import annotations
 
 import base64
-import io
 import itertools
 import json
 import re
@@ -41,7 +40,7 @@ from torch import Tensor
 
 from iqattack.errors import InputError, TransientError
 from iqattack.models.checked import check_range
-from iqattack.models.inputs import UINT8, Input, as_pil
+from iqattack.models.inputs import UINT8, Input, as_png
 from iqattack.models.services.program import PLACE, Command, EndedError, Process, quoted
 from iqattack.models.services.settings import CommandSettings, call_limit
 
@@ -86,7 +85,7 @@ class _Scorer:
 
     def __call__(self, images: Tensor) -> list[float | Exception]:
         """A raw score for each of (N, 3, H, W) uint8, or an exception in its place."""
-        return [self.score(_png(image)) for image in self.convention.pictures(images)]
+        return [self.score(as_png(image)) for image in self.convention.pictures(images)]
 
     def score(self, png: bytes) -> float | Exception:
         """A raw score of a PNG file's bytes, or why there is none."""
@@ -392,12 +391,6 @@ def of_settings(
             'each image; with image = "json-lines" leave it out'
         )
     return JsonLines(command, timeout, convention, **declared)
-
-
-def _png(image: Tensor) -> bytes:
-    file = io.BytesIO()
-    as_pil(image).save(file, "PNG", compress_level=1)
-    return file.getvalue()
 
 
 def _parsed(text: str) -> object:

@@ -26,15 +26,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
-import cv2
-import numpy as np
 from torch import Tensor
 
 from iqattack.errors import InputError, NotSentError, TransientError
+from iqattack.models.aside import Hand, Hands, LateError
 from iqattack.models.checked import ModelFailedError
-from iqattack.models.inputs import UINT8, Input
+from iqattack.models.inputs import UINT8, Input, as_png
 from iqattack.models.services.bodies import LARGEST, TooLargeError, as_text, unpacked
-from iqattack.models.services.couriers import Courier, Couriers
 from iqattack.models.services.credentials import VARIABLE, Credentials, refuse_literal
 from iqattack.models.services.json_paths import PathError, find, placed
 from iqattack.models.services.limits import ClosedError, Limiter, Outcome
@@ -117,8 +115,9 @@ class Http:
         _refuse_literals(settings, source)
         self._secrets = Credentials(source)
         self._connect = self._connected(settings, source)
-        self._client = self._connect()  # makes requests; couriers send them
-        self._couriers = Couriers(self._connect)
+        self._client = self._connect()  # makes requests
+        # Each in a thread with a client of its own: httpx limits each read and write by itself.
+        self._hands = Hands("iqattack-request", self._connect, end=self._httpx.Client.close)
         self._body = self._secrets.expand_all(settings.body)
         try:
             self._request([b""] * settings.batch)
@@ -141,7 +140,7 @@ class Http:
     def close(self) -> None:
         """Send nothing more, and close the connections."""
         self._limiter.close()
-        self._couriers.close()
+        self._hands.close()
         self._client.close()
 
     def __call__(self, images: Tensor) -> list[float | Exception]:
@@ -151,7 +150,7 @@ class Http:
         may do, else ModelFailedError. What `hold` or `close` kept back has a NotSentError.
         """
         epoch = self._limiter.epoch
-        pictures = [_png(picture) for picture in self._convention.pictures(images)]
+        pictures = [as_png(picture) for picture in self._convention.pictures(images)]
         size = self.batch
         if len(pictures) <= size:
             return self._ask(pictures, epoch)
@@ -268,22 +267,24 @@ class Http:
             " longer"
         )
         try:
-            found = self._couriers.send(partial(self._exchange, request), self._timeout)
-        except TimeoutError:
+            found = self._hands.run(partial(self._exchange, request), self._timeout)
+        except LateError:
             return late
         return late if found is None else found
 
-    def _exchange(self, request: httpx.Request, courier: Courier) -> Answer | Exception | None:
-        """As `_sent`, in a courier's thread; None where no answer came in time."""
+    def _exchange(
+        self, request: httpx.Request, hand: Hand[httpx.Client]
+    ) -> Answer | Exception | None:
+        """As `_sent`, in a thread of its own; None where no answer came in time."""
         httpx = self._httpx
 
         def stop(event: str, _: object) -> None:  # rather than send what nobody waits for
-            if courier.left and event == "http11.send_request_headers.started":
+            if hand.left and event == "http11.send_request_headers.started":
                 raise httpx.ReadTimeout("left alone")
 
         request.extensions["trace"] = stop
         try:
-            response = courier.client.send(request, stream=True)
+            response = hand.tool.send(request, stream=True)
         except httpx.TimeoutException:
             return None
         except httpx.LocalProtocolError as error:
@@ -457,16 +458,6 @@ def _refuse_in_body(value: object, source: str, name: str = "") -> None:
             _refuse_in_body(one, source, name)
     elif isinstance(value, str | int | float) and not isinstance(value, bool):
         refuse_literal(source, "body:", name, value)
-
-
-def _png(picture: Tensor) -> bytes:
-    """A picture (C, H, W) uint8 as a PNG file.
-
-    OpenCV's default is faster than Pillow at its lowest level, and nearly as small.
-    """
-    pixels = np.ascontiguousarray(picture.flip(0).permute(1, 2, 0).numpy())  # OpenCV writes BGR
-    _, data = cv2.imencode(".png", pixels)
-    return bytes(data)
 
 
 def _is_local(host: str) -> bool:

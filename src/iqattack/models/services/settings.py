@@ -19,9 +19,9 @@ from pydantic import (
 )
 
 from iqattack.errors import InputError, unknown
+from iqattack.models.time_limit import DAY_S, check_timeout
 
 SHOWN = 60  # letters of a wrong value in a message
-DAY_S = 86400.0  # no call may take longer, and no two calls be further apart
 MOST_BATCH, MOST_AT_ONCE = 4096, 256  # images in a request, requests at once
 PRIVATE = ("url", "headers", "params", "body")  # a message shows no values of these
 
@@ -58,13 +58,7 @@ def _within_a_day(seconds: float | None) -> float | None:
 
 def call_limit(source: str, *given: float | None) -> float:
     """The first time limit that is given, in seconds; InputError for one that is none."""
-    seconds = next(one for one in given if one is not None)
-    if not 0.0 < seconds <= DAY_S:
-        raise InputError(
-            f"{source}: timeout {seconds:g}: expected seconds, more than 0 and at most a day"
-            f" ({DAY_S:g})"
-        )
-    return seconds
+    return check_timeout(next(one for one in given if one is not None), source)
 
 
 class ServiceSettings(BaseModel):
