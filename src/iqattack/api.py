@@ -46,7 +46,6 @@ from iqattack.models import (
     wrap,
 )
 from iqattack.probing import QUERIES, Probe
-from iqattack.probing import load as load_to_probe
 from iqattack.probing import probe as run_probe
 from iqattack.reporting import write_report
 from iqattack.runs import (
@@ -173,7 +172,7 @@ def attack(
     retry: what is done about timeouts, lost connections and `TransientError`.
     max_requests: images that may be sent to the model in all sessions of the run, each retry
         counted; max_cost: what they may cost, of a model whose price is known.
-    check: score two clean images again before the search, at 4 to 8 queries of their budgets, to
+    check: score two clean images again before the search, at four queries of their budgets each, to
         find a stochastic model and one whose scores depend on the batch; not below 20 queries. A
         run that is gone on with keeps to what it began with.
     resume: go on with the run that is in `out`.
@@ -181,6 +180,17 @@ def attack(
     Images that could not be attacked have a `status` that says why. Raises InputError for what
     cannot be used, RunError for a folder that does not fit.
     """
+    how = How(
+        batch=batch,
+        workers=workers,
+        concurrency=concurrency,
+        pool=pool,
+        retry=retry,
+        device=device,
+        timeout=timeout,
+        max_requests=max_requests,
+        max_cost=max_cost,
+    )
     function = None if isinstance(attack, str) else attack
     chosen, settings, scorer = _prepared(
         images,
@@ -206,17 +216,6 @@ def attack(
     notify = callbacks or Callbacks()
     for phrase in chosen.notes:
         notify.note("images", phrase)
-    how = How(
-        batch=batch,
-        workers=workers,
-        concurrency=concurrency,
-        pool=pool,
-        retry=retry,
-        device=device,
-        timeout=timeout,
-        max_requests=max_requests,
-        max_cost=max_cost,
-    )
     start = Run.resume if resume else Run.create
     with _closing(scorer, model), start(out, settings, scorer, retry) as run:
         by_spec = isinstance(model, str)
@@ -262,6 +261,17 @@ def profile(
     Raises InputError for what cannot be used and where nothing moves any score, RunError for a
     folder that does not fit.
     """
+    how = How(
+        batch=batch,
+        workers=workers,
+        concurrency=concurrency,
+        pool=pool,
+        retry=retry,
+        device=device,
+        timeout=timeout,
+        max_requests=max_requests,
+        max_cost=max_cost,
+    )
     chosen, settings, scorer = _prepared(
         images,
         model,
@@ -278,17 +288,6 @@ def profile(
         input=input,
         timeout=timeout,
         device=device,
-    )
-    how = How(
-        batch=batch,
-        workers=workers,
-        concurrency=concurrency,
-        pool=pool,
-        retry=retry,
-        device=device,
-        timeout=timeout,
-        max_requests=max_requests,
-        max_cost=max_cost,
     )
     with _closing(scorer, model):
         return make_profile(
@@ -329,13 +328,14 @@ def probe(
     notify = callbacks or Callbacks()
     loaded: Loaded
     if isinstance(model, str):
-        loaded = load_to_probe(
+        loaded = load_model(
             model,
             score_range=score_range,
             lower_better=lower_better,
             input=input,
             timeout=timeout,
             device=device,
+            declared=False,
         )
     else:
         _check_scorer(model)
@@ -347,7 +347,7 @@ def probe(
         chosen, _, _ = _resolve(images, None, False, None)
         for phrase in chosen.notes:
             notify.note("images", phrase)
-    try:
+    with _closing(loaded, model):
         return run_probe(
             loaded,
             chosen,
@@ -356,9 +356,6 @@ def probe(
             resize=resize,
             progress=notify.probed,
         )
-    finally:
-        if isinstance(model, str) and isinstance(loaded, Model):
-            loaded.close()
 
 
 def open_run(folder: str | Path) -> Run:
@@ -539,7 +536,7 @@ def _prepared(
 
 
 @contextmanager
-def _closing(scorer: Scorer, given: Scorer | str) -> Iterator[None]:
+def _closing(scorer: Loaded, given: Scorer | str) -> Iterator[None]:
     """End what a model keeps open that was loaded here, of a spec."""
     try:
         yield

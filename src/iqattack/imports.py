@@ -38,10 +38,19 @@ def import_named(kind: str, source: str, name: str) -> Imported:
         if names:
             raise unknown(f"{what} in '{source}'", name, names)
         raise InputError(f"'{source}' has no '{name}', nor anything else that can be called")
-    path = getattr(module, "__file__", None)
-    file = absolute(path) if path and path.endswith(".py") else None
+    file = _file(module)
     spec = f"{file}:{name}" if from_file else f"{source}:{name}"
     return Imported(getattr(module, name), spec, file)
+
+
+def file_of(function: object) -> Path | None:
+    """The Python file that a function or class is defined in."""
+    return _file(sys.modules.get(getattr(function, "__module__", None) or ""))
+
+
+def _file(module: ModuleType | None) -> Path | None:
+    path = getattr(module, "__file__", None)
+    return absolute(path) if path and path.endswith(".py") else None
 
 
 def absolute(path: str | Path) -> Path:

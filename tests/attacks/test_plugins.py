@@ -362,6 +362,7 @@ def test_what_packages_install_is_found_by_name(mine, installed):
     assert run.settings.attack == "their-flips:batch=3"
     digest = hashlib.sha256((mine / "others.py").read_bytes()).hexdigest()
     assert run.record.files == {"attack": digest}
+    assert run.model.files == {str(mine / "others.py"): digest}
     assert ("their-model", "others:load, installed") in model_kinds()
     assert load_model("their-model").score_range == (0.0, 255.0)
     assert iqattack.verify("run").ok

@@ -171,7 +171,7 @@ def test_a_model_that_takes_no_batch(model, images):
 
 
 @pytest.mark.parametrize(
-    ("scores", "told"),
+    ("scores", "phrase_part"),
     [
         ([50.0, 50.0, 50.0], "all 3 clean scores are equal (50)"),
         ([0.2, 0.9], "fill 0.7 % of the score range 0 to 100"),
@@ -179,9 +179,9 @@ def test_a_model_that_takes_no_batch(model, images):
         ([50.0, 50.02], "--score-range 50,50.02"),
     ],
 )
-def test_scores_that_say_little(scores, told):
+def test_scores_that_say_little(scores, phrase_part):
     (phrase,) = findings(Check(queries=8), scores, (0.0, 100.0))
-    assert told in phrase and "\n" not in phrase
+    assert phrase_part in phrase and "\n" not in phrase
 
 
 @pytest.mark.parametrize("scores", [[], [50.0], [10.0, 20.0], [-3.0, -1.0]])
@@ -196,7 +196,7 @@ def test_it_is_kept_as_json():
 
 
 @pytest.mark.parametrize(
-    ("case", "told"),
+    ("case", "expected"),
     [
         ("plain", None),
         ("constant", "all 6 clean scores are equal"),
@@ -205,7 +205,7 @@ def test_it_is_kept_as_json():
         ("noisy", "the model is stochastic"),
     ],
 )
-def test_models_that_came_from_outside(case, told, tmp_path):
+def test_models_that_came_from_outside(case, expected, tmp_path):
     if not MAKE.is_file():
         pytest.skip("cases absent: expected shared/cases/make_cases.py beside the repository")
     made = runpy.run_path(str(MAKE))
@@ -218,4 +218,4 @@ def test_models_that_came_from_outside(case, told, tmp_path):
     phrases = findings(check(scorer, images[:2], batch=True), scores, (0.0, 100.0))
     # These images fill little of the range under `contrast` itself.
     others = [phrase for phrase in phrases if case == "narrow" or "fill" not in phrase]
-    assert [told in phrase for phrase in others] == [True] * (told is not None)
+    assert [expected in phrase for phrase in others] == [True] * (expected is not None)

@@ -1,6 +1,7 @@
 import itertools
 import json
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ from PIL import Image
 
 from iqattack.errors import InputError, TransientError
 from iqattack.images import ImageSet
-from iqattack.models import Traits
-from iqattack.probing import Verdict, load, probe
+from iqattack.models import Traits, load_model
+from iqattack.probing import Verdict, probe
 from iqattack.probing.scores import common_step, suggested_range
 
 from .conftest import Counted, contrast
+
+load = partial(load_model, declared=False)
 
 
 def found(probed, topic):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +21,7 @@ from iqattack.attacks.options import (
 )
 from iqattack.attacks.table import ATTACKS, AttackKind
 from iqattack.errors import InputError, unknown
-from iqattack.imports import absolute, import_named, looks_imported
+from iqattack.imports import absolute, file_of, import_named, looks_imported
 
 GIVEN = "function"  # what the spec of an attack begins with that was given as a Python function
 
@@ -53,7 +52,7 @@ def find(spec: str) -> Found:
     if installed in points:
         function = plugins.load(points[installed])
         kind = kind_of(function, installed, points[installed].value)
-        return Found(kind, options, _file_of(function))
+        return Found(kind, options, file_of(code_of(function)))
     if looks_imported(name):
         source, _, function = name.partition(":")
         there = import_named("attack", source, function)
@@ -93,13 +92,6 @@ def kind_of(function: object, name: str, source: str) -> AttackKind:
 def _is_async(function: Callable[..., object]) -> bool:
     code = code_of(function)
     return inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code)
-
-
-def _file_of(function: Callable[..., object]) -> Path | None:
-    """The Python file that a function or a callable object is defined in."""
-    module = sys.modules.get(getattr(code_of(function), "__module__", ""))
-    path = getattr(module, "__file__", None)
-    return absolute(path) if path and path.endswith(".py") else None
 
 
 def all_attacks() -> dict[str, AttackKind]:

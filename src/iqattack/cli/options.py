@@ -123,8 +123,8 @@ Check = Annotated[
     bool,
     typer.Option(
         "--check/--no-check",
-        help="Whether two clean images are scored again before the search, 4 to 8 queries of their "
-        "budgets, to find a stochastic model and one whose scores depend on the batch.",
+        help="Whether two clean images are scored again before the search, four queries of each "
+        "one's budget, to find a stochastic model and one whose scores depend on the batch.",
         rich_help_panel=RUN,
     ),
 ]

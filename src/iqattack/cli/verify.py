@@ -57,7 +57,7 @@ def show_verified(result: VerifyResult) -> None:
     for difference in result.differences:
         typer.echo(difference)
     wrong = len({difference.image for difference in result.differences})
-    verdict = f"{wrong} differ" if wrong else "all as reported"  # files of the run among them
+    verdict = f"{wrong} differ" if wrong else "all as reported"
     rest = "".join(
         f", {n} {what}"
         for n, what in ((result.failed, "failed before"), (result.pending, "still to do"))

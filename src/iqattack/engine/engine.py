@@ -20,7 +20,7 @@ from iqattack.engine.events import (
     Failure,
     Returned,
 )
-from iqattack.engine.log import QueryLog, Rows
+from iqattack.engine.log import QueryLog
 from iqattack.engine.recorder import GIVE_UP, Progress, Recorder
 from iqattack.engine.schedule import Finish
 from iqattack.engine.searcher import Limits, Plan, Searcher
@@ -221,13 +221,12 @@ class Engine:
         for entry in todo:
             name = entry.name
             rows, early = self._log.rows(name), self._log.early(name)
-            yield Plan(entry, targets[name], self._budget(name, rows), rows, early)
+            yield Plan(entry, targets[name], self._budget(name), rows, early)
 
-    def _budget(self, name: str, rows: Rows) -> int:
+    def _budget(self, name: str) -> int:
         """Queries of an image; what is reserved for the check is not the search's."""
         reserved = 0 if self._check is None else self._check.reserved.get(name, 0)
-        checked = int((rows["hash"] == rows["hash"][0]).sum()) - 1 if reserved else 0
-        return self._queries - max(reserved - checked, 0)
+        return self._queries - (max(reserved - len(self._log.again(name)), 0) if reserved else 0)
 
     # -- clean scores ---------------------------------------------------------------------------
 

@@ -178,6 +178,11 @@ class QueryLog:
         )
         return np.frombuffer(b"".join(blob for (blob,) in chunks), dtype=ROW)
 
+    def again(self, image: str) -> list[float]:
+        """Scores of the clean image beside the first one: those of a check of the model."""
+        rows = self.rows(image)
+        return [float(score) for score in rows["score"][rows["hash"] == rows["hash"][:1]][1:]]
+
     def early(self, image: str) -> dict[int, Row]:
         """Replies that came before their turn, by the number of the query."""
         rows = self._newer("SELECT number, row FROM early WHERE task = ?", self._ids.get(image, -1))

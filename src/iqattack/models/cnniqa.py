@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from iqattack.errors import InputError
+from iqattack.imports import absolute
 from iqattack.models.checked import per_image
 from iqattack.models.device import usable_device
 from iqattack.perception.pixels import locally_normalised, luma
@@ -96,8 +97,8 @@ class Cnniqa:
         """Raises InputError for weights that cannot be used and a device that is not there."""
         weights = Path(weights)
         self.name = f"cnniqa:{weights.stem}"
-        self.files = (weights.absolute(),)
-        self.spec = f"cnniqa:{weights.absolute()}"
+        self.files = (absolute(weights),)
+        self.spec = f"cnniqa:{absolute(weights)}"
         self.network = load_network(weights)
         self.device = usable_device(device)
         self.network.to(self.device)

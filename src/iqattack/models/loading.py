@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from torch import Tensor
 
 from iqattack import plugins
 from iqattack.errors import InputError, unknown
-from iqattack.imports import Imported
+from iqattack.imports import Imported, file_of
 from iqattack.models.base import Loaded, Traits
 from iqattack.models.builtin import Builtin
 from iqattack.models.callable import load_callable, make_callable
@@ -101,32 +103,17 @@ def _pyiqa(metric: str, given: Given) -> Loaded:
     return _of_pictures(Pyiqa(metric, given.device), "pyiqa", given)
 
 
-def _onnx(argument: str, given: Given) -> Loaded:
-    from iqattack.models.onnx import load_onnx  # noqa: PLC0415 - onnxruntime is an extra
+def _later(module: str, name: str) -> Callable[[str, Given], Loaded]:
+    """The loader of that name, imported once it is needed: what it needs is an extra."""
 
-    return load_onnx(
-        argument, device=given.device, convention=given.convention, timeout=given.timeout
-    )
+    def load(argument: str, given: Given) -> Loaded:
+        loader = getattr(importlib.import_module(f"iqattack.models.{module}"), name)
+        loaded: Loaded = loader(
+            argument, device=given.device, convention=given.convention, timeout=given.timeout
+        )
+        return loaded
 
-
-def _http(url: str, given: Given) -> Loaded:
-    from iqattack.models.services.http import load_http  # noqa: PLC0415 - httpx is an extra
-
-    return load_http(url, device=given.device, convention=given.convention, timeout=given.timeout)
-
-
-def _toml(path: str, given: Given) -> Loaded:
-    from iqattack.models.services.described import load_toml  # noqa: PLC0415
-
-    return load_toml(path, device=given.device, convention=given.convention, timeout=given.timeout)
-
-
-def _command(command: str, given: Given) -> Loaded:
-    from iqattack.models.services.command import load_command  # noqa: PLC0415
-
-    return load_command(
-        command, device=given.device, convention=given.convention, timeout=given.timeout
-    )
+    return load
 
 
 def _factory(spec: str, given: Given) -> Loaded:
@@ -134,8 +121,18 @@ def _factory(spec: str, given: Given) -> Loaded:
     return load_callable(source, factory, given.device, given.convention)
 
 
-HTTP = Kind("http(s)://HOST/PATH[#option=value&…]", "a service that scores pictures", _http, True)
-TOML = Kind("FILE.toml", "a service or a command, described in a file", _toml, True)
+HTTP = Kind(
+    "http(s)://HOST/PATH[#option=value&…]",
+    "a service that scores pictures",
+    _later("services.http", "load_http"),
+    True,
+)
+TOML = Kind(
+    "FILE.toml",
+    "a service or a command, described in a file",
+    _later("services.described", "load_toml"),
+    True,
+)
 FILE = Kind(FACTORY, "what a function in a Python file makes", _factory)
 MODULE = Kind("package.module:factory", "what a function in an importable module makes", _factory)
 NAMED = {
@@ -157,12 +154,12 @@ NAMED = {
     "onnx": Kind(
         "onnx:FILE[,option=value]",
         "an ONNX graph: index=K, softmax, expectation=1..10, output=NAME",
-        _onnx,
+        _later("onnx", "load_onnx"),
     ),
     "command": Kind(
         "command:CMD",
         "a program that speaks JSON lines, or with {image} in it, is run for each picture",
-        _command,
+        _later("services.command", "load_command"),
         True,
     ),
 }
@@ -192,6 +189,7 @@ def load_model(
     device: str = "cpu",
     input: str | None = None,  # noqa: A002 - as the command line calls it
     timeout: float | None = None,
+    declared: bool = True,
 ) -> Model:
     """The black box that spec names, in one of the forms of `model_kinds`.
 
@@ -199,6 +197,7 @@ def load_model(
     device: where a network runs, as torch names it.
     input: how the model wants its images, such as `float01` or `numpy,nhwc,single`.
     timeout: seconds that a call may take.
+    declared: whether range and direction have to be known; if not, they may be None.
 
     Raises InputError for an unknown kind, a model that cannot be loaded, and one whose range or
     direction is neither declared nor given.
@@ -206,19 +205,20 @@ def load_model(
     given = Given(device, Input.parse(input), None if timeout is None else check_timeout(timeout))
     kind, model = _load(spec, given)
     name, traits = model.name, Traits.of(model)
-    declared = model.score_range if score_range is None else check_range(score_range, name)
+    known = model.score_range if score_range is None else check_range(score_range, name)
     direction = model.lower_better if lower_better is None else lower_better
-    if declared is None or direction is None:
-        raise InputError(_undeclared(model, declared is None, direction is None))
-    limited = timeout is not None and not kind.keeps_time
+    if declared and (known is None or direction is None):
+        raise InputError(_undeclared(model, known is None, direction is None))
+    if timeout is not None and not kind.keeps_time:
+        model = cast(Loaded, TimeLimited(model, timeout))
     return Model(
-        TimeLimited(model, timeout) if limited and timeout is not None else model,
+        model,
         name,
-        declared,
-        direction,
+        cast(tuple[float, float], known),
+        cast(bool, direction),
         model.min_size,
         given.convention.text,
-        traits if traits.spec is not None else Traits(**(vars(traits) | {"spec": spec})),
+        replace(traits, spec=traits.spec or spec),
     )
 
 
@@ -238,7 +238,8 @@ def _load(spec: str, given: Given) -> tuple[Kind, Loaded]:
             return kind, kind.load(spec, given)
     points = plugins.installed("iqattack.models")
     if spec in points:
-        where = Imported(plugins.load(points[spec]), spec, None)
+        factory = plugins.load(points[spec])
+        where = Imported(factory, spec, file_of(factory))
         return MODULE, make_callable(spec, where, given.device, given.convention)
     if name in points:
         raise InputError(f"model '{spec}': expected {name} alone, as it takes no options")

@@ -22,6 +22,7 @@ from scipy.special import softmax
 from torch import Tensor
 
 from iqattack.errors import InputError, one_line, unknown
+from iqattack.imports import absolute
 from iqattack.models.inputs import Input, one_by_one
 
 DTYPES: dict[str, type[np.generic]] = {
@@ -73,8 +74,8 @@ class OnnxModel:
             self._output = _output(self._session, self._reading.output, self._label)
         shown = [o for o in options if not o.startswith("batch=")]
         self.name = ",".join([f"onnx:{path.stem}", *shown])
-        self.spec = ",".join([f"onnx:{path.absolute()}", *options])
-        self.files = (path.absolute(), *external_files(path))
+        self.spec = ",".join([f"onnx:{absolute(path)}", *options])
+        self.files = (absolute(path), *external_files(path))
         self.score_range = self._reading.score_range
         self.lower_better = False if self._reading.expectation else None
 
@@ -430,7 +431,7 @@ def split_file(argument: str) -> tuple[Path, list[str]]:
 
 def external_files(path: Path) -> tuple[Path, ...]:
     """The files, as absolute paths, in which a graph keeps tensors outside its own."""
-    folder = path.absolute().parent
+    folder = absolute(path).parent
     found = {folder / name for name in _locations(path)}
     return tuple(sorted(file for file in found if _is_file(file)))
 

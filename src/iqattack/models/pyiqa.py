@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from iqattack.errors import InputError, one_line, unknown
+from iqattack.imports import absolute
 from iqattack.models.checked import per_image
 from iqattack.models.device import usable_device
 from iqattack.models.pyiqa_table import METRICS, NOT_OF_ONE_IMAGE, ONE_BY_ONE
@@ -82,7 +83,7 @@ class Pyiqa:
         self.name = f"pyiqa:{metric}"
         self.spec = f"pyiqa:{','.join([metric, *map(_absolute, spec.split(',')[1:])])}"
         self.files = tuple(
-            Path(value).absolute()
+            absolute(value)
             for value in options.values()
             if isinstance(value, str) and Path(value).is_file()
         )
@@ -166,7 +167,7 @@ def _entry(configs: dict[str, Any], metric: str, mode: str) -> tuple[dict[str, A
 def _absolute(option: str) -> str:
     """'option=FILE' with the path from the root; any other option as it is."""
     key, equals, value = option.partition("=")
-    return f"{key}{equals}{Path(value).absolute()}" if value and Path(value).is_file() else option
+    return f"{key}{equals}{absolute(value)}" if value and Path(value).is_file() else option
 
 
 # Options that choose other weights, trained on other opinion scores.

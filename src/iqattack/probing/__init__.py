@@ -2,7 +2,6 @@
 
 from iqattack.probing.check import EACH, Check, ask, evaluated, findings, is_constant
 from iqattack.probing.finding import Finding, Probe, Verdict
-from iqattack.probing.loading import load
 from iqattack.probing.probe import QUERIES, probe
 
 __all__ = [
@@ -16,6 +15,5 @@ __all__ = [
     "evaluated",
     "findings",
     "is_constant",
-    "load",
     "probe",
 ]

@@ -12,8 +12,9 @@ from iqattack.errors import InputError
 from iqattack.images import ImageSet
 from iqattack.models import Scorer
 from iqattack.probing import EACH, ask, findings
+from iqattack.runs.checked import Checked
 from iqattack.runs.how import How
-from iqattack.runs.run import Checked, Run
+from iqattack.runs.run import Run
 from iqattack.scoring import Ceiling, Reply
 
 FEWEST = 20  # queries of an image that make a check worth its price

@@ -81,11 +81,13 @@ def make_profile(
         _opened(folder, record, resume),
         closing(QueryLog(folder / LOG)) as log,
         how.pool_of(
-            scorer, record.model_spec if by_spec else None, how.ceiling(scorer, log.sent())
+            scorer,
+            record.model_spec if by_spec else None,
+            ceiling := how.ceiling(scorer, log.sent()),
         ) as pool,
     ):
-        most, sent = len(images) * (settings.queries + len(BANK) + len(images)), log.sent()
-        cost = how.may_cost(scorer, most, sent, how.ceiling(scorer, sent))
+        each = settings.queries + len(BANK) + len(images)
+        cost = how.may_cost(scorer, len(images) * each, log.sent(), ceiling)
         if cost is not None:
             notify.note("model", cost)
         setup = Setup(settings, scorer, how)
@@ -93,7 +95,7 @@ def make_profile(
             scorer,
             parse_objective(settings.objective),
             replace(setup(notify.stop, pool), finish=lambda outcome: outcome),
-            queries=settings.queries + len(BANK) + len(images),
+            queries=each,
             log=log,
             note=notify.note,
             progress=notify.progress,

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from torch import Tensor
 
 from iqattack.attacks import labelled
@@ -17,14 +17,13 @@ from iqattack.engine import QueryLog
 from iqattack.errors import RunError
 from iqattack.images import ImageEntry, read_image
 from iqattack.models import Scorer
-from iqattack.probing import Check, evaluated
+from iqattack.probing import Check
+from iqattack.runs.checked import Checked
 from iqattack.runs.files import FolderLock, cannot_write, is_temporary, write_text
 from iqattack.runs.results import Result, read_failures, to_csv
 from iqattack.runs.settings import ModelRecord, Record, Settings
 from iqattack.runs.summary import Session, Summary, summarise
 from iqattack.scoring import DEFAULT_RETRY, Retry
-
-CHECK = "check"  # name of what is kept in the log
 
 
 class Run:
@@ -303,48 +302,3 @@ def _remove_empty(folders: tuple[Path, ...]) -> None:
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
-
-
-class Checked(BaseModel):
-    """What the log keeps of the check of the model; the scores are among those of the images.
-
-    images: that were asked about. batch: whether the second half of their scores is of both
-    together. failed: why it was not completed.
-    """
-
-    images: tuple[str, ...]
-    batch: bool
-    failed: str | None = None
-
-    @classmethod
-    def read(cls, log: QueryLog) -> Self | None:
-        """What is kept, if anything is."""
-        text = log.kept(CHECK)
-        try:
-            return None if text is None else cls.model_validate_json(text)
-        except ValidationError:
-            return None  # another version's
-
-    def keep(self, log: QueryLog) -> None:
-        """Store it."""
-        log.keep(CHECK, self.model_dump_json())
-
-    def scores(self, log: QueryLog) -> dict[str, list[float]]:
-        """Of each image beside its clean score: those of the clean image again."""
-        found = {}
-        for name in self.images:
-            rows = log.rows(name)
-            clean = rows["score"][rows["hash"] == rows["hash"][0]] if len(rows) else rows["score"]
-            found[name] = [float(score) for score in clean[1:]]
-        return found
-
-    def done(self, log: QueryLog) -> dict[str, int]:
-        """How many scores there are of images whose search has not begun."""
-        found = self.scores(log)
-        return {
-            name: len(found[name]) for name in found if log.queries(name) == len(found[name]) + 1
-        }
-
-    def evaluated(self, log: QueryLog) -> Check:
-        """What follows from them."""
-        return evaluated(self.images, self.scores(log), batch=self.batch, failed=self.failed)

@@ -120,16 +120,14 @@ class Pool:
         self._holding = not resend
         if running and self._holding:
             self._backend.hold()
-        if self._fatal is not None and not running:
-            raise self._fatal
-        if not self._pending or not (running or resend):
-            return []
         now, timeout = time.monotonic(), None
         later = self._later if resend and self._fatal is None else []
         while later and later[0][0] <= now and self._backend.running < self._backend.slots:
             self._start(heapq.heappop(later)[2])
-            if self._fatal is not None:  # the ceiling
-                return self.wait(resend=resend)
+        if self._fatal is not None and not self._backend.running:
+            raise self._fatal
+        if not self._pending or not (running or resend):
+            return []
         if later and self._backend.running < self._backend.slots:
             timeout = min(later[0][0] - now, POLL_S)
         replies = [r for done in self._backend.finished(timeout) for r in self._replies(done)]
@@ -156,22 +154,21 @@ class Pool:
         if isinstance(found, list):
             self._batch.record(len(requests), done.seconds)
             self._came_back(done.call, spoilt=any(isinstance(a, Exception) for a in found))
-            replies = [self._reply(*pair) for pair in zip(requests, found, strict=True)]
-            return [reply for reply in replies if reply is not None]
+            pairs = zip(requests, found, strict=True)
+            return [reply for pair in pairs for reply in self._reply(*pair)]
         if not isinstance(found, Exception):
             self._fatal = found  # raised once what came with it is kept
             return []
         if len(requests) > 1:
             return self._halved(done.call, found)
         self._came_back(done.call, spoilt=True)
-        reply = self._reply(requests[0], found)
-        return [] if reply is None else [reply]
+        return self._reply(requests[0], found)
 
-    def _reply(self, request: Request, answer: float | Exception) -> Reply | None:
-        """None for an image that was not sent after all."""
+    def _reply(self, request: Request, answer: float | Exception) -> list[Reply]:
+        """The reply for an image; none for one that was not sent after all."""
         if not isinstance(answer, Exception):
             self._tries.pop(request, None)
-            return Reply(request, score=answer)
+            return [Reply(request, score=answer)]
         if isinstance(answer, OutOfMemory):
             height, width = request.image.shape[-2:]
             answer = InputError(
@@ -182,7 +179,7 @@ class Pool:
             self._send_later(Call([request], round=self._round), 0.0)
             if self._ceiling is not None:
                 self._ceiling.sent -= 1
-            return None
+            return []
         self._tries[request] += 1
         tries, passing = self._tries[request], _passing(answer)
         if passing is not None:
@@ -196,7 +193,7 @@ class Pool:
             self._send_later(Call([request], round=self._round), pause)
         else:
             del self._tries[request]
-        return _error(request, answer, final=not again)
+        return [_error(request, answer, final=not again)]
 
     def _halved(self, call: Call, error: Exception) -> list[Reply]:
         """Of a call that failed as a whole, no image has an answer: each one is asked again."""

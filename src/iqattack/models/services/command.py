@@ -39,6 +39,7 @@ from typing import Any
 from torch import Tensor
 
 from iqattack.errors import InputError, TransientError
+from iqattack.imports import absolute
 from iqattack.models.checked import check_range
 from iqattack.models.inputs import UINT8, Input, as_png
 from iqattack.models.services.program import PLACE, Command, EndedError, Process, quoted
@@ -81,7 +82,7 @@ class _Scorer:
         self._given_min_size = 1 if shaped else min_size
         self.min_size = self._given_min_size or 1
         self.spec = command.spec
-        self.files = tuple(file.absolute() for file in files)
+        self.files = tuple(absolute(file) for file in files)
 
     def __call__(self, images: Tensor) -> list[float | Exception]:
         """A raw score for each of (N, 3, H, W) uint8, or an exception in its place."""

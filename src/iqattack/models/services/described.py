@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from iqattack.errors import InputError
+from iqattack.imports import absolute
 from iqattack.models.base import Loaded
 from iqattack.models.inputs import UINT8, Input
 from iqattack.models.services.command import of_settings
@@ -31,7 +32,7 @@ def load_toml(
     convention, timeout: go before those of the file. Raises InputError for a file that cannot be
     read, for keys and values that are wrong, and for what the model itself refuses.
     """
-    path = Path(argument).absolute()
+    path = absolute(argument)
     settings = read_settings(argument)
     merged = convention.over(Input.parse(settings.input))
     seconds = settings.timeout if timeout is None else timeout
@@ -64,7 +65,7 @@ def read_settings(argument: str | Path) -> HttpSettings | CommandSettings:
     if "url" in values:
         return HttpSettings.of(values, str(argument))
     settings = CommandSettings.of(values, str(argument))
-    folder = path.absolute().parent
+    folder = absolute(path).parent
     files = [folder / file for file in settings.files]
     for file in files:
         if not file.is_file():

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from iqattack.errors import InputError, TransientError
+from iqattack.imports import absolute
 
 END_S = 2.0  # from the end of its input to the end of the program
 ANSWER_BYTES = 1 << 20  # more than that is no score
@@ -73,13 +74,13 @@ class Command:
         """It as a spec of a model that holds in any working folder: files have absolute paths."""
         program, *rest = self.words
         if "/" in program:
-            program = str((self.folder / program).absolute())
+            program = str(absolute(self.folder / program))
         return f"command:{shlex.join([program, *map(self._absolute, rest)])}"
 
     def _absolute(self, word: str) -> str:
         for option, equals, value in (("", "", word), word.partition("=")):
             if value and (self.folder / value).is_file():
-                return f"{option}{equals}{(self.folder / value).absolute()}"
+                return f"{option}{equals}{absolute(self.folder / value)}"
         return word
 
 
