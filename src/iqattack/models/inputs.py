@@ -15,7 +15,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -23,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from iqattack.errors import InputError, unknown
+from iqattack.models.png import stored
 from iqattack.specs import text as as_text
 
 Size = tuple[int, int]  # width, height
@@ -231,7 +231,7 @@ class Input:
         with tempfile.TemporaryDirectory(prefix="iqattack-") as folder:
             path = Path(folder) / "image.png"
             for image in self.pictures(images):
-                path.write_bytes(as_png(image))
+                path.write_bytes(stored(image))
                 yield str(path)
 
     def _shaped(self, images: Tensor) -> Tensor:
@@ -293,15 +293,6 @@ def as_pil(image: Tensor) -> Image.Image:
     """A picture (3, H, W) or (1, H, W) uint8."""
     pixels = image.permute(1, 2, 0).numpy()
     return Image.fromarray(pixels[..., 0] if len(image) == 1 else pixels)
-
-
-def as_png(image: Tensor) -> bytes:
-    """A picture (3, H, W) or (1, H, W) uint8 as a PNG file, to be sent rather than kept.
-
-    OpenCV's default is faster than Pillow at its lowest level, and nearly as small.
-    """
-    pixels = np.ascontiguousarray(image.flip(0).permute(1, 2, 0).numpy())  # OpenCV writes BGR
-    return cv2.imencode(".png", pixels)[1].tobytes()
 
 
 def _middle(images: Tensor, size: Size) -> Tensor:

@@ -41,7 +41,8 @@ from torch import Tensor
 from iqattack.errors import InputError, TransientError
 from iqattack.imports import absolute
 from iqattack.models.checked import check_range
-from iqattack.models.inputs import UINT8, Input, as_png
+from iqattack.models.inputs import UINT8, Input
+from iqattack.models.png import stored
 from iqattack.models.services.program import PLACE, Command, EndedError, Process, quoted
 from iqattack.models.services.settings import CommandSettings, call_limit
 
@@ -86,7 +87,7 @@ class _Scorer:
 
     def __call__(self, images: Tensor) -> list[float | Exception]:
         """A raw score for each of (N, 3, H, W) uint8, or an exception in its place."""
-        return [self.score(as_png(image)) for image in self.convention.pictures(images)]
+        return [self.score(stored(image)) for image in self.convention.pictures(images)]
 
     def score(self, png: bytes) -> float | Exception:
         """A raw score of a PNG file's bytes, or why there is none."""

@@ -31,7 +31,8 @@ from torch import Tensor
 from iqattack.errors import InputError, NotSentError, TransientError
 from iqattack.models.aside import Hand, Hands, LateError
 from iqattack.models.checked import ModelFailedError
-from iqattack.models.inputs import UINT8, Input, as_png
+from iqattack.models.inputs import UINT8, Input
+from iqattack.models.png import compressed, stored
 from iqattack.models.services.bodies import LARGEST, TooLargeError, as_text, unpacked
 from iqattack.models.services.credentials import VARIABLE, Credentials, refuse_literal
 from iqattack.models.services.json_paths import PathError, find, placed
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 TIMEOUT_S = 30.0
 USUAL = 8  # requests at once, by default
 RATE = 10.0  # requests a second to a host that is not this one
+STORED = 1_000_000  # bytes of a picture that need no compression; nginx takes 1 MiB by default
 IDLE_S = 3.0  # that a connection is kept; many servers close theirs after 5
 LONGEST_RETRY_S = 300.0  # that one Retry-After may hold an image back
 QUOTED, REASON = 80, 200  # letters of an answer in a message, and of why it has no score
@@ -150,7 +152,7 @@ class Http:
         may do, else ModelFailedError. What `hold` or `close` kept back has a NotSentError.
         """
         epoch = self._limiter.epoch
-        pictures = [as_png(picture) for picture in self._convention.pictures(images)]
+        pictures = [self._png(picture) for picture in self._convention.pictures(images)]
         size = self.batch
         if len(pictures) <= size:
             return self._ask(pictures, epoch)
@@ -212,6 +214,10 @@ class Http:
             )
         except (self._httpx.InvalidURL, ValueError) as error:
             raise InputError(f"{source}: url: {secrets.redact(str(error))}") from None
+
+    def _png(self, picture: Tensor) -> bytes:
+        near = self._local and picture.numel() <= STORED
+        return stored(picture) if near else compressed(picture)
 
     def _request(self, pictures: Sequence[bytes]) -> httpx.Request:
         method, url = self._settings.method, self._url
