@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from iqattack.errors import InputError, IqattackError, NotSentError, TransientError, one_line
+from iqattack.isolation import guest
 from iqattack.models.base import Scorer, Scores, Traits
 
 
@@ -120,7 +121,8 @@ def answers(
     """
     check_size(scorer.name, scorer.min_size, images)
     try:
-        answer = (function or scorer)(images)
+        with guest():
+            answer = (function or scorer)(images)
     except (IqattackError, MemoryError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:  # a model must not end the program

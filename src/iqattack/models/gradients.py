@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from iqattack.errors import InputError, one_line
+from iqattack.isolation import guest
 from iqattack.models.base import Scorer
 from iqattack.models.checked import check_size
 
@@ -40,7 +41,8 @@ def gradient_of(scorer: Scorer) -> Callable[[Tensor], Tensor]:
         with MODEL_LOCK, torch.inference_mode(False), torch.enable_grad():
             images = images.detach().clone().requires_grad_()
             try:
-                (found,) = torch.autograd.grad(score(images).sum(), images)
+                with guest():
+                    (found,) = torch.autograd.grad(score(images).sum(), images)
             except RuntimeError as error:
                 raise InputError(
                     f"model '{scorer.name}' failed to give gradients: {one_line(error)}"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from iqattack.errors import InputError, TransientError
+from iqattack.isolation import guest
 from iqattack.models.aside import Hand, Hands, LateError
 
 DAY_S = 86400.0  # no call may take longer
@@ -57,5 +58,5 @@ def check_timeout(seconds: float, source: str = "") -> float:
 
 
 def _scored(function: Callable[[Tensor], object], images: Tensor, _hand: Hand[None]) -> object:
-    with torch.no_grad():
+    with guest(), torch.no_grad():
         return function(images)

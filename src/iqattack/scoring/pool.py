@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from iqattack.errors import InputError, NotSentError
+from iqattack.isolation import changes
 from iqattack.models import ModelFailedError, WrongAnswerError
 from iqattack.scoring.batching import BatchSize
 from iqattack.scoring.ceiling import Ceiling
@@ -50,6 +51,7 @@ class Pool:
         check_batch(batch)
         self._ceiling = ceiling
         self.notes: list[str] = []
+        self._changes: set[str] = set()  # of the process, by the model, that were noted
         self._backend = backend
         self._batch = BatchSize(batch)
         self._retry = retry
@@ -131,6 +133,10 @@ class Pool:
         if later and self._backend.running < self._backend.slots:
             timeout = min(later[0][0] - now, POLL_S)
         replies = [r for done in self._backend.finished(timeout) for r in self._replies(done)]
+        for phrase in changes():
+            if phrase not in self._changes:
+                self._changes.add(phrase)
+                self.notes.append(phrase)
         self._pending -= sum(reply.final for reply in replies)
         if self._fatal is not None and not replies and not self._backend.running:
             raise self._fatal
