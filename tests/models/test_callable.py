@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from iqattack.errors import InputError
-from iqattack.models import load_model
+from iqattack.models import Traits, gradient_of, load_model, score_checked
 
 IMAGES = torch.full((2, 3, 8, 8), 51, dtype=torch.uint8)
 
@@ -109,7 +109,10 @@ def test_unknown_range_and_direction(file):
     [
         ("mak", r"unknown factory in '.*my_model.py' 'mak': did you mean 'make'\? there are"),
         ("number", r"my_model.py:number' is int; expected a function that makes the model"),
-        ("not_a_model", r"my_model.py:not_a_model' returned int; expected a function of images"),
+        (
+            "not_a_model",
+            r"my_model.py:not_a_model' returned int, which cannot be called; expected a function of images",
+        ),
         ("raises", r"raises' failed to make the model: FileNotFoundError: weights.pth is not here"),
         ("declares_range", r"score range \(5, 1\): expected two finite numbers, the lower first"),
         ("declares_direction", r"lower_better 'yes': expected True or False"),
@@ -192,3 +195,54 @@ def test_files_are_relative_to_the_one_that_names_them(tmp_path, monkeypatch):
     monkeypatch.chdir("/")
     model = load_model(f"{tmp_path / 'm.py'}:load", score_range=(0, 255), lower_better=False)
     assert model.traits.files == (tmp_path / "m.py", tmp_path / "w.bin")
+
+
+WRAPPED = """
+import iqattack, torch
+
+class Net(torch.nn.Module):
+    def forward(self, x):
+        return x.float().mean((1, 2, 3)) * 2
+
+def load():
+    return iqattack.wrap(
+        Net(), name="net", score_range=(0, 2), lower_better=True, min_size=8, input="float01"
+    )
+
+def limited():
+    return iqattack.wrap(Net(), score_range=(0, 2), lower_better=True, timeout=5.0)
+
+def bare():
+    return Net()
+"""
+
+
+@pytest.fixture
+def wrapped(tmp_path):
+    (tmp_path / "wrapped.py").write_text(WRAPPED)
+    return tmp_path / "wrapped.py"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [(None, 2.0), ("float01", 2.0), ("float255", 510.0), ("bgr", 2.0)]
+)
+def test_a_factory_that_wraps_and_an_input_beside_it(wrapped, given, expected):
+    model = load_model(f"{wrapped}:load", input=given)
+    images = torch.full((2, 3, 8, 8), 255, dtype=torch.uint8)
+    assert score_checked(model, images).tolist() == pytest.approx([expected] * 2)
+    assert (model.name, model.score_range, model.lower_better) == ("net", (0.0, 2.0), True)
+    assert model.min_size == 8
+    assert Traits.of(model).files == (wrapped,)
+
+
+def test_gradients_of_a_factory_that_wraps(wrapped):
+    for factory, scale in (("load", 2 / 255), ("bare", 2.0)):
+        model = load_model(f"{wrapped}:{factory}", score_range=(0, 2), lower_better=True)
+        gradient = gradient_of(model)(torch.full((1, 3, 8, 8), 100.0))
+        assert torch.allclose(gradient, torch.full((1, 3, 8, 8), scale / 192))
+
+
+def test_an_input_beside_a_model_that_was_loaded_with_a_time_limit(wrapped):
+    with pytest.raises(InputError, match=r"--input float01 cannot be added to it"):
+        load_model(f"{wrapped}:limited", input="float01")
+    assert load_model(f"{wrapped}:limited").score_range == (0.0, 2.0)

@@ -52,9 +52,18 @@ def test_a_number_for_one_image(answer):
     ],
 )
 def test_wrong_shape(answer, shape):
-    expected = rf"^model 'm' returned shape {shape} for 3 images; expected 3 scores$"
+    hint = "; if it takes one image, give --input single, or .*" if shape == r"\(\)" else ""
+    expected = rf"^model 'm' returned shape {shape} for 3 images; expected 3 scores{hint}$"
     with pytest.raises(InputError, match=expected):
         score_checked(model(answer), IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"), [([{"score": 1.0}], "dict"), (["1.0"], "str"), ([1.0, None], "NoneType")]
+)
+def test_what_is_not_a_number_in_a_list_is_named(answer, kind):
+    with pytest.raises(InputError, match=rf"returned {kind} that is not numbers"):
+        score_checked(model(answer), IMAGES[: len(answer)])
 
 
 @pytest.mark.parametrize("answer", [None, "good", ["a", "b", "c"], [1j, 2, 3], [[1], [2, 3]]])

@@ -133,8 +133,28 @@ def test_scores_that_depend_on_the_batch_size_alone(model):
 
 def test_one_score_for_a_batch(model):
     probed = probe(model(lambda images: contrast(images).mean()))
-    assert found(probed, "batch").verdict is Verdict.NOTE
-    assert probed.ok and probed.options == ("--batch 1",)
+    batch = found(probed, "batch")
+    assert batch.verdict is Verdict.PROBLEM  # it may be a function of one picture
+    assert "--input single" in batch.remedy and "--batch 1" in batch.remedy
+    assert not probed.options
+
+
+def test_a_function_of_one_picture_that_takes_a_batch_of_one_for_it(model):
+    probed = probe(
+        model(lambda images: float(np.abs(np.diff(images, axis=1)).mean()), input="numpy")
+    )
+    assert found(probed, "batch").verdict is Verdict.PROBLEM
+
+
+@pytest.mark.parametrize("decimals", [1, 3, 4, 6])
+def test_scores_rounded_to_decimals(decimals):
+    scores = np.random.default_rng(0).random(300) * 90
+    step = common_step(np.unique(np.round(scores, decimals)))
+    assert step == pytest.approx(10.0**-decimals)
+    assert common_step(np.unique(np.round(scores, decimals).astype(np.float32))) == (
+        pytest.approx(10.0**-decimals) if decimals == 1 else None
+    )
+    assert common_step(np.sort(scores)) is None
 
 
 @pytest.mark.parametrize(
@@ -575,7 +595,9 @@ def test_no_step_in_a_continuum():
         ([0.31, 0.88], None, "0,1"),
         ([1.8, 4.2], None, "1,5"),
         ([12.0, 81.0], (0.0, 1.0), "0,100"),  # outside
-        ([0.031, 0.064], (0.0, 100.0), "0,1"),
+        ([0.031, 0.064], (0.0, 100.0), "0.03,0.07"),  # which fill 0..1 no more than 0..100
+        ([0.31, 0.64], (0.0, 100.0), "0,1"),
+        ([3.417, 3.435], None, "3.416,3.435"),
         ([0.031, 0.064], (0.0, 1.0), "0.03,0.07"),  # no usual range is narrower
         ([-3.0, 103.0], (0.0, 100.0), "-10,110"),
         ([500.0, 500.0], None, "500,600"),

@@ -22,7 +22,7 @@ from iqattack.errors import InputError, one_line
 from iqattack.imports import Imported, import_named
 from iqattack.models.base import Traits
 from iqattack.models.checked import Model, as_scores, check_range
-from iqattack.models.inputs import Input
+from iqattack.models.inputs import UINT8, Input
 from iqattack.models.time_limit import TimeLimited
 
 
@@ -76,10 +76,11 @@ class UserModel:
     def differentiable(self) -> Callable[[Tensor], Tensor]:
         """Scores with their graph; AttributeError for what has no gradients.
 
-        A method of that name, or the function itself where it takes tensors of floats.
+        A method of that name, or the function itself where it takes tensors of floats, or is a
+        torch module, which is then given its grey levels as floats.
         """
         own = getattr(self.function, "differentiable", None)
-        if own is None and self.convention.floating:
+        if own is None and (self.convention.floating or isinstance(self.function, torch.nn.Module)):
             own = self._on_its_device()
         if own is None:
             raise AttributeError("differentiable")
@@ -148,6 +149,11 @@ def make_callable(spec: str, where: Imported, device: str, convention: Input) ->
     """What an imported factory makes; InputError as in `load_callable`."""
     make = where.value
     takes_device = _takes_device(make)
+    if device != "cpu" and not takes_device:
+        raise InputError(
+            f"'{spec}': device {device}: the factory takes none; leave it out, or give the factory "
+            "a parameter device"
+        )
     _check_factory(spec, make, {"device": device} if takes_device else {})
     try:
         function = make(device=device) if takes_device else make()
@@ -155,10 +161,30 @@ def make_callable(spec: str, where: Imported, device: str, convention: Input) ->
         raise InputError(f"'{spec}' failed to make the model: {one_line(error)}") from error
     if not callable(function):
         raise InputError(
-            f"'{spec}' returned {type(function).__name__};"
-            " expected a function of images (N, 3, H, W) uint8 that returns N scores"
+            f"'{spec}' returned {type(function).__name__}, which cannot be called; expected a "
+            "function of images that returns their scores, or a class with __call__"
         )
+    if isinstance(function, Model):
+        return _of_loaded(function, spec, convention, where)
     return UserModel(function, spec, convention, where)
+
+
+def _of_loaded(model: Model, spec: str, convention: Input, where: Imported) -> UserModel:
+    """What a factory wrapped itself; a convention that is given goes before its own."""
+    inner = model.function
+    if isinstance(inner, UserModel):
+        made = UserModel(inner.function, spec, convention.over(inner.convention), where)
+    elif convention == UINT8:
+        made = UserModel(model, spec, convention, where)
+    else:
+        raise InputError(
+            f"'{spec}' returned a model that was loaded: --input {convention.text} cannot be added "
+            "to it; give it where the model is loaded"
+        )
+    made.name, made.min_size = model.name, model.min_size
+    made.score_range, made.lower_better = model.score_range, model.lower_better
+    made.traits = _traits(model, where)
+    return made
 
 
 def _check_factory(spec: str, make: object, given: dict[str, str]) -> None:

@@ -6,6 +6,7 @@ import math
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,8 @@ class ModelFailedError(InputError):
 class WrongAnswerError(InputError):
     """The model answered something that is not one score for each image."""
 
+
+ONE_IMAGE = "give --input single, or numpy,nhwc,single for an array (H, W, 3)"
 
 # Base classes of what network libraries raise, by name, as those libraries may be absent:
 # requests, urllib3, httpx, aiohttp, http.client, openai.
@@ -207,15 +210,23 @@ def as_scores(answer: object, name: str, n: int) -> Tensor:
         scores = scores.detach().to("cpu", torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
         raise WrongAnswerError(
-            f"model '{name}' returned {type(answer).__name__} that is not numbers"
+            f"model '{name}' returned {_kind_of(answer)} that is not numbers"
             f" for {_several(n, 'image')}; expected {_several(n)}"
         ) from error
     if scores.numel() != n or (scores.ndim > 0 and scores.shape[0] != n):
+        hint = f"; if it takes one image, {ONE_IMAGE}" if scores.numel() == 1 else ""
         raise WrongAnswerError(
             f"model '{name}' returned shape {tuple(scores.shape)} for {_several(n, 'image')};"
-            f" expected {_several(n)}"
+            f" expected {_several(n)}{hint}"
         )
     return scores.reshape(n)
+
+
+def _kind_of(answer: object) -> str:
+    """The type of an answer, or of the first in a list of answers that is no number."""
+    answers = answer if isinstance(answer, list) else []
+    odd = (one for one in answers if not isinstance(one, Number))
+    return type(next(odd, answer)).__name__
 
 
 def _several(n: int, what: str = "score") -> str:

@@ -33,7 +33,8 @@ def gradient_of(scorer: Scorer) -> Callable[[Tensor], Tensor]:
     if score is None:
         raise InputError(
             f"model '{scorer.name}' gives scores alone, and its gradients are asked for; expected "
-            "builtin, cnniqa, a metric of pyiqa, or an object with a method differentiable(images)"
+            "builtin, cnniqa, a metric of pyiqa, a torch module, a function of tensors of floats "
+            "(input float01, float255 or imagenet), or a method differentiable(images)"
         )
 
     def gradient(images: Tensor) -> Tensor:

@@ -6,12 +6,18 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from iqattack.models.checked import ONE_IMAGE, WrongAnswerError
 from iqattack.probing.finding import Finding, Verdict
 from iqattack.probing.pictures import alike
 from iqattack.probing.session import Answer, finite, is_finite, reason
 from iqattack.probing.subject import TOLERANCE, Subject, deviation
 
 REPEATED, REPEATS, MORE = 3, 3, 4  # pictures, further scores of each, and more where they differ
+
+
+AMBIGUOUS = (
+    f"{ONE_IMAGE}; only if it does take a batch (1, 3, H, W), and has one score for it, --batch 1"
+)
 
 
 def noise(subject: Subject) -> list[Finding]:
@@ -62,15 +68,12 @@ def batches(subject: Subject) -> list[Finding]:
     if missing:
         subject.together = False
         lost = f"{len(missing)} of {len(images)} images have no score in one call, but one by one"
-        return [
-            Finding(
-                "batch",
-                f"{lost}: {reason(missing[0])}",
-                Verdict.NOTE,
-                "images are scored one at a time",
-                "--batch 1",
-            )
-        ]
+        said = f"{lost}: {reason(missing[0])}"
+        if isinstance(missing[0], WrongAnswerError):
+            # A function of one image takes a batch of one for it, with other scores.
+            return [Finding("batch", said, Verdict.PROBLEM, AMBIGUOUS)]
+        remedy = "images are scored one at a time"
+        return [Finding("batch", said, Verdict.NOTE, remedy, "--batch 1")]
     backward = session.together(images[::-1])[::-1]
     others = largest_difference(alone, forward), largest_difference(alone, backward)
     sizes = [largest_difference(forward, found) for found in _other_sizes(subject, images, limit)]

@@ -76,7 +76,10 @@ def range_filled(subject: Subject) -> Finding:
         )
     option = f"--score-range {suggested_range(scores, declared)}"
     if declared is None:
-        return Finding("score range", f"{seen}; not declared", Verdict.NOTE, "declare it", option)
+        remedy = (
+            "declare what the model was made for; what is proposed is a guess from these scores"
+        )
+        return Finding("score range", f"{seen}; not declared", Verdict.NOTE, remedy, option)
     said = f"{seen}; declared {declared[0]:g} to {declared[1]:g}"
     beyond = max(declared[0] - low, high - declared[1])
     if beyond > 0.0:
@@ -95,7 +98,7 @@ def range_filled(subject: Subject) -> Finding:
 
 
 def suggested_range(scores: Sequence[float], declared: tuple[float, float] | None) -> str:
-    """`LO,HI` for --score-range: a usual range around the scores, else their own bounds, rounded.
+    """`LO,HI` for --score-range: a usual range that the scores fill, else their bounds, rounded.
 
     Where the declared range holds all scores, it is too wide: the usual one is at most half of it.
     """
@@ -103,7 +106,8 @@ def suggested_range(scores: Sequence[float], declared: tuple[float, float] | Non
     too_wide = declared is not None and declared[0] <= low and high <= declared[1]
     widest = (declared[1] - declared[0]) / 2 if declared is not None and too_wide else math.inf
     for lo, hi in COMMON_RANGES:
-        if lo <= low and high <= hi and hi - lo <= widest:
+        fills = high == low or high - low >= SPARSE * (hi - lo)
+        if lo <= low and high <= hi and hi - lo <= widest and fills:
             return f"{lo:g},{hi:g}"
     # Decimals that leave two steps or more between the ends.
     unit = 10.0 ** math.floor(math.log10((high - low or abs(high) or 1.0) / 2.0))
@@ -117,10 +121,10 @@ def resolution(subject: Subject) -> Finding:
     distinct = (
         f"{len(values)} distinct values in {len(subject.session.seen)} scores, repeats included"
     )
-    single = bool((values == values.astype(np.float32)).all())
     step = common_step(values)
     if step is None:
-        return Finding("resolution", f"no step; {distinct}{', float32' if single else ''}")
+        single = ", float32" if is_single(values) else ""
+        return Finding("resolution", f"no step; {distinct}{single}")
     coarse = step >= COARSE * subject.width
     return Finding(
         "resolution",
@@ -130,15 +134,22 @@ def resolution(subject: Subject) -> Finding:
     )
 
 
+def is_single(values: np.ndarray) -> bool:
+    """Whether all of them are numbers of float32."""
+    return bool((values == values.astype(np.float32)).all())
+
+
 def common_step(values: np.ndarray) -> float | None:
     """The largest step of which all differences of sorted distinct values are multiples.
 
-    None where there are fewer than four values, or the step is as small as rounding in float32.
+    None where there are fewer than four values, or the step is as small as rounding: in float32 if
+    all of them are such numbers, else in float64.
     """
     if len(values) < 4:
         return None
     offsets = values - values[0]
-    rounding = 4 * float(np.finfo(np.float32).eps) * float(np.abs(values).max())
+    dtype = np.float32 if is_single(values) else np.float64
+    rounding = 4 * float(np.finfo(dtype).eps) * float(np.abs(values).max())
     smallest = float(np.diff(values).min())
     decimals = [10.0**-k for k in range(-1, 7)]
     for step in sorted([*decimals, *(smallest / k for k in range(1, 21))], reverse=True):
