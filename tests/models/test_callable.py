@@ -111,7 +111,7 @@ def test_unknown_range_and_direction(file):
         ("number", r"my_model.py:number' is int; expected a function that makes the model"),
         (
             "not_a_model",
-            r"my_model.py:not_a_model' returned int, which cannot be called; expected a function of images",
+            r"my_model.py:not_a_model' returned int, which cannot be called; expected a function",
         ),
         ("raises", r"raises' failed to make the model: FileNotFoundError: weights.pth is not here"),
         ("declares_range", r"score range \(5, 1\): expected two finite numbers, the lower first"),

@@ -667,3 +667,33 @@ def test_answers_are_checked_as_those_of_any_model(one_shot):
     model.min_size = 1
     (found,) = answers(model, IMAGES[:1])
     assert math.isnan(found)
+
+
+def test_a_program_that_ends_after_each_answer_costs_no_attempt(scorer):
+    model = scorer(
+        each="""
+        print(json.dumps({"id": request["id"], "score": 1.5}), flush=True)
+        sys.exit()
+    """
+    )
+    for _ in range(4):
+        assert model(IMAGES[:1]) == [1.5]
+
+
+def test_rubbish_after_a_score_passes(scorer):
+    model = scorer(
+        each="""
+        if picture.getpixel((0, 0)) == (0, 0, 0):
+            print("Warning: this and that", flush=True)
+    """
+    )
+    (score,) = model(IMAGES[:1])
+    (error,) = model(torch.zeros_like(IMAGES[:1]))
+    assert isinstance(error, TransientError) and "expected one" in str(error)
+    assert model(IMAGES[:1]) == [score]
+
+
+def test_a_script_that_takes_a_path_is_given_a_hint(tmp_path):
+    (tmp_path / "mine.py").write_text("import sys\nopen(sys.argv[1])\n")
+    with pytest.raises(InputError, match=r"without \{image\}, which stands for .* lines of JSON"):
+        load_command(f"{python()} {tmp_path}/mine.py")

@@ -482,7 +482,7 @@ def test_compression_that_is_broken(serve, body):
 def test_the_status_counts_where_a_body_cannot_be_read(serve):
     error = failure(service(serve(Reply(b"x", 503, {"Content-Encoding": "br"}))))
     assert isinstance(error, TransientError)
-    assert str(error).endswith("answered 503")
+    assert "answered 503;" in str(error)
 
 
 @pytest.mark.parametrize("charset", ["punycode", "undefined", "zlib", "no-such"])
@@ -923,3 +923,98 @@ def test_an_attack_through_a_faulty_service_ends_like_one_on_the_model_itself(tm
         assert queries == sum(server.well.values())
         assert attempts == sum(server.failed.values())
         assert scorer.requests == server.received == queries + attempts
+
+
+# -- more than was asked for ----------------------------------------------------------------------
+
+
+def http_answer(body, extra=b"", length=None):
+    length = len(body) if length is None else length
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s%s" % (length, body, extra)
+
+
+@contextlib.contextmanager
+def kept_open(answers):
+    """A server that keeps connections, and answers each request with the next of these bytes."""
+    answers = iter(answers)
+
+    def serve(connection):
+        with connection, connection.makefile("rb") as reader:
+            while head := b"".join(iter(reader.readline, b"\r\n")):
+                reader.read(int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]))
+                connection.sendall(next(answers))
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/score"
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [http_answer(b'{"score": 99}'), b"rubbish\r\n\r\n", b"\r\n"],
+    ids=["twice", "rubbish", "line"],
+)
+def test_what_comes_behind_an_answer_is_not_the_next_one(extra):
+    wanted = [float(number) for number in range(5)]
+    answers = [http_answer(b'{"score": %d}' % number, extra) for number in range(5)]
+    with kept_open(answers) as url:
+        scorer = Http(HttpSettings.of({"url": url}, "test"))
+        assert [scorer(IMAGES[:1])[0] for _ in wanted] == wanted
+        scorer.close()
+
+
+def test_an_answer_cut_by_its_length_is_asked_for_again():
+    good = http_answer(b'{"score": 1}')
+    cut = http_answer(b'{"score": 12345}', length=6)
+    with kept_open([good, cut, good]) as url:
+        scorer = Http(HttpSettings.of({"url": url}, "test"))
+        assert scorer(IMAGES[:1]) == [1.0]
+        error = failure(scorer)
+        assert isinstance(error, TransientError) and "this is not JSON" in str(error)
+        assert scorer(IMAGES[:1]) == [1.0]
+        scorer.close()
+
+
+def test_what_is_not_http_passes_for_a_service_that_has_scored():
+    with kept_open(
+        [http_answer(b'{"score": 1}'), b"HTTP?\r\n\r\n", http_answer(b'{"score": 2}')]
+    ) as url:
+        scorer = Http(HttpSettings.of({"url": url}, "test"))
+        assert scorer(IMAGES[:1]) == [1.0]
+        assert isinstance(failure(scorer), TransientError)
+        assert scorer(IMAGES[:1]) == [2.0]
+        scorer.close()
+
+
+def test_another_protocol_is_not_asked_again():
+    with kept_open([b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"]) as url:
+        error = failure(Http(HttpSettings.of({"url": url}, "test")))
+    assert "answered 101" in str(error) and not isinstance(error, TransientError)
+
+
+@pytest.mark.parametrize("port", ["99999", "65536", "0"])
+def test_a_port_that_there_is_not(port):
+    with pytest.raises(InputError, match=f"port {port}: expected 1 to 65535"):
+        Http(HttpSettings.of({"url": f"http://127.0.0.1:{port}/score"}, "test"))
+
+
+def test_an_address_without_its_bracket():
+    with pytest.raises(InputError, match=r"url: expected http://HOST:PORT/PATH"):
+        Http(HttpSettings.of({"url": "http://[::1/score"}, "test"))
+
+
+def test_json_after_a_byte_order_mark():
+    with kept_open([http_answer(b'\xef\xbb\xbf{"score": 3}')]) as url:
+        assert Http(HttpSettings.of({"url": url}, "test"))(IMAGES[:1]) == [3.0]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_service_that_is_asked_too_much_names_what_to_do(serve, status):
+    server = serve(Reply(b"no", status=status))
+    assert "--retries" in str(failure(service(server)))

@@ -176,3 +176,19 @@ def test_threads_share_the_bound():
     assert not any(thread.is_alive() for thread in threads)
     assert running == 0
     assert 1 <= most <= 3
+
+
+def test_refusals_of_the_only_call_make_longer_and_longer_pauses():
+    gate, now, waits = Gate(8), 0.0, []
+    for _ in range(8):
+        gate.start(now)
+        gate.end(now, now + 0.1, "refused")
+        now += 0.1
+        waits.append(gate.wait(now))
+        now += waits[-1]
+    assert waits == pytest.approx([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0])
+    gate.start(now)
+    gate.end(now, now + 0.1, "answered")
+    gate.start(now + 0.1)
+    gate.end(now + 0.1, now + 0.2, "refused", pause=3.0)  # the service's own word goes before
+    assert gate.wait(now + 0.2) == pytest.approx(3.0)

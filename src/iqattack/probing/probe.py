@@ -10,6 +10,7 @@ from torch import Tensor
 from iqattack.errors import InputError
 from iqattack.images import ImageSet
 from iqattack.models.base import Loaded
+from iqattack.models.suggesting import user_model
 from iqattack.probing.changes import colours, small_changes
 from iqattack.probing.conventions import given, working
 from iqattack.probing.finding import Finding, Probe, Verdict
@@ -25,6 +26,7 @@ QUERIES = 400
 FEWEST = 10
 PICTURES = 24
 FIRST = "clean scores"
+MEND = "mend what the failure names, in the model's options or description"
 SHARE = 10  # a picture for so many queries
 
 
@@ -102,7 +104,8 @@ def _start(subject: Subject) -> Iterator[Finding]:
     if not is_finite(answer):
         topic = "failures" if isinstance(answer, Exception) else "non-finite scores"
         said = f"no finite score: {reason(answer)}"
-        remedy = "correct the model, or say how it wants its images (--input)"
+        own = user_model(session.model) is not None
+        remedy = "correct the model, or say how it wants its images (--input)" if own else MEND
         yield Finding(topic, said, Verdict.PROBLEM, remedy)
         return
     if subject.size is not None:

@@ -44,9 +44,10 @@ def unpacked(body: bytes, headers: Mapping[str, str]) -> bytes:
 
 
 def as_text(body: bytes, charset: str | None) -> str:
-    """An answer as text; one in an encoding that is not known is read as UTF-8."""
+    """An answer as text without a byte order mark; an encoding that is not known is UTF-8."""
     try:
         name = codecs.lookup(charset or "utf-8").name
-        return body.decode("utf-8" if name in SLOW_TEXT else name, "replace")
+        text = body.decode("utf-8" if name in SLOW_TEXT else name, "replace")
     except (LookupError, ValueError):
-        return body.decode("utf-8", "replace")
+        text = body.decode("utf-8", "replace")
+    return text.removeprefix("\ufeff")

@@ -51,6 +51,8 @@ ANSWER_S = 60.0  # for a picture, by default
 RUN_S = 300.0  # for a picture where the program starts anew for each, by default
 LOSSES = 3  # rounds of processes that were lost, without a score between, until it is given up
 
+SPOKEN_TO = f"without {PLACE}, which stands for a picture's path, it is asked in lines of JSON"
+
 
 class _Scorer:
     """What commands of both kinds have in common."""
@@ -158,7 +160,9 @@ class OneShot(_Scorer):
             return _number(found["score"] if isinstance(found, dict) else found)
         except (ValueError, KeyError):
             raise self._wrong(
-                text, 'a number alone or JSON such as {"score": 41.5} on standard output'
+                text,
+                'a number alone or JSON such as {"score": 41.5} on standard output, or, in a TOML '
+                "description, score = 'REGULAR EXPRESSION' that finds it",
             ) from None
 
     def _wrong(self, text: str, expected: str) -> InputError:
@@ -193,10 +197,12 @@ class JsonLines(_Scorer):
             process, described = self._start()
         except EndedError as error:
             if not error.asked:
-                raise InputError(str(error)) from error
+                raise InputError(f"{error}; {SPOKEN_TO}") from error
             self._undescribed = str(error)
             self._losses = 0
-            self.notes = (f"{error}, asked to describe itself; so it declares nothing",)
+            self.notes = (
+                f"{error}, asked to describe itself; so it declares nothing; {SPOKEN_TO}",
+            )
             return
         except TransientError as error:
             raise InputError(
@@ -215,7 +221,9 @@ class JsonLines(_Scorer):
             self._proven = True
         elif self._undescribed and not self._proven:
             kind = TransientError if isinstance(found, TransientError) else InputError
-            return kind(f"{found}; before, when asked to describe itself: {self._undescribed}")
+            return kind(
+                f"{found}; before, when asked to describe itself: {self._undescribed}; {SPOKEN_TO}"
+            )
         return found
 
     def _score(self, png: bytes) -> float | Exception:
@@ -223,6 +231,7 @@ class JsonLines(_Scorer):
         try:
             with self._lock:
                 process = self._free.pop() if self._free else None
+            used = process is not None
             if process is None:
                 process, _ = self._start()
                 if self._undescribed:  # its model is loaded only now
@@ -235,9 +244,14 @@ class JsonLines(_Scorer):
             answer = process.ask({"id": number, "png": picture}, seconds)
             found = self._read(answer, number)
         except BaseException as error:
+            if used and isinstance(error, EndedError) and not error.asked:
+                self._drop(process)  # it had ended after the last answer: another one is asked
+                return self._score(png)
             self._lose(process, error)
             if not isinstance(error, InputError | TransientError):
                 raise
+            if self._proven and isinstance(error, InputError):  # a new process may do better
+                return TransientError(str(error))
             return error
         with self._lock:
             self._losses = 0

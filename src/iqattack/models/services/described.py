@@ -16,7 +16,7 @@ from iqattack.imports import absolute
 from iqattack.models.base import Loaded
 from iqattack.models.inputs import UINT8, Input
 from iqattack.models.services.command import of_settings
-from iqattack.models.services.http import Http
+from iqattack.models.services.http import Http, takes_no_device
 from iqattack.models.services.settings import CommandSettings, HttpSettings
 
 
@@ -41,6 +41,7 @@ def load_toml(
         model = of_settings(settings, device=device, convention=merged, timeout=seconds)
         model.files = (path, *settings.files)
     else:
+        takes_no_device(str(argument), device)
         model = Http(settings, source=str(argument), convention=merged, timeout=seconds)
         model.files = (path,)
     model.spec = str(path)
@@ -51,6 +52,8 @@ def load_toml(
 def read_settings(argument: str | Path) -> HttpSettings | CommandSettings:
     """What a TOML file holds, checked, paths made absolute; InputError as in `load_toml`."""
     path = Path(argument)
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a named pipe would block
+        raise InputError(f"model file '{argument}': is no file; expected TOML")
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:

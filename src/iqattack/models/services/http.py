@@ -48,6 +48,7 @@ TIMEOUT_S = 30.0
 USUAL = 8  # requests at once, by default
 RATE = 10.0  # requests a second to a host that is not this one
 STORED = 1_000_000  # bytes of a picture that need no compression; nginx takes 1 MiB by default
+LAST_PORT = 65535
 IDLE_S = 3.0  # that a connection is kept; many servers close theirs after 5
 LONGEST_RETRY_S = 300.0  # that one Retry-After may hold an image back
 QUOTED, REASON = 80, 200  # letters of an answer in a message, and of why it has no score
@@ -63,6 +64,8 @@ HINTS = {
     413: "send smaller pictures or a smaller batch",
     415: "check where the picture goes (image)",
     422: "check where the picture goes (image, body)",
+    429: "lower the rate or the calls at once, or try longer with --retries N",
+    503: "try longer with --retries N",
 }
 ADDRESS = re.compile(r"(?P<scheme>https?://)(?:(?P<user>[^/?#]*)@)?(?P<rest>[^/?#]+.*)", re.DOTALL)
 
@@ -200,6 +203,8 @@ class Http:
         try:
             params = {name: secrets.expand(value) for name, value in settings.params.items()}
             url = self._httpx.URL(address["scheme"] + address["rest"])
+            if url.port is not None and not 0 < url.port <= LAST_PORT:
+                raise ValueError(f"port {url.port}: expected 1 to {LAST_PORT}")
             self._url = url.copy_merge_params(params) if params else url
             self._local = _is_local(self._url.host)
             return partial(
@@ -296,9 +301,14 @@ class Http:
         except httpx.LocalProtocolError as error:
             return self._failure(f"cannot be asked: {self._quote(str(error))}")
         except (httpx.HTTPError, OSError, RuntimeError) as error:
-            said, passing = why(error, self._quote(str(error)) or type(error).__name__)
+            text = self._quote(str(error)) or type(error).__name__
+            said, passing = why(error, text, proven=self._understood)
             return ConnectionError(f"{self.url} {said}") if passing else self._failure(said)
-        return self._received(response)
+        found = self._received(response)
+        if _has_more(hand.tool):
+            hand.tool.close()
+            hand.tool = self._connect()
+        return found
 
     def _received(self, response: httpx.Response) -> Answer | Exception | None:
         good = response.status_code < 300
@@ -337,10 +347,10 @@ class Http:
             )
         quote = self._quote(answer.text)
         said = f"answered {status}" + (f" '{quote}'" if quote else "")
+        hint = f"; {HINTS[status]}" if status in HINTS else ""
         if status in LATER or (status >= 500 and status not in NEVER):
-            raise TransientError(f"{self.url} {said}", retry_after=pause)
-        hint = HINTS.get(status)
-        raise self._failure(f"{said}; {hint}" if hint else said)
+            raise TransientError(f"{self.url} {said}{hint}", retry_after=pause)
+        raise self._failure(f"{said}{hint}")
 
     def _understand(self, text: str, n: int) -> list[float]:
         reason = ""
@@ -403,7 +413,7 @@ class Http:
 def load_http(
     argument: str,
     *,
-    device: str = "cpu",  # noqa: ARG001 - the service knows where it computes
+    device: str = "cpu",
     convention: Input = UINT8,
     timeout: float | None = None,
 ) -> Http:
@@ -414,6 +424,7 @@ def load_http(
     """
     url, _, text = argument.partition("#")
     source = shown(url)
+    takes_no_device(source, device)
     options: dict[str, str] = {}
     for part in filter(None, text.split("&")):
         name, equals, value = part.partition("=")
@@ -427,6 +438,12 @@ def load_http(
     return Http(settings, source=source, convention=convention, timeout=timeout)
 
 
+def takes_no_device(source: str, device: str) -> None:
+    """InputError for a device: where a service computes is its own affair."""
+    if device != "cpu":
+        raise InputError(f"{source}: device {device}: a service takes none; leave it out")
+
+
 def shown(url: str) -> str:
     """A URL without what may be secret: user, query and fragment."""
     match = ADDRESS.fullmatch(url)
@@ -436,7 +453,8 @@ def shown(url: str) -> str:
 
 def _address(url: str, source: str) -> re.Match[str]:
     match = ADDRESS.fullmatch(url)
-    if match is None or "#" in url:
+    host = "" if match is None else match["rest"].partition("/")[0]
+    if match is None or "#" in url or ("[" in host) != ("]" in host):
         raise InputError(f"{source}: url: expected http://HOST:PORT/PATH or https://…, without a #")
     return match
 
@@ -471,6 +489,20 @@ def _is_local(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def _has_more(client: httpx.Client) -> bool:
+    """Whether bytes came behind an answer, which would be read as the next one.
+
+    httpcore closes connections on which bytes wait, but not those whose bytes it has read already;
+    only its connections, which are not public, know of them.
+    """
+    pool = getattr(getattr(client, "_transport", None), "_pool", None)
+    for connection in getattr(pool, "connections", ()):
+        state = getattr(getattr(connection, "_connection", None), "_h11_state", None)
+        if state is not None and state.trailing_data[0]:
+            return True
+    return False
 
 
 def _retry_after(text: str) -> float | None:

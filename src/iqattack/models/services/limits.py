@@ -21,6 +21,8 @@ DECREASE = 0.5
 SMOOTHING = 0.2  # weight of the newest latency
 TOLERANCE, SLACK_S = 2.0, 0.02  # times the best latency, and a jitter that says nothing
 FORGET = 1.001  # what the best latency grows by at each answer, as services change
+FIRST_PAUSE_S = 1.0  # after a refusal of the only call, without a Retry-After
+MOST_WAITS = 10
 LONGEST_PAUSE_S = 60.0  # that one Retry-After may hold all calls back
 
 
@@ -43,6 +45,7 @@ class Gate:
         self._spacing = 1.0 / rate
         self._next = self._open = self._cut = -math.inf
         self._starting = True
+        self._waits = 0  # in a row
         self._latency = self._best = math.nan
 
     def wait(self, now: float) -> float:
@@ -63,12 +66,18 @@ class Gate:
         if pause > 0.0:
             self._open = max(self._open, now + min(pause, LONGEST_PAUSE_S))
         if outcome == "answered":
+            self._waits = 0
             slow = self._slow(now - started)
             self._starting = self._starting and not slow
             if full and not slow:
                 self.bound += 1.0 if self._starting else 1.0 / self.bound
                 self.bound = min(self.bound, float(self.most))
         elif outcome == "refused" and started >= self._cut:  # others of the same round say the same
+            if (
+                self.bound == 1.0 and not pause
+            ):  # one at a time is too many: ever longer
+                self._open = now + min(FIRST_PAUSE_S * 2**self._waits, LONGEST_PAUSE_S)
+                self._waits = min(self._waits + 1, MOST_WAITS)
             self.bound = max(1.0, self.bound * DECREASE)
             self._starting, self._cut = False, now
 

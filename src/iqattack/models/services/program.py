@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import selectors
@@ -10,7 +9,7 @@ import shlex
 import shutil
 import signal
 import subprocess
-import termios
+import sys
 import threading
 import time
 import weakref
@@ -21,6 +20,10 @@ from typing import IO, NoReturn
 
 from iqattack.errors import InputError, TransientError
 from iqattack.imports import absolute
+
+with suppress(ImportError):  # Windows has neither
+    import fcntl
+    import termios
 
 END_S = 2.0  # from the end of its input to the end of the program
 ANSWER_BYTES = 1 << 20  # more than that is no score
@@ -48,6 +51,10 @@ class Command:
     @classmethod
     def of(cls, words: list[str], device: str) -> Command:
         """The command in the present working folder; InputError where there is no such program."""
+        if sys.platform == "win32":  # where pipes can be waited for in another way alone
+            raise InputError(
+                "command: needs Linux or macOS; make the program a service, or a function in a file"
+            )
         if not words or not words[0].strip():
             raise InputError(
                 "command: it is empty; expected command:PROGRAM, such as command:score"

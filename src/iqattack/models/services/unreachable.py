@@ -7,13 +7,20 @@ import ssl
 from collections.abc import Iterator
 
 NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # what OpenSSL says of plain HTTP
-NO_HTTP = ("illegal status line", "illegal request line")  # what h11 says of anything else
+# What h11 says of an answer that it cannot read, and what a person should know.
+FOREIGN = (
+    ("illegal status line", "does not speak HTTP; https:// instead of http://?"),
+    ("illegal request line", "does not speak HTTP; https:// instead of http://?"),
+    ("_SWITCH_UPGRADE", "answered 101, to speak another protocol: check the URL"),
+    ("Receive buffer too long", "answered with headers that are too long: check the URL"),
+)
 
 
-def why(error: Exception, reason: str) -> tuple[str, bool]:
+def why(error: Exception, reason: str, *, proven: bool = False) -> tuple[str, bool]:
     """What follows a service's URL in a message, and whether asking again may do.
 
-    error: of httpx, before an answer began. reason: its text, fit to be shown.
+    error: of httpx, before an answer began. reason: its text, fit to be shown. proven: whether the
+    service has scored something.
     """
     causes = list(_causes(error))
     if any(isinstance(one, ssl.SSLCertVerificationError) for one in causes):
@@ -28,18 +35,23 @@ def why(error: Exception, reason: str) -> tuple[str, bool]:
         return f"cannot be reached (TLS failed, {reason}): check the URL", True
     if any(isinstance(one, socket.gaierror) for one in causes):
         return "cannot be reached (unknown host name): check the URL and the network", True
-    return _of_connection(type(error).__name__, causes, reason)
+    return _of_connection(type(error).__name__, causes, reason, proven)
 
 
-def _of_connection(kind: str, causes: list[BaseException], reason: str) -> tuple[str, bool]:
+def _of_connection(
+    kind: str, causes: list[BaseException], reason: str, proven: bool
+) -> tuple[str, bool]:
     if kind == "ProxyError":
         return f"is behind a proxy that failed ({reason}): check HTTP_PROXY and HTTPS_PROXY", True
     if kind == "ConnectError":
         system = [one.strerror for one in causes if isinstance(one, OSError) and one.strerror]
         reason = system[-1].lower() if system else reason
         return f"cannot be reached ({reason}): check that it runs and the URL", True
-    if any(words in reason for words in NO_HTTP):
-        return "does not speak HTTP; https:// instead of http://?", False
+    if proven and any(words in reason for words, _ in FOREIGN):
+        return f"answered what is not HTTP ({reason})", True
+    for words, said in FOREIGN:
+        if words in reason:
+            return said, False
     return f"closed the connection without an answer ({reason}): check that it runs", True
 
 
