@@ -27,6 +27,7 @@ from iqattack.specs import text as as_text
 
 Size = tuple[int, int]  # width, height
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # torchvision's
+LONGEST_SIDE = 1 << 14
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 # Words, and the fields that they set.
@@ -323,16 +324,23 @@ def _term(spec: str, term: str) -> dict[str, Any]:
         raise InputError(f"--input {spec}: {near}")
     if name in ("size", "crop"):
         match = re.fullmatch(r"(\d+)(?:[x×](\d+))?", value.strip())
-        if match is None or 0 in (int(match[1]), int(match[2] or match[1])):
-            raise InputError(f"--input {spec}: {term}: expected {name}=224 or {name}=384x256")
-        return {name: (int(match[1]), int(match[2] or match[1]))}
+        sides = (0, 0) if match is None else (int(match[1]), int(match[2] or match[1]))
+        if not all(0 < side <= LONGEST_SIDE for side in sides):
+            raise InputError(
+                f"--input {spec}: {term}: expected {name}=224 or {name}=384x256, at most "
+                f"{LONGEST_SIDE} pixels"
+            )
+        return {name: sides}
     if name == "resample":
         if value not in RESAMPLING:
             raise InputError(f"--input {spec}: {term}: expected {', '.join(RESAMPLING)}")
         return {name: value}
     try:
-        return {name: tuple(float(number) for number in value.split(","))}
+        numbers = tuple(float(number) for number in value.split(","))
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError
     except ValueError:
         raise InputError(
             f"--input {spec}: {term}: expected numbers, such as {name}=0.5 or {name}=0.5,0.4,0.5"
         ) from None
+    return {name: numbers}

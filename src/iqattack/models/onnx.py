@@ -68,6 +68,7 @@ class OnnxModel:
         self._label = f"model 'onnx:{argument}'"
         self._reading = Reading.parse(options, self._label)
         self._logits_seen = False
+        self._along_first = False  # images are along the first axis of the output, as was seen
         self._session = _session(path, device, self._label)
         missing: list[str] = []
         with self._collecting(missing):
@@ -154,6 +155,10 @@ class OnnxModel:
                     f"{len(images)} images; expected them along the first axis; give batch=1"
                 )
             answer = answer[None]  # a graph of one image, without a batch axis
+        elif not self._fixed and n > 1 and not self._along_first:
+            if n in answer.shape[1:]:  # images may be along another axis
+                return [*self._score(images[:-1]), *self._score(images[-1:])]
+            self._along_first = True
         values = answer[:n].astype(np.float64)
         where = f"{self._label}: output '{self._output}'"
         if not self._logits_seen:  # on the first images only: logits may sum to 1 by chance
@@ -423,10 +428,22 @@ def split_file(argument: str) -> tuple[Path, list[str]]:
     for end in range(len(parts), 0, -1):
         path = Path(",".join(parts[:end]))
         if _is_file(path):
-            return path, parts[end:]
+            return path, _joined(parts[end:])
     raise InputError(
         f"model 'onnx:{argument}': no such file: '{parts[0]}'; expected onnx:FILE[,option=value]"
     )
+
+
+def _joined(options: list[str]) -> list[str]:
+    """Options of which the name of an output may hold commas."""
+    names = {form.partition("=")[0] for form in (*OPTIONS, "layout", "size")}
+    found: list[str] = []
+    for option in options:
+        if found and found[-1].startswith("output=") and option.partition("=")[0] not in names:
+            found[-1] += f",{option}"
+        else:
+            found.append(option)
+    return found
 
 
 def external_files(path: Path) -> tuple[Path, ...]:
