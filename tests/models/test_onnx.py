@@ -647,14 +647,14 @@ def test_gpu_agrees_with_cpu(tmp_path):
 def test_images_along_the_last_axis_are_never_taken_for_classes(tmp_path, declared):
     """With as many images as classes the shape does not tell."""
     nodes = [*channel_means((2, 3)), helper.make_node("Transpose", ["means"], ["out"], perm=[1, 0])]
-    model = loaded(save(tmp_path / "m.onnx", nodes, [("out", declared)]), ",index=1")
+    model = loaded(save(tmp_path / "m.onnx", nodes, [("out", declared)]), ",index=1,batch=3")
     images = noise_images(3)
     with pytest.raises(InputError, match=r"expected them along the first axis; give batch=1"):
         model(images)
 
 
 def test_as_many_images_as_classes(tmp_path):
-    model = loaded(save_means(tmp_path / "m.onnx"), ",index=1")
+    model = loaded(save_means(tmp_path / "m.onnx"), ",index=1,batch=6")
     images = noise_images(6)
     for n in (3, 2, 3, 6):
         np.testing.assert_allclose(model(images[:n]), means_of(images[:n])[:, 1], rtol=1e-5)
