@@ -1,13 +1,15 @@
 """Tables of mean opinion scores."""
 
+import os
 import sys
+import unicodedata
 
 import numpy as np
 import pytest
 from scipy.io import savemat
 
 from iqattack.errors import InputError
-from iqattack.images import ImageEntry, ImageSet, match_mos, read_mos
+from iqattack.images import ImageEntry, ImageSet, MosColumns, match_mos, read_mos
 
 
 def images(root, *names):
@@ -78,7 +80,7 @@ def test_tid2013_ignores_case(tmp_path):
 
 def test_case_is_only_ignored_where_one_image_is_meant(tmp_path):
     read = table(tmp_path / "t.csv", "image,mos\na.png,1\nA.png,2\n")
-    assert match_mos(images(tmp_path, "A.png"), read, allow_unknown=True)[0].mos == 2
+    assert match_mos(images(tmp_path, "A.png"), read)[0].mos == 2
     ambiguous = table(tmp_path / "t.csv", "image,mos\nab.png,1\nAB.png,2\n")
     assert "Ab.png" in error(match_mos, images(tmp_path, "Ab.png"), ambiguous)
 
@@ -160,7 +162,10 @@ def test_live_matches_by_folder_and_leaves_references_out(tmp_path, monkeypatch)
         ("jp2k_img1.bmp", 0.0),
         ("wn_img1.bmp", 460.0),
     ]
-    assert scored.notes == ("2 reference images left out",)
+    assert scored.notes == (
+        "2 reference images left out",
+        "the table of opinion scores has 978 more",
+    )
     (tmp_path / "wn").mkdir()
     (tmp_path / "wn" / "img3.bmp").touch()
     monkeypatch.chdir(tmp_path / "wn")
@@ -188,7 +193,11 @@ def test_live_that_is_none(tmp_path):
     ("text", "expected"),
     [
         ("", "unknown columns"),
-        ("image;mos\na;1\n", "separated by commas"),
+        ("image;score\na;1\n", "its first line has image, score, expected such as image and mos"),
+        ("a.png,1\nb.png,2\n", "a.png, 1 and is no header; say what they are"),
+        ("image,mos\na,1_0\n", "line 2: score '1_0' of a"),
+        ("image,mos\na,١\n", "line 2: score '١' of a"),
+        ("image,mos\na,0x1F\n", "line 2: score '0x1F' of a"),
         ("image,mos\n", "holds no scores"),
         ("image,mos\na,1\nb,good\n", "line 3: score 'good' of b"),
         ("image,mos\na,1\n\nb,nan\n", "line 4: score 'nan' of b"),
@@ -215,15 +224,15 @@ def test_files_that_are_no_tables(tmp_path):
     assert "UTF-8" in error(read_mos, tmp_path / "t.csv")
 
 
-def test_own_table_must_fit_exactly_a_database_may_hold_more(tmp_path):
-    own = table(tmp_path / "own.csv", "image,mos\na.png,1\nb.png,2\nc.png,3\n")
-    published = table(tmp_path / "koniq.csv", "image_name,MOS\na.png,1\nb.png,2\nc.png,3\n")
-    few, more = images(tmp_path, "a.png", "b.png"), images(tmp_path, "a.png", "x.png", "y.png")
-    assert "scores 1 (c.png)" in error(match_mos, few, own)
-    assert [entry.mos for entry in match_mos(few, own, allow_unknown=True)] == [1, 2]
-    assert [entry.mos for entry in match_mos(few, published)] == [1, 2]
-    assert "scores 1 (c.png)" in error(match_mos, few, published, allow_unknown=False)
-    assert "2 (x.png, y.png) of 3" in error(match_mos, more, published)
+@pytest.mark.parametrize("header", ["image,mos", "image_name,MOS"])
+def test_what_else_a_table_has_is_left_out_and_said(tmp_path, header):
+    read = table(tmp_path / "t.csv", header + "\na.png,1\nb.png,2\nc.png,3\n")
+    few = match_mos(images(tmp_path, "a.png", "b.png"), read)
+    assert [entry.mos for entry in few] == [1, 2]
+    assert few.notes == ("the table of opinion scores has 1 more",)
+    said = error(match_mos, images(tmp_path, "a.png", "x.png", "y.png"), read)
+    assert "no score for 2 (x.png, y.png) of 3 images; it has 3 (a.png, b.png, c.png)" in said
+    assert f"beside columns {header.replace(',', ', ')}" in said
 
 
 def test_one_score_never_serves_two_images(tmp_path):
@@ -239,3 +248,213 @@ def test_a_decimal_comma_is_no_silent_rounding(tmp_path):
     assert "line 2: 3 columns, the first line has 2; write 1.5 for 1,5" in said
     read = table(tmp_path / "t.csv", "image,mos\na.png,1,,\n  \nb.png,2\n")
     assert dict(read) == {"a.png": 1.0, "b.png": 2.0}
+
+
+SIX = dict(zip("abcdef", (81.5, 70.25, 62.0, 55.75, 40.0, 20.5), strict=True))
+
+
+def six(root, suffix=".png"):
+    return images(root, *(name + suffix for name in SIX))
+
+
+def lines(*rows, between=","):
+    return "".join(between.join(map(str, row)) + "\n" for row in rows)
+
+
+def of_six(header, *more, between=",", score=str):
+    rows = [(f"{name}.png", score(mos), *more) for name, mos in SIX.items()]
+    return lines(header, *rows, between=between)
+
+
+def with_comma(mos):
+    return str(mos).replace(".", ",")
+
+
+AGIQA = lines(
+    ("name", "prompt", "adj1", "mos_quality", "std_quality", "mos_align"),
+    *[(f"{name}.png", '"a cat, asleep"', "", mos, 0.1, 3) for name, mos in SIX.items()],
+)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text", "lower_better"),
+    [
+        (".csv", of_six(("img_name", "mos", "std", "split"), 0.5, "training"), False),
+        (".csv", of_six(("name", "mos", "is_valid"), True), False),
+        (".csv", of_six(("name", "mos_image", "mos_patch_1"), 3), False),
+        (".csv", of_six(("filename", "mos")), False),
+        (".csv", of_six(("File Name", "DMOS")), True),
+        (".csv", AGIQA, False),
+        (".tsv", of_six(("image", "mos"), between="\t"), False),
+        (".txt", of_six(("image", "mos"), between="\t"), False),
+        (".csv", of_six(("image", "mos"), between=";"), False),
+        (".csv", of_six(("image", "mos"), between=";", score=with_comma), False),
+        (".csv", of_six(("image", "mos"), score=lambda mos: f'"{with_comma(mos)}"'), False),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_tables_of_six(tmp_path, suffix, text, lower_better, encoding):
+    path = tmp_path / f"t{suffix}"
+    path.write_text(text, encoding=encoding)
+    read = read_mos(path)
+    assert read.lower_better is lower_better
+    assert [entry.mos for entry in match_mos(six(tmp_path), read)] == list(SIX.values())
+
+
+def test_a_table_says_which_of_its_columns_it_took(tmp_path):
+    text = "image_name,MOS,SD,MOS_zscore\na.png,3.5,0.5,70\n"
+    assert match_mos(images(tmp_path, "a.png"), table(tmp_path / "t.csv", text)).notes == (
+        "opinion scores: column MOS, not MOS_zscore; --mos-columns mos=NAME takes another",
+    )
+    read = read_mos(tmp_path / "t.csv", "mos=MOS_zscore")
+    assert (dict(read), read.notes) == ({"a.png": 70.0}, ())
+    text = "name,filename,mos\nAda,a.png,3.5\n"
+    (note,) = table(tmp_path / "t.csv", text).notes
+    assert "column filename, not name" in note
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "scores", "lower_better"),
+    [
+        ("who,q\na.png,1.5\n", "image=who,mos=q", {"a.png": 1.5}, False),
+        ("Who Is,q\na.png,1.5\n", "dmos=Q, image=who is", {"a.png": 1.5}, True),
+        ("a.png,1.5\nb.png,2\n", "image=1,mos=2", {"a.png": 1.5, "b.png": 2.0}, False),
+        ("1.5 a.png\n2 b.png\n", "image=2,dmos=1", {"a.png": 1.5, "b.png": 2.0}, True),
+        ("who;q\na.png;1,5\n", "image=1,mos=2", {"a.png": 1.5}, False),
+        ("1,2\na.png,7\n", "image=1,mos=2", {"a.png": 7.0}, False),  # they are called so
+        ('who,"q, mean"\na.png,3\n', "image=who,mos=q, mean", {"a.png": 3.0}, False),
+        ("dist_img,dmos\nx.png,3\n", "dmos=dmos", {"x.png": 3.0}, True),
+    ],
+)
+def test_columns_can_be_chosen(tmp_path, text, columns, scores, lower_better):
+    (tmp_path / "t.csv").write_text(text)
+    read = read_mos(tmp_path / "t.csv", columns)
+    assert (dict(read), read.lower_better) == (scores, lower_better)
+    chosen = MosColumns.parse(columns)
+    assert MosColumns.parse(chosen.text) == chosen
+
+
+@pytest.mark.parametrize(
+    "text", ["", "image=a", "mos=", "mos=a,dmos=b", "score=a", "a,b", "mos=a,mos=b"]
+)
+def test_columns_that_are_none(text):
+    assert "expected image=NAME,mos=NAME" in error(MosColumns.parse, text)
+
+
+def test_chosen_columns_that_a_table_lacks(tmp_path):
+    (tmp_path / "t.csv").write_text("who;q;r;s\na.png;1;2;3\n")
+    said = error(read_mos, tmp_path / "t.csv", "image=who,mos=score")
+    assert "has no column score; its first line has who, q, r, …" in said
+    assert "names the images? give" in error(read_mos, tmp_path / "t.csv", "mos=q")
+    assert "unknown columns" in error(read_mos, tmp_path / "t.csv", "image=1,mos=9")
+    assert "count from 1" in error(read_mos, tmp_path / "t.csv", "image=0,mos=2")
+    live(tmp_path)
+    assert "leave them out" in error(read_mos, tmp_path / "dmos.mat", "image=1,mos=2")
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (("3,828", "3,5"), [3.828, 3.5]),  # the second is no number of thousands
+        (("0,828", "3"), [0.828, 3.0]),
+        (("3,828", "2,500"), "without a comma that may be one of thousands"),
+        (("3,5", "2.5"), "score '3,5'"),
+        (("1,234,567", "3,5"), "score '1,234,567'"),
+    ],
+)
+def test_decimal_commas_only_where_they_are_certain(tmp_path, cells, expected):
+    text = lines(("image", "mos"), *zip(("a", "b"), cells, strict=True), between=";")
+    if isinstance(expected, str):
+        assert expected in error(table, tmp_path / "t.csv", text)
+    else:
+        assert list(table(tmp_path / "t.csv", text).values()) == expected
+
+
+def test_names_in_either_unicode_form(tmp_path):
+    for form, other in (("NFC", "NFD"), ("NFD", "NFC")):
+        there, here = unicodedata.normalize(form, "É.png"), unicodedata.normalize(other, "é.PNG")
+        read = table(tmp_path / "t.csv", f"image,mos\n{there},3\n")
+        assert match_mos(images(tmp_path, here), read)[0].mos == 3
+
+
+def test_kadid_leaves_its_references_out(tmp_path):
+    names = [f"I{k:02d}_{t:02d}_01.png" for k in (1, 2) for t in (1, 2)]
+    rows = [(name, f"{name[:3]}.png", k + 1, 0.4) for k, name in enumerate(names)]
+    read = table(tmp_path / "dmos.csv", lines(("dist_img", "ref_img", "dmos", "var"), *rows))
+    found = images(tmp_path, "I01.png", *names[:2], "I02.png", *names[2:])
+    scored = match_mos(found, read)
+    assert ([e.name for e in scored], [e.mos for e in scored]) == (names, [1, 2, 3, 4])
+    assert scored.notes == ("2 reference images left out",)
+    # The first two of the test images, whatever lies between them.
+    assert [e.name for e in match_mos(found, read, limit=2)] == names[:2]
+    assert "all 2 images as references" in error(
+        match_mos, images(tmp_path, "I01.png", "I02.png"), read
+    )
+    other = lines(("dist_img", "ref_img", "dmos"), ("x_1.png", "x.png", 3))
+    assert "say which it is with --mos-columns" in error(table, tmp_path / "t.csv", other)
+
+
+def test_a_limit_needs_scores_of_those_images_alone(tmp_path):
+    read = table(tmp_path / "t.csv", "image,mos\na.png,1\nb.png,2\n")
+    found = images(tmp_path, "a.png", "b.png", "c.png")
+    assert [e.mos for e in match_mos(found, read, limit=2)] == [1, 2]
+    assert "1 (c.png) of 3" in error(match_mos, found, read, limit=3)
+    assert "limit 0" in error(match_mos, found, read, limit=0)
+
+
+def test_tid2013_knows_its_originals(tmp_path):
+    read = table(tmp_path / "mos_with_names.txt", "5.5 I01_01_1.bmp\n4.5 i02_24_5.bmp\n")
+    found = images(tmp_path, "I01.BMP", "I01_01_1.bmp", "I02.BMP", "I02_24_5.bmp")
+    assert [e.mos for e in match_mos(found, read)] == [5.5, 4.5]
+    assert "--mos-columns image=1,mos=2" in error(table, tmp_path / "t.txt", "a.png 5\n")
+
+
+def test_pipal(tmp_path):
+    labels = tmp_path / "PIPAL" / "Train_Label"
+    labels.mkdir(parents=True)
+    (labels / "A0001.txt").write_text("A0001_00_00.bmp,1500.1\nA0001_00_01.bmp,1400\n")
+    (labels / "A0002.txt").write_text("A0002_00_00.bmp,1300.5\n")
+    scores = {"A0001_00_00.bmp": 1500.1, "A0001_00_01.bmp": 1400, "A0002_00_00.bmp": 1300.5}
+    for path in (labels, labels.parent):
+        read = read_mos(path)
+        assert dict(read) == scores
+        assert (read.source, read.lower_better) == ("PIPAL", False)
+        assert read.references == {"A0001.bmp", "A0002.bmp"}
+    assert dict(read_mos(labels / "A0002.txt")) == {"A0002_00_00.bmp": 1300.5}
+    (labels / "A0002.txt").write_text("A0001_00_00.bmp,1300.5\n")
+    assert "scored in another file" in error(read_mos, labels)
+    (labels / "A0002.txt").write_text("A0002_00_00.bmp 1300.5\n")
+    assert "A0002.txt, line 1" in error(read_mos, labels)
+
+
+def test_a_table_of_other_files_shows_its_names(tmp_path):
+    read = table(tmp_path / "t.csv", "image,mos\na.jpg,1\nb.jpg,2\n")
+    said = error(match_mos, images(tmp_path, "a.png", "b.png"), read)
+    assert "2 (a.png, b.png) of 2 images; it has 2 (a.jpg, b.jpg)" in said
+    assert "correct the names in the table" in said
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes there")
+@pytest.mark.parametrize("name", ["t.csv", "t.txt", "t.xlsx", "t.mat"])
+def test_pipes_are_never_opened(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    assert "is a named pipe" in error(read_mos, tmp_path / name)
+
+
+def test_every_table_of_the_cases(tmp_path, cases):
+    read_wrong = {"other_extension.csv": "a.jpg", "underscore.csv": "'81_0'"}
+    found = ImageSet.from_folder(cases / "six")
+    for path in sorted((cases / "tables").iterdir()):
+        if path.name in read_wrong:
+            said = error(lambda table: match_mos(found, read_mos(table)), path)
+            assert read_wrong[path.name] in said
+            continue
+        scored = match_mos(found, read_mos(path))
+        scores = list(SIX.values())
+        if path.name == "koniq.csv":
+            scores = [score / 20 + 0.5 for score in scores]
+            assert "column MOS, not MOS_zscore" in scored.notes[0]
+        assert [entry.mos for entry in scored] == scores
+        assert ("1 more" in "".join(scored.notes)) is (path.name == "more_rows.csv")
+    assert len(match_mos(ImageSet.from_folder(cases / "kadid" / "images"),
+                         read_mos(cases / "kadid" / "dmos.csv"))) == 8  # fmt: skip

@@ -3,7 +3,11 @@
 import errno
 import io
 import os
+import struct
 import subprocess
+import sys
+import warnings
+import zlib
 from pathlib import Path
 
 import cv2
@@ -12,10 +16,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import (
+    AvifImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageCms,
+    ImageFile,
+    ImageOps,
+    PngImagePlugin,
+    TiffImagePlugin,
+)
 
 from iqattack.errors import InputError
-from iqattack.images import read_image, write_png
+from iqattack.images import encode_png, formats, read_image, switches, write_png
 
 RNG = np.random.default_rng(7)
 RGB = RNG.integers(0, 256, (9, 13, 3), dtype=np.uint8)
@@ -262,8 +275,10 @@ def test_files_that_are_none(tmp_path):
 
 def test_decompression_bomb(tmp_path, monkeypatch):
     path = saved(tmp_path / "a.png", Image.fromarray(RGB))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
-    assert "too large" in refusal(path)
+    monkeypatch.setattr(formats, "PIXELS", 58)  # of 117, which is more than twice as many
+    assert "too large (13×9 pixels, at most 116 in all)" in refusal(path)
+    monkeypatch.setattr(formats, "PIXELS", 59)
+    assert torch.equal(read_image(path).pixels, tensor(RGB))
 
 
 FILES = {
@@ -273,6 +288,12 @@ FILES = {
     "TIFF": encoded(Image.fromarray(SMOOTH), "TIFF"),
     "WEBP": encoded(Image.fromarray(SMOOTH), "WEBP"),
     "PPM": encoded(Image.fromarray(SMOOTH), "PPM"),
+    "GIF": encoded(Image.fromarray(SMOOTH), "GIF"),
+    "AVIF": encoded(Image.fromarray(SMOOTH), "AVIF"),
+    "JPEG2000": encoded(Image.fromarray(SMOOTH), "JPEG2000"),
+    "J2K": encoded(Image.fromarray(SMOOTH), "JPEG2000", no_jp2=True),
+    "QOI": encoded(Image.fromarray(SMOOTH), "QOI"),
+    "SGI": encoded(Image.fromarray(SMOOTH), "SGI"),
 }
 
 
@@ -442,3 +463,466 @@ def test_photographs_survive_the_round_trip(tmp_path, shared):
     assert picture.pixels.shape == (3, 512, 768)
     write_png(tmp_path / "a.png", picture.pixels)
     assert torch.equal(read_image(tmp_path / "a.png").pixels, picture.pixels)
+
+
+@pytest.fixture
+def put_back(monkeypatch):
+    """Sets an attribute, and puts the process's own back after the test."""
+    return monkeypatch.setattr
+
+
+SWITCHES = [
+    (ImageFile, "LOAD_TRUNCATED_IMAGES", True),
+    (ImageFile, "SAFEBLOCK", 16),
+    (ImageFile, "MAXBLOCK", 16),
+    (Image, "MAX_IMAGE_PIXELS", 1),
+    (Image, "MAX_IMAGE_PIXELS", None),
+    (GifImagePlugin, "LOADING_STRATEGY", GifImagePlugin.LoadingStrategy.RGB_ALWAYS),
+    (TiffImagePlugin, "READ_LIBTIFF", True),
+    (PngImagePlugin, "MAX_TEXT_CHUNK", 1),
+    (PngImagePlugin, "MAX_TEXT_MEMORY", 1),
+    (AvifImagePlugin, "DECODE_CODEC_CHOICE", "none such"),
+]
+
+
+def everything(folder):
+    """A file of every format, one with text, one with a bad tag; and what reading them gives."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text("a", "b" * 5000, zip=True)
+    files = {kind: FILES[kind] for kind in FILES}
+    files["text"] = encoded(Image.fromarray(SMOOTH), "PNG", pnginfo=text)
+    files["lzw"] = encoded(Image.fromarray(SMOOTH), "TIFF", compression="tiff_lzw")
+    files["cut"] = FILES["JPEG"][: len(FILES["JPEG"]) // 3]
+    # A tag with more entries than it may have, at which Pillow warns: two values of orientation.
+    found = bytearray(encoded(Image.fromarray(SMOOTH), "TIFF", tiffinfo={0x0112: 1}))
+    tag = found.index(struct.pack("<HHI", 0x0112, 3, 1))
+    found[tag : tag + 12] = struct.pack("<HHIHH", 0x0112, 3, 2, 1, 1)
+    files["warns"] = bytes(found)
+    results = {}
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+        try:
+            picture = read_image(folder / name)
+            results[name] = (picture.pixels.numpy().tobytes(), picture.notes)
+        except InputError as error:
+            results[name] = str(error)
+    return results
+
+
+def test_a_file_that_is_cut_is_damaged(tmp_path):
+    results = everything(tmp_path)
+    assert "is damaged or truncated" in results.pop("cut")
+    assert all(isinstance(result, tuple) for result in results.values())
+
+
+@pytest.mark.parametrize(("module", "name", "value"), SWITCHES, ids=lambda x: str(x)[-30:])
+def test_switches_of_pillow_change_nothing(tmp_path, put_back, module, name, value):
+    expected = everything(tmp_path)
+    put_back(module, name, value)
+    assert everything(tmp_path) == expected
+    assert getattr(module, name) == value  # it is the model's
+
+
+@pytest.mark.parametrize("action", ["error", "ignore", "always", "once"])
+def test_warning_filters_change_nothing(tmp_path, action):
+    expected = everything(tmp_path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter(action)
+        before = list(warnings.filters)
+        with switches.default_switches():  # nor while a model in another thread looks at them
+            assert list(warnings.filters) == before
+        assert everything(tmp_path) == expected
+        assert list(warnings.filters) == before
+        assert caught == []
+        if action == "always":  # a warning of the model's is shown all the same
+            warnings.warn("mine", stacklevel=1)
+            assert len(caught) == 1
+
+
+def test_a_large_picture_is_read_whatever_warnings_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(switches, "PIXELS", 100)
+    path = saved(tmp_path / "a.png", Image.fromarray(RGB))  # 117 pixels: Pillow would warn
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(read_image(path).pixels, tensor(RGB))
+
+
+def test_readers_that_a_model_registers_are_not_asked(tmp_path, monkeypatch):
+    path = saved(tmp_path / "a.png", Image.fromarray(RGB))
+
+    def other(*_args):
+        raise AssertionError
+
+    monkeypatch.setitem(Image.OPEN, "PNG", (other, None))
+    assert torch.equal(read_image(path).pixels, tensor(RGB))
+
+
+def test_overlapping_readers_put_back_what_was_there(put_back):
+    put_back(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    first, second = switches.default_switches(), switches.default_switches()
+    with first:
+        assert not ImageFile.LOAD_TRUNCATED_IMAGES
+        with second:
+            assert not ImageFile.LOAD_TRUNCATED_IMAGES
+        assert not ImageFile.LOAD_TRUNCATED_IMAGES
+    assert ImageFile.LOAD_TRUNCATED_IMAGES
+    with switches.default_switches():
+        ImageFile.LOAD_TRUNCATED_IMAGES = True  # by a model, in another thread
+        with switches.default_switches():
+            assert not ImageFile.LOAD_TRUNCATED_IMAGES
+    assert ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+@pytest.mark.parametrize("suffix", sorted(formats.SUFFIXES - {".heic", ".heif", ".hif"}))
+def test_every_suffix_is_read(tmp_path, suffix):
+    kinds = {".apng": "PNG", ".dib": "BMP", ".jpc": "JPEG2000", ".j2c": "JPEG2000"}
+    kind = kinds.get(suffix) or Image.registered_extensions()[suffix]
+    image = Image.fromarray(SMOOTH)
+    if suffix in (".pgm", ".pbm"):
+        image = image.convert("L" if suffix == ".pgm" else "1")
+    path = tmp_path / f"a{suffix.upper()}"
+    path.write_bytes(encoded(image, kind))
+    with Image.open(io.BytesIO(path.read_bytes())) as opened:
+        assert torch.equal(read_image(path).pixels, tensor(opened.convert("RGB")))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "AVIF", "JPEG2000", "QOI", "SGI"])
+def test_a_suffix_may_be_wrong(tmp_path, kind):
+    (tmp_path / "a.png").write_bytes(FILES[kind])
+    (tmp_path / "a.right").write_bytes(FILES[kind])
+    right = read_image(tmp_path / "a.right").pixels
+    assert torch.equal(read_image(tmp_path / "a.png").pixels, right)
+
+
+def tga(levels, flags, spare=None):
+    height, width = levels.shape[:2]
+    channels = [levels[..., ::-1]] + ([] if spare is None else [spare[..., None]])
+    header = struct.pack("<BBBHHBHHHHBB", 0, 0, 2, 0, 0, 0, 0, 0, width, height, 24, flags)
+    header = header[:16] + bytes([8 * (3 + len(channels) - 1), flags])
+    return header + np.concatenate(channels, axis=-1).tobytes()
+
+
+@pytest.mark.parametrize("flags", [0x00, 0x10, 0x20, 0x30])
+def test_tga_is_upright(tmp_path, flags):
+    """Truevision TGA 2.0, field 5.6: bit 5 from the top, bit 4 from the right."""
+    (tmp_path / "a.tga").write_bytes(tga(RGB, flags))
+    upright = RGB if flags & 0x20 else RGB[::-1]
+    upright = upright[:, ::-1] if flags & 0x10 else upright
+    assert torch.equal(read_image(tmp_path / "a.tga").pixels, tensor(upright))
+
+
+@pytest.mark.parametrize(
+    ("flags", "spare", "transparent"),
+    [(0x20, 0, False), (0x28, 0, True), (0x20, 255, False), (0x28, 255, False), (0x20, 7, True)],
+)
+def test_tga_with_spare_bits(tmp_path, flags, spare, transparent):
+    (tmp_path / "a.tga").write_bytes(tga(RGB, flags, np.full((9, 13), spare, np.uint8)))
+    if transparent:
+        assert "transparent" in refusal(tmp_path / "a.tga")
+    else:
+        assert torch.equal(read_image(tmp_path / "a.tga").pixels, tensor(RGB))
+
+
+def test_text_is_no_tga(tmp_path):
+    (tmp_path / "a.png").write_bytes(tga(RGB, 0))  # it begins like nothing else: by suffix alone
+    assert "is not an image that can be read" in refusal(tmp_path / "a.png")
+
+
+OPAQUE = {
+    "RGBA": lambda rgb: rgb.convert("RGBA"),
+    "LA": lambda rgb: rgb.convert("L").convert("LA"),
+    "P": lambda rgb: rgb.quantize(16),
+    "P, one level unused": lambda rgb: rgb.quantize(16),
+    "RGB": lambda rgb: rgb,
+    "L": lambda rgb: rgb.convert("L").point(lambda level: max(level, 1)),
+}
+TRANSPARENCY = {
+    "P": bytes([255] * 16),
+    "P, one level unused": bytes([255] * 16 + [0] * 4),
+    "RGB": (1, 2, 3),
+    "L": 0,
+}
+
+
+@pytest.mark.parametrize("mode", OPAQUE)
+def test_alpha_that_is_opaque_everywhere_is_none(tmp_path, mode):
+    image = OPAQUE[mode](Image.fromarray(SMOOTH | 4))
+    options = {"transparency": TRANSPARENCY[mode]} if mode in TRANSPARENCY else {}
+    if mode == "P, one level unused":
+        image.putpalette((image.getpalette() + [0] * 60)[:60])
+    picture = read_image(saved(tmp_path / "a.png", image, **options))
+    assert torch.equal(picture.pixels, tensor(image.convert("RGB")))
+    assert picture.notes[0] == "alpha channel dropped, which is opaque everywhere"
+    converted = {"L": "grey converted to RGB", "P": "palette converted to RGB"}.get(mode[0])
+    assert picture.notes[1:] == ((converted,) if converted else ())
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "WEBP", "AVIF", "JPEG2000", "QOI", "SGI"])
+def test_opaque_alpha_of_other_formats(tmp_path, kind):
+    options = {"WEBP": {"lossless": True}, "AVIF": {"quality": 100, "subsampling": "4:4:4"}}
+    image = Image.fromarray(SMOOTH).convert("RGBA")
+    path = tmp_path / "a"
+    path.write_bytes(encoded(image, kind, **options.get(kind, {})))
+    picture = read_image(path)
+    if kind not in ("WEBP", "AVIF"):  # which keep no alpha that is opaque
+        assert picture.notes == ("alpha channel dropped, which is opaque everywhere",)
+    assert (picture.pixels.int() - tensor(SMOOTH).int()).abs().max() <= (2 if kind == "AVIF" else 0)
+    image.putpixel((0, 0), (1, 2, 3, 254))
+    path.write_bytes(encoded(image, kind, **options.get(kind, {})))
+    assert "transparent" in refusal(path)
+
+
+def test_opaque_alpha_of_16_bits(tmp_path):
+    levels = np.dstack([RGB16, np.full((9, 13), 65535, np.uint16)])
+    path = tmp_path / "a.png"
+    assert cv2.imwrite(str(path), levels[..., [2, 1, 0, 3]])
+    assert "16-bit" in refusal(path)
+    picture = read_image(path, convert=True)
+    assert torch.equal(picture.pixels, tensor(rounded(RGB16, 65535)))
+    assert picture.notes == (
+        "16-bit levels scaled to 8 bits",
+        "alpha channel dropped, which is opaque everywhere",
+    )
+
+
+def test_the_opaque_picture_of_the_cases(cases):
+    picture = read_image(cases / "opaque" / "a.png")
+    assert torch.equal(
+        picture.pixels, tensor(Image.open(cases / "opaque" / "a.png").convert("RGB"))
+    )
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_jpeg2000_of_16_bits(tmp_path, colour):
+    levels = RNG.integers(0, 65536, (47, 61, 3), dtype=np.uint16)
+    levels = levels if colour else levels[..., 0]
+    lossless = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000]
+    assert cv2.imwrite(str(tmp_path / "a.jp2"), levels[..., ::-1] if colour else levels, lossless)
+    assert "16-bit" in refusal(tmp_path / "a.jp2")
+    expected = rounded(levels, 65535)
+    expected = expected if colour else np.repeat(expected[..., None], 3, axis=2)
+    assert torch.equal(read_image(tmp_path / "a.jp2", convert=True).pixels, tensor(expected))
+
+
+def test_jpeg2000_of_12_bits_has_no_known_scaling(tmp_path):
+    """A code stream of 16 bits whose SIZ says 12 is refused before it is decoded otherwise."""
+    data = bytearray(encoded(Image.fromarray(RGB16[..., 0]), "JPEG2000", no_jp2=True))
+    data[data.index(b"\xff\x51") + 40] = 11
+    (tmp_path / "a.j2k").write_bytes(data)
+    assert "12-bit" in refusal(tmp_path / "a.j2k")
+    refusal(tmp_path / "a.j2k", convert=True)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_avif_of_more_than_8_bits(tmp_path, bits):
+    if not cv2.haveImageWriter("a.avif"):
+        pytest.skip("this OpenCV writes no AVIF")
+    levels = SMOOTH.astype(np.uint16 if bits > 8 else np.uint8) << (bits - 8)
+    path = tmp_path / "a.avif"
+    options = [cv2.IMWRITE_AVIF_DEPTH, bits, cv2.IMWRITE_AVIF_QUALITY, 100]
+    assert cv2.imwrite(str(path), levels[..., ::-1], options)
+    if bits > 8:
+        assert f"{bits}-bit" in refusal(path)
+    picture = read_image(path, convert=True)
+    assert (picture.pixels.int() - tensor(SMOOTH).int()).abs().float().mean() < 3
+    assert picture.notes == ((f"{bits}-bit levels scaled to 8 bits",) if bits > 8 else ())
+
+
+def test_sgi_of_16_bits_is_refused(tmp_path):
+    (tmp_path / "a.sgi").write_bytes(encoded(Image.fromarray(SMOOTH), "SGI", bpc=2))
+    assert "16-bit" in refusal(tmp_path / "a.sgi")
+    assert "cannot be converted" in refusal(tmp_path / "a.sgi", convert=True)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_avif_is_turned_as_it_says(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"quality": 100, "subsampling": "4:4:4", "exif": exif}
+    path = saved(tmp_path / "a.avif", Image.fromarray(SMOOTH), **options)
+    upright = tensor(ImageOps.exif_transpose(Image.open(path)))
+    picture = read_image(path)
+    assert torch.equal(picture.pixels, upright)
+    assert picture.pixels.shape[1:] == ((61, 47) if orientation > 4 else (47, 61))
+
+
+def heic(pixels, **options):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    deep = pixels.dtype == np.uint16
+    mode = {3: "RGB", 4: "RGBA"}[pixels.shape[2]] + (";16" if deep else "")
+    file = pillow_heif.from_bytes(mode, pixels.shape[1::-1], pixels.tobytes())
+    for more in options.pop("others", ()):
+        file.add_frombytes("RGB", more.shape[1::-1], more.tobytes())
+    out = io.BytesIO()
+    file.save(out, quality=-1, chroma=444, **options)
+    return out.getvalue()
+
+
+def test_heic(tmp_path):
+    path = tmp_path / "a.heic"
+    path.write_bytes(heic(SMOOTH))
+    picture = read_image(path)
+    assert (picture.pixels.int() - tensor(SMOOTH).int()).abs().max() <= 2
+    assert picture.notes == ()
+    for share in (0.05, 0.3, 0.6, 0.9):
+        path.write_bytes(heic(SMOOTH)[: int(len(heic(SMOOTH)) * share)])
+        assert "damaged or truncated" in refusal(path)
+
+
+def test_heic_of_10_bits(tmp_path):
+    path = tmp_path / "a.heic"
+    path.write_bytes(heic(SMOOTH.astype(np.uint16) * 257))
+    assert "10-bit" in refusal(path)
+    picture = read_image(path, convert=True)
+    assert (picture.pixels.int() - tensor(SMOOTH).int()).abs().max() <= 2
+    assert picture.notes == ("10-bit levels scaled to 8 bits",)
+
+
+def test_heic_with_alpha_and_with_several_pictures(tmp_path):
+    path = tmp_path / "a.heic"
+    alpha = np.full((47, 61), 255, np.uint8)
+    path.write_bytes(heic(np.dstack([SMOOTH, alpha])))
+    assert "opaque everywhere" in read_image(path).notes[0]
+    path.write_bytes(heic(np.dstack([SMOOTH, alpha // 2])))
+    assert "transparent" in refusal(path)
+    path.write_bytes(heic(SMOOTH, others=[255 - SMOOTH], primary_index=1))
+    picture = read_image(path)
+    assert picture.notes == ("primary one of 2 images taken",)
+    assert (picture.pixels.int() - tensor(255 - SMOOTH).int()).abs().max() <= 2
+
+
+def test_heic_is_turned_as_it_says(tmp_path):
+    """A quarter turn in the file's own box irot (ISO/IEC 23008-12, 6.5.10), put in for clap."""
+    pytest.importorskip("pillow_heif")
+    path = tmp_path / "a.heic"
+    wide = np.repeat(np.repeat(SMOOTH[:32, :48], 2, axis=0), 2, axis=1)  # (64, 96): no crop
+    data = heic(wide)
+    assert b"clap" not in data
+    box = struct.pack(">I4s", 9, b"irot") + b"\x01"
+    # A property more in ipco, and an index more in ipma; every box around them grows.
+    ipco, ipma = data.index(b"ipco") - 4, data.index(b"ipma") - 4
+    size = int.from_bytes(data[ipco : ipco + 4], "big")
+    properties, at = 0, ipco + 8
+    while at < ipco + size:
+        at += int.from_bytes(data[at : at + 4], "big")
+        properties += 1
+    count = ipma + 4 + 4 + 4 + 4 + 2  # of associations of the first item
+    made = bytearray(data)
+    made[count] += 1
+    end = ipma + int.from_bytes(data[ipma : ipma + 4], "big")
+    made[end:end] = bytes([0x80 | (properties + 1)])
+    made[ipco + size : ipco + size] = box
+    for name, more in ((b"ipma", 1), (b"ipco", 9), (b"iprp", 10), (b"meta", 10)):
+        start = made.index(name) - 4
+        grown = int.from_bytes(made[start : start + 4], "big") + more
+        made[start : start + 4] = struct.pack(">I", grown)
+    place = data.index(b"mdat") + 4
+    iloc = made.index(struct.pack(">I", place), made.index(b"iloc"))
+    made[iloc : iloc + 4] = struct.pack(">I", place + 10)
+    path.write_bytes(made)
+    picture = read_image(path)
+    upright = np.rot90(wide)  # anti-clockwise
+    assert picture.pixels.shape == (3, 96, 64)
+    assert (picture.pixels.int() - tensor(upright).int()).abs().max() <= 3
+
+
+def test_heic_without_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    assert "pip install 'iqattack[heic]'" in refusal(tmp_path / "a.heic")
+
+
+def srgb_profile():
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "AVIF"])
+def test_srgb_is_silent_and_other_profiles_are_said(tmp_path, kind):
+    srgb = srgb_profile()
+    image = Image.fromarray(SMOOTH)
+    (tmp_path / "a").write_bytes(encoded(image, kind, icc_profile=srgb))
+    assert read_image(tmp_path / "a").notes == ()
+    # Red and blue colorants exchanged: the tags' names in the table of the profile.
+    other = srgb.replace(b"rXYZ", b"tXYZ").replace(b"bXYZ", b"rXYZ").replace(b"tXYZ", b"bXYZ")
+    (tmp_path / "a").write_bytes(encoded(image, kind, icc_profile=other))
+    with_profile = read_image(tmp_path / "a")
+    assert with_profile.notes == ("colour profile not applied: sRGB built-in",)
+    (tmp_path / "a").write_bytes(encoded(image, kind, icc_profile=b"no profile" * 20))
+    assert read_image(tmp_path / "a").notes == ("colour profile not applied: damaged",)
+    (tmp_path / "a").write_bytes(encoded(image, kind))
+    assert torch.equal(read_image(tmp_path / "a").pixels, with_profile.pixels)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "payload", "note"),
+    [
+        (b"gAMA", struct.pack(">I", 45455), None),
+        (b"gAMA", struct.pack(">I", 100000), "PNG's gamma 1 (gAMA) not applied"),
+        (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000), None),
+        (
+            b"cHRM",
+            struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000),
+            "PNG's primaries (cHRM) not applied",
+        ),
+    ],
+)
+def test_png_chunks_of_colour(tmp_path, chunk, payload, note):
+    def box(name, content):
+        return (
+            struct.pack(">I", len(content)) + name + content
+            + struct.pack(">I", zlib.crc32(name + content))
+        )  # fmt: skip
+
+    data = FILES["PNG"]
+    (tmp_path / "a.png").write_bytes(data[:33] + box(chunk, payload) + data[33:])
+    picture = read_image(tmp_path / "a.png")
+    assert torch.equal(picture.pixels, tensor(SMOOTH))
+    assert picture.notes == (() if note is None else (note,))
+    srgb = box(b"sRGB", b"\0")
+    (tmp_path / "a.png").write_bytes(data[:33] + srgb + box(chunk, payload) + data[33:])
+    assert read_image(tmp_path / "a.png").notes == ()
+
+
+def test_coded_colours_of_avif(tmp_path):
+    data = FILES["AVIF"]
+    at = data.index(b"colrnclx") + 8
+    wide = data[:at] + struct.pack(">HH", 12, 16) + data[at + 4 :]
+    (tmp_path / "a.avif").write_bytes(wide)
+    assert read_image(tmp_path / "a.avif").notes == ("colour space not applied: Display P3, PQ",)
+
+
+def test_first_frame_of_avif(tmp_path):
+    frames = [Image.new("RGB", (16, 8), colour) for colour in ("red", "blue")]
+    path = tmp_path / "a.avif"
+    frames[0].save(path, save_all=True, append_images=frames[1:], quality=100)
+    picture = read_image(path)
+    assert picture.notes == ("first of 2 frames taken",)
+    assert (picture.pixels[0] >= 250).all()
+    assert (picture.pixels[2] <= 5).all()
+
+
+def test_the_profile_of_a_jp2_file(tmp_path):
+    """Its colr box with an ICC profile, by method 2 (ISO/IEC 15444-1, I.5.3.3)."""
+    data = FILES["JPEG2000"]
+    old = struct.pack(">I4sBBBI", 15, b"colr", 1, 0, 0, 16)
+    other = srgb_profile().replace(b"rXYZ", b"tXYZ").replace(b"bXYZ", b"rXYZ")
+    other = other.replace(b"tXYZ", b"bXYZ")
+    for profile, notes in (
+        (srgb_profile(), ()),
+        (other, ("colour profile not applied: sRGB built-in",)),
+    ):
+        new = struct.pack(">I4sBBB", 11 + len(profile), b"colr", 2, 0, 0) + profile
+        at = data.index(b"jp2h") - 4
+        size = int.from_bytes(data[at : at + 4], "big") + len(new) - len(old)
+        made = data[:at] + struct.pack(">I", size) + data[at + 4 :].replace(old, new, 1)
+        (tmp_path / "a.jp2").write_bytes(made)
+        picture = read_image(tmp_path / "a.jp2")
+        assert picture.notes == notes
+        assert torch.equal(picture.pixels, tensor(SMOOTH))
+
+
+def test_switches_of_pillow_do_not_change_what_is_written(put_back):
+    pixels = torch.from_numpy(RNG.integers(0, 256, (3, 300, 300), dtype=np.uint8))
+    expected = encode_png(pixels)
+    put_back(ImageFile, "MAXBLOCK", 1 << 20)
+    assert encode_png(pixels) == expected

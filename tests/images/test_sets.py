@@ -1,6 +1,9 @@
 """Sets of images."""
 
+import glob
 import os
+import socket
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from iqattack.errors import InputError
-from iqattack.images import ImageEntry, ImageSet
+from iqattack.images import ImageEntry, ImageSet, read_image
 
 
 def touch(folder, *names):
@@ -137,3 +140,145 @@ def test_a_name_too_long_for_its_result_is_refused_at_once(tmp_path):
     assert names(ImageSet.from_folder(touch(tmp_path / "b", "é" * 125 + ".jpeg"))) == [
         "é" * 125 + ".jpeg"
     ]
+
+
+def link(path, to):
+    try:
+        path.symlink_to(to)
+    except (OSError, NotImplementedError):
+        pytest.skip("no symbolic links here")
+
+
+@pytest.mark.parametrize("to", [".", "..", "deep", "deep/deeper"])
+def test_links_that_lead_back_are_not_followed(tmp_path, to):
+    root = touch(tmp_path / "root", "0.png", "deep/deeper/1.png")
+    touch(tmp_path, "outside.png")
+    link(root / "again", to)
+    link(root / "deep" / "more", "..")
+    link(root / "deep" / "deeper" / "most", root.resolve())
+    expected = ["0.png", "deep_deeper_1.png"]
+    assert names(ImageSet.from_spec([f"{root}/**/*"])) == expected
+    assert names(ImageSet.from_spec([f"{root}/**"])) == expected
+    assert names(ImageSet.from_spec([f"{root}/**/**/*.png"])) == expected
+    assert names(ImageSet.from_folder(root, recursive=True)) == expected
+
+
+def test_the_loop_of_the_cases(cases):
+    for spec in (f"{cases}/loop/**/*", cases / "loop"):
+        images = ImageSet.from_spec([spec])
+        assert names(images) == ["0.png", "1.png"]
+        (note,) = images.notes
+        assert "1 link back to a folder above (again)" in note
+
+
+def test_a_linked_folder_is_entered_once_under_its_own_name(tmp_path):
+    touch(tmp_path, "root/b/0.png", "far/1.png")
+    for name in ("a", "c"):
+        link(tmp_path / "root" / name, "b")
+        link(tmp_path / "root" / f"far_{name}", "../far")
+    found = ["b_0.png", "far_a_1.png"]
+    assert names(ImageSet.from_spec([f"{tmp_path}/root/**/*"])) == found
+    images = ImageSet.from_spec([f"{tmp_path}/root/*/*"])
+    assert names(images) == found
+    assert "links to images of the set: 3 (a_0.png, c_0.png, far_c_1.png)" in images.notes[0]
+
+
+def test_a_linked_file_is_taken_once(tmp_path):
+    touch(tmp_path, "b.png", "c.png")
+    link(tmp_path / "a.png", "b.png")
+    os.link(tmp_path / "c.png", tmp_path / "hard.png")
+    (tmp_path / "list.txt").write_text("a.png\nc.png\nb.png\n")
+    for specs in ([tmp_path], [f"{tmp_path}/*.png"], [f"{tmp_path}/**/*"]):
+        images = ImageSet.from_spec(specs)
+        assert names(images) == ["b.png", "c.png", "hard.png"]
+        assert "1 (a.png)" in images.notes[-1]
+    assert names(ImageSet.from_spec([tmp_path / "list.txt"])) == ["c.png", "b.png"]
+    both = [tmp_path / "a.png", tmp_path / "b.png"]
+    assert names(ImageSet.from_spec(both)) == ["b.png"]
+    assert names(ImageSet.from_spec([tmp_path / "a.png"])) == ["a.png"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes there")
+def test_what_is_no_file_is_reported_and_never_opened(tmp_path):
+    touch(tmp_path, "a.png", "folder.png/b.png")
+    os.mkfifo(tmp_path / "x.png")
+    link(tmp_path / "gone.png", "nowhere.png")
+    link(tmp_path / "self.png", "self.png")
+    link(tmp_path / "null.png", os.devnull)
+    with socket.socket(socket.AF_UNIX) as opened:
+        here = Path.cwd()
+        os.chdir(tmp_path)  # the path of a socket is short
+        try:
+            opened.bind("s.png")
+        finally:
+            os.chdir(here)
+    expected = (
+        "2 broken links (gone.png, self.png), 1 device (null.png), 1 named pipe (x.png), "
+        "1 socket (s.png)"
+    )
+    for spec, entered in ((tmp_path, []), (f"{tmp_path}/**/*", ["folder.png_b.png"])):
+        images = ImageSet.from_spec([spec])
+        assert names(images) == ["a.png", *entered]
+        assert expected in images.notes[0]
+        assert ("1 subfolder (folder.png)" in images.notes[0]) is (not entered)
+    for name, kind in (("x", "named pipe"), ("null", "device"), ("gone", "broken link")):
+        path = tmp_path / f"{name}.png"
+        assert f"is a {kind}, expected an image" in error(ImageSet.from_spec, [path])
+        assert f"is a {kind}, expected an image file" in error(read_image, path)
+        (tmp_path / "list.txt").write_text(f"a.png\n{name}.png\n")
+        assert f"line 2: {path} is a {kind}" in error(ImageSet.from_spec, [tmp_path / "list.txt"])
+    os.mkfifo(tmp_path / "pipe.txt")
+    assert "is a named pipe" in error(ImageSet.from_spec, [tmp_path / "pipe.txt"])
+
+
+def test_what_is_left_out_is_said_shortly(tmp_path):
+    touch(tmp_path, "a.png", ".hidden.png", "._a.jpg", "sub/b.png", "B.HEIC", "c.avif", "d.JFIF")
+    for k in range(500):
+        (tmp_path / f"{k:03d}.txt").touch()
+    images = ImageSet.from_folder(tmp_path)
+    assert names(images) == ["B.HEIC", "a.png", "c.avif", "d.JFIF"]
+    assert images.notes == (
+        f"left out of {tmp_path}: 500 files without an image's suffix (000.txt, 001.txt, 002.txt, "
+        f"…), 2 hidden, 1 subfolder (sub), which '{tmp_path}/**/*' takes in",
+    )
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "a\nb.txt").touch()
+    assert "it has 1 file without an image's suffix" in error(
+        ImageSet.from_folder, tmp_path / "none"
+    )
+
+
+def test_the_mixed_folder_of_the_cases(cases):
+    images = ImageSet.from_spec([cases / "mixed"])
+    expected = ["a.JPG", "b.jpeg", "c.jfif", "d.pgm", "e.tga", "f.avif"]
+    assert names(images) == expected
+    assert "1 file without an image's suffix (notes.txt), 1 subfolder (sub)" in images.notes[0]
+    for entry in images:
+        assert read_image(entry.path).pixels.shape == (3, 96, 128)
+    assert names(ImageSet.from_spec([f"{cases}/mixed/**/*"])) == [*expected, "sub_g.png"]
+
+
+@pytest.mark.parametrize("pattern", ["**", "*", "**/**", "**/*.png"])
+def test_patterns_that_begin_here(tmp_path, monkeypatch, pattern):
+    monkeypatch.chdir(touch(tmp_path, "a.png"))
+    assert names(ImageSet.from_spec([pattern])) == ["a.png"]
+
+
+def test_lists_in_other_encodings_and_with_odd_names(tmp_path):
+    touch(tmp_path, "é.png", "a\u2028b.png")
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        (tmp_path / "list.txt").write_bytes("é.png\r\na\u2028b.png\r\n".encode(encoding))
+        assert names(ImageSet.from_spec([tmp_path / "list.txt"])) == ["é.png", "a\u2028b.png"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["*", "**", "**/*", "*/*", "a*/**/*", "**/a/*", "**/?.png", "[!a]*/*/*", "a/*"])
+)
+def test_patterns_match_what_glob_does_where_no_link_is(tmp_path_factory, pattern):
+    root = tmp_path_factory.getbasetemp() / "patterns"
+    touch(
+        root, "0.png", "a/1.png", "a/a/2.png", "b/a/3.png", "b/.c/4.png", ".d.png", "ab/c/d/5.png"
+    )
+    there = {Path(p) for p in glob.glob(f"{root}/{pattern}", recursive=True) if Path(p).is_file()}  # noqa: PTH207
+    assert {entry.path for entry in ImageSet.from_spec([f"{root}/{pattern}"])} == there

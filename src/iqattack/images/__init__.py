@@ -1,6 +1,6 @@
 """Pictures and their opinion scores: files in, 8-bit pixels out."""
 
-from iqattack.images.mos import MosTable, match_mos, read_mos
+from iqattack.images.mos import MosColumns, MosTable, match_mos, read_mos
 from iqattack.images.reading import (
     SUFFIXES,
     Picture,
@@ -16,6 +16,7 @@ __all__ = [
     "SUFFIXES",
     "ImageEntry",
     "ImageSet",
+    "MosColumns",
     "MosTable",
     "Picture",
     "encode_png",

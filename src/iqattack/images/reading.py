@@ -13,23 +13,29 @@ import secrets
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, PpmImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from iqattack.errors import InputError
+from iqattack.images.colours import ignored_colours
+from iqattack.images.files import FILE, FOLDER, kind_of_file
+from iqattack.images.formats import SUFFIXES, Opened, deep_levels, open_picture
+from iqattack.images.switches import default_switches
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".gif"})
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF")
-_EXPECTED = f"expected {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+__all__ = [
+    "SUFFIXES",
+    "Picture",
+    "encode_png",
+    "pixels_sha256",
+    "read_image",
+    "write_bytes",
+    "write_png",
+]
 
 _ORIENTATION = 0x0112
-_BITS_PER_SAMPLE = 258
 # Exif 2.32, sec. 4.6.4: what makes a picture upright again.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -64,24 +70,30 @@ class Picture:
 
 
 def read_image(path: str | Path, *, convert: bool = False, resize: int | None = None) -> Picture:
-    """Read a picture from PNG, JPEG, BMP, TIFF, WebP, PPM or GIF.
+    """Read a picture of one of `formats.FORMATS`, whatever its name; HEIC needs iqattack[heic].
 
-    Grey and palette pictures become RGB, EXIF orientation is applied and the first of several
-    frames is taken; `notes` says so. Pictures of more than 8 bits, CMYK and transparency are
-    refused unless `convert` is set: then levels are scaled and rounded, CMYK is converted without
-    a colour profile, and transparency is composited on white. Embedded profiles are not applied.
+    Grey and palette pictures become RGB, EXIF orientation is applied, an alpha channel that is
+    opaque everywhere is dropped, and the first of several frames is taken; `notes` says so.
+    Pictures of more than 8 bits, CMYK and transparency are refused unless `convert` is set: then
+    levels are scaled and rounded, CMYK is converted without a colour profile, and transparency is
+    composited on white. Levels are taken as sRGB: another colour space is noted, and not applied.
+
+    What is read does not depend on Pillow's process-wide switches or on warning filters.
 
     resize: longest side in pixels. A longer picture is shrunk to it, upright and in 8-bit RGB, by
     Pillow's Lanczos filter; the other side is rounded, to at least 1. Others keep their size.
 
-    Raises InputError when the file is missing, unreadable, damaged, truncated or empty, has too
-    many pixels, or holds something that may not be or cannot be converted; or for a `resize`
-    below 1.
+    Raises InputError when the file is missing, unreadable, a pipe or a device, damaged, truncated
+    or empty, has too many pixels, or holds something that may not be or cannot be converted; or for
+    a `resize` below 1.
     """
     if resize is not None and resize < 1:
         raise InputError(f"resize {resize}: expected a length of at least 1 pixel, such as 1024")
     path = Path(path)
     try:
+        kind = kind_of_file(path)
+        if kind not in (FILE, FOLDER):
+            raise InputError(f"{path}: is a {kind}, expected an image file")
         data = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such image; check the path") from None
@@ -91,11 +103,10 @@ def read_image(path: str | Path, *, convert: bool = False, resize: int | None = 
     if not data:
         raise InputError(f"{path}: is an empty file, expected an image; get it again")
     try:
-        return _decode(path, data, convert, resize)
+        with default_switches():
+            return _decode(path, data, convert, resize)
     except InputError:
         raise
-    except UnidentifiedImageError:
-        raise InputError(f"{path}: is not an image that can be read; {_EXPECTED}") from None
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: is too large ({_line(error)}); crop or shrink it") from None
     except MemoryError:
@@ -121,7 +132,8 @@ def encode_png(pixels: Tensor) -> bytes:
         )
     encoded = BytesIO()
     array = pixels.detach().cpu().permute(1, 2, 0).contiguous().numpy()
-    Image.fromarray(array).save(encoded, format="PNG", compress_level=6)
+    with default_switches():  # the length of PNG's chunks is one
+        Image.fromarray(array).save(encoded, format="PNG", compress_level=6)
     return encoded.getvalue()
 
 
@@ -168,19 +180,15 @@ def _line(error: Exception) -> str:
 
 
 def _decode(path: Path, data: bytes, convert: bool, resize: int | None) -> Picture:
-    with Image.open(BytesIO(data), formats=FORMATS) as image:
-        image.verify()  # PNG's checksums and end mark, which decoding alone does not look at
-    with Image.open(BytesIO(data), formats=FORMATS) as image:
-        if 0 in image.size:
-            raise InputError(f"{path}: is {image.width}×{image.height} pixels, expected some")
-        notes = []
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1:
-            notes.append(f"first of {frames} frames taken")
+    opened = open_picture(path, data)
+    with opened.image as image:
+        notes = [] if opened.frames is None else [opened.frames]
         orientation = image.getexif().get(_ORIENTATION, 1)
-        bits = _bits(image, data)
         image.load()
-        rgb = _to_rgb(path, data, image, bits=bits, convert=convert, notes=notes)
+        ignored = ignored_colours(image, opened.colours)
+        rgb = _to_rgb(path, data, opened, convert=convert, notes=notes)
+        if ignored is not None:
+            notes.append(ignored)
         if orientation in _UPRIGHT:
             notes.append(f"turned upright from EXIF orientation {orientation}")
             # Pillow has turned TIFFs by itself when it loaded them, and then forgets the tag.
@@ -199,23 +207,8 @@ def _scaled(side: int, new: int, old: int) -> int:
     return max(1, (2 * side * new + old) // (2 * old))
 
 
-def _bits(image: Image.Image, data: bytes) -> int:
-    """Bits per sample in the file; Pillow reduces some 16-bit pictures to 8 without a word."""
-    if image.mode == "F":
-        return 32
-    if image.format == "PNG":
-        return data[24]  # ISO/IEC 15948, sec. 11.2.2: IHDR is the first chunk
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return int(max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))))
-    if isinstance(image, PpmImagePlugin.PpmImageFile):
-        args = image.tile[0][3]
-        deep = isinstance(args, tuple) and len(args) > 1 and int(args[1]) > 255
-        return 16 if deep or image.mode == "I" else 8
-    return 8
-
-
 def _to_rgb(
-    path: Path, data: bytes, image: Image.Image, *, bits: int, convert: bool, notes: list[str]
+    path: Path, data: bytes, opened: Opened, *, convert: bool, notes: list[str]
 ) -> Image.Image:
     """Make 8-bit RGB of any kind of picture, or refuse; appends to `notes` what was done."""
 
@@ -227,41 +220,52 @@ def _to_rgb(
             )
         notes.append(done)
 
-    transparent = image.has_transparency_data
-    if bits > 8:
-        lossy(f"{bits}-bit", f"{bits}-bit levels scaled to 8 bits")
-        image = _eight_bits(path, data, image, bits)
+    image = opened.image
+    transparent = image.has_transparency_data and not _is_no_alpha(image, data)
+    if opened.bits > 8:
+        lossy(f"{opened.bits}-bit", f"{opened.bits}-bit levels scaled to 8 bits")
+        image = _eight_bits(path, data, opened)
     if transparent:
-        lossy("transparent (it has an alpha channel)", "transparency composited on white")
         rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    if image.mode in ("1", "L"):
+        if rgba.getchannel("A").getextrema() == (255, 255):
+            notes.append("alpha channel dropped, which is opaque everywhere")
+        else:
+            lossy("transparent (it has an alpha channel)", "transparency composited on white")
+            rgba = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+            return rgba.convert("RGB")
+        colours = rgba.convert("RGB")
+    else:
+        colours = image.convert("RGB")
+    if image.mode in ("1", "L", "LA", "La"):
         notes.append("grey converted to RGB")
-    elif image.mode == "P":
+    elif image.mode in ("P", "PA"):
         notes.append("palette converted to RGB")
-    elif image.mode not in ("RGB", "RGBX"):
+    elif image.mode not in ("RGB", "RGBX", "RGBA", "RGBa"):
         lossy(image.mode, f"{image.mode} converted to RGB")
-    return image.convert("RGB")
+    return colours
 
 
-def _eight_bits(path: Path, data: bytes, image: Image.Image, bits: int) -> Image.Image:
+def _is_no_alpha(image: Image.Image, data: bytes) -> bool:
+    """Whether a TGA file says that it has no bits of alpha, and the spare ones are all 0.
+
+    Truevision TGA 2.0, field 5.6: bits 3 to 0. Many programs leave them at 0 beside alpha.
+    """
+    return (
+        image.format == "TGA"
+        and image.mode == "RGBA"
+        and not data[17] & 0x0F
+        and image.getchannel("A").getextrema() == (0, 0)
+    )
+
+
+def _eight_bits(path: Path, data: bytes, opened: Opened) -> Image.Image:
     """Scale unsigned levels 0..2^bits − 1 to 0..255 and round."""
-    levels: NDArray[Any] | None = None
-    if "transparency" in image.info:
-        pass  # a transparent level of 16 bits does not survive scaling
-    elif image.mode.startswith("I;16") or (image.mode == "I" and image.format != "TIFF"):
-        levels = np.asarray(image)
-    elif image.format == "PPM" and image.mode == "RGB":
-        return image  # Pillow has scaled and rounded it
-    elif bits == 16 and image.mode in ("RGB", "RGBA", "LA"):
-        # Pillow drops the low byte of colours; OpenCV keeps it.
-        levels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        if levels is not None and levels.ndim == 3:
-            order = cv2.COLOR_BGRA2RGBA if levels.shape[2] == 4 else cv2.COLOR_BGR2RGB
-            levels = cv2.cvtColor(levels, order)
-    if levels is None or levels.shape[:2] != image.size[::-1]:
+    levels = deep_levels(opened, data)
+    if levels is None:
         raise InputError(
-            f"{path}: {bits}-bit {image.mode} cannot be converted, expected 8-bit RGB; save it so"
+            f"{path}: {opened.bits}-bit {opened.image.mode} cannot be converted, expected 8-bit "
+            "RGB; save it so"
         )
-    return Image.fromarray(np.rint(levels * (255 / (2**bits - 1))).astype(np.uint8))
+    if levels.dtype == np.uint8:
+        return Image.fromarray(levels)
+    return Image.fromarray(np.rint(levels * (255 / (2**opened.bits - 1))).astype(np.uint8))

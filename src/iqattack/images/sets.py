@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
+import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import overload
 
 from iqattack.errors import InputError
-from iqattack.images.reading import SUFFIXES
+from iqattack.images.files import FILE, FOLDER, kind_of_file, read_lines
+from iqattack.images.formats import SUFFIXES
+from iqattack.imports import absolute
 from iqattack.specs import is_text
 
 LONGEST_NAME = 255  # bytes, of a file on every common system
@@ -21,13 +27,18 @@ class ImageEntry:
 
     name: what tables, logs and seeds know it by; unique in its set. The file name, with the
         folders below the one that was searched in front of it: `jp2k_img1.bmp`.
-    path: where the file is.
+    path: where the file is. shown: what messages call it, by default its path.
     mos: mean opinion score as published, None when there is none.
     """
 
     name: str
     path: Path
     mos: float | None = None
+    shown: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.shown:
+            object.__setattr__(self, "shown", str(self.path))
 
     @property
     def png_name(self) -> str:
@@ -67,7 +78,7 @@ class ImageSet(Sequence[ImageEntry]):
                 what = "have one name" if other.name == entry.name else "would share one result"
                 raise InputError(
                     f"{entry.path} and {other.path} {what}, {entry.png_name}; rename one, or give "
-                    "folders that differ as one pattern, such as 'folder/**/*'"
+                    "what you mean as one pattern, such as 'folder/**/*' or 'folder/*.png'"
                 )
 
     @overload
@@ -87,17 +98,29 @@ class ImageSet(Sequence[ImageEntry]):
 
     @classmethod
     def from_folder(cls, path: str | Path, *, recursive: bool = False) -> ImageSet:
-        """All images of a folder, by their suffix, sorted by name; hidden files are left out."""
-        return cls(tuple(_folder(Path(path), recursive)))
+        """All images of a folder, by their suffix, sorted by name.
+
+        Everything else is left out, and the notes say so. recursive: with the folders below, each
+        once, whatever links lead to it.
+        """
+        found = _Search()
+        _folder(Path(path), recursive, found)
+        return found.images()
 
     @classmethod
     def from_spec(cls, specs: Sequence[str | Path]) -> ImageSet:
         """Images from folders, files, glob patterns and lists, one after the other.
 
         A list is a `.txt` file with one path per line, relative to the list, whose order is kept;
-        lines that are blank or start with # are skipped. `**` in a pattern goes down all folders.
+        lines that are blank or start with # are skipped. `**` in a pattern goes down all folders,
+        each once; a link to a folder that holds the link is not followed. A file that links make
+        known under several names is taken once, under the name with the fewest links. Hard links
+        are files of their own.
         """
-        return cls(tuple(entry for spec in specs for entry in _resolve(spec)))
+        found = _Search()
+        for spec in specs:
+            _resolve(spec, found)
+        return found.images()
 
     def with_mos(self, table: Mapping[str, float]) -> ImageSet:
         """The same images with the MOS that `table` gives for their names; it must have all."""
@@ -105,6 +128,11 @@ class ImageSet(Sequence[ImageEntry]):
         if missing:
             raise InputError(f"{some(missing)} of {len(self)} images without a MOS; add them")
         return replace(self, entries=tuple(replace(entry, mos=table[entry.name]) for entry in self))
+
+    def anchored(self) -> ImageSet:
+        """The same images by absolute paths: a model may go to another folder as it scores."""
+        entries = (replace(entry, path=absolute(entry.path)) for entry in self)
+        return replace(self, entries=tuple(entries))
 
     def limit(self, n: int) -> ImageSet:
         """The first `n` images, or all where there are fewer."""
@@ -115,77 +143,288 @@ class ImageSet(Sequence[ImageEntry]):
 
 def some(names: Sequence[str]) -> str:
     """Tell how many names there are, and the first three: '5 (a, b, c, …)'."""
-    return f"{len(names)} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+    return f"{len(names)} ({first(names)})"
 
 
-def _named(paths: Iterable[Path], root: Path) -> list[ImageEntry]:
+def first(names: Sequence[str]) -> str:
+    """The first three names on one line: 'a, b, c, …'."""
+    return ", ".join(map(_shown, names[:3])) + ", …" * (len(names) > 3)
+
+
+class _Search:
+    """What was found so far, and what was left out of it."""
+
+    def __init__(self) -> None:
+        self.entries: list[ImageEntry] = []
+        self.notes: list[str] = []
+
+    def add(self, entries: Iterable[ImageEntry], left: str | None = None) -> None:
+        """The images of one folder, pattern, list or file, and what it held beside them."""
+        self.entries.extend(entries)
+        if left is not None:
+            self.notes.append(left)
+
+    def images(self) -> ImageSet:
+        """All of them, without other names of the same file."""
+        again = _linked_again(self.entries)
+        notes = list(self.notes)
+        if again:
+            names = some([self.entries[k].name for k in sorted(again)])
+            notes.append(f"left out, being links to images of the set: {names}")
+        kept = tuple(entry for k, entry in enumerate(self.entries) if k not in again)
+        return ImageSet(kept, tuple(notes))
+
+
+class _Left:
+    """What a folder or a pattern held beside images."""
+
+    def __init__(self) -> None:
+        self.hidden = 0
+        self.others: list[str] = []
+        self.special: dict[str, list[str]] = {}  # by kind
+        self.folders: list[str] = []
+        self.closed: list[str] = []
+        self.back: list[str] = []
+
+    def phrase(self, remedy: str = "") -> str | None:
+        """All of it on one line, None where there is nothing; remedy: to take subfolders in."""
+        parts = []
+        if self.others:
+            parts.append(_count(self.others, "file", " without an image's suffix"))
+        parts += [_count(names, kind) for kind, names in sorted(self.special.items())]
+        if self.hidden:
+            parts.append(f"{self.hidden} hidden")
+        if self.folders:
+            parts.append(_count(self.folders, "subfolder") + remedy)
+        if self.back:
+            parts.append(_count(self.back, "link", " back to a folder above"))
+        if self.closed:
+            parts.append(_count(self.closed, "folder", " that cannot be listed"))
+        return ", ".join(parts) or None
+
+
+def _count(names: Sequence[str], what: str, more: str = "") -> str:
+    """For example `4 files (a.txt, b.txt, c.txt, …)`."""
+    return f"{len(names)} {what}{'s' * (len(names) > 1)}{more} ({first(sorted(names))})"
+
+
+def _shown(name: str) -> str:
+    return name if is_text(name) else ascii(name)
+
+
+def _linked_again(entries: Sequence[ImageEntry]) -> set[int]:
+    """Positions of the images whose file is among the others under another name.
+
+    Those with one name are kept: they are an error of the set.
+    """
+    same: dict[tuple[int, int], list[int]] = {}
+    for k, entry in enumerate(entries):
+        with suppress(OSError):  # it is gone since: an error of that image, when it is read
+            found = entry.path.stat()
+            same.setdefault((found.st_dev, found.st_ino), []).append(k)
+    again: set[int] = set()
+    for group in same.values():
+        if len(group) == 1:
+            continue
+        files: dict[str, list[int]] = {}  # of hard links each is one
+        for k in group:
+            files.setdefault(os.path.realpath(entries[k].path), []).append(k)
+        for numbers in files.values():
+            kept = min(numbers, key=lambda k: (_links(entries[k].path), k))
+            again |= {k for k in numbers if entries[k].name != entries[kept].name}
+    return again
+
+
+def _links(path: Path) -> int:
+    return sum(part.is_symlink() for part in (path, *path.parents))
+
+
+def _named(paths: Iterable[Path], root: Path, left: _Left) -> list[ImageEntry]:
     """Image files among `paths`, named by their place below `root`, sorted by name."""
     entries = []
     for path in paths:
         parts = path.relative_to(root).parts
-        hidden = any(part.startswith(".") for part in parts)
-        if path.suffix.lower() in SUFFIXES and not hidden and not path.is_dir():
+        if any(part.startswith(".") for part in parts):
+            left.hidden += 1
+            continue
+        name = "/".join(parts)
+        try:
+            kind = kind_of_file(path)
+        except OSError:
+            kind = "unreachable link"
+        if kind == FOLDER:
+            (left.back if _leads_back(path) else left.folders).append(name)
+        elif kind != FILE:
+            left.special.setdefault(kind, []).append(name)
+        elif path.suffix.lower() not in SUFFIXES:
+            left.others.append(name)
+        else:
             entries.append(ImageEntry("_".join(parts), path))
     return sorted(entries, key=lambda entry: entry.name)
 
 
-def _folder(path: Path, recursive: bool) -> list[ImageEntry]:
+def _leads_back(path: Path) -> bool:
+    """Whether a path is a link to a folder that holds it."""
+    return path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve())
+
+
+def _listed(folder: Path, left: _Left) -> list[Path]:
+    """What is in a folder, in order."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        left.closed.append(folder.name)
+        return []
+
+
+def _below(root: Path, left: _Left) -> Iterator[Path]:
+    """A folder and all below it, each once: first without links, then what links lead to.
+
+    Hidden folders are left out, and links to a folder that holds the link, which would lead back.
+    """
+    seen: set[tuple[int, int]] = set()
+    linked = deque([root])
+    while linked:
+        branch = deque([linked.popleft()])
+        while branch:
+            folder = branch.popleft()
+            found = folder.stat()
+            if (found.st_dev, found.st_ino) in seen:
+                continue
+            seen.add((found.st_dev, found.st_ino))
+            yield folder
+            for path in _listed(folder, left):
+                if path.name.startswith(".") or not path.is_dir():
+                    continue
+                if not path.is_symlink():
+                    branch.append(path)
+                elif _leads_back(path):
+                    left.back.append(path.relative_to(root).as_posix())
+                else:
+                    linked.append(path)
+
+
+def _matches(folders: Iterable[Path], parts: Sequence[str], left: _Left) -> Iterator[Path]:
+    """What the parts of a pattern match below folders, as `glob` has it; links are never walked in
+    circles.
+    """
+    part, rest = parts[0], parts[1:]
+    for folder in folders:
+        if part == "**":
+            below = _below(folder, left)
+            if rest:
+                yield from _matches(below, rest, left)
+            else:
+                yield from (p for inner in below for p in _files(inner, left))
+            continue
+        if glob.has_magic(part):
+            dots = part.startswith(".")
+            found = [p for p in _listed(folder, left) if dots or not p.name.startswith(".")]
+            names = set(fnmatch.filter([p.name for p in found], part))
+            found = [p for p in found if p.name in names]
+        else:
+            found = [folder / part] if os.path.lexists(folder / part) else []
+        if rest:
+            yield from _matches([p for p in found if p.is_dir()], rest, left)
+        else:
+            yield from found
+
+
+def _files(folder: Path, left: _Left) -> list[Path]:
+    return [p for p in _listed(folder, left) if not p.name.startswith(".") and not p.is_dir()]
+
+
+def _folder(path: Path, recursive: bool, search: _Search) -> None:
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; check the path")
+    left = _Left()
     try:
-        entries = _named(path.rglob("*") if recursive else path.iterdir(), path)
+        paths = list(path.iterdir())
+        if recursive:
+            paths = [p for folder in _below(path, left) for p in _listed(folder, left)]
+            paths = [p for p in paths if not p.is_dir()]
+        entries = _named(paths, path, left)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be listed ({error.strerror}); expected a folder"
         ) from None
+    everything = f"{path}/**/*"
     if not entries:
-        hint = "" if recursive else f"; for folders below it give '{path}/**/*'"
-        raise InputError(f"{path}: no images in this folder, expected {_suffixes()}{hint}")
-    return entries
+        found = left.phrase()
+        beside = "" if found is None else f"; it has {found}"
+        hint = "" if recursive else f"; for folders below it give '{everything}'"
+        raise InputError(f"{path}: no images in this folder, expected {_expected()}{beside}{hint}")
+    search.add(entries, _note(path, left.phrase(f", which '{everything}' takes in")))
 
 
-def _resolve(spec: str | Path) -> list[ImageEntry]:
+def _note(where: str | Path, phrase: str | None) -> str | None:
+    return None if phrase is None else f"left out of {_shown(str(where))}: {phrase}"
+
+
+def _resolve(spec: str | Path, search: _Search) -> None:
     try:
-        return _look_up(spec)
+        _look_up(spec, search)
     except OSError as error:  # no permission on the way there, or a name that is too long
         raise InputError(f"{spec}: cannot be reached ({error.strerror}); check it") from None
 
 
-def _look_up(spec: str | Path) -> list[ImageEntry]:
+def _look_up(spec: str | Path, search: _Search) -> None:
     path = Path(spec)
-    if path.is_dir():
-        return _folder(path, recursive=False)
-    if path.is_file():
-        return _list(path) if path.suffix.lower() == ".txt" else [ImageEntry(path.name, path)]
+    if os.path.lexists(path):
+        kind = kind_of_file(path)
+        if kind == FOLDER:
+            _folder(path, False, search)
+        elif kind != FILE:
+            raise InputError(f"{spec}: is a {kind}, expected an image, a folder or a list")
+        elif path.suffix.lower() == ".txt":
+            search.add(_list(path))
+        else:
+            search.add([ImageEntry(path.name, path)])
+        return
     if not glob.has_magic(str(spec)):
+        with suppress(FileNotFoundError):
+            path.stat()  # OSError with the reason where it cannot be reached
         raise InputError(f"{spec}: no such image, folder or list; check the path")
-    root = Path(path.anchor)
-    for part in path.relative_to(root).parts[:-1]:
-        if glob.has_magic(part):
-            break
-        root /= part
-    entries = _named(map(Path, glob.glob(str(spec), recursive=True)), root)  # noqa: PTH207
+    parts = path.relative_to(path.anchor).parts
+    fixed = next(k for k, part in enumerate([*parts[:-1], "*"]) if glob.has_magic(part))
+    root = Path(path.anchor).joinpath(*parts[:fixed])
+    left = _Left()
+    wanted: list[str] = []
+    for part in parts[fixed:]:
+        if part != "**" or wanted[-1:] != ["**"]:  # `**/**` matches no folder more than `**`
+            wanted.append(part)
+    found = dict.fromkeys(_matches([root], wanted, left)) if root.is_dir() else {}
+    if "**" in wanted:
+        found = {p: None for p in found if not p.is_dir()}  # entered already
+    entries = _named(found, root, left)
     if not entries:
-        raise InputError(f"{spec}: this pattern matches no images, expected {_suffixes()}")
-    return entries
+        beside = left.phrase()
+        beside = "" if beside is None else f"; it matches {beside}"
+        raise InputError(f"{spec}: this pattern matches no images, expected {_expected()}{beside}")
+    search.add(entries, _note(spec, left.phrase()))
 
 
 def _list(path: Path) -> list[ImageEntry]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a list of images ({error})") from None
     entries = []
-    for number, line in enumerate(map(str.strip, lines), start=1):
+    for number, line in enumerate(map(str.strip, read_lines(path)), start=1):
         if line and not line.startswith("#"):
             image = path.parent / line
-            if not image.is_file():
-                raise InputError(f"{path}, line {number}: no such image {image}; check the path")
+            try:
+                kind = kind_of_file(image)
+            except OSError as error:
+                raise InputError(
+                    f"{path}, line {number}: no such image {image} ({error.strerror}); check the "
+                    "path"
+                ) from None
+            if kind != FILE:
+                raise InputError(
+                    f"{path}, line {number}: {image} is a {kind}, expected an image file"
+                )
             entries.append(ImageEntry(image.name, image))
     if not entries:
         raise InputError(f"{path}: lists no images, expected one path per line")
     return entries
 
 
-def _suffixes() -> str:
-    return ", ".join(sorted(SUFFIXES))
+def _expected() -> str:
+    return "files such as .png, .jpg and .tif"

@@ -1,0 +1,67 @@
+"""Scores as tables write them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from iqattack.errors import InputError
+
+Row = tuple[str, str, object]  # where it stands, image, score
+
+# Not all that `float` takes: 1_000 is none, and nan is no score.
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_COMMA = re.compile(r"[+-]?\d*,\d+", re.ASCII)
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
+
+
+def number(cell: object) -> float | None:
+    """The finite number of a cell, None where it holds none."""
+    if isinstance(cell, str):
+        found = float(cell) if _NUMBER.fullmatch(cell.strip()) else math.nan
+    elif isinstance(cell, int | float) and not isinstance(cell, bool):
+        found = float(cell)
+    else:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def scores(path: Path, rows: Iterable[Row]) -> dict[str, float]:
+    """The score of each image.
+
+    Commas are decimal ones where every score with one can be read so, and one of them cannot be
+    read in thousands.
+
+    Raises InputError, with the place, for a score that is missing, given twice or not a number.
+    """
+    given: dict[str, tuple[str, object]] = {}
+    for where, image, cell in rows:
+        if not image:
+            raise InputError(f"{path}, {where}: no image name, expected one")
+        if image in given:
+            raise InputError(f"{path}, {where}: {image} is scored twice; keep one")
+        given[image] = where, cell
+    decimal = _decimal_commas([cell for _, cell in given.values() if isinstance(cell, str)])
+    found = {}
+    for image, (where, cell) in given.items():
+        text = cell.replace(",", ".") if decimal and isinstance(cell, str) else cell
+        value = number(text)
+        if value is None:
+            hint = ""
+            if isinstance(cell, str) and _THOUSANDS.fullmatch(cell.strip()):
+                hint = ", without a comma that may be one of thousands"
+            raise InputError(f"{path}, {where}: score {cell!r} of {image}, expected a number{hint}")
+        found[image] = value
+    return found
+
+
+def _decimal_commas(cells: Iterable[str]) -> bool:
+    stripped = [cell.strip() for cell in cells]
+    commas = [cell for cell in stripped if "," in cell]
+    return (
+        all(map(_COMMA.fullmatch, commas))
+        and not all(map(_THOUSANDS.fullmatch, commas))
+        and not any("." in cell for cell in stripped)
+    )
