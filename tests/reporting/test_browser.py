@@ -357,3 +357,160 @@ def test_fits_a_phone(browser):
     assert browser.js("return arguments[0].scrollWidth <= arguments[0].clientWidth", dialog)
     assert find(browser, "#stage").rect["width"] <= 390
     assert find(browser, "#close").rect["height"] >= 40
+
+
+def above(browser, chart="scores"):
+    """Names of the images that lie above the dashed line, by their legend."""
+    return browser.js(
+        f"const g = document.getElementById('chart-{chart}'), {{ yaxis }} = g._fullLayout;"
+        "return Object.fromEntries(g.data.filter(t => t.text).map(t => [t.name, t.x.map((x, i) => "
+        "yaxis.c2p(t.y[i]) < yaxis.c2p(x))]))"
+    )
+
+
+@pytest.mark.parametrize("lower", [False, True])
+def test_what_is_made_to_look_better_is_above_the_line(chromium, tmp_path, lower):
+    """Whichever way the scores go: up is better in every chart of scores."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    rng = np.random.default_rng(0)
+    for k in range(6):
+        pixels = rng.integers(20 + 30 * k, 60 + 30 * k, (24, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photos / f"{k}.png")
+    (tmp_path / "mos.csv").write_text("image,mos\n" + "".join(f"{k}.png,{k}\n" for k in range(6)))
+
+    def score(images):
+        mean = images.double().mean((1, 2, 3))
+        return 255 - mean if lower else mean
+
+    model = iqattack.wrap(score, score_range=(0, 255), lower_better=lower)
+    options = {"attack": "noise", "constraint": "linf:3", "queries": 8, "mos": tmp_path / "mos.csv"}
+    run = iqattack.attack(photos, model, out=tmp_path / "run", **options)
+    assert {result.direction for result in run.results} == {"up", "down"}
+    assert all(result.gain > 0 for result in run.results)
+    chromium.size(1280, 900)
+    chromium.open(iqattack.report(run))
+    found = above(chromium)
+    assert found.keys() == {"made to look better", "made to look worse"}
+    assert all(found["made to look better"])
+    assert not any(found["made to look worse"])
+    for chart, title in (("scores", "attacked model score"), ("mos", "model score")):
+        axis = chromium.js(
+            "const { title, range } = document.getElementById(arguments[0])._fullLayout.yaxis;"
+            "return [title.text, range[0] > range[1]]",
+            f"chart-{chart}",
+        )
+        assert axis == [f"{title}<br>(lower is better)" if lower else title, lower]
+    best = chromium.js("return document.getElementById('chart-mos')._fullLayout.xaxis.range")
+    assert best[0] < best[1]  # of a MOS, higher is better
+    open_image(chromium, "5.png")
+    facts = find(chromium, "#facts").text
+    assert f"({'lower' if lower else 'higher'} is better)" in facts
+    assert "of the score range, made to look worse" in facts
+    assert chromium.complaints() == []
+
+
+def test_names_of_cards_are_seen(browser):
+    seen = browser.js(
+        "return [...document.querySelectorAll('.card')].map(c => {"
+        " const name = c.querySelector('.name'), box = c.getBoundingClientRect();"
+        " return name.clientHeight >= 16 && c.scrollHeight <= Math.ceil(box.height) })"
+    )
+    assert len(seen) == 8
+    assert all(seen)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A page of a portrait of 12 megapixels and a smaller landscape, both with fine stripes."""
+    folder = tmp_path_factory.mktemp("large")
+    (folder / "photos").mkdir()
+    rng = np.random.default_rng(0)
+    for name, width, height in (("portrait.png", 3000, 4000), ("landscape.png", 1600, 1200)):
+        x, y = np.arange(width), np.arange(height)[:, None]
+        stripes = 100.0 * ((x // 2) % 2) + 60.0 * (y % 2) + 40 * np.sin(x / 300) * np.cos(y / 200)
+        picture = np.repeat((stripes + 45)[..., None], 3, axis=2) + rng.normal(0, 4, (1, 1, 3))
+        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / "photos" / name)
+    model = iqattack.wrap(
+        lambda images: images.float().mean((1, 2, 3)), score_range=(0, 255), lower_better=False
+    )
+    options = {"attack": "noise", "constraint": "linf:3", "queries": 2}
+    run = iqattack.attack(folder / "photos", model, out=folder / "run", **options)
+    return iqattack.report(run)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844), (844, 390)])
+@pytest.mark.parametrize("device", [1, 2])
+def test_large_pictures_fit_and_are_shrunk_smoothly(chromium, large, width, height, device):
+    """As Pillow shrinks them with a triangle, and without the stripes of taking single pixels."""
+    photos = large.parents[2] / "photos"
+    metrics = {"width": width, "height": height, "deviceScaleFactor": device, "mobile": False}
+    chromium.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    chromium.open(large)
+    for name, wide, high in (("portrait.png", 3000, 4000), ("landscape.png", 1600, 1200)):
+        if device == 2 and name == "landscape.png":
+            continue
+        open_image(chromium, name)
+        look_at(chromium, "original")
+        pane, stage = (
+            chromium.js("return document.querySelector(arguments[0]).getBoundingClientRect()", part)
+            for part in (".pane", "#stage")
+        )
+        most = 0.65 * height
+        assert stage["width"] <= pane["width"]
+        assert stage["height"] <= most + 0.5
+        filled = max(stage["width"] / pane["width"], stage["height"] / most)
+        assert filled > 0.98  # of the side that is short of room
+        assert stage["width"] / stage["height"] == pytest.approx(wide / high, rel=0.01)
+        assert chromium.js(
+            "const p = document.querySelector('.pane');"
+            "return p.scrollHeight <= p.clientHeight + 1 && p.scrollWidth <= p.clientWidth + 1"
+        )
+        seen = shown(chromium)
+        size = (seen.shape[1], seen.shape[0])
+        assert size == (round(device * stage["width"]), round(device * stage["height"]))
+        with Image.open(photos / name) as picture:
+            ours, lanczos, nearest = (
+                np.asarray(picture.resize(size, how)).astype(int)
+                for how in (
+                    Image.Resampling.BILINEAR,
+                    Image.Resampling.LANCZOS,
+                    Image.Resampling.NEAREST,
+                )
+            )
+        assert np.abs(seen - ours).max() <= 1
+        assert np.abs(seen - lanczos).mean() < 5.0
+        assert np.abs(nearest - lanczos).mean() > 20.0  # what it was
+        assert (
+            "Made smaller: each point is a mean of several pixels" in find(chromium, "#told").text
+        )
+        if (device, width) == (1, 1280):  # and so on the screen: a pixel for each point
+            screen = Image.open(BytesIO(find(chromium, "#stage").screenshot_as_png)).convert("RGB")
+            middle = np.asarray(screen.resize(size)).astype(int)[20:-20, 20:-20]
+            assert np.abs(middle - seen[20:-20, 20:-20]).mean() < 4.0
+        press(chromium, Keys.ESCAPE)
+    assert chromium.complaints() == []
+
+
+def test_every_pixel_is_there_at_full_size_and_enlarged(chromium, large):
+    chromium.size(1280, 900)
+    chromium.open(large)
+    open_image(chromium, "landscape.png")
+    look_at(chromium, "original")
+    with Image.open(large.parents[2] / "photos" / "landscape.png") as picture:
+        pixels = np.asarray(picture).astype(int)
+    for zoom in (1, 2):
+        choose(chromium, "zoom", str(zoom))
+        np.testing.assert_array_equal(shown(chromium), pixels)
+        box = find(chromium, "#stage").rect
+        assert (box["width"], box["height"]) == (1600 * zoom, 1200 * zoom)
+        assert "Made smaller" not in find(chromium, "#told").text
+    assert (
+        chromium.js("return getComputedStyle(document.getElementById('under')).imageRendering")
+        == "pixelated"
+    )
+    choose(chromium, "zoom", "fit")
+    narrow = find(chromium, "#stage").rect["width"]
+    chromium.size(900, 900)  # it follows the window
+    chromium.settle()
+    assert find(chromium, "#stage").rect["width"] < narrow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -13,31 +12,13 @@ import numpy as np
 
 from iqattack.evaluation import boundary_crossing, gain_by_query, progress
 from iqattack.runs import ModelRecord, Result, Summary, Trace
-from iqattack.runs.results import JND_SCALE
+from iqattack.runs.numbers import NONE, images, number, percent, without_folders
 
-NONE = "–"
+LOOK = {"up": "better", "down": "worse"}  # what a direction of the quality means
 POINTS = 200  # of the curve of gain against queries
 DRAWN = 2000  # queries of one image
 
-# Our words for a rank correlation of clean and attacked scores, and for a mean SSIM: the first
-# whose number is reached.
-RANKING = (
-    (0.95, "stayed almost as it was"),
-    (0.8, "changed a little"),
-    (0.4, "changed a lot"),
-    (-0.2, "was lost"),
-    (-math.inf, "was turned round"),
-)
-VISIBLE = (
-    (0.99, "tiny"),
-    (0.95, "small"),
-    (0.9, "moderate"),
-    (-math.inf, "large"),
-)
-
-
 # Of an absolute path, all but the last part. A folder's name may have blanks, not before a slash.
-_FOLDERS = re.compile(r"(?<![^\s:=,'\"(])/(?:(?:[^/,:=\n ]| (?!/))+/)*(?=\S)")
 
 
 @dataclass(frozen=True)
@@ -58,65 +39,9 @@ class Chart:
     table: Table | None = None
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """A number with a true minus, or a dash for none."""
-    if value is None or math.isnan(value):
-        return NONE
-    if math.isinf(value):
-        return "∞"
-    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # + 0: no −0.000
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """A fraction as a percentage, or a dash for none."""
-    return NONE if value is None or math.isnan(value) else f"{number(100.0 * value, digits)} %"
-
-
-def without_folders(text: str) -> str:
-    """Absolute paths as their last part: a page that is sent to others tells of no machine."""
-    return _FOLDERS.sub("", text)
-
-
 def title(summary: Summary) -> str:
     """What was attacked with what."""
     return f"{summary.model.name} under {without_folders(summary.attack)}"
-
-
-def verdict(summary: Summary) -> str:
-    """One sentence: how far scores moved, what became of the ranking, how visible it is."""
-    means, scores = summary.means, summary.scores
-    if summary.constant:
-        return (
-            f"The model gave all {_images(summary.attacked)} the same score: nothing can be said "
-            "about its robustness. Check the model before its numbers are used."
-        )
-    srocc = scores.clean_attacked.srocc
-    if math.isnan(srocc):
-        ranking = "there is no ranking to compare"
-    else:
-        ranking = f"the ranking of the images {_word(RANKING, srocc)} (SROCC {number(srocc, 2)})"
-    over = (
-        f"{percent(means.jnd_violation)} of the pixels changed by more than {JND_SCALE} of the "
-        "just-noticeable difference"
-    )
-    seen = (
-        over
-        if means.ssim is None
-        else f"the change is {_word(VISIBLE, means.ssim)} by SSIM ({number(means.ssim)}; {over})"
-    )
-    return (
-        f"With at most {summary.settings.queries:,} queries an image, the attack moved scores by "
-        f"{percent(scores.mean_gain)} of their range on average over {_images(summary.attacked)}; "
-        f"{ranking}, and {seen}."
-    )
-
-
-def _word(words: Sequence[tuple[float, str]], value: float) -> str:
-    return next(word for least, word in words if value >= least)
-
-
-def _images(n: int) -> str:
-    return f"{n:,} image{'' if n == 1 else 's'}"
 
 
 def notices(summary: Summary, failures: Sequence[Result]) -> list[str]:
@@ -130,21 +55,21 @@ def notices(summary: Summary, failures: Sequence[Result]) -> list[str]:
     said += [f"{phrase[0].upper()}{phrase[1:]}." for phrase in summary.findings]
     if summary.pending:
         said.append(
-            f"This run is not finished: {_images(summary.pending)} of {summary.images:,} "
+            f"This run is not finished: {images(summary.pending)} of {summary.images:,} "
             f"still to do. The page shows the others; write it again for more."
         )
     ended = summary.scores.crossing.without_reach
     if ended:
         low, high = summary.model.score_range
         said.append(
-            f"{_images(ended)} had a clean score at the end of the range {low:g} to {high:g} that "
+            f"{images(ended)} had a clean score at the end of the range {low:g} to {high:g} that "
             "it was to reach, or beyond it: there was nothing to attack, and the gain is 0. Where "
             "the model has another range, attack again with it."
         )
     if failures:
         first = failures[0]
         said.append(
-            f"{_images(len(failures))} could not be attacked, such as {first.image} "
+            f"{images(len(failures))} could not be attacked, such as {first.image} "
             f"({without_folders(first.status)}). They are in no measure."
         )
     return said
@@ -231,8 +156,9 @@ def charts(
         Chart(
             "scores",
             "Attacked against clean scores",
-            f"{_images(ways[0])} were to look better to the model, {ways[1]:,} worse. {better} "
-            "scores are better; on the dashed line nothing changed.",
+            f"{images(ways[0])} {_were(ways[0])} to be made to look better to the model, and "
+            f"{ways[1]:,} worse. {better} scores are better, and better is up and right: above the "
+            "dashed line an image looks better to the model than before.",
         )
     ]
     if summary.scores.clean_mos is not None and summary.scores.attacked_mos is not None:
@@ -252,7 +178,7 @@ def charts(
             "queries",
             "Gain against queries",
             f"After {queries[-1]:,} queries half of the images gained {percent(median[-1])} or "
-            f"more; half of that was there after {half:,}.",
+            f"more; half of that was reached by query {half:,}.",
             Table(
                 ("queries", "lower quartile", "median", "upper quartile"),
                 tuple(
@@ -286,7 +212,7 @@ def charts(
     ]
     columns = (
         "image",
-        "direction",
+        "made to look",
         "clean",
         "attacked",
         "MOS",
@@ -298,7 +224,7 @@ def charts(
     rows = tuple(
         (
             result.image,
-            result.direction or NONE,
+            LOOK[result.direction] if result.direction else NONE,
             number(result.score_clean),
             number(result.score_adv),
             number(result.mos),
@@ -310,6 +236,10 @@ def charts(
         for result in results
     )
     return said, Table(columns, rows)
+
+
+def _were(n: int) -> str:
+    return "was" if n == 1 else "were"
 
 
 def _spread(n: int, most: int) -> list[int]:

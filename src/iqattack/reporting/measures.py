@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from iqattack.evaluation import Interval
@@ -23,6 +24,9 @@ ROBUSTNESS = (
     ("wasserstein", "Wasserstein score"),
     ("energy", "energy score"),
 )
+GAIN, CROSSING = "mean gain, of the score range", "area under boundary crossing"
+RANKING, DROP = "SROCC clean–attacked", "SROCC drop"
+SSIM, JND = "mean SSIM", f"mean share of pixels over {JND_SCALE} of the JND"
 UNKNOWN: Interval = (math.nan, math.nan)
 
 
@@ -44,17 +48,53 @@ class Group:
     rows: tuple[Row, ...]
 
 
-def measures(summary: Summary) -> list[Group]:
-    """What summary.json measures: gains, correlations, robustness on both scales, visibility."""
-    scores, means = summary.scores, summary.means
+def main_measures(summary: Summary) -> tuple[Row, ...]:
+    """The eight that answer a question each, and need no other to be read.
+
+    How far did scores move (mean gain), and how much of the way that was left (crossing area)? What
+    became of the ranking (SROCC), of the agreement with people (its drop, where there are opinion
+    scores), of the field's measure of robustness (R)? How visible is it, by structure (SSIM) and to
+    an eye (JND)? What did it cost (queries)? The others are variants of these: RGO and the
+    successes of the first two, KROCC and PLCC of SROCC, gains and distances of R, L∞ to MS-SSIM of
+    the others. Metrics of pyiqa that were asked for come after them.
+    """
+    scores, means, row = summary.scores, summary.means, _rows(summary)
+    drop = () if scores.drops is None else (row(DROP, scores.drops.srocc, "drops.srocc"),)
+    return (
+        row(GAIN, scores.mean_gain, "mean_gain"),
+        row(CROSSING, scores.crossing.area, "crossing.area"),
+        row(RANKING, scores.clean_attacked.srocc, "clean_attacked.srocc"),
+        *drop,
+        row("R robustness, on the score range", scores.by_range.r, "by_range.r"),
+        row(SSIM, means.ssim, digits=4),
+        row(JND, means.jnd_violation),
+        row("mean queries an image", means.queries, digits=1),
+        *_asked_for(summary),
+    )
+
+
+def _rows(summary: Summary) -> Callable[..., Row]:
+    """Makes a row of a label, a value, the name of its interval and digits."""
 
     def row(label: str, value: float | None, name: str = "", digits: int = 3) -> Row:
-        return Row(label, value, digits, scores.intervals.get(name, UNKNOWN))
+        return Row(label, value, digits, summary.scores.intervals.get(name, UNKNOWN))
 
+    return row
+
+
+def _asked_for(summary: Summary) -> Iterator[Row]:
+    """The metrics of pyiqa."""
+    for name, found in summary.full_reference.items():
+        yield Row(f"mean {name}, of pyiqa", found.value, 4, found.interval)
+
+
+def measures(summary: Summary) -> list[Group]:
+    """What summary.json measures: gains, correlations, robustness on both scales, visibility."""
+    scores, means, row = summary.scores, summary.means, _rows(summary)
     moved = [
-        row("mean gain, of the score range", scores.mean_gain, "mean_gain"),
+        row(GAIN, scores.mean_gain, "mean_gain"),
         row("RGO, of the largest possible change", scores.rgo, "rgo"),
-        row("area under boundary crossing", scores.crossing.area, "crossing.area"),
+        row(CROSSING, scores.crossing.area, "crossing.area"),
     ]
     for b, share in scores.crossing.success.items():
         moved.append(row(f"images past boundary {b}", share, f"crossing.success.{b}"))
@@ -80,13 +120,9 @@ def measures(summary: Summary) -> list[Group]:
         row("mean L∞, grey levels", means.linf, digits=2),
         row("mean RMS, grey levels", means.rms, digits=2),
         row("mean PSNR, dB", means.psnr, digits=1),
-        row("mean SSIM", means.ssim, digits=4),
+        row(SSIM, means.ssim, digits=4),
         row("mean MS-SSIM", means.ms_ssim, digits=4),
-        row(f"mean share of pixels over {JND_SCALE} of the JND", means.jnd_violation),
+        row(JND, means.jnd_violation),
     )
-    others = (
-        Row(f"mean {name}, of pyiqa", found.value, 4, found.interval)
-        for name, found in summary.full_reference.items()
-    )
-    groups.append(Group("How visible it is", (*visible, *others)))
+    groups.append(Group("How visible it is", (*visible, *_asked_for(summary))))
     return groups

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from iqattack.errors import InputError
 from iqattack.reporting import content
@@ -22,6 +24,7 @@ from iqattack.reporting.measures import measures
 from iqattack.reporting.pictures import PIXELS, THUMBS, write_pictures
 from iqattack.runs import Run, read_traces
 from iqattack.runs.files import cannot_write
+from iqattack.runs.numbers import number
 from iqattack.version import __version__
 
 INDEX = "index.html"
@@ -31,6 +34,7 @@ OURS = ("numbers.js", "theme.js", "charts.js", "gallery.js", "viewer.js", "page.
 SCRIPTS = (PLOTLY, *OURS[:1], DATA, *OURS[1:])  # in the order in which they run
 FACTORS = (4, 8, 16, 32, 64)  # by which the difference can be magnified
 FACTOR = 16
+_OPTION = re.compile(r"--[a-z][a-z-]*(?: [\d.,-]+\d)?")
 
 
 def write_report(
@@ -57,11 +61,12 @@ def write_report(
     charts, values = content.charts(summary, results, drawn)
     page = _template().render(
         title=content.title(summary),
-        verdict=content.verdict(summary),
+        verdict=summary.verdict.text,
+        silent=summary.verdict.silent,
         notices=content.notices(summary, [result for result in results if result.failed]),
         settings=content.settings(summary),
         measures=measures(summary),
-        number=content.number,
+        number=number,
         charts=charts,
         values=values,
         scripts=SCRIPTS,
@@ -94,7 +99,8 @@ def write_report(
             data = {
                 "images": images,
                 "scores": run.model.score_range,
-                "mos_label": "DMOS: lower is better" if run.settings.mos_lower_better else "MOS",
+                "lower_better": run.model.lower_better,
+                "mos_lower_better": run.settings.mos_lower_better,
                 **drawn,
             }
             (folder / DATA).write_text(f"iqattack.data = {json.dumps(data, allow_nan=False)};\n")
@@ -119,7 +125,13 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["options"] = _options
     return environment.get_template(INDEX)
+
+
+def _options(text: str) -> Markup:
+    """A text whose options, such as --score-range 0,1, are not broken into two lines."""
+    return Markup(_OPTION.sub(r'<span class="option">\g<0></span>', escape(text)))
 
 
 def _copy_assets(folder: Path) -> None:

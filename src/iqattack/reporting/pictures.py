@@ -20,8 +20,8 @@ from torch import Tensor
 from iqattack.errors import InputError
 from iqattack.images import read_image
 from iqattack.perception import JND_MODELS
-from iqattack.reporting.content import without_folders
 from iqattack.runs import Result, Run
+from iqattack.runs.numbers import without_folders
 from iqattack.runs.results import JND_MODEL, JND_SCALE
 
 THUMB = 320, 240  # pixels: twice what a card shows

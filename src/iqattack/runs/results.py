@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Self
 
@@ -17,10 +16,11 @@ from iqattack.errors import RunError
 from iqattack.images import ImageEntry, encode_png, pixels_sha256
 from iqattack.objectives import Direction
 from iqattack.perception import JND_MODELS, jnd_violation, linf, ms_ssim, psnr, rms, ssim
+from iqattack.runs.cells import csv_line, from_cell, to_cell
 
 JND_SCALE, JND_MODEL = 0.38, "liu2010"
 OK, UNCHANGED, FAILED = "ok", "unchanged", "failed: "
-REWRITE = "delete it, and write it again with --resume"
+REWRITE = "delete it: 'iqattack attack --resume' writes it again"
 
 
 class Result(BaseModel):
@@ -129,12 +129,15 @@ class Result(BaseModel):
         )
 
     def cells(self) -> dict[str, str]:
-        """The row of results.csv: floats as the shortest text that reads back equal."""
+        """The row of results.csv as `read_csv` gives it: floats as the shortest text that reads
+        back equal.
+        """
         return {name: _text(getattr(self, name)) for name in COLUMNS}
 
 
 NOT_COLUMNS = ("path", "sha256", "ms_ssim", "stages")
 COLUMNS = tuple(name for name in Result.model_fields if name not in NOT_COLUMNS)
+TEXTS = ("image", "attack", "status")  # that may begin with anything
 
 
 @dataclass(frozen=True)
@@ -166,16 +169,14 @@ def _text(value: float | str | None) -> str:
 
 
 def to_csv(results: Iterable[Result]) -> str:
-    """The text of results.csv."""
-    text = StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(result.cells() for result in results)
-    return text.getvalue()
+    """The text of results.csv. What a spreadsheet would take for a formula begins with ' there."""
+    rows = (result.cells() for result in results)
+    lines = ([to_cell(text) if name in TEXTS else text for name, text in r.items()] for r in rows)
+    return "".join(map(csv_line, [COLUMNS, *lines]))
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a results.csv as text; none where there is no such file.
+    """The rows of a results.csv as text, as `Result.cells` has it; none where there is no file.
 
     RunError when it is not such a table: people open it in other programs.
     """
@@ -193,6 +194,8 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     if lacking or any(row[COLUMNS[-1]] is None for row in rows):
         what = f"lacks the column {lacking[0]}" if lacking else "has rows that are too short"
         raise RunError(f"{path}: {what}; {REWRITE}")
+    for row in rows:
+        row |= {name: from_cell(row[name]) for name in TEXTS}
     return rows
 
 

@@ -3,8 +3,8 @@
 (() => {
   const { theme } = window.iqattack;
   const ways = [
-    { way: "down", label: "pulled down", symbol: "triangle-down" },
-    { way: "up", label: "pulled up", symbol: "triangle-up" },
+    { way: "down", label: "made to look worse", symbol: "triangle-down" },
+    { way: "up", label: "made to look better", symbol: "triangle-up" },
   ];
   const drawn = new Map(); // element id -> function that gives traces and layout
 
@@ -15,6 +15,15 @@
     automargin: true,
     ...more,
   });
+
+  // An axis of which lower is better is turned: better is up and right in every chart.
+  const scale = (title, lowerBetter, gap = " ") =>
+    lowerBetter
+      ? axis(title, { title: { text: `${title}${gap}(lower is better)`, standoff: gap === " " ? 15 : 30 }, autorange: "reversed" })
+      : axis(title);
+
+  // No ticks between whole numbers.
+  const whole = (most) => (most < 8 ? { dtick: 1 } : {});
 
   const line = (colour, more = {}) => ({ mode: "lines", line: { color: theme.colour(colour), ...more } });
 
@@ -74,7 +83,10 @@
         { type: "scatter", x: end, y: end, name: "unchanged", hoverinfo: "skip", ...line("quiet", { dash: "dash", width: 1 }) },
         ...points(done, (image) => image.clean, (image) => image.attacked),
       ],
-      layout: { xaxis: axis("clean score"), yaxis: axis("attacked score") },
+      layout: {
+        xaxis: scale("clean model score", data.lower_better),
+        yaxis: scale("attacked model score", data.lower_better, "<br>"),
+      },
     }));
 
     if (document.getElementById("chart-mos")) {
@@ -90,7 +102,10 @@
           },
           ...points(rated, (image) => image.mos, (image) => image.attacked),
         ],
-        layout: { xaxis: axis(data.mos_label), yaxis: axis("score") },
+        layout: {
+          xaxis: scale(data.mos_lower_better ? "DMOS" : "MOS", data.mos_lower_better),
+          yaxis: scale("model score", data.lower_better, "<br>"),
+        },
       }));
     }
 
@@ -101,8 +116,8 @@
         { type: "scatter", x: curve.queries, y: curve.median, name: "median", ...line("text", { width: 2.5, shape: "hv" }) },
       ],
       layout: {
-        xaxis: axis("queries for an image"),
-        yaxis: axis("gain, of the score range", { tickformat: ".0%", rangemode: "tozero" }),
+        xaxis: axis("queries for an image", whole(curve.queries.at(-1))),
+        yaxis: axis("gain, of the score range", { tickformat: ".2~%", rangemode: "tozero" }),
         hovermode: "x unified",
       },
     }));
@@ -123,7 +138,7 @@
       traces: points(seen, (image) => image.ssim, (image) => image.gain),
       layout: {
         xaxis: axis("SSIM: less visible to the right"),
-        yaxis: axis("gain, of the score range", { tickformat: ".0%", rangemode: "tozero" }),
+        yaxis: axis("gain, of the score range", { tickformat: ".2~%", rangemode: "tozero" }),
       },
     }));
   }
@@ -143,8 +158,8 @@
         },
       ],
       layout: {
-        xaxis: axis("query"),
-        yaxis: axis("gain, of the score range", { tickformat: ".0%" }),
+        xaxis: axis("query", whole(scored.queries.at(-1))),
+        yaxis: axis("gain, of the score range", { tickformat: ".2~%" }),
         shapes: scored.stages.map(({ query }) => ({
           type: "line", x0: query, x1: query, y0: 0, y1: 1, yref: "paper",
           line: { color: theme.colour("quiet"), width: 1, dash: "dot" },

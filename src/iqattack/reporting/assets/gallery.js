@@ -28,8 +28,8 @@
     if (image.failed) return "failed";
     if (image.status === "unchanged") return "unchanged";
     const percent = window.iqattack.percent(image.gain);
-    const arrow = image.direction === "up" ? "▲" : "▼";
-    return `${arrow} ${percent} · SSIM ${window.iqattack.number(image.ssim, 3)}`;
+    const look = image.direction === "up" ? "▲ better" : "▼ worse";
+    return `${look} by ${percent} · SSIM\u00a0${window.iqattack.number(image.ssim, 3)}`;
   }
 
   function card(image) {

@@ -99,9 +99,69 @@
   const form = () => byId("views");
   const view = () => form().elements.view.value;
 
+  // How large the picture is shown, in device pixels: at a factor, or as it fits the pane.
+  function size({ width, height }) {
+    const factor = form().elements.zoom.value;
+    const device = window.devicePixelRatio || 1;
+    if (factor !== "fit") return [factor * width * device, factor * height * device];
+    const pane = byId("stage").parentElement;
+    const most = parseFloat(getComputedStyle(pane).maxHeight) || window.innerHeight;
+    const scale = Math.min(pane.clientWidth / width, most / height) * device;
+    return [scale * width, scale * height].map((side) => Math.max(1, Math.floor(side)));
+  }
+
+  // Every point a mean of the pixels around it, weighted by a triangle as wide as two points. Browsers
+  // shrink a canvas by taking some of its pixels, which makes stripes that are not in the file; a plain
+  // mean leaves a seventh of the finest ones.
+  function shrunk(data, width, height) {
+    const across = weights(data.width, width), down = weights(data.height, height);
+    const made = new ImageData(width, height);
+    const row = new Float32Array(4 * data.width);
+    for (let y = 0; y < height; y++) {
+      row.fill(0);
+      down[y].forEach(([from, weight]) => {
+        const start = 4 * from * data.width;
+        for (let i = 0; i < row.length; i++) row[i] += weight * data.data[start + i];
+      });
+      for (let x = 0; x < width; x++) {
+        const sum = [0, 0, 0, 0];
+        for (const [from, weight] of across[x]) for (let c = 0; c < 4; c++) sum[c] += weight * row[4 * from + c];
+        made.data.set(sum, 4 * (y * width + x)); // rounds
+      }
+    }
+    return made;
+  }
+
+  // For each of `to` points on a line of `from` pixels, the pixels around it and their weights.
+  function weights(from, to) {
+    const wide = from / to;
+    return Array.from({ length: to }, (_, point) => {
+      const middle = (point + 0.5) * wide;
+      const [first, last] = [Math.max(0, Math.round(middle - wide)), Math.min(from, Math.round(middle + wide))];
+      const near = Array.from({ length: last - first }, (_, i) => [
+        first + i,
+        Math.max(0, 1 - Math.abs(first + i + 0.5 - middle) / wide),
+      ]);
+      const sum = near.reduce((total, [, weight]) => total + weight, 0);
+      return near.map(([i, weight]) => [i, weight / sum]);
+    });
+  }
+
+  const small = new WeakMap(); // pixels -> what they were shrunk to last
+
   function put(canvas, data) {
-    [canvas.width, canvas.height] = [data.width, data.height];
-    canvas.getContext("2d").putImageData(data, 0, 0);
+    const [width, height] = size(data).map(Math.round);
+    let shown = data;
+    if (width < data.width || height < data.height) {
+      shown = small.get(data);
+      if (shown?.width !== width || shown?.height !== height) {
+        shown = shrunk(data, width, height);
+        small.set(data, shown);
+      }
+    }
+    [canvas.width, canvas.height] = [shown.width, shown.height];
+    canvas.getContext("2d").putImageData(shown, 0, 0);
+    canvas.dataset.shrunk = shown !== data;
   }
 
   function slide() {
@@ -111,13 +171,15 @@
   }
 
   function zoom() {
-    const factor = form().elements.zoom.value;
-    const width = pair ? (pair.attacked ?? pair.original).width : 0;
-    byId("stage").style.width = factor === "fit" ? "100%" : `${factor * width}px`;
+    const device = window.devicePixelRatio || 1;
+    const [width, height] = size(pair.attacked).map((side) => `${Math.max(1, Math.round(side)) / device}px`);
+    Object.assign(byId("stage").style, { width, height });
   }
 
   function paint() {
     if (!pair) return;
+    // Before the pane is measured: what fits needs no scroll bars.
+    byId("stage").parentElement.style.overflow = form().elements.zoom.value === "fit" ? "hidden" : "";
     const slider = view() === "slider";
     for (const id of ["over", "slide", "edge"]) byId(id).hidden = !slider;
     byId("factor").hidden = view() !== "difference";
@@ -144,6 +206,7 @@
       put(under, made);
       told = `${percent(share)} of the pixels changed by more than 0.38 of the just-noticeable difference; they are pink.`;
     }
+    if (under.dataset.shrunk === "true") told += " Made smaller: each point is a mean of several pixels.";
     under.setAttribute("aria-label", `${current.name}: ${told}`);
     byId("told").textContent = told;
     zoom();
@@ -159,8 +222,8 @@
     const rows = image.failed
       ? [["status", image.status], ["queries", image.queries]]
       : [
-          ["score", `${number(image.clean, 4)} → ${number(image.attacked, 4)}`],
-          ["gain", `${percent(image.gain)} of the score range, ${image.direction}`],
+          ["score", `${number(image.clean, 4)} → ${number(image.attacked, 4)} (${window.iqattack.data.lower_better ? "lower" : "higher"} is better)`],
+          ["gain", `${percent(image.gain)} of the score range, made to look ${image.direction === "up" ? "better" : "worse"}`],
           ["queries", image.queries],
           ["L∞, RMS", `${number(image.linf, 0)}, ${number(image.rms, 2)} grey levels`],
           ["SSIM, PSNR", `${number(image.ssim, 4)}, ${image.psnr === null ? "∞" : number(image.psnr, 1)} dB`],
@@ -264,9 +327,10 @@
     byId("next").addEventListener("click", () => step(1));
     byId("flicker").addEventListener("click", flicker);
     byId("close").addEventListener("click", () => dialog.close());
-    for (const kind of ["input", "change"]) form().addEventListener(kind, paint);
+    form().addEventListener("change", paint);
     form().addEventListener("submit", (event) => event.preventDefault());
     byId("slide").addEventListener("input", slide);
+    window.addEventListener("resize", paint); // of the page's zoom, too
   }
 
   Object.assign(window.iqattack, { picture, viewer: { start, open } });

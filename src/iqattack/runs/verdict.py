@@ -1,0 +1,347 @@
+"""What may be said of the model of a run, in a sentence or two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from iqattack.evaluation.verdict import SILENT, Kind, judge, noise_gain
+from iqattack.probing.scores import COARSE, NARROW, common_step
+from iqattack.probing.subject import TOLERANCE
+from iqattack.runs.numbers import ends, images, number, percent
+from iqattack.runs.results import JND_SCALE
+
+if TYPE_CHECKING:
+    from iqattack.runs.summary import Summary
+
+# What became of the ranking, by kind of verdict.
+RANKING = {
+    "kept": "stayed almost as it was",
+    "slight": "changed a little",
+    "strong": "changed a lot",
+    "lost": "was lost",
+    "reversed": "was turned round",
+}
+# A verdict in a table.
+SHORT: dict[Kind, str] = {
+    "constant": "scores are equal",
+    "noise": "noise",
+    "batch": "depends on the batch",
+    "none": "no ranking",
+    "few": "too few images",
+    "kept": "ranking kept",
+    "slight": "ranking changed a little",
+    "strong": "ranking changed a lot",
+    "lost": "ranking lost",
+    "reversed": "ranking turned round",
+    "open": "open",
+}
+# Our words for a mean SSIM: the first whose number is reached.
+VISIBLE = (
+    (0.99, "tiny"),
+    (0.95, "small"),
+    (0.9, "moderate"),
+    (-math.inf, "large"),
+)
+
+
+class Spread(BaseModel):
+    """How the scores lie, of the images that have both.
+
+    clean, attacked: lowest and highest raw score. deviation: standard deviation of the clean
+    scores, in score units. distinct: clean scores that differ. step: of which all scores are
+    multiples, in score units; None without one. outside: clean and attacked scores beyond the
+    score range.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+    clean: tuple[float, float]
+    attacked: tuple[float, float]
+    deviation: float
+    distinct: int
+    step: float | None
+    outside: tuple[int, int]
+
+    @classmethod
+    def of(
+        cls, clean: Sequence[float], attacked: Sequence[float], score_range: tuple[float, float]
+    ) -> Spread:
+        """Of raw scores (N,), N ≥ 1; what is not finite is left out."""
+        pairs = np.array([clean, attacked], dtype=np.float64)
+        pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
+        if not pairs.size:
+            nothing = (math.nan, math.nan)
+            return cls(
+                clean=nothing,
+                attacked=nothing,
+                deviation=math.nan,
+                distinct=0,
+                step=None,
+                outside=(0, 0),
+            )
+        slack = TOLERANCE * (score_range[1] - score_range[0])
+        beyond = (pairs < score_range[0] - slack) | (pairs > score_range[1] + slack)
+        (low, lowest), (high, highest) = pairs.min(axis=1), pairs.max(axis=1)
+        return cls(
+            clean=(float(low), float(high)),
+            attacked=(float(lowest), float(highest)),
+            deviation=float(pairs[0].std()),
+            distinct=len(np.unique(pairs[0])),
+            step=common_step(np.unique(pairs)),
+            outside=(int(beyond[0].sum()), int(beyond[1].sum())),
+        )
+
+
+class Doubt(BaseModel):
+    """A reason to read the numbers of a run with care.
+
+    about: noise, batch, range, narrow, rounded, unmoved or unchecked. short: for the
+    verdict. long: with its remedy; None where a finding of the check of the model has it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    about: str
+    short: str
+    long: str | None = None
+
+
+class Verdict(BaseModel):
+    """What may be said of a model.
+
+    kind: see `iqattack.evaluation.verdict`. needed: images that a statement about their ranking
+    needs, about; None where one is made, or more would not help. doubts: what the numbers suffer
+    from. text: all of it in sentences.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind
+    needed: int | None
+    doubts: tuple[str, ...]
+    text: str
+
+    @property
+    def short(self) -> str:
+        """Its kind in two or three words."""
+        return SHORT[self.kind]
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing can be said about robustness, whatever the measures are."""
+        return self.kind in SILENT
+
+
+def verdict_of(summary: Summary) -> Verdict:
+    """The verdict on a run."""
+    scores = summary.scores
+    noise, batch = _noise_and_batch(summary)
+    pair = scores.clean_attacked
+    judgement = judge(
+        pair.srocc,
+        scores.intervals.get("clean_attacked.srocc", (math.nan, math.nan)),
+        pair.n,
+        gain=scores.mean_gain,
+        queries=summary.budget,
+        constant=summary.constant,
+        spread=_deviation(summary) if pair.n > 1 else math.inf,
+        noise=noise,
+        batch=batch,
+    )
+    doubts = doubts_of(summary)
+    if judgement.kind in SILENT:
+        text = _silence(summary, judgement.kind)
+    else:
+        text = f"{_moved(summary)}; {_ranking(summary, judgement.kind, judgement.needed)}, and "
+        text += f"{_seen(summary)}."
+        if short := [doubt.short for doubt in doubts]:
+            text += f" Read this with care: {'; '.join(short)}."
+    return Verdict(
+        kind=judgement.kind,
+        needed=judgement.needed,
+        doubts=tuple(doubt.about for doubt in doubts),
+        text=text,
+    )
+
+
+def doubts_of(summary: Summary) -> list[Doubt]:
+    """What the numbers of a run suffer from, the gravest first."""
+    if summary.constant:
+        return []  # there are no numbers to doubt
+    found = []
+    width, (noise, batch) = _width(summary), _noise_and_batch(summary)
+    low, high = summary.model.score_range
+    n, spread = summary.scores.clean_attacked.n, summary.spread
+    if noise > TOLERANCE:
+        most = percent(noise_gain(noise, summary.budget))
+        found.append(
+            Doubt(about="noise", short=f"noise alone gains up to {most} of the range on average")
+        )
+    if batch > TOLERANCE:
+        short = f"scores depend on the batch, by {percent(batch, 2)} of the range"
+        found.append(Doubt(about="batch", short=short))
+    if spread is not None and any(spread.outside):
+        clean, attacked = spread.outside
+        seen = min(spread.clean[0], spread.attacked[0]), max(spread.clean[1], spread.attacked[1])
+        short = (
+            f"{clean} clean and {attacked} attacked scores of {images(n)} lie outside the score "
+            f"range {low:g} to {high:g}, of which gains are fractions"
+        )
+        long = f"{short}; they go from {seen[0]:.4g} to {seen[1]:.4g}: attack again with the "
+        found.append(Doubt(about="range", short=short, long=f"{long}model's range, --score-range"))
+    if spread is not None and not any(spread.outside):
+        filled = (spread.clean[1] - spread.clean[0]) / width
+        if n > 1 and filled < NARROW:
+            short = f"the clean scores fill {percent(filled, 2)} of the score range"
+            found.append(Doubt(about="narrow", short=short))
+    if spread is not None and (rounded := _rounding(spread, n, width)):
+        found.append(
+            Doubt(
+                about="rounded",
+                short=rounded,
+                long=f"{rounded}: return scores without rounding; an attack sees no smaller "
+                "change, and images with equal scores have no order",
+            )
+        )
+    if summary.unchanged == summary.attacked:
+        found.append(
+            Doubt(
+                about="unmoved",
+                short="that no score moved may be due to the model's input or its rounding",
+                long="no score moved: check with iqattack probe that the model sees changes as "
+                "small as the constraint allows before it is called robust",
+            )
+        )
+    check = summary.check
+    if check is None or not check.queries or check.failed is not None:
+        found.append(
+            Doubt(
+                about="unchecked",
+                short="noise and dependence on the batch were not measured",
+                long="noise and dependence on the batch were not measured in this run, or not "
+                "completely: iqattack probe does it",
+            )
+        )
+    return found
+
+
+def _rounding(spread: Spread, n: int, width: float) -> str | None:
+    if spread.step is not None and spread.step >= COARSE * width:
+        return (
+            f"scores are multiples of {spread.step:g}, {percent(spread.step / width)} of the range"
+        )
+    if n >= 4 and 2 * spread.distinct <= n:
+        return f"the clean scores of {images(n)} take only {spread.distinct} values"
+    return None
+
+
+def _width(summary: Summary) -> float:
+    low, high = summary.model.score_range
+    return high - low
+
+
+def _deviation(summary: Summary) -> float:
+    return math.inf if summary.spread is None else summary.spread.deviation / _width(summary)
+
+
+def _noise_and_batch(summary: Summary) -> tuple[float, float]:
+    """As fractions of the score range, 0 where they are within rounding or unknown."""
+    check, width = summary.check, _width(summary)
+    if check is None:
+        return 0.0, 0.0
+    noise, batch = check.noise / width, check.batch / width
+    return (noise if noise > TOLERANCE else 0.0), (batch if batch > TOLERANCE else 0.0)
+
+
+def _silence(summary: Summary, kind: Kind) -> str:
+    """Why nothing can be said about robustness, and what to do."""
+    gain, (noise, batch) = percent(summary.mean_gain, 2), _noise_and_batch(summary)
+    if kind == "constant":
+        same = images(summary.attacked)
+        return (
+            f"The model gave all {same} the same score: nothing can be said about its robustness. "
+            "Check the model before its numbers are used."
+        )
+    nothing = "Nothing can be said about the model's robustness: "
+    if kind == "batch":
+        return (
+            f"{nothing}scores depend on the batch, by {percent(batch, 2)} of their range, and the "
+            f"mean gain over {_of_all(summary)} is {gain}. Attack again with --batch 1."
+        )
+    most = percent(noise_gain(noise, summary.budget), 2)
+    return (
+        f"{nothing}its scores are noisy, with a standard deviation of {percent(noise, 2)} of their "
+        f"range, known within a factor of two. By such noise alone the best of {summary.budget:,} "
+        f"scores gains up to {most}, and the mean gain over {_of_all(summary)} is {gain}; clean "
+        f"scores have a standard deviation of {percent(_deviation(summary), 2)}. Average several "
+        "calls in the model, or make it deterministic."
+    )
+
+
+def _of_all(summary: Summary) -> str:
+    if summary.attacked == summary.images:
+        return images(summary.attacked)
+    missing = [
+        f"{n:,} {what}"
+        for n, what in ((summary.failed, "failed"), (summary.pending, "still to do"))
+        if n
+    ]
+    return f"{summary.attacked:,} of {images(summary.images)} ({', '.join(missing)})"
+
+
+def _moved(summary: Summary) -> str:
+    gain, limit = summary.scores.mean_gain, f"With at most {summary.budget:,} queries an image"
+    if summary.unchanged == summary.attacked:
+        return f"{limit}, the attack moved no score of {_of_all(summary)} in the wanted direction"
+    interval = summary.scores.intervals.get("mean_gain", (math.nan, math.nan))
+    known = summary.attacked > 1 and not math.isnan(sum(interval))
+    low, high = (100.0 * end for end in interval)
+    digits = 1 if gain >= 0.01 else 2
+    within = f" (95 % interval {ends((low, high), digits)} %)" if known else ""
+    return (
+        f"{limit}, the attack moved scores by {percent(gain, digits)} of their range{within} on "
+        f"average over {_of_all(summary)}"
+    )
+
+
+def _ranking(summary: Summary, kind: Kind, needed: int | None) -> str:
+    scores = summary.scores
+    srocc, n = scores.clean_attacked.srocc, scores.clean_attacked.n
+    if kind == "none":
+        one = "1 image has" if n == 1 else f"{n} images have"
+        return f"{one} no ranking to speak of, which takes {needed} or more"
+    if math.isnan(srocc):
+        found = "all attacked scores are equal"
+    else:
+        interval = scores.intervals.get("clean_attacked.srocc", (math.nan, math.nan))
+        found = f"SROCC {number(srocc, 2)}"
+        if not math.isnan(sum(interval)):
+            found += f", 95 % interval {ends(interval, 2)}"
+    if kind == "few":
+        return (
+            f"{n} images are too few to say what became of their ranking ({found}): "
+            f"about {needed} are needed"
+        )
+    if kind == "open":
+        more = "" if needed is None else f": about {needed:,} images would settle it"
+        return f"what became of the ranking of the images is open ({found}){more}"
+    return f"the ranking of the images {RANKING[kind]} ({found})"
+
+
+def _seen(summary: Summary) -> str:
+    means = summary.means
+    over = (
+        f"{percent(means.jnd_violation)} of the pixels changed by more than {JND_SCALE} of the "
+        "just-noticeable difference"
+    )
+    if means.jnd_violation is None:
+        return "how visible it is is known for the full budget only"
+    if means.ssim is None:
+        return over
+    word = next(word for least, word in VISIBLE if means.ssim >= least)
+    return f"the change is {word} by SSIM ({number(means.ssim)}; {over})"

@@ -1,0 +1,272 @@
+"""What may be said of a model: in words, from runs and from records of them."""
+
+import json
+import math
+from dataclasses import replace
+from io import StringIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+import iqattack
+from iqattack.cli.tables import show_summary
+from iqattack.probing import Check
+from iqattack.runs.verdict import Spread
+
+RANGE = (0.0, 255.0)
+CHECKED = Check(images=("0.png", "1.png"), queries=8)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Twelve flat pictures with a little texture, the darkest first."""
+    folder = tmp_path_factory.mktemp("verdict") / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for k in range(12):
+        pixels = rng.integers(15 + 18 * k, 30 + 18 * k, (24, 20, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{k:02}.png")
+    return folder
+
+
+def mean(images):
+    return images.double().mean((1, 2, 3))
+
+
+def attack(photos, out, function=mean, score_range=RANGE, **options):
+    model = iqattack.wrap(function, score_range=score_range, lower_better=False)
+    options = {"attack": "noise", "constraint": "linf:3", "queries": 24, **options}
+    return iqattack.attack(photos, model, out=out, **options)
+
+
+@pytest.fixture(scope="module")
+def summary(photos, tmp_path_factory):
+    return attack(photos, tmp_path_factory.mktemp("verdict") / "run").summary()
+
+
+def changed(summary, *, gain=None, srocc=None, interval=None, n=None, means=None, **fields):
+    scores = summary.scores
+    pair = scores.clean_attacked
+    if srocc is not None:
+        pair = replace(pair, srocc=srocc)
+    if n is not None:
+        pair = replace(pair, n=n)
+        fields |= {"attacked": n, "images": n}
+    intervals = dict(scores.intervals)
+    if interval is not None:
+        intervals["clean_attacked.srocc"] = interval
+    scores = replace(scores, clean_attacked=pair, intervals=intervals)
+    if gain is not None:
+        intervals["mean_gain"] = gain[1:]
+        scores = replace(scores, mean_gain=gain[0])
+    fields |= {"scores": scores, "means": summary.means.model_copy(update=means or {})}
+    return summary.model_copy(update=fields)
+
+
+def test_one_sentence_with_numbers_and_intervals(summary):
+    verdict = changed(
+        summary,
+        gain=(0.2577, 0.21, 0.304),
+        srocc=-0.549,
+        interval=(-0.81, -0.12),
+        n=20,
+        means={"ssim": 0.9516, "jnd_violation": 0.207},
+    ).verdict
+    assert (verdict.kind, verdict.needed, verdict.doubts) == ("reversed", None, ())
+    assert verdict.text == (
+        "With at most 24 queries an image, the attack moved scores by 25.8 % of their range (95 % "
+        "interval 21.0 … 30.4 %) on average over 20 images; the ranking of the images was turned "
+        "round (SROCC −0.55, 95 % interval −0.81 … −0.12), and the change is small by SSIM (0.952; "
+        "20.7 % of the pixels changed by more than 0.38 of the just-noticeable difference)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("n", "srocc", "interval", "kind", "words"),
+    [
+        (1, math.nan, (math.nan, math.nan), "none", "1 image has no ranking to speak of, which"),
+        (2, -1.0, (-1.0, -1.0), "none", "2 images have no ranking to speak of, which takes 10"),
+        (
+            6,
+            -0.71,
+            (-1.0, 0.09),
+            "few",
+            "6 images are too few to say what became of their ranking (SROCC −0.71, 95 % interval "
+            "−1.00 … 0.09): about 10 are needed, and",
+        ),
+        (30, 0.97, (0.9, 0.99), "kept", "stayed almost as it was (SROCC 0.97, 95 %"),
+        (30, 0.85, (0.7, 0.9), "slight", "changed a little"),
+        (30, 0.5, (0.2, 0.7), "strong", "changed a lot"),
+        (30, 0.0, (-0.3, 0.3), "lost", "the ranking of the images was lost"),
+        (30, -0.3, (-0.6, 0.1), "lost", "the ranking of the images was lost (SROCC −0.30, 95 % in"),
+        (30, 0.5, (-0.5, 0.9), "open", "what became of the ranking of the images is open (SROCC"),
+        (30, math.nan, (math.nan, math.nan), "lost", "was lost (all attacked scores are equal)"),
+    ],
+)
+def test_words_of_the_ranking(summary, n, srocc, interval, kind, words):
+    verdict = changed(summary, n=n, srocc=srocc, interval=interval).verdict
+    assert verdict.kind == kind
+    assert words in verdict.text
+    assert ("turned round" in verdict.text) == (kind == "reversed")
+    assert (f"about {verdict.needed}" in verdict.text) == (kind in ("few", "open"))
+
+
+@pytest.mark.parametrize(
+    ("ssim", "word"),
+    [
+        (1.0, "is tiny"),
+        (0.97, "is small"),
+        (0.9, "is moderate"),
+        (0.5, "is large"),
+        (None, "10.0 %"),
+    ],
+)
+def test_words_of_the_change(summary, ssim, word):
+    text = changed(summary, means={"ssim": ssim, "jnd_violation": 0.1}).verdict.text
+    assert word in text.rpartition("SROCC")[2]
+
+
+def test_what_is_not_measured_is_not_in_it(summary, photos, tmp_path):
+    """A cut budget has no pixels, one image no interval, a run under way not all images."""
+    gone = dict.fromkeys(("ssim", "jnd_violation"))
+    assert "known for the full budget only" in changed(summary, means=gone).verdict.text
+    assert "interval" not in changed(summary, n=1, srocc=math.nan).verdict.text
+    text = summary.model_copy(update={"failed": 3, "pending": 2, "images": 17}).verdict.text
+    assert "over 12 of 17 images (3 failed, 2 still to do);" in text
+
+
+def test_failures_are_counted_in_it(photos, tmp_path):
+    def picky(images):
+        if images.double().mean() < 40:
+            raise RuntimeError("too dark")
+        return mean(images)
+
+    run = attack(photos, tmp_path / "run", picky, batch=1, retry=iqattack.Retry(0))
+    summary = run.summary()
+    assert summary.failed >= 1
+    expected = f"over {summary.attacked} of 12 images ({summary.failed} failed)"
+    assert expected in summary.verdict.text
+
+
+def test_a_model_that_answers_the_same_to_everything(photos, tmp_path):
+    for name, function in (
+        ("equal", lambda images: 0 * mean(images) + 50),
+        ("nearly", lambda images: 50 + 1e-9 * mean(images)),
+    ):
+        summary = attack(photos, tmp_path / name, function).summary()
+        assert (summary.constant, summary.verdict.kind) == (True, "constant")
+        assert "nothing can be said about its robustness" in summary.verdict.text
+        assert "SROCC" not in summary.verdict.text
+        assert summary.findings[0].startswith("all 12 clean scores are equal")
+        page = iqattack.report(tmp_path / name).read_text(encoding="utf-8")
+        assert "they say nothing about robustness, see the verdict" in page
+        console = Console(file=StringIO(), width=200)
+        show_summary(summary, tmp_path / name, console)
+        said = console.file.getvalue()
+        assert said.startswith("The model gave all 12 images the same score: nothing can be said")
+        assert "These say nothing about robustness: see above." in said
+
+
+def test_noise_larger_than_the_gain(photos, tmp_path):
+    draws = torch.Generator().manual_seed(0)
+
+    def noisy(images):
+        return mean(images) + 5 * torch.randn(len(images), generator=draws).double()
+
+    summary = attack(photos, tmp_path / "run", noisy, batch=1).summary()
+    verdict = summary.verdict
+    assert verdict.kind == "noise"
+    assert verdict.text.startswith("Nothing can be said about the model's robustness: its scores")
+    assert "noise" in verdict.doubts
+    # The same gain with a tenth of the noise is one, and the noise is told beside it.
+    less = summary.check.model_copy(update={"noise": 0.1})
+    verdict = changed(summary, gain=(0.1, 0.09, 0.11), check=less).verdict
+    assert verdict.kind not in ("noise", "constant", "batch")
+    assert "Read this with care: noise alone gains up to 0.1 % of the range" in verdict.text
+
+
+def test_scores_that_depend_on_the_batch_by_more_than_they_moved(summary):
+    check = CHECKED.model_copy(update={"batch": 51.0})
+    verdict = changed(summary, gain=(0.19, 0.18, 0.2), check=check).verdict
+    assert (verdict.kind, verdict.doubts) == ("batch", ("batch",))
+    assert "scores depend on the batch, by 20.00 % of their range" in verdict.text
+    assert "--batch 1" in verdict.text
+    verdict = changed(summary, gain=(0.21, 0.18, 0.22), check=check).verdict
+    assert verdict.kind != "batch"
+    assert "scores depend on the batch, by 20.00 % of the range" in verdict.text
+
+
+def test_scores_beyond_the_range_after_the_attack(photos, tmp_path):
+    """All clean scores are within, and the range ends where the brightest of them is."""
+    clean = attack(photos, tmp_path / "free").summary().spread.clean
+    run = attack(photos, tmp_path / "run", score_range=(0.0, clean[1]), objective="up")
+    summary = run.summary()
+    before, after = summary.spread.outside
+    assert (before, after) == (0, 0)  # the one at its end has nowhere to go
+    run = attack(photos, tmp_path / "near", score_range=(0.0, clean[1] + 0.01), objective="up")
+    summary = run.summary()
+    assert summary.spread.outside == (0, 1)
+    assert summary.spread.attacked[1] > clean[1] + 0.01
+    assert "range" in summary.verdict.doubts
+    phrase = "0 clean and 1 attacked scores of 12 images lie outside the score range 0 to 21"
+    assert f"Read this with care: {phrase}" in summary.verdict.text
+    (finding,) = (f for f in summary.findings if phrase in f)
+    assert finding.endswith("attack again with the model's range, --score-range")
+    written = json.loads((run.folder / "summary.json").read_text(encoding="utf-8"))
+    assert written["verdict"]["text"] == summary.verdict.text
+    assert finding in written["findings"]
+    page = iqattack.report(run).read_text(encoding="utf-8")
+    assert page.count(phrase) == 2  # in the verdict and as a notice
+
+
+def test_rounded_scores(photos, tmp_path):
+    coarse = attack(photos, tmp_path / "a", lambda images: 10.0 * (mean(images) // 10)).summary()
+    assert coarse.spread.step == 10.0
+    assert "rounded" in coarse.verdict.doubts
+    assert any("scores are multiples of 10, 3.9 % of the range" in f for f in coarse.findings)
+    few = attack(photos, tmp_path / "b", lambda images: 100.0 * (mean(images) // 100)).summary()
+    assert few.spread.distinct == 3
+    assert any("the clean scores of 12 images take only 3 values" in f for f in few.findings)
+    fine = attack(photos, tmp_path / "c", lambda images: (8 * mean(images)).round() / 8).summary()
+    assert "rounded" not in fine.verdict.doubts
+
+
+def test_a_model_that_no_query_moves(photos, tmp_path):
+    summary = attack(photos, tmp_path / "run", lambda images: mean(images).round() // 40).summary()
+    assert summary.unchanged == summary.attacked
+    assert "unmoved" in summary.verdict.doubts
+    assert "the attack moved no score of 12 images in the wanted direction" in summary.verdict.text
+
+
+@pytest.mark.parametrize("options", [{"check": False}, {"queries": 12}])
+def test_a_run_without_a_check_says_so(photos, tmp_path, summary, options):
+    run = attack(photos, tmp_path / "run", **options)
+    unchecked = run.summary()
+    assert unchecked.verdict.doubts == ("unchecked",)
+    assert unchecked.verdict.text.endswith("noise and dependence on the batch were not measured.")
+    assert "unchecked" not in summary.verdict.doubts
+    failed = summary.model_copy(update={"check": Check(queries=3, failed="no answer")})
+    assert failed.verdict.doubts == ("unchecked",)
+
+
+def test_it_is_the_same_everywhere_and_verified(photos, tmp_path, capsys):
+    run = attack(photos, tmp_path / "run")
+    text = run.summary().verdict.text
+    assert json.loads((run.folder / "summary.json").read_text())["verdict"]["text"] == text
+    assert text in iqattack.report(run).read_text(encoding="utf-8")
+    assert iqattack.evaluate(run.folder).verdict.text == text
+
+
+def test_spread_in_closed_form():
+    nan = math.nan
+    spread = Spread.of([1.0, 3.0, 3.0, nan], [0.0, 12.0, 5.0, 7.0], (0.5, 10.0))
+    assert (spread.clean, spread.attacked) == ((1.0, 3.0), (0.0, 12.0))
+    assert spread.deviation == pytest.approx(math.sqrt(8) / 3)
+    assert (spread.distinct, spread.outside) == (2, (0, 2))
+    nothing = Spread.of([nan], [nan], (0.0, 1.0))
+    assert (nothing.distinct, nothing.outside, nothing.step) == (0, (0, 0), None)
+    # What rounding leaves beyond an end is not outside.
+    assert Spread.of([1.0 + 1e-9], [0.0], (0.0, 1.0)).outside == (0, 0)
