@@ -1,24 +1,28 @@
-"""`iqattack attacks` and `iqattack models`."""
+"""`iqattack attacks` and `iqattack models`: what there is, printed without importing PyTorch."""
 
 from __future__ import annotations
 
 import inspect
-import sys
+import shlex
 from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
-import iqattack
 from iqattack import plugins
+from iqattack.catalogue.attacks import ATTACKS
+from iqattack.catalogue.models import MODELS, NAMED, ModelText, model_kinds
 from iqattack.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from iqattack.attacks import AttackKind
+
+PACKAGE = files("iqattack")
+TEMPLATES = PACKAGE / "models" / "templates"
 
 
 def attacks(
@@ -26,109 +30,171 @@ def attacks(
         str | None,
         typer.Argument(
             metavar="NAME",
-            help="Show one in full; FILE.py:name and package.module:name, too.",
+            help="Explain one attack; FILE.py:name and package.module:name, too.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """What attacks there are, with their papers and the names of their options; or one in full."""
+    """List the attacks, with their papers and options; or explain one, with an example."""
     if name is not None:
-        _show_attack(iqattack.api.find(name).kind)
-        return
-    from iqattack.attacks.specs import broken_attacks  # noqa: PLC0415 - imports torch
-    from iqattack.attacks.table import ATTACKS  # noqa: PLC0415 - likewise
+        from iqattack.attacks import find  # noqa: PLC0415 - imports PyTorch
 
+        _show_attack(find(name).kind)
+        return
     table = Table("attack", "what it does", "paper", "options")
-    for kind in iqattack.api.all_attacks().values():
-        table.add_row(*map(Text, (kind.name, kind.summary, kind.paper, ", ".join(kind.options))))
-    for broken, reason in broken_attacks().items():
-        table.add_row(Text(broken), Text(reason))
+    for text in ATTACKS.values():
+        table.add_row(*map(Text, (text.name, text.summary, text.paper, ", ".join(text.options))))
+    if plugins.installed("iqattack.attacks").keys() - ATTACKS.keys():
+        from iqattack.attacks.specs import installed_attacks  # noqa: PLC0415 - imports PyTorch
+
+        found, broken = installed_attacks()
+        for kind in found.values():
+            options = ", ".join(kind.options)
+            table.add_row(*map(Text, (kind.name, kind.summary, kind.paper, options)))
+        for broken_name, reason in broken.items():
+            table.add_row(Text(broken_name), Text(reason))
     Console().print(table)
-    for phrase in plugins.hidden("iqattack.attacks", ATTACKS):
+    _note_hidden(plugins.hidden("iqattack.attacks", ATTACKS))
+
+
+def _note_hidden(phrases: list[str]) -> None:
+    for phrase in phrases:
         typer.echo(f"note: {phrase}")
 
 
 def _show_attack(kind: AttackKind) -> None:
-    """How it works and what its options are, as its file says."""
-    from iqattack.attacks.options import code_of  # noqa: PLC0415 - imports torch
+    """What an attack does, for whom, and its options; of somebody else's, its docstring."""
+    from iqattack.attacks.options import forms  # noqa: PLC0415 - imports PyTorch
 
-    module = sys.modules.get(code_of(kind.function).__module__)
-    described = (inspect.getdoc(module) if module else None, inspect.getdoc(kind.function))
-    for text in dict.fromkeys(text or kind.summary for text in described):
-        typer.echo(f"{text}\n")
-    table = Table("option", "default")
-    for option, default in kind.options.items():
-        table.add_row(option, Text(_as_text(default)))
-    Console().print(table)
-    typer.echo(f"for example: --attack {kind.name}" + _example(kind))
-
-
-def _as_text(value: object) -> str:
-    """A default as the command line would take it."""
-    if value is inspect.Parameter.empty:
-        return "VALUE"  # to be given
-    if isinstance(value, tuple):
-        return "+".join(map(str, value))
-    if isinstance(value, Path):
-        return "what comes along"  # images of the package
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
-
-
-def _example(kind: AttackKind) -> str:
-    option = next(iter(kind.options), None)
-    return "" if option is None else f":{option}={_as_text(kind.options[option])}"
+    text = kind.text
+    _echo_paragraph(f"{kind.name}: {kind.summary}")
+    _echo_paragraph(text.about if text else inspect.getdoc(kind.function) or "")
+    facts = {"paper" if text else "source": kind.paper}
+    if text:
+        facts["threat model"] = text.access
+    _echo_facts(facts)
+    options = forms(kind.function)
+    meanings = text.options if text else {}
+    table = Table("option", "type", "default", "range", *(["meaning"] if meanings else []))
+    for form in options:
+        cells = [form.name, form.type, form.default or "to be given", form.range]
+        table.add_row(*map(Text, [*cells, meanings[form.name]] if meanings else cells))
+    if options:
+        Console().print(table)
+    else:
+        typer.echo("It has no options.\n")
+    given = next((f"{o.name}={o.default or 'VALUE'}" for o in options), None)
+    spec = ":".join(filter(None, (kind.name, given)))
+    constraint = text.constraint if text else None
+    _echo_example("--model", "builtin", "--attack", spec, constraint=constraint)
 
 
-TEMPLATES = files("iqattack") / "models" / "templates"
+def _echo_paragraph(text: str) -> None:
+    """Wrapped on a terminal, one line elsewhere; nothing for an empty one."""
+    if text:
+        console = Console()
+        console.print(Text(text), soft_wrap=not console.is_terminal, highlight=False, markup=False)
+        console.print()
+
+
+def _echo_facts(facts: dict[str, str]) -> None:
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        typer.echo(f"{name:{width}}  {value}")
+    typer.echo()
+
+
+def _echo_example(*options: str, more: str = "", constraint: str | None = None) -> None:
+    """A whole command, in one line that can be copied."""
+    boxed = () if constraint is None else ("--constraint", constraint)
+    command = shlex.join(["iqattack", "attack", "photos", *options, *boxed])
+    typer.echo(f"example: {' '.join(filter(None, (command, more, '--out runs/photos')))}")
 
 
 def models(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[builtin|template]",
-            help="builtin: show its model card. template: print a file to start from.",
+            metavar="NAME",
+            help=f"Explain one kind: {', '.join(MODELS)}. template: print a file to start from.",
             show_default=False,
         ),
     ] = None,
     template: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="Of the template.", show_default=False),
+        typer.Argument(metavar="TEMPLATE", help="Of models template.", show_default=False),
     ] = None,
 ) -> None:
-    """What models there are and the form of their specs.
+    """List the kinds of models and the form of their specs; or explain one, with an example.
 
-    With builtin, its model card; with template NAME, a file to start from: torch, numpy, pil,
+    Of builtin, its model card. With template TEMPLATE, a file to start from: torch, numpy, pil,
     command, service, or attack, for an attack of your own.
     """
     match name, template:
         case None, None:
             _list_models()
         case "builtin", None:
-            typer.echo(iqattack.api.builtin_card(), nl=False)
+            _show_card()
         case "template", _:
             typer.echo(_template(template), nl=False)
-        case _, None:
-            raise InputError(f"no model card of '{name}': there is one of builtin alone")
+        case str(), None:
+            _show_model(name)
         case _:
-            raise InputError(f"'{template}': expected models template NAME")
+            raise InputError(f"'{template}': expected models template TEMPLATE")
 
 
 def _template(name: str | None) -> str:
     known = {file.name.partition(".")[0]: file for file in TEMPLATES.iterdir() if file.is_file()}
     if name is None:
-        raise InputError(f"template: expected the name of one, of {', '.join(sorted(known))}")
+        raise InputError(f"models template: expected one of {', '.join(sorted(known))} after it")
     if name not in known:
         raise unknown("template", name, known)
     return known[name].read_text(encoding="utf-8")
 
 
 def _list_models() -> None:
-    from iqattack.models.loading import NAMED  # noqa: PLC0415 - imports torch
-
     table = Table("model", "what it is")
-    for form, description in iqattack.api.model_kinds():
+    for form, description in model_kinds():
         table.add_row(Text(form), Text(description))  # no markup: options are in brackets
     Console().print(table)
-    for phrase in plugins.hidden("iqattack.models", NAMED):
-        typer.echo(f"note: {phrase}")
+    _note_hidden(plugins.hidden("iqattack.models", NAMED))
+
+
+def _show_card() -> None:
+    """The model card, laid out on a terminal and as it is elsewhere."""
+    card = (PACKAGE / "models" / "builtin.md").read_text(encoding="utf-8")
+    console = Console()
+    if console.is_terminal:
+        console.print(Markdown(card))
+    else:
+        typer.echo(card, nl=False)
+
+
+def _show_model(name: str) -> None:
+    kind = _kind(name)
+    if kind is None:
+        points = plugins.installed("iqattack.models")
+        if name not in points:
+            raise unknown("model", name, [*MODELS, *points])
+        plugins.load(points[name])
+        _echo_facts({"model": name, "package": plugins.package(points[name])})
+        _echo_example("--model", name)
+        return
+    _echo_paragraph(f"{kind.name}: {kind.summary}")
+    _echo_paragraph(kind.about)
+    facts = {"form": kind.form}
+    if kind.template:
+        facts["to start from"] = f"iqattack models template {kind.template}"
+    _echo_facts(facts)
+    if kind.options:
+        table = Table("option", "meaning")
+        for option, meaning in kind.options.items():
+            table.add_row(Text(option), Text(meaning))
+        Console().print(table)
+    _echo_example("--model", kind.spec, more=kind.given)
+
+
+def _kind(name: str) -> ModelText | None:
+    """Of its name, or of the form that the list shows."""
+    by_form = {kind.form: kind for kind in MODELS.values()}
+    return MODELS.get(name) or by_form.get(name)

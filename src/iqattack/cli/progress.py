@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,16 +16,23 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 import iqattack
+from iqattack.cli.signals import at_once, closing_on_interrupt
 
 if TYPE_CHECKING:
     from iqattack.api import Callbacks
     from iqattack.engine import Progress as State
 
 EVERY_S = 2.0  # between two lines of a log
+LONG_S = 2.0  # loading after which a log says what takes so long
+
+
+LOADING = "loading PyTorch"  # what everything begins with
 
 
 class Display:
     """A bar where standard error is a terminal, else JSON lines: at most one per two seconds.
+
+    What is loaded before the first progress is on the bar; of a log it is one line at most.
 
     stop: whether the run is to end. asked: images sent to the model so far in this session.
     """
@@ -37,6 +46,9 @@ class Display:
         self._bar: Progress | None = None
         self._line: dict[str, object] | None = None  # kept back
         self._told = -EVERY_S
+        self._loading = LOADING
+        self._patience = threading.Timer(LONG_S, self._say_loading)
+        self._patience.daemon = True
         if self._console.is_terminal:
             self._bar = Progress(
                 SpinnerColumn(),
@@ -46,20 +58,32 @@ class Display:
                 console=self._console,
                 transient=True,
             )
-            self._task = self._bar.add_task("loading the model", total=None, more="")
+            self._task = self._bar.add_task(LOADING, total=None, more="")
 
     @property
     def callbacks(self) -> Callbacks:
         """What the API is to call."""
         return iqattack.Callbacks(
             stop=self._stop,
+            loading=self.loading,
             note=self.note,
             failed=self.failed,
             progress=self.progress,
             checked=partial(self.counted, "verify"),
             pictured=partial(self.counted, "report"),
             probed=self.counted,
+            compared=partial(self.counted, "compare", what="runs"),
         )
+
+    def loading(self, what: str) -> None:
+        """What is read or loaded before the first image is scored."""
+        self._loading = what
+        if self._bar is not None:
+            with suppress(OSError):
+                self._bar.update(self._task, description=what)
+
+    def _say_loading(self) -> None:
+        self._print({"event": "loading", "text": self._loading})
 
     def note(self, image: str, phrase: str) -> None:
         """An image was converted."""
@@ -97,20 +121,23 @@ class Display:
             }
         )
 
-    def counted(self, stage: str, done: int, images: int) -> None:
-        """How many images are verified, or on the page."""
+    def counted(self, stage: str, done: int, total: int, *, what: str = "images") -> None:
+        """How many images are verified, or on the page; or other things than images."""
         if self._bar is not None:
-            self._update(stage, done, images, "")
+            self._update(stage, done, total, "", what)
         else:
-            self._json({"event": "progress", "stage": stage, "done": done, "images": images})
+            self._json({"event": "progress", "stage": stage, "done": done, what: total})
 
     def start(self) -> None:
         """Show the bar."""
         if self._bar is not None:
             self._bar.start()
+        else:
+            self._patience.start()
 
     def end(self) -> None:
         """Take the bar away, or print the last line."""
+        self._patience.cancel()
         if self._bar is not None:
             with suppress(OSError):  # a terminal that was closed
                 self._bar.stop()
@@ -128,15 +155,16 @@ class Display:
                     f"{event}: {named}", soft_wrap=True, markup=False, highlight=False
                 )
 
-    def _update(self, stage: str, done: int, images: int, more: str) -> None:
+    def _update(self, stage: str, done: int, total: int, more: str, what: str = "images") -> None:
         if self._bar is not None:
-            more = f"{done}/{images} images {more}"
+            more = f"{done}/{total} {what} {more}"
             with suppress(OSError):
                 self._bar.update(
-                    self._task, description=stage, completed=done, total=images, more=more
+                    self._task, description=stage, completed=done, total=total, more=more
                 )
 
     def _json(self, line: dict[str, object]) -> None:
+        self._patience.cancel()
         now = time.monotonic()
         if now - self._told < EVERY_S:
             self._line = line
@@ -150,12 +178,18 @@ class Display:
 
 
 @contextmanager
-def display(stop: Callable[[], bool] = lambda: False) -> Iterator[Display]:
-    """Shows what happens while the block lasts."""
-    shown = Display(stop)
+def display(stop: Callable[[], bool] | None = None) -> Iterator[Display]:
+    """Shows what happens while the block lasts, from the loading of `iqattack.api` on.
+
+    stop: whether the block is to end, where it sees to Ctrl-C itself; without, Ctrl-C ends it.
+    """
+    shown = Display(stop or (lambda: False))
     shown.start()
     try:
-        yield shown
+        with at_once(shown.end):
+            importlib.import_module("iqattack.api")
+        with closing_on_interrupt() if stop is None else nullcontext():
+            yield shown
     finally:
         shown.end()
 
