@@ -130,7 +130,7 @@ def test_a_log_of_another_version(tmp_path):
     path = tmp_path / "log.sqlite"
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version=99")
-    with pytest.raises(RunError, match=r"log\.sqlite: log format 99, expected 3"):
+    with pytest.raises(RunError, match=r"log\.sqlite: log format 99, expected 4"):
         QueryLog(path)
 
 

@@ -17,6 +17,7 @@ from iqattack.errors import InputError, RunError
 from iqattack.objectives import Target
 from iqattack.scoring import Request
 
+MOST_VALUES = 2**31  # of the candidates that an attack yields at once: 8 GiB of floats
 NO_SCORE = -1.0  # gain of a candidate with a non-finite score: as far the wrong way as can be
 
 CHANGED = "the image, the attack or a library changed since: start anew in another folder"
@@ -216,6 +217,11 @@ class Account:
             raise InputError(
                 f"the attack yielded {what}; expected a tensor (N, 3, H, W), here (N, "
                 f"{', '.join(map(str, self.clean.shape))})"
+            )
+        if candidates.numel() > MOST_VALUES:
+            raise InputError(
+                f"the attack yielded {len(candidates):,} candidates of {self.clean.numel():,} "
+                f"values, more than {MOST_VALUES:,} values at once; yield fewer at a time"
             )
         candidates = candidates.detach().cpu()
         if candidates.dtype not in (torch.uint8, torch.float32, torch.float64):

@@ -256,7 +256,7 @@ class Engine:
             if not math.isfinite(score):
                 failure = Failure(
                     entry,
-                    f"{entry.path}: {self._scorer.name} gave it the score {score}, expected a "
+                    f"{entry.shown}: {self._scorer.name} gave it the score {score}, expected a "
                     "finite number",
                     queries=1,
                 )

@@ -6,14 +6,23 @@ chunks become one when its search ends, so that 10^8 queries stay below 2 GB. A 
 before its turn waits in a table of its own until those before it are there. Beside them stand, for
 each image, the images that were sent to the model and not answered, its result, or its failure, and
 for the whole run what is kept by a name of its own.
+
+Each chunk has a digest, which covers all rows of the image up to there. Beside the file lies its
+*end* (log.end): how many queries the log has, and the sum of the last digests of all images,
+written after every chunk. Where a process was killed it is never ahead of the log, so that a log
+with fewer queries has lost some, and one with as many and another sum was changed.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 import sqlite3
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,8 +34,14 @@ from torch import Tensor
 from iqattack.errors import InputError, RunError
 from iqattack.objectives import Direction
 
-FORMAT = 3  # 2 had neither attempts nor failures, nor early replies
-READABLE = (2, FORMAT)
+FORMAT = 4  # 3 had no digests, 2 neither attempts nor failures, nor early replies
+READABLE = (2, 3, FORMAT)
+FAILURES, DIGESTS = 3, 4  # the formats that these came with
+DIGEST_BYTES = 16
+HASHERS = 4096  # that are kept in memory
+MODULUS = 2 ** (8 * DIGEST_BYTES)
+RESTORE = "put back a copy of the log, or go on with 'iqattack attack --resume --accept-lost-log'"
+Hasher = hashlib.blake2b
 ROW = np.dtype([("hash", "<u8"), ("score", "<f8")])
 PAIR = struct.Struct("<Qd")  # the same, one at a time
 Rows = NDArray[np.void]
@@ -37,8 +52,8 @@ CREATE TABLE IF NOT EXISTS task (
     id INTEGER PRIMARY KEY, image TEXT NOT NULL UNIQUE, direction TEXT,
     attempts INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS chunk (
-    task INTEGER NOT NULL REFERENCES task, first INTEGER NOT NULL, rows BLOB NOT NULL,
-    PRIMARY KEY (task, first)
+    task INTEGER NOT NULL REFERENCES task, first INTEGER NOT NULL, digest BLOB,
+    rows BLOB NOT NULL, PRIMARY KEY (task, first)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS early (
     task INTEGER NOT NULL REFERENCES task, number INTEGER NOT NULL, row BLOB NOT NULL,
@@ -49,7 +64,57 @@ CREATE TABLE IF NOT EXISTS failure (
     task INTEGER PRIMARY KEY REFERENCES task, reason TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, json TEXT NOT NULL);
 """
-UPGRADE = "ALTER TABLE task ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;"
+# By the format that a log has: what makes it one of this format.
+UPGRADES = {
+    2: "ALTER TABLE task ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0; "
+    "ALTER TABLE chunk ADD COLUMN digest BLOB;",
+    3: "ALTER TABLE chunk ADD COLUMN digest BLOB;",
+}
+RESERVED = "reserved"
+UNTRUSTED = "PRAGMA trusted_schema=OFF"  # a log that somebody sent runs nothing of its schema
+APPEND = "INSERT INTO chunk (task, first, digest, rows) VALUES (?, ?, ?, ?)"
+
+
+@dataclass(frozen=True)
+class End:
+    """Where a log ends, as the file beside it says: its queries, and the sum of their digests."""
+
+    queries: int
+    digest: int
+
+    @classmethod
+    def path_of(cls, log: Path) -> Path:
+        """The file that says so: log.end for log.sqlite."""
+        return log.with_suffix(".end")
+
+    @classmethod
+    def read(cls, log: Path) -> Self | None:
+        """What the file beside a log says; None without one, or for one that says something else.
+
+        The second is what a crash of the system may leave.
+        """
+        try:
+            text = cls.path_of(log).read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError):
+            return None
+        found = re.fullmatch(r"([0-9]{20}) ([0-9a-f]{32})\n", text)
+        return None if found is None else cls(int(found[1]), int(found[2], 16))
+
+    def text(self) -> bytes:
+        """What the file says: always as long."""
+        return f"{self.queries:020d} {self.digest:032x}\n".encode()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with an image's rows. sound: the first so many are as they were logged."""
+
+    image: str
+    sound: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.image}: {self.what}"
 
 
 def image_hash(image: Tensor) -> int:
@@ -57,6 +122,13 @@ def image_hash(image: Tensor) -> int:
     digest = xxhash.xxh3_64(image.contiguous().numpy().data)
     digest.update(np.asarray(image.shape, dtype="<i8").tobytes())
     return digest.intdigest()
+
+
+def _hasher_of(image: str, rows: bytes = b"") -> Hasher:
+    """What rows of an image come to, its name included."""
+    hasher = hashlib.blake2b(image.encode(), digest_size=DIGEST_BYTES)
+    hasher.update(rows)
+    return hasher
 
 
 class QueryLog:
@@ -69,15 +141,20 @@ class QueryLog:
         self.path = path
         self._read_only = read_only
         self._early = True  # there may be early replies
+        self._hashers: dict[int, Hasher] = {}  # by task: what its rows so far come to
+        self._end = End(0, 0)
+        self._beside: FileIO | None = None  # the file that says where the log ends
         with self._faults():
             if read_only:
                 uri = f"{Path(path).absolute().as_uri()}?mode=ro" if path else ":memory:"
                 self._db = sqlite3.connect(uri, uri=True)
                 self._format = self._checked_format()
+                self._db.execute(UNTRUSTED)
                 self._ids = dict(self._db.execute("SELECT image, id FROM task"))
                 return
             self._db = sqlite3.connect(path if path else ":memory:", isolation_level=None)
-            upgrade = UPGRADE if self._checked_format() not in (0, FORMAT) else ""
+            self._db.execute(UNTRUSTED)
+            upgrade = UPGRADES.get(self._checked_format(), "")
             self._db.execute("PRAGMA journal_mode=WAL")
             # A killed process loses nothing; a power cut may lose the last batches.
             self._db.execute("PRAGMA synchronous=NORMAL")
@@ -88,6 +165,7 @@ class QueryLog:
             self._ids = dict(self._db.execute("SELECT image, id FROM task"))
             # As good as never with a model in this process.
             self._early = self._db.execute("SELECT 1 FROM early LIMIT 1").fetchone() is not None
+            self._open_end()
 
     def _checked_format(self) -> int:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -113,6 +191,8 @@ class QueryLog:
             with suppress(sqlite3.DatabaseError):  # somebody is looking at it just now
                 self._db.execute("PRAGMA journal_mode=DELETE")
         self._db.close()
+        if self._beside is not None:
+            self._beside.close()
 
     def open_tasks(self, images: Sequence[str]) -> None:
         """Give every image of the run its number, in order."""
@@ -145,18 +225,23 @@ class QueryLog:
         rows: per image, the number of its first new query and (hash, score)s; early: replies that
         came before their turn, by number; attempts: images that were sent and not answered.
         """
-        chunks = [
-            (self._ids[image], first, b"".join(PAIR.pack(*pair) for pair in pairs))
-            for image, (first, pairs) in rows.items()
-        ]
+        chunks, hashers = [], dict[int, Hasher]()
+        for image, (first, pairs) in rows.items():
+            blob = b"".join(PAIR.pack(*pair) for pair in pairs)
+            task = self._ids[image]
+            hasher = self._hasher(task, image).copy()
+            hasher.update(blob)
+            hashers[task] = hasher
+            chunks.append((task, first, hasher.digest(), blob))
         if len(chunks) == 1 and not (early or attempts or self._early):
             with self._faults():  # one statement is a transaction: most calls are this one
-                self._db.execute("INSERT INTO chunk VALUES (?, ?, ?)", chunks[0])
+                self._db.execute(APPEND, chunks[0])
+            self._extend(chunks, hashers)
             return
         with self._transaction():
-            self._db.executemany("INSERT INTO chunk VALUES (?, ?, ?)", chunks)
+            self._db.executemany(APPEND, chunks)
             if self._early:  # the turn of some has come
-                ends = [(task, first + len(blob) // PAIR.size) for task, first, blob in chunks]
+                ends = [(task, first + len(blob) // PAIR.size) for task, first, _, blob in chunks]
                 self._db.executemany("DELETE FROM early WHERE task = ? AND number < ?", ends)
             self._early = self._early or bool(early)
             for image, replies in (early or {}).items():
@@ -170,13 +255,140 @@ class QueryLog:
                     "UPDATE task SET attempts = attempts + ? WHERE id = ?",
                     (count, self._ids[image]),
                 )
+        self._extend(chunks, hashers)
 
     def rows(self, image: str) -> Rows:
-        """All queries of an image, in order: a structured array with `hash` and `score`."""
-        chunks = self._all(
-            "SELECT rows FROM chunk WHERE task = ? ORDER BY first", self._ids.get(image, -1)
+        """All queries of an image, in order: a structured array with `hash` and `score`.
+
+        RunError where some are missing in between.
+        """
+        blobs, fault = self._sound(image, digests=False)
+        if fault is not None:
+            raise RunError(f"{self.path}: {fault}; {RESTORE}")
+        return np.frombuffer(b"".join(blobs), dtype=ROW)
+
+    def fault(self, image: str) -> Fault | None:
+        """What is wrong with the rows of an image: a gap, or rows that do not fit their digest."""
+        return self._sound(image)[1]
+
+    @property
+    def has_digests(self) -> bool:
+        """Whether all chunks have a digest; those of before there were any have none."""
+        if self._format < DIGESTS:
+            return False
+        return not self._all("SELECT 1 FROM chunk WHERE digest IS NULL LIMIT 1")
+
+    def end(self) -> End:
+        """Where the log ends, computed from its chunks: what the file beside it should say."""
+        column = "digest" if self._format >= DIGESTS else "NULL"
+        names = {task: image for image, task in self._ids.items()}
+        queries, tails = 0, dict[int, bytes | None]()
+        for task, size, digest in self._all(
+            f"SELECT task, LENGTH(rows), {column} FROM chunk ORDER BY task, first"
+        ):
+            queries += size // PAIR.size
+            tails[task] = digest
+        total = sum(
+            int.from_bytes(self._computed(task, names.get(task, "")).digest() if d is None else d)
+            for task, d in tails.items()
         )
-        return np.frombuffer(b"".join(blob for (blob,) in chunks), dtype=ROW)
+        return End(queries, total % MODULUS)
+
+    def cut(self, faults: Sequence[Fault]) -> None:
+        """Drop what is not sound of images, their results with it, and begin the end anew."""
+        for fault in faults:
+            task = self._ids[fault.image]
+            blobs, _ = self._sound(fault.image)
+            blob = b"".join(blobs)
+            with self._transaction():
+                for table in ("chunk", "early", "result", "failure"):
+                    self._db.execute(f"DELETE FROM {table} WHERE task = ?", (task,))
+                if blob:
+                    digest = _hasher_of(fault.image, blob).digest()
+                    self._db.execute(APPEND, (task, 0, digest, blob))
+        self._hashers.clear()
+        self._end = self.end()
+        self._write_end()
+
+    def _sound(self, image: str, *, digests: bool = True) -> tuple[list[bytes], Fault | None]:
+        """The chunks up to the first that is not as it was logged, and what is wrong with that."""
+        column = "digest" if self._format >= DIGESTS else "NULL"
+        blobs: list[bytes] = []
+        number, hasher = 0, _hasher_of(image)
+        for first, digest, blob in self._all(
+            f"SELECT first, {column}, rows FROM chunk WHERE task = ? ORDER BY first",
+            self._ids.get(image, -1),
+        ):
+            if first != number:
+                gap = f"queries {number + 1} to {first} are missing from the log"
+                return blobs, Fault(image, number, gap)
+            if len(blob) % PAIR.size:
+                return blobs, Fault(image, number, f"query {number + 1} of the log is cut")
+            if digests:
+                hasher.update(blob)
+                if digest not in (None, hasher.digest()):
+                    last = number + len(blob) // PAIR.size
+                    changed = f"queries {number + 1} to {last} of the log were changed afterwards"
+                    return blobs, Fault(image, number, changed)
+            blobs.append(blob)
+            number += len(blob) // PAIR.size
+        return blobs, None
+
+    # -- where it ends --------------------------------------------------------------------------
+
+    def _hasher(self, task: int, image: str) -> Hasher:
+        """What the rows of an image come to so far."""
+        if task not in self._hashers:
+            self._hashers[task] = self._computed(task, image)
+        return self._hashers[task]
+
+    def _computed(self, task: int, image: str) -> Hasher:
+        hasher = _hasher_of(image)
+        for (blob,) in self._all("SELECT rows FROM chunk WHERE task = ? ORDER BY first", task):
+            hasher.update(blob)
+        return hasher
+
+    def _extend(
+        self, chunks: Sequence[tuple[int, int, bytes, bytes]], hashers: Mapping[int, Hasher]
+    ) -> None:
+        """Once chunks are in the log: say where it ends now."""
+        if not chunks:
+            return
+        queries, total = self._end.queries, self._end.digest
+        for task, first, digest, blob in chunks:
+            queries += len(blob) // PAIR.size
+            before = self._hashers[task].digest() if first else b""
+            total += int.from_bytes(digest) - int.from_bytes(before)
+        for task, hasher in hashers.items():
+            self._hashers.pop(task, None)
+            self._hashers[task] = hasher  # the last
+        while len(self._hashers) > HASHERS:
+            del self._hashers[next(iter(self._hashers))]  # computed again if it is needed
+        self._end = End(queries, total % MODULUS)
+        self._write_end()
+
+    def _open_end(self) -> None:
+        self._end = self.end()
+        if self.path is not None:
+            try:
+                path = End.path_of(self.path)
+                path.touch()
+                self._beside = FileIO(path, "r+")
+            except OSError as error:
+                raise self._cannot(error) from None
+            there = End.read(self.path)
+            # One that says more, or otherwise, is evidence: who goes on regardless has the log cut.
+            if there is None or there.queries < self._end.queries:
+                self._write_end()
+
+    def _write_end(self) -> None:
+        if self._beside is None:
+            return
+        try:
+            self._beside.seek(0)
+            self._beside.write(self._end.text())
+        except OSError as error:
+            raise self._cannot(error) from None
 
     def again(self, image: str) -> list[float]:
         """Scores of the clean image beside the first one: those of a check of the model."""
@@ -210,8 +422,13 @@ class QueryLog:
         return dict(self._newer("SELECT image, attempts FROM task WHERE attempts > 0"))
 
     def sent(self) -> int:
-        """Images that were sent to the model, answered or not."""
-        return sum(map(self.queries, self._ids)) + sum(self.attempts().values())
+        """Images that were sent to the model, as far as is known: answered, attempts, reserved."""
+        known = sum(map(self.queries, self._ids)) + sum(self.attempts().values())
+        return max(known, int(self.kept(RESERVED) or 0))
+
+    def reserve(self, images: int) -> None:
+        """Keep how many images will have been sent at most."""
+        self.keep(RESERVED, str(images))
 
     def keep(self, name: str, json: str) -> None:
         """Store something of the whole run."""
@@ -226,14 +443,16 @@ class QueryLog:
 
     def finish(self, image: str, result: str) -> None:
         """Store the result of an image and merge its chunks, both or neither."""
-        rows = self.rows(image)
+        blob = self.rows(image).tobytes()
         task = self._ids[image]
+        digest = _hasher_of(image, blob).digest()  # that of the last chunk before
         with self._transaction():
             self._db.execute("DELETE FROM chunk WHERE task = ?", (task,))
-            if len(rows):
-                self._db.execute("INSERT INTO chunk VALUES (?, 0, ?)", (task, rows.tobytes()))
+            if blob:
+                self._db.execute(APPEND, (task, 0, digest, blob))
             self._db.execute("INSERT OR REPLACE INTO result VALUES (?, ?)", (task, result))
             self._db.execute("DELETE FROM failure WHERE task = ?", (task,))
+        self._hashers.pop(task, None)
 
     def fail(self, image: str, reason: str) -> None:
         """Store why an image failed; its queries stay."""
@@ -272,25 +491,28 @@ class QueryLog:
     @property
     def has_failures(self) -> bool:
         """Whether a log of this format holds failures at all."""
-        return self._format == FORMAT
+        return self._format >= FAILURES
 
     def _newer(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Like `_all`, of what logs of before do not hold."""
-        return self._all(query, *values) if self._format == FORMAT else []
+        return self._all(query, *values) if self._format >= FAILURES else []
 
     def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with self._faults():
             return self._db.execute(query, values).fetchall()
+
+    def _cannot(self, error: Exception) -> InputError:
+        return InputError(
+            f"{self.path}: the log cannot be read or written ({error}); free some space or check "
+            "the file, then try again"
+        )
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            raise InputError(
-                f"{self.path}: the log cannot be read or written ({error}); "
-                "free some space or check the file, then go on with --resume"
-            ) from error
+            raise self._cannot(error) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

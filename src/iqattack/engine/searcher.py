@@ -140,7 +140,7 @@ class Searcher:
         least = self.limits.min_size
         if min(height, width) < least:
             raise InputError(
-                f"{entry.path}: {width}×{height} pixels, {self.limits.name} takes at least "
+                f"{entry.shown}: {width}×{height} pixels, {self.limits.name} takes at least "
                 f"{least}×{least}; leave it out or enlarge it"
             )
         return picture
@@ -148,8 +148,8 @@ class Searcher:
 
 def failure_of(entry: ImageEntry, error: Exception, queries: int = 0) -> Failure:
     """An image that cannot be attacked; its path is named."""
-    reason, path = str(error), str(entry.path)
-    return Failure(entry, reason if path in reason else f"{path}: {reason}", queries)
+    reason = str(error).replace(str(entry.path), entry.shown)
+    return Failure(entry, reason if entry.shown in reason else f"{entry.shown}: {reason}", queries)
 
 
 def model_failed(entry: ImageEntry, error: Exception, queries: int, transient: bool) -> Failure:

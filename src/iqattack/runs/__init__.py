@@ -9,6 +9,7 @@ from iqattack.runs.run import Run
 from iqattack.runs.settings import ModelRecord, Record, Settings
 from iqattack.runs.summary import Means, Session, Summary, summarise
 from iqattack.runs.traces import Trace, read_traces, results_at, summary_at
+from iqattack.runs.trust import UntrustedError, check_trusted
 from iqattack.runs.verify import Difference, VerifyResult, verify
 from iqattack.runs.visibility import full_reference
 
@@ -28,7 +29,9 @@ __all__ = [
     "Settings",
     "Summary",
     "Trace",
+    "UntrustedError",
     "VerifyResult",
+    "check_trusted",
     "compare",
     "execute",
     "full_reference",

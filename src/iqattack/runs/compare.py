@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from iqattack.errors import InputError, RunError, unknown
 from iqattack.evaluation import (
@@ -31,6 +31,7 @@ class Row(BaseModel):
     difference: mean gain less that of the first run, image by image; p: of Wilcoxon's signed-rank
     test of that, p_holm: corrected for all comparisons. None in the first row.
     differs: settings that differ from those of the first run and were allowed to, with values.
+    verdict: in a few words. summary: of the images of the comparison, with everything measured.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="null")
@@ -49,6 +50,8 @@ class Row(BaseModel):
     p: float | None = None
     p_holm: float | None = None
     differs: str = ""
+    verdict: str
+    summary: Summary = Field(exclude=True, repr=False)
 
 
 class Comparison(BaseModel):
@@ -77,13 +80,18 @@ ALLOWED = ("images", "mos", "range", *_COMMON)
 
 
 def compare(
-    runs: Sequence[Run], *, allow: Sequence[str] = (), queries: int | None = None
+    runs: Sequence[Run],
+    *,
+    allow: Sequence[str] = (),
+    queries: int | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Comparison:
     """The measures of several runs, and paired tests of each against the first.
 
     allow: of `images`, `mos`, `range`, `constraint`, `floor`, `objective`, `budget`, `seed`: what
         may differ all the same, which the comparison then says. Images are paired by name.
     queries: as if that had been the budget of all, from their logs; see `results_at`.
+    progress: is told (runs done, runs); most of the time goes into the intervals of each.
 
     Raises InputError for fewer than two runs or an unknown name in allow; RunError for runs that it
     would be unfair to compare, with the reason, and for runs without a finished image in common.
@@ -111,18 +119,13 @@ def compare(
         {"difference": mean_measured(_gains(rows) - first), "p": once, "p_holm": float(corrected)}
         for rows, once, corrected in zip(common[1:], p, holm(p), strict=True)
     ]
-    rows = tuple(
-        _row(
-            run,
-            _summary(run, rows, queries),
-            rows,
-            differs,
-            **test,
-        )
-        for run, rows, differs, test in zip(runs, common, differing, [{}, *tested], strict=True)
-    )
+    rows: list[Row] = []
+    for run, found, differs, test in zip(runs, common, differing, [{}, *tested], strict=True):
+        progress(len(rows), len(runs))
+        rows.append(_row(run, _summary(run, found, queries), found, differs, **test))
+    progress(len(rows), len(runs))
     every = {name for run in runs for name in run.image_names()}
-    return Comparison(images=len(names), left_out=len(every) - len(names), rows=rows)
+    return Comparison(images=len(names), left_out=len(every) - len(names), rows=tuple(rows))
 
 
 def _row(
@@ -146,6 +149,8 @@ def _row(
         ssim=mean_measured(similarities) if similarities else None,
         queries=mean_measured([float(r.queries) for r in results]),
         differs="; ".join(differs.values()),
+        verdict=summary.verdict.short,
+        summary=summary,
         **test,
     )
 

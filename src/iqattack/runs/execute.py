@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+import numpy as np
+
 from iqattack.attacks import Attack, taken_files
 from iqattack.directions import read_profile
 from iqattack.engine import (
@@ -39,6 +41,8 @@ class Callbacks:
     progress: where the run stands, after every reply.
     checked: (images done, images) while a run is verified; pictured: while its page is written.
     probed: (topic, images sent, ceiling) while a model is probed.
+    loading: what is read or loaded before the first image is scored, such as `reading images`.
+    compared: (runs done, runs) while runs are compared.
     """
 
     stop: Callable[[], bool] = lambda: False
@@ -48,6 +52,8 @@ class Callbacks:
     checked: Callable[[int, int], None] = lambda *_: None
     pictured: Callable[[int, int], None] = lambda *_: None
     probed: Callable[[str, int, int], None] = lambda *_: None
+    loading: Callable[[str], None] = lambda _: None
+    compared: Callable[[int, int], None] = lambda *_: None
 
 
 def execute(
@@ -72,13 +78,14 @@ def execute(
     run just created that scored nothing, nothing is left.
     """
     notify = callbacks or Callbacks()
+    images = images.anchored()
     report = _Report(run, images, notify)
-    log = None
+    log = ceiling = None
     try:
         log = run.open_log()
         _same_images(run, log, images)
         _forget_lost(run, log, images, notify)
-        ceiling = how.ceiling(scorer, log.sent())
+        ceiling = how.ceiling(scorer, log)
         _say_what_to_know(run, log, images, scorer, how, ceiling, notify)
         # A worker loads the model by its spec; an object is sent to it.
         setup = Setup(run.settings, run.record.model_spec if by_spec else scorer, how, attack)
@@ -88,12 +95,15 @@ def execute(
                 stop = notify.stop
                 check = Checking(run, log, images, scorer, how, ceiling=ceiling, stop=stop)
             _attack_all(run, log, images, scorer, searched, report, check)
+        _release(ceiling)
         failures = log.failures()
         if len(failures) == len(images):
             raise InputError(next(iter(failures.values())))
         return report.write()
     except IqattackError as error:
-        kept = _worth_keeping(log, attempts=isinstance(error, CeilingReached))
+        if isinstance(error, Interrupted | CeilingReached):
+            _release(ceiling)
+        kept = _worth_keeping(log, scorer, attempts=isinstance(error, CeilingReached))
         if isinstance(error, InputError) and not kept:
             error.args = (f"{error}{_how_it_might_work(run, images, scorer)}",)
         if run.fresh and not isinstance(error, Interrupted) and not kept:
@@ -191,6 +201,10 @@ def _say_what_to_know(
     """Before the model is asked: its notes, what it may cost, where a profile does not fit."""
     for phrase in Traits.of(scorer).notes:
         notify.note("model", phrase)
+    if run.settings.check and not run.check_wanted:
+        notify.note("model", "the run was begun with --check, which holds: --no-check is ignored")
+    for change in run.record.changes:
+        notify.note("model", change.told)
     cost = how.may_cost(scorer, len(images) * run.settings.queries, log.sent(), ceiling)
     if cost is not None:
         notify.note("model", cost)
@@ -243,8 +257,23 @@ def _compare_profile(
         notify.note(known[0], f"of {len(known)} images with names of those that taught the profile")
 
 
-def _worth_keeping(log: QueryLog | None, *, attempts: bool) -> bool:
-    """Whether queries were paid for; attempts: those count, too."""
+def _release(ceiling: Ceiling | None) -> None:
+    """Once nothing is in flight."""
+    if ceiling is not None:
+        ceiling.release()
+
+
+def _worth_keeping(log: QueryLog | None, scorer: Scorer, *, attempts: bool) -> bool:
+    """Whether scores were paid for; attempts: those count, too.
+
+    Scores that are not finite are worth nothing, unless somebody else made them.
+    """
     if log is None:
         return False
-    return any(map(log.queries, log.images())) or (attempts and log.sent() > 0)
+    if attempts and log.sent() > 0:
+        return True
+    elsewhere = Traits.of(scorer).concurrency is not None
+    return any(
+        log.queries(name) and (elsewhere or bool(np.isfinite(log.rows(name)["score"]).any()))
+        for name in log.images()
+    )

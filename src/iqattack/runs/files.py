@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import secrets
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from iqattack.errors import InputError, RunError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def cannot_write(path: Path, error: OSError) -> InputError:
@@ -51,18 +52,17 @@ class FolderLock:
     NAME = ".lock"
 
     def __init__(self, folder: Path) -> None:
+        # Held by a process rather than a thread: a run may be closed from another one.
+        self._lock = FileLock(folder / self.NAME, timeout=0, thread_local=False)
         try:
-            self._file = (folder / self.NAME).open("a")
-        except OSError as error:
-            raise cannot_write(folder / self.NAME, error) from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
+            self._lock.acquire()
+        except Timeout:
             raise RunError(
                 f"{folder}: another process is writing this run; wait for it, or use another --out"
             ) from None
+        except OSError as error:
+            raise cannot_write(folder / self.NAME, error) from None
 
     def release(self) -> None:
         """Let others write."""
-        self._file.close()
+        self._lock.release()

@@ -11,7 +11,7 @@ from functools import partial
 
 from iqattack.attacks import ATTACKED, Attack, Gradient, labelled, load_attack
 from iqattack.constraints import parse_constraint, parse_floor
-from iqattack.engine import Limits, Searcher, Searching, Workers
+from iqattack.engine import Limits, QueryLog, Searcher, Searching, Workers
 from iqattack.errors import InputError
 from iqattack.models import Scorer, Traits, gradient_of, load_model
 from iqattack.runs.results import Saved
@@ -27,6 +27,8 @@ from iqattack.scoring import (
     Threads,
     threads_each,
 )
+
+MOST_THREADS = 1024  # a system has so many for certain
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class How:
         ]
         if self.concurrency is not None and self.concurrency < 1:
             raise InputError(f"concurrency {self.concurrency}: expected at least 1")
+        if self.concurrency is not None and self.concurrency > MOST_THREADS:
+            raise InputError(f"concurrency {self.concurrency}: expected at most {MOST_THREADS}")
         if len(given) > 1:
             raise InputError(f"{' and '.join(given)}: expected one of them at most")
         for name in ("max_requests", "max_cost"):
@@ -65,15 +69,15 @@ class How:
             if value is None:
                 continue
             if not value > 0:
-                raise InputError(f"{name} {value}: expected more than 0")
+                raise InputError(f"--{name.replace('_', '-')} {value}: expected more than 0")
             if self.workers is not None or self.pool is not None:
                 raise InputError(
                     f"{name}: one process has to count all requests; leave out "
                     f"{'workers' if self.pool is None else 'pool'}"
                 )
 
-    def ceiling(self, scorer: Scorer, sent: int = 0) -> Ceiling | None:
-        """How many images may be sent, of which earlier sessions sent some.
+    def ceiling(self, scorer: Scorer, log: QueryLog) -> Ceiling | None:
+        """How many images may be sent, of which earlier sessions sent some, as the log has it.
 
         InputError for a ceiling of money on a model whose price is not known.
         """
@@ -84,13 +88,13 @@ class How:
             price = Traits.of(scorer).price
             if price is None:
                 raise InputError(
-                    f"max_cost {self.max_cost:g}: the price of model '{scorer.name}' is not known; "
-                    "give it as price in its description, or use max_requests"
+                    f"--max-cost {self.max_cost:g}: the price of model '{scorer.name}' is not "
+                    "known; give it as price in its description, or use --max-requests"
                 )
             # The nearest number of images whose exact price is not above it.
             images = math.floor(self.max_cost / price + 1e-9) if price else sys.maxsize
             most.append((images, f"the ceiling of {self.max_cost:g} at {price:g} an image"))
-        return Ceiling(*min(most), sent) if most else None
+        return Ceiling(*min(most), log.sent(), log.reserve) if most else None
 
     def may_batch(self, scorer: Scorer) -> bool:
         """Whether calls may have several images."""
@@ -112,11 +116,11 @@ class How:
             text += f", {images * traits.price:,.2f} at {traits.price:g} each, retries aside"
         calls = self.concurrency or traits.concurrency
         if calls is not None:
-            text += f", up to {calls} calls at once"
+            text += f", up to {calls} call{'' if calls == 1 else 's'} at once"
         if traits.rate is not None:
             text += f", at most {traits.rate:g} a second"
         if sent:
-            text += f"; {sent:,} were sent before"
+            text += f", of which {sent:,} were sent before"
         if ceiling is not None:
             text += f"; stops before {ceiling.why}"
         return text

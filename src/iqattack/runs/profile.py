@@ -31,11 +31,12 @@ from iqattack.directions import BANK, Profile, Stroke, ranked
 from iqattack.engine import Engine, Failure, QueryLog
 from iqattack.errors import InputError, RunError
 from iqattack.images import ImageSet
-from iqattack.models import Scorer
+from iqattack.models import Scorer, Traits
 from iqattack.objectives import parse_objective
 from iqattack.runs.execute import Callbacks
 from iqattack.runs.files import FolderLock, cannot_write, write_text
 from iqattack.runs.how import DEFAULT_HOW, How, Setup
+from iqattack.runs.losses import check_losses
 from iqattack.runs.settings import Record, Settings
 from iqattack.version import __version__
 
@@ -78,12 +79,12 @@ def make_profile(
     notify = callbacks or Callbacks()
     record = Record.now(settings, scorer, how.retry)
     with (
-        _opened(folder, record, resume),
+        _opened(folder, record, resume, Traits.of(scorer).price),
         closing(QueryLog(folder / LOG)) as log,
         how.pool_of(
             scorer,
             record.model_spec if by_spec else None,
-            ceiling := how.ceiling(scorer, log.sent()),
+            ceiling := how.ceiling(scorer, log),
         ) as pool,
     ):
         each = settings.queries + len(BANK) + len(images)
@@ -107,6 +108,8 @@ def make_profile(
                     "go on with --resume" if item.transient else "leave it out, with another --out"
                 )
                 raise InputError(f"{item.reason}; {remedy}")
+        if ceiling is not None:
+            ceiling.release()
         known, gains = cast(Findings, value)
         best = ranked(known, np.array(gains), strokes)
         if not best:
@@ -183,8 +186,8 @@ def _as_at_first(task: Task) -> Task:
 
 
 @contextmanager
-def _opened(folder: Path, record: Record, resume: bool) -> Iterator[None]:
-    """The folder, with its settings in it and nobody else writing."""
+def _opened(folder: Path, record: Record, resume: bool, price: float | None) -> Iterator[None]:
+    """The folder, with its settings in it and nobody else writing. price: of a query."""
     path = folder / "profile.toml"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -207,6 +210,7 @@ def _opened(folder: Path, record: Record, resume: bool) -> Iterator[None]:
                     f"{folder}: was begun by iqattack {Record.read(path).versions['iqattack']}, "
                     "which asked otherwise; use another --out"
                 )
+            check_losses(folder / LOG, accept=False, price=price, remedy="or use another --out")
         elif any(entry.name != FolderLock.NAME for entry in folder.iterdir()):
             raise RunError(f"{folder}: is not empty and no profile; use another --out")
         else:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
@@ -16,22 +17,31 @@ from iqattack.attacks import labelled
 from iqattack.engine import QueryLog
 from iqattack.errors import RunError
 from iqattack.images import ImageEntry, read_image
-from iqattack.models import Scorer
+from iqattack.imports import absolute
+from iqattack.models import Scorer, Traits
 from iqattack.probing import Check
 from iqattack.runs.checked import Checked
 from iqattack.runs.files import FolderLock, cannot_write, is_temporary, write_text
+from iqattack.runs.losses import check_losses
+from iqattack.runs.owner import is_own, write_signed
 from iqattack.runs.results import Result, read_failures, to_csv
-from iqattack.runs.settings import ModelRecord, Record, Settings
+from iqattack.runs.settings import ModelChange, ModelRecord, Record, Settings
 from iqattack.runs.summary import Session, Summary, summarise
 from iqattack.scoring import DEFAULT_RETRY, Retry
+
+LOG = "log.sqlite"
+CHANGED = "model change"  # and its number: the name in the log of what is kept of it
 
 
 class Run:
     """A run on disk. Reading needs no lock, so a run can be evaluated while it is under way.
 
+    It works with the folder's absolute path, wherever a model goes.
+
     folder/run.toml: settings, model, versions. folder/log.sqlite: every score, and the result of
-    each finished image; all else follows from it. folder/adversarial/*.png: the attacked images.
-    folder/results.csv, folder/summary.json: rewritten whenever the run ends or is interrupted.
+    each finished image; all else follows from it. folder/log.end: where the log ends, to notice a
+    loss. folder/adversarial/*.png: the attacked images. folder/results.csv, folder/summary.json:
+    rewritten whenever the run ends or is interrupted.
 
     `create` and `resume` give a run that may be written, and that has to be closed; `open` one to
     be read.
@@ -49,6 +59,7 @@ class Run:
         self.folder = folder
         self.record = record
         self.fresh = fresh
+        self.check_wanted = record.settings.check  # by this session; that of the first holds
         self._lock = lock
         self._made = made  # folders that did not exist before, deepest first
         self._summary: Summary | None = None  # what was written last, which is slow to compute
@@ -71,7 +82,7 @@ class Run:
             raise cannot_write(folder, error) from None
         _refuse_used(folder)
         try:
-            run = cls(folder, record, FolderLock(folder), made, fresh=True)
+            run = cls(absolute(folder), record, FolderLock(folder), made, fresh=True)
         except BaseException:
             _remove_empty(made)
             raise
@@ -82,7 +93,7 @@ class Run:
             raise
         try:
             run.images.mkdir(exist_ok=True)
-            write_text(folder / "run.toml", record.text())
+            write_signed(folder / "run.toml", record.text())
         except BaseException as error:
             run.discard()
             if isinstance(error, OSError):
@@ -97,31 +108,91 @@ class Run:
         settings: Settings,
         scorer: Scorer,
         retry: Retry = DEFAULT_RETRY,
+        *,
+        accept_changed_model: bool = False,
+        accept_lost_log: bool = False,
     ) -> Self:
         """Go on with a run; RunError when there is none or it has other settings.
 
-        retry: of this session; run.toml keeps that of the first.
+        retry: of this session; run.toml keeps that of the first. accept_changed_model: go on where
+        the model's files have other contents, which the run then tells. accept_lost_log: ask again
+        what the log has lost; RunError without, which says how much that is.
         """
         folder = Path(folder)
-        record = Record.read(_run_toml(folder)).model_copy(update={"retry": retry})
+        path = _run_toml(folder, ", or leave out --resume to start one")
+        record = Record.read(path).model_copy(update={"retry": retry})
         now = Record.now(settings, scorer)
-        difference = record.difference(now)
+        difference = record.difference(now, files=not accept_changed_model)
         if difference:
-            raise RunError(f"{folder}: belongs to other settings: {difference}; use another --out")
+            accept = (
+                ", or go on with --accept-changed-model"
+                if record.difference(now, files=False) is None
+                else ""
+            )
+            raise RunError(
+                f"{folder}: belongs to other settings: {difference}; use another --out{accept}"
+            )
+        begun = record
         # Its file may have moved: workers load it from where it is now.
         moved = record.settings.model_copy(update={"model": settings.model})
         record = record.model_copy(update={"settings": moved, "model": now.model})
-        run = cls(folder, record, FolderLock(folder))
+        run = cls(absolute(folder), record, FolderLock(folder))
+        run.check_wanted = settings.check
         try:
             run.images.mkdir(exist_ok=True)
             # What a killed process was just writing; nobody else writes while we hold the lock.
-            for path in (*folder.iterdir(), *run.images.iterdir()):
-                if is_temporary(path):
-                    path.unlink()
+            for left in (*folder.iterdir(), *run.images.iterdir()):
+                if is_temporary(left):
+                    left.unlink()
+            check_losses(
+                folder / LOG,
+                accept=accept_lost_log,
+                price=Traits.of(scorer).price,
+                remedy="or go on with --accept-lost-log",
+            )
+            if begun.model.changed(now.model) is not None:
+                run._keep_change(begun.model)
         except OSError as error:
             run.close()
             raise cannot_write(run.images, error) from None
+        except BaseException:
+            run.close()
+            raise
         return run
+
+    def _keep_change(self, before: ModelRecord) -> None:
+        """Keep that the model's files were changed, and how many queries each image had by then."""
+        with self.open_log() as log:
+            queries = {name: log.queries(name) for name in log.images()}
+            log.keep(
+                f"{CHANGED} {len(self.record.changes)}",
+                json.dumps({name: n for name, n in queries.items() if n}),
+            )
+        old = before.files or {before.weights or "": before.sha256 or ""}
+        change = ModelChange(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            queries=sum(queries.values()),
+            old=old,
+            new=self.model.files,
+        )
+        self.record = self.record.model_copy(update={"changes": (*self.record.changes, change)})
+        path = self.folder / "run.toml"
+        kept = self.record.model_copy(update={"retry": Record.read(path).retry})
+        # What somebody else began stays theirs: the settings may name files of theirs.
+        (write_signed if is_own(path) else write_text)(path, kept.text())
+
+    def before_change(self, log: QueryLog) -> dict[str, int]:
+        """How many queries of each image were of another model than the present one."""
+        if not self.record.changes:
+            return {}
+        text = log.kept(f"{CHANGED} {len(self.record.changes) - 1}")
+        try:
+            return {} if text is None else {str(k): int(v) for k, v in json.loads(text).items()}
+        except (ValueError, TypeError, AttributeError):
+            raise RunError(
+                f"{self.folder}: the log does not tell which queries were of the model before it "
+                "was changed; put back a copy of it"
+            ) from None
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
@@ -180,7 +251,7 @@ class Run:
 
     def open_log(self) -> QueryLog:
         """The log: to write for the run's one writer, else to read."""
-        path = self.folder / "log.sqlite"
+        path = self.folder / LOG
         if self._lock is not None:
             return QueryLog(path)
         return QueryLog(path, read_only=True) if path.is_file() else QueryLog()
@@ -272,10 +343,11 @@ class Run:
         self._summary = summary
 
 
-def _run_toml(folder: Path) -> Path:
+def _run_toml(folder: Path, otherwise: str = "") -> Path:
+    """The settings of a run; RunError where there are none. otherwise: one more remedy."""
     path = folder / "run.toml"
     if not folder.is_dir():
-        raise RunError(f"{folder}: no such run; check the path, or leave out --resume to start one")
+        raise RunError(f"{folder}: no such run; check the path{otherwise}")
     if not path.is_file():
         raise RunError(f"{folder}: is not a run, it has no run.toml; give the folder of a run")
     return path
@@ -294,7 +366,7 @@ def _is_ours(path: Path) -> bool:
     """Whether a run writes a file of that name; whoever put another one there keeps it."""
     if path.name.startswith("log.sqlite"):  # and what SQLite keeps beside it
         return True
-    ours = ("run.toml", "results.csv", "summary.json", FolderLock.NAME)
+    ours = ("run.toml", "results.csv", "summary.json", "log.end", FolderLock.NAME)
     return path.name in ours or is_temporary(path)
 
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 from iqattack.attacks import canonical_attack, taken_files
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.errors import InputError, RunError
-from iqattack.images import ImageSet
+from iqattack.images import ImageSet, MosColumns
 from iqattack.models import Input, Scorer, Traits
 from iqattack.objectives import parse_objective
 from iqattack.scoring import Retry
@@ -29,6 +29,7 @@ from iqattack.specs import is_text
 from iqattack.version import __version__
 
 FORMAT = 1
+MOST_QUERIES = 10**9  # of an image: more is a slip of the finger
 OF_MODELS = ("onnxruntime", "pyiqa", "torchvision")  # named where a model has imported them
 STORED = "stored"  # validation context of what run.toml holds
 
@@ -37,7 +38,8 @@ class Settings(BaseModel):
     """Everything that decides a run's results; two runs with equal settings give equal bytes.
 
     images: folders, files, patterns and lists, as absolute paths.
-    mos: the table of opinion scores; mos_lower_better: True where it holds DMOS.
+    mos: the table of opinion scores; mos_columns: those chosen of it, None for as its header says;
+    mos_lower_better: True where it holds DMOS.
     model: its spec, with absolute paths. input: how it wants its images; None for as they are.
     score_range, lower_better: given instead of what the model declares; None where not given.
     limit: only the first so many images. resize: the longest side in pixels that images are read
@@ -51,6 +53,7 @@ class Settings(BaseModel):
 
     images: tuple[str, ...]
     mos: str | None = None
+    mos_columns: str | None = None
     mos_lower_better: bool = False
     model: str
     input: str | None = None
@@ -75,7 +78,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise InputError(_first_of(error)) from None
 
-    @field_validator("images", "mos", "model", "attack")
+    @field_validator("images", "mos", "mos_columns", "model", "attack")
     @classmethod
     def _text(cls, value: Any) -> Any:
         for part in (value,) if isinstance(value, str) else value or ():
@@ -88,6 +91,11 @@ class Settings(BaseModel):
     def _attack(cls, spec: str, info: ValidationInfo) -> str:
         # A run is read without the files that its attack took: they may be gone by now.
         return spec if info.context == STORED else canonical_attack(spec)
+
+    @field_validator("mos_columns")
+    @classmethod
+    def _mos_columns(cls, text: str | None) -> str | None:
+        return None if text is None else MosColumns.parse(text).text
 
     @field_validator("input")
     @classmethod
@@ -114,6 +122,8 @@ class Settings(BaseModel):
     def _queries(cls, queries: int) -> int:
         if queries < 1:
             raise InputError(f"queries {queries}: expected at least 1, for the clean image")
+        if queries > MOST_QUERIES:
+            raise InputError(f"queries {queries}: expected at most {MOST_QUERIES:,} an image")
         return queries
 
     @field_validator("resize")
@@ -163,12 +173,43 @@ class ModelRecord(BaseModel):
         return next(iter([*there, *self.files, *filter(None, [self.weights])]), "its files")
 
 
+class ModelChange(BaseModel):
+    """Files of the model that were changed while the run was under way, and accepted.
+
+    queries: that were in the log until then. old, new: SHA-256 of the model's files, by path.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    created: str
+    queries: int
+    old: dict[str, str]
+    new: dict[str, str]
+
+    @property
+    def told(self) -> str:
+        """It in a phrase."""
+        was, names = self.old, {Path(path).name: path for path in self.new}
+        parts = []
+        for name, path in names.items():
+            before = was.get(path) or next((d for p, d in was.items() if Path(p).name == name), "")
+            if before != self.new[path]:
+                parts.append(
+                    f"{name} (SHA-256 {before[:12] or 'not known'} → {self.new[path][:12]})"
+                )
+        return (
+            f"the model was changed after {self.queries:,} queries: "
+            f"{', '.join(parts) or 'its files'}; scores of before and after are of two models"
+        )
+
+
 class Record(BaseModel):
     """All of run.toml.
 
     files: SHA-256 of what the attack took, such as a profile, by option.
     retry: how often a failure that may pass is tried again, and after what pauses; it decides
     whether an image fails, and no result, so another session may have another.
+    changes: of the model's files, each accepted in its time; `model` is as it was then last.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -180,6 +221,7 @@ class Record(BaseModel):
     model: ModelRecord
     files: dict[str, str] = {}
     retry: Retry | None = None
+    changes: tuple[ModelChange, ...] = ()
 
     @classmethod
     def now(cls, settings: Settings, scorer: Scorer, retry: Retry | None = None) -> Self:
@@ -205,7 +247,10 @@ class Record(BaseModel):
             reason = " ".join(str(error).split())
         except ValidationError as error:
             reason = _first_of(error)
-        raise RunError(f"{path}: cannot be read as a run's settings ({reason}); use another --out")
+        raise RunError(
+            f"{path}: cannot be read as a run's settings ({reason}); check the file, "
+            "or use another folder"
+        )
 
     @property
     def model_spec(self) -> str:
@@ -234,10 +279,16 @@ class Record(BaseModel):
 
     def text(self) -> str:
         """As TOML; what is None is left out."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+        values = self.model_dump(mode="json", exclude_none=True)
+        if not self.changes:
+            del values["changes"]  # which versions of before do not know
+        return tomli_w.dumps(values)
 
-    def difference(self, other: Record) -> str | None:
-        """The first setting, or property of the model, that differs: 'NAME is A there, B here'."""
+    def difference(self, other: Record, *, files: bool = True) -> str | None:
+        """The first setting, or property of the model, that differs: 'NAME is A there, B here'.
+
+        files: whether what is in the model's files counts.
+        """
         for name in Settings.model_fields:
             old, new = getattr(self.settings, name), getattr(other.settings, name)
             if name == "model" and self._same_spec(other):
@@ -249,7 +300,7 @@ class Record(BaseModel):
             if old != new:
                 return f"model's {name} is {_show(old)} there, {_show(new)} here"
         file = self.model.changed(other.model)
-        if file is not None:
+        if file is not None and files:
             return f"the model's file {file} has other contents here than there"
         changed = dict(self.files.items() ^ other.files.items())
         return f"{min(changed)} has other contents here than there" if changed else None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from numpy.typing import ArrayLike
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from iqattack.attacks import is_white_box, labelled
 from iqattack.errors import RunError
@@ -22,7 +22,8 @@ from iqattack.evaluation import (
 from iqattack.objectives import towards_end
 from iqattack.probing import Check, findings, is_constant
 from iqattack.runs.results import UNCHANGED, Result
-from iqattack.runs.settings import ModelRecord, Record, Settings
+from iqattack.runs.settings import ModelChange, ModelRecord, Record, Settings
+from iqattack.runs.verdict import Spread, Verdict, doubts_of, verdict_of
 
 
 class Session(BaseModel):
@@ -70,15 +71,17 @@ class Summary(BaseModel):
     """What an attack did to a model.
 
     created, versions: when the run was started, and with what; settings, model, files: all of
-    run.toml.
+    run.toml. changes: of the model's files while the run was under way.
     budget: queries for each image that the measures are of; below settings.queries, they are of
     the best image up to there, and what needs its pixels is None.
     images: of the run; attacked: finished; unchanged: those of them where nothing was gained;
     failed: could not be attacked; pending: still to do.
     queries: images that the model scored; attempts: that were sent to it beside these, and not
     answered; both of all sessions and images, failed ones included.
+    verdict: what may be said of the model, as terminal and page have it.
     check: of the model before the search, if there was one. findings: what to know of the model, a
-    phrase each. constant: all clean scores are equal, and nothing can be said of robustness.
+    phrase each. constant: all clean scores are equal up to rounding, and nothing can be said of
+    robustness. spread: how the scores lie.
     white_box: the attack took the model's own gradients, and is no black-box attack.
     scores: gains, correlations and robustness with 95 % bootstrap intervals; as JSON, NaN is null.
     hashes: SHA-256 of the pixels of each attacked image, clean, by name.
@@ -95,6 +98,7 @@ class Summary(BaseModel):
     white_box: bool = False
     model: ModelRecord
     files: dict[str, str] = {}
+    changes: tuple[ModelChange, ...] = ()
     budget: int
     images: int
     attacked: int
@@ -106,11 +110,18 @@ class Summary(BaseModel):
     check: Check | None = None
     findings: tuple[str, ...] = ()
     constant: bool = False
+    spread: Spread | None = None
     means: Means
     scores: Evaluation
     session: Session | None = None
     hashes: dict[str, str]
     full_reference: dict[str, Measured] = {}
+
+    @computed_field(repr=False)  # type: ignore[prop-decorator]
+    @property
+    def verdict(self) -> Verdict:
+        """What may be said of the model."""
+        return verdict_of(self)
 
     @property
     def attack(self) -> str:
@@ -140,7 +151,7 @@ def summarise(
     """
     done = [result for result in results if not result.failed]
     if not done:
-        raise RunError("no image of this run is finished yet; try again later, or use --resume")
+        raise RunError("no image of this run is finished yet; wait for it, or go on with it")
     sign = -1.0 if record.settings.mos_lower_better else 1.0
     mos = [math.nan if r.mos is None else sign * r.mos for r in done]
 
@@ -151,14 +162,16 @@ def summarise(
         return statistics.fmean(values) if values else None
 
     clean = [_number(r.score_clean) for r in done]
-    known = check or Check()
-    return Summary(
+    attacked = [_number(r.score_adv) for r in done]
+    low, high = record.model.score_range
+    summary = Summary(
         created=record.created,
         versions=record.versions,
         settings=record.settings,
         white_box=is_white_box(record.settings.attack, record.settings.model),
         model=record.model,
         files=record.files,
+        changes=record.changes,
         budget=record.settings.queries if budget is None else budget,
         images=len(results) + pending,
         attacked=len(done),
@@ -168,8 +181,8 @@ def summarise(
         queries=sum(result.queries for result in results),
         attempts=sum(result.attempts for result in results),
         check=check,
-        findings=tuple(findings(known, clean, record.model.score_range)),
-        constant=is_constant(clean),
+        constant=is_constant(clean, high - low),
+        spread=Spread.of(clean, attacked, record.model.score_range),
         means=Means(
             queries=mean(lambda r: r.queries),
             linf=mean(lambda r: r.linf),
@@ -181,7 +194,7 @@ def summarise(
         ),
         scores=evaluate(
             clean,
-            [_number(r.score_adv) for r in done],
+            attacked,
             [_number(r.gain) for r in done],
             [_reach(r, record.model) for r in done],
             None if all(map(math.isnan, mos)) else mos,
@@ -191,6 +204,10 @@ def summarise(
         session=session,
         hashes={r.image: r.sha256 for r in done if r.sha256 is not None},
     )
+    found = findings(check or Check(), clean, record.model.score_range)
+    found += [change.told for change in record.changes]
+    found += [doubt.long for doubt in doubts_of(summary) if doubt.long is not None]
+    return summary.model_copy(update={"findings": tuple(found)})
 
 
 def _reach(result: Result, model: ModelRecord) -> float:

@@ -54,12 +54,18 @@ def read_traces(run: Run) -> list[Trace]:
         for image in log.images():
             if image not in directions:
                 continue
-            scores = log.rows(image)["score"].astype(np.float64)
+            fault, rows = log.fault(image), log.rows(image)
+            if fault is not None or not len(rows):
+                what = fault.what if fault is not None else "has no query in the log"
+                raise RunError(f"{run.folder}: {image}: {what}; put back a copy of the log")
+            scores = rows["score"].astype(np.float64)
             target = towards_end(
                 directions[image], float(scores[0]), (low, high), run.model.lower_better
             )
             sign = 1.0 if target.rising else -1.0
             gains = normalised_gain(scores[0], scores, sign, (low, high))
+            # Those of a check of the model are the clean image again, of which the first counts.
+            gains[rows["hash"] == rows["hash"][0]] = 0.0
             traces.append(Trace(image, target.direction, target.reach, scores, gains))
     return traces
 
@@ -95,6 +101,12 @@ def results_at(run: Run, queries: int) -> tuple[list[Result], int]:
         if result.failed:
             return result
         score, gain, spent = traces[result.image].best(queries)
+        _, most, _ = traces[result.image].best(budget)
+        if most != result.gain:
+            raise RunError(
+                f"{run.folder}: {result.image}: the best score of the log gains {most!r}, reported "
+                f"{result.gain!r}; 'iqattack verify {run.folder}' tells more"
+            )
         gone = dict.fromkeys(("linf", "rms", "psnr", "ssim", "ms_ssim", "jnd_violation"))
         status = OK if gain > 0.0 else UNCHANGED
         found = {"score_adv": score, "gain": gain, "queries": spent, "status": status}

@@ -1,0 +1,77 @@
+"""Whether a run was begun by this user: a code at the end of run.toml that nobody else can make.
+
+A key of the user's own lies outside of all runs. The code is the HMAC-SHA256 of run.toml with it,
+in a comment, so that whoever changes the settings, or sends a run, has none that fits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from iqattack.runs.files import write_text
+
+MARK = "\n# Begun by this user: "
+KEY_BYTES = 32
+
+
+def state_folder() -> Path:
+    """Where programs keep what is this user's alone and no setting."""
+    home = Path.home()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local"
+    else:
+        base = os.environ.get("XDG_STATE_HOME") or home / ".local" / "state"
+    return Path(base) / "iqattack"
+
+
+def signed(text: str) -> str:
+    """The text of a run.toml with the code; as it is where this user has no place for a key."""
+    key = _key(make=True)
+    return text if key is None else f"{text}{MARK}{_code(key, text)}\n"
+
+
+def write_signed(path: Path, text: str) -> None:
+    """Replace a run.toml, with the code, in one step; errors as in `write_text`."""
+    write_text(path, signed(text))
+
+
+def is_own(path: Path) -> bool:
+    """Whether a run.toml is as this user's iqattack wrote it."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    body, mark, code = text.rpartition(MARK)
+    key = _key(make=False)
+    return (
+        key is not None
+        and bool(mark)
+        and hmac.compare_digest(code.encode(), f"{_code(key, body)}\n".encode())
+    )
+
+
+def _code(key: bytes, text: str) -> str:
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _key(*, make: bool) -> bytes | None:
+    """This user's key, made where there is none yet and `make` says so."""
+    try:
+        path = state_folder() / "key"
+        if make and not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with (
+                suppress(FileExistsError),
+                open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,  # noqa: PTH123
+            ):
+                file.write(secrets.token_bytes(KEY_BYTES))
+        key = path.read_bytes()
+    except (OSError, RuntimeError):  # no home, or none that can be written
+        return None
+    return key if len(key) == KEY_BYTES else None  # another process may be writing it just now
