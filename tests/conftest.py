@@ -1,4 +1,5 @@
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,3 +28,12 @@ def dev_images(shared) -> dict[str, torch.Tensor]:
         pixels = np.asarray(Image.open(path).convert("RGB"))
         images[path.name] = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
     return images
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _state(tmp_path_factory) -> Iterator[Path]:
+    """A folder of the tests' own for what is kept of this user, such as the key of runs."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_STATE_HOME", str(folder))
+        yield folder

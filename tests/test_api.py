@@ -119,8 +119,12 @@ def test_a_run_knows_its_model_from_any_folder(tmp_path, images, monkeypatch):
     assert iqattack.verify(tmp_path / "run").ok
     changed = tmp_path / "here" / "m.py"
     changed.write_text(MODEL.format(top=255) + "# and nothing else\n")
-    (line,) = map(str, iqattack.verify(run).differences)
-    assert line == f"model: {changed} has changed since the run began"
+    with pytest.raises(RunError, match=rf"its model has changed: {changed}, SHA-256 .* was not"):
+        iqattack.verify(run)
+    line = f"model: {changed} has changed since the run began"
+    assert [str(d) for d in iqattack.verify(run, f"{changed}:load").differences] == [line]
+    accepted = iqattack.verify(run, accept_changed_model=True)
+    assert (accepted.ok, accepted.notes) == (True, (line.removeprefix("model: "),))
 
 
 @pytest.mark.parametrize(

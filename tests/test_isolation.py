@@ -6,6 +6,8 @@ import signal
 import sys
 import threading
 import warnings
+from io import StringIO
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,7 +24,7 @@ CHANGES = {
     "the filters of warnings": lambda: warnings.simplefilter("error"),
     "handlers of signals": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     "the locale": lambda: locale.setlocale(locale.LC_ALL, "C"),
-    "standard error": lambda: setattr(sys, "stderr", open(os.devnull, "w")),  # noqa: SIM115
+    "standard error": lambda: setattr(sys, "stderr", StringIO()),
     "sys.excepthook": lambda: setattr(sys, "excepthook", print),
     "threading.excepthook": lambda: setattr(threading, "excepthook", print),
     "torch's default dtype": lambda: torch.set_default_dtype(torch.float64),
@@ -115,7 +117,7 @@ def test_others_print_as_ever_while_a_guest_runs(capsys):
 
 def test_guests_that_overlap_leave_what_was_before_the_first():
     first, second = threading.Event(), threading.Event()
-    before = os.getcwd()
+    before = Path.cwd()
 
     def change():
         with guest():
@@ -130,16 +132,16 @@ def test_guests_that_overlap_leave_what_was_before_the_first():
         second.set()
         thread.join()
         os.chdir("/tmp")
-    assert os.getcwd() == before
+    assert Path.cwd() == before
 
 
 def test_a_guest_within_a_guest():
-    before = os.getcwd()
+    before = Path.cwd()
     with guest():
         with guest():
             os.chdir("/")
-        assert os.getcwd() == before
-    assert os.getcwd() == before
+        assert Path.cwd() == before
+    assert Path.cwd() == before
 
 
 def test_a_model_that_moves_while_it_is_made_and_while_it_scores(tmp_path, capsys):
@@ -179,9 +181,9 @@ def test_gradients_and_calls_with_a_time_limit_are_guests(tmp_path):
         "        os.chdir('/')\n"
         "        return images.mean((1, 2, 3))\n"
     )
-    before = os.getcwd()
+    before = Path.cwd()
     model = load_model(f"{tmp_path}/mine.py:Score", timeout=60.0)
     score_checked(model, IMAGES)
-    assert os.getcwd() == before
+    assert Path.cwd() == before
     gradient_of(model)(IMAGES.float())
-    assert os.getcwd() == before
+    assert Path.cwd() == before

@@ -3,14 +3,12 @@
 The names of `iqattack.api` are imported when first used, so that `import iqattack` is quick.
 """
 
-from __future__ import annotations
-
-import importlib
-from typing import TYPE_CHECKING, Any
-
 from iqattack.version import __version__
 
+TYPE_CHECKING = False  # as `typing` has it, whose import takes longer than all of this package
 if TYPE_CHECKING:
+    from typing import Any
+
     from iqattack import api
     from iqattack.api import (
         Answer,
@@ -61,9 +59,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in __all__:
         raise AttributeError(f"module 'iqattack' has no attribute '{name}'")
+    import importlib  # noqa: PLC0415 - not before it is needed
+
     api = importlib.import_module("iqattack.api")
     return api if name == "api" else getattr(api, name)
 

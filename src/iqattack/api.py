@@ -12,7 +12,7 @@ print(iqattack.report(run))
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -56,7 +56,9 @@ from iqattack.runs import (
     Run,
     Settings,
     Summary,
+    UntrustedError,
     VerifyResult,
+    check_trusted,
     execute,
     full_reference,
     make_profile,
@@ -98,6 +100,7 @@ __all__ = [
     "Task",
     "Threads",
     "TransientError",
+    "UntrustedError",
     "VerifyResult",
     "all_attacks",
     "attack",
@@ -130,6 +133,7 @@ def attack(
     seed: int = 0,
     floor: str | None = None,
     mos: str | Path | None = None,
+    mos_columns: str | None = None,
     mos_lower_better: bool = False,
     limit: int | None = None,
     convert: bool = False,
@@ -143,6 +147,8 @@ def attack(
     max_cost: float | None = None,
     check: bool = True,
     resume: bool = False,
+    accept_changed_model: bool = False,
+    accept_lost_log: bool = False,
     score_range: tuple[float, float] | None = None,
     lower_better: bool | None = None,
     input: str | None = None,  # noqa: A002 - as the command line calls it
@@ -159,8 +165,9 @@ def attack(
     attack, constraint, objective, floor: specs as on the command line; an attack may be a generator
         function of a `Task`, too, of which a run remembers the name alone.
     queries: images that the model may score for each image, the clean one included.
-    mos: table of opinion scores. mos_lower_better: for a set that brings difference scores along;
-        a table tells by itself.
+    mos: table of opinion scores. mos_columns: of one that is not recognised, as
+        `image=NAME,mos=NAME` or `dmos=NAME`; numbers count from 1. mos_lower_better: for a set that
+        brings difference scores along; a table tells by itself.
     limit: only the first so many images.
     convert: take 16-bit, CMYK and transparent images too, converted to 8-bit RGB.
     resize: shrink images whose long side is longer to that many pixels as they are read; the
@@ -175,7 +182,9 @@ def attack(
     check: score two clean images again before the search, at four queries of their budgets each, to
         find a stochastic model and one whose scores depend on the batch; not below 20 queries. A
         run that is gone on with keeps to what it began with.
-    resume: go on with the run that is in `out`.
+    resume: go on with the run that is in `out`. accept_changed_model: even where the model's files
+        have other contents; the run keeps since when, and says so. accept_lost_log: even where its
+        log has lost queries; those are asked, and paid, again.
 
     Images that could not be attacked have a `status` that says why. Raises InputError for what
     cannot be used, RunError for a folder that does not fit.
@@ -192,10 +201,12 @@ def attack(
         max_cost=max_cost,
     )
     function = None if isinstance(attack, str) else attack
+    notify = callbacks or Callbacks()
     chosen, settings, scorer = _prepared(
         images,
         model,
         mos=mos,
+        mos_columns=mos_columns,
         mos_lower_better=mos_lower_better,
         score_range=score_range,
         lower_better=lower_better,
@@ -212,11 +223,20 @@ def attack(
         input=input,
         timeout=timeout,
         device=device,
+        notify=notify,
     )
-    notify = callbacks or Callbacks()
     for phrase in chosen.notes:
         notify.note("images", phrase)
-    start = Run.resume if resume else Run.create
+    start: Callable[..., Run] = Run.create
+    if resume:
+        start = partial(
+            Run.resume,
+            accept_changed_model=accept_changed_model,
+            accept_lost_log=accept_lost_log,
+        )
+    elif accept_changed_model or accept_lost_log:
+        name = "accept_changed_model" if accept_changed_model else "accept_lost_log"
+        raise InputError(f"{name}: is for a run that is gone on with; give resume, too")
     with _closing(scorer, model), start(out, settings, scorer, retry) as run:
         by_spec = isinstance(model, str)
         execute(run, chosen, scorer, by_spec=by_spec, attack=function, how=how, callbacks=notify)
@@ -272,6 +292,7 @@ def profile(
         max_requests=max_requests,
         max_cost=max_cost,
     )
+    notify = callbacks or Callbacks()
     chosen, settings, scorer = _prepared(
         images,
         model,
@@ -288,7 +309,10 @@ def profile(
         input=input,
         timeout=timeout,
         device=device,
+        notify=notify,
     )
+    for phrase in chosen.notes:
+        notify.note("images", phrase)
     with _closing(scorer, model):
         return make_profile(
             Path(out),
@@ -328,6 +352,7 @@ def probe(
     notify = callbacks or Callbacks()
     loaded: Loaded
     if isinstance(model, str):
+        notify.loading(_loading_model(model))
         loaded = load_model(
             model,
             score_range=score_range,
@@ -344,7 +369,7 @@ def probe(
         notify.note("model", phrase)
     chosen = None
     if images is not None:
-        chosen, _, _ = _resolve(images, None, False, None)
+        chosen, _, _ = _resolve(images, None, None, False, None, notify)
         for phrase in chosen.notes:
             notify.note("images", phrase)
     with _closing(loaded, model):
@@ -413,7 +438,10 @@ def report(
 
 
 def compare(
-    *runs: Run | str | Path, allow: Sequence[str] = (), queries: int | None = None
+    *runs: Run | str | Path,
+    allow: Sequence[str] = (),
+    queries: int | None = None,
+    callbacks: Callbacks | None = None,
 ) -> Comparison:
     """Runs side by side, with paired tests of each against the first.
 
@@ -421,14 +449,18 @@ def compare(
         `objective`, `budget`, `seed`; without, RunError tells why a comparison would be unfair.
     queries: as if the budget of all had been so many, from their logs.
     """
+    told = callbacks or Callbacks()
+    told.loading("reading runs")
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
-    return compare_runs(opened, allow=allow, queries=queries)
+    return compare_runs(opened, allow=allow, queries=queries, progress=told.compared)
 
 
 def verify(
     run: Run | str | Path,
     model: Scorer | str | None = None,
     *,
+    trust: bool = False,
+    accept_changed_model: bool = False,
     tolerance: float = 1e-6,
     timeout: float | None = None,
     retry: Retry = DEFAULT_RETRY,
@@ -438,13 +470,20 @@ def verify(
     """Read every saved image again, score it, and compare with what the run reports.
 
     model: the run's, where it was not given as a spec or its file has moved; by default it is
-        loaded again as the run has it.
+        loaded again as the run has it. Where that is code (a file, a module, a service, a command)
+        and this user did not begin the run, all that needs no model is checked, and UntrustedError
+        raised. trust: it was looked at, and may run.
+    accept_changed_model: go on where the model's files are not those of the run.
     tolerance: by how much scores may differ, as a fraction of the score range. timeout, retry: as
     in `attack`.
     """
+    told = callbacks or Callbacks()
     run = run if isinstance(run, Run) else Run.open(run)
     wanted = run.record.model_spec if model is None else model
     if isinstance(wanted, str):
+        if model is None:
+            _check_trusted(run, trust=trust, accept_changed=accept_changed_model, told=told)
+        told.loading(_loading_model(wanted))
         # Range and direction as the run has them: a spec may be of a model that declares none.
         known = run.model
         try:
@@ -464,7 +503,6 @@ def verify(
                 f"verify(run, model) ({error})"
             ) from error
     _check_scorer(wanted)
-    told = callbacks or Callbacks()
 
     def progress(done: int, images: int) -> None:
         told.checked(done, images)
@@ -472,7 +510,24 @@ def verify(
             raise Interrupted(f"stopped; {done} of {images} images are verified")
 
     with _closing(wanted, model if model is not None else run.record.model_spec):
-        return verify_run(run, wanted, tolerance=tolerance, retry=retry, progress=progress)
+        return verify_run(
+            run,
+            wanted,
+            tolerance=tolerance,
+            retry=retry,
+            accept_changed_model=accept_changed_model,
+            progress=progress,
+        )
+
+
+def _check_trusted(run: Run, *, trust: bool, accept_changed: bool, told: Callbacks) -> None:
+    """Before a run's own model is loaded; what is found without it goes with the error."""
+    try:
+        check_trusted(run, trust=trust, accept_changed=accept_changed)
+    except UntrustedError as error:
+        found = verify_run(run, None, progress=told.checked)
+        error.differences = found.differences
+        raise
 
 
 def _prepared(
@@ -485,17 +540,22 @@ def _prepared(
     input: str | None,  # noqa: A002
     timeout: float | None,
     device: str,
+    notify: Callbacks,
     mos: str | Path | None = None,
+    mos_columns: str | None = None,
     mos_lower_better: bool = False,
     **given: Any,
 ) -> tuple[ImageSet, Settings, Scorer]:
     """The images, all settings and the model; given: the rest of the settings."""
-    chosen, sources, mos_lower_better = _resolve(images, mos, mos_lower_better, limit)
+    chosen, sources, mos_lower_better = _resolve(
+        images, mos, mos_columns, mos_lower_better, limit, notify
+    )
 
     def settings_of(spec: str) -> Settings:
         return Settings.of(
             images=sources,
             mos=None if mos is None else str(absolute(mos)),
+            mos_columns=mos_columns,
             mos_lower_better=mos_lower_better,
             model=spec,
             input=getattr(model, "input", None) if input is None else input,
@@ -507,6 +567,7 @@ def _prepared(
 
     if isinstance(model, str):
         settings = settings_of(model)  # what is wrong with them is found before a model is loaded
+        notify.loading(_loading_model(model))
         loaded = load_model(
             model,
             score_range=score_range,
@@ -524,6 +585,7 @@ def _prepared(
             ("lower_better", lower_better),
             ("input", input),
             ("timeout", timeout),
+            ("device", None if device == "cpu" else device),
         )
         if value is not None
     ]
@@ -533,6 +595,13 @@ def _prepared(
             "wrap"
         )
     return chosen, settings_of(model.name), model
+
+
+def _loading_model(spec: str) -> str:
+    """What is said while it loads; the address of a service and a command may hold a secret."""
+    kind = spec.partition(":")[0]
+    shown = kind in ("builtin", "cnniqa", "pyiqa", "onnx") or kind.endswith(".py")
+    return f"loading the model {spec}" if shown else "loading the model"
 
 
 @contextmanager
@@ -563,14 +632,20 @@ def _check_scorer(model: object) -> None:
         if not hasattr(model, name)
     ]
     if missing or not callable(model):
+        lacks = missing[0] if missing else "__call__"
         raise InputError(
-            f"model {model!r}: has no {missing[0] if missing else '__call__'}; expected a spec or "
-            "a loaded model, such as wrap(function, score_range=(0, 100), lower_better=False)"
+            f"model: {type(model).__name__} has no {lacks}; expected a spec or a loaded model, "
+            "such as wrap(function, score_range=(0, 100), lower_better=False, input='float01')"
         )
 
 
 def _resolve(
-    images: Images, mos: str | Path | None, mos_lower_better: bool, limit: int | None
+    images: Images,
+    mos: str | Path | None,
+    mos_columns: str | None,
+    mos_lower_better: bool,
+    limit: int | None,
+    notify: Callbacks,
 ) -> tuple[ImageSet, tuple[str, ...], bool]:
     """The images, where they came from, and whether a low MOS means good quality."""
     if isinstance(images, ImageSet):
@@ -582,9 +657,13 @@ def _resolve(
             raise InputError(
                 f"images: holds {type(odd).__name__}, expected paths; write pixels with write_png"
             )
+        notify.loading("looking for images")
         chosen = ImageSet.from_spec(specs)
         sources = tuple(str(absolute(spec)) for spec in specs)
     if mos is not None:
-        table = read_mos(mos)
-        chosen, mos_lower_better = match_mos(chosen, table), table.lower_better
+        notify.loading(f"reading the table {Path(mos).name}")
+        table = read_mos(mos, mos_columns)
+        return match_mos(chosen, table, limit=limit), sources, table.lower_better
+    if mos_columns is not None:
+        raise InputError(f"mos columns '{mos_columns}': are of a table; give mos (--mos), too")
     return chosen if limit is None else chosen.limit(limit), sources, mos_lower_better

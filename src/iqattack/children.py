@@ -42,6 +42,8 @@ class Child:
             raise InputError(
                 f"{what} cannot be sent to the workers ({' '.join(str(error).split())}); {remedy}"
             ) from error
+        if sys.platform == "win32":
+            raise InputError("workers: need Linux or macOS; leave them out, or use concurrency")
         ours, theirs = socket.socketpair()
         with theirs:
             # What lies here is lost when we are killed: a child that is faster has to wait.
@@ -110,8 +112,9 @@ def _at_fault(serve: Serve) -> tuple[str, str]:
 
 def main(descriptor: int, parent: int) -> None:
     """In the child: run what the parent, a process by its number, sends."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGHUP"):  # not every system has the second
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     connection = Connection(descriptor)
     try:

@@ -20,7 +20,7 @@ ENVIRONMENT: dict[str, str] = {
 
 def keep_freed_memory() -> None:
     """Use freed memory again rather than hand it back; nothing where the C library is another."""
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError, TypeError):  # the last is Windows'
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, MMAP_BYTES)
         mallopt(_M_TRIM_THRESHOLD, TRIM_BYTES)

@@ -90,10 +90,12 @@ def iqattack(work, capsys) -> Callable[..., Said]:
 
 @pytest.fixture
 def attack(iqattack) -> Callable[..., Said]:
-    """`iqattack attack photos` of a few queries; options given again count."""
+    """`iqattack attack photos` of a few queries; options that are given go before those."""
 
     def run(*args: str, images: str = "photos", model: str = "model.py:load") -> Said:
-        common = ("--model", model, "--attack", "noise", "--constraint", "linf:3")
-        return iqattack("attack", images, *common, "--queries", "6", "--out", "run", *args)
+        common = {"--model": model, "--attack": "noise", "--constraint": "linf:3"}
+        common |= {"--queries": "6", "--out": "run"}
+        given = [part for pair in common.items() if pair[0] not in args for part in pair]
+        return iqattack("attack", images, *given, *args)
 
     return run

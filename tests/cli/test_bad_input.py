@@ -114,10 +114,7 @@ def test_two_images_with_one_name(attack):
         ("0.png,1\n1.png,2\n2.png,3\n", "mos.csv: no score for 1 (3.png) of 4 images"),
         ("0.png,1\n0.png,2\n", "mos.csv, line 3: 0.png is scored twice"),
         ("0.png,good\n", "mos.csv, line 2: score 'good' of 0.png, expected a number"),
-        (
-            "0.png,1\n1.png,2\n2.png,3\n3.png,4\n4.png,5\n",
-            "mos.csv: scores 1 (4.png) that are not among the 4 images",
-        ),
+        ("0.png,1\n1.png,2\n2.png,3\n3.png,4_0\n", "mos.csv, line 5: score '4_0' of 3.png"),
     ],
 )
 def test_a_mos_table_that_does_not_fit(attack, rows, expected):

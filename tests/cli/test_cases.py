@@ -68,6 +68,12 @@ class Ended:
             assert (self.out / "adversarial" / path.name).read_bytes() == path.read_bytes()
 
 
+def with_defaults(options):
+    """Options, and those of OPTIONS that are not among them."""
+    pairs = zip(OPTIONS[::2], OPTIONS[1::2], strict=True)
+    return [part for pair in pairs if pair[0] not in options for part in pair] + list(options)
+
+
 @pytest.fixture
 def attacked(cases, iqattack):
     def run(model, images, *options, out="run"):
@@ -75,7 +81,7 @@ def attacked(cases, iqattack):
             "attack",
             images,
             *("--model", f"models/{model}.py:load"),
-            *("--out", out, *OPTIONS, *options),
+            *("--out", out, *with_defaults(options)),
         )
         return Ended(said, cases / out)
 
@@ -112,7 +118,7 @@ def test_one_timeout_is_tried_again(attacked):
 def test_after_one_timeout_without_retries_the_scores_are_used_again(cases, attacked, iqattack):
     options = ("--queries", "60", "--retries", "0")
     command = ("attack", "six/a.png", "--model", "models/once.py:load", "--out", "run")
-    said = iqattack(*command, *OPTIONS, *options)
+    said = iqattack(*command, *with_defaults(options))
     assert said.status == 2
     assert "a.png: model 'once.py:load' failed to score images: TimeoutError: read timed out" in (
         said.err

@@ -5,6 +5,10 @@ from pathlib import Path
 import pytest
 
 import iqattack as package
+from iqattack.cli.tables import number
+from iqattack.reporting.measures import measures
+
+FORMATS = ("table", "csv", "latex", "markdown")
 
 
 @pytest.fixture
@@ -24,7 +28,7 @@ def test_a_column_for_each_run_where_rows_do_not_fit(runs, iqattack, monkeypatch
     first = {row[0]: row[1:] for row in rows if len(row) == 3 and row[0]}
     assert first["attack"] == ["noise", "square"]
     gains = [package.open_run(run).summary().mean_gain for run in runs]
-    assert first["gain"] == [f"{gain:.3f}" for gain in gains]
+    assert first["gain"] == [number(gain) for gain in gains]
     assert first["gain less the first's"] == ["–", f"{gains[1] - gains[0]:.3f}"]
     assert "p (Holm)" in first
     assert "SROCC drop" not in first  # no opinion scores
@@ -34,7 +38,7 @@ def test_a_column_for_each_run_where_rows_do_not_fit(runs, iqattack, monkeypatch
 
 def test_a_row_for_each_run_on_a_wide_terminal(runs, iqattack, monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")
-    header = iqattack("compare", *runs).out.splitlines()[1]
+    header = next(line for line in iqattack("compare", *runs).out.splitlines() if "┃" in line)
     assert header.index("run") < header.index("gain") < header.index("SSIM")
 
 
@@ -52,16 +56,54 @@ def test_csv_has_all_digits(runs, iqattack):
     assert 0 < float(rows[1]["p"]) <= float(rows[1]["p_holm"]) <= 1
 
 
+def test_it_begins_with_the_verdicts(runs, iqattack):
+    out = " ".join(iqattack("compare", *runs).out.split())
+    verdicts = [package.open_run(run).summary().verdict.text for run in runs]
+    assert out.startswith(f"{runs[0]}: {verdicts[0]} {runs[1]}: {verdicts[1]} ")
+
+
+def test_all_measures_in_every_format(runs, iqattack, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    summaries = [package.open_run(run).summary() for run in runs]
+    labels = [f"{g.title}: {row.label}" for g in measures(summaries[0]) for row in g.rows]
+    assert len(labels) > 20
+    said = {form: iqattack("compare", *runs, "--format", form) for form in FORMATS}
+    every = {form: iqattack("compare", *runs, "--all", "--format", form) for form in FORMATS}
+    rows = list(csv.DictReader(StringIO(every["csv"].out)))
+    assert [name for name in rows[0] if name in labels] == labels
+    for summary, row in zip(summaries, rows, strict=True):
+        assert float(row["Robustness, scale: score range, 0 … 255: R, ε = 1e-06"]) == (
+            summary.scores.by_range.r
+        )
+        assert (
+            float(row["How far scores moved: RGO, of the largest possible change low"])
+            == (summary.scores.intervals["rgo"][0])
+        )
+        assert float(row["How visible it is: mean L∞, grey levels"]) == summary.means.linf
+    for form in ("table", "markdown", "latex"):
+        assert "KROCC" in every[form].out
+        assert "KROCC" not in said[form].out
+        assert f"{summaries[1].scores.rgo:.3f}" in every[form].out
+
+
+def test_names_that_a_spreadsheet_would_run(attack, iqattack):
+    for name in ("=cmd", "+1", "-x", "@y"):
+        assert attack("--out", f"./{name}").status == 0
+    out = iqattack("compare", "./=cmd", "./+1", "./@y", "./-x", "--format", "csv").out
+    cells = [row["run"] for row in csv.DictReader(StringIO(out))]
+    assert cells == ["'=cmd", "'+1", "'@y", "'-x"]
+
+
 def test_latex(runs, iqattack):
     lines = iqattack("compare", *runs, "--format", "latex").out.splitlines()
     table = lines[lines.index(r"\toprule") :]
     assert table[2] == r"\midrule"
     assert table[-2:] == [r"\bottomrule", r"\end{tabular}"]
     header, first, second = table[1], table[3], table[4]
-    assert first.startswith(r"a\_1 & brightness & noise & 0.0")
+    assert first.startswith(r"a\_1 & brightness & noise & too few images & 0.0")
     assert header.count(" & ") == first.count(" & ") == second.count(" & ")
     columns = next(line for line in lines if line.startswith(r"\begin{tabular}"))
-    assert len(columns.partition("lll")[2].strip("}")) == header.count(" & ") + 1 - 3
+    assert len(columns.partition("llll")[2].strip("}")) == header.count(" & ") + 1 - 4
     assert all(line.endswith(r" \\") for line in (header, first, second))
     assert lines[0].startswith("% 4 images")
 
@@ -83,9 +125,9 @@ def test_markdown(runs, iqattack):
     header, rule, first, second, empty, *notes = iqattack(
         "compare", *runs, "--format", "markdown"
     ).out.splitlines()
-    assert header.startswith("| run | model | attack | gain |")
+    assert header.startswith("| run | model | attack | verdict | gain |")
     assert len({line.count(" |") for line in (header, rule, first, second)}) == 1
-    assert first.startswith(r"| a\_1 | brightness | noise | ")
+    assert first.startswith(r"| a\_1 | brightness | noise | too few images | 0.0")
     assert empty == ""
     assert notes[0].startswith("4 images")
 

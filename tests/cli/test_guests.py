@@ -1,9 +1,11 @@
 """A model that changes what is its process's: the run is that of a model that changes nothing."""
 
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 TEMPLATE = """
 import os, sys, time, random, warnings
@@ -28,7 +30,7 @@ def load():
 NOTHING = "pass"
 CHANGES = {
     "folder": "os.chdir('/')",
-    "folder for a while": "old = os.getcwd(); os.chdir('/'); time.sleep(0.02); os.chdir(old)",
+    "folder for a while": "old = Path.cwd(); os.chdir('/'); time.sleep(0.02); os.chdir(old)",
     "seeds": "random.seed(1); np.random.seed(1); torch.manual_seed(1)",
     "dtype": "torch.set_default_dtype(torch.float64)",
     "device": "torch.set_default_device('meta')",
@@ -67,9 +69,9 @@ def kept(out):
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_run_is_the_same(attacked, change, when, options):
     plain = attacked(NOTHING, when, "--out", "plain")
-    here = os.getcwd()
+    here = Path.cwd()
     said = attacked(CHANGES[change], when, "--out", "other-run", *options)
-    assert os.getcwd() == here
+    assert Path.cwd() == here
     assert kept(Path("other-run")) == kept(Path("plain"))
     assert len(list(Path("other-run/adversarial").iterdir())) == 4
     lines = said.out.replace("other-run", "plain").splitlines()
@@ -81,3 +83,59 @@ def test_the_run_is_the_same(attacked, change, when, options):
 def test_what_a_model_changed_is_said(attacked):
     said = attacked(CHANGES["dtype"], "load")
     assert "changed torch's default dtype from torch.float32 to torch.float64; put back" in said.err
+
+
+ATTACK = """
+import os, sys, torch
+import numpy as np
+
+os.chdir("/")
+
+def mine(task):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(4):
+        torch.set_default_dtype(torch.float64)
+        np.seterr(all="raise")
+        os.chdir("/")
+        print("proposing")
+        yield task.image + torch.randn(1, *task.image.shape, generator=generator)
+"""
+
+
+def test_an_attack_of_one_s_own_moves_nothing_either(attack):
+    Path("mine.py").write_text(ATTACK)
+    here, dtype = Path.cwd(), torch.get_default_dtype()
+    said = attack("--attack", "mine.py:mine")
+    assert said.status == 0, said.err
+    assert (Path.cwd(), torch.get_default_dtype()) == (here, dtype)
+    assert "proposing" not in said.out
+    assert len(list(Path("run/adversarial").iterdir())) == 4
+
+
+def test_compiled_code_and_programs_print_to_standard_error(work):
+    Path("mine.py").write_text(
+        "import os, subprocess\n"
+        "def load():\n"
+        "    def score(images):\n"
+        "        os.write(1, b'compiled\\\\n')\n"
+        "        subprocess.run(['echo', 'program'])\n"
+        "        return images.double().mean((1, 2, 3))\n"
+        "    score.score_range, score.lower_better = (0, 255), False\n"
+        "    return score\n"
+    )
+    command = [sys.executable, "-m", "iqattack", "attack", "photos", "--model", "mine.py:load"]
+    options = ["--constraint", "linf:3", "--queries", "4", "--attack", "noise", "--out", "run"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
+    assert "compiled" not in done.stdout and "program" not in done.stdout
+    assert "compiled" in done.stderr and "program" in done.stderr
+    assert "results.csv" in done.stdout
+
+
+def test_an_attack_that_yields_more_than_memory_holds_fails_that_image(attack):
+    Path("mine.py").write_text(
+        "def mine(task):\n    yield task.image[None].expand(10**7, -1, -1, -1)\n"
+    )
+    said = attack("--attack", "mine.py:mine")
+    assert said.status == 2
+    assert "10,000,000 candidates of 1,440 values, more than" in said.err
+    assert "Traceback" not in said.err

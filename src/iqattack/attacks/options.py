@@ -23,6 +23,7 @@ from iqattack.directions import read_profile
 from iqattack.errors import InputError, one_line, unknown
 from iqattack.images import ImageSet, read_image
 from iqattack.imports import absolute
+from iqattack.specs import text
 
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
@@ -41,6 +42,8 @@ ImageFolder = Annotated[Path, AfterValidator(_with_images)]
 
 def _with_profile(path: Path) -> Path:
     path = absolute(path)
+    if path.exists() and not path.is_file():  # a named pipe would block
+        raise InputError(f"profile '{path}': is no file; expected one that iqattack profile wrote")
     read_profile(path)  # InputError where it is none, likewise
     return path
 
@@ -74,6 +77,18 @@ ModelOption = Annotated[Gradients, BeforeValidator(Gradients)]
 
 
 REQUIRED = Parameter.empty  # in place of a default
+
+# Type and range of what `_in_words` cannot derive.
+_WORDS: tuple[tuple[Any, tuple[str, str]], ...] = (
+    (bool, ("yes/no", "true | false")),
+    (int, ("integer", "")),
+    (float, ("number", "")),
+    (str, ("text", "")),
+    (Path, ("path", "")),
+    (ImageFolder, ("folder of images", "")),
+    (ProfileFile, ("file", "")),
+    (ModelOption, ("model", "as in --model")),
+)
 
 
 def _parameters(function: Callable[..., object]) -> dict[str, Parameter]:
@@ -114,6 +129,79 @@ def check_given(attack: str, function: Callable[..., object], given: Collection[
             raise InputError(
                 f"attack '{attack}': option '{name}' has no default; give {attack}:{name}=VALUE"
             )
+
+
+@dataclass(frozen=True)
+class Form:
+    """How an option is given, in words. default: None where it must be given."""
+
+    name: str
+    type: str
+    default: str | None
+    range: str
+
+
+def forms(function: Callable[..., object]) -> list[Form]:
+    """The options of an attack; one whose annotation does not evaluate has no type."""
+    return [_form(function, parameter) for parameter in _parameters(function).values()]
+
+
+def _form(function: Callable[..., object], parameter: Parameter) -> Form:
+    default = None if parameter.default is REQUIRED else as_text(parameter.default)
+    try:
+        hint = _annotation(function, parameter)
+    except Exception:  # an annotation is code: it may raise anything
+        return Form(parameter.name, "", default, "")
+    kind, span = _in_words(hint)
+    return Form(parameter.name, kind, default, span)
+
+
+def _in_words(hint: Any) -> tuple[str, str]:
+    """Type and range of an annotation: ('number', '0 < x ≤ 1'), ('choice', 'linf | l2')."""
+    for known, words in _WORDS:
+        if hint == known:
+            return words
+    inside = get_args(hint)
+    if NoneType in inside:
+        kind, span = _in_words(next(part for part in inside if part is not NoneType))
+        return f"{kind} or none", span
+    if get_origin(hint) is Literal:
+        return "choice", " | ".join(map(str, inside))
+    if get_origin(hint) in (tuple, list) and inside:
+        kind, span = _in_words(inside[0])
+        return f"{kind}s, joined with +", span
+    if get_origin(hint) is Annotated:
+        kind, span = _in_words(inside[0])
+        bounds = [bound for part in inside[1:] for bound in getattr(part, "metadata", ())]
+        return kind, _span(bounds) or span
+    return getattr(hint, "__name__", str(hint)), ""
+
+
+def _span(bounds: Collection[object]) -> str:
+    """A range from its bounds, as pydantic has them."""
+    ends = {}
+    for bound in bounds:
+        for end in ("gt", "ge", "lt", "le"):
+            if (value := getattr(bound, end, None)) is not None:
+                ends[end] = f"{value:g}"
+    low = f"{ends['gt']} < " if "gt" in ends else f"{ends['ge']} ≤ " if "ge" in ends else ""
+    high = f" < {ends['lt']}" if "lt" in ends else f" ≤ {ends['le']}" if "le" in ends else ""
+    if low and high:
+        return f"{low}x{high}"
+    if low:
+        return f"> {ends['gt']}" if "gt" in ends else f"≥ {ends['ge']}"
+    return high.strip()
+
+
+def as_text(value: object) -> str:
+    """A default as the command line would take it; of a file of the package, that it is one."""
+    if isinstance(value, tuple | list):
+        return "+".join(map(as_text, value))
+    if isinstance(value, Path):
+        return "built in"
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return text(value) if isinstance(value, float) else str(value)
 
 
 def takes_gradients(function: Callable[..., object]) -> set[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from iqattack import plugins
-from iqattack.attacks.contract import Attack, Gradient
+from iqattack.attacks.contract import AnySearch, Attack, Gradient, Task
 from iqattack.attacks.options import (
     ATTACKED,
     Gradients,
@@ -22,6 +23,7 @@ from iqattack.attacks.options import (
 from iqattack.attacks.table import ATTACKS, AttackKind
 from iqattack.errors import InputError, unknown
 from iqattack.imports import absolute, file_of, import_named, looks_imported
+from iqattack.isolation import guest
 
 GIVEN = "function"  # what the spec of an attack begins with that was given as a Python function
 
@@ -50,16 +52,47 @@ def find(spec: str) -> Found:
     points = plugins.installed("iqattack.attacks")
     installed, _, options = spec.partition(":")  # a name of a package's own may have dots
     if installed in points:
-        function = plugins.load(points[installed])
+        with guest():
+            function = plugins.load(points[installed])
         kind = kind_of(function, installed, points[installed].value)
         return Found(kind, options, file_of(code_of(function)))
     if looks_imported(name):
         source, _, function = name.partition(":")
-        there = import_named("attack", source, function)
+        with guest():
+            there = import_named("attack", source, function)
         return Found(kind_of(there.value, there.spec, source), given, there.file)
     if spec.endswith(".py"):
         raise InputError(f"attack '{spec}': expected FILE.py:name, the attack's function")
     raise unknown("attack", name, [*ATTACKS, *points, "FILE.py:name", "package.module:name"])
+
+
+class Guest(Generator[Any, Any, Any]):
+    """A search of somebody else's attack; what a step of it changes for the process is put back."""
+
+    def __init__(self, search: Generator[Any, Any, Any]) -> None:
+        self._search = search
+
+    def send(self, value: Any) -> Any:
+        """See `Generator`."""
+        with guest():
+            return self._search.send(value)
+
+    def throw(self, *raised: Any) -> Any:
+        """See `Generator`."""
+        with guest():
+            return self._search.throw(*raised)
+
+    def close(self) -> None:
+        """See `Generator`."""
+        with guest():
+            self._search.close()
+
+
+def as_guest(attack: Attack, task: Task) -> AnySearch:
+    """The search of an attack that somebody else wrote."""
+    with guest():
+        search = attack(task)
+    return Guest(search) if isinstance(search, Generator) else search
 
 
 def split(spec: str) -> tuple[str, str]:
@@ -95,21 +128,20 @@ def _is_async(function: Callable[..., object]) -> bool:
 
 
 def all_attacks() -> dict[str, AttackKind]:
-    """The table, and the attacks of installed packages, but for the `broken_attacks`."""
-    return dict(ATTACKS) | _installed()[0]
+    """The table, and the attacks of installed packages, but for the broken ones."""
+    return dict(ATTACKS) | installed_attacks()[0]
 
 
-def broken_attacks() -> dict[str, str]:
-    """Those of installed packages that cannot be used, and why, by name."""
-    return _installed()[1]
+def installed_attacks() -> tuple[dict[str, AttackKind], dict[str, str]]:
+    """The attacks of installed packages, and why others of them cannot be used, by name.
 
-
-def _installed() -> tuple[dict[str, AttackKind], dict[str, str]]:
+    One whose name is in the table is left out: the built-in one goes before it.
+    """
     found: dict[str, AttackKind] = {}
     broken: dict[str, str] = {}
     for name in plugins.installed("iqattack.attacks"):
         if name in ATTACKS:
-            continue  # the one of the table goes before it
+            continue
         try:
             found[name] = find(name).kind
         except InputError as error:
@@ -130,9 +162,12 @@ def load_attack(spec: str, gradients: Callable[[str], Gradient] | None = None) -
     for option, value in (found.kind.options | options).items():
         if gradients is not None and isinstance(value, Gradients):
             options[option] = replace(value, function=gradients(value.spec))
-    attack = partial(found.kind.function, **options)
-    attack.__name__ = found.kind.name  # type: ignore[attr-defined] # for messages
-    return attack
+    attack: Any = partial(found.kind.function, **options)
+    if found.kind.name not in ATTACKS:
+        attack = partial(as_guest, attack)
+    attack.__name__ = found.kind.name  # for messages
+    loaded: Attack = attack
+    return loaded
 
 
 def is_white_box(spec: str, model: str = ATTACKED) -> bool:

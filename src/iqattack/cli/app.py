@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 from typing import Annotated
 
@@ -15,12 +17,13 @@ from iqattack.cli.attack import attack
 from iqattack.cli.compare import compare
 from iqattack.cli.demo import demo
 from iqattack.cli.evaluate import evaluate
+from iqattack.cli.interrupts import INTERRUPTED
 from iqattack.cli.lists import attacks, models
+from iqattack.cli.once import OnceCommand
 from iqattack.cli.probe import probe
 from iqattack.cli.profile import profile
 from iqattack.cli.report import report
 from iqattack.cli.samples import samples
-from iqattack.cli.signals import INTERRUPTED
 from iqattack.cli.verify import verify
 from iqattack.errors import IqattackError
 from iqattack.memory import keep_freed_memory
@@ -93,7 +96,7 @@ for command, panel, examples in (
 ):
     # A blank line apart: the help joins lines of one paragraph.
     epilog = "\n\n".join(["[bold]Examples[/bold]", *examples]) if examples else None
-    app.command(rich_help_panel=panel, epilog=epilog)(command)
+    app.command(cls=OnceCommand, rich_help_panel=panel, epilog=epilog)(command)
 
 
 def _version(wanted: bool) -> None:
@@ -115,13 +118,26 @@ def _root(
     """
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Run the program and return its exit status.
+def _keep_output_apart() -> None:
+    """Have what compiled code and programs of a model print go to standard error.
 
-    0: fine; 1: some images failed, or verification found differences; 2: wrong usage or input;
-    130: interrupted.
+    Of what Python prints, `isolation` sees to that.
     """
+    with suppress(OSError, ValueError, AttributeError):  # what is closed, or no file
+        old = sys.stdout
+        old.flush()
+        own = os.dup(old.fileno())
+        os.dup2(sys.stderr.fileno(), old.fileno())
+        sys.stdout = open(  # noqa: PTH123, SIM115 - to the end of the process
+            own, "w", encoding=old.encoding, errors=old.errors, buffering=1 if old.isatty() else -1
+        )
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status, as `cli.main` describes them."""
     keep_freed_memory()
+    if args is None:
+        _keep_output_apart()
     # Pillow warns about odd metadata and large images; what matters ends in an error or a note.
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
     if isinstance(sys.stdout, TextIOWrapper):  # tables have marks that not every encoding has
@@ -138,7 +154,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except OSError as error:  # a path that cannot even be looked at; a table to a full disk
         if error.filename is not None:
             told = f"{error.filename}: {error.strerror}; check the path"
-        elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        elif error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG):
             told = f"output cannot be written ({error.strerror}); free some space"
         else:
             raise

@@ -24,6 +24,7 @@ from iqattack.cli.options import (
     LowerBetter,
     MaxCost,
     MaxRequests,
+    MosColumns,
     Resize,
     Retries,
     ScoreRange,
@@ -36,7 +37,8 @@ from iqattack.cli.options import (
 )
 from iqattack.cli.progress import display
 from iqattack.cli.signals import interruptible
-from iqattack.cli.tables import show_summary
+from iqattack.cli.tables import All, show_summary
+from iqattack.errors import InputError
 
 
 def attack(
@@ -60,11 +62,12 @@ def attack(
     mos: Annotated[
         str | None,
         typer.Option(
-            metavar="CSV",
-            help="Opinion scores: a CSV with image,mos, or a published database's table.",
+            metavar="TABLE",
+            help="Opinion scores: a CSV with image,mos, or a published database's table or folder.",
             rich_help_panel=WHAT,
         ),
     ] = None,
+    mos_columns: MosColumns = None,
     input: Input = None,  # noqa: A002 - as the option is called
     score_range: ScoreRange = None,
     lower_better: LowerBetter = None,
@@ -99,8 +102,9 @@ def attack(
         str,
         typer.Option(
             metavar="rank|up|down|farther",
-            help="rank pulls good images down and bad ones up, so that the ranking breaks; farther "
-            "moves each to the end of the score range that is farther from it.",
+            help="rank makes good images look worse to the model and bad ones better, so that "
+            "the ranking breaks; up makes all look better, down worse; farther moves each to the "
+            "end of the score range that is farther from it.",
             rich_help_panel=HOW,
         ),
     ] = "rank",
@@ -121,6 +125,23 @@ def attack(
             rich_help_panel=RUN,
         ),
     ] = False,
+    accept_changed_model: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changed-model",
+            help="With --resume: go on though the model's files have other contents than before; "
+            "the run keeps since when, and says so.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
+    accept_lost_log: Annotated[
+        bool,
+        typer.Option(
+            "--accept-lost-log",
+            help="With --resume: ask again, and pay again, what the log has lost.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
     device: Device = "cpu",
     batch: Batch = "auto",
     workers: Workers = None,
@@ -130,6 +151,7 @@ def attack(
     max_requests: MaxRequests = None,
     max_cost: MaxCost = None,
     check: Check = True,
+    every: All = False,
 ) -> None:
     """Move the scores of images as far as a constraint and a budget of queries allow.
 
@@ -138,6 +160,12 @@ def attack(
     """
     wanted_range, wanted_batch = parse_range(score_range), parse_batch(batch)
     wanted_workers = parse_workers(workers)
+    for option, given in (
+        ("--accept-changed-model", accept_changed_model),
+        ("--accept-lost-log", accept_lost_log),
+    ):
+        if given and not resume:
+            raise InputError(f"{option}: is for a run that is gone on with; give --resume, too")
     with interruptible(out / "run.toml", "--resume") as stop, display(stop) as shown:
         run = iqattack.attack(
             images,
@@ -150,6 +178,7 @@ def attack(
             seed=seed,
             floor=floor,
             mos=mos,
+            mos_columns=mos_columns,
             limit=limit,
             convert=convert,
             resize=resize,
@@ -163,6 +192,8 @@ def attack(
             max_cost=max_cost,
             check=check,
             resume=resume,
+            accept_changed_model=accept_changed_model,
+            accept_lost_log=accept_lost_log,
             score_range=wanted_range,
             lower_better=lower_better,
             device=device,
@@ -171,7 +202,7 @@ def attack(
     if resume and not shown.asked:
         print("nothing was left to do: the model was not asked", file=sys.stderr)
     summary = run.summary()
-    show_summary(summary, out)
+    show_summary(summary, out, every=every)
     for command in ("report", "verify"):
         typer.echo(f"next: {shlex.join(['iqattack', command, str(out)])}")
     if summary.failed:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
+import math
 import re
 from collections.abc import Sequence
 from enum import StrEnum
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,10 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 import iqattack
+from iqattack.cli.progress import display
 from iqattack.cli.tables import NONE, number
 
 if TYPE_CHECKING:
     from iqattack.api import Comparison
+    from iqattack.evaluation import Interval
     from iqattack.runs.compare import Row
     from iqattack.runs.summary import Measured
 
@@ -34,7 +35,7 @@ COLUMNS = (
     ("queries", "queries", 1),
     ("gain less the first's", "difference", 3),
 )
-TEXTS = ("run", "model", "attack")
+TEXTS = ("run", "model", "attack", "verdict")
 P = "p (Holm)"
 
 
@@ -64,6 +65,14 @@ def compare(
         int | None,
         typer.Option(metavar="N", help="As if the budget of all had been N, from their logs."),
     ] = None,
+    every: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Every measure of iqattack evaluate --all as well, not just those of the table: "
+            "after it, or in csv as more columns.",
+        ),
+    ] = False,
 ) -> None:
     """Compare runs on the same images: measures side by side, and paired tests against the first.
 
@@ -72,16 +81,19 @@ def compare(
     refused.
     """
     allowed = [name.strip() for name in allow.split(",") if name.strip()]
-    comparison = iqattack.compare(*runs, allow=allowed, queries=queries)
+    with display() as shown:
+        comparison = iqattack.compare(
+            *runs, allow=allowed, queries=queries, callbacks=shown.callbacks
+        )
     match form:
         case Format.TABLE:
-            _show(comparison)
+            _show(comparison, every=every)
         case Format.CSV:
-            typer.echo(_csv(comparison), nl=False)
+            typer.echo(_csv(comparison, every=every), nl=False)
         case Format.LATEX:
-            typer.echo(_latex(comparison))
+            typer.echo(_latex(comparison, every=every))
         case Format.MARKDOWN:
-            typer.echo(_markdown(comparison))
+            typer.echo(_markdown(comparison, every=every))
 
 
 def _grid(comparison: Comparison, gap: str = " ") -> list[list[str]]:
@@ -89,6 +101,8 @@ def _grid(comparison: Comparison, gap: str = " ") -> list[list[str]]:
 
     gap: between a value and its interval.
     """
+    from iqattack.runs.numbers import without_folders  # noqa: PLC0415 - loads torch
+
     rows = comparison.rows
     columns = [column for column in COLUMNS if any(getattr(row, column[1]) for row in rows)]
 
@@ -99,8 +113,10 @@ def _grid(comparison: Comparison, gap: str = " ") -> list[list[str]]:
         return f"{number(measured.value, digits)}{gap}[{low}, {high}]"
 
     def cells(row: Row) -> list[str]:
+        texts = {name: getattr(row, name) for name in TEXTS}
+        texts["attack"] = without_folders(row.attack)
         return [
-            *(getattr(row, name) for name in TEXTS),
+            *(texts[name] for name in TEXTS),
             *(cell(getattr(row, name), digits) for _, name, digits in columns),
             NONE if row.p_holm is None else f"{row.p_holm:.2g}",
         ]
@@ -119,14 +135,48 @@ def _notes(comparison: Comparison) -> list[str]:
     ]
 
 
-def _show(comparison: Comparison) -> None:
+def _all_measures(comparison: Comparison) -> list[tuple[str, list[tuple[float | None, Interval]]]]:
+    """Label of each measure, with the value and the interval of every run, NaN without one."""
+    from iqattack.reporting.measures import measures  # noqa: PLC0415 - loads torch
+
+    of_runs = [
+        {
+            f"{group.title}: {row.label}": (row.value, row.interval)
+            for group in measures(row_.summary)
+            for row in group.rows
+        }
+        for row_ in comparison.rows
+    ]
+    labels = dict.fromkeys(label for found in of_runs for label in found)
+    nothing: tuple[None, Interval] = (None, (math.nan, math.nan))
+    return [(label, [found.get(label, nothing) for found in of_runs]) for label in labels]
+
+
+def _all_grid(comparison: Comparison) -> list[list[str]]:
+    """Headings, and a row of text for each measure, a column for each run."""
+
+    def cell(value: float | None, interval: Interval) -> str:
+        ends = [number(end) for end in interval]
+        return number(value) + ("" if NONE in ends else f" [{', '.join(ends)}]")
+
+    header = ["measure", *(row.run for row in comparison.rows)]
+    found = _all_measures(comparison)
+    return [header, *([label, *(cell(*value) for value in values)] for label, values in found)]
+
+
+def _show(comparison: Comparison, *, every: bool) -> None:
     console = Console()
+    for row in comparison.rows:
+        line = f"{row.run}: {row.summary.verdict.text}"
+        console.print(line, highlight=False, markup=False)
     grid = _grid(comparison, gap="\n")
     table = _table(grid)
     unlimited = console.options.update(max_width=10_000)
     if console.measure(table, options=unlimited).maximum > console.width:  # a column for each run
         table = _table([list(column) for column in zip(*grid, strict=True)])
     console.print(table)
+    if every:
+        console.print(_table(_all_grid(comparison)))
     for note in _notes(comparison):
         console.print(note, soft_wrap=True, highlight=False, markup=False)
 
@@ -141,30 +191,45 @@ def _table(grid: Sequence[Sequence[str]]) -> Table:
     return table
 
 
-def _csv(comparison: Comparison) -> str:
+def _csv(comparison: Comparison, *, every: bool) -> str:
     """Values and ends of intervals in columns of their own, as numbers that read back equal."""
-    text = StringIO()
+    from iqattack.runs.cells import csv_line, to_cell  # noqa: PLC0415 - loads torch
+
     names = [name for _, name, _ in COLUMNS]
     header = [*TEXTS, *(f"{name}{end}" for name in names for end in ("", "_low", "_high"))]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*header, "p", "p_holm", "images", "left_out", "differs"])
-    for row in comparison.rows:
-        values: list[object] = [getattr(row, name) for name in TEXTS]
+    more = _all_measures(comparison) if every else []
+    labels = [f"{label}{end}" for label, _ in more for end in ("", " low", " high")]
+    lines: list[list[object]] = [
+        [*header, "p", "p_holm", "images", "left_out", "differs", *map(to_cell, labels)]
+    ]
+    for k, row in enumerate(comparison.rows):
+        values: list[object] = [to_cell(getattr(row, name)) for name in TEXTS]
         for name in names:
             measured = getattr(row, name)
             values += ["", "", ""] if measured is None else [measured.value, *measured.interval]
         values += ["" if p is None else p for p in (row.p, row.p_holm)]
-        writer.writerow([*values, comparison.images, comparison.left_out, row.differs])
-    return text.getvalue()
+        others = [of_runs[k] for _, of_runs in more]
+        rest = ["" if not _known(v) else v for value, ends in others for v in (value, *ends)]
+        facts = [comparison.images, comparison.left_out, to_cell(row.differs)]
+        lines.append([*values, *facts, *rest])
+    return "".join(csv_line(map(str, line)) for line in lines)
 
 
-def _markdown(comparison: Comparison) -> str:
+def _known(value: float | None) -> bool:
+    return value is not None and not math.isnan(value)
+
+
+def _markdown(comparison: Comparison, *, every: bool) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(re.sub(r"([\\|`*_<\[])", r"\\\1", cell) for cell in cells) + " |"
 
     header, *rows = _grid(comparison)
     rule = "|" + " --- |" * len(TEXTS) + " ---: |" * (len(header) - len(TEXTS))
-    return "\n".join([line(header), rule, *map(line, rows), "", *_notes(comparison)])
+    lines = [line(header), rule, *map(line, rows)]
+    if every:
+        header, *rows = _all_grid(comparison)
+        lines += ["", line(header), "| --- |" + " ---: |" * (len(header) - 1), *map(line, rows)]
+    return "\n".join([*lines, "", *_notes(comparison)])
 
 
 _LATEX = {
@@ -177,27 +242,29 @@ _LATEX = {
 }
 
 
-def _latex(comparison: Comparison) -> str:
-    """A table of the package booktabs."""
+def _latex(comparison: Comparison, *, every: bool) -> str:
+    """A table of the package booktabs; two, if every."""
 
     def escaped(text: str) -> str:
         return "".join(_LATEX.get(mark, mark) for mark in text)
 
-    def line(cells: Sequence[str]) -> str:
-        texts, numbers = cells[: len(TEXTS)], cells[len(TEXTS) :]
-        negative = (re.sub(r"-(?=\d)", "−", cell) for cell in numbers)
-        return " & ".join(map(escaped, [*texts, *negative])) + r" \\"
+    def line(cells: Sequence[str], texts: int) -> str:
+        negative = (re.sub(r"-(?=\d)", "−", cell) for cell in cells[texts:])
+        return " & ".join(map(escaped, [*cells[:texts], *negative])) + r" \\"
 
-    header, *rows = _grid(comparison)
-    return "\n".join(
-        [
-            *(f"% {note}" for note in _notes(comparison)),
-            rf"\begin{{tabular}}{{{'l' * len(TEXTS)}{'r' * (len(header) - len(TEXTS))}}}",
+    def table(grid: Sequence[Sequence[str]], texts: int) -> list[str]:
+        header, *rows = grid
+        return [
+            rf"\begin{{tabular}}{{{'l' * texts}{'r' * (len(header) - texts)}}}",
             r"\toprule",
-            line(header),
+            line(header, texts),
             r"\midrule",
-            *map(line, rows),
+            *(line(row, texts) for row in rows),
             r"\bottomrule",
             r"\end{tabular}",
         ]
-    )
+
+    lines = [*(f"% {note}" for note in _notes(comparison)), *table(_grid(comparison), len(TEXTS))]
+    if every:
+        lines += ["", *table(_all_grid(comparison), 1)]
+    return "\n".join(lines)

@@ -10,7 +10,8 @@ import typer
 
 import iqattack
 from iqattack.cli.progress import display
-from iqattack.cli.tables import show_summary
+from iqattack.cli.tables import All, show_summary
+from iqattack.errors import InputError
 
 
 def evaluate(
@@ -30,19 +31,22 @@ def evaluate(
         ),
     ] = None,
     device: Annotated[
-        str, typer.Option(metavar="D", help="Where such metrics run: cpu, cuda, …")
-    ] = "cpu",
+        str | None, typer.Option(metavar="D", help="Where such metrics run: cpu, cuda, …")
+    ] = None,
+    every: All = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print what summary.json holds instead of a table.")
     ] = False,
 ) -> None:
-    """Print the measures of a run; it may still be under way, and is not changed."""
+    """Print the verdict and the measures of a run; it may be under way, and is not changed."""
+    if device is not None and not metric:
+        raise InputError(f"--device {device}: is for metrics; give --metric, or leave it out")
     with display() as shown:
         told = iqattack.Callbacks(checked=partial(shown.counted, "metrics"))
         summary = iqattack.evaluate(
-            run, queries=queries, metrics=metric or (), device=device, callbacks=told
+            run, queries=queries, metrics=metric or (), device=device or "cpu", callbacks=told
         )
     if json:
         typer.echo(summary.model_dump_json(indent=2))
     else:
-        show_summary(summary, run)
+        show_summary(summary, run, every=every)

@@ -37,6 +37,16 @@ Input = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+MosColumns = Annotated[
+    str | None,
+    typer.Option(
+        "--mos-columns",
+        metavar="image=NAME,mos=NAME",
+        help="Columns of the --mos table where its header does not say them; dmos=NAME where low "
+        "means good quality. Numbers count from 1.",
+        rich_help_panel=WHAT,
+    ),
+]
 Limit = Annotated[
     int | None, typer.Option(metavar="N", help="Only the first N images.", rich_help_panel=WHAT)
 ]
@@ -150,12 +160,19 @@ def parse_batch(text: str) -> int | None:
     return int(text)
 
 
+def usable_cores() -> int:
+    """Cores that this process may use, where the system tells, or else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def parse_workers(text: str | None) -> int | None:
     """A number of processes, one for each core with `auto`; InputError if it is something else."""
     if text is None:
         return None
     if text == "auto":
-        return len(os.sched_getaffinity(0))
+        return usable_cores()
     if not text.isdecimal() or int(text) < 1:
         raise InputError(f"--workers {text}: expected at least 1, or auto")
     return int(text)

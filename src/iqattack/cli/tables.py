@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -14,18 +16,34 @@ if TYPE_CHECKING:
     from iqattack.api import Summary
 
 NONE = "–"
+All = Annotated[
+    bool,
+    typer.Option(
+        "--all",
+        help="Print all measures, not just the eight that matter most: mean gain, area under "
+        "boundary crossing, SROCC clean–attacked, SROCC drop (with opinion scores), R robustness, "
+        "SSIM, pixels over the JND, queries. summary.json and the page always have all.",
+    ),
+]
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number, or a dash for none."""
     if value is None or not math.isfinite(value):
         return NONE
-    return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0: no −0.000
+    from iqattack.runs.numbers import decimals  # noqa: PLC0415 - loads torch
+
+    places = decimals(value, digits)
+    return f"{round(value, places) + 0.0:.{places}f}"  # + 0: no −0.000
 
 
-def _measures(summary: Summary) -> Table:
-    """All measures, and how many images they are of."""
-    from iqattack.reporting.measures import measures  # noqa: PLC0415 - loads torch
+def _measures(summary: Summary, *, every: bool) -> Table:
+    """The measures that matter, or all of them, and how many images they are of."""
+    from iqattack.reporting.measures import (  # noqa: PLC0415 - loads torch
+        Group,
+        main_measures,
+        measures,
+    )
 
     settings = summary.settings
     over = settings.constraint + (f" {settings.floor}" if settings.floor else "")
@@ -35,13 +53,16 @@ def _measures(summary: Summary) -> Table:
         f"{summary.model.name} under {summary.attack}, {over}, {settings.objective}, "
         f"{below}{settings.queries} queries"
     )
-    table = Table(title=title, title_justify="left")
+    silent = "These say nothing about robustness: see above." if summary.verdict.silent else None
+    table = Table(title=title, title_justify="left", caption=silent, caption_justify="left")
     table.add_column("measure")
     table.add_column("value", justify="right")
     table.add_column("95 % interval", justify="right")
-    for group in measures(summary):
+    groups = measures(summary) if every else [Group("", main_measures(summary))]
+    for group in groups:
         table.add_section()
-        table.add_row(Text(group.title, style="bold"))
+        if group.title:
+            table.add_row(Text(group.title, style="bold"))
         for row in group.rows:
             ends = [number(end, row.digits) for end in row.interval]
             known = not math.isnan(sum(row.interval))
@@ -49,7 +70,8 @@ def _measures(summary: Summary) -> Table:
                 row.label, number(row.value, row.digits), " … ".join(ends) if known else ""
             )
     table.add_section()
-    table.add_row("mean queries", number(summary.means.queries, 1))
+    if every:
+        table.add_row("mean queries", number(summary.means.queries, 1))
     table.add_row("images attacked", f"{summary.attacked} of {summary.images}")
     table.add_row("unchanged", str(summary.unchanged))
     ended = summary.scores.crossing.without_reach
@@ -61,10 +83,22 @@ def _measures(summary: Summary) -> Table:
     return table
 
 
-def show_summary(summary: Summary, folder: Path, console: Console | None = None) -> None:
-    """Print the measures, how fast it went and where everything is."""
+def show_summary(
+    summary: Summary, folder: Path, console: Console | None = None, *, every: bool = False
+) -> None:
+    """Print the verdict, the measures, how fast it went and where everything is.
+
+    every: all measures, not just those that matter most.
+    """
     console = console or Console()
-    console.print(_measures(summary))
+    console.print(summary.verdict.text, highlight=False, markup=False)
+    console.print(_measures(summary, every=every))
+    if not every:
+        cut = summary.budget < summary.settings.queries
+        command = ["iqattack", "evaluate", str(folder), "--all"]
+        command += ["--queries", str(summary.budget)] if cut else []
+        line = f"all measures: {shlex.join(command)}"
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     for phrase in summary.findings:
         console.print(f"note: {phrase}", highlight=False, markup=False, soft_wrap=True)
     if summary.session is not None:
@@ -75,9 +109,7 @@ def show_summary(summary: Summary, folder: Path, console: Console | None = None)
             highlight=False,
         )
     if summary.budget < summary.settings.queries:
-        console.print(
-            "What needs the pixels of the attacked images is not told of a smaller budget."
-        )
+        console.print("Visibility is known for the full budget only.", highlight=False)
     elif (folder / "results.csv").is_file():
         for what, name in (
             ("attacked images", "adversarial"),

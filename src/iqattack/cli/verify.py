@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,9 +11,13 @@ import typer
 import iqattack
 from iqattack.cli.options import Retries, Timeout
 from iqattack.cli.progress import display
+from iqattack.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from iqattack.api import VerifyResult
+    from iqattack.runs import Difference
 
 
 def verify(
@@ -29,33 +34,76 @@ def verify(
             "whose scores depend on the batch."
         ),
     ] = 1e-6,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust",
+            help="Load the run's model though it is code, and the run somebody else's: you have "
+            "looked at it.",
+        ),
+    ] = False,
+    accept_changed_model: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changed-model",
+            help="Go on where the model's files have other contents than the run recorded.",
+        ),
+    ] = False,
     timeout: Timeout = None,
     retries: Retries = 3,
 ) -> None:
     """Read every saved image again, score it, and compare with what the run reports.
 
     Also checked: that the image satisfies the constraint, that it and its score are in the log,
-    that no budget was exceeded, and results.csv. Exit status 1 when anything differs.
+    that no budget was exceeded, that the log is whole, and results.csv. Exit status 1 when anything
+    differs.
+
+    A run that somebody sent runs no code of theirs unasked: where its model is code, all that needs
+    no model is checked first, and then you are asked.
     """
-    with display() as shown:
-        result = iqattack.verify(
-            run,
-            model,
-            tolerance=tolerance,
-            timeout=timeout,
-            retry=iqattack.Retry(retries),
-            device=device,
-            callbacks=shown.callbacks,
-        )
-    show_verified(result)
+
+    if trust and model is not None:
+        raise InputError("--trust: is for the run's own model; leave it out beside --model")
+
+    def verified(trusted: bool) -> VerifyResult:
+        with display() as shown:
+            return iqattack.verify(
+                run,
+                model,
+                trust=trusted,
+                accept_changed_model=accept_changed_model,
+                tolerance=tolerance,
+                timeout=timeout,
+                retry=iqattack.Retry(retries),
+                device=device,
+                callbacks=shown.callbacks,
+            )
+
+    told: tuple[Difference, ...] = ()
+    try:
+        result = verified(trust)
+    except iqattack.api.UntrustedError as error:
+        told = error.differences
+        for difference in told:
+            typer.echo(difference)
+        if not (_asks() and typer.confirm(error.question, default=False, err=True)):
+            raise
+        result = verified(True)
+    show_verified(result, told)
     if not result.ok:
         raise typer.Exit(1)
 
 
-def show_verified(result: VerifyResult) -> None:
-    """Print every difference, and how many images were checked."""
+def _asks() -> bool:
+    """Whether somebody is there who can answer."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def show_verified(result: VerifyResult, told: Sequence[Difference] = ()) -> None:
+    """Print every difference but those that were told already, and how many images were checked."""
     for difference in result.differences:
-        typer.echo(difference)
+        if difference not in told:
+            typer.echo(difference)
     wrong = len({difference.image for difference in result.differences})
     verdict = f"{wrong} differ" if wrong else "all as reported"
     rest = "".join(
@@ -63,4 +111,6 @@ def show_verified(result: VerifyResult) -> None:
         for n, what in ((result.failed, "failed before"), (result.pending, "still to do"))
         if n
     )
+    for note in result.notes:
+        typer.echo(f"note: {note}")
     typer.echo(f"{result.checked} images checked: {verdict}{rest}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from iqattack.catalogue.models import model_kinds
 from iqattack.models.base import Loaded, Scorer, Traits
 from iqattack.models.builtin import card as builtin_card
 from iqattack.models.callable import wrap
@@ -15,7 +16,7 @@ from iqattack.models.checked import (
 )
 from iqattack.models.gradients import MODEL_LOCK, gradient_of
 from iqattack.models.inputs import Input
-from iqattack.models.loading import load_model, model_kinds
+from iqattack.models.loading import load_model
 from iqattack.models.pyiqa import PyiqaReference
 from iqattack.models.suggesting import suggestion
 from iqattack.models.time_limit import TimeLimited

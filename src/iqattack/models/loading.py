@@ -13,8 +13,10 @@ from typing import cast
 from torch import Tensor
 
 from iqattack import plugins
+from iqattack.catalogue.models import MODELS, ModelText
 from iqattack.errors import InputError, unknown
 from iqattack.imports import Imported, file_of
+from iqattack.isolation import guest
 from iqattack.models.base import Loaded, Traits
 from iqattack.models.builtin import Builtin
 from iqattack.models.callable import load_callable, make_callable
@@ -24,8 +26,6 @@ from iqattack.models.inputs import Input
 from iqattack.models.pyiqa import Pyiqa
 from iqattack.models.suggesting import suggestion
 from iqattack.models.time_limit import TimeLimited, check_timeout
-
-FACTORY = "FILE.py:factory"
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,19 @@ class Given:
 class Kind:
     """One kind of black box.
 
-    form: of its spec. load: from what stands after the kind's colon, or, where the form begins with
-    none, from the whole spec. keeps_time: whether it sees to time limits itself.
+    text: what the catalogue says of it. load: from what stands after the kind's colon, or, where
+    the form begins with none, from the whole spec. keeps_time: whether it sees to time limits
+    itself.
     """
 
-    form: str
-    description: str
+    text: ModelText
     load: Callable[[str, Given], Loaded]
     keeps_time: bool = False
+
+    @property
+    def form(self) -> str:
+        """Of its specs."""
+        return self.text.form
 
     @property
     def needs_argument(self) -> bool:
@@ -121,64 +126,17 @@ def _factory(spec: str, given: Given) -> Loaded:
     return load_callable(source, factory, given.device, given.convention)
 
 
-HTTP = Kind(
-    "http(s)://HOST/PATH[#option=value&…]",
-    "a service that scores pictures",
-    _later("services.http", "load_http"),
-    True,
-)
-TOML = Kind(
-    "FILE.toml",
-    "a service or a command, described in a file",
-    _later("services.described", "load_toml"),
-    True,
-)
-FILE = Kind(FACTORY, "what a function in a Python file makes", _factory)
-MODULE = Kind("package.module:factory", "what a function in an importable module makes", _factory)
+HTTP = Kind(MODELS["http"], _later("services.http", "load_http"), True)
+TOML = Kind(MODELS["toml"], _later("services.described", "load_toml"), True)
+FILE = Kind(MODELS["file"], _factory)
+MODULE = Kind(MODELS["module"], _factory)
 NAMED = {
-    "builtin": Kind(
-        "builtin",
-        "a small network trained on pseudo-MOS, in the package; iqattack models builtin",
-        _builtin,
-    ),
-    "cnniqa": Kind(
-        "cnniqa:WEIGHTS",
-        "CNNIQA (Kang et al., CVPR 2014), weights as a PyTorch state dict",
-        _cnniqa,
-    ),
-    "pyiqa": Kind(
-        "pyiqa:NAME[,option=value]",
-        "a no-reference metric of pyiqa (Chen & Mo, IQA-PyTorch)",
-        _pyiqa,
-    ),
-    "onnx": Kind(
-        "onnx:FILE[,option=value]",
-        "an ONNX graph: index=K, softmax, expectation=1..10, output=NAME",
-        _later("onnx", "load_onnx"),
-    ),
-    "command": Kind(
-        "command:CMD",
-        "a program that speaks JSON lines, or with {image} in it, is run for each picture",
-        _later("services.command", "load_command"),
-        True,
-    ),
+    "builtin": Kind(MODELS["builtin"], _builtin),
+    "cnniqa": Kind(MODELS["cnniqa"], _cnniqa),
+    "pyiqa": Kind(MODELS["pyiqa"], _pyiqa),
+    "onnx": Kind(MODELS["onnx"], _later("onnx", "load_onnx")),
+    "command": Kind(MODELS["command"], _later("services.command", "load_command"), True),
 }
-KINDS = (*NAMED.values(), HTTP, TOML, FILE, MODULE)
-
-
-def model_kinds() -> list[tuple[str, str]]:
-    """(form of the spec, description on one line) of every kind of model, installed ones too."""
-    found = [(kind.form, kind.description) for kind in KINDS]
-    for name, point in sorted(plugins.installed("iqattack.models").items()):
-        if name in NAMED:
-            continue  # the built-in one goes before it
-        try:
-            plugins.load(point)
-        except InputError as error:
-            found.append((name, str(error)))
-        else:
-            found.append((name, f"{point.value}, installed"))
-    return found
 
 
 def load_model(
@@ -191,7 +149,7 @@ def load_model(
     timeout: float | None = None,
     declared: bool = True,
 ) -> Model:
-    """The black box that spec names, in one of the forms of `model_kinds`.
+    """The black box that spec names, in one of the forms of the catalogue.
 
     score_range, lower_better: override or supply what the model does not declare.
     device: where a network runs, as torch names it.
@@ -202,8 +160,14 @@ def load_model(
     Raises InputError for an unknown kind, a model that cannot be loaded, and one whose range or
     direction is neither declared nor given.
     """
+    if not isinstance(spec, str):
+        raise InputError(
+            f"model: {type(spec).__name__} is no spec; expected text such as 'mine.py:load', or "
+            "wrap(function, score_range=(0, 100), lower_better=False) for an object"
+        )
     given = Given(device, Input.parse(input), None if timeout is None else check_timeout(timeout))
-    kind, model = _load(spec, given)
+    with guest():
+        kind, model = _load(spec, given)
     name, traits = model.name, Traits.of(model)
     known = model.score_range if score_range is None else check_range(score_range, name)
     direction = model.lower_better if lower_better is None else lower_better
@@ -246,7 +210,7 @@ def _load(spec: str, given: Given) -> tuple[Kind, Loaded]:
     if spec.endswith(".onnx"):
         raise InputError(f"model '{spec}': expected onnx:{spec}")
     if spec.endswith(".py"):
-        raise InputError(f"model '{spec}': expected {FACTORY}, the function that makes it")
+        raise InputError(f"model '{spec}': expected {FILE.form}, the function that makes it")
     source, _, factory = spec.rpartition(":")
     if not (source and factory) or _is_mistyped(source):
         raise unknown(

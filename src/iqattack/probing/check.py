@@ -126,16 +126,19 @@ def findings(
     return phrases
 
 
-def is_constant(scores: Sequence[float]) -> bool:
-    """Whether a model gives several images all the same score."""
-    return len(scores) > 1 and min(scores) == max(scores)
+def is_constant(scores: Sequence[float], width: float) -> bool:
+    """Whether a model gives several images all the same score, up to rounding.
+
+    width: of the score range.
+    """
+    return len(scores) > 1 and max(scores) - min(scores) <= TOLERANCE * width
 
 
 def _spread(scores: Sequence[float], score_range: tuple[float, float]) -> list[str]:
     if len(scores) < 2:
         return []
     low, high, width = min(scores), max(scores), score_range[1] - score_range[0]
-    if is_constant(scores):
+    if is_constant(scores, width):
         return [
             f"all {len(scores)} clean scores are equal ({low:g}): nothing can be said about "
             "robustness; check the model"

@@ -76,9 +76,7 @@ def range_filled(subject: Subject) -> Finding:
         )
     option = f"--score-range {suggested_range(scores, declared)}"
     if declared is None:
-        remedy = (
-            "declare what the model was made for; what is proposed is a guess from these scores"
-        )
+        remedy = "declare what the model was made for; what is proposed is a guess from them"
         return Finding("score range", f"{seen}; not declared", Verdict.NOTE, remedy, option)
     said = f"{seen}; declared {declared[0]:g} to {declared[1]:g}"
     beyond = max(declared[0] - low, high - declared[1])

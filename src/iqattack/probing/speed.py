@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from torch import Tensor
 
@@ -12,6 +12,9 @@ from iqattack.probing.finding import Finding, Verdict
 from iqattack.probing.pictures import alike
 from iqattack.probing.session import finite, is_finite, reason
 from iqattack.probing.subject import Subject
+
+with suppress(ImportError):  # Windows has no such module
+    import resource
 
 BATCHES = (1, 2, 4, 8, 16)
 THREADS = (1, 2, 4, 8, 16, 32)
@@ -32,10 +35,13 @@ def batch_speed(subject: Subject) -> list[Finding]:
             remedy, option = "give smaller batches", f"--batch {max(size // 2, 1)}"
             return [Finding("speed (rough)", said, Verdict.NOTE, remedy, option)]
         rates.append(f"{size}: {size / max(seconds, 1e-6):.3g}")
-    rise = (peak_memory() - before) / 2**20
+    after = peak_memory()
+    said = "peak memory of the process is not known on this system"
+    if before is not None and after is not None:
+        said = f"peak memory of the process rose by {(after - before) / 2**20:.0f} MiB"
     return [
         Finding("speed (rough)", f"images a second by batch size: {', '.join(rates)}"),
-        Finding("memory (rough)", f"peak memory of the process rose by {rise:.0f} MiB"),
+        Finding("memory (rough)", said),
     ]
 
 
@@ -62,7 +68,9 @@ def call_speed(subject: Subject) -> list[Finding]:
     return [Finding("calls at once (rough)", f"images a second: {said}", option=option)]
 
 
-def peak_memory() -> float:
-    """Bytes that this process has had in memory at most."""
+def peak_memory() -> float | None:
+    """Bytes that this process has had in memory at most; None where the system does not tell."""
+    if "resource" not in globals():
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak if sys.platform == "darwin" else peak * 1024)

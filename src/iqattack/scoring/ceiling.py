@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from iqattack.errors import IqattackError
+
+AHEAD = 32  # images that are reserved at a time
 
 
 class CeilingReached(IqattackError):  # noqa: N818 - like Interrupted, no fault
@@ -17,12 +20,15 @@ class CeilingReached(IqattackError):  # noqa: N818 - like Interrupted, no fault
 class Ceiling:
     """images: that may be sent, each retry counted. why: the option that says so, with its value.
 
-    sent: so far.
+    sent: so far. reserve: keeps how many will have been sent at most, before they are: what a
+    killed process had sent without an answer is not sent again above the ceiling.
     """
 
     images: int
     why: str
     sent: int = 0
+    reserve: Callable[[int], None] = lambda _: None
+    _reserved: int = 0
 
     @property
     def left(self) -> int:
@@ -33,7 +39,15 @@ class Ceiling:
         """How many of so many may be sent; takes note of them."""
         taken = min(images, self.left)
         self.sent += taken
+        if self.sent > self._reserved:
+            self._reserved = min(self.sent + AHEAD, self.images)
+            self.reserve(self._reserved)
         return taken
+
+    def release(self) -> None:
+        """Give back what was reserved and not sent; nothing is in flight any more."""
+        if self._reserved:
+            self.reserve(self.sent)
 
     def reached(self) -> CeilingReached:
         """What ends the run."""

@@ -206,7 +206,7 @@ class JsonLines(_Scorer):
             return
         except TransientError as error:
             raise InputError(
-                f'{error}; expected an answer to {{"id": 0, "describe": true}}'
+                f'{error}; expected an answer to {{"id": 0, "describe": true}}; {SPOKEN_TO}'
             ) from error
         self._free.append(process)
         if "error" in described:

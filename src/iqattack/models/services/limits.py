@@ -73,9 +73,7 @@ class Gate:
                 self.bound += 1.0 if self._starting else 1.0 / self.bound
                 self.bound = min(self.bound, float(self.most))
         elif outcome == "refused" and started >= self._cut:  # others of the same round say the same
-            if (
-                self.bound == 1.0 and not pause
-            ):  # one at a time is too many: ever longer
+            if self.bound == 1.0 and not pause:  # one at a time is too many: ever longer
                 self._open = now + min(FIRST_PAUSE_S * 2**self._waits, LONGEST_PAUSE_S)
                 self._waits = min(self._waits + 1, MOST_WAITS)
             self.bound = max(1.0, self.bound * DECREASE)
