@@ -13,10 +13,19 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import (
+    AvifImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    PngImagePlugin,
+    TiffImagePlugin,
+)
 
 from iqattack import isolation
 from iqattack.isolation import OF_THREAD, SWITCHES, guest
 from iqattack.models import gradient_of, load_model, score_checked
+from iqattack.pillow_switches import default_switches
 
 # How a guest changes each switch, by its name.
 CHANGES = {
@@ -27,6 +36,17 @@ CHANGES = {
     "standard error": lambda: setattr(sys, "stderr", StringIO()),
     "sys.excepthook": lambda: setattr(sys, "excepthook", print),
     "threading.excepthook": lambda: setattr(threading, "excepthook", print),
+    "Pillow's LOAD_TRUNCATED_IMAGES": lambda: setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True),
+    "Pillow's MAXBLOCK": lambda: setattr(ImageFile, "MAXBLOCK", 1 << 20),
+    "Pillow's SAFEBLOCK": lambda: setattr(ImageFile, "SAFEBLOCK", 1),
+    "Pillow's MAX_IMAGE_PIXELS": lambda: setattr(Image, "MAX_IMAGE_PIXELS", None),
+    "Pillow's LOADING_STRATEGY": lambda: setattr(
+        GifImagePlugin, "LOADING_STRATEGY", GifImagePlugin.LoadingStrategy.RGB_ALWAYS
+    ),
+    "Pillow's READ_LIBTIFF": lambda: setattr(TiffImagePlugin, "READ_LIBTIFF", True),
+    "Pillow's MAX_TEXT_CHUNK": lambda: setattr(PngImagePlugin, "MAX_TEXT_CHUNK", 1),
+    "Pillow's MAX_TEXT_MEMORY": lambda: setattr(PngImagePlugin, "MAX_TEXT_MEMORY", 1),
+    "Pillow's DECODE_CODEC_CHOICE": lambda: setattr(AvifImagePlugin, "DECODE_CODEC_CHOICE", "x"),
     "torch's default dtype": lambda: torch.set_default_dtype(torch.float64),
     "torch's precision of float32 products": lambda: torch.set_float32_matmul_precision("medium"),
     "OpenCV's optimised code": lambda: cv2.setUseOptimized(not cv2.useOptimized()),
@@ -133,6 +153,31 @@ def test_guests_that_overlap_leave_what_was_before_the_first():
         thread.join()
         os.chdir("/tmp")
     assert Path.cwd() == before
+
+
+def test_a_guest_that_changes_pillow_while_a_picture_is_read():
+    """Before, in between and after: readers have their values, and the rest its own."""
+    Image.MAX_IMAGE_PIXELS, before = 12345, Image.MAX_IMAGE_PIXELS
+    try:
+        with guest():
+            Image.MAX_IMAGE_PIXELS = 1
+            with default_switches():
+                assert before == Image.MAX_IMAGE_PIXELS
+                Image.MAX_IMAGE_PIXELS = 2
+                with default_switches():
+                    assert before == Image.MAX_IMAGE_PIXELS
+        assert Image.MAX_IMAGE_PIXELS == 12345
+        isolation.changes()
+        with default_switches():
+            with guest():
+                pass
+            assert isolation.changes() == []
+            with guest():
+                Image.MAX_IMAGE_PIXELS = 3
+            assert before == Image.MAX_IMAGE_PIXELS
+        assert Image.MAX_IMAGE_PIXELS == 12345
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def test_a_guest_within_a_guest():

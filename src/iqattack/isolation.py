@@ -2,7 +2,7 @@
 
 Research code goes to its own folder, makes float64 the default, turns warnings into errors, prints.
 What else runs here must not depend on it: neither results, nor where files lie, nor what is written
-to standard output. Pillow's switches are not among them: `read_image` has its own values of those.
+to standard output.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TextIO
 
 import cv2
 import numpy as np
 import torch
+
+from iqattack.pillow_switches import SWITCHES as PILLOW
+from iqattack.pillow_switches import outside, set_outside
 
 SUBNORMAL = 5e-324
 SHORT = 40  # letters of a value in a phrase
@@ -98,6 +102,10 @@ SWITCHES = (
     _attribute(sys, "stderr", "standard error"),
     _attribute(sys, "excepthook", "sys.excepthook"),
     _attribute(threading, "excepthook", "threading.excepthook"),
+    *(
+        Switch(f"Pillow's {name}", partial(outside, index), partial(set_outside, index))
+        for index, (_, name, _) in enumerate(PILLOW)
+    ),
     Switch("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
     Switch(
         "torch's precision of float32 products",

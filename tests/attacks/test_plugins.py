@@ -327,8 +327,9 @@ def test_files_of_one_name_are_several_modules(mine):
         (mine / folder / "same.py").write_text(f"def attack(task):\n    yield '{folder}'\n")
     found = [load_attack(f"{folder}/same.py:attack") for folder in ("a", "b")]
     assert [next(one(None)) for one in found] == ["a", "b"]
-    modules = [sys.modules[one.func.__module__] for one in found]
-    assert [one.func for one in found] == [module.attack for module in modules]
+    functions = [find(f"{folder}/same.py:attack").kind.function for folder in ("a", "b")]
+    modules = [sys.modules[function.__module__] for function in functions]
+    assert functions == [module.attack for module in modules]
     assert canonical_attack("a/../b/same.py:attack") == f"{mine / 'b' / 'same.py'}:attack"
 
 

@@ -30,7 +30,7 @@ def load():
 NOTHING = "pass"
 CHANGES = {
     "folder": "os.chdir('/')",
-    "folder for a while": "old = Path.cwd(); os.chdir('/'); time.sleep(0.02); os.chdir(old)",
+    "folder for a while": "old = os.getcwd(); os.chdir('/'); time.sleep(0.02); os.chdir(old)",
     "seeds": "random.seed(1); np.random.seed(1); torch.manual_seed(1)",
     "dtype": "torch.set_default_dtype(torch.float64)",
     "device": "torch.set_default_device('meta')",

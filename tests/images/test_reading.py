@@ -27,8 +27,9 @@ from PIL import (
     TiffImagePlugin,
 )
 
+from iqattack import pillow_switches as switches
 from iqattack.errors import InputError
-from iqattack.images import encode_png, formats, read_image, switches, write_png
+from iqattack.images import encode_png, formats, read_image, write_png
 
 RNG = np.random.default_rng(7)
 RGB = RNG.integers(0, 256, (9, 13, 3), dtype=np.uint8)

@@ -1,10 +1,15 @@
 """`--max-requests` and `--max-cost`: hard, over all sessions of a run."""
 
+import subprocess
+import sys
+import time
+
 import pytest
 import torch
 
 import iqattack
 from iqattack.cli import main
+from iqattack.engine import Interrupted
 from iqattack.errors import InputError, TransientError
 from iqattack.images import ImageSet, write_png
 from iqattack.models import Traits, wrap
@@ -88,8 +93,8 @@ def test_a_ceiling_of_money(tmp_path, photos):
     ("options", "message"),
     [
         ({"max_cost": 5.0}, "the price of model 'paid' is not known"),
-        ({"max_requests": 0}, "max_requests 0: expected more than 0"),
-        ({"max_cost": float("nan")}, "max_cost nan: expected more than 0"),
+        ({"max_requests": 0}, "--max-requests 0: expected more than 0"),
+        ({"max_cost": float("nan")}, "--max-cost nan: expected more than 0"),
         (
             {"max_requests": 9, "workers": 2},
             "one process has to count all requests; leave out w",
@@ -119,3 +124,49 @@ def test_the_command_ends_with_1_and_keeps_what_it_has(tmp_path, photos, capsys)
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("error: stopped before the ceiling of 30 requests: 30 images were sent")
     assert main([*command, "--resume"]) == 0
+
+
+COUNTING = """
+import os, sys, time, pathlib
+
+def load():
+    def score(images):
+        with open({calls!r}, "a") as file:
+            file.write("x" * len(images))
+        time.sleep(0.05)
+        return images.double().mean((1, 2, 3))
+    score.score_range, score.lower_better, score.concurrency = (0, 255), False, 4
+    return score
+"""
+
+
+@pytest.mark.slow
+def test_what_a_killed_run_had_in_flight_counts(tmp_path, photos):
+    """kill -9: what had no answer yet is in no log, but nothing is sent above the ceiling."""
+    calls, ceiling = tmp_path / "calls", 70
+    (tmp_path / "m.py").write_text(COUNTING.format(calls=str(calls)))
+    command = [sys.executable, "-m", "iqattack", "attack", str(tmp_path / "photos")]
+    command += ["--model", f"{tmp_path / 'm.py'}:load", "--attack", "noise", "--queries", "20"]
+    command += ["--out", str(tmp_path / "run"), "--max-requests", str(ceiling)]
+    for session in range(3):
+        before = calls.stat().st_size if calls.exists() else 0
+        resume = ["--resume"] if session else []
+        process = subprocess.Popen([*command, *resume], stderr=subprocess.PIPE)
+        while process.poll() is None and (not calls.exists() or calls.stat().st_size < before + 9):
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"stopped before the ceiling of {ceiling} requests" in done.stderr
+    assert 27 <= calls.stat().st_size <= ceiling
+
+
+def test_a_run_that_was_stopped_gives_back_what_it_had_reserved(tmp_path, photos):
+    paid = Paid()
+    scorer = model(paid)
+    with pytest.raises(Interrupted):
+        callbacks = iqattack.Callbacks(stop=lambda: paid.sent >= 12)
+        attack(photos, scorer, tmp_path / "run", max_requests=1000, callbacks=callbacks)
+    with iqattack.open_run(tmp_path / "run").open_log() as log:
+        assert log.sent() == paid.sent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shlex
+from collections.abc import Callable
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,7 +69,8 @@ def _show_attack(kind: AttackKind) -> None:
 
     text = kind.text
     _echo_paragraph(f"{kind.name}: {kind.summary}")
-    _echo_paragraph(text.about if text else inspect.getdoc(kind.function) or "")
+    for paragraph in [text.about] if text else _told_by(kind.function):
+        _echo_paragraph(paragraph)
     facts = {"paper" if text else "source": kind.paper}
     if text:
         facts["threat model"] = text.access
@@ -87,6 +89,13 @@ def _show_attack(kind: AttackKind) -> None:
     spec = ":".join(filter(None, (kind.name, given)))
     constraint = text.constraint if text else None
     _echo_example("--model", "builtin", "--attack", spec, constraint=constraint)
+
+
+def _told_by(function: Callable[..., object]) -> list[str]:
+    """What somebody else's attack says of itself: its file, and its docstring after the summary."""
+    module = inspect.getdoc(inspect.getmodule(function)) or ""
+    _, _, rest = (inspect.getdoc(function) or "").partition("\n")
+    return [module.strip(), rest.strip()]
 
 
 def _echo_paragraph(text: str) -> None:

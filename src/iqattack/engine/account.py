@@ -126,6 +126,11 @@ class Account:
         return None
 
     @property
+    def queries(self) -> int:
+        """The budget."""
+        return self._queries
+
+    @property
     def spent(self) -> int:
         """Queries, those of earlier sessions and the clean image included."""
         return self._settled + len(self._replies)

@@ -222,8 +222,17 @@ class ImageDriver(AccountsDriver):
         self._account.close()
 
     def events(self) -> Iterator[Event]:
-        """The outcome, or the failure."""
-        yield self.came_of(self._entry, self._account)
+        """The outcome, or the failure; a note where the attack gave up on it."""
+        event = self.came_of(self._entry, self._account)
+        account = self._account
+        given_up = not account.hopeless and account.spent < account.queries
+        if given_up and isinstance(event, Outcome) and torch.equal(event.clean, event.adversarial):
+            yield Note(
+                self._entry.name,
+                f"the attack ended after {account.spent} of {account.queries} queries and changed "
+                "nothing: it ended by itself, or asked nothing new",
+            )
+        yield event
 
 
 class LazyTasks(Sequence[Task]):

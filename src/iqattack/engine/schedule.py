@@ -26,6 +26,7 @@ from iqattack.engine.drivers import Driver
 from iqattack.engine.events import Busy, Event, Events, Note, Outcome, Replies
 from iqattack.engine.log import image_hash
 from iqattack.errors import InputError, IqattackError
+from iqattack.pillow_switches import default_switches
 from iqattack.scoring import Reply, Request, ScorePool
 
 MEMORY = 2**30  # bytes that open drivers may take, by an estimate
@@ -287,7 +288,8 @@ class Schedule:
         opened.driver = opened.opener.open()
 
     def _stepped(self, opened: Open) -> None:
-        opened.playing.advance()
+        with default_switches():  # attacks code and decode pictures, too
+            opened.playing.advance()
 
     def _finished(self, opened: Open) -> None:
         for event in opened.playing.events():

@@ -41,7 +41,7 @@ from iqattack.images.containers import (
     jpeg2000_bits,
     jpeg2000_profile,
 )
-from iqattack.images.switches import PIXELS
+from iqattack.pillow_switches import PIXELS
 
 _BITS_PER_SAMPLE = 258
 

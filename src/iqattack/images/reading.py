@@ -23,7 +23,7 @@ from iqattack.errors import InputError
 from iqattack.images.colours import ignored_colours
 from iqattack.images.files import FILE, FOLDER, kind_of_file
 from iqattack.images.formats import SUFFIXES, Opened, deep_levels, open_picture
-from iqattack.images.switches import default_switches
+from iqattack.pillow_switches import default_switches
 
 __all__ = [
     "SUFFIXES",

@@ -36,7 +36,7 @@ CHANGED = "model change"  # and its number: the name in the log of what is kept 
 class Run:
     """A run on disk. Reading needs no lock, so a run can be evaluated while it is under way.
 
-    It works with the folder's absolute path, wherever a model goes.
+    Messages call it as it was given; files are found wherever a model goes.
 
     folder/run.toml: settings, model, versions. folder/log.sqlite: every score, and the result of
     each finished image; all else follows from it. folder/log.end: where the log ends, to notice a
@@ -57,6 +57,7 @@ class Run:
         fresh: bool = False,
     ) -> None:
         self.folder = folder
+        self._home = absolute(folder)
         self.record = record
         self.fresh = fresh
         self.check_wanted = record.settings.check  # by this session; that of the first holds
@@ -82,7 +83,7 @@ class Run:
             raise cannot_write(folder, error) from None
         _refuse_used(folder)
         try:
-            run = cls(absolute(folder), record, FolderLock(folder), made, fresh=True)
+            run = cls(folder, record, FolderLock(folder), made, fresh=True)
         except BaseException:
             _remove_empty(made)
             raise
@@ -136,7 +137,7 @@ class Run:
         # Its file may have moved: workers load it from where it is now.
         moved = record.settings.model_copy(update={"model": settings.model})
         record = record.model_copy(update={"settings": moved, "model": now.model})
-        run = cls(absolute(folder), record, FolderLock(folder))
+        run = cls(folder, record, FolderLock(folder))
         run.check_wanted = settings.check
         try:
             run.images.mkdir(exist_ok=True)
@@ -176,7 +177,7 @@ class Run:
             new=self.model.files,
         )
         self.record = self.record.model_copy(update={"changes": (*self.record.changes, change)})
-        path = self.folder / "run.toml"
+        path = self._home / "run.toml"
         kept = self.record.model_copy(update={"retry": Record.read(path).retry})
         # What somebody else began stays theirs: the settings may name files of theirs.
         (write_signed if is_own(path) else write_text)(path, kept.text())
@@ -216,7 +217,7 @@ class Run:
         """Leave nothing behind of a run that this object has created."""
         if not self.fresh:
             raise ValueError(f"{self.folder}: only a run just created can be discarded")
-        for path in self.folder.iterdir():
+        for path in self._home.iterdir():
             if path == self.images:
                 shutil.rmtree(path, ignore_errors=True)
             elif _is_ours(path):
@@ -242,7 +243,7 @@ class Run:
     @property
     def images(self) -> Path:
         """The folder of the attacked images."""
-        return self.folder / "adversarial"
+        return self._home / "adversarial"
 
     def read_clean(self, path: str | Path) -> Tensor:
         """The pixels of a clean image as the run saw them; InputError as in `read_image`."""
@@ -251,7 +252,7 @@ class Run:
 
     def open_log(self) -> QueryLog:
         """The log: to write for the run's one writer, else to read."""
-        path = self.folder / LOG
+        path = self._home / LOG
         if self._lock is not None:
             return QueryLog(path)
         return QueryLog(path, read_only=True) if path.is_file() else QueryLog()
@@ -286,7 +287,7 @@ class Run:
                 for name, reason in log.failures().items()
             }
             kept = log.has_failures
-        written = {} if entries else read_failures(self.folder / "results.csv")
+        written = {} if entries else read_failures(self._home / "results.csv")
         if kept:
             failures = {
                 name: row.model_copy(update={"mos": written[name].mos}) if name in written else row
@@ -324,7 +325,7 @@ class Run:
 
     def last_session(self) -> Session | None:
         """How long the last session took that wrote summary.json, None when none did."""
-        path = self.folder / "summary.json"
+        path = self._home / "summary.json"
         if not path.is_file():
             return None
         try:
@@ -335,11 +336,11 @@ class Run:
 
     def write_results(self, results: list[Result]) -> None:
         """Rewrite results.csv."""
-        write_text(self.folder / "results.csv", to_csv(results))
+        write_text(self._home / "results.csv", to_csv(results))
 
     def write_summary(self, summary: Summary) -> None:
         """Rewrite summary.json."""
-        write_text(self.folder / "summary.json", summary.model_dump_json(indent=2) + "\n")
+        write_text(self._home / "summary.json", summary.model_dump_json(indent=2) + "\n")
         self._summary = summary
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from iqattack.errors import IqattackError
 
-AHEAD = 32  # images that are reserved at a time
-
 
 class CeilingReached(IqattackError):  # noqa: N818 - like Interrupted, no fault
     """The run may send nothing more; what was scored is in the log."""
@@ -20,15 +18,14 @@ class CeilingReached(IqattackError):  # noqa: N818 - like Interrupted, no fault
 class Ceiling:
     """images: that may be sent, each retry counted. why: the option that says so, with its value.
 
-    sent: so far. reserve: keeps how many will have been sent at most, before they are: what a
-    killed process had sent without an answer is not sent again above the ceiling.
+    sent: so far. reserve: keeps that number before they are sent, so that what a killed process had
+    in flight counts.
     """
 
     images: int
     why: str
     sent: int = 0
     reserve: Callable[[int], None] = lambda _: None
-    _reserved: int = 0
 
     @property
     def left(self) -> int:
@@ -39,15 +36,12 @@ class Ceiling:
         """How many of so many may be sent; takes note of them."""
         taken = min(images, self.left)
         self.sent += taken
-        if self.sent > self._reserved:
-            self._reserved = min(self.sent + AHEAD, self.images)
-            self.reserve(self._reserved)
+        self.reserve(self.sent)
         return taken
 
     def release(self) -> None:
-        """Give back what was reserved and not sent; nothing is in flight any more."""
-        if self._reserved:
-            self.reserve(self.sent)
+        """Give back what was not sent after all; nothing is in flight any more."""
+        self.reserve(self.sent)
 
     def reached(self) -> CeilingReached:
         """What ends the run."""

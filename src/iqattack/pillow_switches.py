@@ -48,7 +48,9 @@ _WARNING = (
     TiffImagePlugin,
     _deprecate,
 )
-_SWITCHES: tuple[tuple[ModuleType, str, Any], ...] = (
+Place = tuple[ModuleType, str, Any]  # module, name, and the value that we want
+
+SWITCHES: tuple[Place, ...] = (
     (ImageFile, "LOAD_TRUNCATED_IMAGES", False),
     (ImageFile, "MAXBLOCK", 65536),
     (ImageFile, "SAFEBLOCK", 1024 * 1024),
@@ -58,12 +60,15 @@ _SWITCHES: tuple[tuple[ModuleType, str, Any], ...] = (
     (PngImagePlugin, "MAX_TEXT_CHUNK", 1024 * 1024),
     (PngImagePlugin, "MAX_TEXT_MEMORY", 64 * 1024 * 1024),
     (AvifImagePlugin, "DECODE_CODEC_CHOICE", "auto"),
+)
+_HELD: tuple[Place, ...] = (
+    *SWITCHES,
     *((module, "warnings", _QUIET) for module in _WARNING if hasattr(module, "warnings")),
 )
 
 _lock = threading.Lock()
 _readers = 0
-_found: list[Any] = [None] * len(_SWITCHES)
+_found: list[Any] = [None] * len(_HELD)
 
 
 @contextmanager
@@ -75,7 +80,7 @@ def default_switches() -> Iterator[None]:
     """
     global _readers  # noqa: PLW0603 - the switches are the process's, and so is their count
     with _lock:
-        for index, (module, name, ours) in enumerate(_SWITCHES):
+        for index, (module, name, ours) in enumerate(_HELD):
             now = getattr(module, name)
             if _readers == 0 or now != ours:
                 _found[index] = now
@@ -87,6 +92,23 @@ def default_switches() -> Iterator[None]:
         with _lock:
             _readers -= 1
             if _readers == 0:
-                for (module, name, ours), found in zip(_SWITCHES, _found, strict=True):
+                for (module, name, ours), found in zip(_HELD, _found, strict=True):
                     if getattr(module, name) == ours:
                         setattr(module, name, found)
+
+
+def outside(index: int) -> Any:
+    """What a switch of SWITCHES is where nothing is being read."""
+    module, name, ours = SWITCHES[index]
+    with _lock:
+        now = getattr(module, name)
+        return _found[index] if _readers and now == ours else now
+
+
+def set_outside(index: int, value: Any) -> None:
+    """Change it there; what is being read goes on as it was."""
+    module, name, ours = SWITCHES[index]
+    with _lock:
+        if _readers:
+            _found[index] = value
+        setattr(module, name, ours if _readers else value)
