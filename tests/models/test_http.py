@@ -245,7 +245,7 @@ BAD = [
         {},
         "answered '<html> <h1>Log in</h1></html>': this is not",
     ),
-    (b"", {}, "this is not JSON"),
+    (b"", {}, "there is nothing in it"),
     (b"[" * 100_000, {}, "this is not JSON"),
     (b'{"quality": 4}', {}, "score=score: no 'score' in the answer, which has quality"),
     (b'{"score": null}', {}, "no number at 'score'"),
@@ -934,15 +934,21 @@ def http_answer(body, extra=b"", length=None):
 
 
 @contextlib.contextmanager
-def kept_open(answers):
-    """A server that keeps connections, and answers each request with the next of these bytes."""
-    answers = iter(answers)
+def kept_open(answers, behind=(), pause=0.0):
+    """A server that keeps connections, and answers each request with the next of these bytes.
+
+    behind: what it sends after them, in the same packet or after a pause in seconds.
+    """
+    answers, behind = iter(answers), iter(behind)
 
     def serve(connection):
-        with connection, connection.makefile("rb") as reader:
+        with contextlib.suppress(OSError), connection, connection.makefile("rb") as reader:
             while head := b"".join(iter(reader.readline, b"\r\n")):
                 reader.read(int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]))
-                connection.sendall(next(answers))
+                answer, more = next(answers), next(behind, b"")
+                connection.sendall(answer + (b"" if pause else more))
+                time.sleep(pause)
+                connection.sendall(more if pause else b"")
 
     def accept():
         with contextlib.suppress(OSError):
@@ -955,17 +961,25 @@ def kept_open(answers):
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/score"
 
 
-@pytest.mark.parametrize(
-    "extra",
-    [http_answer(b'{"score": 99}'), b"rubbish\r\n\r\n", b"\r\n"],
-    ids=["twice", "rubbish", "line"],
-)
-def test_what_comes_behind_an_answer_is_not_the_next_one(extra):
-    wanted = [float(number) for number in range(5)]
-    answers = [http_answer(b'{"score": %d}' % number, extra) for number in range(5)]
-    with kept_open(answers) as url:
+@pytest.mark.parametrize("extra", [http_answer(b'{"score": 99}'), b"rubbish\r\n\r\n"])
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+def test_a_service_that_sends_more_than_its_answer_is_refused(extra, pause):
+    """Which is the answer is not known; the next one would be read from the rest."""
+    with kept_open([http_answer(b'{"score": 1}')] * 2, [extra] * 2, pause) as url:
+        error = failure(Http(HttpSettings.of({"url": url}, "test")))
+    assert "sent more than its answer to a request: mend the service" in str(error)
+    assert not isinstance(error, TransientError)
+
+
+def test_what_comes_behind_a_later_answer_is_not_the_next_one():
+    answers = [http_answer(b'{"score": %d}' % number) for number in range(5)]
+    with kept_open(answers, [b"", http_answer(b'{"score": 99}'), b"", b"\r\n", b""]) as url:
         scorer = Http(HttpSettings.of({"url": url}, "test"))
-        assert [scorer(IMAGES[:1])[0] for _ in wanted] == wanted
+        assert scorer(IMAGES[:1]) == [0.0]
+        error = failure(scorer)
+        assert isinstance(error, TransientError) and error.billed
+        # Blank lines do not matter.
+        assert [scorer(IMAGES[:1])[0] for _ in range(3)] == [2.0, 3.0, 4.0]
         scorer.close()
 
 
@@ -976,7 +990,7 @@ def test_an_answer_cut_by_its_length_is_asked_for_again():
         scorer = Http(HttpSettings.of({"url": url}, "test"))
         assert scorer(IMAGES[:1]) == [1.0]
         error = failure(scorer)
-        assert isinstance(error, TransientError) and "this is not JSON" in str(error)
+        assert isinstance(error, TransientError) and error.billed
         assert scorer(IMAGES[:1]) == [1.0]
         scorer.close()
 

@@ -27,6 +27,7 @@ from iqattack.specs import text as as_text
 
 Size = tuple[int, int]  # width, height
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # torchvision's
+LEAST_STD = 1e-9
 LONGEST_SIDE = 1 << 14
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -103,7 +104,7 @@ class Input:
                 raise InputError(
                     f"--input {spec}: {name} has {len(numbers)} numbers, expected 1 or {channels}"
                 )
-        if self.std is not None and 0.0 in self.std:
+        if self.std is not None and min(map(abs, self.std)) < LEAST_STD:
             raise InputError(f"--input {spec}: std must not be 0")
         if self.normalised and self.values == "uint8":
             raise InputError(f"--input {spec}: mean and std need float01 or float255, not uint8")

@@ -51,6 +51,7 @@ ANSWER_S = 60.0  # for a picture, by default
 RUN_S = 300.0  # for a picture where the program starts anew for each, by default
 LOSSES = 3  # rounds of processes that were lost, without a score between, until it is given up
 
+LISTEN_S = 0.1  # behind the first answer, for what nobody asked for
 SPOKEN_TO = f"without {PLACE}, which stands for a picture's path, it is asked in lines of JSON"
 
 
@@ -243,6 +244,8 @@ class JsonLines(_Scorer):
         try:
             answer = process.ask({"id": number, "png": picture}, seconds)
             found = self._read(answer, number)
+            if not self._proven:  # a number alone does not say what it answers
+                process.listen(LISTEN_S)
         except BaseException as error:
             if used and isinstance(error, EndedError) and not error.asked:
                 self._drop(process)  # it had ended after the last answer: another one is asked
@@ -307,7 +310,7 @@ class JsonLines(_Scorer):
 
     def _parsed(self, line: bytes, number: int) -> Any:
         """An answer: a number or an object; InputError for what is none."""
-        text = line.decode(errors="replace").strip()
+        text = line.decode(errors="replace").removeprefix("\ufeff").strip()
         try:
             found = _parsed(text)
             if not isinstance(found, dict):

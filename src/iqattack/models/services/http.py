@@ -15,6 +15,8 @@ import json
 import logging
 import math
 import re
+import select
+import socket
 import threading
 import time
 import urllib.request
@@ -49,6 +51,7 @@ USUAL = 8  # requests at once, by default
 RATE = 10.0  # requests a second to a host that is not this one
 STORED = 1_000_000  # bytes of a picture that need no compression; nginx takes 1 MiB by default
 LAST_PORT = 65535
+LISTEN_S = 0.1  # behind the first answer, for what nobody asked for
 IDLE_S = 3.0  # that a connection is kept; many servers close theirs after 5
 LONGEST_RETRY_S = 300.0  # that one Retry-After may hold an image back
 QUOTED, REASON = 80, 200  # letters of an answer in a message, and of why it has no score
@@ -65,7 +68,7 @@ HINTS = {
     415: "check where the picture goes (image)",
     422: "check where the picture goes (image, body)",
     429: "lower the rate or the calls at once, or try longer with --retries N",
-    503: "try longer with --retries N",
+    **dict.fromkeys((500, 502, 503, 504), "try longer with --retries N"),
 }
 ADDRESS = re.compile(r"(?P<scheme>https?://)(?:(?P<user>[^/?#]*)@)?(?P<rest>[^/?#]+.*)", re.DOTALL)
 
@@ -304,11 +307,31 @@ class Http:
             text = self._quote(str(error)) or type(error).__name__
             said, passing = why(error, text, proven=self._understood)
             return ConnectionError(f"{self.url} {said}") if passing else self._failure(said)
-        found = self._received(response)
-        if _has_more(hand.tool):
+        return self._only(self._received(response), response, hand)
+
+    def _only(
+        self,
+        found: Answer | Exception | None,
+        response: httpx.Response,
+        hand: Hand[httpx.Client],
+    ) -> Answer | Exception | None:
+        """An answer, or a failure if more came with it.
+
+        Which of them is the answer is not known, nor what would be read as the next one.
+        """
+        if not isinstance(found, Answer) or found.status >= 300:
+            return found
+        first, more = not self._understood, _behind(hand.tool)
+        comes = first and _comes_more(response, LISTEN_S)
+        if more or comes:
             hand.tool.close()
             hand.tool = self._connect()
-        return found
+        if not more.strip() and not comes:  # blank lines do no harm
+            return found
+        said = f"{self.url} sent more than its answer to a request"
+        if first:
+            return ModelFailedError(f"{said}: mend the service")
+        return TransientError(said, billed=True)
 
     def _received(self, response: httpx.Response) -> Answer | Exception | None:
         good = response.status_code < 300
@@ -340,8 +363,8 @@ class Http:
         status = answer.status
         if 200 <= status < 300:
             return self._understand(answer.text, n)
-        if 300 <= status < 400:
-            target = self._quote(shown(answer.headers.get("location", "nowhere")), REASON)
+        if 300 <= status < 400 and "location" in answer.headers:
+            target = self._quote(shown(answer.headers["location"]), REASON)
             raise self._failure(
                 f"redirects to {target} ({status}); give that address if it is right"
             )
@@ -373,7 +396,8 @@ class Http:
             try:
                 value = json.loads(text)
             except (ValueError, RecursionError):
-                raise ValueError("this is not JSON") from None
+                what = "this is not JSON" if text.strip() else "there is nothing in it"
+                raise ValueError(what) from None
             try:
                 value = find(value, self._score_path)
             except PathError as error:
@@ -491,8 +515,8 @@ def _is_local(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _has_more(client: httpx.Client) -> bool:
-    """Whether bytes came behind an answer, which would be read as the next one.
+def _behind(client: httpx.Client) -> bytes:
+    """What came behind an answer, and would be read as the beginning of the next one.
 
     httpcore closes connections on which bytes wait, but not those whose bytes it has read already;
     only its connections, which are not public, know of them.
@@ -501,8 +525,19 @@ def _has_more(client: httpx.Client) -> bool:
     for connection in getattr(pool, "connections", ()):
         state = getattr(getattr(connection, "_connection", None), "_h11_state", None)
         if state is not None and state.trailing_data[0]:
-            return True
-    return False
+            return bytes(state.trailing_data[0])
+    return b""
+
+
+def _comes_more(response: httpx.Response, seconds: float) -> bool:
+    """Whether something comes behind an answer in so many seconds, but for blank lines."""
+    stream = response.extensions.get("network_stream")
+    connected: Any = None if stream is None else stream.get_extra_info("socket")
+    try:
+        readable, _, _ = select.select([connected], [], [], seconds)
+        return bool(readable and connected.recv(64, socket.MSG_PEEK).strip())
+    except (OSError, ValueError, TypeError):  # closed, or TLS, which has no peeking
+        return False
 
 
 def _retry_after(text: str) -> float | None:

@@ -141,6 +141,15 @@ class Process:
             self._unasked(found)
         return found
 
+    def listen(self, seconds: float) -> None:
+        """Raise InputError for output within that time: nothing was asked."""
+        with selectors.DefaultSelector() as ready:
+            if self._popen.stdout is not None:
+                ready.register(self._popen.stdout, selectors.EVENT_READ)
+            for key, _ in ready.select(seconds):
+                if early := os.read(key.fd, 1 << 16):
+                    self._unasked(early)
+
     def output(self, seconds: float) -> bytes:
         """All that it prints until it ends, with status 0.
 

@@ -15,6 +15,9 @@ FOREIGN = (
     ("Receive buffer too long", "answered with headers that are too long: check the URL"),
 )
 
+MAY_PASS = ("illegal status line", "illegal request line", "Receive buffer too long")
+DISCONNECTED = "disconnected"
+
 
 def why(error: Exception, reason: str, *, proven: bool = False) -> tuple[str, bool]:
     """What follows a service's URL in a message, and whether asking again may do.
@@ -47,11 +50,11 @@ def _of_connection(
         system = [one.strerror for one in causes if isinstance(one, OSError) and one.strerror]
         reason = system[-1].lower() if system else reason
         return f"cannot be reached ({reason}): check that it runs and the URL", True
-    if proven and any(words in reason for words, _ in FOREIGN):
-        return f"answered what is not HTTP ({reason})", True
     for words, said in FOREIGN:
-        if words in reason:
+        if words in reason and not (proven and words in MAY_PASS):
             return said, False
+    if kind == "RemoteProtocolError" and DISCONNECTED not in reason:
+        return f"answered what is not valid HTTP ({reason})", proven
     return f"closed the connection without an answer ({reason}): check that it runs", True
 
 
