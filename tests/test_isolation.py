@@ -1,12 +1,14 @@
 """What a model or an attack changes for the whole process is put back."""
 
+import builtins
+import gc
 import locale
 import os
 import signal
 import sys
 import threading
 import warnings
-from io import StringIO
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 
 import cv2
@@ -14,17 +16,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import (
-    AvifImagePlugin,
-    GifImagePlugin,
     Image,
     ImageFile,
-    PngImagePlugin,
-    TiffImagePlugin,
 )
 
 from iqattack import isolation
+from iqattack.images import encode_png
 from iqattack.isolation import OF_THREAD, SWITCHES, guest
 from iqattack.models import gradient_of, load_model, score_checked
+from iqattack.pillow_switches import SWITCHES as PILLOW
 from iqattack.pillow_switches import default_switches
 
 # How a guest changes each switch, by its name.
@@ -33,20 +33,11 @@ CHANGES = {
     "the filters of warnings": lambda: warnings.simplefilter("error"),
     "handlers of signals": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     "the locale": lambda: locale.setlocale(locale.LC_ALL, "C"),
-    "standard error": lambda: setattr(sys, "stderr", StringIO()),
+    "print": lambda: setattr(builtins, "print", lambda *_, **__: None),
+    "an alarm": lambda: signal.setitimer(signal.ITIMER_REAL, 60.0),
     "sys.excepthook": lambda: setattr(sys, "excepthook", print),
     "threading.excepthook": lambda: setattr(threading, "excepthook", print),
-    "Pillow's LOAD_TRUNCATED_IMAGES": lambda: setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True),
-    "Pillow's MAXBLOCK": lambda: setattr(ImageFile, "MAXBLOCK", 1 << 20),
-    "Pillow's SAFEBLOCK": lambda: setattr(ImageFile, "SAFEBLOCK", 1),
-    "Pillow's MAX_IMAGE_PIXELS": lambda: setattr(Image, "MAX_IMAGE_PIXELS", None),
-    "Pillow's LOADING_STRATEGY": lambda: setattr(
-        GifImagePlugin, "LOADING_STRATEGY", GifImagePlugin.LoadingStrategy.RGB_ALWAYS
-    ),
-    "Pillow's READ_LIBTIFF": lambda: setattr(TiffImagePlugin, "READ_LIBTIFF", True),
-    "Pillow's MAX_TEXT_CHUNK": lambda: setattr(PngImagePlugin, "MAX_TEXT_CHUNK", 1),
-    "Pillow's MAX_TEXT_MEMORY": lambda: setattr(PngImagePlugin, "MAX_TEXT_MEMORY", 1),
-    "Pillow's DECODE_CODEC_CHOICE": lambda: setattr(AvifImagePlugin, "DECODE_CODEC_CHOICE", "x"),
+    "Pillow": lambda: setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True),
     "torch's default dtype": lambda: torch.set_default_dtype(torch.float64),
     "torch's precision of float32 products": lambda: torch.set_float32_matmul_precision("medium"),
     "OpenCV's optimised code": lambda: cv2.setUseOptimized(not cv2.useOptimized()),
@@ -94,6 +85,15 @@ def test_nor_does_one_that_fails(name):
     assert ALL[name].read() == before
 
 
+@pytest.mark.parametrize(("owner", "name", "wanted"), PILLOW)
+def test_each_switch_of_pillow(owner, name, wanted):
+    with guest():
+        setattr(owner, name, "changed")
+    assert getattr(owner, name) == wanted
+    (phrase,) = isolation.changes()
+    assert phrase.startswith(f"changed Pillow's {name}")
+
+
 def test_the_default_device_leaves_no_mode_behind():
     with guest():
         torch.set_default_device("meta")
@@ -115,6 +115,75 @@ def test_standard_output_that_was_replaced_comes_back(capsys):
     print("ours")
     assert capsys.readouterr().out == "ours\n"
     assert isolation.changes() == ["changed standard output; put back"]
+
+
+@pytest.mark.parametrize(
+    "idiom",
+    [
+        lambda: setattr(sys, "stdout", TextIOWrapper(sys.stdout.buffer, encoding="utf-8")),
+        lambda: setattr(sys, "stdout", TextIOWrapper(sys.stdout.detach(), encoding="utf-8")),
+        lambda: setattr(sys, "stderr", TextIOWrapper(sys.stderr.buffer, encoding="utf-8")),
+        lambda: (sys.stdout.close(), sys.stderr.close()),
+        lambda: sys.stderr.detach().close(),
+        lambda: (
+            sys.stdout.reconfigure(encoding="ascii"),
+            sys.stderr.reconfigure(encoding="ascii"),
+        ),
+        lambda: setattr(sys, "stderr", StringIO()),
+        lambda: sys.stdout.buffer.close(),  # noqa: PLW0108 - of the stream of that time
+    ],
+)
+def test_whatever_a_guest_does_to_its_streams_ours_are_as_they_were(idiom, capsys):
+    before = sys.stdout, sys.stderr
+    with guest():
+        idiom()
+        print("é of a guest")
+    gc.collect()
+    assert (sys.stdout, sys.stderr) == before
+    print("ours é")
+    print("error é", file=sys.stderr)
+    out, err = capsys.readouterr()
+    assert out == "ours é\n"
+    assert err.endswith("error é\n")
+
+
+def test_a_handler_that_kept_its_stream_writes_to_standard_error(capsys):
+    with guest():
+        kept = sys.stdout
+        kept.write("mine\n")
+    kept.write("later\n")
+    assert capsys.readouterr() == ("", "mine\nlater\n")
+
+
+def test_a_switch_that_cannot_be_read_keeps_no_other_from_being_put_back():
+    """As torch's is, once precisions are set by backend."""
+    if not hasattr(torch.backends, "fp32_precision"):
+        pytest.skip("this torch has no precisions by backend")
+    before, here = torch.backends.fp32_precision, Path.cwd()
+    try:
+        with guest():
+            torch.backends.cuda.matmul.fp32_precision = "tf32"
+            os.chdir("/")
+        assert Path.cwd() == here
+        with guest():
+            torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+        assert torch.backends.mkldnn.matmul.fp32_precision != "bf16"
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = "none"
+        torch.backends.fp32_precision = before
+    assert isolation._guests == 0
+
+
+def test_what_is_written_is_what_was_scored_whatever_writers_are_registered():
+    pixels = torch.randint(256, (3, 8, 9)).byte()
+    expected = encode_png(pixels)
+    before = Image.SAVE["PNG"], Image.Image.convert, Image.DECODERS.get("zip")
+    with guest():
+        Image.register_save("PNG", lambda image, file, name: file.write(b"another"))
+        Image.Image.convert = lambda self, *_: self.rotate(180)
+        Image.DECODERS["zip"] = None
+        assert encode_png(pixels) == expected
+    assert (Image.SAVE["PNG"], Image.Image.convert, Image.DECODERS.get("zip")) == before
 
 
 def test_others_print_as_ever_while_a_guest_runs(capsys):

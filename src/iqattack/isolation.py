@@ -7,6 +7,7 @@ to standard output.
 
 from __future__ import annotations
 
+import builtins
 import locale
 import os
 import signal
@@ -16,27 +17,32 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TextIO
 
 import cv2
 import numpy as np
 import torch
 
-from iqattack.pillow_switches import SWITCHES as PILLOW
-from iqattack.pillow_switches import outside, set_outside
+from iqattack.pillow_switches import NAMES, outside, set_outside
+from iqattack.streams import Aside, Shared
 
 SUBNORMAL = 5e-324
 SHORT = 40  # letters of a value in a phrase
+UNKNOWN = object()  # what a switch is that cannot be read
+STREAMS = {"stdout": "standard output", "stderr": "standard error"}
 
 
 @dataclass(frozen=True)
 class Switch:
-    """Something that any code can change for all: how it is called, read and set."""
+    """Something that any code can change for all: how it is called, read and set.
+
+    parts: where it is a tuple, what each one is called.
+    """
 
     name: str
     read: Callable[[], Any]
     set: Callable[[Any], object]
+    parts: tuple[str, ...] = ()
 
 
 def _attribute(owner: Any, name: str, called: str) -> Switch:
@@ -86,9 +92,39 @@ def _set_locale(value: str) -> None:
         locale.setlocale(locale.LC_ALL, value)
 
 
+def _alarm() -> bool:
+    """Whether a signal is to come after some time, as from a time limit that was left."""
+    return hasattr(signal, "getitimer") and signal.getitimer(signal.ITIMER_REAL)[0] > 0.0
+
+
+def _set_alarm(on: bool) -> None:
+    if not on:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+
+def _precision() -> tuple[str, ...]:
+    """As torch has it for all backends, and for the CPU's, which newer versions tell apart."""
+    cpu = getattr(torch.backends.mkldnn, "matmul", None)
+    own = getattr(cpu, "fp32_precision", "")
+    try:
+        return torch.get_float32_matmul_precision(), own
+    except RuntimeError:  # set by backend
+        return "", own
+
+
+def _set_precision(value: tuple[str, ...]) -> None:
+    overall, own = value
+    cpu = getattr(torch.backends.mkldnn, "matmul", None)
+    if overall:
+        with suppress(RuntimeError):
+            torch.set_float32_matmul_precision(overall)
+    if own and cpu is not None:
+        cpu.fp32_precision = own
+
+
 SIGNALS = [
     getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE")
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGALRM")
     if hasattr(signal, name)
 ]
 
@@ -98,20 +134,14 @@ SWITCHES = (
     Switch("the working folder", _folder, _to_folder),
     Switch("the filters of warnings", _filters, _set_filters),
     Switch("handlers of signals", _handlers, _set_handlers),
+    Switch("an alarm", _alarm, _set_alarm),
     Switch("the locale", _locale, _set_locale),
-    _attribute(sys, "stderr", "standard error"),
+    _attribute(builtins, "print", "print"),
     _attribute(sys, "excepthook", "sys.excepthook"),
     _attribute(threading, "excepthook", "threading.excepthook"),
-    *(
-        Switch(f"Pillow's {name}", partial(outside, index), partial(set_outside, index))
-        for index, (_, name, _) in enumerate(PILLOW)
-    ),
+    Switch("Pillow", outside, set_outside, NAMES),
     Switch("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
-    Switch(
-        "torch's precision of float32 products",
-        torch.get_float32_matmul_precision,
-        torch.set_float32_matmul_precision,
-    ),
+    Switch("torch's precision of float32 products", _precision, _set_precision),
     Switch("OpenCV's optimised code", cv2.useOptimized, cv2.setUseOptimized),
 )
 
@@ -134,19 +164,6 @@ OF_THREAD = (
 )
 
 
-class _Output:
-    """Standard output, but for guests: what they print goes to standard error."""
-
-    def __init__(self, usual: TextIO) -> None:
-        self.usual = usual
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(sys.stderr if _here.guests else self.usual, name)
-
-    def close(self) -> None:
-        """Stay open: others write to it, too."""
-
-
 class _Here(threading.local):
     guests = 0  # that this thread is running, one within the other
 
@@ -155,8 +172,22 @@ _here = _Here()
 _lock = threading.RLock()
 _guests = 0  # of all threads
 _before: tuple[Any, ...] = ()  # what the switches of the process were before the first of them
-_output: _Output | None = None
+_streams: dict[str, Shared] = {}  # by their names in `sys`, while there are guests
 _unsaid: dict[str, None] = {}  # what was changed, a phrase each, in order
+
+
+def _error() -> TextIO:
+    """The process's standard error, whoever asks."""
+    stream = sys.stderr
+    return stream.usual if isinstance(stream, Shared) else stream
+
+
+def _is_guest() -> bool:
+    """Whether a guest runs in this thread; or none at all, and somebody kept its stream."""
+    return bool(_here.guests or not _guests)
+
+
+_aside = Aside(_error)
 
 
 def changes() -> list[str]:
@@ -174,7 +205,7 @@ def guest() -> Iterator[None]:
     While guests run in several threads, what one of them changes can be seen by the others until it
     returns.
     """
-    mine = [switch.read() for switch in OF_THREAD]
+    mine = [_read(switch) for switch in OF_THREAD]
     _enter()
     try:
         yield
@@ -183,12 +214,13 @@ def guest() -> Iterator[None]:
 
 
 def _enter() -> None:
-    global _guests, _before, _output  # noqa: PLW0603 - so are the switches
+    global _guests, _before  # noqa: PLW0603 - so are the switches
     with _lock:
         if not _guests:
-            _before = tuple(switch.read() for switch in SWITCHES)
-            _output = _Output(sys.stdout)
-            sys.stdout = _output
+            _before = tuple(_read(switch) for switch in SWITCHES)
+            for name in STREAMS:
+                _streams[name] = Shared(getattr(sys, name), _aside, _is_guest)  # type: ignore[arg-type]
+                setattr(sys, name, _streams[name])
         _guests += 1
         _here.guests += 1
 
@@ -196,26 +228,41 @@ def _enter() -> None:
 def _leave(mine: list[Any]) -> None:
     global _guests  # noqa: PLW0603
     with _lock:
-        _put_back(OF_THREAD, mine)
-        _put_back(SWITCHES, _before)
         _here.guests -= 1
         _guests -= 1
-        if sys.stdout is not _output:
-            _note("standard output")
-            sys.stdout = _output
-        if not _guests and _output is not None:
-            sys.stdout = _output.usual
+        for name, called in STREAMS.items():
+            ours = _streams[name]
+            if getattr(sys, name) is not ours:
+                _note(called)
+            setattr(sys, name, ours if _guests else ours.usual)
+        _put_back(OF_THREAD, mine)
+        _put_back(SWITCHES, _before)
+
+
+def _read(switch: Switch) -> Any:
+    """What a switch is; a library may refuse to say, after it was set in another way."""
+    try:
+        return switch.read()
+    except Exception:
+        return UNKNOWN
 
 
 def _put_back(switches: tuple[Switch, ...], before: Any) -> None:
     for switch, old in zip(switches, before, strict=True):
-        new = switch.read()
-        if new != old:
+        new = _read(switch)
+        if new is old or new == old or old is UNKNOWN:
+            continue
+        with suppress(Exception):  # one that fails must not keep the others from it
             switch.set(old)
-            told = [str(value) for value in (old, new)]
-            _note(switch.name, *(told if max(map(len, told)) <= SHORT else ()))
+        if not switch.parts:
+            _note(switch.name, old, new)
+        for part, *values in zip(switch.parts, old, new, strict=True) if switch.parts else ():
+            if values[0] != values[1]:
+                _note(f"{switch.name}'s {part}", *values)
 
 
-def _note(name: str, old: str | None = None, new: str | None = None) -> None:
-    phrase = f"changed {name}{'' if old is None else f' from {old} to {new}'}; put back"
-    _unsaid[phrase] = None
+def _note(name: str, *values: object) -> None:
+    """values: old and new, which are told if they are short."""
+    told = [str(value) for value in values]
+    change = f" from {told[0]} to {told[1]}" if told and max(map(len, told)) <= SHORT else ""
+    _unsaid[f"changed {name}{change}; put back"] = None

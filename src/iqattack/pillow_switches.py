@@ -6,7 +6,6 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 
 from PIL import (
@@ -48,8 +47,33 @@ _WARNING = (
     TiffImagePlugin,
     _deprecate,
 )
-Place = tuple[ModuleType, str, Any]  # module, name, and the value that we want
 
+
+class _Items:
+    """A table of Pillow's, whose entries are attributes here: None where there is none."""
+
+    def __init__(self, table: dict[str, Any]) -> None:
+        object.__setattr__(self, "table", table)
+
+    def __getattr__(self, name: str) -> Any:
+        return self.table.get(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if value is None:
+            self.table.pop(name, None)
+        else:
+            self.table[name] = value
+
+
+def _present(owner: Any, *names: str) -> Iterator[Place]:
+    """Places that are to stay as they are when this is imported, before any model."""
+    for name in names:
+        yield owner, name, getattr(owner, name)
+
+
+Image.preinit()
+CODECS = ("zip", "jpeg", "raw")  # None, unless a package has put its own there
+Place = tuple[Any, str, Any]  # owner, name, and the value that we want
 SWITCHES: tuple[Place, ...] = (
     (ImageFile, "LOAD_TRUNCATED_IMAGES", False),
     (ImageFile, "MAXBLOCK", 65536),
@@ -60,6 +84,12 @@ SWITCHES: tuple[Place, ...] = (
     (PngImagePlugin, "MAX_TEXT_CHUNK", 1024 * 1024),
     (PngImagePlugin, "MAX_TEXT_MEMORY", 64 * 1024 * 1024),
     (AvifImagePlugin, "DECODE_CODEC_CHOICE", "auto"),
+    *_present(Image.Image, "save", "convert", "transpose", "resize"),
+    *_present(Image, "open", "fromarray"),
+    *_present(_Items(Image.SAVE), "PNG", "JPEG"),
+    *_present(_Items(Image.OPEN), "PNG", "JPEG"),
+    *_present(_Items(Image.ENCODERS), *CODECS),
+    *_present(_Items(Image.DECODERS), *CODECS),
 )
 _HELD: tuple[Place, ...] = (
     *SWITCHES,
@@ -97,18 +127,24 @@ def default_switches() -> Iterator[None]:
                         setattr(module, name, found)
 
 
-def outside(index: int) -> Any:
-    """What a switch of SWITCHES is where nothing is being read."""
-    module, name, ours = SWITCHES[index]
+NAMES = tuple(name for _, name, _ in SWITCHES)
+
+
+def outside() -> tuple[Any, ...]:
+    """What the switches are where nothing is being read."""
     with _lock:
-        now = getattr(module, name)
-        return _found[index] if _readers and now == ours else now
+        found = [getattr(owner, name) for owner, name, _ in SWITCHES]
+        if _readers:
+            for index, (_, _, ours) in enumerate(SWITCHES):
+                if found[index] == ours:
+                    found[index] = _found[index]
+        return tuple(found)
 
 
-def set_outside(index: int, value: Any) -> None:
-    """Change it there; what is being read goes on as it was."""
-    module, name, ours = SWITCHES[index]
+def set_outside(values: tuple[Any, ...]) -> None:
+    """Change them there; what is being read goes on as it was."""
     with _lock:
         if _readers:
-            _found[index] = value
-        setattr(module, name, ours if _readers else value)
+            _found[: len(values)] = values
+        for (owner, name, ours), value in zip(SWITCHES, values, strict=True):
+            setattr(owner, name, ours if _readers else value)

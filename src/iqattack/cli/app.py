@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
 import warnings
@@ -140,6 +141,8 @@ def run(args: Sequence[str] | None = None) -> int:
         _keep_output_apart()
     # Pillow warns about odd metadata and large images; what matters ends in an error or a note.
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+    for name in ("PIL", "filelock"):  # a model that logs all would have theirs in our output
+        logging.getLogger(name).setLevel(logging.WARNING)
     if isinstance(sys.stdout, TextIOWrapper):  # tables have marks that not every encoding has
         sys.stdout.reconfigure(errors="replace")
     try:
