@@ -8,6 +8,7 @@ to standard output.
 from __future__ import annotations
 
 import builtins
+import importlib
 import locale
 import os
 import signal
@@ -26,8 +27,11 @@ import torch
 from iqattack.pillow_switches import NAMES, outside, set_outside
 from iqattack.streams import Aside, Shared
 
+# That of `signal` makes an enumeration of each answer, which takes most of a guest's time.
+_getsignal: Callable[[int], Any] = importlib.import_module("_signal").getsignal
 SUBNORMAL = 5e-324
 SHORT = 40  # letters of a value in a phrase
+CPU = torch.device("cpu")
 UNKNOWN = object()  # what a switch is that cannot be read
 STREAMS = {"stdout": "standard output", "stderr": "standard error"}
 
@@ -74,7 +78,7 @@ def _set_filters(value: tuple[Any, ...]) -> None:
 
 
 def _handlers() -> tuple[Any, ...]:
-    return tuple(signal.getsignal(number) for number in SIGNALS)
+    return tuple(map(_getsignal, SIGNALS))
 
 
 def _set_handlers(handlers: tuple[Any, ...]) -> None:
@@ -100,6 +104,11 @@ def _alarm() -> bool:
 def _set_alarm(on: bool) -> None:
     if not on:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+
+def _device() -> torch.device:
+    """Without a mode of torch functions, of which the default device is one, it is the CPU."""
+    return torch.get_default_device() if torch._C._len_torch_function_stack() else CPU
 
 
 def _precision() -> tuple[str, ...]:
@@ -149,7 +158,7 @@ SWITCHES = (
 OF_THREAD = (
     Switch(
         "torch's default device",
-        torch.get_default_device,
+        _device,
         lambda device: torch.set_default_device(None if device.type == "cpu" else device),
     ),
     Switch("torch's threads", torch.get_num_threads, torch.set_num_threads),

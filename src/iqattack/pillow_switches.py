@@ -128,12 +128,16 @@ def default_switches() -> Iterator[None]:
 
 
 NAMES = tuple(name for _, name, _ in SWITCHES)
+# Looked up for each call of a model, so directly.
+_TABLES = tuple(
+    (owner.table if isinstance(owner, _Items) else vars(owner)).get for owner, _, _ in SWITCHES
+)
 
 
 def outside() -> tuple[Any, ...]:
     """What the switches are where nothing is being read."""
     with _lock:
-        found = [getattr(owner, name) for owner, name, _ in SWITCHES]
+        found = [get(name) for get, name in zip(_TABLES, NAMES, strict=True)]
         if _readers:
             for index, (_, _, ours) in enumerate(SWITCHES):
                 if found[index] == ours:

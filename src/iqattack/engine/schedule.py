@@ -104,6 +104,10 @@ class Helper:
 
     def _work(self) -> None:
         torch.set_num_threads(1)  # a sum depends on how many share it, and a replay must not
+        with default_switches():  # attacks code and decode pictures, too
+            self._do()
+
+    def _do(self) -> None:
         while (item := self._todo.get()) is not None and not self._closed:
             opened, work = item
             error: BaseException | None = None
@@ -288,8 +292,7 @@ class Schedule:
         opened.driver = opened.opener.open()
 
     def _stepped(self, opened: Open) -> None:
-        with default_switches():  # attacks code and decode pictures, too
-            opened.playing.advance()
+        opened.playing.advance()
 
     def _finished(self, opened: Open) -> None:
         for event in opened.playing.events():
