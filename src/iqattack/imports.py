@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from iqattack.errors import InputError, one_line, unknown
+from iqattack.paths import why_no_file
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,9 @@ def looks_imported(spec: str) -> bool:
 
 def _import_file(kind: str, path: Path) -> ModuleType:
     if not path.is_file():
-        raise InputError(f"{kind} file '{path}': no such file; expected FILE.py:{_example(kind)}")
+        raise InputError(
+            f"{kind} file '{path}': {why_no_file(path)}; expected FILE.py:{_example(kind)}"
+        )
     path = absolute(path)
     # Its neighbours can be imported, as when Python runs the file.
     _search(path.parent)

@@ -83,11 +83,14 @@ def test_columns_by_themselves(attack):
     [
         (("--mos", "PIPE.csv"), "is a named pipe"),
         (("--attack", "filter-search:profile=PIPE.json"), "is no file"),
-        (("--attack", "PIPE.py:attack"), "no such file"),
-        (("--model", "PIPE.py:load"), "no such file"),
+        (
+            ("--attack", "PIPE.py:attack"),
+            "attack file 'PIPE.py': is a named pipe; expected FILE.py",
+        ),
+        (("--model", "PIPE.py:load"), "model file 'PIPE.py': is a named pipe; expected FILE.py"),
         (("--model", "PIPE.toml"), "is no file"),
-        (("--model", "cnniqa:PIPE.pth"), "no such file"),
-        (("--model", "onnx:PIPE.onnx"), "no such file"),
+        (("--model", "cnniqa:PIPE.pth"), "'PIPE.pth': is a named pipe; expected"),
+        (("--model", "onnx:PIPE.onnx,mean"), "is a named pipe: 'PIPE.onnx'; expected onnx"),
     ],
 )
 def test_pipes_are_never_opened(attack, options, expected):
@@ -96,6 +99,39 @@ def test_pipes_are_never_opened(attack, options, expected):
     said = attack(*options)
     assert (said.status, expected in said.err) == (2, True), said.err
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "spec"),
+    [
+        ("--attack", "folder.py:attack"),
+        ("--model", "folder.py:load"),
+        ("--model", "cnniqa:folder.pth"),
+        ("--model", "onnx:folder.onnx"),
+    ],
+)
+def test_folders_that_are_called_like_files(attack, option, spec):
+    for suffix in ("py", "pth", "onnx"):
+        Path(f"folder.{suffix}").mkdir()
+    said = attack(option, spec)
+    assert (said.status, "is a folder" in said.err) == (2, True), said.err
+
+
+def test_an_image_that_is_far_too_large_fails_alone(attack):
+    with Path("photos/3.png").open("wb") as file:
+        file.truncate(2**40)  # without taking room
+    assert attack().status == 1
+    status = {row.image: row.status for row in package.open_run("run").results}
+    assert "is too large (1,099,511,627,776 bytes)" in status.pop("3.png")
+    assert not any(text.startswith("failed") for text in status.values())
+    assert list(status) == ["0.png", "1.png", "2.png"]
+
+
+def test_a_dmos_that_may_be_a_mos_is_said(attack):
+    Path("mos.csv").write_text("image,dmos\n0.png,1\n1.png,2\n2.png,3\n3.png,4\n")
+    said = attack("--mos", "mos.csv")
+    assert (said.status, package.open_run("run").settings.mos_lower_better) == (0, True)
+    assert any("dmos: lower is better" in note for note in notes(said))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes there")

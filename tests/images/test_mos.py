@@ -3,6 +3,7 @@
 import os
 import sys
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -321,7 +322,10 @@ def test_a_table_says_which_of_its_columns_it_took(tmp_path):
         ("a.png,1.5\nb.png,2\n", "image=1,mos=2", {"a.png": 1.5, "b.png": 2.0}, False),
         ("1.5 a.png\n2 b.png\n", "image=2,dmos=1", {"a.png": 1.5, "b.png": 2.0}, True),
         ("who;q\na.png;1,5\n", "image=1,mos=2", {"a.png": 1.5}, False),
-        ("1,2\na.png,7\n", "image=1,mos=2", {"a.png": 7.0}, False),  # they are called so
+        ("1,2\na.png,7\n", 'image="1",mos="2"', {"a.png": 7.0}, False),
+        ("2,1\n7,a.png\n", 'image="1",mos="2"', {"a.png": 7.0}, False),
+        ("x,1,2\na.png,7,8\n", 'image=x,mos="1"', {"a.png": 7.0}, False),
+        ("who,2\na.png,7\n", "image=who,mos=2", {"a.png": 7.0}, False),  # a header, by a name
         ('who,"q, mean"\na.png,3\n', "image=who,mos=q, mean", {"a.png": 3.0}, False),
         ("dist_img,dmos\nx.png,3\n", "dmos=dmos", {"x.png": 3.0}, True),
     ],
@@ -375,6 +379,257 @@ def test_names_in_either_unicode_form(tmp_path):
         there, here = unicodedata.normalize(form, "É.png"), unicodedata.normalize(other, "é.PNG")
         read = table(tmp_path / "t.csv", f"image,mos\n{there},3\n")
         assert match_mos(images(tmp_path, here), read)[0].mos == 3
+
+
+HISTOGRAM = ("a.png,4,3,2", "b.png,5,1,1", "c.png,1,2,3", "d.png,2,2,5", "e.png,2,3,4")
+
+
+def written(path, *rows):
+    """Rows of text as a CSV file, or as a workbook whose numbers are numbers."""
+    if path.suffix == ".csv":
+        path.write_text("".join(f"{row}\n" for row in rows))
+        return path
+    book = pytest.importorskip("openpyxl").Workbook()
+    for row in rows:
+        book.active.append([int(c) if c.isdecimal() else c or None for c in row.split(",")])
+    book.save(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.xlsx"])
+def test_numbers_of_columns_are_positions(tmp_path, name):
+    """Whatever the cells of the first row are: 2 stands in some of these columns."""
+    path = written(tmp_path / name, *HISTOGRAM)
+    assert list(read_mos(path, "image=1,mos=2").values()) == [4, 5, 1, 2, 2]
+    assert list(read_mos(path, "image=1,dmos=4").values()) == [2, 1, 3, 5, 4]
+    path = written(tmp_path / name, "a.png,2", "b.png,3")
+    assert dict(read_mos(path, "image=1,mos=2")) == {"a.png": 2, "b.png": 3}
+    path = written(tmp_path / name, "who,good,bad", "b.png,3,1")
+    assert dict(read_mos(path, "image=1,mos=2")) == {"b.png": 3}
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.xlsx"])
+def test_a_first_row_is_not_taken_for_what_it_may_not_be(tmp_path, name):
+    path = written(tmp_path / name, "who,1,2", "b.png,3,4")
+    said = error(read_mos, path, "image=1,mos=2")
+    assert (
+        """a header? then give names in double quotes: --mos-columns 'image="who",mos="1"'"""
+        in said
+    )
+    assert dict(read_mos(path, 'image="who",mos="1"')) == {"b.png": 3}
+    said = error(read_mos, path, "image=who,mos=2")
+    assert """column 2 is called 1, and another is called 2; give names in double quotes""" in said
+    assert dict(read_mos(path, 'image=who,mos="2"')) == {"b.png": 4}
+    path = written(tmp_path / name, "a.png,n/a", "b.png,3")  # no header: it has an image
+    assert "line 1: score 'n/a' of a.png" in error(read_mos, path, "image=1,mos=2")
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "expected"),
+    [
+        (
+            "a.png,3,5\nb.png,4\n",
+            "image=1,mos=2",
+            "line 2: too few columns, 2, the first line has 3",
+        ),
+        ("a.png,3\nb.png,4,5\n", "image=1,mos=2", "line 2: 3 columns, the first line has 2"),
+        ("image,mos,sd\na.png,81,5\nb.png,70\n", None, "line 3: too few columns, 2"),
+        ("image,mos,sd\na.png,81,5\nb.png,7,2,5\n", None, "line 3: 4 columns"),
+    ],
+)
+def test_rows_of_several_widths(tmp_path, text, columns, expected):
+    (tmp_path / "t.csv").write_text(text)
+    said = error(read_mos, tmp_path / "t.csv", columns)
+    assert expected in said
+    assert "write 1.5 for 1,5" in said
+
+
+def test_a_header_may_end_with_separators(tmp_path):
+    read = table(tmp_path / "t.csv", "image,mos,,\na.png,1\nb.png,2,\n")
+    assert dict(read) == {"a.png": 1, "b.png": 2}
+
+
+def test_a_decimal_comma_in_every_row_is_doubted(tmp_path):
+    (tmp_path / "t.csv").write_text("a.png,3,5\nb.png,4,25\n")
+    (note,) = read_mos(tmp_path / "t.csv", "image=1,mos=2").notes
+    assert "if it is 3,5, write 3.5" in note
+    (tmp_path / "t.csv").write_text("a.png,3,5\nb.png,4.5,25\n")
+    assert read_mos(tmp_path / "t.csv", "image=1,mos=2").notes == ()
+
+
+def test_missing_cells_at_the_ends_of_a_workbook(tmp_path):
+    path = written(tmp_path / "t.xlsx", "image,mos,sd", "a.png,3,1", "b.png,4")
+    assert dict(read_mos(path)) == {"a.png": 3, "b.png": 4}
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.xlsx"])
+@pytest.mark.parametrize(
+    ("header", "columns", "score"),
+    [
+        ("image,mos,mos", None, None),
+        ("image,mos,MOS", None, None),
+        ("image,image,mos", None, None),
+        ("image,image,mos", "mos=mos", None),
+        ("image,mos,mos", "image=image,mos=mos", None),
+        ("image,mos,mos", "image=1,mos=2", 1),
+        ("image,mos,mos", "image=1,mos=3", 2),
+        ("image,mos,mos", "mos=3", 2),
+        ("image,image,mos", "image=1,mos=3", 2),
+    ],
+)
+def test_two_columns_of_one_name(tmp_path, name, header, columns, score):
+    path = written(tmp_path / name, header, "a.png,1,2")
+    if score is not None:
+        assert dict(read_mos(path, columns)) == {"a.png": score}
+        return
+    said = error(read_mos, path, columns)
+    assert "has 2 columns" in said
+    assert "number" in said
+    if columns is None:  # its remedy works
+        read_mos(path, said.split("--mos-columns ")[1].split(", or")[0])
+
+
+@pytest.mark.parametrize(
+    "image", ["dist_img", "image", "filename", "img_name", "dist_name", "Name", "path"]
+)
+def test_kadid_is_known_by_the_names_of_its_images(tmp_path, image):
+    read = table(tmp_path / "t.csv", f"{image},dmos\nI01_01_01.png,4.5\ni81_25_05.PNG,3\n")
+    assert (read.source, read.lower_better, read.notes) == ("KADID-10k", False, ())
+    mixed = f"{image},dmos\nI01_01_01.png,4.5\nx.png,3\n"
+    said = error(table, tmp_path / "t.csv", mixed)
+    assert f"say which it is with --mos-columns image={image},mos=dmos" in said
+    assert read_mos(tmp_path / "t.csv", f"image={image},mos=dmos").lower_better is False
+    read = read_mos(tmp_path / "t.csv", f"image={image},dmos=dmos")
+    assert (read.lower_better, read.notes) == (True, ())
+
+
+def test_pyiqa_has_a_table_of_kadid(tmp_path):
+    text = "ref_name,dist_name,dmos,std\nI01.png,I01_01_01.png,4.5,0.5\n"
+    read = table(tmp_path / "meta_info.csv", text)
+    assert (dict(read), read.lower_better) == ({"I01_01_01.png": 4.5}, False)
+    assert read.references == {"I01.png"}
+
+
+@pytest.mark.parametrize("header", ["image,dmos", "File Name,DMOS", "dist_name,dmos"])
+def test_a_dmos_whose_direction_is_not_certain_is_noted(tmp_path, header):
+    read = table(tmp_path / "t.csv", f"{header}\nI01_01_1.png,1\nb.png,2\n")
+    (note,) = read.notes
+    score = header.partition(",")[2]
+    assert f"{score}: lower is better; if higher is, give --mos-columns mos={score}" in note
+    assert read.lower_better
+    assert not read_mos(tmp_path / "t.csv", f"mos={score}").lower_better
+
+
+@pytest.mark.parametrize(
+    ("text", "scores"),
+    [
+        ("a.png;81,5\nb.png;70,25\n", [81.5, 70.25]),
+        ("a.png;3;1,2,3,4\nb.png;4;1,2,3,4\n", [3, 4]),
+        ("a.png\t81,5\nb.png\t70,25\n", [81.5, 70.25]),
+        ("a.png 81,5\nb.png 70,25\n", [81.5, 70.25]),
+        ("a;b.png,3\nc.png,4\n", [3, 4]),
+        ("a.png,3,x;7\nc.png,4,y;8\n", [3, 4]),
+        ("my a.png,3\nb.png,4\n", [3, 4]),
+    ],
+)
+def test_the_separator_is_the_one_that_gives_images_and_scores(tmp_path, text, scores):
+    (tmp_path / "t.csv").write_text(text)
+    assert list(read_mos(tmp_path / "t.csv", "image=1,mos=2").values()) == scores
+
+
+def test_semicolons_come_before_commas_in_a_header_too(tmp_path):
+    (tmp_path / "t.csv").write_text("who, in all;q, mean\na.png;1,5\n")
+    assert dict(read_mos(tmp_path / "t.csv", "image=1,mos=2")) == {"a.png": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("cells", "scores"),
+    [
+        (("1.500", "999", "1.200"), None),
+        (("1.500", "12"), [1.5, 12]),
+        (("3.828", "3", "2.125"), [3.828, 3, 2.125]),
+        (("81.523", "70", "100"), [81.523, 70, 100]),
+        (("1.500", "1.250"), [1.5, 1.25]),
+        (("1.50", "999"), [1.5, 999]),
+    ],
+)
+def test_dots_of_thousands_are_doubted_where_the_others_are_as_large(tmp_path, cells, scores):
+    text = lines(("image", "mos"), *zip("abc", cells, strict=False), between=";")
+    if scores is None:
+        said = error(table, tmp_path / "t.csv", text)
+        assert "score '1.500' of a" in said
+        assert "write 1500, or 1.5000" in said
+        assert table(tmp_path / "t.csv", text.replace(".", ""))["a"] == 1500
+        assert table(tmp_path / "t.csv", text.replace("1.500", "1.5000"))["a"] == 1.5
+    else:
+        assert list(table(tmp_path / "t.csv", text).values()) == scores
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+@pytest.mark.parametrize("suffix", [".csv", ".txt", ".tsv"])
+def test_encodings_that_are_not_read_have_a_remedy(tmp_path, encoding, suffix):
+    path = tmp_path / f"t{suffix}"
+    path.write_text("image,mos\na.png,1\n", encoding=encoding)
+    said = error(read_mos, path)
+    assert "cannot be read as UTF-8 text" in said
+    assert "save it as UTF-8" in said
+    assert "\0" not in said
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text"),
+    [
+        (".csv", '"image","mos"\n"1","a.png",3\n"2","b.png",4\n'),
+        (".csv", '"image";"mos"\n"1";"a.png";3,5\n"2";"b.png";4\n'),
+        (".txt", '"image" "mos"\n"1" "a.png" 3\n"2" "b.png" 4\n'),
+    ],
+)
+def test_row_names_of_r(tmp_path, suffix, text):
+    said = error(table, tmp_path / f"t{suffix}", text)
+    assert "its first column has no name; give it one, or in R row.names = FALSE" in said
+    named = text.replace('"image"', '"row"' + text[7] + '"image"', 1)
+    assert list(table(tmp_path / f"t{suffix}", named)) == ["a.png", "b.png"]
+
+
+def test_quoted_words_between_blanks(tmp_path):
+    read = table(tmp_path / "t.txt", '"image" "mos"\n"my a.png" 3\nb.png 4\n')
+    assert dict(read) == {"my a.png": 3, "b.png": 4}
+
+
+def test_a_scored_image_is_no_reference_in_another_case(tmp_path):
+    text = "image,reference,mos\nA.PNG,a.png,3\nb.png,c.png,2\n"
+    read = table(tmp_path / "t.csv", text)
+    assert read.references == {"c.png"}
+    assert [e.mos for e in match_mos(images(tmp_path, "a.png", "b.png", "c.png"), read)] == [3, 2]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.txt", "t.xlsx", "dmos.mat"])
+def test_a_table_that_is_far_too_large_is_never_read(tmp_path, name):
+    if name.endswith("xlsx"):
+        pytest.importorskip("openpyxl")
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(2**40)
+    assert "is too large (1,099,511,627,776 bytes), expected" in error(read_mos, tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.txt", "t.xlsx", "dmos.mat"])
+def test_a_file_of_size_0_is_empty_without_being_opened(tmp_path, name, monkeypatch):
+    """As those of /proc are, which may block."""
+    if name.endswith("xlsx"):
+        pytest.importorskip("openpyxl")
+    (tmp_path / name).touch()
+    opened = Path.open
+
+    def watched(path, *args, **options):
+        assert path != tmp_path / name
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", watched)  # `read_bytes` uses it
+    error(read_mos, tmp_path / name)
+
+
+def test_a_name_with_a_nul_is_no_table():
+    assert "no file can have this name" in error(read_mos, "a\0b.csv")
 
 
 def test_kadid_leaves_its_references_out(tmp_path):

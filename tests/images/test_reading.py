@@ -927,3 +927,100 @@ def test_switches_of_pillow_do_not_change_what_is_written(put_back):
     expected = encode_png(pixels)
     put_back(ImageFile, "MAXBLOCK", 1 << 20)
     assert encode_png(pixels) == expected
+
+
+def test_a_file_that_is_far_too_large_is_never_read(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    said = refusal(path)
+    assert "is too large (1,099,511,627,776 bytes), expected an image of at most" in said
+    path = saved(path, Image.fromarray(RGB))
+
+    def full(_path):
+        raise MemoryError
+
+    monkeypatch.setattr(Path, "read_bytes", full)
+    assert "is too large for the memory" in refusal(path)
+
+
+def test_a_file_of_size_0_is_never_opened(tmp_path, monkeypatch):
+    """As those of /proc are, which may block."""
+    (tmp_path / "a.png").touch()
+
+    def opened(*_args, **_options):
+        raise AssertionError
+
+    monkeypatch.setattr(Path, "open", opened)
+    assert "is an empty file" in refusal(tmp_path / "a.png")
+
+
+def test_a_folder_is_no_image(tmp_path):
+    assert "is a folder" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8, 24])
+def test_a_dib_without_a_file_header(tmp_path, bits):
+    mode = {1: "1", 4: "P", 8: "L", 24: "RGB"}[bits]
+    image = Image.fromarray(SMOOTH).convert(mode)
+    if bits == 4:
+        image = Image.fromarray(SMOOTH).quantize(16)
+    data = encoded(image, "DIB")
+    assert not data.startswith(b"BM")
+    (tmp_path / "a.dib").write_bytes(data)
+    assert torch.equal(read_image(tmp_path / "a.dib").pixels, tensor(image.convert("RGB")))
+    (tmp_path / "a.dib").write_bytes(data[: len(data) // 2])
+    assert "damaged or truncated" in refusal(tmp_path / "a.dib")
+
+
+def jpeg(*, progressive, restart=0, mode="RGB", **options):
+    image = Image.fromarray(SMOOTH).convert(mode)
+    if mode == "CMYK":
+        image = Image.merge("CMYK", [*Image.fromarray(SMOOTH).split(), image.getchannel(0)])
+    options = options | {"progressive": progressive, "restart_marker_blocks": restart}
+    return encoded(image, "JPEG", **options)
+
+
+EARLY = "its data end before the picture does, and the rest is filled in"
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_jpeg_that_is_cut_before_its_end_mark_is_noted(tmp_path, progressive, mode, share):
+    data = jpeg(progressive=progressive, mode=mode)
+    header = data.rfind(b"\xff\xda") + 2
+    start = header + int.from_bytes(data[header : header + 2], "big")  # of the last coded data
+    cut = data[: start + int(share * (len(data) - 2 - start))].rstrip(b"\xff") + b"\xff\xd9"
+    (tmp_path / "a.jpg").write_bytes(cut)
+    assert EARLY in read_image(tmp_path / "a.jpg", convert=True).notes
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("restart", [0, 1, 3])
+@pytest.mark.parametrize("quality", [1, 75, 100])
+@pytest.mark.parametrize("more", [b"", b"\0" * 5000, b"\xff\xd8\xff\xd9"])
+def test_a_whole_jpeg_is_never_noted(tmp_path, progressive, restart, quality, more):
+    for mode in ("RGB", "L", "CMYK"):
+        data = jpeg(progressive=progressive, restart=restart, quality=quality, mode=mode)
+        (tmp_path / "a.jpg").write_bytes(data + more)
+        assert EARLY not in read_image(tmp_path / "a.jpg", convert=True).notes
+    first, second = Image.fromarray(SMOOTH), Image.fromarray(SMOOTH[::-1].copy())
+    first.save(tmp_path / "a.mpo", save_all=True, append_images=[second])
+    assert EARLY not in read_image(tmp_path / "a.mpo").notes
+
+
+def test_an_orientation_that_is_a_fraction_is_shown_as_a_whole_number(tmp_path):
+    rational = struct.pack(">HHHLLLLL", 1, 0x0112, 5, 1, 26, 0, 6, 1)
+    block = b"Exif\0\0MM\0*" + struct.pack(">L", 8) + rational
+    path = saved(tmp_path / "a.jpg", Image.fromarray(SMOOTH), exif=block)
+    (note,) = read_image(path).notes
+    assert note == "turned upright from EXIF orientation 6"
+
+
+@pytest.mark.parametrize("at", [0.02, 0.3, 0.6, 0.95])
+def test_a_changed_byte_of_a_png_is_damage(tmp_path, at):
+    data = bytearray(FILES["PNG"])
+    data[int(at * len(data))] ^= 0x10
+    (tmp_path / "a.png").write_bytes(data)
+    assert "damaged or truncated" in refusal(tmp_path / "a.png")

@@ -282,3 +282,54 @@ def test_patterns_match_what_glob_does_where_no_link_is(tmp_path_factory, patter
     )
     there = {Path(p) for p in glob.glob(f"{root}/{pattern}", recursive=True) if Path(p).is_file()}  # noqa: PTH207
     assert {entry.path for entry in ImageSet.from_spec([f"{root}/{pattern}"])} == there
+
+
+def test_patterns_say_what_is_hidden(tmp_path):
+    touch(tmp_path, "a.png", ".b.png", ".c.jpg", "d/e.png", "d/.f.png", ".g/h.png")
+    for pattern, hidden in (
+        ("*", 3),
+        ("*.png", 1),
+        ("*/*", 1),
+        ("**/*", 4),
+        ("**", 4),
+        ("**/*.png", 2),
+        ("**/d/**/*.png", 1),
+        ("a*", 0),
+    ):
+        images = ImageSet.from_spec([f"{tmp_path}/{pattern}"])
+        assert not any(part.startswith(".") for name in names(images) for part in name.split("_"))
+        assert (f"{hidden} hidden" in " ".join(images.notes)) is bool(hidden), pattern
+    said = error(ImageSet.from_spec, [f"{tmp_path}/*.jpg"])
+    assert "matches no images" in said
+    assert "it matches 1 hidden" in said
+
+
+@pytest.mark.parametrize("other", ["E\u0301.png", "é.jpg", "e\u0301.tif"])
+def test_results_that_differ_in_unicode_form_alone(tmp_path, other):
+    """File systems of macOS hold one of them."""
+    entries = tuple(ImageEntry(name, tmp_path / name) for name in ("é.png", other))
+    assert "would share one result" in error(ImageSet, entries)
+    assert len(ImageSet((entries[0], ImageEntry("e.png", tmp_path / "e.png")))) == 2
+
+
+def test_names_that_no_file_can_have(tmp_path):
+    for name in ("a\0b.png", "\ud800.png"):
+        assert "no file can have this name" in error(ImageSet.from_spec, [name])
+        assert "no file can have this name" in error(read_image, name)
+        assert "no such folder" in error(ImageSet.from_folder, name)
+    assert "matches no images" in error(ImageSet.from_spec, ["a\0*.png"])
+    touch(tmp_path, "a.png")
+    for data in (b"a.png\0\n", "a.png\n".encode("utf-16-le"), "a.png\n".encode("utf-32")):
+        (tmp_path / "list.txt").write_bytes(data)
+        said = error(ImageSet.from_spec, [tmp_path / "list.txt"])
+        assert "holds NUL characters" in said
+        assert "save it as UTF-8" in said
+
+
+def test_a_list_that_is_far_too_large_or_of_size_0(tmp_path):
+    path = tmp_path / "list.txt"
+    path.touch()
+    assert "lists no images" in error(ImageSet.from_spec, [path])
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    assert "is too large (1,099,511,627,776 bytes)" in error(ImageSet.from_spec, [path])

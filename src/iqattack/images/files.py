@@ -1,56 +1,65 @@
-"""What lies at a path, found without opening it: a named pipe would block until somebody writes."""
+"""Files read whole: only regular ones, and none whose size says that they are something else."""
 
 from __future__ import annotations
 
 import codecs
-import errno
 import io
-import stat
 from pathlib import Path
 
 from iqattack.errors import InputError
 
-FILE, FOLDER, BROKEN = "file", "folder", "broken link"
-_KINDS = (
-    (stat.S_ISREG, FILE),
-    (stat.S_ISDIR, FOLDER),
-    (stat.S_ISFIFO, "named pipe"),
-    (stat.S_ISSOCK, "socket"),
-    (stat.S_ISCHR, "device"),
-    (stat.S_ISBLK, "device"),
-)
+# The largest picture that is read has 179 million pixels: 1.4 GB in uncompressed 16-bit RGBA.
+LARGEST_IMAGE = 2**31
+LARGEST_TABLE = 2**28  # some millions of lines
 
 
-def kind_of_file(path: str | Path) -> str:
-    """What a path leads to: FILE, FOLDER, 'named pipe', 'socket', 'device'; BROKEN for a link that
-    leads nowhere or to itself.
+def read_data(path: Path, largest: int, what: str) -> bytes:
+    """The bytes of a regular file, b"" for one of size 0 without opening it: those of /proc have
+    that size, and may block.
 
-    Raises OSError where that cannot be said, FileNotFoundError where nothing is.
+    what: it is expected to be, such as "an image". Raises OSError for what cannot be read, and
+    InputError for more than `largest` bytes, or than memory holds.
     """
-    path = Path(path)
+    size = bytes_of(path, largest, what)
     try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
-            return BROKEN
-        raise
-    return next((kind for is_kind, kind in _KINDS if is_kind(mode)), "special file")
+        return path.read_bytes() if size else b""
+    except MemoryError:
+        raise InputError(
+            f"{path}: is too large for the memory that is free ({size:,} bytes); make it smaller"
+        ) from None
+
+
+def bytes_of(path: Path, largest: int, what: str) -> int:
+    """The size of a file; InputError for more than `largest` bytes, OSError where none is."""
+    size = path.stat().st_size
+    if size > largest:
+        raise InputError(
+            f"{path}: is too large ({size:,} bytes), expected {what} of at most {largest:,}; "
+            "make it smaller"
+        )
+    return size
 
 
 def read_text(path: Path) -> str:
     """The text of a file: UTF-8, or UTF-16 that a byte order mark begins; line ends as they are.
 
-    Raises InputError for another encoding, and for what cannot be read.
+    Raises InputError for another encoding, and for what is too large or cannot be read.
     """
     try:
-        data = path.read_bytes()
+        data = read_data(path, LARGEST_TABLE, "text")
         wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        return data.decode("utf-16" if wide else "utf-8-sig")
+        text = data.decode("utf-16" if wide else "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise InputError(
             f"{path}: cannot be read as UTF-8 text ({reason}); save it as UTF-8"
         ) from None
+    if "\0" in text:
+        raise InputError(
+            f"{path}: cannot be read as UTF-8 text (it holds NUL characters, as UTF-32 and UTF-16 "
+            "without a byte order mark do); save it as UTF-8"
+        )
+    return text
 
 
 def read_lines(path: Path) -> list[str]:

@@ -76,6 +76,7 @@ _READERS: dict[str, tuple[tuple[bytes, ...], tuple[str, ...], Callable[..., Imag
     "QOI": ((b"qoif",), (".qoi",), QoiImagePlugin.QoiImageFile),
     "SGI": ((b"\x01\xda",), (".sgi",), SgiImagePlugin.SgiImageFile),
     # Files that begin like other things, too: only by their suffix.
+    "DIB": ((), (".dib",), BmpImagePlugin.DibImageFile),
     "PCX": ((), (".pcx",), PcxImagePlugin.PcxImageFile),
     "TGA": ((), (".tga",), TgaImagePlugin.TgaImageFile),
     # Files of boxes, told apart by their brands.
@@ -188,7 +189,7 @@ def _format(data: bytes, path: PurePath) -> str | None:
     for name, (marks, suffixes, _) in _READERS.items():
         if any(map(data.startswith, marks)) and (name != "WebP" or data[8:12] == b"WEBP"):
             return name
-        if name in ("PCX", "TGA") and path.suffix.lower() in suffixes:
+        if name in ("DIB", "PCX", "TGA") and path.suffix.lower() in suffixes:
             return name
     return None
 

@@ -21,8 +21,10 @@ from torch import Tensor
 
 from iqattack.errors import InputError
 from iqattack.images.colours import ignored_colours
-from iqattack.images.files import FILE, FOLDER, kind_of_file
+from iqattack.images.endings import ends_early
+from iqattack.images.files import LARGEST_IMAGE, read_data
 from iqattack.images.formats import SUFFIXES, Opened, deep_levels, open_picture
+from iqattack.paths import FILE, FOLDER, kind_of_file
 from iqattack.pillow_switches import default_switches
 
 __all__ = [
@@ -84,17 +86,19 @@ def read_image(path: str | Path, *, convert: bool = False, resize: int | None = 
     Pillow's Lanczos filter; the other side is rounded, to at least 1. Others keep their size.
 
     Raises InputError when the file is missing, unreadable, a pipe or a device, damaged, truncated
-    or empty, has too many pixels, or holds something that may not be or cannot be converted; or for
-    a `resize` below 1.
+    or empty, has too many pixels or bytes, or holds something that may not be or cannot be
+    converted; or for a `resize` below 1.
     """
     if resize is not None and resize < 1:
         raise InputError(f"resize {resize}: expected a length of at least 1 pixel, such as 1024")
     path = Path(path)
     try:
         kind = kind_of_file(path)
-        if kind not in (FILE, FOLDER):
+        if kind == FOLDER:
+            raise IsADirectoryError(errno.EISDIR, "is a folder")
+        if kind != FILE:
             raise InputError(f"{path}: is a {kind}, expected an image file")
-        data = path.read_bytes()
+        data = read_data(path, LARGEST_IMAGE, "an image")
     except FileNotFoundError:
         raise InputError(f"{path}: no such image; check the path") from None
     except (OSError, ValueError) as error:
@@ -185,12 +189,14 @@ def _decode(path: Path, data: bytes, convert: bool, resize: int | None) -> Pictu
         notes = [] if opened.frames is None else [opened.frames]
         orientation = image.getexif().get(_ORIENTATION, 1)
         image.load()
+        if ends_early(image, data):
+            notes.append("its data end before the picture does, and the rest is filled in")
         ignored = ignored_colours(image, opened.colours)
         rgb = _to_rgb(path, data, opened, convert=convert, notes=notes)
         if ignored is not None:
             notes.append(ignored)
         if orientation in _UPRIGHT:
-            notes.append(f"turned upright from EXIF orientation {orientation}")
+            notes.append(f"turned upright from EXIF orientation {int(orientation)}")
             # Pillow has turned TIFFs by itself when it loaded them, and then forgets the tag.
             if _ORIENTATION in image.getexif():
                 rgb = rgb.transpose(_UPRIGHT[orientation])

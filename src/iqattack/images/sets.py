@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
+import unicodedata
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -13,9 +14,10 @@ from pathlib import Path, PurePath
 from typing import overload
 
 from iqattack.errors import InputError
-from iqattack.images.files import FILE, FOLDER, kind_of_file, read_lines
+from iqattack.images.files import read_lines
 from iqattack.images.formats import SUFFIXES
 from iqattack.imports import absolute
+from iqattack.paths import FILE, FOLDER, kind_of_file
 from iqattack.specs import is_text
 
 LONGEST_NAME = 255  # bytes, of a file on every common system
@@ -53,8 +55,8 @@ class ImageSet(Sequence[ImageEntry]):
     notes: what was left out on the way, one phrase each.
 
     Raises InputError when it would be empty, when two images would share a name or a result
-    (`a.png` and `a.jpg` are both saved as `a.png`), or when a name holds control characters or
-    is too long for a file.
+    (`a.png` and `a.jpg` are both saved as `a.png`; case and Unicode form are ignored), or when a
+    name holds control characters or is too long for a file.
     """
 
     entries: tuple[ImageEntry, ...]
@@ -72,8 +74,8 @@ class ImageSet(Sequence[ImageEntry]):
                     f"{entry.path}: its result would be called {entry.png_name}, longer than the "
                     f"{LONGEST_NAME} bytes that a file name may have; rename it or its folders"
                 )
-            # Folded, since results may be copied to file systems that ignore case.
-            other = seen.setdefault(entry.png_name.casefold(), entry)
+            # Results may be copied to file systems that ignore case and the Unicode form.
+            other = seen.setdefault(folded(entry.png_name), entry)
             if other is not entry:
                 what = "have one name" if other.name == entry.name else "would share one result"
                 raise InputError(
@@ -141,6 +143,11 @@ class ImageSet(Sequence[ImageEntry]):
         return self[:n]
 
 
+def folded(name: str) -> str:
+    """A form that names share which differ in case or Unicode form alone."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
 def some(names: Sequence[str]) -> str:
     """Tell how many names there are, and the first three: '5 (a, b, c, …)'."""
     return f"{len(names)} ({first(names)})"
@@ -179,7 +186,7 @@ class _Left:
     """What a folder or a pattern held beside images."""
 
     def __init__(self) -> None:
-        self.hidden = 0
+        self.hidden: set[Path] = set()
         self.others: list[str] = []
         self.special: dict[str, list[str]] = {}  # by kind
         self.folders: list[str] = []
@@ -193,7 +200,7 @@ class _Left:
             parts.append(_count(self.others, "file", " without an image's suffix"))
         parts += [_count(names, kind) for kind, names in sorted(self.special.items())]
         if self.hidden:
-            parts.append(f"{self.hidden} hidden")
+            parts.append(f"{len(self.hidden)} hidden")
         if self.folders:
             parts.append(_count(self.folders, "subfolder") + remedy)
         if self.back:
@@ -245,7 +252,7 @@ def _named(paths: Iterable[Path], root: Path, left: _Left) -> list[ImageEntry]:
     for path in paths:
         parts = path.relative_to(root).parts
         if any(part.startswith(".") for part in parts):
-            left.hidden += 1
+            left.hidden.add(path)
             continue
         name = "/".join(parts)
         try:
@@ -318,10 +325,13 @@ def _matches(folders: Iterable[Path], parts: Sequence[str], left: _Left) -> Iter
                 yield from (p for inner in below for p in _files(inner, left))
             continue
         if glob.has_magic(part):
-            dots = part.startswith(".")
-            found = [p for p in _listed(folder, left) if dots or not p.name.startswith(".")]
+            found = _listed(folder, left)
             names = set(fnmatch.filter([p.name for p in found], part))
             found = [p for p in found if p.name in names]
+            if not part.startswith("."):
+                if not rest:
+                    left.hidden.update(p for p in found if p.name.startswith("."))
+                found = [p for p in found if not p.name.startswith(".")]
         else:
             found = [folder / part] if os.path.lexists(folder / part) else []
         if rest:
@@ -331,12 +341,14 @@ def _matches(folders: Iterable[Path], parts: Sequence[str], left: _Left) -> Iter
 
 
 def _files(folder: Path, left: _Left) -> list[Path]:
-    return [p for p in _listed(folder, left) if not p.name.startswith(".") and not p.is_dir()]
+    found = _listed(folder, left)
+    left.hidden.update(p for p in found if p.name.startswith("."))
+    return [p for p in found if not p.name.startswith(".") and not p.is_dir()]
 
 
 def _folder(path: Path, recursive: bool, search: _Search) -> None:
     if not path.is_dir():
-        raise InputError(f"{path}: no such folder; check the path")
+        raise InputError(f"{_shown(str(path))}: no such folder; check the path")
     left = _Left()
     try:
         paths = list(path.iterdir())
@@ -365,7 +377,9 @@ def _resolve(spec: str | Path, search: _Search) -> None:
     try:
         _look_up(spec, search)
     except OSError as error:  # no permission on the way there, or a name that is too long
-        raise InputError(f"{spec}: cannot be reached ({error.strerror}); check it") from None
+        raise InputError(
+            f"{_shown(str(spec))}: cannot be reached ({error.strerror}); check it"
+        ) from None
 
 
 def _look_up(spec: str | Path, search: _Search) -> None:
@@ -383,7 +397,7 @@ def _look_up(spec: str | Path, search: _Search) -> None:
         return
     if not glob.has_magic(str(spec)):
         with suppress(FileNotFoundError):
-            path.stat()  # OSError with the reason where it cannot be reached
+            kind_of_file(path)  # OSError with the reason where it cannot be reached
         raise InputError(f"{spec}: no such image, folder or list; check the path")
     parts = path.relative_to(path.anchor).parts
     fixed = next(k for k, part in enumerate([*parts[:-1], "*"]) if glob.has_magic(part))
@@ -400,7 +414,9 @@ def _look_up(spec: str | Path, search: _Search) -> None:
     if not entries:
         beside = left.phrase()
         beside = "" if beside is None else f"; it matches {beside}"
-        raise InputError(f"{spec}: this pattern matches no images, expected {_expected()}{beside}")
+        raise InputError(
+            f"{_shown(str(spec))}: this pattern matches no images, expected {_expected()}{beside}"
+        )
     search.add(entries, _note(spec, left.phrase()))
 
 

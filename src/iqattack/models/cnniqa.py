@@ -12,6 +12,7 @@ from iqattack.errors import InputError
 from iqattack.imports import absolute
 from iqattack.models.checked import per_image
 from iqattack.models.device import usable_device
+from iqattack.paths import why_no_file
 from iqattack.perception.pixels import locally_normalised, luma
 
 BLOCK = 32
@@ -60,7 +61,7 @@ def load_network(weights: Path) -> CnniqaNetwork:
     """
     expected = "expected a PyTorch state dict of CNNIQA (conv1, fc1, fc2, fc3)"
     if not weights.is_file():
-        raise InputError(f"CNNIQA weights '{weights}': no such file; {expected}")
+        raise InputError(f"CNNIQA weights '{weights}': {why_no_file(weights)}; {expected}")
     try:
         state = torch.load(weights, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises a dozen types for files that are no checkpoints

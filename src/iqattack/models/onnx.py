@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import mmap
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from torch import Tensor
 from iqattack.errors import InputError, one_line, unknown
 from iqattack.imports import absolute
 from iqattack.models.inputs import Input, one_by_one
+from iqattack.paths import why_no_file
 
 DTYPES: dict[str, type[np.generic]] = {
     "tensor(uint8)": np.uint8,
@@ -425,12 +427,17 @@ def split_file(argument: str) -> tuple[Path, list[str]]:
     The longest beginning that is a file is it; InputError where there is none.
     """
     parts = argument.split(",")
-    for end in range(len(parts), 0, -1):
-        path = Path(",".join(parts[:end]))
+    beginnings = [Path(",".join(parts[:end])) for end in range(len(parts), 0, -1)]
+    for left, path in enumerate(beginnings):
         if _is_file(path):
-            return path, _joined(parts[end:])
+            return path, _joined(parts[len(parts) - left :])
+    other = next((path for path in beginnings if os.path.lexists(path)), None)
+    if other is None or not parts[0]:
+        why, shown = "no such file", parts[0]
+    else:
+        why, shown = why_no_file(other), str(other)
     raise InputError(
-        f"model 'onnx:{argument}': no such file: '{parts[0]}'; expected onnx:FILE[,option=value]"
+        f"model 'onnx:{argument}': {why}: '{shown}'; expected onnx:FILE[,option=value]"
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from iqattack.errors import InputError
-from iqattack.images.files import FILE, FOLDER, kind_of_file
 from iqattack.images.mos.columns import MosColumns
 from iqattack.images.mos.databases import (
     is_pipal,
@@ -16,6 +15,7 @@ from iqattack.images.mos.databases import (
 )
 from iqattack.images.mos.delimited import has_header, read_delimited, read_xlsx
 from iqattack.images.mos.table import MosTable, match_mos
+from iqattack.paths import FILE, FOLDER, kind_of_file
 
 __all__ = ["MosColumns", "MosTable", "match_mos", "read_mos"]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 
 from iqattack.errors import InputError
+from iqattack.images.formats import SUFFIXES
 from iqattack.images.sets import first
 
 OWN = "iqattack CSV"
@@ -24,6 +25,7 @@ _IMAGES = (
     "image_file",
     "image_path",
     "dist_img",
+    "dist_name",
     "img",
     "name",
     "file",
@@ -54,14 +56,15 @@ _SOURCES = {
     ("img_name", "mos"): "pyiqa",
 }
 KADID = "KADID-10k"
-_KADID_NAME = re.compile(r"I\d{2}_\d{2}_\d{2}\.png", re.IGNORECASE)
+_KADID_NAME = re.compile(r"(?:.*/)?I\d{2}_\d{2}_\d{2}\.png", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class MosColumns:
     """The columns that a person chose: `image=NAME,mos=NAME`, or `dmos=NAME` where low is good.
 
-    image: a name, or a number that counts from 1; None for as the table says.
+    image: a name, or a number that counts from 1; None for as the table says. A name that is a
+        number stands in double quotes.
     score: likewise. lower_better: whether it is a DMOS.
     """
 
@@ -85,7 +88,7 @@ class MosColumns:
                 return cls(chosen.get("image"), score, "dmos" in chosen)
         raise InputError(
             f"mos columns '{text}': expected image=NAME,mos=NAME, or dmos=NAME where low is good; "
-            "names of columns, or numbers that count from 1"
+            "names of columns, or numbers that count from 1; quote a name that is a number"
         )
 
     @property
@@ -100,7 +103,8 @@ class Layout:
     """Where a table has what.
 
     image, score: columns, from 0. references: columns that name undistorted originals.
-    header: whether the first row names the columns. names: these, or as many empty ones.
+    header: whether the first row names the columns. names: its cells.
+    doubtful: whether low is taken as good by the word dmos alone.
     notes: what could be chosen otherwise.
     """
 
@@ -111,6 +115,7 @@ class Layout:
     names: tuple[str, ...]
     references: tuple[int, ...] = ()
     header: bool = True
+    doubtful: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -136,7 +141,7 @@ def known_layout(row: Sequence[object]) -> Layout | None:
     source = _SOURCES.get((names[image].lower(), plain[score]), OWN)
     lower_better = scores[0] == "dmos"
     if images[0] == "dist_img" and lower_better:
-        source, lower_better = KADID, False
+        source = KADID
     notes = []
     others = [n for k, n in enumerate(names) if k != score and _is_score(plain[k])]
     if others:
@@ -151,22 +156,57 @@ def known_layout(row: Sequence[object]) -> Layout | None:
             f"{OPTION} takes another"
         )
     references = tuple(k for k, name in enumerate(plain) if name in _REFERENCES)
-    return Layout(source, lower_better, image, score, names, references, notes=tuple(notes))
+    return Layout(
+        source,
+        lower_better,
+        image,
+        score,
+        names,
+        references,
+        doubtful=lower_better,
+        notes=tuple(notes),
+    )
+
+
+def check_single(path: Path, layout: Layout, *columns: int) -> None:
+    """Raise InputError where another column has the name of one of `columns`, counted from 0."""
+    plain = [_plain(name) for name in layout.names]
+    for at in columns:
+        alike = [k + 1 for k, name in enumerate(plain) if name == plain[at]]
+        if len(alike) > 1:
+            raise InputError(
+                f"{path}: has {len(alike)} columns {layout.names[at]}, of numbers "
+                f"{', '.join(map(str, alike))}; choose by number: --mos-columns "
+                f"image={layout.image + 1},mos={layout.score + 1}, or dmos= where low is good"
+            )
 
 
 def _is_score(plain: str) -> bool:
     return re.search(r"(^|_)d?mos(_|$)", plain) is not None
 
 
-def check_kadid(path: Path, images: Sequence[str]) -> None:
-    """Raise InputError for what has KADID-10k's columns and other images: is low good there?"""
+def settled(path: Path, layout: Layout, images: Sequence[str]) -> Layout:
+    """The layout whose dmos is KADID-10k's where the names of all images are, and is noted where
+    only its name says that low is good.
+
+    Raises InputError for what has KADID-10k's columns or names, and other images.
+    """
+    if not layout.doubtful:
+        return layout
     odd = next((name for name in images if not _KADID_NAME.fullmatch(name)), None)
-    if odd is not None:
+    if odd is None:
+        return replace(layout, source=KADID, lower_better=False)
+    image, score = layout.names[layout.image], layout.names[layout.score]
+    own = next((name for name in images if _KADID_NAME.fullmatch(name)), None)
+    if layout.source == KADID or own is not None:
+        what = "columns" if own is None else f"names, such as {own}"
         raise InputError(
-            f"{path}: has the columns of {KADID}, whose dmos is better where it is higher, and "
-            f"other images, such as {odd}; say which it is with --mos-columns "
-            "image=dist_img,mos=dmos, or dmos=dmos where low is good"
+            f"{path}: has {KADID}'s {what}, whose dmos is better where it is higher, and other "
+            f"images, such as {odd}; say which it is with --mos-columns image={image},mos={score}, "
+            f"or dmos={score} where low is good"
         )
+    note = f"opinion scores: {score}: lower is better; if higher is, give --mos-columns mos={score}"
+    return replace(layout, notes=(note, *layout.notes))
 
 
 def chosen_layout(
@@ -175,9 +215,10 @@ def chosen_layout(
     """The layout that a person chose for a table with this first row; None where it has too few
     columns for their numbers.
 
-    numeric: whether the first row's cell of that number holds a score, so that it is no header.
+    Numbers are positions, and names stand in a header. numeric: whether the first row's cell of the
+    score's number holds one, so that it is no header.
 
-    Raises InputError for a name that the header does not have.
+    Raises InputError for a name that the header does not have or has twice.
     """
     names = names_of(row)
     known = known_layout(row)
@@ -186,32 +227,51 @@ def chosen_layout(
         image = _position(path, names, columns.image)
     elif known is not None:
         image = known.image
+        check_single(path, replace(known, score=score), image)
     else:
         raise InputError(
             f"{path}: which of its columns {first(names)} names the images? give {OPTION}"
         )
     if max(image, score) >= len(names):
         return None
+    chosen = [column for column in (columns.image, columns.score) if column is not None]
     header = not (
-        numeric and all(_is_number(c, names) for c in (columns.image or "", columns.score))
+        len(chosen) == 2
+        and all(map(_is_number, chosen))
+        and (numeric or looks_like_image(names[image]))
     )
+    if header:
+        for column in filter(_is_number, chosen):
+            if column in names and names[int(column) - 1] != column:
+                raise InputError(
+                    f"{path}: its column {column} is called {names[int(column) - 1]}, and another "
+                    f'is called {column}; give names in double quotes, such as "{column}"'
+                )
     references = () if known is None else known.references
     return Layout(OWN, columns.lower_better, image, score, names, references, header)
 
 
-def _is_number(column: str, names: Sequence[str]) -> bool:
-    return column.isdecimal() and column.isascii() and column not in names
+def looks_like_image(cell: str) -> bool:
+    """Whether a cell ends as names of images do."""
+    return PurePath(cell).suffix.lower() in SUFFIXES
+
+
+def _is_number(column: str) -> bool:
+    return column.isdecimal() and column.isascii()
 
 
 def _position(path: Path, names: Sequence[str], column: str) -> int:
+    if _is_number(column):
+        if int(column) == 0:
+            raise InputError("mos columns: numbers count from 1, got 0")
+        return int(column) - 1
+    quoted = len(column) > 2 and column[0] == column[-1] == '"'
+    if quoted and column not in names:
+        column = column[1:-1]
     if column in names:
         if names.count(column) > 1:
             raise InputError(f"{path}: has {names.count(column)} columns {column}; give its number")
         return names.index(column)
-    if _is_number(column, names):
-        if column == "0":
-            raise InputError("mos columns: numbers count from 1, got 0")
-        return int(column) - 1
     plain = [_plain(name) for name in names]
     if plain.count(_plain(column)) == 1:
         return plain.index(_plain(column))
@@ -220,7 +280,7 @@ def _position(path: Path, names: Sequence[str], column: str) -> int:
 
 def score_column(columns: MosColumns, row: Sequence[object]) -> int | None:
     """The number of the chosen score's column, from 0, where it was chosen by number."""
-    if not _is_number(columns.score, names_of(row)):
+    if not _is_number(columns.score):
         return None
     at = int(columns.score) - 1
     return at if 0 <= at < len(row) else None

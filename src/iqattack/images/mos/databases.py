@@ -11,10 +11,10 @@ import numpy as np
 from scipy.io import loadmat
 
 from iqattack.errors import InputError
-from iqattack.images.files import read_lines, read_text
+from iqattack.images.files import LARGEST_TABLE, bytes_of, read_lines, read_text
 from iqattack.images.mos.delimited import split_blanks
 from iqattack.images.mos.numbers import Row, number, scores
-from iqattack.images.mos.table import MosTable
+from iqattack.images.mos.table import MosTable, unscored
 
 # LIVE release 2 numbers its images through these folders, in this order.
 LIVE_FOLDERS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
@@ -60,7 +60,7 @@ def read_pipal(path: Path, files: Iterable[Path]) -> MosTable:
         if twice is not None:
             raise InputError(f"{file}: {twice} is scored in another file, too; keep one")
         found |= more
-    return MosTable(path, "PIPAL", False, found, frozenset(originals - set(found)))
+    return MosTable(path, "PIPAL", False, found, unscored(originals, found))
 
 
 def read_tid(path: Path) -> MosTable:
@@ -85,7 +85,7 @@ def read_tid(path: Path) -> MosTable:
         for match in (re.fullmatch(r"(I\d{2})_\d{2}_\d(\.\w+)", name, re.I) for name in found)
         if match is not None
     }
-    return MosTable(path, "TID2013", False, found, frozenset(originals - set(found)))
+    return MosTable(path, "TID2013", False, found, unscored(originals, found))
 
 
 def read_mat(path: Path) -> MosTable:
@@ -103,6 +103,8 @@ def read_mat(path: Path) -> MosTable:
 def _variables(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; it is needed beside the scores")
+    if not bytes_of(path, LARGEST_TABLE, "a table"):
+        raise InputError(f"{path}: is an empty file, expected a MATLAB file; get it again")
     try:
         return dict(loadmat(path))
     except Exception as error:  # whatever SciPy's parser stumbles over

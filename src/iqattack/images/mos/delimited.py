@@ -7,51 +7,65 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from iqattack.errors import InputError
-from iqattack.images.files import read_text
+from iqattack.images.files import LARGEST_TABLE, read_data, read_text
 from iqattack.images.mos.columns import (
-    KADID,
     OPTION,
     Layout,
     MosColumns,
-    check_kadid,
+    check_single,
     chosen_layout,
     known_layout,
+    looks_like_image,
     names_of,
     score_column,
+    settled,
 )
 from iqattack.images.mos.numbers import Row, number, scores
-from iqattack.images.mos.table import MosTable
+from iqattack.images.mos.table import MosTable, unscored
 from iqattack.images.sets import first
 
 Rows = list[tuple[int, list[Any]]]  # numbered from 1 by their lines
 
-_SEPARATORS = (",", ";", "\t")
+# In this order where several fit: commas may be decimal ones, and blanks part of names.
+_SEPARATORS = (";", "\t", ",")
+_WORD = re.compile(r'"[^"]*"(?!\S)|\S+')
 
 
 def read_delimited(path: Path, columns: MosColumns | None) -> MosTable:
     """Read a text whose columns are separated by commas, semicolons, tabs or, in a `.txt` and where
-    columns are chosen, blanks: by whichever of them the first line has the wanted columns.
+    columns are chosen, blanks: by whichever of them the first line has the wanted columns, best
+    with an image and a score in them.
     """
     text = read_text(path)
     blanks = columns is not None or path.suffix.lower() == ".txt"
     firsts = _first_rows(text, blanks=blanks)
-    refused: InputError | None = None
+    refused: list[tuple[int, InputError]] = []
+    fitting: list[tuple[str | None, Layout]] = []
     for separator, row in firsts:
         try:
             layout = layout_of(path, row, columns)
         except InputError as error:
-            refused = refused or error  # of the widest
+            refused.append((len(row), error))
             continue
         if layout is not None:
-            try:
-                return table(path, _rows(text, separator), layout)
-            except csv.Error as error:
-                raise InputError(f"{path}: not CSV ({error})") from None
-    raise refused or _unknown(path, firsts[0][1] if firsts else [])
+            fitting.append((separator, layout))
+    if not fitting:
+        if refused:
+            raise max(refused, key=lambda item: item[0])[1]
+        raise _unknown(path, max((row for _, row in firsts), key=len, default=[]))
+    separator, layout = min(fitting, key=lambda item: _doubt(item[1]))
+    try:
+        read = table(path, _rows(text, separator), layout)
+    except csv.Error as error:
+        raise InputError(f"{path}: not CSV ({error})") from None
+    if separator == "," and not layout.header:
+        read = replace(read, notes=(*read.notes, *_cut_scores(text, layout)))
+    return read
 
 
 def has_header(path: Path) -> bool:
@@ -69,15 +83,19 @@ def read_xlsx(path: Path, columns: MosColumns | None) -> MosTable:
             f"{path}: reading Excel tables needs openpyxl; pip install 'iqattack[xlsx]'"
         ) from None
     try:
-        workbook = load_workbook(path, read_only=True, data_only=True)
+        data = read_data(path, LARGEST_TABLE, "a table")
+        workbook = load_workbook(io.BytesIO(data), read_only=True, data_only=True)
         cells = [list(row) for row in workbook.worksheets[0].iter_rows(values_only=True)]
         workbook.close()
+    except InputError:
+        raise
     except Exception as error:  # whatever zip and XML parsers stumble over
         raise InputError(
             f"{path}: not an Excel workbook ({' '.join(str(error).split())})"
         ) from None
     rows = _filled(enumerate(cells, start=1))
     row = rows[0][1] if rows else []
+    rows = [(k, [*more, *[None] * (len(row) - len(more))]) for k, more in rows]
     layout = layout_of(path, row, columns)
     if layout is None:
         raise _unknown(path, row)
@@ -87,10 +105,13 @@ def read_xlsx(path: Path, columns: MosColumns | None) -> MosTable:
 def layout_of(path: Path, row: Sequence[object], columns: MosColumns | None) -> Layout | None:
     """Where a table with this first row has what; None where that does not say it.
 
-    Raises InputError where it lacks a chosen column.
+    Raises InputError where it lacks a chosen column, or has two columns of one name.
     """
     if columns is None:
-        return known_layout(row)
+        layout = known_layout(row)
+        if layout is not None:
+            check_single(path, layout, layout.image, layout.score)
+        return layout
     at = score_column(columns, row)
     return chosen_layout(path, row, columns, numeric=at is not None and _like_number(row[at]))
 
@@ -98,21 +119,42 @@ def layout_of(path: Path, row: Sequence[object], columns: MosColumns | None) -> 
 def table(path: Path, rows: Rows, layout: Layout) -> MosTable:
     """The table of rows in this layout."""
     body = rows[1:] if layout.header else rows
+    if not layout.header:
+        _check_first(path, rows, layout)
     found = scores(path, _cells(path, body, layout))
-    if layout.source == KADID:
-        check_kadid(path, list(found))
+    layout = settled(path, layout, list(found))
     named = {
         str(row[k] or "").strip() for _, row in body for k in layout.references if k < len(row)
     }
-    references = frozenset(named - {""} - set(found))
+    references = unscored(named - {""}, found)
     notes, names = layout.notes, layout.names if layout.header else ()
     return MosTable(path, layout.source, layout.lower_better, found, references, notes, names)
 
 
+def _check_first(path: Path, rows: Rows, layout: Layout) -> None:
+    """Raise InputError for a first row that may be a header: its score is a number, and its image
+    is none, unlike those below.
+    """
+    image, score = layout.names[layout.image], layout.names[layout.score]
+    others = (
+        str(row[layout.image] or "").strip() for _, row in rows[1:] if len(row) > layout.image
+    )
+    if not looks_like_image(image) and any(map(looks_like_image, others)):
+        raise InputError(
+            f"{path}: is its first line, with {image} and {score}, a header? then give names in "
+            f'double quotes: --mos-columns \'image="{image}",mos="{score}"\'; if not, name the '
+            "image with its suffix"
+        )
+
+
 def split_blanks(text: str) -> Rows:
-    """The words of each line that has some."""
+    """The words of each line that has some; what stands in double quotes is one."""
     lines = io.StringIO(text, newline=None)
-    return _filled((k, line.split()) for k, line in enumerate(lines, start=1))
+    return _filled((k, _words(line)) for k, line in enumerate(lines, start=1))
+
+
+def _words(line: str) -> list[Any]:
+    return [word[1:-1] if word[0] == '"' else word for word in _WORD.findall(line)]
 
 
 def _rows(text: str, separator: str | None) -> Rows:
@@ -124,7 +166,7 @@ def _rows(text: str, separator: str | None) -> Rows:
 
 
 def _first_rows(text: str, *, blanks: bool) -> list[tuple[str | None, list[Any]]]:
-    """The first row as each separator has it, the one with the most cells first."""
+    """The first row as each separator has it."""
     start = next((line for line in io.StringIO(text) if line.strip()), "")
     found: list[tuple[str | None, list[Any]]] = []
     for separator in (*_SEPARATORS, None) if blanks else _SEPARATORS:
@@ -132,7 +174,26 @@ def _first_rows(text: str, *, blanks: bool) -> list[tuple[str | None, list[Any]]
             rows = _rows(start, separator)
             if rows:
                 found.append((separator, rows[0][1]))
-    return sorted(found, key=lambda item: -len(item[1]))
+    return found
+
+
+def _doubt(layout: Layout) -> tuple[bool, bool]:
+    """What speaks against a layout: a first row without a score, or without an image."""
+    return layout.header, not layout.header and not looks_like_image(layout.names[layout.image])
+
+
+def _cut_scores(text: str, layout: Layout) -> list[str]:
+    """A note on whole scores that are followed by digits everywhere, as 3 is in a.png,3,5."""
+    at = layout.score
+    rows = [row for _, row in _rows(text, ",")]
+    cells = [cell.strip() for row in rows for cell in row[at : at + 2]]
+    if len(cells) < 2 * len(rows) or not all(cell.isdecimal() for cell in cells):
+        return []
+    score, more = cells[:2]
+    return [
+        f"opinion scores: the first is {score}, and {more} the column behind it; if it is "
+        f"{score},{more}, write {score}.{more}"
+    ]
 
 
 def _filled(rows: Iterable[tuple[int, list[Any]]]) -> Rows:
@@ -148,16 +209,28 @@ def _like_number(cell: object) -> bool:
 
 def _cells(path: Path, rows: Rows, layout: Layout) -> Iterator[Row]:
     width = len(layout.names)
+    least = max(k for k, name in enumerate(layout.names, start=1) if name)
     for k, row in rows:
-        if len(row) <= max(layout.image, layout.score):
-            raise InputError(f"{path}, line {k}: too few columns, expected a score")
+        if len(row) < least:
+            raise InputError(
+                f"{path}, line {k}: too few columns, {len(row)}, the first line has {least}; write "
+                "1.5 for 1,5, and keep the separators of empty cells"
+            )
         if any(cell not in (None, "") for cell in row[width:]):
-            raise InputError(  # a decimal comma, or a name with a comma
-                f"{path}, line {k}: {len(row)} columns, the first line has {width}; write 1.5 for "
-                "1,5, and quote names that have commas"
+            remedy = "write 1.5 for 1,5, and quote names that have commas"
+            if len(row) == width + 1 and _has_row_names(row, layout):
+                remedy = "its first column has no name; give it one, or in R row.names = FALSE"
+            raise InputError(
+                f"{path}, line {k}: {len(row)} columns, the first line has {width}; {remedy}"
             )
         image = row[layout.image]
         yield f"line {k}", "" if image is None else str(image).strip(), row[layout.score]
+
+
+def _has_row_names(row: Sequence[Any], layout: Layout) -> bool:
+    """Whether a row with one cell more than its header has it in front, as R writes them."""
+    here, next_one = (str(row[layout.image + k] or "").strip() for k in (0, 1))
+    return looks_like_image(next_one) and not looks_like_image(here)
 
 
 def _unknown(path: Path, row: Sequence[object]) -> InputError:

@@ -15,6 +15,8 @@ Row = tuple[str, str, object]  # where it stands, image, score
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _COMMA = re.compile(r"[+-]?\d*,\d+", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
+_DOT_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}", re.ASCII)
+_MUCH = 10  # times as large as any score with a dot
 
 
 def number(cell: object) -> float | None:
@@ -32,9 +34,11 @@ def scores(path: Path, rows: Iterable[Row]) -> dict[str, float]:
     """The score of each image.
 
     Commas are decimal ones where every score with one can be read so, and one of them cannot be
-    read in thousands.
+    read in thousands. Dots are, unless all can be read in thousands, beside whole numbers of their
+    size: 1.500 and 999.
 
-    Raises InputError, with the place, for a score that is missing, given twice or not a number.
+    Raises InputError, with the place, for a score that is missing, given twice, not a number, or
+    one of thousands or not.
     """
     given: dict[str, tuple[str, object]] = {}
     for where, image, cell in rows:
@@ -43,11 +47,18 @@ def scores(path: Path, rows: Iterable[Row]) -> dict[str, float]:
         if image in given:
             raise InputError(f"{path}, {where}: {image} is scored twice; keep one")
         given[image] = where, cell
+    doubtful = _dots_of_thousands([cell for _, cell in given.values()])
     decimal = _decimal_commas([cell for _, cell in given.values() if isinstance(cell, str)])
     found = {}
     for image, (where, cell) in given.items():
         text = cell.replace(",", ".") if decimal and isinstance(cell, str) else cell
         value = number(text)
+        if doubtful and isinstance(cell, str) and "." in cell:
+            raise InputError(
+                f"{path}, {where}: score {cell!r} of {image}, expected a number without a dot that "
+                f"may be one of thousands; write {cell.strip().replace('.', '')}, or "
+                f"{cell.strip()}0"
+            )
         if value is None:
             hint = ""
             if isinstance(cell, str) and _THOUSANDS.fullmatch(cell.strip()):
@@ -65,3 +76,13 @@ def _decimal_commas(cells: Iterable[str]) -> bool:
         and not all(map(_THOUSANDS.fullmatch, commas))
         and not any("." in cell for cell in stripped)
     )
+
+
+def _dots_of_thousands(cells: Iterable[object]) -> bool:
+    """Whether dots may be of thousands: so much larger are the numbers without one."""
+    stripped = [cell.strip() for cell in cells if isinstance(cell, str)]
+    dotted = [cell for cell in stripped if "." in cell]
+    whole = [abs(float(cell)) for cell in stripped if re.fullmatch(r"[+-]?[0-9]{1,3}", cell)]
+    if not dotted or not whole or not all(map(_DOT_THOUSANDS.fullmatch, dotted)):
+        return False
+    return max(whole) > _MUCH * max(abs(float(cell)) for cell in dotted)

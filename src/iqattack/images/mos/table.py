@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 from iqattack.errors import InputError
-from iqattack.images.sets import ImageEntry, ImageSet, first, some
+from iqattack.images.sets import ImageEntry, ImageSet, first, folded, some
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class MosTable(Mapping[str, float]):
     _alike: tuple[Mapping[str, str], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        alike = tuple(_unique(form, self.names) for form in (_composed, _folded))
+        alike = tuple(_unique(form, self.names) for form in (_composed, folded))
         object.__setattr__(self, "_alike", alike)
 
     @property
@@ -59,9 +59,9 @@ class MosTable(Mapping[str, float]):
         another Unicode form, of which file systems have their own, and then, since TID2013 names
         files in another case than it has them, ignoring case.
         """
-        composed, folded = self._alike
+        composed, case = self._alike
         for name in (with_folder(entry), entry.name, entry.path.name):
-            for known in (name, composed.get(_composed(name)), folded.get(_folded(name))):
+            for known in (name, composed.get(_composed(name)), case.get(folded(name))):
                 if known is not None and (known in self.scores or known in self.references):
                     return known
         return None
@@ -71,8 +71,10 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _folded(name: str) -> str:
-    return _composed(name).casefold()
+def unscored(names: Iterable[str], scored: Iterable[str]) -> frozenset[str]:
+    """Those of `names` that have no score, in another case or Unicode form neither."""
+    there = set(map(folded, scored))
+    return frozenset(name for name in names if folded(name) not in there)
 
 
 def _unique(form: Callable[[str], str], names: Iterable[str]) -> dict[str, str]:
@@ -134,8 +136,8 @@ def _images(n: int, kind: str) -> str:
 
 def _otherwise(missing: Iterable[ImageEntry], table: MosTable) -> str:
     """What to do about images without a score."""
-    stems = {_folded(PurePath(name).stem) for name in table.scores}
-    if any(_folded(entry.path.stem) in stems for entry in missing):
+    stems = {folded(PurePath(name).stem) for name in table.scores}
+    if any(folded(entry.path.stem) in stems for entry in missing):
         return "; suffixes or folders differ: correct the names in the table"
     return "; add them to the table or leave them out"
 

@@ -1,0 +1,55 @@
+"""JPEG files that end before their picture does, though they have an end mark."""
+
+from __future__ import annotations
+
+import random
+import re
+from io import BytesIO
+
+from PIL import Image, JpegImagePlugin
+
+# ITU-T T.81, table B.1. Huffman coding alone: arithmetic coders may leave out zeros at the end.
+_HUFFMAN = (0xC0, 0xC1, 0xC2)
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SCAN, _END = 0xDA, 0xD9
+# Within coded data, 0xff is followed by a zero or is a restart mark.
+_MARK = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
+# Any bytes but 0xff, the same in every process.
+_MORE = bytes(random.Random(0).choices(range(255), k=4096))
+
+
+def ends_early(image: Image.Image, data: bytes) -> bool:
+    """Whether the last coded data of a JPEG picture end before it does: libjpeg fills in the rest.
+
+    image: the decoded picture of the file `data`. False for other formats, and where it cannot be
+    told: of a file that is cut between two scans or at a restart mark, and of damage in the middle.
+
+    A decoder that is done takes no more data. So the picture changes with what is put behind its
+    data, before the end mark, only where something is missing.
+    """
+    if image.format not in ("JPEG", "MPO"):
+        return False
+    end = _end(data)
+    if end is None:
+        return False
+    try:
+        with JpegImagePlugin.JpegImageFile(BytesIO(data[:end] + _MORE + b"\xff\xd9")) as again:
+            return again.mode == image.mode and again.tobytes() != image.tobytes()
+    except (OSError, ValueError, SyntaxError):
+        return False
+
+
+def _end(data: bytes) -> int | None:
+    """Where the end mark of the first picture is; None without one, and for other coding."""
+    at, coded = 2, False
+    while True:
+        match = _MARK.search(data, at) if coded else _MARK.match(data, at)
+        if match is None:
+            return None
+        kind = match[1][0]
+        if kind == _END:
+            return match.start()
+        if kind in _FRAMES and kind not in _HUFFMAN:
+            return None
+        coded = kind == _SCAN
+        at = match.end() + int.from_bytes(data[match.end() : match.end() + 2], "big")

@@ -1,0 +1,43 @@
+"""What lies at a path, found without opening it: a named pipe would block until somebody writes."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from pathlib import Path
+
+FILE, FOLDER, BROKEN = "file", "folder", "broken link"
+_KINDS = (
+    (stat.S_ISREG, FILE),
+    (stat.S_ISDIR, FOLDER),
+    (stat.S_ISFIFO, "named pipe"),
+    (stat.S_ISSOCK, "socket"),
+    (stat.S_ISCHR, "device"),
+    (stat.S_ISBLK, "device"),
+)
+
+
+def kind_of_file(path: str | Path) -> str:
+    """What a path leads to: FILE, FOLDER, 'named pipe', 'socket', 'device'; BROKEN for a link that
+    leads nowhere or to itself.
+
+    Raises OSError where that cannot be said, FileNotFoundError where nothing is.
+    """
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+    except ValueError:  # a NUL, or what the file system's encoding lacks
+        raise OSError(errno.EINVAL, "no file can have this name") from None
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
+            return BROKEN
+        raise
+    return next((kind for is_kind, kind in _KINDS if is_kind(mode)), "special file")
+
+
+def why_no_file(path: str | Path) -> str:
+    """A phrase on a path that leads to no regular file: 'is a folder', 'no such file'."""
+    try:
+        return f"is a {kind_of_file(path)}"
+    except OSError:
+        return "no such file"
