@@ -100,7 +100,7 @@ def test_latex(runs, iqattack):
     assert table[2] == r"\midrule"
     assert table[-2:] == [r"\bottomrule", r"\end{tabular}"]
     header, first, second = table[1], table[3], table[4]
-    assert first.startswith(r"a\_1 & brightness & noise & too few images & 0.0")
+    assert first.startswith(r"a\_1 & brightness & noise & too few images & unchecked & 0.0")
     assert header.count(" & ") == first.count(" & ") == second.count(" & ")
     columns = next(line for line in lines if line.startswith(r"\begin{tabular}"))
     assert len(columns.partition("llll")[2].strip("}")) == header.count(" & ") + 1 - 4
@@ -125,9 +125,9 @@ def test_markdown(runs, iqattack):
     header, rule, first, second, empty, *notes = iqattack(
         "compare", *runs, "--format", "markdown"
     ).out.splitlines()
-    assert header.startswith("| run | model | attack | verdict | gain |")
+    assert header.startswith("| run | model | attack | verdict | doubts | gain |")
     assert len({line.count(" |") for line in (header, rule, first, second)}) == 1
-    assert first.startswith(r"| a\_1 | brightness | noise | too few images | 0.0")
+    assert first.startswith(r"| a\_1 | brightness | noise | too few images | unchecked | 0.0")
     assert empty == ""
     assert notes[0].startswith("4 images")
 
@@ -161,3 +161,17 @@ def test_evaluate_at_a_smaller_budget(runs, iqattack):
     assert (said.status, "3 of 6 queries" in said.out) == (0, True)
     said = iqattack("evaluate", "b", "--queries", "7")
     assert (said.status, "queries 7: expected 1 to 6, the budget of b" in said.error) == (2, True)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_doubts_and_what_is_compared_with_itself_are_in_every_format(runs, iqattack, form):
+    """Twelve queries are too few for a check of the model."""
+    doubts = package.open_run(runs[0]).summary().verdict.doubts
+    assert "unchecked" in doubts
+    said = iqattack("compare", *runs, runs[0], "--format", form)
+    text = said.out.replace("\\", "")
+    assert "doubts" in text
+    assert text.count("unchecked") >= 3
+    itself = f"{runs[0]} is compared with itself."
+    assert (itself in text) == (form != "csv")
+    assert "compared with itself" not in iqattack("compare", *runs, "--format", form).out

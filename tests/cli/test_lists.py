@@ -199,7 +199,10 @@ def test_a_kind_of_model_that_there_is_not(iqattack):
     said = iqattack("models", "cnniq")
     assert (said.status, "did you mean 'cnniqa'?" in said.error) == (2, True)
     said = iqattack("models", "onnx", "torch")
-    assert said.error == "error: 'torch': expected models template TEMPLATE"
+    assert said.error == (
+        "error: models onnx torch: 'torch' is one argument too many; to print a template, "
+        "iqattack models template NAME"
+    )
 
 
 def test_the_model_card_is_laid_out_on_a_terminal_alone(iqattack, monkeypatch):
@@ -210,3 +213,49 @@ def test_the_model_card_is_laid_out_on_a_terminal_alone(iqattack, monkeypatch):
     assert "| --- |" not in said
     assert "## What it is" not in said
     assert "What it is" in said
+
+
+def test_what_packages_print_and_cost(tmp_path, monkeypatch, capfd):
+    """An attack's package is imported, and prints to standard error; a model's is not."""
+    (tmp_path / "loud.py").write_text(
+        "print('module loud is there')\n"
+        "def flips(task):\n"
+        "    'Random signs.'\n"
+        "    yield task.image[None]\n"
+        "def load(): ...\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    points = [
+        EntryPoint("loud", "loud:flips", "iqattack.attacks"),
+        EntryPoint("loud", "loud:load", "iqattack.models"),
+    ]
+    monkeypatch.setattr(
+        plugins, "entry_points", lambda group: [p for p in points if p.group == group]
+    )
+    monkeypatch.setenv("COLUMNS", "200")
+    for args, there in ((["models"], False), (["models", "loud"], True), (["attacks"], True)):
+        sys.modules.pop("loud", None)
+        assert main(args) == 0
+        said = capfd.readouterr()
+        assert "module loud is there" not in said.out
+        assert ("module loud is there" in said.err) == ("loud" in sys.modules) == there
+        assert "loud" in said.out
+    sys.modules.pop("loud", None)
+    assert main(["attacks", f"{tmp_path / 'loud.py'}:flips"]) == 0
+    said = capfd.readouterr()
+    assert "Random signs." in said.out
+    assert "is there" not in said.out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+@pytest.mark.parametrize(
+    "args", [("models",), ("--help",), ("attacks", "--help"), ("models", "builtin")], ids=" ".join
+)
+def test_a_full_disk_is_one_error(args):
+    code = "import sys; from iqattack.cli import main; sys.exit(main())"
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - no file
+        said = program(*args, code=code, stdout=full)
+    assert said.returncode == 2
+    assert said.stderr == (
+        "error: output cannot be written (No space left on device); free some space\n"
+    )

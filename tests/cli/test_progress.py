@@ -1,8 +1,10 @@
 """What is said while something is loaded, and while runs are compared."""
 
 import json
+import sys
 import time
 from contextlib import suppress
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,14 @@ def test_compare_counts_the_runs(attack, iqattack):
     callbacks = package.Callbacks(compared=lambda *counts: done.append(counts))
     package.compare("run", "other", callbacks=callbacks)
     assert done == [(0, 2), (1, 2), (2, 2)]
+
+
+def test_event_lines_are_json_whatever_the_encoding_of_standard_error(monkeypatch):
+    raw = BytesIO()
+    stream = TextIOWrapper(raw, encoding="ascii", errors="backslashreplace")
+    monkeypatch.setattr(sys, "stderr", stream)
+    Display(console=Console(file=StringIO())).note("zü 😀.png", "größer")
+    lines = raw.getvalue().decode("ascii").splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"event": "note", "image": "zü 😀.png", "text": "größer"}
+    ]

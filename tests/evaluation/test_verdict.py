@@ -132,9 +132,38 @@ def test_noise_that_makes_the_ranking():
 
 
 def test_a_batch_that_moves_scores_as_far_as_the_attack():
-    assert ranked(-0.9, -1.0, -0.8, batch=0.2) == "batch"
-    assert ranked(-0.9, -1.0, -0.8, batch=0.19) == "reversed"
+    assert ranked(-0.9, -1.0, -0.8, batch=0.1) == "batch"  # known within a factor of two
+    assert ranked(-0.9, -1.0, -0.8, batch=0.0999) == "reversed"
     assert ranked(1.0, 1.0, 1.0, batch=0.0, gain=0.0) == "kept"  # nothing moved, nothing depends
+
+
+def test_a_batch_that_makes_the_ranking():
+    spread = 0.05
+    assert ranked(0.1, -0.1, 0.3, batch=0.71 * spread, spread=spread, gain=0.9) == "batch"
+    assert ranked(0.1, -0.1, 0.3, batch=0.70 * spread, spread=spread, gain=0.9) == "lost"
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({"without_reach": 15}, "kept"),
+        ({"without_reach": 16}, "unattacked"),  # more than half of 30
+        ({"without_reach": 30, "gain": 0.0, "noise": 0.1}, "unattacked"),
+        ({"queries": 1}, "unattacked"),  # the clean image alone
+        ({"queries": 2}, "kept"),
+        ({"queries": 1, "constant": True}, "constant"),
+        ({"filled": 1e-4}, "flat"),
+        ({"filled": 1.01e-4}, "kept"),
+        ({"filled": 0.0, "without_reach": 30}, "flat"),
+    ],
+)
+def test_what_was_hardly_attacked_or_hardly_differs(fields, kind):
+    assert ranked(1.0, 1.0, 1.0, **fields) == kind
+
+
+def test_one_image_is_not_flat():
+    assert ranked(math.nan, *NAN, 1, filled=0.0) == "none"
+    assert ranked(math.nan, *NAN, 2, filled=0.0) == "flat"
 
 
 def closed_form(clean, attacked):

@@ -7,6 +7,7 @@ import torch
 
 from iqattack.models import load_model
 from iqattack.probing import EACH, Check, ask, evaluated, findings
+from iqattack.probing.check import ends
 from iqattack.scoring import InProcess, Retry
 
 from .conftest import Counted, contrast
@@ -102,7 +103,9 @@ def test_what_rounding_leaves_is_no_finding(tolerance):
 
 def test_one_image(model, images):
     """Of one alone, nothing can be said about batches."""
-    assert check(model(in_batches), images[:1], batch=True) == Check(images=("a",), queries=4)
+    assert check(model(in_batches), images[:1], batch=True) == Check(
+        images=("a",), queries=4, unpaired=True
+    )
 
 
 def test_what_came_and_what_did_not_is_known_for_each_image(model, images):
@@ -146,7 +149,7 @@ def test_a_model_that_fails(model, images):
 
 def test_scores_that_are_not_finite_say_nothing(model, images):
     found = check(model(lambda images: contrast(images) * float("nan")), images, batch=True)
-    assert found == Check(images=("a", "b"), queries=8)  # queries all the same
+    assert found == Check(images=("a", "b"), queries=8, unpaired=True)  # queries all the same
 
 
 def test_it_ends_when_it_is_to_stop_and_goes_on_later(model, images):
@@ -219,3 +222,19 @@ def test_models_that_came_from_outside(case, expected, tmp_path):
     # These images fill little of the range under `contrast` itself.
     others = [phrase for phrase in phrases if case == "narrow" or "fill" not in phrase]
     assert [expected in phrase for phrase in others] == [True] * (expected is not None)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (1.0, 2.5, "1 to 2.5"),
+        (12.3456, 98.7654, "12.35 to 98.77"),
+        (50.00012, 50.00064, "50.00012 to 50.00064"),
+        (-50.00064, -50.00012, "-50.00064 to -50.00012"),
+        (1e6, 1e6 + 1, "1000000 to 1000001"),
+        (7.0, 7.0, "7 to 7"),
+        (0.0, 1e-9, "0 to 1e-09"),
+    ],
+)
+def test_two_ends_can_be_told_apart(low, high, text):
+    assert ends(low, high) == text

@@ -15,6 +15,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 import iqattack
 from iqattack.images import read_image
 from iqattack.perception import JND_MODELS
+from iqattack.runs.numbers import percent
 
 pytestmark = pytest.mark.slow
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
@@ -138,7 +139,7 @@ def test_draws_every_chart(browser, run):
         "return [...document.querySelectorAll('#chart-ssim .trace .point')]"
         ".map(p => getComputedStyle(p).fill)"
     )
-    assert len(set(colours)) == 2  # one for each direction
+    assert len(set(colours)) == 3  # one for each direction, one for what was not changed
     labels = browser.js(
         "return document.getElementById('chart-scores').data.flatMap(t => t.text ?? [])"
     )
@@ -162,8 +163,10 @@ def test_sorts_and_filters(browser, run):
         ("changed", {name for name, result in results.items() if result.status == "ok"}),
         ("unchanged", {"3.png"}),
         ("failed", {"5.png"}),
-        ("up", {name for name, result in results.items() if result.direction == "up"}),
-        ("down", {name for name, result in results.items() if result.direction == "down"}),
+        *(
+            (way, {r.image for r in done if (r.status, r.direction) == ("ok", way)})
+            for way in ("up", "down")
+        ),
     ):
         assert wanted
         choose(browser, "filter", value)
@@ -201,7 +204,7 @@ def test_box_and_violations_agree_with_the_run(browser, run):
     assert 0.0 < over.mean() < 1.0
     np.testing.assert_array_equal(pink, over)
     assert over.mean() == result.jnd_violation
-    assert find(browser, "#told").text.startswith(f"{100 * over.mean():.1f} % of the pixels")
+    assert find(browser, "#told").text.startswith(f"{percent(over.mean())} of the pixels")
 
 
 def test_slider_shows_the_original_left_and_the_attacked_right(browser, run):
@@ -279,7 +282,10 @@ def test_trace_tells_where_the_gain_improved(browser, run):
     )
     assert scored[0] == list(range(1, result.queries + 1))
     assert max(scored[1]) == best[1][-1] == improved[1][-1] == pytest.approx(result.gain, abs=1e-6)
-    assert f"last at query {improved[0][-1]} of 12" in find(browser, "#trace-told").text
+    times = len(improved[0])
+    often = "once," if times == 1 else f"{times} times, last"
+    told = f"The score improved {often} at query {improved[0][-1]} of 12."
+    assert told in find(browser, "#trace-told").text
     rows = browser.js("return document.querySelectorAll('#trace-rows tr').length")
     assert rows == len(improved[0])
 
@@ -514,3 +520,121 @@ def test_every_pixel_is_there_at_full_size_and_enlarged(chromium, large):
     chromium.size(900, 900)  # it follows the window
     chromium.settle()
     assert find(chromium, "#stage").rect["width"] < narrow
+
+
+def points_of(browser, chart):
+    """How many points there are in the chart, by the label of their trace."""
+    return browser.js(
+        f"return Object.fromEntries(document.getElementById('chart-{chart}').data"
+        ".map(t => [t.name, t.x.length]))"
+    )
+
+
+def test_an_image_that_was_not_changed_is_not_called_made_to_look_worse(browser, run):
+    results = {result.image: result for result in run.results if not result.failed}
+    assert results["3.png"].status == "unchanged"
+    for chart in ("scores", "ssim"):
+        points = points_of(browser, chart)
+        assert points["unchanged"] == 1
+        assert points["made to look better"] + points["made to look worse"] == 6
+    cells = browser.js(
+        "return [...document.querySelectorAll('#values tbody tr')].map("
+        "row => [...row.children].map(cell => cell.textContent))"
+    )
+    looks = {row[0]: row[1] for row in cells}
+    assert looks["3.png"] == "–"
+    assert sorted(looks.values()).count("–") == 2  # the other one failed
+    open_image(browser, "3.png")
+    facts = find(browser, "#facts").text
+    way = "better" if results["3.png"].direction == "up" else "worse"
+    assert f"of the score range, unchanged: was to look {way}" in facts
+
+
+def test_small_shares_have_digits(browser):
+    said = {
+        value: browser.js(f"return iqattack.percent({value})")
+        for value in (0.0, 4.2e-5, -4.2e-5, 0.0123, 0.5)
+    }
+    assert list(said.values()) == ["0.0 %", "0.0042 %", "−0.0042 %", "1.2 %", "50.0 %"]
+
+
+def test_a_model_that_nothing_moves(chromium, make_run, tmp_path, monkeypatch):
+    """The axis of SSIM ends at 1, and half of nothing is not reached by query 1."""
+    model = iqattack.wrap(
+        lambda images: 0 * images.double().mean((1, 2, 3)) + 50,
+        score_range=(0, 100),
+        lower_better=False,
+    )
+    made = make_run(tmp_path)
+    options = {"attack": "noise", "constraint": "linf:3", "queries": 6}
+    run = iqattack.attack(
+        Path(made.results[0].path).parent, model, out=tmp_path / "constant", **options
+    )
+    chromium.open(iqattack.report(run))
+    low, high = chromium.js("return document.getElementById('chart-ssim')._fullLayout.xaxis.range")
+    assert 0.9 < low < 1.0 < high < 1.01
+    told = find(chromium, "main").text
+    assert "After 6 queries half of the images or more gained nothing." in told
+    assert "half of that was reached" not in told
+    assert chromium.complaints() == []
+
+
+@pytest.fixture(scope="module")
+def striped(tmp_path_factory):
+    """A page of a picture whose pixels were brightened and darkened by turns; noise hides some."""
+    folder = tmp_path_factory.mktemp("striped")
+    (folder / "photos").mkdir()
+    x, y = np.arange(2400), np.arange(1800)[:, None]
+    grey = 120 + 8 * np.sin(x / 40) * np.cos(y / 30)
+    noise = np.random.default_rng(0).normal(0, 30, grey.shape).clip(-90, 90)
+    grey = (grey + noise * (x > 600)).astype(np.uint8)
+    Image.fromarray(np.repeat(grey[..., None], 3, axis=2)).save(folder / "photos" / "a.png")
+    (folder / "turns.py").write_text(
+        "import torch\n"
+        "def turns(task):\n"
+        "    'Plus and minus three by turns.'\n"
+        "    h, w = task.image.shape[-2:]\n"
+        "    sign = 1 - 2 * ((torch.arange(h)[:, None] + torch.arange(w)) % 2)\n"
+        "    yield (task.image + 3.0 * sign)[None]\n"
+    )
+    model = iqattack.wrap(
+        lambda images: (images[..., ::2, ::2].double() - images[..., ::2, 1::2].double()).mean(
+            (1, 2, 3)
+        ),
+        score_range=(-255, 255),
+        lower_better=False,
+    )
+    attack = f"{folder / 'turns.py'}:turns"
+    options = {"attack": attack, "constraint": "linf:3", "queries": 2, "objective": "up"}
+    run = iqattack.attack(folder / "photos", model, out=folder / "run", **options)
+    return run, iqattack.report(run)
+
+
+def test_the_difference_of_a_shrunk_picture_does_not_cancel(chromium, striped):
+    run, page = striped
+    result, before, after = pixels_of(run, "a.png")
+    change = after - before
+    assert set(np.unique(change)) == {-3, 3}
+    chromium.size(1280, 900)
+    chromium.open(page)
+    open_image(chromium, "a.png")
+    choose(chromium, "zoom", "fit")
+    look_at(chromium, "difference")
+    choose(chromium, "factor", "16")
+    seen = shown(chromium)
+    assert seen.shape[1] < 2400 / 2
+    assert set(np.unique(seen)) <= {128 - 48, 128 + 48}
+    assert "each point shows the largest change of its pixels" in find(chromium, "#told").text
+    look_at(chromium, "violations")
+    pink = (shown(chromium) == (255, 0, 128)).all(axis=2)
+    height, width = pink.shape
+    limit = 0.38 * JND_MODELS["liu2010"](read_image(result.path).pixels).numpy()
+    over = np.abs(change).max(axis=2) > limit
+    assert 0 < over.mean() < 0.9
+    expected = np.zeros_like(pink)
+    rows, columns = np.nonzero(over)
+    expected[rows * height // 1800, columns * width // 2400] = True
+    np.testing.assert_array_equal(pink, expected)
+    assert "a point is pink where any of its pixels is" in find(chromium, "#told").text
+    look_at(chromium, "original")
+    assert "each point is a mean of several pixels" in find(chromium, "#told").text

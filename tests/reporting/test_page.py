@@ -17,6 +17,7 @@ from iqattack.cli import main
 from iqattack.engine import Interrupted
 from iqattack.errors import InputError, RunError
 from iqattack.images import read_image
+from iqattack.reporting.page import _options
 
 
 class Parsed(HTMLParser):
@@ -25,7 +26,7 @@ class Parsed(HTMLParser):
     def __init__(self, page):
         super().__init__()
         self.tags, self.text = [], ""
-        self.feed(page.read_text(encoding="utf-8"))
+        self.feed(page if isinstance(page, str) else page.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
@@ -178,3 +179,21 @@ def test_command(copy, capsys):
     assert said.out == f"the page         {copy.folder / 'p' / 'index.html'}\n"
     last = json.loads(said.err.splitlines()[-1])
     assert last == {"event": "progress", "stage": "report", "done": 8, "images": 8}
+
+
+def test_a_notice_with_an_option_and_markup():
+    """Escaped once: the option stays in one line, and what looks like markup is text."""
+    text = "<i>R&D's</i> scores: give --score-range 0,1 instead"
+    notice = _options(text)
+    parsed = Parsed(str(notice))
+    assert parsed.text == text
+    assert parsed.tags == [("span", {"class": "option"})]
+    assert '<span class="option">--score-range 0,1</span>' in notice
+
+
+def test_no_markup_is_shown_as_text(copy, monkeypatch):
+    monkeypatch.setattr("iqattack.reporting.content.notices", lambda *_: ["Give --batch 1, <b>."])
+    parsed = Parsed(iqattack.report(copy))
+    assert "Give --batch 1, <b>." in parsed.text
+    assert "span class" not in parsed.text
+    assert ("span", {"class": "option"}) in parsed.tags

@@ -206,3 +206,33 @@ def test_the_first_of_several_scores_counts(tmp_path, photos):
         assert row.score_clean == kept(run)[1][row.image][0][1]
     problems = [str(one) for one in iqattack.verify(run, model(noisy)).differences]
     assert not any("in the log" in problem for problem in problems)
+
+
+def less_the_mean(images):
+    """A score of 0 to 255 that depends on the batch; the darkest image has none."""
+    scores = mean(images)
+    return (scores - 0.2 * scores.mean()).where(scores > 90, float("nan"))
+
+
+def test_an_image_without_a_score_is_not_one_of_the_pair(tmp_path, photos):
+    """It is the first of all, and there is another of that size."""
+    chance = torch.Generator().manual_seed(1)
+    pixels = torch.randint(120, 200, (3, 20, 24), generator=chance).byte()
+    write_png(tmp_path / "photos" / "4.png", pixels)
+    images = ImageSet.from_folder(tmp_path / "photos")
+    run = attack(images, model(less_the_mean), tmp_path / "run")
+    assert run.results[0].failed
+    assert run.check.images == ("1.png", "3.png")
+    assert run.check.batch > 1.0
+    assert not run.check.unpaired
+
+
+def test_two_images_of_one_size_are_found_behind_many_of_others(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for k in range(19):
+        pixels = torch.full((3, 20, 24 + min(k, 17)), 5 * k + 40).byte()
+        write_png(tmp_path / "photos" / f"{k:02}.png", pixels)
+    images = ImageSet.from_folder(tmp_path / "photos")
+    run = attack(images, model(dependent), tmp_path / "run", queries=20)
+    assert run.check.images == ("17.png", "18.png")
+    assert run.check.batch > 0.0

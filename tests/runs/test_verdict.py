@@ -55,6 +55,7 @@ def changed(summary, *, gain=None, srocc=None, interval=None, n=None, means=None
     if n is not None:
         pair = replace(pair, n=n)
         fields |= {"attacked": n, "images": n}
+        means = {"ssim_images": n, **(means or {})}
     intervals = dict(scores.intervals)
     if interval is not None:
         intervals["clean_attacked.srocc"] = interval
@@ -87,20 +88,22 @@ def test_one_sentence_with_numbers_and_intervals(summary):
 @pytest.mark.parametrize(
     ("n", "srocc", "interval", "kind", "words"),
     [
-        (1, math.nan, (math.nan, math.nan), "none", "1 image has no ranking to speak of, which"),
-        (2, -1.0, (-1.0, -1.0), "none", "2 images have no ranking to speak of, which takes 10"),
+        (1, math.nan, (math.nan, math.nan), "none", "1 image has no ranking (at least 10 are"),
+        (2, -1.0, (-1.0, -1.0), "none", "2 images have no ranking (at least 10 are needed)"),
         (
             6,
             -0.71,
             (-1.0, 0.09),
             "few",
             "6 images are too few to say what became of their ranking (SROCC −0.71, 95 % interval "
-            "−1.00 … 0.09): about 10 are needed, and",
+            "−1.00 … 0.090): at least 10 are needed, and",
         ),
         (30, 0.97, (0.9, 0.99), "kept", "stayed almost as it was (SROCC 0.97, 95 %"),
         (30, 0.85, (0.7, 0.9), "slight", "changed a little"),
         (30, 0.5, (0.2, 0.7), "strong", "changed a lot"),
         (30, 0.0, (-0.3, 0.3), "lost", "the ranking of the images was lost"),
+        (30, 0.1, (-0.6, 0.39), "lost", "the ranking of the images was lost (SROCC 0.10"),
+        (30, 0.1, (-0.6, 0.69), "lost", "the ranking of the images changed a lot or was lost (SR"),
         (30, -0.3, (-0.6, 0.1), "lost", "the ranking of the images was lost (SROCC −0.30, 95 % in"),
         (30, 0.5, (-0.5, 0.9), "open", "what became of the ranking of the images is open (SROCC"),
         (30, math.nan, (math.nan, math.nan), "lost", "was lost (all attacked scores are equal)"),
@@ -111,7 +114,10 @@ def test_words_of_the_ranking(summary, n, srocc, interval, kind, words):
     assert verdict.kind == kind
     assert words in verdict.text
     assert ("turned round" in verdict.text) == (kind == "reversed")
-    assert (f"about {verdict.needed}" in verdict.text) == (kind in ("few", "open"))
+    least = ("at least", "at least about") if verdict.needed else ()
+    assert any(f"{words} {verdict.needed} " in verdict.text for words in least) == (
+        kind in ("none", "few", "open")
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,7 +172,7 @@ def test_a_model_that_answers_the_same_to_everything(photos, tmp_path):
         console = Console(file=StringIO(), width=200)
         show_summary(summary, tmp_path / name, console)
         said = console.file.getvalue()
-        assert said.startswith("The model gave all 12 images the same score: nothing can be said")
+        assert said.startswith("The model gave the same score to all of 12 images: nothing can be")
         assert "These say nothing about robustness: see above." in said
 
 
@@ -185,7 +191,7 @@ def test_noise_larger_than_the_gain(photos, tmp_path):
     less = summary.check.model_copy(update={"noise": 0.1})
     verdict = changed(summary, gain=(0.1, 0.09, 0.11), check=less).verdict
     assert verdict.kind not in ("noise", "constant", "batch")
-    assert "Read this with care: noise alone gains up to 0.1 % of the range" in verdict.text
+    assert "Read this with care: noise alone gains up to 0.099 % of the range" in verdict.text
 
 
 def test_scores_that_depend_on_the_batch_by_more_than_they_moved(summary):
@@ -194,9 +200,22 @@ def test_scores_that_depend_on_the_batch_by_more_than_they_moved(summary):
     assert (verdict.kind, verdict.doubts) == ("batch", ("batch",))
     assert "scores depend on the batch, by 20.00 % of their range" in verdict.text
     assert "--batch 1" in verdict.text
-    verdict = changed(summary, gain=(0.21, 0.18, 0.22), check=check).verdict
+    less = CHECKED.model_copy(update={"batch": 25.5})
+    assert changed(summary, gain=(0.2, 0.18, 0.22), check=less).verdict.kind == "batch"
+    verdict = changed(summary, gain=(0.21, 0.18, 0.22), check=less).verdict
     assert verdict.kind != "batch"
-    assert "scores depend on the batch, by 20.00 % of the range" in verdict.text
+    assert "scores depend on the batch, by 10.00 % of the range" in verdict.text
+
+
+def test_scores_that_are_made_of_the_batch(photos, tmp_path):
+    """Less the mean of the batch: no ranking of them is the model's."""
+
+    def relative(images):
+        return mean(images) - mean(images).mean() + 50
+
+    summary = attack(photos, tmp_path / "run", relative, batch=12).summary()
+    assert summary.verdict.kind == "batch"
+    assert "--batch 1" in summary.verdict.text
 
 
 def test_scores_beyond_the_range_after_the_attack(photos, tmp_path):
@@ -226,7 +245,7 @@ def test_rounded_scores(photos, tmp_path):
     coarse = attack(photos, tmp_path / "a", lambda images: 10.0 * (mean(images) // 10)).summary()
     assert coarse.spread.step == 10.0
     assert "rounded" in coarse.verdict.doubts
-    assert any("scores are multiples of 10, 3.9 % of the range" in f for f in coarse.findings)
+    assert any("scores differ by multiples of 10, 3.9 % of the range" in f for f in coarse.findings)
     few = attack(photos, tmp_path / "b", lambda images: 100.0 * (mean(images) // 100)).summary()
     assert few.spread.distinct == 3
     assert any("the clean scores of 12 images take only 3 values" in f for f in few.findings)
@@ -239,6 +258,116 @@ def test_a_model_that_no_query_moves(photos, tmp_path):
     assert summary.unchanged == summary.attacked
     assert "unmoved" in summary.verdict.doubts
     assert "the attack moved no score of 12 images in the wanted direction" in summary.verdict.text
+    assert summary.check.still
+    assert "that no score moved at all may be due to the model's input" in summary.verdict.text
+    assert ", and no image was changed. Read" in summary.verdict.text
+
+
+def test_scores_that_moved_the_other_way_only(photos, tmp_path):
+    """Neither the model's input nor its rounding hid the changes."""
+    seen = set()
+
+    def best_at_first(images):
+        found = []
+        for image in images:
+            key, score = image.numpy().tobytes(), float(image.double().mean())
+            clean = len(seen) < 12 or key in seen
+            if len(seen) < 12:
+                seen.add(key)
+            found.append(score if clean else score - 1.0)
+        return torch.tensor(found)
+
+    options = {"objective": "up", "batch": 1, "constraint": "linf:1", "queries": 24}
+    run = attack(photos, tmp_path / "run", best_at_first, **options)
+    summary = run.summary()
+    assert summary.unchanged == summary.attacked == 12
+    assert not summary.check.still
+    assert "unmoved" in summary.verdict.doubts
+    assert "Read this with care: no score moved in the wanted direction" in summary.verdict.text
+    assert "rounding" not in summary.verdict.text
+    assert not any("at all" in finding for finding in summary.findings)
+
+
+def test_images_that_were_not_attacked(photos, tmp_path):
+    """Beyond the end of the range: no candidate was sent, and no ranking was kept."""
+
+    def above(images):
+        return 1000.0 + mean(images)
+
+    summary = attack(photos, tmp_path / "all", above, objective="up").summary()
+    assert max(row.queries for row in iqattack.open_run(tmp_path / "all").results) <= 5
+    verdict = summary.verdict
+    assert (verdict.kind, verdict.silent, verdict.short) == ("unattacked", True, "too few attacked")
+    assert verdict.text.startswith(
+        "Nothing can be said about the model's robustness: 12 of 12 images were not attacked, as "
+        "the clean score lay at the end of the score range 0 to 255 that it was to reach, or"
+    )
+    assert "unmoved" not in verdict.doubts
+    clean = sorted(row.score_clean for row in iqattack.open_run(tmp_path / "all").results)
+    for above_end, kind in ((6, "kept"), (7, "unattacked")):
+        end = (clean[-above_end] + clean[-above_end - 1]) / 2 - 1000.0
+        out = tmp_path / f"{above_end}"
+        verdict = attack(photos, out, score_range=(0.0, end), objective="up").summary().verdict
+        assert verdict.kind == kind
+        words = f"{above_end} of 12 images were" if verdict.silent else f"{above_end} of them were"
+        assert f"{words} not attacked" in verdict.text
+
+
+def test_a_budget_of_the_clean_images_alone(photos, tmp_path):
+    """In the run, or cut to it afterwards."""
+    once = attack(photos, tmp_path / "once", queries=1).summary()
+    cut = iqattack.evaluate(attack(photos, tmp_path / "run").folder, queries=1)
+    for summary in (once, cut):
+        assert summary.verdict.kind == "unattacked"
+        assert "with 1 query an image, only the clean images of 12 images" in summary.verdict.text
+
+
+def test_scores_that_hardly_differ(photos, tmp_path):
+    def nearly(images):
+        return 50.0 + 3e-5 * mean(images)
+
+    summary = attack(photos, tmp_path / "run", nearly).summary()
+    assert not summary.constant
+    assert (summary.verdict.kind, summary.verdict.silent) == ("flat", True)
+    low, high = summary.spread.clean
+    text = f"the clean scores of 12 images, {low:.6g} to {high:.6g}, fill only 0.002"
+    assert text in summary.verdict.text
+    assert f"the clean scores, {low:.6g} to {high:.6g}, fill" in summary.findings[0]
+
+
+def test_how_many_images_have_an_ssim(summary):
+    verdict = changed(summary, means={"ssim": 0.9995, "ssim_images": 1}).verdict
+    assert "tiny by SSIM (1.000 over 1 image, the others being too small; " in verdict.text
+    assert summary.means.ssim_images == 12
+    assert "too small" not in summary.verdict.text
+
+
+def test_all_of_those_done_are_not_all(photos, tmp_path):
+    summary = attack(photos, tmp_path / "run", lambda images: 0 * mean(images) + 50).summary()
+    text = summary.model_copy(update={"attacked": 2, "pending": 10}).verdict.text
+    assert "the same score to all of 2 of 12 images (10 still to do): nothing" in text
+
+
+def test_a_noisy_model_on_one_image_has_no_spread(summary):
+    check = CHECKED.model_copy(update={"noise": 50.0})
+    text = changed(summary, n=1, srocc=math.nan, check=check).verdict.text
+    assert "its scores are noisy" in text
+    assert "clean scores have" not in text
+
+
+def test_dependence_on_the_batch_without_a_pair(photos, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for k in range(10):
+        with Image.open(photos / f"{k:02}.png") as image:
+            image.resize((24 + k, 20)).save(folder / f"{k}.png")
+    summary = attack(folder, tmp_path / "run").summary()
+    assert summary.check.unpaired
+    assert summary.verdict.doubts == ("unpaired",)
+    assert summary.verdict.text.endswith("care: dependence on the batch was not measured.")
+    assert any("for want of two images of one size" in found for found in summary.findings)
+    alone = attack(folder, tmp_path / "alone", batch=1).summary()  # nothing to depend on
+    assert alone.verdict.doubts == ()
 
 
 @pytest.mark.parametrize("options", [{"check": False}, {"queries": 12}])

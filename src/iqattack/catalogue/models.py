@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from iqattack import plugins
-from iqattack.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -147,15 +146,12 @@ NAMED = ("builtin", "cnniqa", "pyiqa", "onnx", "command")
 
 
 def model_kinds() -> list[tuple[str, str]]:
-    """(form of the spec, description on one line) of every kind of model, installed ones too."""
+    """(form of the spec, description on one line) of every kind of model, installed ones too.
+
+    Those are not imported: a package of models may take long, and would print what it likes.
+    """
     found = [(text.form, text.summary) for text in MODELS.values()]
     for name, point in sorted(plugins.installed("iqattack.models").items()):
-        if name in NAMED:
-            continue  # the built-in one goes before it
-        try:
-            plugins.load(point)
-        except InputError as error:
-            found.append((name, str(error)))
-        else:
+        if name not in NAMED:  # else the built-in one goes before it
             found.append((name, f"{point.value}, installed"))
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -35,7 +36,7 @@ COLUMNS = (
     ("queries", "queries", 1),
     ("gain less the first's", "difference", 3),
 )
-TEXTS = ("run", "model", "attack", "verdict")
+TEXTS = ("run", "model", "attack", "verdict", "doubts")
 P = "p (Holm)"
 
 
@@ -96,6 +97,19 @@ def compare(
             typer.echo(_markdown(comparison, every=every))
 
 
+def _text(row: Row, name: str) -> str:
+    """What a row has in one of the columns of text."""
+    if name == "doubts":
+        return ", ".join(row.summary.verdict.doubts)
+    return str(getattr(row, name))
+
+
+def _texts(comparison: Comparison) -> list[str]:
+    """The columns of text; that of doubts only where there are any."""
+    doubted = any(row.summary.verdict.doubts for row in comparison.rows)
+    return [name for name in TEXTS if doubted or name != "doubts"]
+
+
 def _grid(comparison: Comparison, gap: str = " ") -> list[list[str]]:
     """Headings, and a row of text for each run; columns that no run has a value for are left out.
 
@@ -103,7 +117,7 @@ def _grid(comparison: Comparison, gap: str = " ") -> list[list[str]]:
     """
     from iqattack.runs.numbers import without_folders  # noqa: PLC0415 - loads torch
 
-    rows = comparison.rows
+    rows, named = comparison.rows, _texts(comparison)
     columns = [column for column in COLUMNS if any(getattr(row, column[1]) for row in rows)]
 
     def cell(measured: Measured | None, digits: int) -> str:
@@ -113,15 +127,15 @@ def _grid(comparison: Comparison, gap: str = " ") -> list[list[str]]:
         return f"{number(measured.value, digits)}{gap}[{low}, {high}]"
 
     def cells(row: Row) -> list[str]:
-        texts = {name: getattr(row, name) for name in TEXTS}
+        texts = {name: _text(row, name) or NONE for name in named}
         texts["attack"] = without_folders(row.attack)
         return [
-            *(texts[name] for name in TEXTS),
+            *texts.values(),
             *(cell(getattr(row, name), digits) for _, name, digits in columns),
             NONE if row.p_holm is None else f"{row.p_holm:.2g}",
         ]
 
-    return [[*TEXTS, *(heading for heading, *_ in columns), P], *map(cells, rows)]
+    return [[*named, *(heading for heading, *_ in columns), P], *map(cells, rows)]
 
 
 def _notes(comparison: Comparison) -> list[str]:
@@ -132,6 +146,16 @@ def _notes(comparison: Comparison) -> list[str]:
         "Gains are fractions of the score range, which is the scale of R; "
         f"its ε is {comparison.epsilon:g}.",
         *(f"{row.run}: {row.differs}." for row in comparison.rows if row.differs),
+        *(
+            f"{row.run}: the numbers suffer from {what}; iqattack evaluate says how."
+            for row in comparison.rows
+            if (what := _text(row, "doubts"))
+        ),
+        *(
+            f"{name} is compared with itself."
+            for name, times in Counter(row.run for row in comparison.rows).items()
+            if times > 1
+        ),
     ]
 
 
@@ -203,7 +227,7 @@ def _csv(comparison: Comparison, *, every: bool) -> str:
         [*header, "p", "p_holm", "images", "left_out", "differs", *map(to_cell, labels)]
     ]
     for k, row in enumerate(comparison.rows):
-        values: list[object] = [to_cell(getattr(row, name)) for name in TEXTS]
+        values: list[object] = [to_cell(_text(row, name)) for name in TEXTS]
         for name in names:
             measured = getattr(row, name)
             values += ["", "", ""] if measured is None else [measured.value, *measured.interval]
@@ -224,7 +248,8 @@ def _markdown(comparison: Comparison, *, every: bool) -> str:
         return "| " + " | ".join(re.sub(r"([\\|`*_<\[])", r"\\\1", cell) for cell in cells) + " |"
 
     header, *rows = _grid(comparison)
-    rule = "|" + " --- |" * len(TEXTS) + " ---: |" * (len(header) - len(TEXTS))
+    texts = len(_texts(comparison))
+    rule = "|" + " --- |" * texts + " ---: |" * (len(header) - texts)
     lines = [line(header), rule, *map(line, rows)]
     if every:
         header, *rows = _all_grid(comparison)
@@ -264,7 +289,8 @@ def _latex(comparison: Comparison, *, every: bool) -> str:
             r"\end{tabular}",
         ]
 
-    lines = [*(f"% {note}" for note in _notes(comparison)), *table(_grid(comparison), len(TEXTS))]
+    texts = len(_texts(comparison))
+    lines = [*(f"% {note}" for note in _notes(comparison)), *table(_grid(comparison), texts)]
     if every:
         lines += ["", *table(_all_grid(comparison), 1)]
     return "\n".join(lines)

@@ -149,7 +149,10 @@ def models(
         case str(), None:
             _show_model(name)
         case _:
-            raise InputError(f"'{template}': expected models template TEMPLATE")
+            raise InputError(
+                f"models {name} {template}: '{template}' is one argument too many; to print a "
+                f"template, iqattack models template NAME"
+            )
 
 
 def _template(name: str | None) -> str:
@@ -185,7 +188,10 @@ def _show_model(name: str) -> None:
         points = plugins.installed("iqattack.models")
         if name not in points:
             raise unknown("model", name, [*MODELS, *points])
-        plugins.load(points[name])
+        from iqattack.isolation import guest  # noqa: PLC0415 - imports PyTorch
+
+        with guest():  # what it prints is not for standard output
+            plugins.load(points[name])
         _echo_facts({"model": name, "package": plugins.package(points[name])})
         _echo_example("--model", name)
         return

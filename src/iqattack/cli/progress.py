@@ -174,7 +174,8 @@ class Display:
 
     def _print(self, line: dict[str, object]) -> None:
         with suppress(OSError):
-            print(json.dumps(line, ensure_ascii=False), file=sys.stderr, flush=True)
+            # ASCII: the stream would write what its encoding lacks as escapes that JSON has not.
+            print(json.dumps(line), file=sys.stderr, flush=True)
 
 
 @contextmanager

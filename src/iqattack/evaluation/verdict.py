@@ -3,10 +3,12 @@
 | kind | where | what is said |
 | --- | --- | --- |
 | `constant` | all clean scores are equal, up to rounding | nothing |
+| `flat` | clean scores fill 0.0001 of the range or less | nothing |
+| `unattacked` | no candidate was scored, or most images had no reach | nothing |
 | `noise` | 2σ·√(2·ln queries) ≥ mean gain, or σ² ≥ half of the clean scores' variance | nothing |
-| `batch` | scores depend on the batch by the mean gain or more | nothing |
+| `batch` | 2β ≥ mean gain, or β² ≥ half of the clean scores' variance | nothing |
 | `none` | 1 or 2 images | there is no ranking |
-| `few` | 3 to 9 images | too few for a statement, and how many are needed |
+| `few` | 3 to 9 images | too few for a statement, and how many are needed at least |
 | `kept` | SROCC ≥ 0.95, interval above 0.8 | stayed almost as it was |
 | `slight` | SROCC ≥ 0.8, interval above 0.4 | changed a little |
 | `strong` | SROCC ≥ 0.4, interval between −0.2 and 0.95 | changed a lot |
@@ -16,8 +18,9 @@
 
 The first row that holds is the verdict. SROCC is of clean and attacked scores, with its 95 %
 interval: it may reach into the neighbouring kind and no further, and a ranking is turned round only
-where 0 lies outside of it. σ is the noise of a score, which the check of a run measures on few of
-them: it may well be twice as large.
+where 0 lies outside of it. σ is the noise of a score and β what a batch does to it, which the check
+of a run measures on few of them: they may well be twice as large. An image has no reach where its
+clean score lies at the end of the range that it is to reach, or beyond: it is not attacked.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ from iqattack.evaluation.bootstrap import Interval
 
 Kind = Literal[
     "constant",
+    "flat",
+    "unattacked",
     "noise",
     "batch",
     "none",
@@ -52,12 +57,14 @@ RANKINGS: tuple[tuple[Kind, float, Interval], ...] = (
     ("lost", -0.2, (-math.inf, 0.8)),
     ("reversed", -math.inf, (-math.inf, 0.0)),
 )
-SILENT: tuple[Kind, ...] = ("constant", "noise", "batch")  # nothing is said about robustness
+FLAT = 1e-4  # of the range: clean scores that fill no more are as good as equal
+# Nothing is said about robustness.
+SILENT: tuple[Kind, ...] = ("constant", "flat", "unattacked", "noise", "batch")
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The kind of a verdict, and how many images a statement about their ranking needs.
+    """The kind of a verdict, and how many images a statement about their ranking needs at least.
 
     needed: None where one is made, or where more images would not help.
     """
@@ -74,6 +81,8 @@ def judge(
     gain: float,
     queries: int,
     constant: bool = False,
+    filled: float = math.inf,
+    without_reach: int = 0,
     spread: float = math.inf,
     noise: float = 0.0,
     batch: float = 0.0,
@@ -81,17 +90,24 @@ def judge(
     """The verdict on `images` images with both scores, see the table above.
 
     srocc, interval: of clean and attacked scores; NaN where one side is constant. A NaN in the
-    interval supports no statement. gain: mean, in the wanted direction. queries: for an image.
-    constant: all clean scores are equal. spread, noise: standard deviations, of the clean scores
-    and of the scores of one image; batch: what a batch does to a score. gain, spread, noise and
-    batch are fractions of the score range.
+    interval supports no statement. gain: mean, in the wanted direction. queries: for an image, the
+    clean one included. constant: all clean scores are equal. filled: highest less lowest clean
+    score. without_reach: images that were not attacked. spread, noise: standard deviations, of the
+    clean scores and of the scores of one image; batch: what a batch does to a score. gain, filled,
+    spread, noise and batch are fractions of the score range.
     """
-    if constant:
-        return Judgement("constant")
-    if noise > 0.0 and (gain <= 2.0 * noise_gain(noise, queries) or 2.0 * noise**2 >= spread**2):
-        return Judgement("noise")
-    if 0.0 < batch >= gain:
-        return Judgement("batch")
+    by_noise = gain <= 2.0 * noise_gain(noise, queries) or 2.0 * noise**2 >= spread**2
+    by_batch = gain <= 2.0 * batch or 2.0 * batch**2 >= spread**2
+    rows: tuple[tuple[Kind, bool], ...] = (
+        ("constant", constant),
+        ("flat", images > 1 and filled <= FLAT),
+        ("unattacked", queries <= 1 or 2 * without_reach > images),
+        ("noise", noise > 0.0 and by_noise),
+        ("batch", batch > 0.0 and by_batch),
+    )
+    for kind, holds in rows:
+        if holds:
+            return Judgement(kind)
     if images <= 2:
         return Judgement("none", FEWEST)
     return _of_ranking(srocc, interval, images)
@@ -138,7 +154,9 @@ def images_needed(srocc: float, interval: Interval, images: int, bounds: Interva
 
 
 def images_by_fieller(srocc: float, bounds: Interval) -> int:
-    """About how many images have an interval within the bounds around that SROCC.
+    """How many images, at least, have an interval within the bounds around that SROCC.
+
+    More where scores are tied, or the SROCC of more images is nearer to a bound.
 
     On Fisher's scale the standard error is 1.03/√(n − 3) (Fieller, Hartley & Pearson, Biometrika
     1957: variance 1.06/(n − 3)); the intervals of so few images are too rough to go by.

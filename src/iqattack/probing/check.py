@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -25,7 +26,9 @@ class Check(BaseModel):
     images: names of those that were asked about. queries: images that the model scored.
     noise: standard deviation of the scores of one image, in score units, 0 if they are equal.
     batch: largest difference between the score of an image alone and in a batch, in score units, 0
-    where noise may explain it. failed: why the check has no answer, or not all.
+    where noise may explain it. unpaired: whether that was to be measured and was not, as no two
+    images of one size had finite scores. still: whether no score of the whole run, the search
+    included, differs from that of its clean image. failed: why the check has no answer, or not all.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -34,6 +37,8 @@ class Check(BaseModel):
     queries: int = 0
     noise: float = 0.0
     batch: float = 0.0
+    unpaired: bool = False
+    still: bool = False
     failed: str | None = None
 
 
@@ -48,6 +53,8 @@ def evaluated(
     alone = [found[:TIMES] if batch else found for found in finite.values()]
     together = [found[TIMES:] if batch else [] for found in finite.values()]
     noise = deviation([*alone, *together])
+    paired = sum(len(scores.get(name, ())) > TIMES for name in images) > 1
+    compared = paired and any(map(all, zip(alone, together, strict=True)))
     return Check(
         images=tuple(images),
         queries=sum(len(scores.get(name, ())) for name in images),
@@ -55,6 +62,7 @@ def evaluated(
         batch=max(
             (_apart(*pair, noise) for pair in zip(alone, together, strict=True)), default=0.0
         ),
+        unpaired=batch and not compared,
         failed=failed,
     )
 
@@ -126,6 +134,15 @@ def findings(
     return phrases
 
 
+def ends(low: float, high: float) -> str:
+    """Two numbers with as many digits as it takes to tell them apart, for example `1 to 2.5`."""
+    digits = 4
+    if 0.0 < high - low < math.inf:
+        magnitude = math.floor(math.log10(max(abs(low), abs(high))))
+        digits = max(digits, min(17, 2 + magnitude - math.floor(math.log10(high - low))))
+    return f"{low:.{digits}g} to {high:.{digits}g}"
+
+
 def is_constant(scores: Sequence[float], width: float) -> bool:
     """Whether a model gives several images all the same score, up to rounding.
 
@@ -146,7 +163,7 @@ def _spread(scores: Sequence[float], score_range: tuple[float, float]) -> list[s
     inside = score_range[0] <= low and high <= score_range[1]
     if inside and high - low < NARROW * width:
         return [
-            f"the clean scores, {low:.4g} to {high:.4g}, fill {100 * (high - low) / width:.2g} % "
+            f"the clean scores, {ends(low, high)}, fill {100 * (high - low) / width:.2g} % "
             f"of the score range {score_range[0]:g} to {score_range[1]:g}, and gains are fractions "
             f"of it: check the range, perhaps --score-range {suggested_range(scores, score_range)}"
         ]

@@ -13,12 +13,11 @@ import numpy as np
 from iqattack.evaluation import boundary_crossing, gain_by_query, progress
 from iqattack.runs import ModelRecord, Result, Summary, Trace
 from iqattack.runs.numbers import NONE, images, number, percent, without_folders
+from iqattack.runs.results import OK
 
 LOOK = {"up": "better", "down": "worse"}  # what a direction of the quality means
 POINTS = 200  # of the curve of gain against queries
 DRAWN = 2000  # queries of one image
-
-# Of an absolute path, all but the last part. A folder's name may have blanks, not before a slash.
 
 
 @dataclass(frozen=True)
@@ -149,9 +148,13 @@ def charts(
     better = "Lower" if model.lower_better else "Higher"
     ways = [sum(result.direction == way for result in done) for way in ("up", "down")]
     queries, median = curve["queries"], curve["median"]
-    half = next(
-        (q for q, gain in zip(queries, median, strict=True) if gain >= median[-1] / 2), queries[-1]
-    )
+    gained = f"After {_queries(queries[-1])} half of the images or more gained nothing."
+    if median[-1] > 0.0:
+        half = next(q for q, gain in zip(queries, median, strict=True) if gain >= median[-1] / 2)
+        gained = (
+            f"After {_queries(queries[-1])} half of the images gained {percent(median[-1])} or "
+            f"more; half of that was reached by query {half:,}."
+        )
     said = [
         Chart(
             "scores",
@@ -177,8 +180,7 @@ def charts(
         Chart(
             "queries",
             "Gain against queries",
-            f"After {queries[-1]:,} queries half of the images gained {percent(median[-1])} or "
-            f"more; half of that was reached by query {half:,}.",
+            gained,
             Table(
                 ("queries", "lower quartile", "median", "upper quartile"),
                 tuple(
@@ -224,7 +226,7 @@ def charts(
     rows = tuple(
         (
             result.image,
-            LOOK[result.direction] if result.direction else NONE,
+            LOOK[result.direction] if result.direction and result.status == OK else NONE,
             number(result.score_clean),
             number(result.score_adv),
             number(result.mos),
@@ -240,6 +242,10 @@ def charts(
 
 def _were(n: int) -> str:
     return "was" if n == 1 else "were"
+
+
+def _queries(n: int) -> str:
+    return f"{n:,} quer{'y' if n == 1 else 'ies'}"
 
 
 def _spread(n: int, most: int) -> list[int]:
@@ -275,7 +281,7 @@ def scored(trace: Trace, stages: Sequence[tuple[int, str]] = ()) -> dict[str, An
 
     stages: of the search, first query and name; those without a query of their own are left out.
 
-    Of more than 2,000 queries every so-manieth is there, and all that improved.
+    Of more than 2,000 queries every n-th is there, and all that improved.
     """
     gains = np.where(np.isfinite(trace.gains), trace.gains, 0.0)
     best = np.maximum.accumulate(gains.clip(min=0.0))

@@ -131,7 +131,8 @@ def _template() -> Any:
 
 def _options(text: str) -> Markup:
     """A text whose options, such as --score-range 0,1, are not broken into two lines."""
-    return Markup(_OPTION.sub(r'<span class="option">\g<0></span>', escape(text)))
+    # A plain string: what is put into a Markup would be escaped a second time.
+    return Markup(_OPTION.sub(r'<span class="option">\g<0></span>', str(escape(text))))
 
 
 def _copy_assets(folder: Path) -> None:

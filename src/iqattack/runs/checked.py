@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Self
 
+import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from iqattack.engine import QueryLog
 from iqattack.probing import Check, evaluated
+from iqattack.specs import printable
 
 CHECK = "check"  # its name in the log
 
@@ -28,9 +30,12 @@ class Checked(BaseModel):
         """What is kept, if anything is."""
         text = log.kept(CHECK)
         try:
-            return None if text is None else cls.model_validate_json(text)
+            found = None if text is None else cls.model_validate_json(text)
         except ValidationError:
             return None  # another version's
+        if found is not None and found.failed is not None:
+            found.failed = printable(found.failed)
+        return found
 
     def keep(self, log: QueryLog) -> None:
         """Store it."""
@@ -49,4 +54,14 @@ class Checked(BaseModel):
 
     def evaluated(self, log: QueryLog) -> Check:
         """What follows from them."""
-        return evaluated(self.images, self.scores(log), batch=self.batch, failed=self.failed)
+        found = evaluated(self.images, self.scores(log), batch=self.batch, failed=self.failed)
+        return found.model_copy(update={"still": _still(log)})
+
+
+def _still(log: QueryLog) -> bool:
+    """Whether no query of any image has another score than its clean image."""
+    scores = (log.rows(image)["score"] for image in log.images())
+    return all(
+        np.array_equal(found, np.broadcast_to(found[:1], found.shape), equal_nan=True)
+        for found in scores
+    )

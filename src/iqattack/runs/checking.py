@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from torch import Tensor
+import torch
 
 from iqattack.engine import Event, Note, QueryLog, Replies, image_hash
 from iqattack.errors import InputError
@@ -18,7 +19,6 @@ from iqattack.runs.run import Run
 from iqattack.scoring import Ceiling, Reply
 
 FEWEST = 20  # queries of an image that make a check worth its price
-TRIED = 16  # images that are read to find two of one size
 
 
 class Checking:
@@ -90,21 +90,24 @@ class Checking:
         return Replies(rows=rows, attempts=attempts, scored=scored)
 
     def _pair(self) -> list[str]:
-        """Two images of one size whose search has not begun; one where there are no two among the
-        first. Which they are does not depend on what the model says.
+        """The first two images of one size; the first where no two have one.
+
+        Images whose search has begun are passed over, and those that the model gave no finite
+        score. One that it did not answer for counts: another session may attack it, and which two
+        they are must not depend on failures that pass.
         """
-        read: dict[str, Tensor] = {}
+        first: dict[torch.Size, str] = {}
         for entry in self._images:
             if self._log.queries(entry.name) > 1:
+                continue
+            clean = self._log.clean_score(entry.name)
+            if clean is not None and not math.isfinite(clean):
                 continue
             try:
                 image = self._run.read_clean(entry.path)
             except InputError:
                 continue  # the engine reports it
-            for name, other in read.items():
-                if other.shape == image.shape:
-                    return [name, entry.name]
-            read[entry.name] = image
-            if len(read) == TRIED:
-                break
-        return list(read)[:1]
+            if image.shape in first:
+                return [first[image.shape], entry.name]
+            first[image.shape] = entry.name
+        return list(first.values())[:1]

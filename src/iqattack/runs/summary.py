@@ -39,7 +39,8 @@ class Session(BaseModel):
 class Means(BaseModel):
     """Means over the attacked images, None without any.
 
-    psnr: over those that changed; ssim, ms_ssim: over those that are large enough.
+    psnr: over those that changed; ssim, ms_ssim: over those that are large enough, of which
+    there are ssim_images for ssim.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -49,6 +50,7 @@ class Means(BaseModel):
     rms: float | None
     psnr: float | None
     ssim: float | None
+    ssim_images: int | None = None
     ms_ssim: float | None
     jnd_violation: float | None
 
@@ -189,6 +191,7 @@ def summarise(
             rms=mean(lambda r: r.rms),
             psnr=mean(lambda r: r.psnr),
             ssim=mean(lambda r: r.ssim),
+            ssim_images=sum(r.ssim is not None for r in done),
             ms_ssim=mean(lambda r: r.ms_ssim),
             jnd_violation=mean(lambda r: r.jnd_violation),
         ),
@@ -205,7 +208,7 @@ def summarise(
         hashes={r.image: r.sha256 for r in done if r.sha256 is not None},
     )
     found = findings(check or Check(), clean, record.model.score_range)
-    found += [change.told for change in record.changes]
+    found += record.told
     found += [doubt.long for doubt in doubts_of(summary) if doubt.long is not None]
     return summary.model_copy(update={"findings": tuple(found)})
 

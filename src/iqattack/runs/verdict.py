@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from iqattack.evaluation.verdict import SILENT, Kind, judge, noise_gain
+from iqattack.evaluation.verdict import RANKINGS, SILENT, Kind, judge, noise_gain
+from iqattack.probing.check import ends as to
 from iqattack.probing.scores import COARSE, NARROW, common_step
 from iqattack.probing.subject import TOLERANCE
 from iqattack.runs.numbers import ends, images, number, percent
@@ -29,6 +30,8 @@ RANKING = {
 # A verdict in a table.
 SHORT: dict[Kind, str] = {
     "constant": "scores are equal",
+    "flat": "scores nearly equal",
+    "unattacked": "too few attacked",
     "noise": "noise",
     "batch": "depends on the batch",
     "none": "no ranking",
@@ -36,10 +39,11 @@ SHORT: dict[Kind, str] = {
     "kept": "ranking kept",
     "slight": "ranking changed a little",
     "strong": "ranking changed a lot",
-    "lost": "ranking lost",
+    "lost": "ranking mostly lost",
     "reversed": "ranking turned round",
     "open": "open",
 }
+LEAST = {kind: least for kind, least, _ in RANKINGS}  # SROCC of each
 # Our words for a mean SSIM: the first whose number is reached.
 VISIBLE = (
     (0.99, "tiny"),
@@ -53,9 +57,9 @@ class Spread(BaseModel):
     """How the scores lie, of the images that have both.
 
     clean, attacked: lowest and highest raw score. deviation: standard deviation of the clean
-    scores, in score units. distinct: clean scores that differ. step: of which all scores are
-    multiples, in score units; None without one. outside: clean and attacked scores beyond the
-    score range.
+    scores, in score units. distinct: clean scores that differ. step: of which all differences of
+    scores are multiples, in score units; None without one. outside: clean and attacked scores
+    beyond the score range.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -100,7 +104,7 @@ class Spread(BaseModel):
 class Doubt(BaseModel):
     """A reason to read the numbers of a run with care.
 
-    about: noise, batch, range, narrow, rounded, unmoved or unchecked. short: for the
+    about: noise, batch, range, narrow, rounded, unmoved, unpaired or unchecked. short: for the
     verdict. long: with its remedy; None where a finding of the check of the model has it.
     """
 
@@ -115,7 +119,7 @@ class Verdict(BaseModel):
     """What may be said of a model.
 
     kind: see `iqattack.evaluation.verdict`. needed: images that a statement about their ranking
-    needs, about; None where one is made, or more would not help. doubts: what the numbers suffer
+    needs, at least; None where one is made, or more would not help. doubts: what the numbers suffer
     from. text: all of it in sentences.
     """
 
@@ -149,6 +153,8 @@ def verdict_of(summary: Summary) -> Verdict:
         gain=scores.mean_gain,
         queries=summary.budget,
         constant=summary.constant,
+        filled=_filled(summary),
+        without_reach=scores.crossing.without_reach,
         spread=_deviation(summary) if pair.n > 1 else math.inf,
         noise=noise,
         batch=batch,
@@ -192,10 +198,10 @@ def doubts_of(summary: Summary) -> list[Doubt]:
             f"{clean} clean and {attacked} attacked scores of {images(n)} lie outside the score "
             f"range {low:g} to {high:g}, of which gains are fractions"
         )
-        long = f"{short}; they go from {seen[0]:.4g} to {seen[1]:.4g}: attack again with the "
+        long = f"{short}; they go from {to(*seen)}: attack again with the "
         found.append(Doubt(about="range", short=short, long=f"{long}model's range, --score-range"))
     if spread is not None and not any(spread.outside):
-        filled = (spread.clean[1] - spread.clean[0]) / width
+        filled = _filled(summary)
         if n > 1 and filled < NARROW:
             short = f"the clean scores fill {percent(filled, 2)} of the score range"
             found.append(Doubt(about="narrow", short=short))
@@ -204,20 +210,27 @@ def doubts_of(summary: Summary) -> list[Doubt]:
             Doubt(
                 about="rounded",
                 short=rounded,
-                long=f"{rounded}: return scores without rounding; an attack sees no smaller "
-                "change, and images with equal scores have no order",
-            )
-        )
-    if summary.unchanged == summary.attacked:
-        found.append(
-            Doubt(
-                about="unmoved",
-                short="that no score moved may be due to the model's input or its rounding",
-                long="no score moved: check with iqattack probe that the model sees changes as "
-                "small as the constraint allows before it is called robust",
+                long=f"{rounded}: an attack sees no smaller change, and images with equal scores "
+                "have no order; return finer scores where the model has them, such as a mean over "
+                "its classes",
             )
         )
     check = summary.check
+    tried = summary.attacked - summary.scores.crossing.without_reach if summary.budget > 1 else 0
+    if tried and summary.unchanged == summary.attacked:
+        still = check is not None and check.still
+        short = "no score moved in the wanted direction"
+        if still:
+            short = "that no score moved at all may be due to the model's input or its rounding"
+        found.append(
+            Doubt(
+                about="unmoved",
+                short=short,
+                long=("no score moved at all" if still else short) + ": check with iqattack probe "
+                "that the model sees changes as small as the constraint allows before it is "
+                "called robust",
+            )
+        )
     if check is None or not check.queries or check.failed is not None:
         found.append(
             Doubt(
@@ -227,13 +240,23 @@ def doubts_of(summary: Summary) -> list[Doubt]:
                 "completely: iqattack probe does it",
             )
         )
+    elif check.unpaired:
+        found.append(
+            Doubt(
+                about="unpaired",
+                short="dependence on the batch was not measured",
+                long="dependence on the batch was not measured, for want of two images of one size "
+                "with finite scores: iqattack probe does it",
+            )
+        )
     return found
 
 
 def _rounding(spread: Spread, n: int, width: float) -> str | None:
     if spread.step is not None and spread.step >= COARSE * width:
         return (
-            f"scores are multiples of {spread.step:g}, {percent(spread.step / width)} of the range"
+            f"scores differ by multiples of {spread.step:g}, {percent(spread.step / width)} of the "
+            "range"
         )
     if n >= 4 and 2 * spread.distinct <= n:
         return f"the clean scores of {images(n)} take only {spread.distinct} values"
@@ -243,6 +266,13 @@ def _rounding(spread: Spread, n: int, width: float) -> str | None:
 def _width(summary: Summary) -> float:
     low, high = summary.model.score_range
     return high - low
+
+
+def _filled(summary: Summary) -> float:
+    """What the clean scores fill, as a fraction of the score range; infinite if unknown."""
+    if summary.spread is None or math.isnan(summary.spread.clean[0]):
+        return math.inf
+    return (summary.spread.clean[1] - summary.spread.clean[0]) / _width(summary)
 
 
 def _deviation(summary: Summary) -> float:
@@ -262,25 +292,52 @@ def _silence(summary: Summary, kind: Kind) -> str:
     """Why nothing can be said about robustness, and what to do."""
     gain, (noise, batch) = percent(summary.mean_gain, 2), _noise_and_batch(summary)
     if kind == "constant":
-        same = images(summary.attacked)
         return (
-            f"The model gave all {same} the same score: nothing can be said about its robustness. "
-            "Check the model before its numbers are used."
+            f"The model gave the same score to all of {_of_all(summary)}: nothing can be said "
+            "about its robustness. Check the model before its numbers are used."
         )
     nothing = "Nothing can be said about the model's robustness: "
+    low, high = summary.model.score_range
+    if kind == "flat":
+        seen = "" if summary.spread is None else f", {to(*summary.spread.clean)},"
+        return (
+            f"{nothing}the clean scores of {_of_all(summary)}{seen} fill only "
+            f"{percent(_filled(summary), 2)} of the score range {low:g} to {high:g}. Check the "
+            "model, and its range, --score-range."
+        )
+    if kind == "unattacked" and summary.budget <= 1:
+        return (
+            f"{nothing}with 1 query an image, only the clean images of {_of_all(summary)} were "
+            "scored. Attack with more queries."
+        )
+    if kind == "unattacked":
+        ended = summary.scores.crossing.without_reach
+        return (
+            f"{nothing}{ended:,} of {_of_all(summary)} {_were(ended)} not attacked, as the clean "
+            f"score lay at the end of the score range {low:g} to {high:g} that it was to reach, or "
+            "beyond. Attack again with the model's range, --score-range, or with another "
+            "--objective."
+        )
     if kind == "batch":
         return (
-            f"{nothing}scores depend on the batch, by {percent(batch, 2)} of their range, and the "
-            f"mean gain over {_of_all(summary)} is {gain}. Attack again with --batch 1."
+            f"{nothing}scores depend on the batch, by {percent(batch, 2)} of their range as "
+            f"measured on two images; the mean gain over {_of_all(summary)} is {gain}, and clean "
+            f"scores have a standard deviation of {percent(_deviation(summary), 2)}. Attack again "
+            "with --batch 1."
         )
     most = percent(noise_gain(noise, summary.budget), 2)
+    clean = f"; clean scores have a standard deviation of {percent(_deviation(summary), 2)}"
     return (
         f"{nothing}its scores are noisy, with a standard deviation of {percent(noise, 2)} of their "
         f"range, known within a factor of two. By such noise alone the best of {summary.budget:,} "
-        f"scores gains up to {most}, and the mean gain over {_of_all(summary)} is {gain}; clean "
-        f"scores have a standard deviation of {percent(_deviation(summary), 2)}. Average several "
-        "calls in the model, or make it deterministic."
+        f"scores gains up to {most}, and the mean gain over {_of_all(summary)} is {gain}"
+        f"{clean if summary.scores.clean_attacked.n > 1 else ''}. Average several calls in the "
+        "model, or make it deterministic."
     )
+
+
+def _were(n: int) -> str:
+    return "was" if n == 1 else "were"
 
 
 def _of_all(summary: Summary) -> str:
@@ -295,9 +352,18 @@ def _of_all(summary: Summary) -> str:
 
 
 def _moved(summary: Summary) -> str:
-    gain, limit = summary.scores.mean_gain, f"With at most {summary.budget:,} queries an image"
+    queries = f"{summary.budget:,} quer{'y' if summary.budget == 1 else 'ies'}"
+    gain, limit = summary.scores.mean_gain, f"With at most {queries} an image"
+    ended = summary.scores.crossing.without_reach
+    left = (
+        f"; {ended:,} of them {_were(ended)} not attacked, as the clean score lay at the end of "
+        "the score range or beyond"
+        if ended
+        else ""
+    )
     if summary.unchanged == summary.attacked:
-        return f"{limit}, the attack moved no score of {_of_all(summary)} in the wanted direction"
+        no = f"the attack moved no score of {_of_all(summary)} in the wanted direction"
+        return f"{limit}, {no}{left}"
     interval = summary.scores.intervals.get("mean_gain", (math.nan, math.nan))
     known = summary.attacked > 1 and not math.isnan(sum(interval))
     low, high = (100.0 * end for end in interval)
@@ -305,7 +371,7 @@ def _moved(summary: Summary) -> str:
     within = f" (95 % interval {ends((low, high), digits)} %)" if known else ""
     return (
         f"{limit}, the attack moved scores by {percent(gain, digits)} of their range{within} on "
-        f"average over {_of_all(summary)}"
+        f"average over {_of_all(summary)}{left}"
     )
 
 
@@ -314,27 +380,32 @@ def _ranking(summary: Summary, kind: Kind, needed: int | None) -> str:
     srocc, n = scores.clean_attacked.srocc, scores.clean_attacked.n
     if kind == "none":
         one = "1 image has" if n == 1 else f"{n} images have"
-        return f"{one} no ranking to speak of, which takes {needed} or more"
+        return f"{one} no ranking (at least {needed} are needed)"
+    interval = scores.intervals.get("clean_attacked.srocc", (math.nan, math.nan))
     if math.isnan(srocc):
         found = "all attacked scores are equal"
     else:
-        interval = scores.intervals.get("clean_attacked.srocc", (math.nan, math.nan))
         found = f"SROCC {number(srocc, 2)}"
         if not math.isnan(sum(interval)):
             found += f", 95 % interval {ends(interval, 2)}"
     if kind == "few":
         return (
             f"{n} images are too few to say what became of their ranking ({found}): "
-            f"about {needed} are needed"
+            f"at least {needed:,} are needed"
         )
     if kind == "open":
-        more = "" if needed is None else f": about {needed:,} images would settle it"
+        more = "" if needed is None else f": it takes at least about {needed:,} images to settle it"
         return f"what became of the ranking of the images is open ({found}){more}"
-    return f"the ranking of the images {RANKING[kind]} ({found})"
+    became = RANKING[kind]
+    if kind == "lost" and not math.isnan(srocc) and interval[1] >= LEAST["strong"]:
+        became = f"{RANKING['strong']} or {became}"
+    return f"the ranking of the images {became} ({found})"
 
 
 def _seen(summary: Summary) -> str:
     means = summary.means
+    if summary.unchanged == summary.attacked:
+        return "no image was changed"
     over = (
         f"{percent(means.jnd_violation)} of the pixels changed by more than {JND_SCALE} of the "
         "just-noticeable difference"
@@ -344,4 +415,6 @@ def _seen(summary: Summary) -> str:
     if means.ssim is None:
         return over
     word = next(word for least, word in VISIBLE if means.ssim >= least)
-    return f"the change is {word} by SSIM ({number(means.ssim)}; {over})"
+    known = summary.attacked if means.ssim_images is None else means.ssim_images
+    few = "" if known >= summary.attacked else f" over {images(known)}, the others being too small"
+    return f"the change is {word} by SSIM ({number(means.ssim)}{few}; {over})"

@@ -5,7 +5,9 @@
   const ways = [
     { way: "down", label: "made to look worse", symbol: "triangle-down" },
     { way: "up", label: "made to look better", symbol: "triangle-up" },
+    { way: "quiet", label: "unchanged", symbol: "circle" },
   ];
+  const wayOf = (image) => (image.status === "unchanged" ? "quiet" : image.direction);
   const drawn = new Map(); // element id -> function that gives traces and layout
 
   const axis = (title, more = {}) => ({
@@ -50,10 +52,10 @@
     if (drawn.delete(id)) Plotly.purge(id);
   }
 
-  // Points of images, one trace for each direction.
+  // Points of images, one trace for each direction, one for those that were not changed.
   function points(images, x, y, more = () => ({})) {
     return ways
-      .map(({ way, label, symbol }) => ({ way, label, symbol, of: images.filter((i) => i.direction === way) }))
+      .map(({ way, label, symbol }) => ({ way, label, symbol, of: images.filter((i) => wayOf(i) === way) }))
       .filter(({ of }) => of.length)
       .map(({ way, label, symbol, of }) => ({
         type: "scatter",
@@ -80,7 +82,7 @@
 
     show("chart-scores", () => ({
       traces: [
-        { type: "scatter", x: end, y: end, name: "unchanged", hoverinfo: "skip", ...line("quiet", { dash: "dash", width: 1 }) },
+        { type: "scatter", x: end, y: end, name: "equal scores", hoverinfo: "skip", ...line("quiet", { dash: "dash", width: 1 }) },
         ...points(done, (image) => image.clean, (image) => image.attacked),
       ],
       layout: {
@@ -134,10 +136,12 @@
     }));
 
     const seen = done.filter((image) => image.ssim !== null);
+    // Of equal values Plotly would show one more on either side, and SSIM ends at 1.
+    const same = new Set(seen.map((image) => image.ssim)).size === 1 ? { range: [seen[0].ssim - 0.01, 1.001] } : {};
     show("chart-ssim", () => ({
       traces: points(seen, (image) => image.ssim, (image) => image.gain),
       layout: {
-        xaxis: axis("SSIM: less visible to the right"),
+        xaxis: axis("SSIM: less visible to the right", same),
         yaxis: axis("gain, of the score range", { tickformat: ".2~%", rangemode: "tozero" }),
       },
     }));

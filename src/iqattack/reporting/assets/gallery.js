@@ -15,8 +15,8 @@
     changed: (image) => image.status === "ok",
     unchanged: (image) => image.status === "unchanged",
     failed: (image) => image.failed,
-    up: (image) => image.direction === "up",
-    down: (image) => image.direction === "down",
+    up: (image) => image.status === "ok" && image.direction === "up",
+    down: (image) => image.status === "ok" && image.direction === "down",
   };
   const element = (name, properties, ...children) => {
     const made = Object.assign(document.createElement(name), properties);

@@ -3,6 +3,9 @@
 (() => {
   const number = (value, digits) =>
     value === null ? "–" : value.toFixed(digits).replace("-", "−");
-  const percent = (value) => (value === null ? "–" : `${number(100 * value, 1)} %`);
+  // Two digits of what one decimal would hide.
+  const digits = (value) =>
+    Math.abs(value) > 1e-9 && Math.abs(value) < 1 ? Math.max(1, 1 - Math.floor(Math.log10(Math.abs(value)))) : 1;
+  const percent = (value) => (value === null ? "–" : `${number(100 * value, digits(100 * value))} %`);
   Object.assign((window.iqattack = window.iqattack || {}), { number, percent });
 })();

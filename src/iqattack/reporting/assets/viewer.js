@@ -2,6 +2,7 @@
 // One image, large. Its pixels come from a script of its own, as data: a canvas that was painted
 // from a file beside the page could not be read again.
 (() => {
+  const PINK = [255, 0, 128]; // over the limit; everything else in that picture is grey
   const KEPT = 3; // images whose pixels stay in memory
   const loading = new Map(); // number -> { promise, resolve }, oldest first
 
@@ -81,7 +82,7 @@
       const change = Math.max(...[0, 1, 2].map((c) => Math.abs(from[i + c] - original.data[i + c])));
       if (change > limit.data[i]) {
         over += 1;
-        to.set([255, 0, 128], i);
+        to.set(PINK, i);
       } else {
         to.fill(64 + (from[i] + from[i + 1] + from[i + 2]) / 6, i, i + 3);
       }
@@ -147,15 +148,45 @@
     });
   }
 
+  // Calls `each` with the place of every pixel in the data and that of the point it belongs to.
+  function assign(data, made, each) {
+    for (let y = 0; y < data.height; y++) {
+      const row = Math.floor((y * made.height) / data.height) * made.width;
+      for (let x = 0; x < data.width; x++) {
+        each(4 * (y * data.width + x), 4 * (row + Math.floor((x * made.width) / data.width)));
+      }
+    }
+    return made;
+  }
+
+  // Every point the largest change of its pixels, by channel: in a mean, changes of both signs cancel.
+  function largest(data, width, height) {
+    const made = painted({ width, height }, (to, i) => to.fill(128, i, i + 3));
+    return assign(data, made, (from, to) => {
+      for (let c = 0; c < 3; c++) {
+        const value = data.data[from + c];
+        if (Math.abs(value - 128) > Math.abs(made.data[to + c] - 128)) made.data[to + c] = value;
+      }
+    });
+  }
+
+  // A mean, but for points with a pixel in the loud colour, which have it.
+  function loud(data, width, height) {
+    const made = shrunk(data, width, height);
+    return assign(data, made, (from, to) => {
+      if (PINK.every((value, c) => data.data[from + c] === value)) made.data.set(PINK, to);
+    });
+  }
+
   const small = new WeakMap(); // pixels -> what they were shrunk to last
 
-  function put(canvas, data) {
+  function put(canvas, data, shrink = shrunk) {
     const [width, height] = size(data).map(Math.round);
     let shown = data;
     if (width < data.width || height < data.height) {
       shown = small.get(data);
       if (shown?.width !== width || shown?.height !== height) {
-        shown = shrunk(data, width, height);
+        shown = shrink(data, width, height);
         small.set(data, shown);
       }
     }
@@ -185,7 +216,7 @@
     byId("factor").hidden = view() !== "difference";
     const under = byId("under");
     const k = Number(form().elements.factor.value);
-    let told = "";
+    let told = "", smaller = "each point is a mean of several pixels";
     if (slider) {
       put(under, pair.original);
       put(byId("over"), pair.attacked);
@@ -195,7 +226,8 @@
       put(under, pair[view()]);
       told = view() === "original" ? "The original." : "The attacked image.";
     } else if (view() === "difference") {
-      put(under, difference(pair, k));
+      put(under, difference(pair, k), largest);
+      smaller = "each point shows the largest change of its pixels";
       told = `Attacked less original, ${k} times as large: mid-grey is no change.`;
     } else if (view() === "box") {
       const { made, most } = box(pair);
@@ -203,10 +235,11 @@
       told = `By how many grey levels a pixel may change to stay within 0.38 of the just-noticeable difference: black 0, white ${most}.`;
     } else {
       const { made, share } = violations(pair);
-      put(under, made);
+      put(under, made, loud);
+      smaller = "a point is pink where any of its pixels is";
       told = `${percent(share)} of the pixels changed by more than 0.38 of the just-noticeable difference; they are pink.`;
     }
-    if (under.dataset.shrunk === "true") told += " Made smaller: each point is a mean of several pixels.";
+    if (under.dataset.shrunk === "true") told += ` Made smaller: ${smaller}.`;
     under.setAttribute("aria-label", `${current.name}: ${told}`);
     byId("told").textContent = told;
     zoom();
@@ -223,7 +256,7 @@
       ? [["status", image.status], ["queries", image.queries]]
       : [
           ["score", `${number(image.clean, 4)} → ${number(image.attacked, 4)} (${window.iqattack.data.lower_better ? "lower" : "higher"} is better)`],
-          ["gain", `${percent(image.gain)} of the score range, made to look ${image.direction === "up" ? "better" : "worse"}`],
+          ["gain", `${percent(image.gain)} of the score range, ${image.status === "unchanged" ? "unchanged: was" : "made"} to look ${image.direction === "up" ? "better" : "worse"}`],
           ["queries", image.queries],
           ["L∞, RMS", `${number(image.linf, 0)}, ${number(image.rms, 2)} grey levels`],
           ["SSIM, PSNR", `${number(image.ssim, 4)}, ${image.psnr === null ? "∞" : number(image.psnr, 1)} dB`],
@@ -244,7 +277,7 @@
     window.iqattack.charts.trace("trace", scored);
     const best = scored.improved_queries;
     const told = best.length
-      ? `The score improved ${best.length} times, last at query ${best.at(-1)} of ${current.queries}.`
+      ? `The score improved ${best.length === 1 ? "once," : `${best.length} times, last`} at query ${best.at(-1)} of ${current.queries}.`
       : `No query of ${current.queries} improved the score.`;
     const stages = scored.stages.length
       ? ` Stages of the attack, by their first query: ${scored.stages.map(({ query, name }) => `${name} ${query}`).join(", ")}.`
