@@ -197,6 +197,7 @@ class Process:
                     elif chunk := os.read(key.fd, 1 << 16):
                         found += chunk
                     else:
+                        self._unheard = self._unheard or bool(unsent)
                         return bytes(found)
                 if len(found) > ANSWER_BYTES:
                     raise InputError(
