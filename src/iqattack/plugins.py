@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Literal
 
 from iqattack.errors import InputError, one_line
@@ -18,6 +19,19 @@ Group = Literal["iqattack.attacks", "iqattack.models", "iqattack.defences"]
 def installed(group: Group) -> dict[str, EntryPoint]:
     """The entry points of a group, by name."""
     return {point.name: point for point in entry_points(group=group)}
+
+
+def trusted(point: EntryPoint) -> bool:
+    """Whether somebody installed its distribution: one that lies in or below the working folder,
+    and in no folder for packages, may just have been unpacked there.
+    """
+    if point.dist is None:
+        return False
+    where = Path(str(point.dist.locate_file(""))).resolve()
+    if {"site-packages", "dist-packages"} & set(where.parts):
+        return True
+    here = Path.cwd().resolve()
+    return where != here and here not in where.parents
 
 
 def hidden(group: Group, built_in: Container[str]) -> list[str]:

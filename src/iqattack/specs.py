@@ -6,10 +6,24 @@ import unicodedata
 
 from iqattack.errors import InputError
 
+JOINERS = "\u200c\u200d"  # of letters and emojis
+
 
 def is_text(name: str) -> bool:
     """Whether a name is text on one line: no control characters, no bytes that are not text."""
     return all(unicodedata.category(letter) not in ("Cc", "Cs") for letter in name)
+
+
+def printable(text: str) -> str:
+    """A text as it may go to a terminal: what would move the cursor, colour or turn it around is
+    written as an escape.
+    """
+    return "".join(map(_shown, text))
+
+
+def _shown(letter: str) -> str:
+    odd = unicodedata.category(letter) in ("Cc", "Cs", "Cf", "Zl", "Zp")
+    return ascii(letter)[1:-1] if odd and letter not in JOINERS else letter
 
 
 def text(value: float) -> str:

@@ -1,6 +1,8 @@
 """What was lost of a log, or planted in it, is said: before anything is paid, and by `verify`."""
 
+import hashlib
 import json
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -83,6 +85,10 @@ def planted(run, score, *, task=2, number=5):
     return bytes(there)
 
 
+def digest(task, rows):
+    return hashlib.blake2b(f"{task - 1}.png".encode() + rows, digest_size=16).digest()
+
+
 # -- planted --------------------------------------------------------------------------------------
 
 
@@ -109,6 +115,10 @@ def test_a_better_score_whose_digest_fits_is_found(run, brightness, old):
         pairs = [PAIR.unpack_from(blob, k) for k in range(0, len(blob), PAIR.size)]
         other.append({result.image: (0, pairs)})
         ((digest,),) = other._all("SELECT digest FROM chunk")
+    if old:  # begun by a version that logged none
+        path = run.folder / "run.toml"
+        path.write_text(re.sub('iqattack = ".*"', 'iqattack = "0.1.0"', path.read_text()))
+        run = Run.open(run.folder)
     sql(run, ("UPDATE chunk SET rows = ?, digest = ? WHERE task = 2",
               (blob, None if old else digest)))  # fmt: skip
     found = differences(run, brightness)
@@ -207,10 +217,10 @@ def test_a_missing_chunk_is_one_line_and_only_what_follows_is_asked_again(
     with closing(sqlite3.connect(run.folder / "log.sqlite")) as log:
         chunks = dict(log.execute("SELECT task, rows FROM chunk").fetchall())
     for task, blob in ((2, chunks[2]), (3, chunks[3])):
-        parts = [(0, blob[: 16 * 4]), (8, blob[16 * 8 :])]
+        parts = [(0, blob[: 16 * 4], blob[: 16 * 4]), (8, blob, blob[16 * 8 :])]
         sql(run, ("DELETE FROM chunk WHERE task = ?", (task,)), *(
-            ("INSERT INTO chunk (task, first, rows) VALUES (?, ?, ?)", (task, *part))
-            for part in parts
+            ("INSERT INTO chunk VALUES (?, ?, ?, ?)", (task, first, digest(task, sofar), rows))
+            for first, sofar, rows in parts
         ))  # fmt: skip
     sql(run, "DELETE FROM result WHERE task = 3")
     gap = "queries 5 to 8 are missing from the log"

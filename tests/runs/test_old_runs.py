@@ -61,9 +61,11 @@ def age(folder):
     values = json.loads(summary.read_text())
     for part, name in ((values, "attempts"), (values, "queries"), (values["settings"], "resize")):
         part.pop(name)
+    values["versions"]["iqattack"] = "0.1.0"
     summary.write_text(json.dumps(values, indent=2) + "\n")
     record = tomllib.loads((folder / "run.toml").read_text())
     record.pop("retry")
+    record["versions"]["iqattack"] = "0.1.0"
     (folder / "run.toml").write_text(tomli_w.dumps(record))
 
 

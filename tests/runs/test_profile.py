@@ -142,3 +142,26 @@ def test_a_run_knows_the_profile_that_it_used(learn, tmp_path, settings, images,
     execute(run, images, model, callbacks=Callbacks(note=lambda *note: told.append(note)))
     expected = "was learnt with the constraint linf:5, and is used with linf:3"
     assert ("profile", expected) in told
+
+
+def test_queries_that_are_gone_are_said_before_they_are_paid_again(learn, counted, tmp_path):
+    profile = learn()
+    folder = tmp_path / "profile"
+    for path in folder.glob("queries.*"):
+        path.unlink()
+    counted[1].clear()
+    told = f"queries.sqlite is gone or empty; {profile.queries} of {profile.queries} queries"
+    with pytest.raises(RunError, match=told):
+        learn(resume=True)
+    assert not counted[1]
+
+
+def test_nothing_is_written_through_a_link_of_a_profile(learn, tmp_path):
+    learn()
+    folder, elsewhere = tmp_path / "profile", tmp_path / "elsewhere"
+    (folder / "queries.end").rename(elsewhere)
+    (folder / "queries.end").symlink_to(elsewhere)
+    before = elsewhere.read_bytes()
+    with pytest.raises(RunError, match=r"queries\.end: is a link"):
+        learn(resume=True)
+    assert elsewhere.read_bytes() == before

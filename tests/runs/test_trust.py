@@ -4,6 +4,7 @@ import http.server
 import threading
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tomli_w
@@ -83,6 +84,23 @@ def sha256(path):
         ("pyiqa:niqe,crop_border=4,test_y_channel=True", False),
         ("pyiqa:musiq,pretrained_model_path=evil.pth", True),
         ("pyiqa:musiq,pretrained=ava", True),
+        ("pyiqa:nima,pretrained_model_path=1", True),
+        *(
+            (f"pyiqa:nima,pretrained_model_path={name}", True)
+            for name in ("nan", "infinity", "TRUE", "none", "0001", "１２", "1e")
+        ),
+        *(
+            (f"pyiqa:nima,crop={name}", True)
+            for name in ("nan", "infinity", "TRUE", "none", "0001", "１２", "[1]", "'a'", "(" * 500)
+        ),
+        ("pyiqa:nima,crop=None", False),
+        ("pyiqa:nima,crop=-1.5e3", False),
+        ("pyiqa:nima,crop", True),
+        ("pyiqa:qalign", True),
+        ("pyiqa:qalign_4bit", True),
+        ("pyiqa:compare2score", True),
+        ("x.onnx", True),
+        ("", True),
         ("model.py:load", True),
         ("os.path:join", True),
         ("command:sh -c evil", True),
@@ -96,10 +114,21 @@ def test_what_is_code(spec, code):
     assert runs_code(spec) == code
 
 
-def test_a_plugin_of_an_installed_package_needs_no_question(monkeypatch):
-    monkeypatch.setattr("iqattack.plugins.installed", lambda group: {"theirs": object()})
+def test_a_plugin_of_an_installed_package_needs_no_question(monkeypatch, tmp_path):
+    def found(folder):
+        dist = SimpleNamespace(locate_file=lambda _: folder, name="theirs")
+        point = SimpleNamespace(dist=dist, name="theirs", value="theirs:load")
+        monkeypatch.setattr("iqattack.plugins.installed", lambda group: {"theirs": point})
+        return runs_code("theirs")
+
+    monkeypatch.chdir(tmp_path)
+    assert not found("/usr/lib/python3/site-packages")
+    assert not found(tmp_path / ".venv" / "lib" / "site-packages")
     assert not runs_code("theirs")
     assert runs_code("theirs.other:load")
+    # `python -m iqattack` searches the working folder, too: nobody has installed what lies there.
+    assert found(tmp_path)
+    assert found(tmp_path / "unpacked")
 
 
 # -- whose a run is -------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ def test_a_changed_summary_is_found(run, brightness, old, new, expected):
         ("", "lacks the column image"),
         ("a;b\n", "lacks the column image"),
         ("{header}0.png,24\n", "rows that are too short"),
-        ("{header}0.png,,,,,,,,many,0,,,,,,noise,failed: x\n", "invalid literal"),
+        ("{header}0.png,,,,,,,,many,0,,,,,,noise,failed: x\n", "queries is many in results.csv"),
         ("\udcff", "cannot be read"),
     ],
 )
@@ -118,10 +118,10 @@ def test_a_table_that_another_program_broke_is_one_line(run, brightness, text, m
     path = run.folder / "results.csv"
     header = path.read_text().splitlines(keepends=True)[0]
     path.write_text(text.format(header=header), errors="surrogateescape")
-    with pytest.raises(RunError, match=message) as caught:
-        verify(run, brightness)
-    assert "\n" not in str(caught.value)
-    assert str(path) in str(caught.value)
+    found = told(run, brightness)
+    assert any(message in line and "results.csv" in line for line in found)
+    assert all("\n" not in line for line in found)
+    run.summary()  # does not need it
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from iqattack.cli.samples import samples
 from iqattack.cli.verify import verify
 from iqattack.errors import IqattackError
 from iqattack.memory import keep_freed_memory
+from iqattack.specs import printable
 from iqattack.version import __version__
 
 app = typer.Typer(
@@ -146,13 +147,15 @@ def run(args: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, TextIOWrapper):  # tables have marks that not every encoding has
         sys.stdout.reconfigure(errors="replace")
     try:
-        app(args=None if args is None else list(args), prog_name="iqattack")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
+        status = _called(args)
+        sys.stdout.flush()  # here, not at the end of the process, where nobody reports what fails
+    except BrokenPipeError:  # the reader went away
+        _give_up_output()
+        return 1
     except KeyboardInterrupt:
         return INTERRUPTED
     except IqattackError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return error.exit_status
     except OSError as error:  # a path that cannot even be looked at; a table to a full disk
         if error.filename is not None:
@@ -162,5 +165,24 @@ def run(args: Sequence[str] | None = None) -> int:
         else:
             raise
         print(f"error: {told}", file=sys.stderr)
+        _give_up_output()
         return IqattackError.exit_status
+    return status
+
+
+def _called(args: Sequence[str] | None) -> int:
+    """Run the program and return the exit status that it asks for."""
+    try:
+        app(args=None if args is None else list(args), prog_name="iqattack")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def _give_up_output() -> None:
+    """Drop what could not be written, or the end of the process would try again and complain."""
+    with suppress(OSError, ValueError, AttributeError):  # what is closed, or no file
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        sys.stdout.flush()

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 import iqattack
 from iqattack.cli.signals import at_once, closing_on_interrupt
+from iqattack.specs import printable
 
 if TYPE_CHECKING:
     from iqattack.api import Callbacks
@@ -87,11 +88,11 @@ class Display:
 
     def note(self, image: str, phrase: str) -> None:
         """An image was converted."""
-        self._say("note", image, phrase)
+        self._say("note", printable(image), printable(phrase))
 
     def failed(self, image: str, reason: str) -> None:
         """An image could not be attacked."""
-        self._say("failed", image, reason)
+        self._say("failed", printable(image), printable(reason))
 
     def progress(self, state: State) -> None:
         """Where the run stands."""

@@ -12,6 +12,7 @@ import iqattack
 from iqattack.cli.options import Retries, Timeout
 from iqattack.cli.progress import display
 from iqattack.errors import InputError
+from iqattack.specs import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,8 +86,8 @@ def verify(
     except iqattack.api.UntrustedError as error:
         told = error.differences
         for difference in told:
-            typer.echo(difference)
-        if not (_asks() and typer.confirm(error.question, default=False, err=True)):
+            typer.echo(printable(str(difference)))
+        if not (_asks() and typer.confirm(printable(error.question), default=False, err=True)):
             raise
         result = verified(True)
     show_verified(result, told)
@@ -103,14 +104,26 @@ def show_verified(result: VerifyResult, told: Sequence[Difference] = ()) -> None
     """Print every difference but those that were told already, and how many images were checked."""
     for difference in result.differences:
         if difference not in told:
-            typer.echo(difference)
-    wrong = len({difference.image for difference in result.differences})
-    verdict = f"{wrong} differ" if wrong else "all as reported"
+            typer.echo(printable(str(difference)))
     rest = "".join(
         f", {n} {what}"
         for n, what in ((result.failed, "failed before"), (result.pending, "still to do"))
         if n
     )
     for note in result.notes:
-        typer.echo(f"note: {note}")
-    typer.echo(f"{result.checked} images checked: {verdict}{rest}")
+        typer.echo(f"note: {printable(note)}")
+    typer.echo(f"{result.checked} images checked: {_verdict(result)}{rest}")
+
+
+def _verdict(result: VerifyResult) -> str:
+    """What came of it, and how many scores the model was asked for, where not for all."""
+    images = len({found.image for found in result.differences if found.of_image})
+    files = list(dict.fromkeys(f.image for f in result.differences if not f.of_image))
+    parts = [f"{images} differ"] if images else []
+    parts += [f"{printable(name)} differs" for name in files]
+    every = 2 * result.checked
+    if result.scored is not None and result.scored < every:
+        parts.append(f"{result.scored} of {every} scores were asked again")
+        if result.ok:
+            parts.append("what was checked is as reported")
+    return ", ".join(parts) or "all as reported"

@@ -15,9 +15,11 @@ with fewer queries has lost some, and one with as many and another sum was chang
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import sqlite3
+import stat
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -33,6 +35,7 @@ from torch import Tensor
 
 from iqattack.errors import InputError, RunError
 from iqattack.objectives import Direction
+from iqattack.specs import is_text, printable
 
 FORMAT = 4  # 3 had no digests, 2 neither attempts nor failures, nor early replies
 READABLE = (2, 3, FORMAT)
@@ -70,6 +73,38 @@ UPGRADES = {
     "ALTER TABLE chunk ADD COLUMN digest BLOB;",
     3: "ALTER TABLE chunk ADD COLUMN digest BLOB;",
 }
+# The columns of each table, with what a value of theirs must be. A log may come from anywhere, and
+# SQLite keeps any type in any column.
+SOUND = {
+    "task": {
+        "id": "typeof(id) = 'integer'",
+        "image": "typeof(image) = 'text'",
+        "direction": "direction IS NULL OR direction IN ('up', 'down')",
+        "attempts": "typeof(attempts) = 'integer' AND attempts BETWEEN 0 AND 1 << 60",
+    },
+    "chunk": {
+        "task": "task IN (SELECT id FROM task)",
+        "first": "typeof(first) = 'integer'",
+        "digest": f"digest IS NULL OR typeof(digest) = 'blob' AND LENGTH(digest) = {DIGEST_BYTES}",
+        "rows": "typeof(rows) = 'blob'",
+    },
+    "early": {
+        "task": "task IN (SELECT id FROM task)",
+        "number": "typeof(number) = 'integer' AND number BETWEEN 0 AND 1 << 60",
+        "row": f"typeof(row) = 'blob' AND LENGTH(row) = {PAIR.size}",
+    },
+    "result": {"task": "task IN (SELECT id FROM task)", "json": "typeof(json) = 'text'"},
+    "failure": {"task": "task IN (SELECT id FROM task)", "reason": "typeof(reason) = 'text'"},
+    "kept": {"name": "typeof(name) = 'text'", "json": "typeof(json) = 'text'"},
+}
+MISSING = {  # columns and tables that logs of a format do not have
+    2: {"task.attempts", "chunk.digest", "early", "failure", "kept"},
+    3: {"chunk.digest", "kept"},
+    FORMAT: {"kept"},  # of which some of before had none
+}
+BESIDE = ("", "-wal", "-shm", "-journal")  # files of SQLite's, by what follows the log's name
+NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 RESERVED = "reserved"
 UNTRUSTED = "PRAGMA trusted_schema=OFF"  # a log that somebody sent runs nothing of its schema
 APPEND = "INSERT INTO chunk (task, first, digest, rows) VALUES (?, ?, ?, ?)"
@@ -93,8 +128,12 @@ class End:
 
         The second is what a crash of the system may leave.
         """
+        path = cls.path_of(log)
         try:
-            text = cls.path_of(log).read_text(encoding="ascii")
+            if not stat.S_ISREG(path.lstat().st_mode):
+                return None
+            with path.open("rb") as file:
+                text = file.read(len(cls(0, 0).text()) + 1).decode("ascii")
         except (OSError, UnicodeDecodeError):
             return None
         found = re.fullmatch(r"([0-9]{20}) ([0-9a-f]{32})\n", text)
@@ -117,6 +156,23 @@ class Fault:
         return f"{self.image}: {self.what}"
 
 
+def refuse_links(*paths: Path) -> None:
+    """RunError for files that are links, or neither file nor folder.
+
+    They may have come with a run that somebody sent: what is written to them goes elsewhere.
+    """
+    for path in paths:
+        try:
+            mode = path.lstat().st_mode
+        except OSError:
+            continue
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            what = "a link" if stat.S_ISLNK(mode) else "no plain file"
+            raise RunError(
+                f"{path}: is {what}, and a run has none; put the file itself there if you trust it"
+            )
+
+
 def image_hash(image: Tensor) -> int:
     """64-bit XXH3 of an 8-bit image (3, H, W), its height and width included."""
     digest = xxhash.xxh3_64(image.contiguous().numpy().data)
@@ -134,22 +190,45 @@ def _hasher_of(image: str, rows: bytes = b"") -> Hasher:
 class QueryLog:
     """Scores and results of one run on disk, or in memory without a path.
 
-    Raises InputError when the disk is full or the file is not such a log.
+    Raises InputError when the disk is full or the file is damaged; RunError where it is no such
+    log, or holds what no version of iqattack writes.
+
+    digests: whether rows without one are a fault, as in runs that were begun with them.
     """
 
-    def __init__(self, path: Path | None = None, *, read_only: bool = False) -> None:
+    def __init__(
+        self, path: Path | None = None, *, read_only: bool = False, digests: bool = False
+    ) -> None:
         self.path = path
+        self._needs_digests = digests
         self._read_only = read_only
         self._early = True  # there may be early replies
         self._hashers: dict[int, Hasher] = {}  # by task: what its rows so far come to
         self._end = End(0, 0)
         self._beside: FileIO | None = None  # the file that says where the log ends
+        if path is not None:
+            named = (path.with_name(f"{path.name}{end}") for end in BESIDE)
+            refuse_links(*named, End.path_of(path))
+        try:
+            self._open()
+        except BaseException:
+            if hasattr(self, "_db"):
+                self._db.close()
+            raise
+
+    def _open(self) -> None:
+        path = self.path
         with self._faults():
-            if read_only:
+            if self._read_only:
                 uri = f"{Path(path).absolute().as_uri()}?mode=ro" if path else ":memory:"
                 self._db = sqlite3.connect(uri, uri=True)
-                self._format = self._checked_format()
                 self._db.execute(UNTRUSTED)
+                self._format = self._checked_format()
+                if self._format == 0:  # nothing in it yet
+                    self._db.close()
+                    self._db = sqlite3.connect(":memory:")
+                    self._db.executescript(SCHEMA)
+                    self._format = FORMAT
                 self._ids = dict(self._db.execute("SELECT image, id FROM task"))
                 return
             self._db = sqlite3.connect(path if path else ":memory:", isolation_level=None)
@@ -174,7 +253,41 @@ class QueryLog:
                 f"{self.path}: log format {version}, expected {FORMAT}: written by another version "
                 "of iqattack; read it with that one, or use a new folder"
             )
+        self._check_sound(int(version))
         return int(version)
+
+    def _check_sound(self, version: int) -> None:
+        """RunError for a schema or values that no version of iqattack writes: a view may run
+        forever, and SQLite keeps any type in any column.
+        """
+        there: dict[str, set[str]] = {}
+        for kind, name, sql in self._db.execute("SELECT type, name, sql FROM sqlite_master"):
+            if kind == "table" and name in SOUND and "VIRTUAL" not in str(sql).upper().split():
+                found = self._db.execute(f"PRAGMA table_xinfo({name})")
+                there[name] = {str(column[1]) for column in found}
+            elif not name.startswith("sqlite_"):  # SQLite's own
+                raise self._odd(f"the {kind} {printable(str(name))!r}")
+        for name, columns in SOUND.items() if version else ():
+            missing = MISSING[version]
+            expected = {column for column in columns if f"{name}.{column}" not in missing}
+            if there.get(name, expected if name in missing else set()) != expected:
+                raise self._odd(f"other columns of {name} than its format {version}")
+            if name not in there:
+                continue
+            test = " AND ".join(f"({columns[column]})" for column in sorted(expected))
+            if self._db.execute(f"SELECT 1 FROM {name} WHERE NOT ({test}) LIMIT 1").fetchone():
+                raise self._odd(f"rows of {name} with values of another kind, or of no image")
+        if there and not version:
+            raise self._odd("no format")
+        names = self._db.execute("SELECT image FROM task") if there else ()
+        if not all(is_text(name) for (name,) in names):
+            raise self._odd("names of images that are no printable text")
+
+    def _odd(self, what: str) -> RunError:
+        return RunError(
+            f"{self.path}: has {what}, which iqattack does not write: it was changed by something "
+            "else; put back a copy of it"
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -257,12 +370,12 @@ class QueryLog:
                 )
         self._extend(chunks, hashers)
 
-    def rows(self, image: str) -> Rows:
+    def rows(self, image: str, *, digests: bool = False) -> Rows:
         """All queries of an image, in order: a structured array with `hash` and `score`.
 
-        RunError where some are missing in between.
+        RunError where some are missing in between. digests: or do not fit theirs.
         """
-        blobs, fault = self._sound(image, digests=False)
+        blobs, fault = self._sound(image, digests=digests)
         if fault is not None:
             raise RunError(f"{self.path}: {fault}; {RESTORE}")
         return np.frombuffer(b"".join(blobs), dtype=ROW)
@@ -275,7 +388,7 @@ class QueryLog:
     def has_digests(self) -> bool:
         """Whether all chunks have a digest; those of before there were any have none."""
         if self._format < DIGESTS:
-            return False
+            return not self._all("SELECT 1 FROM chunk LIMIT 1")
         return not self._all("SELECT 1 FROM chunk WHERE digest IS NULL LIMIT 1")
 
     def end(self) -> End:
@@ -293,6 +406,16 @@ class QueryLog:
             for task, d in tails.items()
         )
         return End(queries, total % MODULUS)
+
+    def last(self) -> int:
+        """Queries of the last chunks of all images without a result: by no more can a killed
+        process have left the log ahead of its end.
+        """
+        ((queries,),) = self._all(
+            "SELECT COALESCE(SUM(size), 0) FROM (SELECT LENGTH(rows) AS size, MAX(first) "
+            "FROM chunk WHERE task NOT IN (SELECT task FROM result) GROUP BY task)"
+        )
+        return int(queries) // PAIR.size
 
     def cut(self, faults: Sequence[Fault]) -> None:
         """Drop what is not sound of images, their results with it, and begin the end anew."""
@@ -326,8 +449,11 @@ class QueryLog:
                 return blobs, Fault(image, number, f"query {number + 1} of the log is cut")
             if digests:
                 hasher.update(blob)
+                last = number + len(blob) // PAIR.size
+                if digest is None and self._needs_digests:
+                    lacking = f"queries {number + 1} to {last} of the log have no digest: changed"
+                    return blobs, Fault(image, number, f"{lacking} afterwards")
                 if digest not in (None, hasher.digest()):
-                    last = number + len(blob) // PAIR.size
                     changed = f"queries {number + 1} to {last} of the log were changed afterwards"
                     return blobs, Fault(image, number, changed)
             blobs.append(blob)
@@ -424,7 +550,10 @@ class QueryLog:
     def sent(self) -> int:
         """Images that were sent to the model, as far as is known: answered, attempts, reserved."""
         known = sum(map(self.queries, self._ids)) + sum(self.attempts().values())
-        return max(known, int(self.kept(RESERVED) or 0))
+        try:
+            return max(known, int(self.kept(RESERVED) or 0))
+        except ValueError:
+            raise self._odd(f"{RESERVED} that is no number") from None
 
     def reserve(self, images: int) -> None:
         """Keep how many images will have been sent at most."""
@@ -502,10 +631,15 @@ class QueryLog:
             return self._db.execute(query, values).fetchall()
 
     def _cannot(self, error: Exception) -> InputError:
-        return InputError(
-            f"{self.path}: the log cannot be read or written ({error}); free some space or check "
-            "the file, then try again"
-        )
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest is of no interest
+        remedy = "check the file, then try again"
+        if code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in NO_SPACE:
+            remedy = "free some space, then try again"
+        elif code in DAMAGED:
+            end = None if self.path is None else End.read(self.path)
+            had = "" if end is None else f"it had {end.queries:,} queries: "
+            remedy = f"{had}put back a copy of it, or move it away to have all asked again"
+        return InputError(f"{self.path}: the log cannot be read or written ({error}); {remedy}")
 
     @contextmanager
     def _faults(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 A text that begins with one of `STARTS` is a formula to a spreadsheet, which would run it, and so a
 name such as `=cmd.png` could do harm (OWASP, CSV injection). An apostrophe before it makes it text.
 One is added to texts that have apostrophes before such a start already, too, so that every text is
-read back as it was.
+read back as it was. Blanks and invisible marks before the start are skipped, as programs do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from io import StringIO
 
 # The last four are the first ones in East Asian full width, which some programs take alike.
 STARTS = "=+-@\t\r\n＝＋－＠"
-_FORMULA = re.compile(f"'*[{re.escape(STARTS)}]")
+# What programs leave out before they look: blanks, marks that nobody sees, apostrophes of ours.
+_SKIPPED = r"['\s\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202f\u2060-\u2064\ufeff]"
+_FORMULA = re.compile(f"{_SKIPPED}*[{re.escape(STARTS)}]")
 
 
 def to_cell(text: str) -> str:

@@ -33,7 +33,9 @@ class Checked(BaseModel):
             found = None if text is None else cls.model_validate_json(text)
         except ValidationError:
             return None  # another version's
-        if found is not None and found.failed is not None:
+        if found is None or not set(found.images) <= set(log.images()):
+            return None
+        if found.failed is not None:
             found.failed = printable(found.failed)
         return found
 

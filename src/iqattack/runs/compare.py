@@ -101,7 +101,9 @@ def compare(
             raise unknown("difference", name, ALLOWED)
     if len(runs) < 2:
         raise InputError(f"{len(runs)} run to compare: expected two or more")
-    results = [run.results if queries is None else results_at(run, queries)[0] for run in runs]
+    results = [
+        (run.checked_state() if queries is None else results_at(run, queries))[0] for run in runs
+    ]
     done = [{r.image: r for r in found if not r.failed} for found in results]
     names = [name for name in done[0] if all(name in found for found in done)]
     differing = [

@@ -205,6 +205,8 @@ def _say_what_to_know(
         notify.note("model", "the run was begun with --check, which holds: --no-check is ignored")
     for change in run.record.changes:
         notify.note("model", change.told)
+    for loss in run.record.losses:
+        notify.note("log", loss.told)
     cost = how.may_cost(scorer, len(images) * run.settings.queries, log.sent(), ceiling)
     if cost is not None:
         notify.note("model", cost)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import re
 import secrets
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from iqattack.errors import InputError, RunError
 
+MOST_BYTES = 2**28  # of a text
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
@@ -36,6 +40,32 @@ def write_text(path: Path, text: str) -> None:
             raise
     except OSError as error:
         raise cannot_write(path, error) from None
+
+
+def read_text(path: Path) -> str:
+    """A text file of a run, which may come from anywhere; ValueError or OSError for what is none,
+    or larger than any of ours.
+    """
+    if not path.is_file():  # a pipe would never end
+        raise ValueError("no such file" if not path.exists() else "is no plain file")
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"has {path.stat().st_size:,} bytes, expected at most {MOST_BYTES:,}")
+    return path.read_bytes().decode("utf-8")
+
+
+def read_json(text: str) -> Any:
+    """What a JSON text holds; ValueError for one that is none, or nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
+def feed(digest: hashlib._Hash, path: Path) -> None:
+    """Give a digest a file's bytes, however many they are."""
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
 
 
 def is_temporary(path: Path) -> bool:

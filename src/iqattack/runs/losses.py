@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from pathlib import Path
 from iqattack.engine import QueryLog
 from iqattack.engine.log import End, Fault
 from iqattack.errors import RunError
-from iqattack.runs.results import FAILED, read_csv
+from iqattack.runs.files import read_json, read_text
+from iqattack.runs.results import FAILED, Result, read_csv
 
 
 @dataclass(frozen=True)
@@ -31,46 +31,76 @@ class Losses:
         return text if price is None else f"{text}, for {self.lost * price:,.2f}"
 
 
-def find_losses(log: Path) -> Losses | None:
-    """What a log, a run's or a profile's, has lost; None where nothing is known to be. The caller
-    is its one writer.
+def find_losses(log: Path, *, digests: bool = False) -> Losses | None:
+    """What a log, a run's or a profile's, has lost; None where nothing is known to be. Nothing is
+    changed: what is beside a log is evidence.
 
-    Without log.end, as in runs of before version 0.2, it is what results.csv and the results in the
-    log tell.
+    digests: whether all rows must have one. Without log.end, as in runs of before version 0.2, it
+    is what results.csv or profile.json, and the results in the log, tell.
     """
-    end, known = End.read(log), _known(log.parent / "results.csv")
-    if not log.is_file() or log.stat().st_size == 0:
-        queries = end.queries if end is not None else known
-        return Losses(queries, queries, f"{log.name} is gone or empty") if queries else None
-    with QueryLog(log) as opened:
+    end, known = End.read(log), known_queries(log.parent)
+    lost = gone(log)
+    if lost is not None or not log.is_file():
+        return lost
+    with QueryLog(log, read_only=True, digests=digests) as opened:
         here = opened.end()
         faults = tuple(_faults(opened))
         sound = here.queries - sum(len_of(opened, fault) for fault in faults)
         of = max(here.queries, end.queries if end is not None else known)
-        checked = opened.has_digests
+        wrong = misfit(opened, end)
     if faults:
         more = f", and {len(faults) - 1} images more" if len(faults) > 1 else ""
         return Losses(of - sound, of, f"{faults[0]}{more}", faults)
-    if end is not None and here.queries < end.queries:
-        return Losses(of - sound, of, f"{log.name} has {here.queries:,} queries, it had {of:,}")
+    if wrong is not None:
+        return Losses(of - sound, of, f"{log.name} {wrong}")
     if end is None and here.queries < known:
-        return Losses(of - sound, of, f"{log.name} lacks queries of results.csv")
-    if checked and end is not None and here.queries == end.queries and here != end:
-        return Losses(0, of, f"{log.name} was changed after it was written")
+        what = "results.csv" if (log.parent / "results.csv").is_file() else "profile.json"
+        return Losses(of - sound, of, f"{log.name} lacks queries of {what}")
     return None
 
 
-def check_losses(log: Path, *, accept: bool, price: float | None, remedy: str) -> Losses | None:
+def gone(log: Path) -> Losses | None:
+    """All that a log had, where it is not there any more, or empty."""
+    if log.is_file() and log.stat().st_size:
+        return None
+    end = End.read(log)
+    queries = end.queries if end is not None else known_queries(log.parent)
+    return Losses(queries, queries, f"{log.name} is gone or empty") if queries else None
+
+
+def misfit(log: QueryLog, end: End | None) -> str | None:
+    """How a log does not fit its end, as the file beside it says that, in a phrase."""
+    here = log.end()
+    if end is None:
+        return None
+    if here.queries < end.queries:
+        return f"has {here.queries:,} queries, it had {end.queries:,}"
+    # A run under way goes on while it is read.
+    later = end if log.path is None else End.read(log.path) or end
+    if here.queries > max(end.queries, later.queries) + log.last():
+        return (
+            f"has {here.queries:,} queries, and log.end says {end.queries:,}: by more than what a "
+            "process that was killed leaves"
+        )
+    if here.queries == end.queries and log.has_digests and here != end:
+        return "was changed after it was written: it does not fit log.end"
+    return None
+
+
+def check_losses(
+    log: Path, *, accept: bool, price: float | None, remedy: str, digests: bool = False
+) -> Losses | None:
     """Before anything is asked: RunError that tells what was lost, unless that is accepted.
 
     accept: go on regardless: what is not sound is dropped, and asked again. price: of one query.
+    digests: whether all rows must have one.
     """
-    losses = find_losses(log)
+    losses = find_losses(log, digests=digests)
     if losses is None:
         return None
     if not accept:
         raise RunError(f"{log.parent}: {losses.told(price)}; put back a copy of the log, {remedy}")
-    with QueryLog(log) as opened:
+    with QueryLog(log, digests=digests) as opened:
         opened.cut(losses.faults)
     return losses
 
@@ -87,20 +117,25 @@ def _faults(log: QueryLog) -> Iterator[Fault]:
         if fault is None and image in results:
             queries = log.queries(image)
             try:
-                reported = int(json.loads(results[image])["queries"])
-            except (ValueError, KeyError, TypeError):
+                reported = Result.read(image, results[image]).queries
+            except RunError:
+                fault = Fault(image, queries, "the log has a result that is none")
                 reported = 0
-            if queries < max(reported, 1):
+            if fault is None and queries < max(reported, 1):
                 what = f"has a result of {reported} queries, and {queries} in the log"
                 fault = Fault(image, queries, what)
         if fault is not None:
             yield fault
 
 
-def _known(table: Path) -> int:
-    """Queries that a results.csv reports, of images that did not fail."""
+def known_queries(folder: Path) -> int:
+    """Queries that a results.csv reports, of images that did not fail, or a profile.json; 0 for
+    none that can be read.
+    """
     try:
-        rows = [row for row in read_csv(table) if not row["status"].startswith(FAILED)]
-        return sum(int(row["queries"]) for row in rows)
-    except (RunError, ValueError):
+        if (folder / "profile.json").is_file():
+            return int(read_json(read_text(folder / "profile.json"))["queries"])
+        rows = read_csv(folder / "results.csv")
+        return sum(int(row["queries"]) for row in rows if not row["status"].startswith(FAILED))
+    except (RunError, OSError, ValueError, LookupError, TypeError, OverflowError):
         return 0

@@ -29,6 +29,7 @@ from iqattack.attacks.filter_search import (
 )
 from iqattack.directions import BANK, Profile, Stroke, ranked
 from iqattack.engine import Engine, Failure, QueryLog
+from iqattack.engine.log import refuse_links
 from iqattack.errors import InputError, RunError
 from iqattack.images import ImageSet
 from iqattack.models import Scorer, Traits
@@ -189,6 +190,7 @@ def _as_at_first(task: Task) -> Task:
 def _opened(folder: Path, record: Record, resume: bool, price: float | None) -> Iterator[None]:
     """The folder, with its settings in it and nobody else writing. price: of a query."""
     path = folder / "profile.toml"
+    refuse_links(path, folder / FolderLock.NAME)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -210,7 +212,13 @@ def _opened(folder: Path, record: Record, resume: bool, price: float | None) -> 
                     f"{folder}: was begun by iqattack {Record.read(path).versions['iqattack']}, "
                     "which asked otherwise; use another --out"
                 )
-            check_losses(folder / LOG, accept=False, price=price, remedy="or use another --out")
+            check_losses(
+                folder / LOG,
+                accept=False,
+                price=price,
+                remedy="or use another --out",
+                digests=Record.read(path).digests,
+            )
         elif any(entry.name != FolderLock.NAME for entry in folder.iterdir()):
             raise RunError(f"{folder}: is not empty and no profile; use another --out")
         else:

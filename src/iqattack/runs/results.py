@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from iqattack.engine import Attacked, Outcome
@@ -17,10 +18,15 @@ from iqattack.images import ImageEntry, encode_png, pixels_sha256
 from iqattack.objectives import Direction
 from iqattack.perception import JND_MODELS, jnd_violation, linf, ms_ssim, psnr, rms, ssim
 from iqattack.runs.cells import csv_line, from_cell, to_cell
+from iqattack.runs.files import read_text
+from iqattack.specs import is_text, printable
 
 JND_SCALE, JND_MODEL = 0.38, "liu2010"
 OK, UNCHANGED, FAILED = "ok", "unchanged", "failed: "
-REWRITE = "delete it: 'iqattack attack --resume' writes it again"
+REWRITE = (
+    "delete it: all but the opinion scores of failed images follows from the log, and "
+    "'iqattack attack --resume' writes it again"
+)
 
 
 class Result(BaseModel):
@@ -63,6 +69,28 @@ class Result(BaseModel):
     ms_ssim: float | None = None
     stages: tuple[tuple[int, str], ...] = ()
 
+    @classmethod
+    def read(cls, image: str, text: str) -> Self:
+        """The result of an image as its log has it; RunError for a text that is none."""
+        try:
+            result = cls.model_validate_json(text)
+            texts = (result.attack, result.path, *(name for _, name in result.stages))
+            if result.image != image:
+                reason = f"it is of {printable(result.image)}"
+            elif result.status not in (OK, UNCHANGED):
+                reason = f"its status is {printable(result.status)}"
+            elif all(map(is_text, texts)):
+                return result
+            else:
+                reason = "it has texts that are not printable"
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = printable(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        raise RunError(
+            f"{image}: the log has a result that is none ({reason}); put back a copy of the log, "
+            "or have it made again from the log with 'iqattack attack --resume --accept-lost-log'"
+        )
+
     @property
     def failed(self) -> bool:
         """Whether the image could not be attacked."""
@@ -82,7 +110,6 @@ class Result(BaseModel):
         """Measure an outcome; `attack` as the row is to have it."""
         clean, adversarial = outcome.clean, outcome.adversarial
         height, width = clean.shape[-2:]
-        threshold = JND_SCALE * JND_MODELS[JND_MODEL](clean)
         return cls(
             image=outcome.entry.name,
             width=width,
@@ -95,14 +122,11 @@ class Result(BaseModel):
             queries=outcome.queries,
             linf=float(linf(clean, adversarial)),
             rms=float(rms(clean, adversarial)),
-            psnr=float(psnr(clean, adversarial)),
-            ssim=_defined(ssim(clean, adversarial)),
-            jnd_violation=float(jnd_violation(clean, adversarial, threshold)),
+            **visibility(clean, adversarial),
             attack=attack,
             status=OK if outcome.gain > 0.0 else UNCHANGED,
             path=str(outcome.entry.path.absolute()),
             sha256=pixels_sha256(clean),
-            ms_ssim=_defined(ms_ssim(clean, adversarial)),
             stages=outcome.stages,
         )
 
@@ -124,7 +148,7 @@ class Result(BaseModel):
             queries=queries,
             attempts=attempts,
             attack=attack,
-            status=f"{FAILED}{reason}",
+            status=f"{FAILED}{printable(reason)}",
             path="" if entry is None else str(entry.path.absolute()),
         )
 
@@ -158,6 +182,17 @@ class Saved(Attacked):
         )
 
 
+def visibility(clean: Tensor, adversarial: Tensor) -> dict[str, Any]:
+    """How visible a change is, by the names of a result: what takes more than a difference."""
+    threshold = JND_SCALE * JND_MODELS[JND_MODEL](clean)
+    return {
+        "psnr": float(psnr(clean, adversarial)),
+        "ssim": _defined(ssim(clean, adversarial)),
+        "ms_ssim": _defined(ms_ssim(clean, adversarial)),
+        "jnd_violation": float(jnd_violation(clean, adversarial, threshold)),
+    }
+
+
 def _defined(value: Tensor) -> float | None:
     return None if value.isnan() else float(value)
 
@@ -183,15 +218,14 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or ()
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(StringIO(read_text(path), newline=""))
+        columns = reader.fieldnames or ()
+        rows = list(reader)
+    except (OSError, ValueError, csv.Error) as error:
         raise RunError(f"{path}: cannot be read ({error}); {REWRITE}") from None
     # Runs of before attempts were counted have no such column.
     lacking = [name for name in COLUMNS if name not in columns and name != "attempts"]
-    if lacking or any(row[COLUMNS[-1]] is None for row in rows):
+    if lacking or any(None in row.values() for row in rows):
         what = f"lacks the column {lacking[0]}" if lacking else "has rows that are too short"
         raise RunError(f"{path}: {what}; {REWRITE}")
     for row in rows:

@@ -10,26 +10,40 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from pydantic import ValidationError
 from torch import Tensor
 
 from iqattack.attacks import labelled
 from iqattack.engine import QueryLog
+from iqattack.engine.log import BESIDE, End, refuse_links
 from iqattack.errors import RunError
 from iqattack.images import ImageEntry, read_image
 from iqattack.imports import absolute
 from iqattack.models import Scorer, Traits
 from iqattack.probing import Check
+from iqattack.runs.best import misreported
 from iqattack.runs.checked import Checked
-from iqattack.runs.files import FolderLock, cannot_write, is_temporary, write_text
-from iqattack.runs.losses import check_losses
+from iqattack.runs.files import (
+    FolderLock,
+    cannot_write,
+    is_temporary,
+    read_json,
+    read_text,
+    write_text,
+)
+from iqattack.runs.losses import Losses, check_losses, gone
 from iqattack.runs.owner import is_own, write_signed
 from iqattack.runs.results import Result, read_failures, to_csv
-from iqattack.runs.settings import ModelChange, ModelRecord, Record, Settings
+from iqattack.runs.settings import Loss, ModelChange, ModelRecord, Record, Settings
 from iqattack.runs.summary import Session, Summary, summarise
 from iqattack.scoring import DEFAULT_RETRY, Retry
+from iqattack.specs import printable
 
 LOG = "log.sqlite"
+# What a session writes to, rather than replaces.
+WRITTEN = (
+    *(f"{LOG}{end}" for end in BESIDE), "log.end", "adversarial", "run.toml", FolderLock.NAME
+)  # fmt: skip
+REPAIRED = "failed before"  # the name in the log of how many images had failed and were tried again
 CHANGED = "model change"  # and its number: the name in the log of what is kept of it
 
 
@@ -120,6 +134,7 @@ class Run:
         what the log has lost; RunError without, which says how much that is.
         """
         folder = Path(folder)
+        refuse_links(*(folder / name for name in WRITTEN))
         path = _run_toml(folder, ", or leave out --resume to start one")
         record = Record.read(path).model_copy(update={"retry": retry})
         now = Record.now(settings, scorer)
@@ -145,12 +160,16 @@ class Run:
             for left in (*folder.iterdir(), *run.images.iterdir()):
                 if is_temporary(left):
                     left.unlink()
-            check_losses(
+            losses = check_losses(
                 folder / LOG,
                 accept=accept_lost_log,
                 price=Traits.of(scorer).price,
                 remedy="or go on with --accept-lost-log",
+                digests=record.digests,
             )
+            if losses is not None:
+                run._keep_losses(losses)
+            run._keep_failures()
             if begun.model.changed(now.model) is not None:
                 run._keep_change(begun.model)
         except OSError as error:
@@ -176,24 +195,63 @@ class Run:
             old=old,
             new=self.model.files,
         )
-        self.record = self.record.model_copy(update={"changes": (*self.record.changes, change)})
+        self._keep(changes=(*self.record.changes, change))
+
+    def _keep_losses(self, losses: Losses) -> None:
+        """Keep what the log had lost, and that this was accepted."""
+        loss = Loss(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            lost=losses.lost,
+            of=losses.of,
+            what=losses.what,
+        )
+        self._keep(losses=(*self.record.losses, loss))
+
+    def _keep_failures(self) -> None:
+        """Keep that images had failed that are tried again: their clean scores may be new, and so
+        may be the median that directions are chosen by.
+        """
+        if not (self._home / LOG).is_file():
+            return
+        with self.open_log() as log:
+            failed = len(log.failures())
+            if failed:
+                log.keep(REPAIRED, str(failed))
+
+    def _keep(self, **accepted: object) -> None:
+        """Rewrite run.toml with something that was accepted."""
+        self.record = self.record.model_copy(update=accepted)
         path = self._home / "run.toml"
         kept = self.record.model_copy(update={"retry": Record.read(path).retry})
         # What somebody else began stays theirs: the settings may name files of theirs.
         (write_signed if is_own(path) else write_text)(path, kept.text())
 
     def before_change(self, log: QueryLog) -> dict[str, int]:
-        """How many queries of each image were of another model than the present one."""
+        """How many queries of each image were of another model than the present one; RunError
+        where run.toml and the log do not agree on that.
+        """
         if not self.record.changes:
             return {}
-        text = log.kept(f"{CHANGED} {len(self.record.changes) - 1}")
-        try:
-            return {} if text is None else {str(k): int(v) for k, v in json.loads(text).items()}
-        except (ValueError, TypeError, AttributeError):
+        change = self.record.changes[-1]
+        if not self.model.hashes or sorted(change.new.values()) != self.model.hashes:
             raise RunError(
-                f"{self.folder}: the log does not tell which queries were of the model before it "
-                "was changed; put back a copy of it"
-            ) from None
+                f"{self.folder}: run.toml has a change of its model to files that its model does "
+                "not have; put back a copy of it"
+            )
+        try:
+            kept = read_json(log.kept(f"{CHANGED} {len(self.record.changes) - 1}") or "")
+            counts = {str(name): int(count) for name, count in kept.items()}
+            most = sum(counts.values())
+            if most == change.queries or (self.record.losses and most <= change.queries):
+                rows = {name: log.queries(name) for name in counts}
+                if self.record.losses or all(0 < n <= rows[name] for name, n in counts.items()):
+                    return {name: min(n, rows[name]) for name, n in counts.items()}
+        except (ValueError, TypeError, AttributeError, OverflowError):
+            pass
+        raise RunError(
+            f"{self.folder}: the log does not tell as run.toml does which queries were of the "
+            "model before it was changed; put back a copy of both"
+        )
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
@@ -253,9 +311,24 @@ class Run:
     def open_log(self) -> QueryLog:
         """The log: to write for the run's one writer, else to read."""
         path = self._home / LOG
+        digests = self.record.digests
         if self._lock is not None:
-            return QueryLog(path)
-        return QueryLog(path, read_only=True) if path.is_file() else QueryLog()
+            return QueryLog(path, digests=digests)
+        if not path.is_file():
+            refuse_links(path)
+            return QueryLog()
+        return QueryLog(path, read_only=True, digests=digests)
+
+    def refuse_lost(self) -> None:
+        """RunError where there is no log at all, and there was one."""
+        if gone(self._home / LOG) is None:
+            return
+        end = End.read(self._home / LOG)
+        had = f", which had {end.queries:,} queries," if end is not None else ""
+        raise RunError(
+            f"{self.folder}: its {LOG}{had} is gone or empty: nothing can be read or verified; put "
+            "back a copy of it"
+        )
 
     def image_names(self) -> list[str]:
         """Names of all images of the run, finished or not, in order."""
@@ -287,33 +360,61 @@ class Run:
                 for name, reason in log.failures().items()
             }
             kept = log.has_failures
-        written = {} if entries else read_failures(self._home / "results.csv")
+        try:
+            written = {} if entries else read_failures(self._home / "results.csv")
+        except RunError:
+            if not kept:
+                raise
+            written = {}  # the log has all but their opinion scores
         if kept:
             failures = {
                 name: row.model_copy(update={"mos": written[name].mos}) if name in written else row
                 for name, row in failed.items()
             }
         else:
-            failures = written  # a run of before failures were in the log
+            failures = {  # a run of before failures were in the log
+                name: row.model_copy(update={"status": printable(row.status)})
+                for name, row in written.items()
+            }
         try:
             results = {
-                name: Result.model_validate_json(text).model_copy(
-                    update={"attempts": attempts.get(name, 0)}
-                )
+                name: Result.read(name, text).model_copy(update={"attempts": attempts.get(name, 0)})
                 for name, text in finished.items()
             }
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"]
-            raise RunError(f"{self.folder}: the log has a result that is none ({reason})") from None
+        except RunError as error:
+            raise RunError(f"{self.folder}: {error}") from None
         results = {**failures, **results}
         ordered = [results[name] for name in names if name in results]
         return ordered, len(names) - len(ordered)
+
+    def checked_state(self) -> tuple[list[Result], int]:
+        """The state, once each result was held against the scores of its image in the log: cheap,
+        and enough to find one that was put there. RunError where the log is gone, rows of a result
+        are not as they were logged, or it reports another score than they have.
+        """
+        self.refuse_lost()
+        results, pending = self.state()
+        with self.open_log() as log:
+            for result in results:
+                if result.failed:
+                    continue
+                try:
+                    rows = log.rows(result.image, digests=True)
+                    what = misreported(result, rows, self.record)
+                except RunError as error:
+                    raise RunError(f"{self.folder}: {error}") from None
+                if what is not None:
+                    raise RunError(
+                        f"{self.folder}: {result.image}: {what}; 'iqattack verify {self.folder}' "
+                        "tells more"
+                    )
+        return results, pending
 
     def summary(self) -> Summary:
         """The measures of the images that are finished; RunError when none is."""
         if self._summary is not None:
             return self._summary
-        results, pending = self.state()
+        results, pending = self.checked_state()
         return summarise(self.record, results, pending, self.last_session(), check=self.check)
 
     @property
@@ -329,7 +430,7 @@ class Run:
         if not path.is_file():
             return None
         try:
-            session = json.loads(path.read_text(encoding="utf-8"))["session"]
+            session = read_json(read_text(path))["session"]
             return None if session is None else Session.model_validate(session)
         except (OSError, ValueError, LookupError, TypeError):
             return None  # only a memory of how fast it went

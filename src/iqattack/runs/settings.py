@@ -24,11 +24,13 @@ from iqattack.errors import InputError, RunError
 from iqattack.images import ImageSet, MosColumns
 from iqattack.models import Input, Scorer, Traits
 from iqattack.objectives import parse_objective
+from iqattack.runs.files import feed, read_text
 from iqattack.scoring import Retry
-from iqattack.specs import is_text
+from iqattack.specs import is_text, printable
 from iqattack.version import __version__
 
 FORMAT = 1
+DIGESTS_SINCE = (0, 2)
 MOST_QUERIES = 10**9  # of an image: more is a slip of the finger
 OF_MODELS = ("onnxruntime", "pyiqa", "torchvision")  # named where a model has imported them
 STORED = "stored"  # validation context of what run.toml holds
@@ -152,7 +154,9 @@ class ModelRecord(BaseModel):
 
     @classmethod
     def of(cls, scorer: Scorer) -> Self:
-        """The record of a model."""
+        """The record of a model; InputError for a name that is no printable text."""
+        if not is_text(scorer.name):
+            raise InputError(f"model {scorer.name!a}: expected a name of printable text")
         return cls(
             name=scorer.name,
             score_range=scorer.score_range,
@@ -203,6 +207,28 @@ class ModelChange(BaseModel):
         )
 
 
+class Loss(BaseModel):
+    """Queries that the log had lost, which was accepted: they were asked again.
+
+    of: that there were, as far as is known. what: was wrong first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    created: str
+    lost: int
+    of: int
+    what: str
+
+    @property
+    def told(self) -> str:
+        """It in a phrase."""
+        return (
+            f"the log had lost {self.lost:,} of {self.of:,} queries ({self.what}), which was "
+            "accepted: they were asked again, or are still to be"
+        )
+
+
 class Record(BaseModel):
     """All of run.toml.
 
@@ -210,6 +236,7 @@ class Record(BaseModel):
     retry: how often a failure that may pass is tried again, and after what pauses; it decides
     whether an image fails, and no result, so another session may have another.
     changes: of the model's files, each accepted in its time; `model` is as it was then last.
+    losses: of the log, each accepted in its time.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -222,6 +249,18 @@ class Record(BaseModel):
     files: dict[str, str] = {}
     retry: Retry | None = None
     changes: tuple[ModelChange, ...] = ()
+    losses: tuple[Loss, ...] = ()
+
+    @property
+    def told(self) -> list[str]:
+        """What was accepted, a phrase each."""
+        return [change.told for change in self.changes] + [loss.told for loss in self.losses]
+
+    @property
+    def digests(self) -> bool:
+        """Whether the version that began the run logs a digest with all rows: 0.2 and later."""
+        found = re.match(r"(\d{1,9})\.(\d{1,9})", self.versions.get("iqattack", ""))
+        return found is not None and (int(found[1]), int(found[2])) >= DIGESTS_SINCE
 
     @classmethod
     def now(cls, settings: Settings, scorer: Scorer, retry: Retry | None = None) -> Self:
@@ -239,14 +278,17 @@ class Record(BaseModel):
     def read(cls, path: Path) -> Self:
         """Read run.toml; RunError when it is no such file."""
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = tomllib.loads(read_text(path))
+            _refuse_odd_text(values)
             if values.get("format", FORMAT) != FORMAT:
                 raise RunError(f"{path}: run format {values['format']}, expected {FORMAT}")
             return cls.model_validate(values, context=STORED)
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            reason = " ".join(str(error).split())
         except ValidationError as error:
             reason = _first_of(error)
+        except (OSError, ValueError) as error:
+            reason = printable(" ".join(str(error).split()))
+        except RecursionError:
+            reason = "it is nested too deeply"
         raise RunError(
             f"{path}: cannot be read as a run's settings ({reason}); check the file, "
             "or use another folder"
@@ -282,6 +324,8 @@ class Record(BaseModel):
         values = self.model_dump(mode="json", exclude_none=True)
         if not self.changes:
             del values["changes"]  # which versions of before do not know
+        if not self.losses:
+            del values["losses"]
         return tomli_w.dumps(values)
 
     def difference(self, other: Record, *, files: bool = True) -> str | None:
@@ -311,7 +355,7 @@ def _sha256(path: Path) -> str:
     files = [path] if path.is_file() else [entry.path for entry in ImageSet.from_folder(path)]
     digest = hashlib.sha256()
     for file in files:
-        digest.update(file.read_bytes())
+        feed(digest, file)
     return digest.hexdigest()
 
 
@@ -327,6 +371,19 @@ def _versions() -> dict[str, str]:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
     }
+
+
+def _refuse_odd_text(value: Any) -> None:
+    """ValueError where a text, or a name, of what a run.toml holds would not stay on its line."""
+    if isinstance(value, dict):
+        for name in value:
+            _refuse_odd_text(name)
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            _refuse_odd_text(part)
+    if isinstance(value, str) and not is_text(value):
+        raise ValueError(f"{value!a}: expected printable text")
 
 
 def _show(value: Any) -> str:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iqattack.errors import InputError, RunError
-from iqattack.evaluation import normalised_gain
 from iqattack.objectives import Direction, WithBoundary, parse_objective, towards_end
+from iqattack.runs.best import gains_of
 from iqattack.runs.results import OK, UNCHANGED, Result
 from iqattack.runs.run import Run
 from iqattack.runs.summary import Summary, summarise
@@ -54,18 +54,16 @@ def read_traces(run: Run) -> list[Trace]:
         for image in log.images():
             if image not in directions:
                 continue
-            fault, rows = log.fault(image), log.rows(image)
-            if fault is not None or not len(rows):
-                what = fault.what if fault is not None else "has no query in the log"
-                raise RunError(f"{run.folder}: {image}: {what}; put back a copy of the log")
+            rows = log.rows(image, digests=True)
+            if not len(rows):
+                raise RunError(
+                    f"{run.folder}: {image}: has no query in the log; put back a copy of the log"
+                )
             scores = rows["score"].astype(np.float64)
             target = towards_end(
                 directions[image], float(scores[0]), (low, high), run.model.lower_better
             )
-            sign = 1.0 if target.rising else -1.0
-            gains = normalised_gain(scores[0], scores, sign, (low, high))
-            # Those of a check of the model are the clean image again, of which the first counts.
-            gains[rows["hash"] == rows["hash"][0]] = 0.0
+            gains = gains_of(rows, target, run.model)
             traces.append(Trace(image, target.direction, target.reach, scores, gains))
     return traces
 
@@ -87,7 +85,7 @@ def results_at(run: Run, queries: int) -> tuple[list[Result], int]:
             f"queries {queries}: expected 1 to {budget}, the budget of {run.folder}; "
             "a larger one needs a new run"
         )
-    results, pending = run.state()
+    results, pending = run.checked_state()
     if queries == budget:
         return results, pending
     if isinstance(parse_objective(run.settings.objective), WithBoundary):
@@ -100,13 +98,12 @@ def results_at(run: Run, queries: int) -> tuple[list[Result], int]:
     def at(result: Result) -> Result:
         if result.failed:
             return result
-        score, gain, spent = traces[result.image].best(queries)
-        _, most, _ = traces[result.image].best(budget)
-        if most != result.gain:
+        if result.image not in traces:
             raise RunError(
-                f"{run.folder}: {result.image}: the best score of the log gains {most!r}, reported "
-                f"{result.gain!r}; 'iqattack verify {run.folder}' tells more"
+                f"{run.folder}: {result.image}: has a result, and no direction in the log; put "
+                "back a copy of the log"
             )
+        score, gain, spent = traces[result.image].best(queries)
         gone = dict.fromkeys(("linf", "rms", "psnr", "ssim", "ms_ssim", "jnd_violation"))
         status = OK if gain > 0.0 else UNCHANGED
         found = {"score_adv": score, "gain": gain, "queries": spent, "status": status}

@@ -12,11 +12,13 @@ import sys
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from iqattack import plugins
-from iqattack.errors import RunError
+from iqattack.errors import InputError, RunError
 from iqattack.imports import absolute
+from iqattack.models.pyiqa import parse_options
+from iqattack.runs.files import feed
 from iqattack.runs.owner import is_own
 from iqattack.runs.run import Run
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 # Code of this package that reads data: safetensors, a state dict without pickled objects, a graph.
 DATA = ("builtin", "cnniqa", "onnx")
+# Metrics of pyiqa that load code from a hub (trust_remote_code).
+REMOTE_CODE = ("qalign", "compare2score")
+LARGEST = 2**34  # bytes of a file that is hashed
 
 
 class UntrustedError(RunError):
@@ -62,26 +67,46 @@ def runs_code(spec: str) -> bool:
     """Whether loading a model runs, or connects to, what its spec names.
 
     Packages that are installed were trusted when they were: those of pyiqa, but for files that are
-    given to it, which may be pickled, and entry points.
+    given to it, which may be pickled, and metrics that load code of others; and entry points.
     """
     name, _, argument = spec.partition(":")
     if name in DATA:
         return False
     if name == "pyiqa":
-        return any(not _is_plain(option) for option in argument.split(",")[1:])
-    return spec not in plugins.installed("iqattack.models")
+        metric, options = _pyiqa_options(argument)
+        if options is None or metric.lower().startswith(REMOTE_CODE):
+            return True
+        return any(
+            name.lower().endswith("path") or not isinstance(value, bool | int | float | None)
+            for name, value in options.items()
+        )
+    point = plugins.installed("iqattack.models").get(spec)
+    return point is None or not plugins.trusted(point)
 
 
-def _is_plain(option: str) -> bool:
-    """Whether an option is a number or a switch, and so names no file."""
-    value = option.partition("=")[2]
-    if value.lower() in ("true", "false", "none"):
-        return True
+def _pyiqa_options(argument: str) -> tuple[str, dict[str, Any] | None]:
+    """A metric, and its options as pyiqa is given them; None for those that it is not."""
     try:
-        float(value)
-    except ValueError:
-        return False
-    return True
+        return parse_options(argument)
+    except (InputError, MemoryError, RecursionError, TypeError):
+        return argument, None
+
+
+def _kind(spec: str) -> str:
+    """What a model that is no data is, in a phrase."""
+    name = spec.partition(":")[0]
+    if name in ("http", "https"):
+        return "a connection to a service"
+    if name == "command":
+        return "a program that is started"
+    if spec.endswith(".toml"):
+        return "a service or a program that a file describes"
+    if name == "pyiqa":
+        return "a metric of pyiqa that may load code, or files that hold code"
+    source = spec.rpartition(":")[0]
+    if source.endswith(".py") or (source and all(map(str.isidentifier, source.split(".")))):
+        return "code"
+    return "of a kind that is not known to be data"
 
 
 def files_of(run: Run) -> list[FileState]:
@@ -92,10 +117,16 @@ def files_of(run: Run) -> list[FileState]:
         recorded[model.weights] = model.sha256
     spec = run.record.model_spec
     source = spec.rpartition(":")[0]
+    kind = spec.partition(":")[0]
+    if kind == "pyiqa":
+        for value in (_pyiqa_options(spec.partition(":")[2])[1] or {}).values():
+            if isinstance(value, str) and value:
+                recorded.setdefault(str(absolute(value)), "")
     for named in (source, spec):
         if named.endswith((".py", ".toml")) and str(absolute(named)) not in recorded:
             recorded[str(absolute(named))] = ""
-    found = _file_of_module(source)
+    ours = kind in (*DATA, "pyiqa", "http", "https", "command")
+    found = None if ours else _file_of_module(source)
     if found is not None and str(found) not in recorded:
         like = (digest for path, digest in recorded.items() if Path(path).name == found.name)
         recorded[str(found)] = next(like, "")
@@ -141,12 +172,13 @@ def check_trusted(run: Run, *, trust: bool = False, accept_changed: bool = False
         return
     what = "; ".join(map(str, files)) or "no file of it is known"
     told = (
-        f"{run.folder}: its model is code, and this user did not begin the run: '{spec}' ({what})"
+        f"{run.folder}: its model is {_kind(spec)}, and this user did not begin the run: '{spec}' "
+        f"({what})"
     )
     raise UntrustedError(
         f"{told}; it was not loaded. Look at it, then verify with --trust, or give a model of your "
         "own with --model",
-        f"{told}. Run this code?",
+        f"{told}. Load it?",
     )
 
 
@@ -154,6 +186,14 @@ def _sha256(path: Path) -> str | None:
     try:
         if not path.is_file():
             return None
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+        size = path.stat().st_size
+        if size > LARGEST:
+            raise RunError(
+                f"{path}: has {size:,} bytes, expected a model's file of at most {LARGEST:,}; give "
+                "the model with --model"
+            )
+        digest = hashlib.sha256()
+        feed(digest, path)
+        return digest.hexdigest()
+    except (OSError, ValueError):
         return None

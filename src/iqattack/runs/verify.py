@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,32 +13,43 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from iqattack.attacks import labelled
 from iqattack.constraints import Constraint, Floor, parse_constraint, parse_floor
 from iqattack.engine import QueryLog, image_hash
 from iqattack.engine.log import End, Rows
 from iqattack.errors import InputError, RunError
-from iqattack.images import pixels_sha256, read_image
+from iqattack.images import ImageEntry, pixels_sha256, read_image, read_mos
 from iqattack.models import Scorer
-from iqattack.objectives import towards_end
+from iqattack.objectives import parse_objective, towards_end
 from iqattack.perception import linf, rms
-from iqattack.runs.results import REWRITE, Result, read_csv
-from iqattack.runs.run import LOG, Run
+from iqattack.runs.best import misreported
+from iqattack.runs.files import read_json, read_text
+from iqattack.runs.losses import misfit
+from iqattack.runs.results import OK, REWRITE, UNCHANGED, Result, read_csv, visibility
+from iqattack.runs.run import LOG, REPAIRED, Run
 from iqattack.runs.settings import ModelRecord
 from iqattack.runs.summary import summarise
 from iqattack.scoring import DEFAULT_RETRY, InProcess, Request, Retry, ScorePool
 
+TABLE, SUMMARY = "results.csv", "summary.json"
 # What results.csv and summary.json of a run of before do not have.
-NEWER = ("queries", "attempts", "findings", "constant", "check", "changes")
+NEWER = (
+    "queries", "attempts", "findings", "constant", "check", "changes", "check.unpaired",
+    "check.still", "means.ssim_images",
+)  # fmt: skip
 # Of summary.json, what is not checked: it follows from numbers that are, and its words change.
 WORDS = {"session", "verdict", "findings", "spread"}
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that is not as reported, in one line."""
+    """Something that is not as reported, in one line. image: or a file of the run, or the model;
+    of_image: whether it is an image.
+    """
 
     image: str
     what: str
+    of_image: bool = True
 
     def __str__(self) -> str:
         return f"{self.image}: {self.what}"
@@ -49,7 +59,8 @@ class Difference:
 class VerifyResult:
     """checked: images looked at; failed, pending: images of the run that have no result.
 
-    notes: what could not be checked, and why.
+    notes: what could not be checked, and why. scored: of the two scores of each image that was
+    checked, those that the model was asked for again; None without one.
     """
 
     checked: int
@@ -57,6 +68,7 @@ class VerifyResult:
     pending: int
     differences: tuple[Difference, ...]
     notes: tuple[str, ...] = ()
+    scored: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -75,10 +87,12 @@ def verify(
 ) -> VerifyResult:
     """Read every saved PNG and its clean image again, score both, and compare with the run.
 
-    Checked are: both scores; gain, L-infinity and RMS; that the attacked image satisfies the
-    constraint and the floor; that both images and their scores are in the log, which has as many
-    rows as queries were reported, within the budget, and none that is better; that the log is whole
-    and as it was written; and results.csv and summary.json, the latter but for the intervals.
+    Checked are: both scores; gain, L-infinity, RMS and how visible the change is; that the attacked
+    image satisfies the constraint and the floor; that both images and their scores are in the log,
+    which has as many rows as queries were reported, within the budget, and none that is better;
+    that directions are those that the clean scores give, and opinion scores those of their table,
+    where that is there; that the log is whole and as it was written; and results.csv and
+    summary.json, the latter but for the intervals.
 
     scorer: None for all checks that need no model.
     tolerance: by how much scores may differ, as a fraction of the score range, for models whose
@@ -92,44 +106,55 @@ def verify(
     changed = None if scorer is None else _changed_file(run, scorer)
     if not tolerance >= 0.0:
         raise InputError(f"tolerance {tolerance}: expected 0 or more, of the score range")
-    _refuse_lost(run)
+    run.refuse_lost()
     results, pending = run.state()
     done = [result for result in results if not result.failed]
     if not done:
         raise RunError(f"{run.folder}: no image is finished yet, nothing to verify")
     differences: list[Difference] = []
-    notes = [change.told for change in run.record.changes]
+    notes = list(run.record.told)
     if changed is not None:
         what = f"{changed} has changed since the run began"
         if accept_changed_model:
             notes.append(what)
         else:
-            differences.append(Difference("model", what))
+            differences.append(Difference("model", what, False))
     pool = None if scorer is None else InProcess(scorer, batch=1, retry=retry)
     with run.open_log() as log, closing(pool) if pool is not None else nullcontext():
-        before = run.before_change(log)
+        try:
+            before = run.before_change(log)
+        except RunError as error:
+            what = str(error).removeprefix(f"{run.folder}: ")
+            differences.append(Difference("run.toml", what, False))
+            before = {}
         asked = None if scorer is None or pool is None else _Asked(scorer, pool, tolerance, before)
         for number, result in enumerate(done, start=1):
             found = _check(run, asked, log, result)
             differences += [Difference(result.image, what) for what in found]
             progress(number, len(done))
-        differences += _check_log(run, log, [result.image for result in done])
+        differences += _check_log(run, log, results)
+        differences += _check_directions(run, log, done, notes)
         notes += _not_checked(run, log, before)
+    differences += _check_mos(run, done, notes)
     differences += _check_csv(run, results, complete=pending == 0)
     if pending == 0:
         differences += _check_summary(run, results)
     failed = len(results) - len(done)
-    return VerifyResult(len(done), failed, pending, tuple(differences), tuple(notes))
+    scored = None if asked is None else asked.scored
+    return VerifyResult(len(done), failed, pending, tuple(differences), tuple(notes), scored)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Asked:
-    """A model that is asked again. before: queries of each image that were of another one."""
+    """A model that is asked again. before: queries of each image that were of another one; scored:
+    scores that were asked for again, each counted once.
+    """
 
     scorer: Scorer
     pool: ScorePool
     tolerance: float
     before: Mapping[str, int]
+    scored: int = 0
 
 
 def _changed_file(run: Run, scorer: Scorer) -> str | None:
@@ -144,34 +169,81 @@ def _changed_file(run: Run, scorer: Scorer) -> str | None:
     return run.model.changed(model) if model.hashes and run.model.hashes else None
 
 
-def _refuse_lost(run: Run) -> None:
-    """RunError where there is no log at all, and there was one."""
-    path = run.folder / LOG
-    if path.is_file() and path.stat().st_size:
-        return
-    end = End.read(path)
-    if (end is not None and end.queries) or read_csv(run.folder / "results.csv"):
-        had = f", which had {end.queries:,} queries" if end is not None else ""
-        raise RunError(
-            f"{run.folder}: its {LOG}{had}, is gone or empty: nothing can be verified; put back a "
-            "copy of it"
-        )
-
-
-def _check_log(run: Run, log: QueryLog, done: Sequence[str]) -> Iterator[Difference]:
+def _check_log(run: Run, log: QueryLog, results: Sequence[Result]) -> Iterator[Difference]:
     """That the log is whole: images without a result here, and where it ends."""
+    budget, done = run.settings.queries, {r.image: r for r in results}
     for image in log.images():
-        fault = None if image in done else log.fault(image)
+        result = done.get(image)
+        late = [number + 1 for number in log.early(image) if number >= budget]
+        if late:
+            yield Difference(image, f"has query {late[0]} in the log, of a budget of {budget}")
+        if result is not None and not result.failed:
+            continue
+        fault = log.fault(image)
         if fault is not None:
             yield Difference(image, fault.what)
-    there, here = End.read(run.folder / LOG), log.end()
-    if there is None:
+            continue
+        rows = log.rows(image)
+        if len(rows) > budget:
+            yield Difference(image, f"{len(rows)} queries in the log, of a budget of {budget}")
+        elif result is not None and len(rows) == budget and math.isfinite(rows["score"][0]):
+            yield Difference(image, f"failed, and the log has all {budget} queries of it")
+    wrong = misfit(log, End.read(run.folder / LOG))
+    if wrong is not None:
+        yield Difference(LOG, wrong, False)
+
+
+def _check_directions(
+    run: Run, log: QueryLog, done: Sequence[Result], notes: list[str]
+) -> Iterator[Difference]:
+    """That each image went where the objective sends it. Those of `rank` depend on which images
+    could be scored by then: of a run with images that had failed, or may have, it is a note.
+    """
+    clean = {image: log.clean_score(image) for image in log.images()}
+    known = {n: s for n, s in clean.items() if s is not None and math.isfinite(s)}
+    objective = parse_objective(run.settings.objective)
+    targets = objective.targets(list(known.values()), run.model.score_range, run.model.lower_better)
+    expected = {name: target.direction for name, target in zip(known, targets, strict=True)}
+    there = log.directions()
+    reported = {result.image: result.direction for result in done}
+    for image, way in reported.items():
+        if there.get(image) != way:
+            yield Difference(image, f"direction {way} reported, {there.get(image)} in the log")
+    wrong = {n: way for n, way in there.items() if n in expected and way != expected[n]}
+    unsure = log.kept(REPAIRED) is not None or not run.record.digests
+    if wrong and unsure and objective.name.partition(":")[0] == "rank":
+        notes.append(
+            f"{len(wrong)} images, such as {next(iter(wrong))}, have not the direction that all "
+            "clean scores give: images that failed at first may be why"
+        )
         return
-    if here.queries < there.queries:
-        what = f"has {here.queries:,} queries, it had {there.queries:,}"
-        yield Difference(LOG, f"{what}: the others were lost or taken out")
-    elif here.queries == there.queries and log.has_digests and here != there:
-        yield Difference(LOG, "was changed after it was written: it does not fit log.end")
+    for image, way in wrong.items():
+        yield Difference(image, f"direction is {expected[image]}, reported {way}")
+
+
+def _check_mos(run: Run, done: Sequence[Result], notes: list[str]) -> Iterator[Difference]:
+    """Opinion scores against their table, where that is still there."""
+    scored = [result for result in done if result.mos is not None]
+    path = run.settings.mos
+    if path is None:
+        if scored:
+            notes.append("opinion scores came with the images, and are not checked")
+        return
+    try:
+        table = read_mos(path, run.settings.mos_columns)
+    except InputError as error:
+        notes.append(f"opinion scores are not checked: {error}")
+        return
+    if table.lower_better != run.settings.mos_lower_better:
+        what = f"lower is better: {table.lower_better} in {path}"
+        yield Difference(
+            "run.toml", f"{what}, {run.settings.mos_lower_better} reported", of_image=False
+        )
+    for result in done:
+        found = table.find(ImageEntry(result.image, Path(result.path)))
+        mos = None if found is None else table[found]
+        if mos != result.mos:
+            yield Difference(result.image, f"mos is {mos!r} in {path}, reported {result.mos!r}")
 
 
 def _not_checked(run: Run, log: QueryLog, before: Mapping[str, int]) -> Iterator[str]:
@@ -192,6 +264,9 @@ def _not_checked(run: Run, log: QueryLog, before: Mapping[str, int]) -> Iterator
 
 def _check(run: Run, asked: _Asked | None, log: QueryLog, result: Result) -> Iterator[str]:
     settings = run.settings
+    if not result.path:
+        yield "the run does not tell where its clean image was"
+        return
     try:
         clean = run.read_clean(result.path)
         adversarial = read_image(run.images / result.png_name).pixels
@@ -210,6 +285,7 @@ def _check(run: Run, asked: _Asked | None, log: QueryLog, result: Result) -> Ite
     if asked is not None:
         yield from _check_scores(asked, rows, result, clean, adversarial)
     yield from _check_gain(run, result)
+    yield from _check_row(run, result)
     floor = None if settings.floor is None else parse_floor(settings.floor)
     yield from _check_pixels(
         parse_constraint(settings.constraint), floor, result, clean, adversarial
@@ -217,6 +293,14 @@ def _check(run: Run, asked: _Asked | None, log: QueryLog, result: Result) -> Ite
     if fault is not None or rows is None:
         yield fault.what if fault is not None else "has no rows in the log"
         return
+    yield from _check_rows(run, rows, result, clean, adversarial)
+
+
+def _check_rows(
+    run: Run, rows: Rows, result: Result, clean: Tensor, adversarial: Tensor
+) -> Iterator[str]:
+    """A result against the rows of its image."""
+    settings = run.settings
     if len(rows) != result.queries:
         yield f"{len(rows)} queries in the log, reported {result.queries}"
     if len(rows) > settings.queries:
@@ -233,25 +317,26 @@ def _check(run: Run, asked: _Asked | None, log: QueryLog, result: Result) -> Ite
             yield f"{which} score {score} reported, {logged[image_hash(image)]} in the log"
     if len(rows) and int(rows["hash"][0]) != image_hash(clean):
         yield "the first query of the log is not the clean image"
-    yield from _check_best(run, result, rows)
+    for number, name in result.stages:
+        if not 1 <= number <= len(rows) + 1:
+            yield f"stage {name} begins at query {number}, of {len(rows)} in the log"
+    if [number for number, _ in result.stages] != sorted(number for number, _ in result.stages):
+        yield "its stages are in no order"
+    wrong = misreported(result, rows, run.record)
+    if wrong is not None:
+        yield wrong
 
 
-def _check_best(run: Run, result: Result, rows: Rows) -> Iterator[str]:
-    """That the log has no better score than the one that is reported."""
-    if not len(rows) or result.direction is None or result.gain is None:
-        return
-    ends = run.model.score_range, run.model.lower_better
-    target = towards_end(result.direction, float(rows["score"][0]), *ends)
-    # An image counts as it was scored first.
-    _, first = np.unique(rows["hash"], return_index=True)
-    boundary = ":" in run.settings.objective  # of those that cross it, the least different is kept
-    gains = {int(k): target.gain(float(rows["score"][k])) for k in sorted(first)}
-    best = max((k for k in gains if math.isfinite(gains[k])), key=gains.__getitem__, default=0)
-    if not boundary and gains[best] > max(result.gain, 0.0):
-        yield (
-            f"query {best + 1} of the log has the better score {float(rows['score'][best])!r}, a "
-            f"gain of {gains[best]!r}, reported {result.gain!r}"
-        )
+def _check_row(run: Run, result: Result) -> Iterator[str]:
+    """What of a result follows from the rest of it."""
+    label = labelled(run.settings.attack, run.settings.model)
+    status = OK if result.gain is not None and result.gain > 0.0 else UNCHANGED
+    for name, there, expected in (
+        ("attack", result.attack, label),
+        ("status", result.status, status),
+    ):
+        if there != expected:
+            yield f"{name} is {expected}, reported {there}"
 
 
 def _check_scores(
@@ -267,6 +352,7 @@ def _check_scores(
     ):
         if _row_of(rows, image) < earlier:
             continue  # another model gave that score
+        asked.scored += 1
         (score,) = _scores(pool, image)
         if there is None or not abs(score - there) <= tolerance * (high - low):
             yield f"{which} score is {score!r}, reported {there!r}"
@@ -330,12 +416,22 @@ def _check_pixels(
     ):
         if value != there:
             yield f"{name} is {value!r} grey levels, reported {there!r}"
+    for name, value in visibility(clean, adversarial).items():
+        there = getattr(result, name)
+        if name == "ms_ssim" and there is None and result.sha256 is None:
+            continue  # a run of before it was kept
+        if not _same(there, value):
+            yield f"{name} is {value!r}, reported {there!r}"
 
 
 def _check_csv(run: Run, results: list[Result], *, complete: bool) -> Iterator[Difference]:
     """results.csv against the log; rows of images that finished after it was written may lack."""
-    path = run.folder / "results.csv"
-    table = read_csv(path)
+    path = run.folder / TABLE
+    try:
+        table = read_csv(path)
+    except RunError as error:
+        yield Difference(TABLE, str(error), of_image=False)
+        return
     rows = {row["image"]: row for row in table}
     for image, count in Counter(row["image"] for row in table).items():
         if count > 1:
@@ -350,7 +446,7 @@ def _check_csv(run: Run, results: list[Result], *, complete: bool) -> Iterator[D
             if column in NEWER and column not in row:
                 continue
             if row.get(column) != expected:
-                what = f"{column} is {row.get(column)} in {Path(path).name}, {expected} in the log"
+                what = f"{column} is {row.get(column)} in {path.name}, {expected} in the log"
                 yield Difference(result.image, what)
     for image in rows:
         yield Difference(image, f"has a row in {path.name}, but no result in the log")
@@ -358,20 +454,25 @@ def _check_csv(run: Run, results: list[Result], *, complete: bool) -> Iterator[D
 
 def _check_summary(run: Run, results: list[Result]) -> Iterator[Difference]:
     """summary.json against the results, where it is there."""
-    path = run.folder / "summary.json"
-    if not path.is_file():
+    path = run.folder / SUMMARY
+    if not path.exists():
         return
     try:
-        there = dict(_leaves(json.loads(path.read_text(encoding="utf-8"))))
-    except (OSError, ValueError) as error:
-        yield Difference(path.name, f"cannot be read ({error}); {REWRITE}")
+        there = dict(_leaves(read_json(read_text(path))))
+    except (OSError, ValueError, RecursionError) as error:
+        yield Difference(SUMMARY, f"cannot be read ({error}); {REWRITE}", of_image=False)
         return
-    computed = summarise(run.record, results, 0, check=run.check, intervals=False)
-    for name, value in _leaves(json.loads(computed.model_dump_json(exclude=WORDS))):
+    try:
+        computed = summarise(run.record, results, 0, check=run.check, intervals=False)
+    except RunError as error:
+        yield Difference(SUMMARY, f"cannot be checked: {error}", of_image=False)
+        return
+    for name, value in _leaves(read_json(computed.model_dump_json(exclude=WORDS))):
         if name in NEWER and name not in there:
             continue
         if not _same(there.get(name), value):
-            yield Difference(path.name, f"{name} is {there.get(name)!r}, computed {value!r}")
+            what = f"{name} is {there.get(name)!r}, computed {value!r}"
+            yield Difference(SUMMARY, what, of_image=False)
 
 
 def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
@@ -385,5 +486,8 @@ def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
 def _same(there: object, value: object) -> bool:
     if isinstance(value, float) and isinstance(there, float | int):
         # Another version of a library may differ in the last digits.
-        return math.isclose(there, value, rel_tol=1e-6, abs_tol=1e-9)
+        try:
+            return math.isclose(there, value, rel_tol=1e-6, abs_tol=1e-9)
+        except OverflowError:  # an integer beyond all floats
+            return False
     return there == value

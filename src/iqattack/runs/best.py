@@ -1,0 +1,61 @@
+"""Whether a result is what the scores of its image say."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iqattack.engine.log import Rows
+from iqattack.evaluation import normalised_gain
+from iqattack.objectives import Direction, Target, towards_end
+from iqattack.runs.results import Result
+from iqattack.runs.settings import ModelRecord, Record
+
+
+def gains_of(rows: Rows, target: Target, model: ModelRecord) -> NDArray[np.float64]:
+    """How far each score of an image moved, as fractions of the score range, (N,)."""
+    scores = rows["score"].astype(np.float64)
+    gains = normalised_gain(scores[0], scores, 1.0 if target.rising else -1.0, model.score_range)
+    # Those of a check of the model are the clean image again, of which the first counts.
+    gains[rows["hash"] == rows["hash"][0]] = 0.0
+    return gains
+
+
+def misreported(result: Result, rows: Rows, record: Record) -> str | None:
+    """How a result differs from the scores of its image, in a phrase.
+
+    With a score boundary the least different image that crosses it is kept, and scores alone do not
+    tell which that is: then it must be one of them.
+    """
+    if not len(rows):
+        return "has no query in the log"
+    if result.direction is None or result.gain is None:
+        return "has a result without a direction or a gain"
+    scores = rows["score"].astype(np.float64)
+    for name, reported in (("clean", result.score_clean), ("attacked", result.score_adv)):
+        among = scores[:1] if name == "clean" else scores
+        if reported is None or not (among == reported).any():
+            return f"its {name} score {reported!r} is not in the log"
+    return _gains_otherwise(result.direction, result.gain, rows, record)
+
+
+def _gains_otherwise(
+    direction: Direction, reported: float, rows: Rows, record: Record
+) -> str | None:
+    scores, model = rows["score"].astype(np.float64), record.model
+    target = towards_end(direction, float(scores[0]), model.score_range, model.lower_better)
+    gains = gains_of(rows, target, model)
+    finite = np.where(np.isfinite(gains), gains, -np.inf)
+    if ":" in record.settings.objective:
+        if not (finite == reported).any():
+            return f"its gain {reported!r} is of no score in the log"
+        return None
+    k = int(np.argmax(finite))
+    if finite[k] != reported:
+        better = finite[k] > reported
+        what = f"query {k + 1} of the log has the better score {float(scores[k])!r}: "
+        return (
+            f"{what if better else ''}the best score of the log gains {float(finite[k])!r}, "
+            f"reported {reported!r}"
+        )
+    return None
