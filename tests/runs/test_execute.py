@@ -1,13 +1,14 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from iqattack.engine import Interrupted
 from iqattack.errors import InputError, RunError
 from iqattack.images import ImageSet, read_image
-from iqattack.models import wrap
+from iqattack.models import Traits, wrap
 from iqattack.runs import COLUMNS, Callbacks, How, Run, execute, verify
 
 
@@ -136,15 +137,33 @@ def test_a_run_that_gets_nowhere_leaves_nothing(tmp_path, settings, images, crea
     assert not created or not list((tmp_path / "run").iterdir())
 
 
-def test_all_images_bad_is_an_error(tmp_path, settings, images, photos):
+def test_scores_that_are_none_are_kept_where_somebody_else_made_them(
+    tmp_path, settings, images, photos
+):
     scorer = wrap(
         lambda batch: torch.full((len(batch),), torch.nan), score_range=(0, 9), lower_better=False
     )
     with pytest.raises(InputError, match=r"0\.png: .* gave it the score nan, expected a finite"):
         start(tmp_path, settings, scorer, images)
-    run = Run.open(tmp_path / "run")  # the scores were paid for
+    assert not (tmp_path / "run").exists()  # nothing in it would be of use
+    scorer.traits = Traits(concurrency=1)  # a service's may have cost money
+    with pytest.raises(InputError, match=r"0\.png: .* gave it the score nan, expected a finite"):
+        start(tmp_path, settings, scorer, images)
+    run = Run.open(tmp_path / "run")
     assert {row.queries for row in run.results} == {1}
     assert all("the score nan" in row.status for row in run.results)
+
+
+def test_a_function_that_scores_nothing_as_it_is_given_images_is_said_what_it_works_with(
+    tmp_path, settings, images
+):
+    def score(image):  # (H, W, 3) in 0..255, and NaN for anything else
+        return float(np.asarray(image).mean()) if np.shape(image)[-1] == 3 else float("nan")
+
+    scorer = wrap(score, score_range=(0, 255), lower_better=False)
+    with pytest.raises(InputError, match=r"it returns scores with --input nhwc,numpy,single"):
+        start(tmp_path, settings, scorer, images)
+    assert not (tmp_path / "run").exists()
 
 
 def test_nothing_scored_leaves_nothing(tmp_path, settings, images):
