@@ -933,6 +933,14 @@ def http_answer(body, extra=b"", length=None):
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s%s" % (length, body, extra)
 
 
+def _head(reader):
+    """The lines of a request before its body; nothing at the end of the connection."""
+    lines = []
+    while (line := reader.readline()) not in (b"\r\n", b""):
+        lines.append(line)
+    return b"".join(lines)
+
+
 @contextlib.contextmanager
 def kept_open(answers, behind=(), pause=0.0):
     """A server that keeps connections, and answers each request with the next of these bytes.
@@ -943,7 +951,7 @@ def kept_open(answers, behind=(), pause=0.0):
 
     def serve(connection):
         with contextlib.suppress(OSError), connection, connection.makefile("rb") as reader:
-            while head := b"".join(iter(reader.readline, b"\r\n")):
+            while head := _head(reader):
                 reader.read(int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]))
                 answer, more = next(answers), next(behind, b"")
                 connection.sendall(answer + (b"" if pause else more))
