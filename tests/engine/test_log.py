@@ -1,4 +1,5 @@
 import os
+import shutil
 import sqlite3
 import struct
 import subprocess
@@ -251,3 +252,23 @@ def test_a_log_without_what_is_kept_by_name_can_be_read(tmp_path):
     with QueryLog(path, read_only=True) as log:
         assert log.kept("check") is None
         assert log.images() == ["a"]
+
+
+def test_a_log_whose_writer_was_killed_while_it_changed_the_journal_can_be_read(tmp_path):
+    """What it left has to be rolled back first, which a connection that only reads cannot do."""
+    with QueryLog(tmp_path / "log.sqlite") as log:
+        log.open_tasks(["a.png"])
+    writer = sqlite3.connect(tmp_path / "log.sqlite", isolation_level=None)
+    writer.execute("PRAGMA cache_size=1")  # pages go to the file before the end
+    writer.execute("BEGIN")
+    for number in range(2000):
+        writer.execute("INSERT INTO kept VALUES (?, ?)", (f"{number}", "x" * 500))
+    (tmp_path / "killed").mkdir()
+    for file in tmp_path.glob("log.*"):
+        shutil.copy(file, tmp_path / "killed" / file.name)
+    writer.rollback()
+    writer.close()
+    assert (tmp_path / "killed" / "log.sqlite-journal").stat().st_size
+    with QueryLog(tmp_path / "killed" / "log.sqlite", read_only=True) as log:
+        assert log.images() == ["a.png"]
+        assert log.kept("1") is None

@@ -22,7 +22,7 @@ import sqlite3
 import stat
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -187,6 +187,27 @@ def _hasher_of(image: str, rows: bytes = b"") -> Hasher:
     return hasher
 
 
+def _reader(path: Path | None) -> sqlite3.Connection:
+    """A connection that only reads, once a killed writer's journal is rolled back.
+
+    SQLite cannot do that in a connection that only reads, and then says so.
+    """
+    if path is None:
+        return sqlite3.connect(":memory:")
+    uri = f"{Path(path).absolute().as_uri()}?mode=ro"
+    found = sqlite3.connect(uri, uri=True)
+    try:
+        found.execute("PRAGMA user_version").fetchone()
+    except sqlite3.OperationalError as error:
+        found.close()
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
+            raise
+        with closing(sqlite3.connect(path)) as writer:
+            writer.execute("PRAGMA user_version").fetchone()
+        found = sqlite3.connect(uri, uri=True)
+    return found
+
+
 class QueryLog:
     """Scores and results of one run on disk, or in memory without a path.
 
@@ -220,8 +241,7 @@ class QueryLog:
         path = self.path
         with self._faults():
             if self._read_only:
-                uri = f"{Path(path).absolute().as_uri()}?mode=ro" if path else ":memory:"
-                self._db = sqlite3.connect(uri, uri=True)
+                self._db = _reader(path)
                 self._db.execute(UNTRUSTED)
                 self._format = self._checked_format()
                 if self._format == 0:  # nothing in it yet
