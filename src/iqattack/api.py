@@ -411,8 +411,8 @@ def evaluate(
     summary = run.summary() if queries is None else summary_at(run, queries)
     if not metrics:
         return summary
-    told = (callbacks or Callbacks()).checked
-    found = full_reference(run, metrics, device=device, progress=told)
+    notify = (callbacks or Callbacks()).checked
+    found = full_reference(run, metrics, device=device, progress=notify)
     return summary.model_copy(update={"full_reference": found})
 
 
@@ -429,11 +429,11 @@ def report(
     Raises RunError while no image is finished, InputError for a folder that holds something else
     or cannot be written.
     """
-    told = callbacks or Callbacks()
+    notify = callbacks or Callbacks()
     return write_report(
         run if isinstance(run, Run) else Run.open(run),
         None if out is None else Path(out),
-        progress=told.pictured,
+        progress=notify.pictured,
     )
 
 
@@ -449,10 +449,10 @@ def compare(
         `objective`, `budget`, `seed`; without, RunError tells why a comparison would be unfair.
     queries: as if the budget of all had been so many, from their logs.
     """
-    told = callbacks or Callbacks()
-    told.loading("reading runs")
+    notify = callbacks or Callbacks()
+    notify.loading("reading runs")
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
-    return compare_runs(opened, allow=allow, queries=queries, progress=told.compared)
+    return compare_runs(opened, allow=allow, queries=queries, progress=notify.compared)
 
 
 def verify(
@@ -477,13 +477,13 @@ def verify(
     tolerance: by how much scores may differ, as a fraction of the score range. timeout, retry: as
     in `attack`.
     """
-    told = callbacks or Callbacks()
+    notify = callbacks or Callbacks()
     run = run if isinstance(run, Run) else Run.open(run)
     wanted = run.record.model_spec if model is None else model
     if isinstance(wanted, str):
         if model is None:
-            _check_trusted(run, trust=trust, accept_changed=accept_changed_model, told=told)
-        told.loading(_loading_model(wanted))
+            _check_trusted(run, trust=trust, accept_changed=accept_changed_model, notify=notify)
+        notify.loading(_loading_model(wanted))
         # Range and direction as the run has them: a spec may be of a model that declares none.
         known = run.model
         try:
@@ -505,8 +505,8 @@ def verify(
     _check_scorer(wanted)
 
     def progress(done: int, images: int) -> None:
-        told.checked(done, images)
-        if told.stop():
+        notify.checked(done, images)
+        if notify.stop():
             raise Interrupted(f"stopped; {done} of {images} images are verified")
 
     with _closing(wanted, model if model is not None else run.record.model_spec):
@@ -520,12 +520,12 @@ def verify(
         )
 
 
-def _check_trusted(run: Run, *, trust: bool, accept_changed: bool, told: Callbacks) -> None:
+def _check_trusted(run: Run, *, trust: bool, accept_changed: bool, notify: Callbacks) -> None:
     """Before a run's own model is loaded; what is found without it goes with the error."""
     try:
         check_trusted(run, trust=trust, accept_changed=accept_changed)
     except UntrustedError as error:
-        found = verify_run(run, None, progress=told.checked)
+        found = verify_run(run, None, progress=notify.checked)
         error.differences = found.differences
         raise
 

@@ -1,11 +1,14 @@
 """A model that changes what is its process's: the run is that of a model that changes nothing."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+import iqattack
 
 TEMPLATE = """
 import os, sys, time, random, warnings
@@ -139,3 +142,26 @@ def test_an_attack_that_yields_more_than_memory_holds_fails_that_image(attack):
     assert said.status == 2
     assert "10,000,000 candidates of 1,440 values, more than" in said.err
     assert "Traceback" not in said.err
+
+
+def moving(task):
+    """An attack that is given as a function."""
+    os.chdir("/")
+    torch.set_default_dtype(torch.float64)
+    print("proposing")
+    yield task.image[None] + 1.0
+
+
+def test_an_attack_that_is_a_function_is_a_guest_too(work, capsys):
+    def score(images):
+        return images.double().mean((1, 2, 3))
+
+    model = iqattack.wrap(score, score_range=(0, 255), lower_better=False)
+    here, dtype = Path.cwd(), torch.get_default_dtype()
+    capsys.readouterr()
+    run = iqattack.attack(
+        "photos", model, out="run", attack=moving, constraint="linf:3", queries=4, check=False
+    )
+    assert (Path.cwd(), torch.get_default_dtype()) == (here, dtype)
+    assert capsys.readouterr().out == ""
+    assert len(run.results) == 4

@@ -89,6 +89,7 @@ def test_an_image_that_niqe_has_no_score_for_spoils_no_other(pyiqa, shared):
         ("inception_score", "does not score an image: it scores a set of images"),
         ("clipscore", "does not score an image: it needs a caption"),
         ("niqe,pretrained_model_path=absent.mat", "pretrained_model_path: no such file: 'absent"),
+        ("niqe,pretrained_model_path=/", "pretrained_model_path: is a folder: '/'"),
         ("piqe,window=3", "metric 'piqe' with window=3 cannot be made: TypeError"),
     ],
 )

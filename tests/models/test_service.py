@@ -91,6 +91,7 @@ def test_a_command_is_loaded_from_the_file(tmp_path):
         ("command = []", "/model.toml: command = []: "),
         ("command = ['x']\nurls = 1", "unknown key of '/model.toml': 'urls'"),
         ("command = ['x']\nfiles = ['gone.bin']", "files: no such file: '/gone.bin'"),
+        ("command = ['x']\nfiles = ['.']", "files: is a folder: '"),
         (URL + "concurrency = 0", "/model.toml: concurrency = 0: expected greater than"),
         (URL + "concurrency = 'many'", "concurrency = 'many': expected a valid integer"),
         (URL + "batch = 4", "batch needs image = multipart:FIELD, or a json:PATH with a *"),

@@ -19,11 +19,12 @@ from iqattack.attacks.contract import (
     SetTask,
     Task,
 )
-from iqattack.attacks.lifting import FREE_ANSWERS, guarded, single
+from iqattack.attacks.lifting import FREE_ANSWERS, guarded, name_of, single
 from iqattack.attacks.options import ATTACKED, check_given
 from iqattack.attacks.specs import (
     GIVEN,
     all_attacks,
+    as_guest,
     canonical_attack,
     find,
     is_white_box,
@@ -56,6 +57,7 @@ __all__ = [
     "SetTask",
     "Task",
     "all_attacks",
+    "as_guest",
     "canonical_attack",
     "check_given",
     "find",
@@ -64,6 +66,7 @@ __all__ = [
     "kind_of",
     "labelled",
     "load_attack",
+    "name_of",
     "single",
     "taken_files",
 ]

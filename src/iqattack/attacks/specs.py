@@ -88,8 +88,15 @@ class Guest(Generator[Any, Any, Any]):
             self._search.close()
 
 
-def as_guest(attack: Attack, task: Task) -> AnySearch:
-    """The search of an attack that somebody else wrote."""
+def as_guest(attack: Attack, name: str) -> Attack:
+    """An attack that somebody else wrote, run as a guest; name: for messages."""
+    lent: Any = partial(_search_of, attack)
+    lent.__name__ = name
+    found: Attack = lent
+    return found
+
+
+def _search_of(attack: Attack, task: Task) -> AnySearch:
     with guest():
         search = attack(task)
     return Guest(search) if isinstance(search, Generator) else search
@@ -162,12 +169,11 @@ def load_attack(spec: str, gradients: Callable[[str], Gradient] | None = None) -
     for option, value in (found.kind.options | options).items():
         if gradients is not None and isinstance(value, Gradients):
             options[option] = replace(value, function=gradients(value.spec))
-    attack: Any = partial(found.kind.function, **options)
+    attack = partial(found.kind.function, **options)
     if found.kind.name not in ATTACKS:
-        attack = partial(as_guest, attack)
-    attack.__name__ = found.kind.name  # for messages
-    loaded: Attack = attack
-    return loaded
+        return as_guest(attack, found.kind.name)
+    attack.__name__ = found.kind.name  # type: ignore[attr-defined] # for messages
+    return attack
 
 
 def is_white_box(spec: str, model: str = ATTACKED) -> bool:

@@ -28,13 +28,12 @@ All = Annotated[
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number, or a dash for none."""
+    """A number with a plain minus, or a dash for none."""
+    from iqattack.runs import numbers  # noqa: PLC0415 - loads torch
+
     if value is None or not math.isfinite(value):
         return NONE
-    from iqattack.runs.numbers import decimals  # noqa: PLC0415 - loads torch
-
-    places = decimals(value, digits)
-    return f"{round(value, places) + 0.0:.{places}f}"  # + 0: no −0.000
+    return numbers.number(value, digits).replace("−", "-")
 
 
 def _measures(summary: Summary, *, every: bool) -> Table:

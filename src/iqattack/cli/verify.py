@@ -80,17 +80,17 @@ def verify(
                 callbacks=shown.callbacks,
             )
 
-    told: tuple[Difference, ...] = ()
+    printed: tuple[Difference, ...] = ()
     try:
         result = verified(trust)
     except iqattack.api.UntrustedError as error:
-        told = error.differences
-        for difference in told:
+        printed = error.differences
+        for difference in printed:
             typer.echo(printable(str(difference)))
         if not (_asks() and typer.confirm(printable(error.question), default=False, err=True)):
             raise
         result = verified(True)
-    show_verified(result, told)
+    show_verified(result, printed)
     if not result.ok:
         raise typer.Exit(1)
 
@@ -100,10 +100,10 @@ def _asks() -> bool:
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def show_verified(result: VerifyResult, told: Sequence[Difference] = ()) -> None:
-    """Print every difference but those that were told already, and how many images were checked."""
+def show_verified(result: VerifyResult, printed: Sequence[Difference] = ()) -> None:
+    """Print every difference but those already printed, and how many images were checked."""
     for difference in result.differences:
-        if difference not in told:
+        if difference not in printed:
             typer.echo(printable(str(difference)))
     rest = "".join(
         f", {n} {what}"

@@ -71,7 +71,9 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
-def read_image(path: str | Path, *, convert: bool = False, resize: int | None = None) -> Picture:
+def read_image(
+    path: str | Path, *, convert: bool = False, resize: int | None = None, endings: bool = True
+) -> Picture:
     """Read a picture of one of `formats.FORMATS`, whatever its name; HEIC needs iqattack[heic].
 
     Grey and palette pictures become RGB, EXIF orientation is applied, an alpha channel that is
@@ -84,6 +86,8 @@ def read_image(path: str | Path, *, convert: bool = False, resize: int | None = 
 
     resize: longest side in pixels. A longer picture is shrunk to it, upright and in 8-bit RGB, by
     Pillow's Lanczos filter; the other side is rounded, to at least 1. Others keep their size.
+    endings: look for data of a JPEG that end early, which takes as long as decoding it; the
+    result is in `notes` alone.
 
     Raises InputError when the file is missing, unreadable, a pipe or a device, damaged, truncated
     or empty, has too many pixels or bytes, or holds something that may not be or cannot be
@@ -108,7 +112,7 @@ def read_image(path: str | Path, *, convert: bool = False, resize: int | None = 
         raise InputError(f"{path}: is an empty file, expected an image; get it again")
     try:
         with default_switches():
-            return _decode(path, data, convert, resize)
+            return _decode(path, data, convert, resize, endings=endings)
     except InputError:
         raise
     except Image.DecompressionBombError as error:
@@ -183,13 +187,15 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _decode(path: Path, data: bytes, convert: bool, resize: int | None) -> Picture:
+def _decode(
+    path: Path, data: bytes, convert: bool, resize: int | None, *, endings: bool
+) -> Picture:
     opened = open_picture(path, data)
     with opened.image as image:
         notes = [] if opened.frames is None else [opened.frames]
         orientation = image.getexif().get(_ORIENTATION, 1)
         image.load()
-        if ends_early(image, data):
+        if endings and ends_early(image, data):
             notes.append("its data end before the picture does, and the rest is filled in")
         ignored = ignored_colours(image, opened.colours)
         rgb = _to_rgb(path, data, opened, convert=convert, notes=notes)

@@ -21,6 +21,7 @@ from iqattack.imports import absolute
 from iqattack.models.checked import per_image
 from iqattack.models.device import usable_device
 from iqattack.models.pyiqa_table import METRICS, NOT_OF_ONE_IMAGE, ONE_BY_ONE
+from iqattack.paths import why_no_file
 
 _NUMBER = r"~?\s*(-?\d+(?:\.\d+)?)"
 
@@ -205,7 +206,9 @@ def _fixed_seeds(device: torch.device) -> Iterator[None]:
 def _check_files(metric: str, options: dict[str, Any]) -> None:
     for option, value in options.items():
         if option.endswith("path") and not Path(str(value)).is_file():
-            raise InputError(f"model 'pyiqa:{metric}': {option}: no such file: '{value}'")
+            raise InputError(
+                f"model 'pyiqa:{metric}': {option}: {why_no_file(str(value))}: '{value}'"
+            )
 
 
 def _import_pyiqa() -> tuple[dict[str, Any], Callable[..., Any]]:

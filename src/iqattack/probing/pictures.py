@@ -63,8 +63,8 @@ def pictures_of(
     found, unread = [], []
     for entry in spread(list(images), n):
         try:
-            pixels = read_image(entry.path, convert=convert, resize=resize).pixels
-            found.append(Picture(entry.name, pixels, entry.mos))
+            read = read_image(entry.path, convert=convert, resize=resize, endings=False)
+            found.append(Picture(entry.name, read.pixels, entry.mos))
         except InputError as error:
             unread.append(error)
     if not found:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from iqattack.attacks import ATTACKED, Attack, Gradient, labelled, load_attack
+from iqattack.attacks import ATTACKED, Attack, Gradient, as_guest, labelled, load_attack, name_of
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.engine import Limits, QueryLog, Searcher, Searching, Workers
 from iqattack.errors import InputError
@@ -190,7 +190,7 @@ class Setup:
         return Searcher(
             self._in_process(scorer) if pool is None else pool,
             Limits.of(scorer),
-            self.attack or load_attack(settings.attack, partial(self._gradients, scorer)),
+            self._attack(scorer),
             parse_constraint(settings.constraint),
             floor=None if settings.floor is None else parse_floor(settings.floor),
             seed=settings.seed,
@@ -216,6 +216,11 @@ class Setup:
             timeout=self.how.timeout,
             device=self.how.device,
         )
+
+    def _attack(self, scorer: Scorer) -> Attack:
+        if self.attack is not None:
+            return as_guest(self.attack, name_of(self.attack))
+        return load_attack(self.settings.attack, partial(self._gradients, scorer))
 
     def _gradients(self, scorer: Scorer, spec: str) -> Gradient:
         if spec == ATTACKED:

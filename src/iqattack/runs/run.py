@@ -306,7 +306,9 @@ class Run:
     def read_clean(self, path: str | Path) -> Tensor:
         """The pixels of a clean image as the run saw them; InputError as in `read_image`."""
         settings = self.settings
-        return read_image(path, convert=settings.convert, resize=settings.resize).pixels
+        return read_image(
+            path, convert=settings.convert, resize=settings.resize, endings=False
+        ).pixels
 
     def open_log(self) -> QueryLog:
         """The log: to write for the run's one writer, else to read."""

@@ -18,6 +18,7 @@ from iqattack.models.inputs import UINT8, Input
 from iqattack.models.services.command import of_settings
 from iqattack.models.services.http import Http, takes_no_device
 from iqattack.models.services.settings import CommandSettings, HttpSettings
+from iqattack.paths import why_no_file
 
 
 def load_toml(
@@ -72,7 +73,7 @@ def read_settings(argument: str | Path) -> HttpSettings | CommandSettings:
     files = [folder / file for file in settings.files]
     for file in files:
         if not file.is_file():
-            raise InputError(f"{argument}: files: no such file: '{file}'")
+            raise InputError(f"{argument}: files: {why_no_file(file)}: '{file}'")
     words = [_absolute(word, folder, first=n == 0) for n, word in enumerate(settings.command)]
     return settings.model_copy(update={"files": files, "command": words})
 
