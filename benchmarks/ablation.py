@@ -41,7 +41,7 @@ from common import (
     write_doc,
 )
 from iqattack.attacks import load_attack
-from iqattack.constraints import Box, Constraint, Linf, parse_constraint
+from iqattack.constraints import Constraint, Linf, Region, parse_constraint
 from iqattack.images import ImageSet, read_image
 
 FULL = "full method"
@@ -56,10 +56,11 @@ class MeanBox(Constraint):
     other: Constraint
     spec: str = "linf:mean of jnd:0.38"
 
-    def box(self, image: torch.Tensor) -> Box:
+    def around(self, image: torch.Tensor) -> Region:
         """A box of one radius."""
-        lower, upper = self.other.box(image)
-        return Linf(max(1.0, float((upper - lower).float().mean()) / 2)).box(image)
+        region = self.other.around(image)
+        width = float((region.upper - region.lower).float().mean())
+        return Linf(max(1.0, width / 2)).around(image)
 
 
 def reference_sets() -> dict[str, Path]:

@@ -15,7 +15,7 @@ def sparse_task(make_task):
     def build(height, width, k, queries=100, seed=0):
         image = torch.full((3, height, width), 100.0)
         task = make_task(image, radius=255.0, queries=queries, reach=1e6, seed=seed)
-        return replace(task, project=lambda candidates: L0(k).project(image, candidates))
+        return replace(task, project=lambda candidates: L0(k).around(image).project(candidates))
 
     return build
 

@@ -24,7 +24,8 @@ def test_what_is_projected_and_rounded_is_allowed(constraint: Constraint, seed: 
     image = noise(seed)
     rng = torch.Generator().manual_seed(seed + 1)
     candidates = image + 60 * torch.randn(4, 3, 9, 13, generator=rng)
-    box = lower, upper = constraint.box(image)
+    region = constraint.around(image)
+    lower, upper = region.lower, region.upper
     assert torch.equal(lower, lower.round())
     assert torch.equal(upper, upper.round())
     assert (lower >= 0).all()
@@ -32,13 +33,14 @@ def test_what_is_projected_and_rounded_is_allowed(constraint: Constraint, seed: 
     assert (lower <= image).all()
     assert (image <= upper).all()
 
-    for bound, bound8 in zip(box, constraint.box(image.byte()), strict=True):
+    of8 = constraint.around(image.byte())
+    for bound, bound8 in zip((lower, upper), (of8.lower, of8.upper), strict=True):
         assert bound8.dtype == torch.uint8
         assert torch.equal(bound8.float(), bound)
 
-    projected = constraint.project(image, candidates)
-    assert torch.equal(projected, constraint.project(image, candidates, box))
-    assert torch.equal(projected, constraint.project(image, projected, box))
+    projected = region.project(candidates)
+    assert torch.equal(projected, of8.project(candidates))
+    assert torch.equal(projected, region.project(projected))
     scored = projected.round()
     assert (lower <= scored).all()
     assert (scored <= upper).all()
@@ -50,9 +52,9 @@ def test_what_is_projected_and_rounded_is_allowed(constraint: Constraint, seed: 
 
 def test_linf_box_by_hand() -> None:
     image = torch.tensor([0.0, 2.0, 100.0, 254.0]).expand(3, 1, 4)
-    lower, upper = Linf(3.7).box(image)
-    assert lower[0, 0].tolist() == [0, 0, 97, 251]
-    assert upper[2, 0].tolist() == [3, 5, 103, 255]
+    region = Linf(3.7).around(image)
+    assert region.lower[0, 0].tolist() == [0, 0, 97, 251]
+    assert region.upper[2, 0].tolist() == [3, 5, 103, 255]
 
 
 def test_the_sum_is_not_rounded_up_to_a_level_outside() -> None:
@@ -66,13 +68,14 @@ def test_the_sum_is_not_rounded_up_to_a_level_outside() -> None:
 def test_jnd_box_on_flat_ground() -> None:
     """0.38 of 20 grey levels on black is 7.6, of 6 on white 2.28."""
     black, white = torch.zeros(3, 8, 8), torch.full((3, 8, 8), 255.0)
-    assert JndBox(0.38).box(black)[1].unique().tolist() == [7.0]
-    assert JndBox(0.38).box(white)[0].unique().tolist() == [253.0]
+    assert JndBox(0.38).around(black).upper.unique().tolist() == [7.0]
+    assert JndBox(0.38).around(white).lower.unique().tolist() == [253.0]
     assert JndBox(0.38).threshold(black).shape == (8, 8)
 
 
 def test_project_leaves_what_is_allowed() -> None:
     image = torch.full((3, 4, 4), 9.0)
     candidates = torch.stack([image, image + 2.4, image - 3])
-    assert torch.equal(Linf(3).project(image, candidates), candidates)
-    assert Linf(3).project(image, candidates + 50).unique().tolist() == [pytest.approx(12.0)]
+    region = Linf(3).around(image)
+    assert torch.equal(region.project(candidates), candidates)
+    assert region.project(candidates + 50).unique().tolist() == [pytest.approx(12.0)]

@@ -19,7 +19,7 @@ def test_the_pixels_that_differ_most_stay(pixels, height, width, seed) -> None:
     rng = torch.Generator().manual_seed(seed)
     image = torch.randint(0, 256, (3, height, width), generator=rng).float()
     candidates = image + 40.0 * torch.randn((4, *image.shape), generator=rng)
-    found = L0(pixels).project(image, candidates)
+    found = L0(pixels).around(image).project(candidates)
     inside = candidates.clamp(0.0, 255.0)
     assert (changed(image, found) <= pixels).all()
     stays = (found == inside).all(dim=1)
@@ -38,22 +38,22 @@ def test_what_is_allowed_comes_back_as_it_is() -> None:
     candidate = image.clone()
     candidate[1, 2, 3] = 103.5
     candidate[:, 0, 0] = 0.0
-    assert torch.equal(L0(2).project(image, candidate[None])[0], candidate)
-    assert changed(image, L0(1).project(image, candidate[None])).item() == 1
+    assert torch.equal(L0(2).around(image).project(candidate[None])[0], candidate)
+    assert changed(image, L0(1).around(image).project(candidate[None])).item() == 1
 
 
 def test_candidates_that_are_no_numbers() -> None:
     image = torch.full((3, 5, 5), 100.0)
     for value in (math.nan, math.inf, -math.inf):
-        found = L0(3).project(image, torch.full((1, 3, 5, 5), value))
+        found = L0(3).around(image).project(torch.full((1, 3, 5, 5), value))
         assert (found == image).all(dim=1).sum() == 22
-    assert len(L0(3).project(image, image[None][:0])) == 0
+    assert len(L0(3).around(image).project(image[None][:0])) == 0
 
 
 def test_none_allows_everything() -> None:
     image = torch.rand(3, 4, 5) * 255.0
     anything = torch.tensor([-5.0, 0.0, 17.3, 255.0, 300.0]).expand(1, 3, 4, 5)
-    found = Unconstrained().project(image, anything)
+    found = Unconstrained().around(image).project(anything)
     assert torch.equal(found, anything.clamp(0.0, 255.0))
     assert parse_constraint("none").spec == "none"
 

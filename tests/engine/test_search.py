@@ -120,14 +120,14 @@ def test_the_task_tells_box_budget_and_reach(kit, one):
     kit.attack_all(one, kit.Scorer(), attack, queries=20, constraint="jnd:0.38", objective="up:0.2")
     ((task, projected),) = seen
     clean = read_image(one[0].path).pixels
-    lower, upper = parse_constraint("jnd:0.38").box(clean.float())
+    region = parse_constraint("jnd:0.38").around(clean.float())
     assert torch.equal(task.image, clean.float())
-    assert torch.equal(task.lower, lower)
-    assert torch.equal(task.upper, upper)
+    assert torch.equal(task.lower, region.lower)
+    assert torch.equal(task.upper, region.upper)
     assert task.queries == 19  # the clean image was one
     assert task.reach == pytest.approx(1 - kit.Scorer().score(clean) / 100)
     assert task.boundary.gain == pytest.approx(0.2 * task.reach)
-    assert torch.equal(projected, upper)
+    assert torch.equal(projected, region.upper)
 
 
 # -- the box, 8 bits, the floor -------------------------------------------------------------------
@@ -154,9 +154,12 @@ def test_only_8_bit_images_in_the_box_are_scored(kit, images, constraint):
     outcomes = kit.attack_all(images, scorer, wild, constraint=constraint, batch=3)
     boxes = {}
     for outcome in outcomes.values():
-        lower, upper = parse_constraint(constraint).box(outcome.clean.float())
-        boxes[outcome.entry.name] = lower, upper
-        assert bool((outcome.adversarial >= lower).all() & (outcome.adversarial <= upper).all())
+        region = parse_constraint(constraint).around(outcome.clean.float())
+        boxes[outcome.entry.name] = region.lower, region.upper
+        assert bool(
+            (outcome.adversarial >= region.lower).all()
+            & (outcome.adversarial <= region.upper).all()
+        )
     assert len(seen) == sum(outcome.queries for outcome in outcomes.values())
     for image in seen:
         assert image.dtype == torch.uint8

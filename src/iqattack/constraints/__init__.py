@@ -1,6 +1,7 @@
 """Where an attacked picture may lie."""
 
-from iqattack.constraints.base import Box, Constraint, box_around
+from iqattack.constraints.bands import Bands, BandsRegion
+from iqattack.constraints.base import Box, Constraint, Region, box_around
 from iqattack.constraints.floor import FLOORS, Floor, SsimFloor, parse_floor
 from iqattack.constraints.jnd import JndBox
 from iqattack.constraints.l0 import L0, Unconstrained
@@ -11,11 +12,14 @@ __all__ = [
     "CONSTRAINTS",
     "FLOORS",
     "L0",
+    "Bands",
+    "BandsRegion",
     "Box",
     "Constraint",
     "Floor",
     "JndBox",
     "Linf",
+    "Region",
     "SsimFloor",
     "Unconstrained",
     "box_around",

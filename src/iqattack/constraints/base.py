@@ -12,39 +12,44 @@ WHITE = 255
 Box = tuple[Tensor, Tensor]
 
 
-class Constraint(Protocol):
-    """The set of pictures that an attack on one picture may hand in.
+class Region:
+    """The pictures that an attack on one picture may hand in: a box, and more where it is derived.
 
-    `image` is always the clean picture, (3, H, W) with whole grey levels 0..255, float32 or uint8.
+    lower, upper: lowest and highest allowed values, each (3, H, W), whole grey levels 0..255, of
+    the image's type; lower ≤ image ≤ upper, and any allowed picture lies between them.
     """
+
+    is_box = True  # and nothing more
+
+    def __init__(self, lower: Tensor, upper: Tensor) -> None:
+        self.lower = lower
+        self.upper = upper
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes beside the box."""
+        return 0
+
+    def project(self, candidates: Tensor) -> Tensor:
+        """Nearest allowed pictures to candidates (N, 3, H, W), one by one; near is enough.
+
+        What comes out is still allowed after rounding to whole grey levels, and what is allowed
+        comes out as it is.
+        """
+        return candidates.clamp(self.lower, self.upper)
+
+
+class Constraint(Protocol):
+    """Where attacked pictures may lie, whatever the picture."""
 
     @property
     def spec(self) -> str:
         """Canonical text form, which `parse_constraint` reads back."""
         ...
 
-    @property
-    def is_box(self) -> bool:
-        """Whether the box is the whole of it; False where `project` is overridden."""
-        return True
-
-    def box(self, image: Tensor) -> Box:
-        """Lowest and highest allowed values, each (3, H, W), whole grey levels 0..255.
-
-        lower ≤ image ≤ upper, and any allowed picture lies between them. Of the image's type.
-        """
+    def around(self, image: Tensor) -> Region:
+        """What is allowed for one picture, (3, H, W), whole grey levels, float32 or uint8."""
         ...
-
-    def project(self, image: Tensor, candidates: Tensor, box: Box | None = None) -> Tensor:
-        """Nearest allowed pictures to candidates (N, 3, H, W), one by one.
-
-        Clamps into the box, which is the whole of most constraints; one that is more than a box
-        overrides this. What comes out is still allowed after rounding to whole grey levels.
-
-        box: what `box(image)` gave, to spare computing it again.
-        """
-        lower, upper = self.box(image) if box is None else box
-        return candidates.clamp(lower, upper)
 
 
 def box_around(image: Tensor, radius: Tensor | float) -> Box:
@@ -57,3 +62,8 @@ def box_around(image: Tensor, radius: Tensor | float) -> Box:
     step = torch.as_tensor(radius, dtype=torch.float64).clamp(max=WHITE).floor().to(image)
     # The step is cut before it is taken: uint8 would wrap around.
     return image - step.minimum(image), image + step.minimum(WHITE - image)
+
+
+def all_levels(image: Tensor) -> Box:
+    """All grey levels, for a picture (3, H, W)."""
+    return torch.zeros_like(image), torch.full_like(image, WHITE)

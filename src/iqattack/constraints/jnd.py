@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from iqattack.constraints.base import Box, Constraint, box_around
+from iqattack.constraints.base import Constraint, Region, box_around
 from iqattack.errors import InputError, unknown
 from iqattack.perception import JND_MODELS
 from iqattack.specs import text
@@ -45,6 +45,6 @@ class JndBox(Constraint):
         """Largest change allowed at each pixel, (H, W) float32 grey levels."""
         return self.scale * JND_MODELS[self.model](image).to(image.device)
 
-    def box(self, image: Tensor) -> Box:
+    def around(self, image: Tensor) -> Region:
         """Whole grey levels within the threshold of the image, the same for all channels."""
-        return box_around(image, self.threshold(image))
+        return Region(*box_around(image, self.threshold(image)))

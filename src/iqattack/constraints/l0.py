@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from iqattack.constraints.base import WHITE, Box, Constraint
+from iqattack.constraints.base import Constraint, Region, all_levels
 from iqattack.errors import InputError
 from iqattack.specs import text
 
@@ -29,21 +29,25 @@ class L0(Constraint):
         """`l0:PIXELS`."""
         return f"l0:{text(self.pixels)}"
 
-    @property
-    def is_box(self) -> bool:
-        """False: any pixel may change, but not all."""
-        return False
+    def around(self, image: Tensor) -> Region:
+        """So many pixels of any value."""
+        return _FewPixels(image, int(self.pixels))
 
-    def box(self, image: Tensor) -> Box:
-        """All grey levels."""
-        return torch.zeros_like(image), torch.full_like(image, WHITE)
 
-    def project(self, image: Tensor, candidates: Tensor, box: Box | None = None) -> Tensor:
+class _FewPixels(Region):
+    is_box = False
+
+    def __init__(self, image: Tensor, pixels: int) -> None:
+        super().__init__(*all_levels(image))
+        self._image = image
+        self._pixels = pixels
+
+    def project(self, candidates: Tensor) -> Tensor:
         """The pixels that differ most (L2 over channels) stay, the others go back to the image."""
-        lower, upper = self.box(image) if box is None else box
-        clamped = candidates.clamp(lower, upper)
+        clamped = candidates.clamp(self.lower, self.upper)
+        image = self._image.to(candidates)
         change = (clamped.float() - image).square().sum(dim=1).flatten(1)
-        most = min(int(self.pixels), change.shape[1])
+        most = min(self._pixels, change.shape[1])
         keep = torch.zeros_like(change, dtype=torch.bool)
         keep.scatter_(1, change.topk(most).indices, value=True)
         return torch.where(keep.view(-1, 1, *image.shape[-2:]), clamped, image)
@@ -58,6 +62,6 @@ class Unconstrained(Constraint):
         """`none`."""
         return "none"
 
-    def box(self, image: Tensor) -> Box:
+    def around(self, image: Tensor) -> Region:
         """All grey levels."""
-        return torch.zeros_like(image), torch.full_like(image, WHITE)
+        return Region(*all_levels(image))

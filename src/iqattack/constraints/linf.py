@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from iqattack.constraints.base import WHITE, Box, Constraint, box_around
+from iqattack.constraints.base import WHITE, Constraint, Region, box_around
 from iqattack.errors import InputError
 from iqattack.specs import text
 
@@ -35,6 +35,6 @@ class Linf(Constraint):
         """`linf:EPSILON`."""
         return f"linf:{text(self.epsilon)}"
 
-    def box(self, image: Tensor) -> Box:
+    def around(self, image: Tensor) -> Region:
         """Whole grey levels within epsilon of the image."""
-        return box_around(image, self.epsilon)
+        return Region(*box_around(image, self.epsilon))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from iqattack.constraints.bands import Bands
 from iqattack.constraints.base import Constraint
 from iqattack.constraints.floor import FLOORS
 from iqattack.constraints.jnd import DEFAULT_MODEL, JndBox
@@ -28,6 +29,12 @@ def _jnd(spec: str, fields: list[str]) -> Constraint:
     return JndBox(number(spec, fields[0], "jnd:0.38"), model)
 
 
+def _bands(spec: str, fields: list[str]) -> Constraint:
+    if len(fields) != 1:
+        raise InputError(f"constraint '{spec}': expected bands:SCALE, such as bands:3")
+    return Bands(number(spec, fields[0], "bands:3"))
+
+
 def _l0(spec: str, fields: list[str]) -> Constraint:
     if len(fields) != 1:
         raise InputError(f"constraint '{spec}': expected l0:PIXELS, such as l0:500")
@@ -42,6 +49,7 @@ def _none(spec: str, fields: list[str]) -> Constraint:
 
 # What follows the name in a spec, split at colons, to a constraint.
 CONSTRAINTS: dict[str, Callable[[str, list[str]], Constraint]] = {
+    "bands": _bands,
     "linf": _linf,
     "jnd": _jnd,
     "l0": _l0,
@@ -50,7 +58,10 @@ CONSTRAINTS: dict[str, Callable[[str, list[str]], Constraint]] = {
 
 
 def parse_constraint(spec: str) -> Constraint:
-    """Read `linf:3`, `jnd:0.38`, `jnd:0.38:canny`, `l0:500` or `none`; InputError for others."""
+    """Read `bands:3`, `linf:3`, `jnd:0.38`, `jnd:0.38:canny`, `l0:500` or `none`.
+
+    InputError for others.
+    """
     name, *fields = spec.split(":")
     if name in FLOORS:
         raise InputError(

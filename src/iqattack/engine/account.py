@@ -63,13 +63,11 @@ class Account:
         self.unscored: int | None = None  # first query with a score that is not finite
         self.failure: Exception | None = None
         self._queries = queries
-        self._constraint = constraint
         self._floor = floor
         self._rng = rng
         self._logged = logged
         self._early = dict(early)
-        lower, upper = constraint.box(image)
-        self._box = (lower.to(torch.uint8), upper.to(torch.uint8))
+        self._region = constraint.around(image)
         self._given: tuple[int, ...] = ()  # hashes of what the task holds
         self._hashes: dict[int, int] = {}  # of queries without a reply
         self._scores: dict[int, float] = {}  # by hash
@@ -92,18 +90,23 @@ class Account:
     @cached_property
     def task(self) -> Task:
         """What the attack may know."""
-        self._given = tuple(map(image_hash, (self.clean, *self._box)))
+        self._given = tuple(map(image_hash, (self.clean, self._region.lower, self._region.upper)))
         return Task(
             image8=self.clean,
-            lower8=self._box[0],
-            upper8=self._box[1],
-            project=self._project,
+            lower8=self._region.lower,
+            upper8=self._region.upper,
+            project=self._region.project,
             queries=self._queries - self._first,
             reach=self.target.reach,
             boundary=self.target.boundary,
             rng=self._rng,
             stage=lambda name: self.stages.append((self._numbered + 1, name)),
         )
+
+    @property
+    def held(self) -> int:
+        """Bytes that its constraint takes beside the box."""
+        return self._region.memory
 
     @property
     def hopeless(self) -> bool:
@@ -210,10 +213,6 @@ class Account:
         rows, self._new_early = self._new_early, {}
         return rows
 
-    def _project(self, candidates: Tensor) -> Tensor:
-        box = (self.task.lower, self.task.upper)
-        return self._constraint.project(self.task.image, candidates, box)
-
     def _encoded(self, candidates: Tensor) -> Tensor:
         """What the model is to see of candidates (N, 3, H, W): allowed, and in 8 bits."""
         right = isinstance(candidates, Tensor) and not candidates.is_complex()
@@ -232,11 +231,11 @@ class Account:
         if candidates.dtype not in (torch.uint8, torch.float32, torch.float64):
             candidates = candidates.float()
         _check_numbers(candidates)
-        if not self._constraint.is_box:
-            candidates = self._project(candidates.float())
+        if not self._region.is_box:
+            candidates = self._region.project(candidates.float())
         # Bounds are whole grey levels, so that clamping after the rounding is the same as before
         # it, on a quarter of the memory; and what was not finite ends within them, too.
-        images = torch.clamp(to_8_bits(candidates), *self._box)
+        images = torch.clamp(to_8_bits(candidates), self._region.lower, self._region.upper)
         if self._floor is not None:
             images = self._floor.enforce(self.task.image, images.float()).to(torch.uint8)
         return images
@@ -289,7 +288,7 @@ class Account:
     def close(self) -> None:
         """End; RunError where a replay has not come to the end of its log."""
         self.__dict__.pop("task", None)  # which refers to the account in turn
-        self._box = (self._box[0][:0].clone(), self._box[1][:0].clone())  # a large one takes much
+        del self._region  # a large one takes much
         self._images = self._images[:0].clone()
         self._scores.clear()
         if self.failure is None and self._settled < len(self._logged):

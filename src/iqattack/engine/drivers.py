@@ -171,7 +171,7 @@ class ImageDriver(AccountsDriver):
         self, entry: ImageEntry, account: Account, attack: Attack, failed: FailureOf
     ) -> None:
         super().__init__(failed)
-        self.memory = SEARCH_BYTES * account.clean.numel()
+        self.memory = SEARCH_BYTES * account.clean.numel() + account.held
         self._entry = entry
         self._account = account
         self._attack = attack

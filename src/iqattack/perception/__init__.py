@@ -1,5 +1,6 @@
 """What an eye sees: luma, edges, saliency, just-noticeable differences, similarity."""
 
+from iqattack.perception.contrast import OFFICE, ContrastBands, Display, Planes
 from iqattack.perception.edges import canny
 from iqattack.perception.jnd import JND_MODELS, canny_structure, liu2010, yang2005
 from iqattack.perception.pixels import LUMA, bands, grey_array, locally_normalised, luma
@@ -17,7 +18,11 @@ from iqattack.perception.similarity import (
 __all__ = [
     "JND_MODELS",
     "LUMA",
+    "OFFICE",
     "SSIM_WINDOW",
+    "ContrastBands",
+    "Display",
+    "Planes",
     "bands",
     "canny",
     "canny_structure",

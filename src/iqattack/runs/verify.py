@@ -406,7 +406,7 @@ def _check_pixels(
     constraint: Constraint, floor: Floor | None, result: Result, clean: Tensor, adversarial: Tensor
 ) -> Iterator[str]:
     grey, candidate = clean.float(), adversarial[None].float()
-    if not torch.equal(constraint.project(grey, candidate).round(), candidate):
+    if not torch.equal(constraint.around(clean).project(candidate).round(), candidate):
         yield f"leaves the constraint {constraint.spec}"
     if floor is not None and not torch.equal(floor.enforce(grey, candidate), candidate):
         yield f"lies under the floor {floor.spec}"
