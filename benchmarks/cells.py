@@ -71,7 +71,7 @@ class Row:
     """What came of one image.
 
     code: see `fingerprint`. gain: of the score range, NaN where the image failed, as the model had
-        no score for a candidate; rms: grey levels.
+        no score for a candidate; rms: grey levels; jod: NaN where it was not measured.
     """
 
     model: str
@@ -89,6 +89,7 @@ class Row:
     boundary: float = 0.0
     images: str = "dev"
     rms: float = float("nan")
+    jod: float = float("nan")
 
     @property
     def cell(self) -> Cell:
@@ -189,6 +190,7 @@ def _attacked(cell: Cell, number: int, code: str, log: QueryLog) -> Row:
         spent=int(found.queries[0]),
         ssim=float(found.ssim[0]),
         rms=float(found.rms[0]),
+        jod=float(found.jod[0]),
     )
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from iqattack.evaluation import bootstrap_interval, srocc
 from iqattack.images import ImageSet, read_image
 from iqattack.models import Scorer, load_model, score_checked
 from iqattack.objectives import Direction, Objective, parse_objective
-from iqattack.perception import JND_MODELS, jnd_violation, rms, ssim
+from iqattack.perception import JND_MODELS, ColorVideoVdp, jnd_violation, rms, ssim
+from scnn import scnn as load_scnn
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
@@ -48,6 +50,11 @@ def cnniqa() -> Scorer:
     return load_model(f"cnniqa:{shared_data() / 'models' / 'cnniqa_live.pth'}")
 
 
+def scnn() -> Scorer:
+    """S-CNN, the synthetic half of DBCNN."""
+    return load_scnn(str(shared_data() / "models" / "scnn_waterloo.pth"))
+
+
 def brisque() -> Scorer:
     """BRISQUE of pyiqa; ends the program, saying so, where pyiqa is not installed."""
     return _pyiqa("brisque", "brisque_svm_weights.pth")
@@ -67,12 +74,7 @@ def _pyiqa(name: str, weights: str | None = None) -> Scorer:
     if find_spec("pyiqa") is None:
         print(f"skipped: {name.upper()} needs pyiqa; pip install -e '.[pyiqa]'")
         sys.exit(0)
-    # Beside a CPU-only torch, torchvision imports only once its operators are declared.
-    declare = runpy.run_path(str(ROOT / "tests" / "torchvision_cpu.py"))[
-        "declare_missing_operators"
-    ]
-    if not _keep:
-        _keep.append(declare())
+    declare_operators()
     file = shared_data() / "models" / weights if weights else None
     return load_model(f"pyiqa:{name}" + (f",pretrained_model_path={file}" if file else ""))
 
@@ -105,7 +107,8 @@ class Measured:
     """One attack on a set: an entry per image, in the order of the set.
 
     gain: of the score range; rms: grey levels; over: share of pixels over 0.38 of Liu et al.'s
-    JND; first: queries until a tenth of the way to the end was crossed, NaN where it never was.
+    JND; jod: by ColorVideoVDP, NaN where it is not installed; first: queries until a tenth of the
+    way to the end was crossed, NaN where it never was.
     """
 
     label: str
@@ -116,6 +119,7 @@ class Measured:
     rms: Floats
     ssim: Floats
     over: Floats
+    jod: Floats
     first: Floats
     unchanged: int
 
@@ -197,6 +201,7 @@ def measure(
         rms=np.array([float(rms(item.clean, item.adversarial)) for item in ordered]),
         ssim=np.array([float(ssim(item.clean, item.adversarial)) for item in ordered]),
         over=np.array([_over(item) for item in ordered]),
+        jod=np.array([jod(item.clean, item.adversarial) for item in ordered]),
         first=np.array(first),
         unchanged=sum(item.gain <= 0.0 for item in ordered),
     )
@@ -208,12 +213,38 @@ def joined(label: str, parts: Sequence[Measured]) -> Measured:
     def all_of(name: str) -> Floats:
         return np.concatenate([getattr(part, name) for part in parts])
 
-    names = ("clean", "attacked", "gain", "queries", "rms", "ssim", "over", "first")
+    names = ("clean", "attacked", "gain", "queries", "rms", "ssim", "over", "jod", "first")
     return Measured(
         label=label,
         unchanged=sum(part.unchanged for part in parts),
         **{name: all_of(name) for name in names},
     )
+
+
+def declare_operators() -> None:
+    """torchvision, which pyiqa and cvvdp take, imports beside a CPU-only torch only once its
+    operators are declared.
+    """
+    declare = runpy.run_path(str(ROOT / "tests" / "torchvision_cpu.py"))[
+        "declare_missing_operators"
+    ]
+    if not _keep:
+        _keep.append(declare())
+
+
+@cache
+def color_video_vdp() -> ColorVideoVdp | None:
+    """The measure of visibility, where it is installed."""
+    if find_spec("pycvvdp") is None:
+        return None
+    declare_operators()
+    return ColorVideoVdp()
+
+
+def jod(clean: torch.Tensor, changed: torch.Tensor) -> float:
+    """JOD of a changed picture, on `standard_fhd`; NaN without the package."""
+    metric = color_video_vdp()
+    return float("nan") if metric is None else float(metric.jod(clean, changed))
 
 
 def _over(item: Outcome) -> float:

@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch.nn import functional
 
-from common import brisque, cnniqa, niqe, piqe
+from common import brisque, cnniqa, niqe, piqe, scnn
 from iqattack.models import Scorer, load_model, score_checked, wrap
 
 ACCEPTED = 40.0  # DMOS of CNNIQA up to which the gate accepts
@@ -85,6 +85,7 @@ def blocks() -> Scorer:
 
 REAL: dict[str, Callable[[], Scorer]] = {
     "cnniqa": cnniqa,
+    "scnn": scnn,
     "brisque": brisque,
     "niqe": niqe,
     "piqe": piqe,

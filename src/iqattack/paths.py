@@ -1,10 +1,15 @@
-"""What lies at a path, found without opening it: a named pipe would block until somebody writes."""
+"""What lies at a path, found without opening it, as a named pipe would block until somebody writes;
+and where this user's own files are.
+"""
 
 from __future__ import annotations
 
 import errno
+import os
 import stat
+import sys
 from pathlib import Path
+from typing import Literal
 
 FILE, FOLDER, BROKEN = "file", "folder", "broken link"
 _KINDS = (
@@ -41,3 +46,18 @@ def why_no_file(path: str | Path) -> str:
         return f"is a {kind_of_file(path)}"
     except OSError:
         return "no such file"
+
+
+def user_folder(kind: Literal["state", "cache"]) -> Path:
+    """Where programs keep what is this user's alone and no setting: state, or what can be made
+    again.
+    """
+    home = Path.home()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+        return base / "iqattack" / kind.capitalize() if kind == "cache" else base / "iqattack"
+    variable, usual = {
+        "state": ("XDG_STATE_HOME", ".local/state"),
+        "cache": ("XDG_CACHE_HOME", ".cache"),
+    }[kind]
+    return Path(os.environ.get(variable) or home / usual) / "iqattack"

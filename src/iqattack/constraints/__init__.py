@@ -4,6 +4,7 @@ from iqattack.constraints.bands import Bands, BandsRegion
 from iqattack.constraints.base import Box, Constraint, Region, box_around
 from iqattack.constraints.floor import FLOORS, Floor, SsimFloor, parse_floor
 from iqattack.constraints.jnd import JndBox
+from iqattack.constraints.jod import JodBands, ends, find_scale
 from iqattack.constraints.l0 import L0, Unconstrained
 from iqattack.constraints.linf import Linf
 from iqattack.constraints.parse import CONSTRAINTS, parse_constraint
@@ -18,11 +19,14 @@ __all__ = [
     "Constraint",
     "Floor",
     "JndBox",
+    "JodBands",
     "Linf",
     "Region",
     "SsimFloor",
     "Unconstrained",
     "box_around",
+    "ends",
+    "find_scale",
     "parse_constraint",
     "parse_floor",
 ]

@@ -47,6 +47,10 @@ class Constraint(Protocol):
         """Canonical text form, which `parse_constraint` reads back."""
         ...
 
+    def check(self) -> None:
+        """InputError where it needs what is not installed; called before anything is asked."""
+        return
+
     def around(self, image: Tensor) -> Region:
         """What is allowed for one picture, (3, H, W), whole grey levels, float32 or uint8."""
         ...

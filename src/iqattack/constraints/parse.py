@@ -8,6 +8,7 @@ from iqattack.constraints.bands import Bands
 from iqattack.constraints.base import Constraint
 from iqattack.constraints.floor import FLOORS
 from iqattack.constraints.jnd import DEFAULT_MODEL, JndBox
+from iqattack.constraints.jod import JodBands
 from iqattack.constraints.l0 import L0, Unconstrained
 from iqattack.constraints.linf import Linf
 from iqattack.errors import InputError, unknown
@@ -35,6 +36,12 @@ def _bands(spec: str, fields: list[str]) -> Constraint:
     return Bands(number(spec, fields[0], "bands:3"))
 
 
+def _jod(spec: str, fields: list[str]) -> Constraint:
+    if len(fields) != 1:
+        raise InputError(f"constraint '{spec}': expected jod:LEAST, such as jod:9.75")
+    return JodBands(number(spec, fields[0], "jod:9.75"))
+
+
 def _l0(spec: str, fields: list[str]) -> Constraint:
     if len(fields) != 1:
         raise InputError(f"constraint '{spec}': expected l0:PIXELS, such as l0:500")
@@ -52,13 +59,14 @@ CONSTRAINTS: dict[str, Callable[[str, list[str]], Constraint]] = {
     "bands": _bands,
     "linf": _linf,
     "jnd": _jnd,
+    "jod": _jod,
     "l0": _l0,
     "none": _none,
 }
 
 
 def parse_constraint(spec: str) -> Constraint:
-    """Read `bands:3`, `linf:3`, `jnd:0.38`, `jnd:0.38:canny`, `l0:500` or `none`.
+    """Read `bands:3`, `jod:9.75`, `linf:3`, `jnd:0.38`, `jnd:0.38:canny`, `l0:500` or `none`.
 
     InputError for others.
     """

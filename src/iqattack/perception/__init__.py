@@ -1,8 +1,11 @@
 """What an eye sees: luma, edges, saliency, just-noticeable differences, similarity."""
 
-from iqattack.perception.contrast import OFFICE, ContrastBands, Display, Planes
+from iqattack.perception.contrast import OFFICE, SENSITIVITIES, ContrastBands, Display, Planes
 from iqattack.perception.edges import canny
+from iqattack.perception.flip import Flip
 from iqattack.perception.jnd import JND_MODELS, canny_structure, liu2010, yang2005
+from iqattack.perception.jod import LEAST_SIDE, NO_DIFFERENCE, ColorVideoVdp
+from iqattack.perception.patterns import Signs, patterns
 from iqattack.perception.pixels import LUMA, bands, grey_array, locally_normalised, luma
 from iqattack.perception.saliency import saliency, salient_region
 from iqattack.perception.similarity import (
@@ -14,15 +17,23 @@ from iqattack.perception.similarity import (
     rms,
     ssim,
 )
+from iqattack.perception.viewing import Viewing
 
 __all__ = [
     "JND_MODELS",
+    "LEAST_SIDE",
     "LUMA",
+    "NO_DIFFERENCE",
     "OFFICE",
+    "SENSITIVITIES",
     "SSIM_WINDOW",
+    "ColorVideoVdp",
     "ContrastBands",
     "Display",
+    "Flip",
     "Planes",
+    "Signs",
+    "Viewing",
     "bands",
     "canny",
     "canny_structure",
@@ -33,6 +44,7 @@ __all__ = [
     "locally_normalised",
     "luma",
     "ms_ssim",
+    "patterns",
     "psnr",
     "rms",
     "saliency",

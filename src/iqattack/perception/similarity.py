@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 Rows = Callable[[slice], Array]  # some rows of a plane
 
 
-def _each(image: Tensor, other: Tensor, measure: Callable[[Tensor, Tensor], float]) -> Tensor:
+def each(image: Tensor, other: Tensor, measure: Callable[[Tensor, Tensor], float]) -> Tensor:
     """`measure` of the image and each other; alone, so that none depends on the batch."""
     if image.dim() != 3 or image.shape[0] != 3 or other.shape[-3:] != image.shape:
         raise InputError(
@@ -61,7 +61,7 @@ def linf(image: Tensor, other: Tensor) -> Tensor:
     def measure(image: Tensor, other: Tensor) -> float:
         return max(float(change.abs_().amax()) for _, change in _differences(image, other))
 
-    return _each(image, other, measure)
+    return each(image, other, measure)
 
 
 def rms(image: Tensor, other: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def rms(image: Tensor, other: Tensor) -> Tensor:
         return sum(float(change @ change) for change in changes) / image.numel()
 
     # PyTorch's root: it can differ from Python's in the last bit, and runs keep the value.
-    return _each(image, other, mean_square).sqrt()
+    return each(image, other, mean_square).sqrt()
 
 
 def psnr(image: Tensor, other: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ def ssim(image: Tensor, other: Tensor) -> Tensor:
             return math.nan
         return _mean_terms(_luma(image), _luma(other), *image.shape[-2:])[0]
 
-    return _each(image, other, measure)
+    return each(image, other, measure)
 
 
 def ms_ssim(image: Tensor, other: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def ms_ssim(image: Tensor, other: Tensor) -> Tensor:
             height, width = height // 2, width // 2
         return value
 
-    return _each(image, other, measure)
+    return each(image, other, measure)
 
 
 def _luma(image: Tensor) -> Rows:
@@ -170,4 +170,4 @@ def jnd_violation(image: Tensor, other: Tensor, jnd: Tensor) -> Tensor:
         )
         return over / jnd.numel()
 
-    return _each(image, other, measure)
+    return each(image, other, measure)

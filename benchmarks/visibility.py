@@ -1,0 +1,565 @@
+"""What constraints allow an eye to see, in JOD, and how strong attacks are at equal visibility.
+
+    python benchmarks/visibility.py                    # goes on where it was stopped; hours
+    python benchmarks/visibility.py --sections allowed scale
+    python benchmarks/visibility.py --report           # measures no attack, writes the page
+
+JOD are those of ColorVideoVDP (`iqattack[visibility]`) on its display `standard_fhd`: 10 is no
+visible difference, and one below, 75 % of observers prefer the original. Attacks are rows of
+benchmarks/visibility.csv, kept as benchmarks/strength.py keeps its own; docs/visibility.md and two
+plots beside it are made of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib import pyplot as plt
+from rich.console import Console
+from rich.progress import track
+from scipy.optimize import least_squares
+from torch import Tensor
+
+from cells import FEWEST, Cell, Row, complete, image_set, line_styles, measured, shared
+from common import (
+    ROOT,
+    Floats,
+    color_video_vdp,
+    jod,
+    machine,
+    markdown,
+    mean,
+    shared_data,
+    with_interval,
+    write_doc,
+)
+from iqattack.attacks import ATTACKS
+from iqattack.constraints import Constraint, Region, ends, find_scale, parse_constraint
+from iqattack.images import read_image
+from iqattack.perception import OFFICE, SENSITIVITIES, patterns
+from iqattack.perception.viewing import data_folder
+
+ROWS = ROOT / "benchmarks" / "visibility.csv"
+PAGE = ROOT / "docs" / "visibility.md"
+ALLOWED_PLOT, EQUAL_PLOT = (
+    ROOT / "docs" / f"visibility-{what}.png" for what in ("allowed", "equal")
+)
+OURS = "filter-search"
+DEFAULT, PROMISED = "bands:2.5", "jod:9.75"
+
+# What the field allows an attack, and what we do.
+CONSTRAINTS = {
+    "linf:1": "",
+    "linf:3": "Ran et al., ESWA 2025",
+    "linf:8": "usual for classifiers",
+    "linf:12.75": "0.05 of white: Bychkov et al., ICME 2025",
+    "jnd:0.1": "",
+    "jnd:0.38": "Yang et al., TCSVT 2024",
+    "jnd:0.38:canny": "Yang et al., as released",
+    "jnd:1": "the JND itself",
+    DEFAULT: "the default here",
+    PROMISED: "found for each picture",
+}
+SIDES = (1, 2, 4, 8, 16)
+SCALES = tuple(k / 10 for k in range(18, 41, 2))
+CORNER = 224  # pixels
+
+VICTIMS = ("cnniqa", "builtin", "brisque", "niqe", "scnn")
+QUERIES = 500
+CHECKED = (OURS, "score-boundary", "sparse-rs", "nes", "signhunter", "square")
+
+EQUAL_QUERIES = 300
+WIDTHS = ("bands:1.5", "bands:2.5", "bands:3.5", "bands:5", "bands:7")
+BOXES = ("linf:2", "linf:3", "linf:5")
+LEVELS = (9.75, 9.5)
+SWEPT = tuple(name for name, kind in ATTACKS.items() if not kind.white_box)
+BOXED = (OURS, "score-boundary", "sparse-rs", "nes", "signhunter")
+PUBLISHED = {"score-boundary": "jnd:0.38", "ran": "linf:3"}
+
+
+# -- what constraints allow -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Seen:
+    """JOD of a pattern on several pictures."""
+
+    jods: tuple[float, ...]
+
+    @property
+    def text(self) -> str:
+        """Mean, and the least."""
+        return f"{np.mean(self.jods):.2f} ({min(self.jods):.2f})"
+
+
+def _named(name: str, limit: int) -> list[Tensor]:
+    return [read_image(entry.path).pixels for entry in image_set(name)][:limit]
+
+
+def corners(limit: int) -> list[Tensor]:
+    """Corners of the Kodak photographs; the development images are cut from their centres."""
+    files = sorted((shared_data() / "kodak").glob("*.png"))[:limit]
+    return [read_image(file).pixels[:, :CORNER, :CORNER].contiguous() for file in files]
+
+
+def at_ends(region: Region, image: Tensor, signs: object) -> Tensor:
+    """The picture with a pattern at the ends of a region."""
+    return ends(region, image, signs)  # type: ignore[arg-type]
+
+
+def seen(constraint: Constraint, images: Sequence[Tensor], what: str) -> dict[str, Seen]:
+    """JOD of all patterns at the ends of a constraint, by name."""
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for image in track(images, what, console=Console(stderr=True), transient=True):
+        region = constraint.around(image)
+        for name, signs in patterns(image):
+            found[name].append(jod(image, at_ends(region, image, signs)))
+    return {name: Seen(tuple(jods)) for name, jods in found.items()}
+
+
+def allowed_text(limit: int) -> str:
+    """JOD of patterns at the ends of what the field allows, mean (least) over pictures; a plot."""
+    images = _named("dev", limit) + _named("samples", limit)
+    lines = []
+    mpl.use("Agg")
+    figure, axis = plt.subplots(figsize=(8, 5), constrained_layout=True)
+    for spec, whose in CONSTRAINTS.items():
+        found = seen(parse_constraint(spec), images, spec)
+        worst = min(found, key=lambda name, found=found: np.mean(found[name].jods))  # type: ignore[misc]
+        least = min(found, key=lambda name, found=found: min(found[name].jods))  # type: ignore[misc]
+        lines.append(
+            {
+                "constraint": f"`{spec}`" + (f" ({whose})" if whose else ""),
+                **{f"squares of {k} px": found[f"checkerboard {k} px"].text for k in SIDES},
+                "white noise": found["noise"].text,
+                "the worst on average": f"{worst}: {found[worst].text}",
+                "the least of all": f"{least}: {min(found[least].jods):.2f}",
+            }
+        )
+        drawn = [np.mean(found[f"checkerboard {k} px"].jods) for k in SIDES]
+        ours = spec in (DEFAULT, PROMISED)
+        axis.plot(
+            SIDES,
+            drawn,
+            "-" if ours else "--",
+            marker="o",
+            linewidth=3 if ours else 1.2,
+            label=spec,
+        )
+    axis.set_xscale("log")
+    axis.set_xticks(SIDES, [str(side) for side in SIDES])
+    axis.minorticks_off()
+    axis.set_xlabel("side of the squares of a checkerboard at the ends of the constraint, pixels")
+    axis.set_ylabel("JOD, mean")
+    axis.axhline(9.75, color="grey", linewidth=0.8)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize="small", ncols=2)
+    figure.savefig(ALLOWED_PLOT, dpi=90)
+    plt.close(figure)
+    return (
+        f"![JOD of checkerboards at the ends of constraints]({ALLOWED_PLOT.name})\n\n"
+        f"{len(images)} pictures, the development images and the sample set; mean (least) JOD.\n\n"
+        f"{markdown(lines)}"
+    )
+
+
+def scale_text(limit: int) -> str:
+    """The scale of the default, on pictures that no other figure is of."""
+    images = corners(limit)
+    lines, kept = [], []
+    for scale in SCALES:
+        found = seen(parse_constraint(f"bands:{scale}"), images, f"bands:{scale}")
+        means = {name: float(np.mean(one.jods)) for name, one in found.items()}
+        worst = min(means, key=means.__getitem__)
+        least = min(min(one.jods) for one in found.values())
+        if least >= 9.75:
+            kept.append(scale)
+        lines.append(
+            {
+                "scale": f"{scale:g}",
+                "worst pattern": worst,
+                "its JOD": found[worst].text,
+                "least of all": f"{least:.2f}",
+                "mean of all patterns": f"{np.mean(list(means.values())):.2f}",
+            }
+        )
+    best = f"{max(kept):g}" if kept else "none of these"
+    return (
+        f"{len(images)} corners of Kodak photographs, {CORNER}×{CORNER}. The largest scale at "
+        f"which every pattern on every picture keeps 9.75: {best}.\n\n{markdown(lines)}"
+    )
+
+
+def cost_text(_limit: int) -> str:
+    """What finding the scale of `jod:` costs: seconds over those of one JOD, by the pixels."""
+    picture = read_image(sorted((shared_data() / "kodak").glob("*.png"))[0]).pixels
+    lines = []
+    for side in (112, 224, 448):
+        image = picture[:, :side, :side].contiguous()
+        jod(image, image)
+        started = time.perf_counter()
+        for _ in range(5):
+            jod(image, 255 - image)
+        once = (time.perf_counter() - started) / 5
+        started = time.perf_counter()
+        scale = find_scale(image, 9.75)
+        took = time.perf_counter() - started
+        lines.append(
+            {
+                "picture": f"{side}×{side}",
+                "scale": f"{scale:.2f}",
+                "seconds": f"{took:.1f}",
+                "in JODs measured": f"{took / once:.0f}",
+                "seconds a megapixel": f"{took / (side * side / 1e6):.0f}",
+            }
+        )
+    return markdown(lines)
+
+
+# -- sensitivity ----------------------------------------------------------------------------------
+
+
+def sensitivity_text(_limit: int) -> str:
+    """The constants of `perception.contrast` against castleCSF, and the best ones."""
+    table = json.loads((data_folder() / "csf_lut_weber_fixed_size.json").read_text("utf-8"))
+    luminance, frequency = np.array(table["L_bkg"]), np.array(table["rho"])
+    bright = (luminance > 0.5) & (luminance < 210)
+    coarse = (frequency > 0.3) & (frequency < 23)
+    # ColorVideoVDP's correction of its sensitivities, and its gain of red–green.
+    correction, gains = 10 ** (-0.2797 / 20), (1.0, 1.45, 1.0)
+    lines = []
+    for k, ours in enumerate(SENSITIVITIES):
+        known = np.array(table[f"o0_c{k + 1}"]).T[np.ix_(coarse, bright)]
+        known = known + np.log10(correction * gains[k])
+        rho, light = np.log10(frequency[coarse])[:, None], np.log10(luminance[bright])[None]
+
+        def fitted(
+            values: Floats,
+            low_pass: bool = ours.low_pass,
+            rho: Floats = rho,
+            light: Floats = light,
+        ) -> Floats:
+            peak, middle, width, dim, slope = values
+            distance = rho - middle
+            if low_pass:
+                distance = np.maximum(distance, 0.0)
+            dimmed = 0.5 * np.log10(1.0 + 10.0 ** (dim + slope * rho - light))
+            return np.asarray(peak - (distance / width) ** 2 - dimmed)
+
+        def off(
+            values: Floats, fitted: Callable[[Floats], Floats] = fitted, known: Floats = known
+        ) -> Floats:
+            return np.asarray(fitted(values) - known).ravel()
+
+        best = least_squares(off, [2.5, 0.3, 0.9, 1.2, 0.3])
+        mine = np.array(
+            [
+                np.log10(ours.peak),
+                np.log10(ours.frequency),
+                ours.width,
+                np.log10(ours.dim),
+                ours.slope,
+            ]
+        )
+        peak, middle, width, dim, slope = best.x
+        lines.append(
+            {
+                "channel": ("luminance", "red–green", "yellow–violet")[k],
+                "peak": f"{10**peak:.1f}",
+                "frequency": f"{10**middle:.3f}",
+                "width": f"{width:.3f}",
+                "dim": f"{10**dim:.2f}",
+                "slope": f"{slope:.3f}",
+                "off by, decades (RMS)": f"{np.sqrt(np.mean(best.fun**2)):.3f}",
+                "constants of the code": f"{np.sqrt(np.mean(off(mine) ** 2)):.3f}",
+            }
+        )
+    return (
+        f"At {OFFICE.pixels_per_degree} pixels per degree, from 0.3 to 23 cycles per degree and "
+        f"0.5 to 210 cd/m².\n\n{markdown(lines)}"
+    )
+
+
+# -- attacks --------------------------------------------------------------------------------------
+
+
+def of(rows: Iterable[Row], **wanted: object) -> list[Row]:
+    """The rows with these values, by image."""
+    chosen = [r for r in rows if all(getattr(r, key) == value for key, value in wanted.items())]
+    return sorted(chosen, key=lambda row: (row.images, row.image))
+
+
+def column(rows: Sequence[Row], name: str) -> Floats:
+    """One value of all rows."""
+    return np.array([float(getattr(row, name)) for row in rows])
+
+
+def kept_cells(options: argparse.Namespace) -> list[Cell]:
+    """Ours and five others in the default and in `jod:`, on both sets."""
+    return [
+        Cell(model, box, QUERIES, attack, images=images)
+        for images, model, box, attack in itertools.product(
+            ("dev", "samples"), options.models, (DEFAULT, PROMISED), CHECKED
+        )
+    ]
+
+
+def kept_text(rows: list[Row]) -> str:
+    """JOD and gain, a line per attack, constraint and victim, of the images that all have."""
+    lines = []
+    for box, model in itertools.product((DEFAULT, PROMISED), VICTIMS):
+        mine = of(rows, box=box, model=model, queries=QUERIES, seed=0)
+        for attack in CHECKED:
+            part = of(mine, attack=attack)
+            if len(part) < FEWEST:
+                continue
+            jods = column(part, "jod")
+            lines.append(
+                {
+                    "constraint": f"`{box}`",
+                    "model": model,
+                    "attack": attack,
+                    "gain, points of 100": with_interval(".1f", mean, 100 * column(part, "gain")),
+                    "JOD, mean": with_interval(".3f", mean, jods),
+                    "least": f"{jods.min():.2f}",
+                    "below 9.6": f"{(jods < 9.6).sum()}",
+                    "images": str(len(part)),
+                }
+            )
+    return markdown(lines)
+
+
+def equal_cells(options: argparse.Namespace) -> list[Cell]:
+    """Sweeps of `bands:`, for some attacks of `linf:` too; and the boxes of papers."""
+    sweeps = [
+        *itertools.product(WIDTHS, options.attacks),
+        *itertools.product(BOXES, [name for name in BOXED if name in options.attacks]),
+        *((box, name) for name, box in PUBLISHED.items()),
+    ]
+    return [
+        Cell(m, box, EQUAL_QUERIES, a) for m, (box, a) in itertools.product(options.models, sweeps)
+    ]
+
+
+Curve = tuple[Floats, Floats]
+"""JOD and gain in points, (images, widths), the unchanged picture as the first width."""
+
+
+def curves(rows: list[Row], model: str) -> dict[str, Curve]:
+    """Of each attack in `bands:`, of the images that all attacks have at all widths."""
+    mine = of(rows, model=model, queries=EQUAL_QUERIES, seed=0, images="dev")
+    mine = shared(of(mine, attack=attack, box=box) for attack in SWEPT for box in WIDTHS)
+    found = {}
+    for attack in SWEPT:
+        boxes = [of(mine, attack=attack, box=box) for box in WIDTHS]
+        if all(boxes):
+            clean = np.zeros(len(boxes[0]))
+            gains = np.stack([clean, *(100 * column(part, "gain") for part in boxes)], axis=1)
+            jods = np.stack([clean + 10.0, *(column(part, "jod") for part in boxes)], axis=1)
+            found[attack] = jods, gains
+    return found
+
+
+def at_jod(wanted: float, *columns: Floats) -> float:
+    """Mean gain at a mean JOD, interpolated between widths; that of the last width beyond it."""
+    means = np.array(columns).mean(1)
+    jods, gains = np.split(means, 2)
+    order = np.argsort(jods)
+    return float(np.interp(wanted, jods[order], gains[order]))
+
+
+def _flat(curve: Curve) -> tuple[Floats, ...]:
+    return (*curve[0].T, *curve[1].T)
+
+
+def _ahead(wanted: float, *both: Floats) -> float:
+    half = len(both) // 2
+    return at_jod(wanted, *both[:half]) - at_jod(wanted, *both[half:])
+
+
+def equal_lines(found: dict[str, Curve]) -> list[dict[str, str]]:
+    """Gain at equal JOD, the strongest first, and by how much ours is ahead, paired."""
+    lines = []
+    for attack, curve in found.items():
+        line = {"attack": attack}
+        for level in LEVELS:
+            reached = curve[0].mean(0).min() <= level
+            value = with_interval(".1f", partial(at_jod, level), *_flat(curve))
+            line[f"gain at {level}"] = value if reached else f"{value} (JOD stays above)"
+            ahead = "–"
+            if OURS in found and attack != OURS:
+                both = (*_flat(found[OURS]), *_flat(curve))
+                ahead = with_interval("+.1f", partial(_ahead, level), *both)
+            line[f"{OURS} ahead, {level}"] = ahead
+        line["images"] = str(len(curve[0]))
+        lines.append((at_jod(LEVELS[0], *_flat(curve)), line))
+    return [line for _, line in sorted(lines, key=lambda pair: -pair[0])]
+
+
+def equal_text(rows: list[Row]) -> str:
+    """Gain at equal JOD: a summary over victims, a table for each, a plot."""
+    by_victim = {model: curves(rows, model) for model in VICTIMS}
+    by_victim = {model: found for model, found in by_victim.items() if found}
+    summary = []
+    for attack in SWEPT:
+        line = {"attack": attack}
+        for level in LEVELS:
+            gains = [
+                at_jod(level, *_flat(found[attack]))
+                for found in by_victim.values()
+                if attack in found
+            ]
+            if len(gains) == len(by_victim) > 0:
+                line[f"mean gain at {level}"] = f"{np.mean(gains):.1f}"
+        for model, found in by_victim.items():
+            if attack in found:
+                line[model] = f"{at_jod(LEVELS[0], *_flat(found[attack])):.1f}"
+        if len(line) == 1 + len(LEVELS) + len(by_victim):
+            summary.append(line)
+    first = f"mean gain at {LEVELS[0]}"
+    summary.sort(key=lambda line: -float(line[first]))
+    parts = [f"![Gain against JOD]({EQUAL_PLOT.name})", _lead(summary, first), markdown(summary)]
+    _plot(by_victim)
+    for model, found in by_victim.items():
+        parts.append(f"### {model}\n\n{markdown(equal_lines(found))}")
+    parts.append("### In boxes of grey levels\n\n" + markdown(_boxed(rows)))
+    return "\n\n".join(parts)
+
+
+def _lead(summary: list[dict[str, str]], first: str) -> str:
+    ours = next((float(line[first]) for line in summary if line["attack"] == OURS), None)
+    others = [float(line[first]) for line in summary if line["attack"] != OURS]
+    if ours is None or not others:
+        return "Not measured yet."
+    return (
+        f"Means over victims, and at {LEVELS[0]} for each; {OURS} gains {ours / max(others):.2f} "
+        "times what the next does."
+    )
+
+
+def _boxed(rows: list[Row]) -> list[dict[str, str]]:
+    """Boxes of grey levels and those of papers: gain and JOD as they come."""
+    lines = []
+    wanted = [*((b, a) for b in BOXES for a in BOXED), *((b, a) for a, b in PUBLISHED.items())]
+    for model in VICTIMS:
+        for box, attack in dict.fromkeys(wanted):
+            part = of(
+                rows, model=model, box=box, attack=attack, queries=EQUAL_QUERIES, images="dev"
+            )
+            if len(part) < FEWEST:
+                continue
+            jods = column(part, "jod")
+            lines.append(
+                {
+                    "model": model,
+                    "constraint": f"`{box}`",
+                    "attack": attack,
+                    "gain, points of 100": with_interval(".1f", mean, 100 * column(part, "gain")),
+                    "JOD, mean": f"{jods.mean():.2f}",
+                    "least": f"{jods.min():.2f}",
+                    "SSIM": f"{column(part, 'ssim').mean():.3f}",
+                    "images": str(len(part)),
+                }
+            )
+    return lines
+
+
+def _plot(by_victim: dict[str, dict[str, Curve]]) -> None:
+    mpl.use("Agg")
+    across = max(len(by_victim), 1)
+    figure, axes = plt.subplots(
+        1, across, figsize=(4.5 * across, 4.5), squeeze=False, constrained_layout=True
+    )
+    styles = line_styles()
+    for axis, (model, found) in zip(axes[0], by_victim.items(), strict=False):
+        for attack, (jods, gains) in found.items():
+            ours, (colour, dashes) = attack == OURS, styles[attack]
+            axis.plot(
+                jods.mean(0), gains.mean(0), dashes, color="black" if ours else colour,
+                linewidth=3 if ours else 1, marker=".", label=attack,
+            )  # fmt: skip
+        axis.set_title(f"{model}, {EQUAL_QUERIES} queries")
+        axis.set_xlabel("mean JOD")
+        axis.set_xlim(10.0, 9.3)
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel("mean gain, points of 100")
+    axes[0][0].legend(fontsize="xx-small", ncols=2)
+    figure.savefig(EQUAL_PLOT, dpi=80)
+    plt.close(figure)
+
+
+# -- the page -------------------------------------------------------------------------------------
+
+LOOKED_AT: dict[str, tuple[str, Callable[[int], str]]] = {
+    "allowed": ("What constraints allow", allowed_text),
+    "scale": ("The scale of the default", scale_text),
+    "cost": ("What `jod:` costs", cost_text),
+    "sensitivity": ("Contrast sensitivity: constants fitted to castleCSF", sensitivity_text),
+}
+ATTACKED: dict[
+    str, tuple[str, Callable[[argparse.Namespace], list[Cell]], Callable[[list[Row]], str]]
+] = {
+    "kept": (
+        f"What attacks look like in `{DEFAULT}` and `{PROMISED}`, {QUERIES} queries",
+        kept_cells,
+        kept_text,
+    ),
+    "equal": (f"Strength at equal visibility, {EQUAL_QUERIES} queries", equal_cells, equal_text),
+}
+PARTS = ROOT / "benchmarks" / "visibility"
+
+
+def write_page(rows: list[Row], failed: str) -> None:
+    """All sections; those that are looked at from what was printed of them last."""
+    note = PARTS.with_suffix(".md").read_text(encoding="utf-8")
+    parts = []
+    for name, (title, _) in LOOKED_AT.items():
+        part = PARTS / f"{name}.md"
+        text = part.read_text(encoding="utf-8") if part.is_file() else "Not measured yet."
+        parts.append(f"## {title}\n\n{text.strip()}")
+    parts += [f"## {title}\n\n{text(rows)}" for title, _, text in ATTACKED.values()]
+    command = "python benchmarks/visibility.py"
+    write_doc(PAGE, "What an eye sees of it", command, f"{note}\n{failed}" + "\n\n".join(parts))
+
+
+def main() -> None:
+    """Measure what is missing, print and write."""
+    every = (*LOOKED_AT, *ATTACKED)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sections", nargs="+", default=list(every), choices=every)
+    parser.add_argument("--models", nargs="+", default=VICTIMS, choices=VICTIMS)
+    parser.add_argument("--attacks", nargs="+", default=SWEPT, choices=SWEPT)
+    parser.add_argument("--limit", type=int, default=24, help="images, of 24 of each set")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--report", action="store_true", help="measure nothing")
+    options = parser.parse_args()
+    shared_data()
+    print(machine())
+    if color_video_vdp() is None:
+        print("skipped: JOD need ColorVideoVDP; pip install -e '.[visibility]'")
+        sys.exit(0)
+    torch.set_num_threads(2)
+    PARTS.mkdir(exist_ok=True)
+    for name in () if options.report else options.sections:
+        if name in LOOKED_AT:
+            text = LOOKED_AT[name][1](options.limit)
+            (PARTS / f"{name}.md").write_text(text + "\n", encoding="utf-8")
+            print(text)
+        else:
+            complete(ROWS, ATTACKED[name][1](options), options.limit, options.workers)
+    write_page(*measured(ROWS))
+
+
+if __name__ == "__main__":
+    main()

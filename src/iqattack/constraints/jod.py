@@ -1,0 +1,158 @@
+"""Bands as wide as a promise about visibility allows: found for each picture, at no query."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from iqattack.constraints.bands import Bands, BandsRegion
+from iqattack.constraints.base import Constraint, Region
+from iqattack.errors import InputError
+from iqattack.paths import user_folder
+from iqattack.perception import (
+    LEAST_SIDE,
+    NO_DIFFERENCE,
+    ColorVideoVdp,
+    ContrastBands,
+    Signs,
+    patterns,
+)
+from iqattack.specs import text
+
+START = 2.5  # scale that is tried first
+STEP = 0.01  # of scales: finer ones make no other picture
+FEWEST, MOST = 0.05, 20.0  # scales
+GROWTH = 2.1  # a loss of JOD is about a scale to this power
+WORST = 4  # patterns that are looked at again, of all
+TINY = 1e-4  # JOD, as small a loss as is measured
+TRIES = 6  # scales, at most
+
+
+@dataclass(frozen=True)
+class JodBands(Constraint):
+    """`bands:` at the largest scale at which the worst of all patterns keeps `least` JOD.
+
+    Patterns are those of `perception.patterns`, at the ends of what the scale allows; JOD are
+    ColorVideoVDP's, on its `standard_fhd`. A value that is not between 5 and 10 is an InputError.
+    """
+
+    least: float
+
+    def __post_init__(self) -> None:
+        if not 5.0 < self.least < NO_DIFFERENCE:
+            raise InputError(
+                f"constraint '{self.spec}': expected JOD between 5 and 10, where 10 is no visible "
+                "difference, such as jod:9.75"
+            )
+
+    @property
+    def spec(self) -> str:
+        """`jod:LEAST`."""
+        return f"jod:{text(self.least)}"
+
+    def check(self) -> None:
+        """InputError without ColorVideoVDP."""
+        metric()
+
+    def around(self, image: Tensor) -> BandsRegion:
+        """The region of `bands:` at the scale of this picture.
+
+        The scale takes some seconds to find the first time, and is kept in the user's cache.
+        """
+        return Bands(scale_of(image, self.least)).around(image)
+
+
+@cache
+def metric() -> ColorVideoVdp:
+    """ColorVideoVDP, loaded once; InputError without it."""
+    return ColorVideoVdp()
+
+
+def scale_of(image: Tensor, least: float) -> float:
+    """The scale of a picture (3, H, W) for a JOD, from the cache or found."""
+    pixels = image.to(torch.uint8)
+    key = hashlib.sha256(f"{_code()} {least!r} {tuple(pixels.shape)}".encode())
+    key.update(pixels.contiguous().numpy().tobytes())
+    path = user_folder("cache") / "jod" / key.hexdigest()
+    with suppress(OSError, ValueError):
+        scale = float(path.read_text(encoding="ascii"))
+        if FEWEST <= scale <= MOST:
+            return scale
+    scale = find_scale(pixels, least)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{scale:.2f}\n", encoding="ascii")
+    return scale
+
+
+def find_scale(image: Tensor, least: float) -> float:
+    """The largest scale at which the worst of all patterns keeps a JOD; FEWEST if none does.
+
+    All patterns are measured at one scale, and the worst of them at others, on a curve through
+    those that are known: a loss grows like a power of the scale.
+    """
+    if min(image.shape[-2:]) < LEAST_SIDE:
+        return START  # too small to be measured
+    family = dict(patterns(image))
+    bands = ContrastBands(image)
+    measured = metric()
+
+    def jod(scale: float, signs: Signs) -> float:
+        region = BandsRegion(image, bands, scale)
+        return float(measured.jod(image, ends(region, image, signs)))
+
+    lost = {name: NO_DIFFERENCE - jod(START, signs) for name, signs in family.items()}
+    worst = sorted(lost, key=lost.__getitem__)[-WORST:]
+    known = {START: max(lost.values())}
+
+    def loss(scale: float) -> float:
+        return max(NO_DIFFERENCE - jod(scale, family[name]) for name in worst)
+
+    return _largest(loss, known, NO_DIFFERENCE - least)
+
+
+def ends(region: Region, image: Tensor, signs: Signs) -> Tensor:
+    """The picture with a pattern at the ends of a region, (3, H, W) uint8."""
+    towards = torch.from_numpy(signs)
+    there = torch.where(towards > 0, region.upper, torch.where(towards < 0, region.lower, image))
+    return region.project(there[None].float())[0].to(torch.uint8)
+
+
+def _largest(loss: Callable[[float], float], known: dict[float, float], allowed: float) -> float:
+    """The largest scale of a few tries whose loss is allowed; known: losses of some scales."""
+    logs = {math.log(scale): math.log(max(lost, TINY) / allowed) for scale, lost in known.items()}
+    for _ in range(TRIES):
+        good = max((scale for scale, over in logs.items() if over <= 0.0), default=None)
+        bad = min((scale for scale, over in logs.items() if over > 0.0), default=None)
+        if good is not None and bad is not None:
+            tried = good + (bad - good) * logs[good] / (logs[good] - logs[bad])
+        else:
+            near, over = min(logs.items(), key=lambda item: abs(item[1]))
+            tried = near - over / GROWTH
+        scale = math.floor(min(max(math.exp(tried), FEWEST), MOST) / STEP) * STEP
+        if good is not None and scale <= math.exp(good) + STEP / 2.0:
+            break  # no step of the grid lies between
+        logs[math.log(scale)] = math.log(max(loss(scale), TINY) / allowed)
+    good = max((scale for scale, over in logs.items() if over <= 0.0), default=math.log(FEWEST))
+    return round(math.exp(good), 2)
+
+
+@cache
+def _code() -> str:
+    """Of all that decides a scale: what is in the cache of another version does not count."""
+    here = Path(__file__).parent
+    seen = here.parent / "perception"
+    files = (here / "bands.py", here / "jod.py", seen / "contrast.py", seen / "patterns.py")
+    digest = hashlib.sha256(version("cvvdp").encode())
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,160 @@
+"""`bands:` and `jod:`: what is projected is allowed, stays as it is, and keeps the promise."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage import data
+
+from iqattack.constraints import Bands, JodBands, ends, find_scale, parse_constraint
+from iqattack.constraints import jod as jod_module
+from iqattack.errors import InputError
+from iqattack.perception import ContrastBands, patterns
+
+sizes = st.tuples(st.integers(1, 40), st.integers(1, 40))
+
+
+@pytest.fixture(scope="module")
+def photo() -> torch.Tensor:
+    """112×112 of a photograph that scikit-image brings along."""
+    picture = data.cat()[80:192, 150:262]  # type: ignore[no-untyped-call]
+    return torch.from_numpy(picture.transpose(2, 0, 1).copy())
+
+
+def random_image(seed: int, size: tuple[int, int]) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    spread = 10 ** float(torch.rand(1, generator=rng) * 2)  # from flat ground to noise
+    return (128 + spread * torch.randn((3, *size), generator=rng)).clamp(0, 255).byte()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0.1, 12), st.integers(0, 2**31), sizes, st.floats(1, 200))
+def test_what_is_projected_is_allowed_and_stays_as_it_is(scale, seed, size, strength) -> None:
+    image = random_image(seed, size)
+    rng = torch.Generator().manual_seed(seed + 1)
+    candidates = image + strength * torch.randn((2, 3, *size), generator=rng)
+    region = Bands(scale).around(image)
+    found = region.project(candidates)
+    assert torch.equal(found, found.round())
+    assert ((found >= region.lower) & (found <= region.upper)).all()
+    assert torch.equal(region.project(found), found)
+    for one in found:
+        change = (one - image.float()).numpy()
+        assert ContrastBands(image).largest(change) <= scale
+        # Between the image and the candidate, so that no value overshoots.
+    assert ((found - image).sign() * (candidates - image).sign() >= 0).all()
+    again = Bands(scale).around(image.float()).project(candidates)
+    assert torch.equal(found, again)
+
+
+def test_a_larger_scale_allows_more(photo) -> None:
+    regions = [Bands(scale).around(photo) for scale in (0.5, 1.0, 2.0, 4.0)]
+    for narrow, wide in itertools.pairwise(regions):
+        assert (narrow.upper <= wide.upper).all()
+        assert (narrow.lower >= wide.lower).all()
+        for _, signs in patterns(photo):
+            picture = ends(narrow, photo, signs)[None].float()
+            assert torch.equal(wide.project(picture), picture)
+
+
+def test_a_scale_of_next_to_nothing_leaves_the_image(photo) -> None:
+    region = Bands(1e-6).around(photo)
+    assert torch.equal(region.project(255 - photo[None].float())[0], photo.float())
+    assert torch.equal(region.lower, photo)
+    assert torch.equal(region.upper, photo)
+
+
+def test_fine_patterns_may_be_stronger_than_coarse_ones(photo) -> None:
+    region = Bands(2.5).around(photo)
+    change = {
+        name: float((ends(region, photo, signs).float() - photo).std())
+        for name, signs in patterns(photo)
+    }
+    assert change["checkerboard 1 px"] > 2 * change["checkerboard 8 px"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("bands:0", "constraint 'bands:0': expected a scale above 0, such as bands:3"),
+        ("bands:nan", "expected a scale above 0"),
+        ("bands:-1", "expected a scale above 0"),
+        ("bands", "constraint 'bands': expected bands:SCALE, such as bands:3"),
+        ("bands:1:2", "expected bands:SCALE"),
+        ("jod:10", "constraint 'jod:10': expected JOD between 5 and 10, where 10 is no visible"),
+        ("jod:nan", "expected JOD between 5 and 10"),
+        ("jod:x", "'jod:x': 'x' is not a number, expected e.g. jod:9.75"),
+    ],
+)
+def test_bad_specs_say_what_was_expected(spec, message) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_constraint(spec)
+    assert message in str(caught.value)
+
+
+def test_specs_read_back() -> None:
+    assert parse_constraint("bands:2.5") == Bands(2.5)
+    assert parse_constraint(JodBands(9.75).spec) == JodBands(9.75)
+
+
+# -- jod ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def metric():
+    """ColorVideoVDP, where it is installed."""
+    pytest.importorskip("pycvvdp", reason="ColorVideoVDP is not installed: the extra 'visibility'")
+    return jod_module.metric()
+
+
+def test_no_pattern_at_the_scale_that_is_found_costs_more_than_allowed(photo, metric) -> None:
+    scales = {least: find_scale(photo, least) for least in (9.9, 9.75)}
+    assert scales[9.9] < scales[9.75]
+    for least, scale in scales.items():
+        region = Bands(scale).around(photo)
+        jods = [
+            float(metric.jod(photo, ends(region, photo, signs))) for _, signs in patterns(photo)
+        ]
+        assert least <= min(jods) < least + 0.05
+
+
+def test_a_scale_is_found_once(photo, metric, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = []
+
+    def counted(image: torch.Tensor, least: float) -> float:
+        found.append(least)
+        return 1.23
+
+    monkeypatch.setattr(jod_module, "find_scale", counted)
+    for _ in range(2):
+        assert JodBands(9.75).around(photo).scale == 1.23
+    JodBands(9.5).around(photo)
+    JodBands(9.75).around(photo.flip(2))
+    assert found == [9.75, 9.5, 9.75]
+    for file in tmp_path.rglob("*"):
+        if file.is_file():
+            file.write_text("1e9")  # no scale: it is found again
+    JodBands(9.75).around(photo)
+    assert len(found) == 4
+
+
+def test_the_search_for_a_scale_ends_on_the_grid() -> None:
+    def power(scale: float) -> float:
+        return 0.25 * (scale / 3.217) ** 1.9
+
+    assert jod_module._largest(power, {2.5: power(2.5)}, 0.25) == pytest.approx(3.21, abs=0.011)
+    assert jod_module._largest(power, {2.5: power(2.5)}, power(1.0)) == pytest.approx(
+        1.0, abs=0.011
+    )
+    steps = np.array([0.1, 0.3])
+
+    def step(scale: float) -> float:
+        return float(steps[int(scale > 2.718)])
+
+    found = jod_module._largest(step, {2.5: 0.1}, 0.25)
+    assert 2.5 <= found <= 2.72
