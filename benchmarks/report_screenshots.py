@@ -4,7 +4,7 @@
 
 Attacks the 24 development images on CNNIQA with `filter-search`, writes the page, and has Chromium
 take docs/report-1280.png and docs/report-390.png, the whole page on a screen and on a phone, and
-docs/report-image.png, an image opened.
+docs/report-image.png and docs/report-visible.png, an image opened, and where its change is visible.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import iqattack
-from common import ROOT, shared_data
+from common import ROOT, declare_operators, shared_data
 
 VIEWS = ((1280, 900), (390, 844))
 WHOLE = "return document.documentElement.scrollHeight"
 OPEN = "document.querySelector('.card').click()"
+VISIBLE = "document.querySelector('input[value=visible]').click()"
 OPENED = "return !document.getElementById('picture').hidden"
 
 
@@ -40,6 +41,9 @@ def take(page: Path, docs: Path) -> None:
         browser.until(OPENED)
         browser.still()
         browser.screenshot(docs / "report-image.png")
+        browser.js(VISIBLE)
+        browser.still()
+        browser.screenshot(docs / "report-visible.png")
     finally:
         browser.close()
 
@@ -49,6 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--queries", type=int, default=200)
     options = parser.parse_args()
+    declare_operators()
     with tempfile.TemporaryDirectory() as folder:
         run = iqattack.attack(
             shared_data() / "dev",
@@ -59,7 +64,8 @@ def main() -> None:
             queries=options.queries,
         )
         take(iqattack.report(run), ROOT / "docs")
-    print("written: docs/report-1280.png, docs/report-390.png, docs/report-image.png")
+    names = ("1280", "390", "image", "visible")
+    print(f"written: {', '.join(f'docs/report-{name}.png' for name in names)}")
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ CONSTRAINTS = {
     PROMISED: "found for each picture",
 }
 SIDES = (1, 2, 4, 8, 16)
-SCALES = tuple(k / 10 for k in range(18, 41, 2))
+SCALES = (2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0)
 CORNER = 224  # pixels
 
 VICTIMS = ("cnniqa", "builtin", "brisque", "niqe", "scnn")
@@ -80,7 +80,7 @@ QUERIES = 500
 CHECKED = (OURS, "score-boundary", "sparse-rs", "nes", "signhunter", "square")
 
 EQUAL_QUERIES = 300
-WIDTHS = ("bands:1.5", "bands:2.5", "bands:3.5", "bands:5", "bands:7")
+WIDTHS = ("bands:2.5", "bands:3.5", "bands:5", "bands:7")
 BOXES = ("linf:2", "linf:3", "linf:5")
 LEVELS = (9.75, 9.5)
 SWEPT = tuple(name for name, kind in ATTACKS.items() if not kind.white_box)
@@ -310,7 +310,10 @@ def kept_cells(options: argparse.Namespace) -> list[Cell]:
     return [
         Cell(model, box, QUERIES, attack, images=images)
         for images, model, box, attack in itertools.product(
-            ("dev", "samples"), options.models, (DEFAULT, PROMISED), CHECKED
+            ("dev", "samples"),
+            options.models,
+            (DEFAULT, PROMISED),
+            [name for name in CHECKED if name in options.attacks],
         )
     ]
 
@@ -345,7 +348,7 @@ def equal_cells(options: argparse.Namespace) -> list[Cell]:
     sweeps = [
         *itertools.product(WIDTHS, options.attacks),
         *itertools.product(BOXES, [name for name in BOXED if name in options.attacks]),
-        *((box, name) for name, box in PUBLISHED.items()),
+        *((box, name) for name, box in PUBLISHED.items() if name in options.attacks),
     ]
     return [
         Cell(m, box, EQUAL_QUERIES, a) for m, (box, a) in itertools.product(options.models, sweeps)

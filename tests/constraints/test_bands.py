@@ -68,6 +68,12 @@ def test_a_scale_of_next_to_nothing_leaves_the_image(photo) -> None:
     assert torch.equal(region.upper, photo)
 
 
+def test_larger_pixels_allow_less(photo) -> None:
+    """What is fine on one display is coarse at half the distance, where an eye sees it better."""
+    near, far = (Bands(2.5, density).around(photo) for density in (19.0, 38.0))
+    assert (far.upper - photo).float().mean() > 1.5 * (near.upper - photo).float().mean()
+
+
 def test_fine_patterns_may_be_stronger_than_coarse_ones(photo) -> None:
     region = Bands(2.5).around(photo)
     change = {
@@ -83,8 +89,11 @@ def test_fine_patterns_may_be_stronger_than_coarse_ones(photo) -> None:
         ("bands:0", "constraint 'bands:0': expected a scale above 0, such as bands:3"),
         ("bands:nan", "expected a scale above 0"),
         ("bands:-1", "expected a scale above 0"),
-        ("bands", "constraint 'bands': expected bands:SCALE, such as bands:3"),
-        ("bands:1:2", "expected bands:SCALE"),
+        ("bands", "constraint 'bands': expected bands:SCALE or bands:SCALE:PIXELS_PER_DEGREE"),
+        ("bands:1:2:3", "such as bands:3 or bands:3:19"),
+        ("bands:1:2", "constraint 'bands:1:2': expected 5 to 500 pixels per degree"),
+        ("bands:1:nan", "expected 5 to 500 pixels per degree, such as bands:3:19"),
+        ("bands:1:x", "'bands:1:x': 'x' is not a number, expected e.g. bands:3:19"),
         ("jod:10", "constraint 'jod:10': expected JOD between 5 and 10, where 10 is no visible"),
         ("jod:nan", "expected JOD between 5 and 10"),
         ("jod:x", "'jod:x': 'x' is not a number, expected e.g. jod:9.75"),
@@ -98,6 +107,8 @@ def test_bad_specs_say_what_was_expected(spec, message) -> None:
 
 def test_specs_read_back() -> None:
     assert parse_constraint("bands:2.5") == Bands(2.5)
+    assert Bands(2.5).spec == "bands:2.5"
+    assert parse_constraint("bands:2.5:19").spec == "bands:2.5:19"
     assert parse_constraint(JodBands(9.75).spec) == JodBands(9.75)
 
 

@@ -32,7 +32,11 @@ def test_the_canonical_form_reads_back(constraint) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("lnf:3", "unknown constraint 'lnf': did you mean 'linf'? there are bands, jnd, l0, linf, none"),
+        (
+            "lnf:3",
+            "unknown constraint 'lnf': did you mean 'linf'? "
+            "there are bands, jnd, jod, l0, linf, none",
+        ),
         ("", "unknown constraint ''"),
         ("ssim:0.95", "'ssim:0.95' is a floor"),
         ("linf", "'linf': expected linf:GREY_LEVELS, such as linf:3"),

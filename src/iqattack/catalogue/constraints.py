@@ -3,9 +3,8 @@
 DEFAULT = "bands:2.5"
 
 HELP = (
-    "What an attacked image may be. bands:S limits the contrast of every band of spatial frequency "
-    "to S times what is just visible there; at 2.5 no pattern costs more than a quarter of a JOD. "
-    "jod:9.75 finds the S of each image that keeps so many JOD (extra: visibility); linf:3 is 3 "
-    "grey levels; jnd:0.38 that share of the just-noticeable difference of each pixel, whose "
-    "structures are seen; l0:500 so many pixels, none anything."
+    "bands:S: in each band of spatial frequency, S times the contrast that is just visible; "
+    "bands:S:19 where pixels look twice as large. jod:9.75: the S that keeps so many JOD (extra: "
+    "visibility). linf:3: grey levels. jnd:0.38: of the just-noticeable difference of each pixel. "
+    "l0:500: pixels. none: anything."
 )

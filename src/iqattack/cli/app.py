@@ -114,7 +114,7 @@ def _root(
         typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """How far can the score of an image quality model be moved by changes that no eye notices?
+    """How far can the score of an image quality model be moved by changes that are hard to see?
 
     Query-based black-box attacks on no-reference image quality models.
     """
@@ -164,7 +164,7 @@ def run(args: Sequence[str] | None = None) -> int:
             told = f"output cannot be written ({error.strerror}); free some space"
         else:
             raise
-        print(f"error: {told}", file=sys.stderr)
+        print(f"error: {printable(told)}", file=sys.stderr)
         _give_up_output()
         return IqattackError.exit_status
     return status

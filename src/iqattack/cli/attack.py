@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import iqattack
+from iqattack.catalogue import constraints
 from iqattack.cli.options import (
     HOW,
     RUN,
@@ -86,15 +87,15 @@ def attack(
     constraint: Annotated[
         str,
         typer.Option(
-            help="linf:3 is 3 grey levels, jnd:0.38 that share of the just-noticeable difference, "
-            "l0:500 so many pixels, none anything.",
+            help=constraints.HELP,
             rich_help_panel=HOW,
         ),
-    ] = "jnd:0.38",
+    ] = constraints.DEFAULT,
     floor: Annotated[
         str | None,
         typer.Option(
-            help="A similarity that no image may fall below, such as ssim:0.95; costs no query.",
+            help="A similarity to keep: ssim:0.95, which no candidate falls below, at no query; "
+            "jod:9.5, to which the result is brought back, at one query (extra: visibility).",
             rich_help_panel=HOW,
         ),
     ] = None,
@@ -121,7 +122,8 @@ def attack(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the run in --out; nothing is scored twice.",
+            help="Go on with the run in --out; what was scored is read from its log. Only what was "
+            "in flight when a session was killed is asked again.",
             rich_help_panel=RUN,
         ),
     ] = False,
@@ -156,7 +158,8 @@ def attack(
     """Move the scores of images as far as a constraint and a budget of queries allow.
 
     The folder --out gets the attacked images as PNG, results.csv with a row per image, and
-    summary.json. Ctrl-C stops after the batch in flight; --resume goes on, and never pays twice.
+    summary.json. Ctrl-C stops after the batch in flight; --resume goes on, and asks for no score
+    that is in the log.
     """
     wanted_range, wanted_batch = parse_range(score_range), parse_batch(batch)
     wanted_workers = parse_workers(workers)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import iqattack
+from iqattack.catalogue import constraints
 from iqattack.cli.progress import display
 from iqattack.cli.signals import interruptible
 from iqattack.cli.tables import show_summary
@@ -30,7 +31,8 @@ def demo(
     images, run = out / "images", out / "run"
     typer.echo(
         "The model is 'builtin', a small network trained on pseudo-MOS (iqattack models builtin);\n"
-        "the images are those of iqattack samples. Attack: filter-search, jnd:0.38."
+        "the images are those of iqattack samples. "
+        f"Attack: filter-search, {constraints.DEFAULT}."
     )
     with interruptible(run / "run.toml") as stop, display(stop) as shown:
         write_samples(images)
@@ -39,7 +41,7 @@ def demo(
             "builtin",
             out=run,
             attack="filter-search",
-            constraint="jnd:0.38",
+            constraint=constraints.DEFAULT,
             queries=QUERIES,
             mos=images / MOS,
             resume=(run / "run.toml").is_file(),

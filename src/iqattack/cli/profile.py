@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 import iqattack
+from iqattack.catalogue import constraints
 from iqattack.cli.options import (
     HOW,
     RUN,
@@ -57,8 +58,8 @@ def profile(
     ],
     constraint: Annotated[
         str,
-        typer.Option(help="As the attack will have it: linf:3, jnd:0.38, …", rich_help_panel=HOW),
-    ] = "jnd:0.38",
+        typer.Option(help="As the attack will have it: bands:2.5, linf:3, …", rich_help_panel=HOW),
+    ] = constraints.DEFAULT,
     objective: Annotated[
         str,
         typer.Option(
@@ -89,7 +90,8 @@ def profile(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the one in --out; nothing is scored twice.",
+            help="Go on with the one in --out; what was scored is read from its log. Only what was "
+            "in flight when a session was killed is asked again.",
             rich_help_panel=RUN,
         ),
     ] = False,

@@ -2,7 +2,7 @@
 
 from iqattack.constraints.bands import Bands, BandsRegion
 from iqattack.constraints.base import Box, Constraint, Region, box_around
-from iqattack.constraints.floor import FLOORS, Floor, SsimFloor, parse_floor
+from iqattack.constraints.floor import FLOORS, Floor, JodFloor, SsimFloor, parse_floor
 from iqattack.constraints.jnd import JndBox
 from iqattack.constraints.jod import JodBands, ends, find_scale
 from iqattack.constraints.l0 import L0, Unconstrained
@@ -20,6 +20,7 @@ __all__ = [
     "Floor",
     "JndBox",
     "JodBands",
+    "JodFloor",
     "Linf",
     "Region",
     "SsimFloor",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor
 
 from iqattack.constraints.base import WHITE, Constraint, Region, box_around
 from iqattack.errors import InputError
-from iqattack.perception import ContrastBands, Planes
+from iqattack.perception import OFFICE, ContrastBands, Planes
 from iqattack.specs import text
 
+FEWEST, MOST = 5.0, 500.0  # pixels per degree
 CLIPS = 2  # of the bands; more keep more of a change, and take longer
 CLOSER = 0.05  # how much farther than needed a change is weakened, as rounding strengthens some
 HARDER = 0.1  # and how much farther each further time
@@ -24,23 +25,36 @@ class Bands(Constraint):
     """No band may have more than `scale` times the contrast that is just visible there, anywhere.
 
     Bands are those of `perception.ContrastBands`: luminance and two opponent colours, from the
-    finest detail to the mean. A scale that is no positive finite number is an InputError.
+    finest detail to the mean. What is visible depends on how large pixels are seen:
+    `pixels_per_degree` of visual angle, by default those of an office display (`OFFICE`); half as
+    many are that display at half the distance, or a picture at twice its size.
+
+    A scale that is no positive finite number, or pixels that no eye and display have, are an
+    InputError.
     """
 
     scale: float
+    pixels_per_degree: float = OFFICE.pixels_per_degree
 
     def __post_init__(self) -> None:
         if not (self.scale > 0.0 and math.isfinite(self.scale)):
             raise InputError(f"constraint '{self.spec}': expected a scale above 0, such as bands:3")
+        if not FEWEST <= self.pixels_per_degree <= MOST:
+            raise InputError(
+                f"constraint '{self.spec}': expected {FEWEST:g} to {MOST:g} pixels per degree, "
+                "such as bands:3:19"
+            )
 
     @property
     def spec(self) -> str:
-        """`bands:SCALE`."""
-        return f"bands:{text(self.scale)}"
+        """`bands:SCALE`, then `:PIXELS_PER_DEGREE` unless it is the default."""
+        usual = self.pixels_per_degree == OFFICE.pixels_per_degree
+        return f"bands:{text(self.scale)}" + ("" if usual else f":{text(self.pixels_per_degree)}")
 
     def around(self, image: Tensor) -> BandsRegion:
         """The contrasts allowed here, and a box as far as the finest pattern may go."""
-        return BandsRegion(image, ContrastBands(image), self.scale)
+        display = replace(OFFICE, pixels_per_degree=self.pixels_per_degree)
+        return BandsRegion(image, ContrastBands(image, display), self.scale)
 
 
 class BandsRegion(Region):

@@ -1,4 +1,4 @@
-"""A floor under the similarity to the clean picture, enforced locally at no query."""
+"""A floor under the similarity to the clean picture, held locally."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from iqattack.constraints.metric import check_jod, metric
 from iqattack.errors import InputError, unknown
 from iqattack.perception import SSIM_WINDOW, ssim
 from iqattack.specs import number, text
@@ -17,12 +18,21 @@ HALVINGS = 8  # 1/256 of a perturbation: finer steps vanish in the rounding
 
 
 class Floor(Protocol):
-    """A similarity that no scored picture may fall below."""
+    """A similarity that no picture may fall below: none that is scored, or only the result."""
 
     @property
     def spec(self) -> str:
         """Canonical text form, which `parse_floor` reads back."""
         ...
+
+    @property
+    def of_result(self) -> bool:
+        """Whether only the picture that is kept has to be above: where measuring takes long."""
+        return False
+
+    def check(self) -> None:
+        """InputError where it needs what is not installed; called before anything is asked."""
+        return
 
     def enforce(self, image: Tensor, rounded: Tensor) -> Tensor:
         """Pull candidates under the floor straight back towards the clean picture.
@@ -32,7 +42,30 @@ class Floor(Protocol):
         is left; candidates at or above the floor come back as they are. What becomes of one never
         depends on the others.
         """
+        image = image.to(rounded)
+        kept = [_pulled_back(image, candidate, self.satisfied) for candidate in rounded]
+        return torch.stack(kept) if kept else rounded
+
+    def satisfied(self, image: Tensor, candidate: Tensor) -> bool:
+        """Whether a picture (3, H, W) is at or above the floor; the image itself is."""
         ...
+
+
+def _pulled_back(
+    image: Tensor, candidate: Tensor, satisfied: Callable[[Tensor, Tensor], bool]
+) -> Tensor:
+    """Bisect the share t of the perturbation that is kept; t = 0 always satisfies."""
+    if satisfied(image, candidate):
+        return candidate
+    best, low, high = image, 0.0, 1.0
+    for _ in range(HALVINGS):
+        t = (low + high) / 2
+        shorter = torch.round(image + t * (candidate - image))
+        if satisfied(image, shorter):
+            best, low = shorter, t
+        else:
+            high = t
+    return best
 
 
 @dataclass(frozen=True)
@@ -58,34 +91,52 @@ class SsimFloor(Floor):
                 f"floor '{self.spec}': a picture of {width}×{height} pixels has no SSIM, "
                 f"expected at least {SSIM_WINDOW}×{SSIM_WINDOW}, or no floor"
             )
-        image = image.to(rounded)
-        kept = [self._pull_back(image, candidate) for candidate in rounded]
-        return torch.stack(kept) if kept else rounded
+        return super().enforce(image, rounded)
 
-    def _pull_back(self, image: Tensor, candidate: Tensor) -> Tensor:
-        """Bisect the share t of the perturbation that is kept; t = 0 always satisfies."""
-        if self._satisfied(image, candidate):
-            return candidate
-        best, low, high = image, 0.0, 1.0
-        for _ in range(HALVINGS):
-            t = (low + high) / 2
-            shorter = torch.round(image + t * (candidate - image))
-            if self._satisfied(image, shorter):
-                best, low = shorter, t
-            else:
-                high = t
-        return best
-
-    def _satisfied(self, image: Tensor, candidate: Tensor) -> bool:
+    def satisfied(self, image: Tensor, candidate: Tensor) -> bool:
+        """See `Floor`."""
         return ssim(image, candidate).item() >= self.least
 
 
-FLOORS: dict[str, Callable[[float], Floor]] = {"ssim": SsimFloor}
+@dataclass(frozen=True)
+class JodFloor(Floor):
+    """JOD of the result at least `least`, by ColorVideoVDP; between 5 and 10.
+
+    The search goes where it likes. Its best picture is then brought back towards the image as far
+    as it takes, and scored again, at one query that is kept for it.
+    """
+
+    least: float
+
+    def __post_init__(self) -> None:
+        check_jod(self.least, f"floor '{self.spec}'", "jod:9.5")
+
+    @property
+    def spec(self) -> str:
+        """`jod:LEAST`."""
+        return f"jod:{text(self.least)}"
+
+    @property
+    def of_result(self) -> bool:
+        """True."""
+        return True
+
+    def check(self) -> None:
+        """InputError without ColorVideoVDP."""
+        metric()
+
+    def satisfied(self, image: Tensor, candidate: Tensor) -> bool:
+        """See `Floor`; pictures too small to be measured are."""
+        return not float(metric().jod(image, candidate)) < self.least
+
+
+EXAMPLES = {"ssim": "ssim:0.95", "jod": "jod:9.5"}
+FLOORS: dict[str, Callable[[float], Floor]] = {"ssim": SsimFloor, "jod": JodFloor}
 
 
 def parse_floor(spec: str) -> Floor:
-    """Read a floor such as `ssim:0.95`; InputError if it is not one."""
+    """Read a floor such as `ssim:0.95` or `jod:9.5`; InputError if it is not one."""
     name, _, value = spec.partition(":")
     if name not in FLOORS:
         raise unknown("floor", name, FLOORS)
-    return FLOORS[name](number(spec, value, "ssim:0.95"))
+    return FLOORS[name](number(spec, value, EXAMPLES[name]))

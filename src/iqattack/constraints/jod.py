@@ -16,12 +16,11 @@ from torch import Tensor
 
 from iqattack.constraints.bands import Bands, BandsRegion
 from iqattack.constraints.base import Constraint, Region
-from iqattack.errors import InputError
+from iqattack.constraints.metric import check_jod, metric
 from iqattack.paths import user_folder
 from iqattack.perception import (
     LEAST_SIDE,
     NO_DIFFERENCE,
-    ColorVideoVdp,
     ContrastBands,
     Signs,
     patterns,
@@ -48,11 +47,7 @@ class JodBands(Constraint):
     least: float
 
     def __post_init__(self) -> None:
-        if not 5.0 < self.least < NO_DIFFERENCE:
-            raise InputError(
-                f"constraint '{self.spec}': expected JOD between 5 and 10, where 10 is no visible "
-                "difference, such as jod:9.75"
-            )
+        check_jod(self.least, f"constraint '{self.spec}'", "jod:9.75")
 
     @property
     def spec(self) -> str:
@@ -69,12 +64,6 @@ class JodBands(Constraint):
         The scale takes some seconds to find the first time, and is kept in the user's cache.
         """
         return Bands(scale_of(image, self.least)).around(image)
-
-
-@cache
-def metric() -> ColorVideoVdp:
-    """ColorVideoVDP, loaded once; InputError without it."""
-    return ColorVideoVdp()
 
 
 def scale_of(image: Tensor, least: float) -> float:

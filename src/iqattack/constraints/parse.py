@@ -31,9 +31,17 @@ def _jnd(spec: str, fields: list[str]) -> Constraint:
 
 
 def _bands(spec: str, fields: list[str]) -> Constraint:
-    if len(fields) != 1:
-        raise InputError(f"constraint '{spec}': expected bands:SCALE, such as bands:3")
-    return Bands(number(spec, fields[0], "bands:3"))
+    if not 1 <= len(fields) <= 2:
+        raise InputError(
+            f"constraint '{spec}': expected bands:SCALE or bands:SCALE:PIXELS_PER_DEGREE, such as "
+            "bands:3 or bands:3:19"
+        )
+    return Bands(
+        *(
+            number(spec, field, example)
+            for field, example in zip(fields, ("bands:3", "bands:3:19"), strict=False)
+        )
+    )
 
 
 def _jod(spec: str, fields: list[str]) -> Constraint:
@@ -71,7 +79,7 @@ def parse_constraint(spec: str) -> Constraint:
     InputError for others.
     """
     name, *fields = spec.split(":")
-    if name in FLOORS:
+    if name in FLOORS and name not in CONSTRAINTS:
         raise InputError(
             f"constraint '{spec}' is a floor, which goes on top of a constraint such as linf:3"
         )

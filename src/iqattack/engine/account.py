@@ -63,6 +63,8 @@ class Account:
         self.unscored: int | None = None  # first query with a score that is not finite
         self.failure: Exception | None = None
         self._queries = queries
+        # One is kept for the result, which a floor may shorten.
+        self._search_queries = queries - (floor is not None and floor.of_result)
         self._floor = floor
         self._rng = rng
         self._logged = logged
@@ -96,7 +98,7 @@ class Account:
             lower8=self._region.lower,
             upper8=self._region.upper,
             project=self._region.project,
-            queries=self._queries - self._first,
+            queries=self._search_queries - self._first,
             reach=self.target.reach,
             boundary=self.target.boundary,
             rng=self._rng,
@@ -111,7 +113,7 @@ class Account:
     @property
     def hopeless(self) -> bool:
         """Whether there is nothing to ask or to gain."""
-        return self._queries <= self._first or self.target.reach <= 0.0
+        return self._search_queries <= self._first or self.target.reach <= 0.0
 
     def changed(self) -> str | None:
         """What of its task the attack changed in place, which is not copied for it: None."""
@@ -155,7 +157,7 @@ class Account:
         for image in images:
             digest = image_hash(image)
             if digest not in self._scores and digest not in coming:
-                if self._numbered == self._queries:
+                if self._numbered == self._search_queries:
                     self._exhausted = True
                     break
                 if not self._known(digest):
@@ -163,6 +165,39 @@ class Account:
                     requests.append(Request(self.name, self._numbered - 1, image))
             self._asked.append(digest)
         return requests
+
+    def admit_result(self) -> list[Request]:
+        """The best image, shortened where it lies under the floor of the result: what the model has
+        to score before `take_result` can be called.
+        """
+        floor = self._floor
+        self._result = self.best
+        if floor is None or not floor.of_result or self.failure is not None:
+            return []
+        held = floor.enforce(self.clean.float(), self.best[None].float())
+        self._result = held[0].to(torch.uint8)
+        digest = image_hash(self._result)
+        if digest in self._scores or self._known(digest):
+            return []
+        return [Request(self.name, self._numbered - 1, self._result)]
+
+    def take_result(self) -> None:
+        """Keep what `admit_result` made of the best image; the clean one where nothing is left."""
+        if self.failure is not None or torch.equal(self._result, self.best):
+            return
+        digest = image_hash(self._result)
+        self.best, self.best_gain, self.best_score = self.clean, 0.0, self.target.clean
+        if (gain := self._gain(digest)) > 0.0:
+            self.best, self.best_gain = self._result, gain
+            self.best_score = self._scores[digest]
+
+    def admit_clean(self) -> list[Request]:
+        """The clean image once more, beyond the budget, which leaves room for it: what the model
+        has to score. Nothing where the search asked nothing, as a log could not tell them apart.
+        """
+        if self._numbered == self._first or self._known(image_hash(self.clean)):
+            return []
+        return [Request(self.name, self._numbered - 1, self.clean)]
 
     def _known(self, digest: int) -> bool:
         """Give an image the next number; True if the log of an earlier session has its score."""
@@ -236,7 +271,7 @@ class Account:
         # Bounds are whole grey levels, so that clamping after the rounding is the same as before
         # it, on a quarter of the memory; and what was not finite ends within them, too.
         images = torch.clamp(to_8_bits(candidates), self._region.lower, self._region.upper)
-        if self._floor is not None:
+        if self._floor is not None and not self._floor.of_result:
             images = self._floor.enforce(self.task.image, images.float()).to(torch.uint8)
         return images
 
@@ -257,14 +292,16 @@ class Account:
             if self._better(image, gain):
                 self.best = image.clone()
                 self.best_gain, self.best_score = gain, self._scores[digest]
-        gain_of, left = torch.tensor(gains, dtype=torch.float64), self._queries - self._numbered
+        gain_of = torch.tensor(gains, dtype=torch.float64)
+        left = self._search_queries - self._numbered
         return Answer(images, gain_of, left, self._end(Answer(images, gain_of, left)))
 
     def _end(self, answer: Answer) -> SearchEnded | None:
         if self.failure is not None:
             return ImageFailed(str(self.failure), answer)
         if self._exhausted:
-            return BudgetSpent(self._queries, self._numbered, f"the budget of {self.name}", answer)
+            limit, whose = self._search_queries, f"the budget of {self.name}"
+            return BudgetSpent(limit, self._numbered, whose, answer)
         return None
 
     def _gain(self, digest: int) -> float:

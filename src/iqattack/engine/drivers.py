@@ -168,9 +168,19 @@ class ImageDriver(AccountsDriver):
     """An attack on one image; InputError, in `advance`, when the attack cannot take it or fails."""
 
     def __init__(
-        self, entry: ImageEntry, account: Account, attack: Attack, failed: FailureOf
+        self,
+        entry: ImageEntry,
+        account: Account,
+        attack: Attack,
+        failed: FailureOf,
+        *,
+        late: bool = False,
     ) -> None:
+        """late: whether the clean image is scored once more when the search has ended."""
         super().__init__(failed)
+        self._late = late
+        self._closing = False  # only that score is still to come
+        self._holding = False  # the result is being scored, as the floor shortened it
         self.memory = SEARCH_BYTES * account.clean.numel() + account.held
         self._entry = entry
         self._account = account
@@ -188,7 +198,10 @@ class ImageDriver(AccountsDriver):
     def advance(self) -> None:
         """Send answers and take candidates until some of them need a score."""
         account = self._account
-        if self._search is None and account.hopeless:
+        if self._holding:
+            self._held()
+            return
+        if self._closing or (self._search is None and account.hopeless):
             self._end()
             return
         while not self.done:
@@ -201,12 +214,34 @@ class ImageDriver(AccountsDriver):
                     candidates = self._search.send(account.answer())
             except StopIteration:
                 self._check_task()
-                self._end()
+                self._holding = True
+                requests = account.admit_result()
+                self.ask(requests)
+                if not requests:
+                    self._held()
                 return
             requests = account.admit(candidates)
             if requests:
                 self.ask(requests)
                 return
+
+    def _held(self) -> None:
+        """The result is what it will be."""
+        self._holding = False
+        self._account.take_result()
+        if not self._asks_late():
+            self._end()
+
+    def _asks_late(self) -> bool:
+        self._closing = self._late and self._account.failure is None
+        requests = self._account.admit_clean() if self._closing else []
+        self.ask(requests)
+        return bool(requests)
+
+    def take(self, reply: Reply) -> None:
+        """Put it into the account; the result does not hang on the last one."""
+        if not self._closing or reply.score is not None:
+            super().take(reply)
 
     def _check_task(self) -> None:
         """The task is the engine's own, for the memory that copies take."""

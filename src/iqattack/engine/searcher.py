@@ -28,7 +28,8 @@ class Plan:
     """What is to be done with one image.
 
     queries: that the model may score in all. logged, early: those of earlier sessions, as the log
-    has them; the clean image's at least.
+    has them; the clean image's at least. late: whether the clean image is scored once more when the
+    search has ended, beside those queries.
     """
 
     entry: ImageEntry
@@ -36,6 +37,7 @@ class Plan:
     queries: int
     logged: Rows
     early: Mapping[int, Row]
+    late: bool = False
 
     @property
     def spent(self) -> int:
@@ -79,6 +81,11 @@ class Searcher:
     finish: Finish = lambda outcome: outcome
     stop: Callable[[], bool] = lambda: False
 
+    def __post_init__(self) -> None:
+        self.constraint.check()
+        if self.floor is not None:
+            self.floor.check()
+
     def survey(self, entries: Iterable[ImageEntry]) -> Events:
         """A `CleanScore` for each image, or a `Failure`; notes and replies on the way."""
         return self.play(Listed(map(self.opener, entries)))
@@ -88,7 +95,14 @@ class Searcher:
         return self.play(Listed(map(self.opener, plans)))
 
     def search_set(self, plans: Sequence[Plan], attack: SetAttack) -> Events:
-        """The same for an attack on all of them, and in the end `Returned`."""
+        """The same for an attack on all of them, and in the end `Returned`.
+
+        InputError for a floor of the result, which one query of each image is kept for.
+        """
+        if self.floor is not None and self.floor.of_result:
+            raise InputError(
+                f"floor {self.floor.spec}: is for attacks on one image; use ssim:0.95, or none"
+            )
 
         def opened() -> SetDriver:
             return SetDriver(
@@ -113,7 +127,9 @@ class Searcher:
         if isinstance(job, ImageEntry):
             return Opener(partial(self._clean, job), partial(failure_of, job), patient=True)
         return Opener(
-            lambda: ImageDriver(job.entry, self._account(job), self.attack, model_failed),
+            lambda: ImageDriver(
+                job.entry, self._account(job), self.attack, model_failed, late=job.late
+            ),
             lambda error, queries: failure_of(job.entry, error, queries or job.spent),
         )
 

@@ -1,0 +1,120 @@
+"""A floor of the result alone: the search is free, and what it found is brought back and scored."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+import iqattack
+from iqattack.constraints import Floor, Linf, parse_floor
+from iqattack.engine import Engine, Outcome, QueryLog
+from iqattack.errors import InputError
+from iqattack.images import ImageSet
+from iqattack.models import wrap
+from iqattack.objectives import parse_objective
+from iqattack.perception import linf
+
+
+@dataclass(frozen=True)
+class NoFarther(Floor):
+    """Stands in for JOD: no value of the result may change by more than so many levels."""
+
+    levels: float
+    spec: str = "stand-in"
+
+    @property
+    def of_result(self) -> bool:
+        """True."""
+        return True
+
+    def satisfied(self, image, candidate) -> bool:
+        """See `Floor`."""
+        return float(linf(image, candidate)) <= self.levels
+
+
+def brightness(calls: list[int]):
+    """A model that is fond of light, and counts its pictures."""
+
+    def score(images):
+        calls.append(len(images))
+        return images.double().mean((1, 2, 3))
+
+    return wrap(score, name="brightness", score_range=(0.0, 255.0), lower_better=False)
+
+
+def brighter(task):
+    """In steps of one level, as long as it may."""
+    step = 0
+    while True:
+        step += 1
+        yield task.image[None] + step
+
+
+def run(images: ImageSet, floor: Floor | None, queries: int, log: QueryLog) -> tuple[Outcome, int]:
+    calls: list[int] = []
+    engine = Engine.in_process(
+        brightness(calls), brighter, Linf(30), parse_objective("up"),
+        queries=queries, floor=floor, log=log, batch=1,
+    )  # fmt: skip
+    (outcome,) = [item for item in engine.run(images) if isinstance(item, Outcome)]
+    return outcome, sum(calls)
+
+
+@pytest.mark.parametrize("queries", [3, 6, 12])
+def test_the_result_is_brought_back_and_scored_within_the_budget(images, queries) -> None:
+    with QueryLog() as log:
+        free, _ = run(images.limit(1), None, queries, log)
+    with QueryLog() as log:
+        held, asked = run(images.limit(1), NoFarther(4), queries, log)
+        rows = log.rows(held.entry.name)
+    assert held.queries == asked == len(rows) <= queries
+    reached = float(linf(free.clean, free.adversarial))
+    # One query is kept for the result, so the search goes a step less far.
+    assert float(linf(held.clean, held.adversarial)) == min(4.0, reached - 1)
+    assert held.score_adv == held.adversarial.double().mean()
+    assert held.gain == pytest.approx((held.score_adv - held.score_clean) / 255)
+
+
+def test_a_resumed_search_asks_nothing_again(images) -> None:
+    with QueryLog() as log:
+        first, _ = run(images.limit(1), NoFarther(2), 8, log)
+        again, asked = run(images.limit(1), NoFarther(2), 8, log)
+    assert asked == 0
+    assert torch.equal(again.adversarial, first.adversarial)
+    assert again.score_adv == first.score_adv
+
+
+def test_nothing_is_left_of_what_is_seen_at_once(images) -> None:
+    with QueryLog() as log:
+        outcome, _ = run(images.limit(1), NoFarther(0), 8, log)
+    assert torch.equal(outcome.adversarial, outcome.clean)
+    assert outcome.gain == 0.0
+    assert outcome.score_adv == outcome.score_clean
+
+
+def test_jod_of_a_run_is_above_its_floor(tmp_path) -> None:
+    pytest.importorskip("pycvvdp", reason="ColorVideoVDP is not installed: the extra 'visibility'")
+    from iqattack.samples import write_samples  # noqa: PLC0415 - only where it is needed
+
+    write_samples(tmp_path / "photos")
+    model = iqattack.load_model("builtin")
+    made = iqattack.attack(
+        str(tmp_path / "photos"), model, attack="noise", constraint="linf:20", floor="jod:9.5",
+        queries=12, limit=2, check=False, out=tmp_path / "run",
+    )  # fmt: skip
+    checked = iqattack.verify(made, model)
+    assert checked.ok, checked
+    assert max(result.queries for result in made.results) <= 12
+    floor = parse_floor("jod:9.5")
+    for result in made.results:
+        clean = made.read_clean(result.path)
+        attacked = iqattack.images.read_image(made.images / result.png_name).pixels
+        assert floor.satisfied(clean, attacked)
+    assert max(result.gain or 0.0 for result in made.results) > 0.0
+    with pytest.raises(iqattack.errors.RunError, match="keeps"):
+        iqattack.evaluate(made, queries=5)
+
+
+def test_bad_floors_say_what_was_expected() -> None:
+    with pytest.raises(InputError, match=r"floor 'jod:11': expected JOD between 5 and 10"):
+        parse_floor("jod:11")
