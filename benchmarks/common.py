@@ -228,22 +228,22 @@ def declare_operators() -> None:
     declare = runpy.run_path(str(ROOT / "tests" / "torchvision_cpu.py"))[
         "declare_missing_operators"
     ]
-    if not _keep:
+    if not _keep and not hasattr(torch.ops.torchvision, "nms"):
         _keep.append(declare())
 
 
 @cache
-def color_video_vdp() -> ColorVideoVdp | None:
-    """The measure of visibility, where it is installed."""
+def color_video_vdp(distance: float | None = None) -> ColorVideoVdp | None:
+    """The measure of visibility at a distance in metres, where it is installed."""
     if find_spec("pycvvdp") is None:
         return None
     declare_operators()
-    return ColorVideoVdp()
+    return ColorVideoVdp(distance=distance)
 
 
-def jod(clean: torch.Tensor, changed: torch.Tensor) -> float:
+def jod(clean: torch.Tensor, changed: torch.Tensor, distance: float | None = None) -> float:
     """JOD of a changed picture, on `standard_fhd`; NaN without the package."""
-    metric = color_video_vdp()
+    metric = color_video_vdp(distance)
     return float("nan") if metric is None else float(metric.jod(clean, changed))
 
 
