@@ -32,7 +32,7 @@ def dev_images(shared) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _state(tmp_path_factory) -> Iterator[Path]:
-    """A folder of the tests' own for what is kept of this user, such as the key of runs, and a cache."""
+    """A folder of the tests' own for what is kept of this user: the key of runs, a cache."""
     folder = tmp_path_factory.mktemp("state")
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("XDG_STATE_HOME", str(folder))

@@ -45,7 +45,7 @@ from iqattack.errors import InputError
 from iqattack.memory import keep_freed_memory
 from iqattack.models.services.program import Command
 from iqattack.probing.speed import peak_memory
-from iqattack.runs.owner import state_folder
+from iqattack.paths import user_folder
 
 keep_freed_memory()
 assert parse_workers("auto") == (os.cpu_count() or 1)
@@ -58,7 +58,7 @@ for given in (lambda: Child(print, 1), lambda: Command.of(["python"], "cpu")):
     else:
         raise AssertionError("no error")
 os.environ["LOCALAPPDATA"] = "here"
-assert str(state_folder()) == os.path.join("here", "iqattack")
+assert str(user_folder("state")) == os.path.join("here", "iqattack")
 print("fine")
 """
 

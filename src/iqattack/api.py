@@ -30,9 +30,11 @@ from iqattack.attacks import (
     find,
     kind_of,
 )
+from iqattack.catalogue.constraints import DEFAULT as DEFAULT_CONSTRAINT
+from iqattack.constraints import parse_constraint
 from iqattack.directions import Profile
 from iqattack.engine import Interrupted
-from iqattack.errors import InputError, TransientError
+from iqattack.errors import DeviceError, InputError, TransientError
 from iqattack.images import ImageSet, match_mos, read_mos
 from iqattack.imports import absolute
 from iqattack.models import (
@@ -45,6 +47,8 @@ from iqattack.models import (
     model_kinds,
     wrap,
 )
+from iqattack.models.time_limit import check_timeout
+from iqattack.perception import Viewing
 from iqattack.probing import QUERIES, Probe
 from iqattack.probing import probe as run_probe
 from iqattack.reporting import write_report
@@ -62,10 +66,12 @@ from iqattack.runs import (
     execute,
     full_reference,
     make_profile,
+    measured,
     summary_at,
 )
 from iqattack.runs import compare as compare_runs
 from iqattack.runs import verify as verify_run
+from iqattack.runs.verify import TOLERANCE
 from iqattack.scoring import (
     DEFAULT_RETRY,
     CeilingReached,
@@ -127,7 +133,7 @@ def attack(
     *,
     out: str | Path,
     attack: str | Attack = "filter-search",
-    constraint: str = "jnd:0.38",
+    constraint: str = DEFAULT_CONSTRAINT,
     objective: str = "rank",
     queries: int = 2000,
     seed: int = 0,
@@ -200,6 +206,7 @@ def attack(
         max_requests=max_requests,
         max_cost=max_cost,
     )
+    folder = _path("out", out)
     function = None if isinstance(attack, str) else attack
     notify = callbacks or Callbacks()
     chosen, settings, scorer = _prepared(
@@ -237,7 +244,7 @@ def attack(
     elif accept_changed_model or accept_lost_log:
         name = "accept_changed_model" if accept_changed_model else "accept_lost_log"
         raise InputError(f"{name}: is for a run that is gone on with; give resume, too")
-    with _closing(scorer, model), start(out, settings, scorer, retry) as run:
+    with _closing(scorer, model), start(folder, settings, scorer, retry) as run:
         by_spec = isinstance(model, str)
         execute(run, chosen, scorer, by_spec=by_spec, attack=function, how=how, callbacks=notify)
     return run
@@ -248,7 +255,7 @@ def profile(
     model: Scorer | str,
     *,
     out: str | Path,
-    constraint: str = "jnd:0.38",
+    constraint: str = DEFAULT_CONSTRAINT,
     objective: str = "rank",
     queries: int = 500,
     seed: int = 0,
@@ -292,6 +299,7 @@ def profile(
         max_requests=max_requests,
         max_cost=max_cost,
     )
+    folder = _path("out", out)
     notify = callbacks or Callbacks()
     chosen, settings, scorer = _prepared(
         images,
@@ -315,7 +323,7 @@ def profile(
         notify.note("images", phrase)
     with _closing(scorer, model):
         return make_profile(
-            Path(out),
+            folder,
             settings,
             chosen,
             scorer,
@@ -385,7 +393,7 @@ def probe(
 
 def open_run(folder: str | Path) -> Run:
     """A run on disk, finished or under way; RunError when the folder holds none."""
-    return Run.open(folder)
+    return _run_of(folder)
 
 
 def evaluate(
@@ -393,6 +401,8 @@ def evaluate(
     *,
     queries: int | None = None,
     metrics: Sequence[str] = (),
+    display: str | None = None,
+    distance: float | None = None,
     device: str = "cpu",
     callbacks: Callbacks | None = None,
 ) -> Summary:
@@ -401,39 +411,82 @@ def evaluate(
     queries: as if the budget had been so many, from the log; InputError for more than it was.
     metrics: full-reference metrics of pyiqa, such as `lpips` and `dists`, computed on `device` from
         the saved images; not for a smaller budget.
+    display, distance: of JOD and FLIP: a display of ColorVideoVDP's table, `standard_fhd` by
+        default, and the metres from it to the eye, by default its own. Each image is measured once,
+        and its values kept in the run's visibility.json, where that can be written.
+
+    Without the packages of `iqattack[visibility]` JOD and FLIP are None; InputError if display or
+    distance are given.
     """
-    run = run if isinstance(run, Run) else Run.open(run)
+    run = _run_of(run)
+    viewing = _viewing(display, distance, queries)
     if queries is not None and metrics:
         raise InputError(
             f"metrics {', '.join(metrics)}: need the saved images, which are those of the whole "
             "budget; leave out queries"
         )
-    summary = run.summary() if queries is None else summary_at(run, queries)
+    notify = callbacks or Callbacks()
+    if queries is None:
+        results, pending = run.checked_state()
+        results, seen = measured(run, results, viewing, progress=notify.measured)
+        summary = run.summary_of(results, pending, seen)
+    else:
+        summary = summary_at(run, queries)
     if not metrics:
         return summary
-    notify = (callbacks or Callbacks()).checked
-    found = full_reference(run, metrics, device=device, progress=notify)
+    found = full_reference(run, metrics, device=device, progress=notify.checked)
     return summary.model_copy(update={"full_reference": found})
+
+
+def _run_of(run: Run | str | Path) -> Run:
+    """A run to read, which may be open already; errors as in `open_run`."""
+    return run if isinstance(run, Run) else Run.open(_path("run", run))
+
+
+def _path(name: str, given: str | Path) -> Path:
+    """A path that was given; InputError for an empty text, which would be the working folder."""
+    if given == "":
+        raise InputError(f"{name}: is empty, expected a path; give one")
+    return Path(given)
+
+
+def _viewing(
+    display: str | None, distance: float | None, queries: int | None = None
+) -> Viewing | None:
+    """What was chosen; None for the usual one."""
+    if display is None and distance is None:
+        return None
+    if queries is not None:
+        raise InputError(
+            "display, distance: JOD and FLIP need the saved images, which are those of the whole "
+            "budget; leave out queries"
+        )
+    return Viewing.of(display, distance)
 
 
 def report(
     run: Run | str | Path,
     out: str | Path | None = None,
     *,
+    display: str | None = None,
+    distance: float | None = None,
     callbacks: Callbacks | None = None,
 ) -> Path:
     """Write the page of a run, finished or under way, and return the path of its index.html.
 
-    out: its folder, RUN/report by default; an earlier page there is replaced.
+    out: its folder, RUN/report by default; an earlier page there is replaced. display, distance: of
+    JOD and FLIP, as in `evaluate`.
 
     Raises RunError while no image is finished, InputError for a folder that holds something else
     or cannot be written.
     """
     notify = callbacks or Callbacks()
     return write_report(
-        run if isinstance(run, Run) else Run.open(run),
-        None if out is None else Path(out),
+        _run_of(run),
+        None if out is None else _path("out", out),
+        viewing=_viewing(display, distance),
         progress=notify.pictured,
+        measuring=notify.measured,
     )
 
 
@@ -441,18 +494,29 @@ def compare(
     *runs: Run | str | Path,
     allow: Sequence[str] = (),
     queries: int | None = None,
+    display: str | None = None,
+    distance: float | None = None,
     callbacks: Callbacks | None = None,
 ) -> Comparison:
     """Runs side by side, with paired tests of each against the first.
 
     allow: settings that may differ all the same: `images`, `mos`, `range`, `constraint`, `floor`,
         `objective`, `budget`, `seed`; without, RunError tells why a comparison would be unfair.
-    queries: as if the budget of all had been so many, from their logs.
+    queries: as if the budget of all had been so many, from their logs. display, distance: of JOD
+    and FLIP, as in `evaluate`.
     """
+    viewing = _viewing(display, distance, queries)
     notify = callbacks or Callbacks()
     notify.loading("reading runs")
-    opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
-    return compare_runs(opened, allow=allow, queries=queries, progress=notify.compared)
+    opened = [_run_of(run) for run in runs]
+    return compare_runs(
+        opened,
+        allow=allow,
+        queries=queries,
+        viewing=viewing,
+        progress=notify.compared,
+        measuring=notify.measured,
+    )
 
 
 def verify(
@@ -461,7 +525,7 @@ def verify(
     *,
     trust: bool = False,
     accept_changed_model: bool = False,
-    tolerance: float = 1e-6,
+    tolerance: float = TOLERANCE,
     timeout: float | None = None,
     retry: Retry = DEFAULT_RETRY,
     device: str = "cpu",
@@ -474,11 +538,13 @@ def verify(
         and this user did not begin the run, all that needs no model is checked, and UntrustedError
         raised. trust: it was looked at, and may run.
     accept_changed_model: go on where the model's files are not those of the run.
-    tolerance: by how much scores may differ, as a fraction of the score range. timeout, retry: as
-    in `attack`.
+    tolerance: by how much scores may differ, as a fraction of the score range, at most 0.1.
+    timeout, retry: as in `attack`.
     """
     notify = callbacks or Callbacks()
-    run = run if isinstance(run, Run) else Run.open(run)
+    if timeout is not None:
+        check_timeout(timeout)
+    run = _run_of(run)
     wanted = run.record.model_spec if model is None else model
     if isinstance(wanted, str):
         if model is None:
@@ -495,6 +561,8 @@ def verify(
                 timeout=timeout,
                 device=device,
             )
+        except DeviceError:
+            raise
         except InputError as error:
             if model is not None:
                 raise
@@ -552,6 +620,7 @@ def _prepared(
     )
 
     def settings_of(spec: str) -> Settings:
+        parse_constraint(given["constraint"]).check()
         return Settings.of(
             images=sources,
             mos=None if mos is None else str(absolute(mos)),
@@ -661,6 +730,7 @@ def _resolve(
         chosen = ImageSet.from_spec(specs)
         sources = tuple(str(absolute(spec)) for spec in specs)
     if mos is not None:
+        mos = _path("mos", mos)
         notify.loading(f"reading the table {Path(mos).name}")
         table = read_mos(mos, mos_columns)
         return match_mos(chosen, table, limit=limit), sources, table.lower_better

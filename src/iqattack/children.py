@@ -46,6 +46,8 @@ class Child:
             raise InputError("workers: need Linux or macOS; leave them out, or use concurrency")
         ours, theirs = socket.socketpair()
         with theirs:
+            for end in (ours, theirs):
+                end.settimeout(None)  # models set the default, which makes reading fail
             # What lies here is lost when we are killed: a child that is faster has to wait.
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
             program = (

@@ -20,6 +20,10 @@ class InputError(IqattackError):
     """Something handed in cannot be used: a file, an option, a table, a model's answer."""
 
 
+class DeviceError(InputError):
+    """A device that is not there, or that the model does not take."""
+
+
 class RunError(IqattackError):
     """A run on disk does not fit what was asked: other settings, a log that does not replay."""
 

@@ -12,19 +12,22 @@ import importlib
 import locale
 import os
 import signal
+import socket
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import Enum
+from types import NoneType
 from typing import Any, TextIO
 
 import cv2
 import numpy as np
 import torch
 
-from iqattack.pillow_switches import NAMES, outside, set_outside
+from iqattack.pillow import MODULES
 from iqattack.streams import Aside, Shared
 
 # That of `signal` makes an enumeration of each answer, which takes most of a guest's time.
@@ -131,6 +134,29 @@ def _set_precision(value: tuple[str, ...]) -> None:
         cpu.fp32_precision = own
 
 
+def _pillow() -> Switch:
+    """The constants of Pillow's modules, some of which are made to be set.
+
+    We have modules of our own; these are those of whoever else is in the process.
+    """
+    modules = [importlib.import_module(f"PIL.{name}") for name in MODULES]
+    simple = (bool, int, float, str, Enum, NoneType)
+    places = [
+        (vars(module), name)
+        for module in modules
+        for name, value in vars(module).items()
+        if name.isupper() and isinstance(value, simple)
+    ]
+    names = tuple(name for _, name in places)
+    look_up = [(module.get, name) for module, name in places]  # twice for each call of a model
+
+    def put(values: tuple[Any, ...]) -> None:
+        for (module, name), value in zip(places, values, strict=True):
+            module[name] = value
+
+    return Switch("Pillow", lambda: tuple(get(name) for get, name in look_up), put, names)
+
+
 SIGNALS = [
     getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGALRM")
@@ -145,10 +171,11 @@ SWITCHES = (
     Switch("handlers of signals", _handlers, _set_handlers),
     Switch("an alarm", _alarm, _set_alarm),
     Switch("the locale", _locale, _set_locale),
+    Switch("sockets' default timeout", socket.getdefaulttimeout, socket.setdefaulttimeout),
     _attribute(builtins, "print", "print"),
     _attribute(sys, "excepthook", "sys.excepthook"),
     _attribute(threading, "excepthook", "threading.excepthook"),
-    Switch("Pillow", outside, set_outside, NAMES),
+    _pillow(),
     Switch("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
     Switch("torch's precision of float32 products", _precision, _set_precision),
     Switch("OpenCV's optimised code", cv2.useOptimized, cv2.setUseOptimized),

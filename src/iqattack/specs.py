@@ -7,11 +7,20 @@ import unicodedata
 from iqattack.errors import InputError
 
 JOINERS = "\u200c\u200d"  # of letters and emojis
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # what follows around
 
 
 def is_text(name: str) -> bool:
-    """Whether a name is text on one line: no control characters, no bytes that are not text."""
+    """Whether a name is text: no control characters, no bytes that are not text. Such names files
+    may have.
+    """
     return all(unicodedata.category(letter) not in ("Cc", "Cs") for letter in name)
+
+
+def is_line(name: str) -> bool:
+    """Whether a text is on one line, too, and in the order in which it is read."""
+    odd = any(unicodedata.category(mark) in ("Zl", "Zp") or mark in TURNING for mark in name)
+    return is_text(name) and not odd
 
 
 def printable(text: str) -> str:

@@ -1,6 +1,7 @@
 """What holds for every attack."""
 
 import re
+from itertools import cycle
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ SHAPES = [(40, 72), (72, 40), (1, 50), (50, 1), (1, 1), (2, 3)]
 
 def weights(shape):
     """Mostly positive: a start on the ends of the box gains on black images, too."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(5)) + 0.2
+    chance = torch.Generator().manual_seed(5)
+    return torch.randn(shape, generator=chance, dtype=torch.float32) + 0.2
 
 
 @pytest.fixture(params=sorted(ATTACKS))
@@ -75,6 +77,28 @@ def test_an_image_already_near_the_end_of_the_range(
     played = play(attack(task), task, lambda x: 1e-9 if (x != task.image).any() else 0.0)
     assert finite(played)
     assert played.gains
+
+
+def test_the_default_dtype_changes_nothing(attack, natural, make_task, play, linear) -> None:
+    """A model may change it at any moment, while an attack computes in another thread."""
+    image = natural(40, 32)
+    gain = linear(image, weights(image.shape) / 1e5)
+
+    def played(kinds):
+        def changing(x):
+            torch.set_default_dtype(next(kinds))
+            return gain(x)
+
+        return play(attack(task := make_task(image, queries=70)), task, changing)
+
+    before = torch.get_default_dtype()
+    try:
+        plain = played(cycle([torch.float32]))
+        other = played(cycle([torch.float64, torch.float64, torch.float32]))
+    finally:
+        torch.set_default_dtype(before)
+    assert other.gains == plain.gains
+    assert all(map(torch.equal, other.candidates, plain.candidates))
 
 
 def test_a_budget_of_one(attack, natural, make_task, play) -> None:

@@ -21,12 +21,13 @@ def test_attack_evaluate_verify(attack, iqattack):
     Path("mos.csv").write_text("image,mos\n0.png,1\n1.png,2\n2.png,3\n3.png,4\n")
     said = attack("--mos", "mos.csv", "--seed", "3")
     assert said.status == 0
-    for text in ("mean gain", "SROCC clean–attacked", "SROCC drop", "4 of 4"):
+    for text in ("mean gain", "SROCC clean–attacked", "SROCC clean–MOS", "SROCC drop", "4 of 4"):
         assert text in said.out
     assert said.out.endswith("next: iqattack report run\nnext: iqattack verify run\n")
     for line in said.err.splitlines():
         assert json.loads(line)["event"] in ("progress", "loading")
-    last = json.loads(said.err.splitlines()[-1])
+    events = [json.loads(line) for line in said.err.splitlines()]
+    last = [event for event in events if event.get("stage") == "attack"][-1]
     assert (last["done"], last["images"], last["queries"]) == (4, 4, 24)
 
     said = iqattack("verify", "run")
@@ -35,7 +36,7 @@ def test_attack_evaluate_verify(attack, iqattack):
     assert said.out == Path("run/summary.json").read_text()
     assert json.loads(said.out)["scores"]["clean_mos"]["srocc"] == 1.0
     few, every = iqattack("evaluate", "run").out, iqattack("evaluate", "run", "--all").out
-    assert ("SROCC clean–MOS" in few, "SROCC clean–MOS" in every) == (False, True)
+    assert ("KROCC clean–MOS" in few, "KROCC clean–MOS" in every) == (False, True)
     assert "all measures: iqattack evaluate run --all\n" in few
     text = package.open_run("run").summary().verdict.text
     for out in (few, every):
@@ -140,7 +141,8 @@ def test_demo(iqattack, monkeypatch):
     srocc = {name: summary["scores"][name]["srocc"] for name in ("clean_mos", "attacked_mos")}
     assert srocc["clean_mos"] > 0.87
     assert srocc["attacked_mos"] < srocc["clean_mos"] - 0.03  # a fifth of the demo's queries
-    assert summary["means"]["jnd_violation"] == 0.0
+    least = summary["means"]["jod_least"]
+    assert least is None or least > 9.6  # None without ColorVideoVDP
     before = {path: path.read_bytes() for path in Path("demo/images").iterdir()}
     said = iqattack("demo", "--out", "demo")  # again: nothing is scored, the same is shown
     assert said.status == 0

@@ -41,6 +41,29 @@ def test_every_single_option_is_refused_twice(capsys, name, param, words):
     assert "is given 2 times; give it once" in said
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_empty_value_is_refused(capsys, name):
+    """An empty path would be the working folder."""
+    command = COMMANDS[name]
+    for param in command.params:
+        if param.is_eager or getattr(param, "is_flag", False):
+            continue
+        option = param.param_type_name == "option"
+        given = []
+        for other in command.params:
+            if other is param:
+                given += [f"{param.opts[0]}="] if option else [""]
+            elif other.param_type_name == "argument":
+                given += ["x"]
+            elif other.required:
+                given += [other.opts[0], "x"]
+        assert main([name, *given]) == 2
+        shown = param.opts[0] if option else param.name.upper()
+        rest = "" if param.required else ", or leave it out"
+        expected = f"error: {shown}: its value is empty; give one{rest}\n"
+        assert capsys.readouterr().err == expected
+
+
 def test_an_option_that_takes_several_may_come_again(iqattack, attack):
     assert attack().status == 0
     said = iqattack("evaluate", "run", "--metric", "none", "--metric", "none")

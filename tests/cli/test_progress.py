@@ -1,6 +1,7 @@
 """What is said while something is loaded, and while runs are compared."""
 
 import json
+import shutil
 import sys
 import time
 from contextlib import suppress
@@ -91,7 +92,7 @@ def test_each_command_says_what_it_loads(attack, heard):
     package.attack("photos", package.load_model("model.py:load"), out="other", **options)
     assert said == ["looking for images"]  # a model that is loaded already
     said.clear()
-    package.compare(run, "run", callbacks=callbacks)
+    package.compare(run, shutil.copytree("run", "copy"), callbacks=callbacks)
     assert said == ["reading runs"]
 
 
@@ -106,7 +107,8 @@ def test_what_may_hold_a_secret_is_not_shown(heard):
 def test_compare_counts_the_runs(attack, iqattack):
     for out in ("run", "other"):
         attack("--out", out)
-    said = iqattack("compare", "run", "other", "run")
+    shutil.copytree("run", "copy")
+    said = iqattack("compare", "run", "other", "copy")
     assert said.status == 0
     counted = [json.loads(line) for line in said.err.splitlines()]
     assert counted[0] == {"event": "progress", "stage": "compare", "done": 0, "runs": 3}

@@ -71,6 +71,8 @@ THROUGH = {
     "runs/trust.py": ("verify",),
     "runs/results.py": LOOKING,
     "runs/visibility.py": ("evaluate",),
+    "runs/pairs.py": LOOKING,
+    "runs/provenance.py": LOOKING,
     "engine/log.py": (*LOOKING, "attack", "profile"),
     "reporting/page.py": ("report",),
     "runs/execute.py": ("attack",),

@@ -1,6 +1,8 @@
 """What becomes of what workers send, and of what they do not: their ends are scripted here."""
 
+import operator
 import os
+import socket
 import struct
 import threading
 from contextlib import suppress
@@ -10,6 +12,7 @@ from multiprocessing import Pipe
 import numpy as np
 import pytest
 
+from iqattack.children import Child
 from iqattack.engine import Failure, Interrupted, Plan, Workers
 from iqattack.engine.events import Attacked, CleanScore, Replies
 from iqattack.engine.log import ROW
@@ -323,3 +326,15 @@ def test_several_replies_as_one():
     assert (both.scored, both.batch) == (5, 4)
     assert merged([one]) is one
     assert one.rows == {"a": (1, [(1, 1.0)])}  # as it was
+
+
+def test_a_default_timeout_of_sockets_does_not_end_waiting():
+    """A model may set it, and a worker takes longer to load its model, or to score."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(1e-4)
+    try:
+        child = Child(operator.methodcaller("send", "ready"), 1)
+        assert child.connection.recv() == "ready"
+        child.kill()
+    finally:
+        socket.setdefaulttimeout(before)

@@ -143,9 +143,18 @@ def test_a_batch_that_makes_the_ranking():
     assert ranked(0.1, -0.1, 0.3, batch=0.70 * spread, spread=spread, gain=0.9) == "lost"
 
 
+@pytest.mark.parametrize("kind", ["workers", "drift"])
+def test_what_another_process_or_time_does(kind):
+    assert ranked(-0.9, -1.0, -0.8, **{kind: 0.1}) == kind
+    assert ranked(-0.9, -1.0, -0.8, **{kind: 0.0999}) == "reversed"
+    assert ranked(0.1, -0.1, 0.3, **{kind: 0.0355}, spread=0.05, gain=0.9) == kind
+
+
 @pytest.mark.parametrize(
     ("fields", "kind"),
     [
+        ({"nonfinite": 0.49}, "kept"),
+        ({"nonfinite": 0.5}, "nonfinite"),
         ({"without_reach": 15}, "kept"),
         ({"without_reach": 16}, "unattacked"),  # more than half of 30
         ({"without_reach": 30, "gain": 0.0, "noise": 0.1}, "unattacked"),

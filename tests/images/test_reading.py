@@ -1,14 +1,16 @@
 """Reading and writing pictures."""
 
 import errno
+import importlib.util
 import io
 import os
+import re
 import struct
 import subprocess
-import sys
 import warnings
 import zlib
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -18,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import (
     AvifImagePlugin,
+    BmpImagePlugin,
     GifImagePlugin,
     Image,
     ImageCms,
@@ -27,9 +30,10 @@ from PIL import (
     TiffImagePlugin,
 )
 
-from iqattack import pillow_switches as switches
+import iqattack
+from iqattack import pillow
 from iqattack.errors import InputError
-from iqattack.images import encode_png, formats, read_image, write_png
+from iqattack.images import encode_png, formats, read_image, reading, write_png
 
 RNG = np.random.default_rng(7)
 RGB = RNG.integers(0, 256, (9, 13, 3), dtype=np.uint8)
@@ -120,6 +124,46 @@ def test_16_bit_is_refused_or_rounded(tmp_path, suffix, colour):
     assert len(picture.notes) == 2 - colour
 
 
+def tiff(levels, photometric=1, sample_format=1):
+    """An uncompressed grey TIFF file (TIFF 6.0, sec. 2)."""
+    data, bits = levels.tobytes(), 8 * levels.itemsize
+    height, width = levels.shape
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 0, 277: 1}
+    tags |= {278: height, 279: len(data), 339: sample_format}
+    tags[273] = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "<u2"])
+@pytest.mark.parametrize("white", [0, 1])
+def test_a_tiff_in_which_0_is_white(tmp_path, dtype, white):
+    grey = RGB[..., 0]
+    stored = (grey if white else 255 - grey).astype(dtype) * (257 if dtype == "<u2" else 1)
+    (tmp_path / "a.tif").write_bytes(tiff(stored, photometric=white))
+    picture = read_image(tmp_path / "a.tif", convert=True)
+    assert torch.equal(picture.pixels, tensor(np.dstack([grey] * 3)))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "number", "kind"),
+    [("int8", 2, "signed"), ("<i2", 2, "signed"), ("<i4", 2, "signed"), ("<f4", 3, "floating")],
+)
+@pytest.mark.parametrize("convert", [False, True])
+def test_samples_whose_black_is_not_known(tmp_path, dtype, number, kind, convert):
+    (tmp_path / "a.tif").write_bytes(tiff(RGB[..., 0].astype(dtype), sample_format=number))
+    assert f"has {kind}" in refusal(tmp_path / "a.tif", convert=convert)
+
+
+def test_a_jpeg_2000_with_signed_components(tmp_path):
+    data = bytearray(encoded(Image.fromarray(RGB), "JPEG2000"))
+    at = data.find(b"\xff\x4f\xff\x51") + 42
+    assert data[at] == 7
+    data[at] |= 0x80
+    (tmp_path / "a.jp2").write_bytes(data)
+    assert "has signed samples" in refusal(tmp_path / "a.jp2")
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_16_bit_colour_tiff_is_turned_once(tmp_path, orientation):
     tifffile = pytest.importorskip("tifffile")
@@ -148,12 +192,12 @@ def test_16_bit_with_alpha(tmp_path):
     assert len(picture.notes) == 2
 
 
-def test_float_and_32_bit_have_no_known_white(tmp_path):
-    for mode, bits in (("F", 32), ("I", 32)):
-        image = Image.fromarray(RGB).convert("L").convert(mode)
-        path = saved(tmp_path / f"{mode}.tif", image)
-        assert f"{bits}-bit" in refusal(path)
-        assert "cannot be converted" in refusal(path, convert=True)
+def test_32_bits_have_no_known_white(tmp_path):
+    (tmp_path / "a.tif").write_bytes(tiff(RGB[..., 0].astype("<u4")))
+    Image.fromarray(RGB).convert("F").save(tmp_path / "a.pfm", format="PPM")
+    for name in ("a.tif", "a.pfm"):
+        assert "32-bit" in refusal(tmp_path / name)
+        assert "cannot be converted" in refusal(tmp_path / name, convert=True)
 
 
 def test_cmyk(tmp_path):
@@ -466,12 +510,6 @@ def test_photographs_survive_the_round_trip(tmp_path, shared):
     assert torch.equal(read_image(tmp_path / "a.png").pixels, picture.pixels)
 
 
-@pytest.fixture
-def put_back(monkeypatch):
-    """Sets an attribute, and puts the process's own back after the test."""
-    return monkeypatch.setattr
-
-
 SWITCHES = [
     (ImageFile, "LOAD_TRUNCATED_IMAGES", True),
     (ImageFile, "SAFEBLOCK", 16),
@@ -483,6 +521,10 @@ SWITCHES = [
     (PngImagePlugin, "MAX_TEXT_CHUNK", 1),
     (PngImagePlugin, "MAX_TEXT_MEMORY", 1),
     (AvifImagePlugin, "DECODE_CODEC_CHOICE", "none such"),
+    (BmpImagePlugin, "USE_RAW_ALPHA", True),
+    (Image.Image, "load", None),
+    (Image.Image, "convert", None),
+    (ImageFile.ImageFile, "load", None),
 ]
 
 
@@ -495,6 +537,7 @@ def everything(folder):
     files["lzw"] = encoded(Image.fromarray(SMOOTH), "TIFF", compression="tiff_lzw")
     files["cut"] = FILES["JPEG"][: len(FILES["JPEG"]) // 3]
     # A tag with more entries than it may have, at which Pillow warns: two values of orientation.
+    files["alpha"] = encoded(Image.fromarray(np.dstack([RGB, RGB[..., :1]])), "BMP")
     found = bytearray(encoded(Image.fromarray(SMOOTH), "TIFF", tiffinfo={0x0112: 1}))
     tag = found.index(struct.pack("<HHI", 0x0112, 3, 1))
     found[tag : tag + 12] = struct.pack("<HHIHH", 0x0112, 3, 2, 1, 1)
@@ -517,11 +560,41 @@ def test_a_file_that_is_cut_is_damaged(tmp_path):
 
 
 @pytest.mark.parametrize(("module", "name", "value"), SWITCHES, ids=lambda x: str(x)[-30:])
-def test_switches_of_pillow_change_nothing(tmp_path, put_back, module, name, value):
+def test_switches_of_pillow_change_nothing(tmp_path, monkeypatch, module, name, value):
+    """Nor do those that are set while a picture is being read, as by a model in another thread."""
     expected = everything(tmp_path)
-    put_back(module, name, value)
+    decode = reading.open_picture
+
+    def while_reading(*given):
+        monkeypatch.setattr(module, name, value)
+        return decode(*given)
+
+    monkeypatch.setattr(reading, "open_picture", while_reading)
     assert everything(tmp_path) == expected
     assert getattr(module, name) == value  # it is the model's
+
+
+def test_no_module_of_pillow_is_shared():
+    """So whatever its next version lets one set is the model's alone."""
+    for name in set(pillow.__all__) - {"heif"}:
+        ours, theirs = getattr(pillow, name), importlib.import_module(f"PIL.{name}")
+        assert ours is not theirs
+        own = [value for value in vars(ours).values() if isinstance(value, ModuleType)]
+        shared = {module.__name__ for module in own if module.__name__.startswith("PIL.")}
+        assert all(not importlib.import_module(s).__file__.endswith(".py") for s in shared)
+
+
+def test_nothing_of_ours_uses_the_other_pillow():
+    """But for what models are given, and a page."""
+    package = Path(iqattack.__file__).parent
+    users = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        for line in path.read_text("utf-8").splitlines()
+        if re.match(r"\s*(from|import) (PIL|pillow_heif)\b", line)
+    }
+    templates = {user for user in users if user.startswith("models/templates/")}
+    assert users - templates == {"pillow.py", "models/inputs.py"}
 
 
 @pytest.mark.parametrize("action", ["error", "ignore", "always", "once"])
@@ -530,8 +603,6 @@ def test_warning_filters_change_nothing(tmp_path, action):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter(action)
         before = list(warnings.filters)
-        with switches.default_switches():  # nor while a model in another thread looks at them
-            assert list(warnings.filters) == before
         assert everything(tmp_path) == expected
         assert list(warnings.filters) == before
         assert caught == []
@@ -541,7 +612,7 @@ def test_warning_filters_change_nothing(tmp_path, action):
 
 
 def test_a_large_picture_is_read_whatever_warnings_are(tmp_path, monkeypatch):
-    monkeypatch.setattr(switches, "PIXELS", 100)
+    monkeypatch.setattr(pillow.Image, "MAX_IMAGE_PIXELS", 100)
     path = saved(tmp_path / "a.png", Image.fromarray(RGB))  # 117 pixels: Pillow would warn
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -556,22 +627,6 @@ def test_readers_that_a_model_registers_are_not_asked(tmp_path, monkeypatch):
 
     monkeypatch.setitem(Image.OPEN, "PNG", (other, None))
     assert torch.equal(read_image(path).pixels, tensor(RGB))
-
-
-def test_overlapping_readers_put_back_what_was_there(put_back):
-    put_back(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    first, second = switches.default_switches(), switches.default_switches()
-    with first:
-        assert not ImageFile.LOAD_TRUNCATED_IMAGES
-        with second:
-            assert not ImageFile.LOAD_TRUNCATED_IMAGES
-        assert not ImageFile.LOAD_TRUNCATED_IMAGES
-    assert ImageFile.LOAD_TRUNCATED_IMAGES
-    with switches.default_switches():
-        ImageFile.LOAD_TRUNCATED_IMAGES = True  # by a model, in another thread
-        with switches.default_switches():
-            assert not ImageFile.LOAD_TRUNCATED_IMAGES
-    assert ImageFile.LOAD_TRUNCATED_IMAGES
 
 
 @pytest.mark.parametrize("suffix", sorted(formats.SUFFIXES - {".heic", ".heif", ".hif"}))
@@ -828,7 +883,8 @@ def test_heic_is_turned_as_it_says(tmp_path):
 
 
 def test_heic_without_its_extra(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    pillow.heif.cache_clear()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     assert "pip install 'iqattack[heic]'" in refusal(tmp_path / "a.heic")
 
@@ -922,10 +978,10 @@ def test_the_profile_of_a_jp2_file(tmp_path):
         assert torch.equal(picture.pixels, tensor(SMOOTH))
 
 
-def test_switches_of_pillow_do_not_change_what_is_written(put_back):
+def test_switches_of_pillow_do_not_change_what_is_written(monkeypatch):
     pixels = torch.from_numpy(RNG.integers(0, 256, (3, 300, 300), dtype=np.uint8))
     expected = encode_png(pixels)
-    put_back(ImageFile, "MAXBLOCK", 1 << 20)
+    monkeypatch.setattr(ImageFile, "MAXBLOCK", 1 << 20)
     assert encode_png(pixels) == expected
 
 

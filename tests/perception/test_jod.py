@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iqattack.errors import InputError
-from iqattack.perception import NO_DIFFERENCE, ColorVideoVdp, Flip, Viewing, jod, tiles, viewing
+from iqattack.perception import (
+    NO_DIFFERENCE,
+    ColorVideoVdp,
+    Flip,
+    Viewing,
+    jod,
+    ssim,
+    tiles,
+    viewing,
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +77,11 @@ def test_patterns_of_three_grey_levels(metric, dev_images):
         for side in (1, 2, 8)
     }
     assert np.mean(by_side[8]) == pytest.approx(9.0, abs=0.5)
+    similar = [
+        np.mean([ssim(image, checkerboard(image, side, 3)).item() for image in pictures])
+        for side in (1, 8)
+    ]
+    assert similar[0] < similar[1]  # which says the opposite
     assert all(fine > coarse for fine, coarse in zip(by_side[1], by_side[8], strict=True))
     assert min(by_side[1] + by_side[2]) > 9.8
 

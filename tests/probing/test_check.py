@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from iqattack.models import load_model
-from iqattack.probing import EACH, Check, ask, evaluated, findings
+from iqattack.probing import EACH, Check, Elsewhere, ask, evaluated, findings
 from iqattack.probing.check import ends
 from iqattack.scoring import InProcess, Retry
 
@@ -93,6 +93,39 @@ def test_both_at_once(model, images):
     checked = check(scorer, images, batch=True)
     assert checked.batch == pytest.approx(20.0, abs=2.0)
     assert len(findings(checked, [10.0, 50.0], (0.0, 60.0))) == 2
+
+
+STEADY = {"a": [10.0, 10.0, 10.0, 10.0], "b": [30.0, 30.0, 30.0, 30.0]}
+DEPENDENT = {"a": [10.0, 10.0, 12.0, 12.0], "b": [30.0, 30.0, 32.0, 32.0]}
+SHAKY = {"a": [10.0, 10.1, 10.0, 10.1], "b": [30.0, 30.1, 30.0, 30.1]}
+
+
+@pytest.mark.parametrize(
+    ("scores", "elsewhere", "found"),
+    [
+        (DEPENDENT, {"survey": {"a": 12.0}, "workers": True, "late": {"b": 32.0}}, {"batch": 2.0}),
+        (STEADY, {"survey": {"a": 10.0, "b": 30.0}, "late": {"a": 10.0}}, {}),
+        (STEADY, {"survey": {"a": 10.0, "b": 33.0}, "wide": True}, {"batch": 3.0}),
+        (STEADY, {"survey": {"a": 12.0}, "workers": True, "late": {"b": 35.0}}, {"workers": 2.0}),
+        (STEADY, {"survey": {"a": 12.0}}, {"drift": 2.0}),  # of at most two in a call
+        (STEADY, {"survey": {"a": 10.0}, "late": {"a": 11.0, "b": 35.0}}, {"drift": 5.0}),
+        (STEADY, {"survey": {"a": 10.009}, "late": {"a": 10.009}}, {}),  # another kernel
+        (STEADY, {"survey": {"a": 10.009}, "workers": True}, {}),
+        (STEADY, {"survey": {"a": float("nan")}, "late": {"b": float("inf")}, "wide": True}, {}),
+        (SHAKY, {"survey": {"a": 10.2}, "late": {"b": 30.2}, "wide": True}, {}),
+        (SHAKY, {"survey": {"a": 12.05}, "wide": True}, {"drift": 2.0}),  # as calls differ, too
+        (SHAKY, {"late": {"b": 25.05}, "wide": True}, {"drift": 5.0}),
+    ],
+)
+def test_scores_of_other_times_and_places(scores, elsewhere, found):
+    given = Elsewhere(**elsewhere)
+    checked = evaluated(["a", "b"], scores, batch=True, failed=None, elsewhere=given, rounding=1e-4)
+    names = ("batch", "workers", "drift")
+    assert {n: getattr(checked, n) for n in names} == pytest.approx(dict.fromkeys(names, 0) | found)
+    assert checked.queries == 8 + len(given.late)
+    phrases = " ".join(findings(checked, [10.0, 50.0], (0.0, 60.0)))
+    for name, said in {"batch": "--batch 1", "workers": "--workers", "drift": "drift"}.items():
+        assert (said in phrases) == (name in found)
 
 
 @pytest.mark.parametrize("tolerance", [1e-6, 1e-3])

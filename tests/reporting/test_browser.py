@@ -14,13 +14,15 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 import iqattack
 from iqattack.images import read_image
-from iqattack.perception import JND_MODELS
+from iqattack.perception import JND_MODELS, ColorVideoVdp
+from iqattack.runs import Meter
 from iqattack.runs.numbers import percent
+from iqattack.runs.visibility import known
 
 pytestmark = pytest.mark.slow
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
 LARGE = "7.png"  # 224×224
-CHARTS = {"scores", "mos", "queries", "crossing", "ssim"}
+CHARTS = {"scores", "mos", "queries", "crossing", "jod", "ssim"}
 
 
 def pixels_of(run, name):
@@ -130,7 +132,7 @@ def test_draws_every_chart(browser, run):
         )
         for chart in CHARTS
     }
-    assert sum(points["scores"]) == sum(points["ssim"]) == len(done) == 7
+    assert sum(points["scores"]) == sum(points["ssim"]) == sum(points["jod"]) == len(done) == 7
     assert sum(points["mos"]) == 2 * len(done)  # clean and attacked
     assert (len(points["queries"]), len(points["crossing"])) == (3, 1)
     drawn = browser.js("return [...document.querySelectorAll('.chart')].map(c => c.id)")
@@ -148,7 +150,7 @@ def test_draws_every_chart(browser, run):
 
 def test_sorts_and_filters(browser, run):
     results = {result.image: result for result in run.results}
-    done = [result for result in run.results if not result.failed]
+    done = [result for result in known(run, run.results)[0] if not result.failed]
 
     def ordered(key):
         return [result.image for result in sorted(done, key=key)]
@@ -156,7 +158,7 @@ def test_sorts_and_filters(browser, run):
     assert len(names(browser)) == 8
     assert names(browser)[:7] == ordered(lambda result: -result.gain)
     choose(browser, "sort", "visible")
-    assert names(browser)[:7] == ordered(lambda result: result.ssim)
+    assert names(browser)[:7] == ordered(lambda result: (result.jod, result.image))
     choose(browser, "sort", "name")
     assert names(browser)[2:] == [f"{k}.png" for k in range(2, 8)]
     for value, wanted in (
@@ -188,9 +190,40 @@ def test_difference_is_right_to_the_level(browser, run):
         np.testing.assert_array_equal(shown(browser), expected)
 
 
-def test_box_and_violations_agree_with_the_run(browser, run):
+@pytest.fixture
+def without(monkeypatch):
+    """As if the packages that measure JOD and FLIP were not installed."""
+    monkeypatch.setattr(Meter, "_made", lambda meter, kind: None)
+
+
+def test_where_a_change_is_visible_agrees_with_the_measure(browser, run):
+    result, _, after = pixels_of(run, LARGE)
+    pair = (read_image(path).pixels for path in (result.path, run.images / result.png_name))
+    share = ColorVideoVdp().visible(*pair).clamp(0.0, 3.0).mul(85).round().div(85).numpy()
+    assert 0.1 < share.max() < 1.0
+    open_image(browser)
+    assert not find(browser, "#legend").is_displayed()
+    look_at(browser, "visible")
+    grey = 64 + after.mean(axis=2) / 2
+    pink = np.array((255, 0, 128))
+    expected = (1 - share[..., None]) * grey[..., None] + share[..., None] * pink
+    assert np.abs(shown(browser) - expected).max() <= 1
+    assert find(browser, "#legend").text.endswith("3 JOD or more")
+    ramp = shown(browser, "ramp")[0]
+    for place, colour in ((0, (128, 128, 128)), (85, (255, 0, 128)), (255, (255, 240, 0))):
+        np.testing.assert_array_equal(ramp[place], colour)
+    jod = next(r.jod for r in known(run, [result])[0])
+    assert f"{jod:.2f}" in find(browser, "#facts").text
+    look_at(browser, "original")
+    assert not find(browser, "#legend").is_displayed()
+
+
+def test_without_the_packages_it_is_the_jnd(chromium, run, tmp_path, without):
+    """The box, too."""
     result, before, after = pixels_of(run, LARGE)
     threshold = 0.38 * JND_MODELS["liu2010"](read_image(result.path).pixels).numpy()
+    browser = chromium
+    browser.open(iqattack.report(run, tmp_path / "page"))
     open_image(browser)
     look_at(browser, "box")
     limit = np.floor(threshold).clip(max=255)
@@ -198,7 +231,8 @@ def test_box_and_violations_agree_with_the_run(browser, run):
     np.testing.assert_array_equal(shown(browser), np.repeat(expected[..., None], 3, axis=2))
     assert f"white {limit.max():.0f}." in find(browser, "#told").text
 
-    look_at(browser, "violations")
+    look_at(browser, "visible")
+    assert find(browser, "input[value=visible]").accessible_name == "Over the JND"
     pink = (shown(browser) == (255, 0, 128)).all(axis=2)
     over = np.abs(after - before).max(axis=2) > threshold
     assert 0.0 < over.mean() < 1.0
@@ -328,7 +362,7 @@ def test_axe_finds_nothing_serious(browser, dark):
     assert faults(browser) == []
     browser.js("document.querySelectorAll('details').forEach(d => d.open = true)")
     open_image(browser)
-    for view in ("slider", "difference", "violations"):
+    for view in ("slider", "difference", "visible"):
         look_at(browser, view)
         assert faults(browser) == []
 
@@ -441,8 +475,10 @@ def large(tmp_path_factory):
         lambda images: images.float().mean((1, 2, 3)), score_range=(0, 255), lower_better=False
     )
     options = {"attack": "noise", "constraint": "linf:3", "queries": 2}
-    run = iqattack.attack(folder / "photos", model, out=folder / "run", **options)
-    return iqattack.report(run)
+    with pytest.MonkeyPatch.context() as patched:  # JOD of 12 megapixels takes half a minute
+        patched.setattr(Meter, "_made", lambda meter, kind: None)
+        run = iqattack.attack(folder / "photos", model, out=folder / "run", **options)
+        return iqattack.report(run)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844), (844, 390)])
@@ -606,8 +642,10 @@ def striped(tmp_path_factory):
     )
     attack = f"{folder / 'turns.py'}:turns"
     options = {"attack": attack, "constraint": "linf:3", "queries": 2, "objective": "up"}
-    run = iqattack.attack(folder / "photos", model, out=folder / "run", **options)
-    return run, iqattack.report(run)
+    with pytest.MonkeyPatch.context() as patched:  # it is to show the JND
+        patched.setattr(Meter, "_made", lambda meter, kind: None)
+        run = iqattack.attack(folder / "photos", model, out=folder / "run", **options)
+        return run, iqattack.report(run)
 
 
 def test_the_difference_of_a_shrunk_picture_does_not_cancel(chromium, striped):
@@ -625,7 +663,7 @@ def test_the_difference_of_a_shrunk_picture_does_not_cancel(chromium, striped):
     assert seen.shape[1] < 2400 / 2
     assert set(np.unique(seen)) <= {128 - 48, 128 + 48}
     assert "each point shows the largest change of its pixels" in find(chromium, "#told").text
-    look_at(chromium, "violations")
+    look_at(chromium, "visible")
     pink = (shown(chromium) == (255, 0, 128)).all(axis=2)
     height, width = pink.shape
     limit = 0.38 * JND_MODELS["liu2010"](read_image(result.path).pixels).numpy()

@@ -114,7 +114,13 @@ def test_charts_in_words(summary, run):
     traces = {trace.image: trace for trace in read_traces(run)}
     drawn = content.series(done, [traces[result.image] for result in done])
     charts, values = content.charts(summary, run.results, drawn)
-    assert [chart.id for chart in charts] == ["scores", "mos", "queries", "crossing", "ssim"]
+    assert [chart.id for chart in charts] == [
+        *("scores", "mos", "queries", "crossing"),
+        *(("ssim",) if summary.means.jod is None else ("jod", "ssim")),
+    ]
+    without = changed(summary, means={"jod": None})
+    said, table = content.charts(without, run.results, drawn)
+    assert "JOD" not in "".join((*table.columns, *(chart.title for chart in said)))
     ups = sum(result.direction == "up" for result in done)
     assert charts[0].told.startswith(
         f"{ups} images were to be made to look better to the model, and {7 - ups} worse."

@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
+import sqlite3
 from base64 import b64decode
+from contextlib import closing
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import iqattack
 from iqattack.cli import main
@@ -18,6 +21,7 @@ from iqattack.engine import Interrupted
 from iqattack.errors import InputError, RunError
 from iqattack.images import read_image
 from iqattack.reporting.page import _options
+from iqattack.runs.pairs import read_pair, scored_pairs
 
 
 class Parsed(HTMLParser):
@@ -93,8 +97,8 @@ def test_pixels_are_those_of_the_run(page, run):
         if result.failed:
             assert (data["original"], data["attacked"], image["thumb"]) == (None, None, None)
             continue
-        saved = (run.images / result.png_name).read_bytes()
-        assert b64decode(data["attacked"]) == saved
+        saved = read_image(run.images / result.png_name).pixels.permute(1, 2, 0).numpy()
+        np.testing.assert_array_equal(decoded(data["attacked"]), saved)
         clean = read_image(result.path).pixels.permute(1, 2, 0).numpy()
         np.testing.assert_array_equal(decoded(data["original"]), clean)
         change = np.abs(decoded(data["attacked"]).astype(int) - clean).max(axis=2)
@@ -142,15 +146,146 @@ def test_originals_that_are_gone_or_others(copy):
     assert (gone["thumb"], other["thumb"]) == (None, None)
 
 
+def of(page, result):
+    return next(image for image in data_of(page)["images"] if image["name"] == result.image)
+
+
+def test_a_saved_image_that_was_not_scored_is_not_shown(copy):
+    other, kept, link = [result for result in copy.results if not result.failed][:3]
+    png = copy.images / other.png_name
+    Image.new("RGB", (24, 20)).save(png)
+    (copy.images / link.png_name).rename(copy.folder / "elsewhere.png")
+    (copy.images / link.png_name).symlink_to(copy.folder / "elsewhere.png")
+    page = iqattack.report(copy)
+    assert "the saved image is not the one that was scored" in of(page, other)["missing"]
+    assert "is a link, and a run has none" in of(page, link)["missing"]
+    assert (of(page, kept)["missing"], of(page, other)["thumb"]) == (None, None)
+    assert pixels_of(page, of(page, link))["attacked"] is None
+    copy.images.rename(copy.folder / "images")
+    copy.images.symlink_to(copy.folder / "images")
+    with pytest.raises(RunError, match="adversarial: is a link"):
+        read_pair(copy, kept, scored_pairs(copy, [kept])[kept.image])
+
+
+@pytest.mark.parametrize("version", ["0.2.0", "0.1.0"])  # which kept no SHA-256
+def test_a_run_takes_no_picture_of_this_machine_into_its_page(copy, tmp_path, version):
+    result = next(result for result in copy.results if not result.failed)
+    private, exif = tmp_path / "holiday.jpg", Image.Exif()
+    exif[0x010E] = "at home"
+    Image.new("RGB", (24, 20), "teal").save(private, exif=exif)
+    png = copy.images / result.png_name
+    png.unlink()
+    png.symlink_to(private)
+    with closing(sqlite3.connect(copy.folder / "log.sqlite")) as log:
+        changes = json.dumps({"path": str(private), "sha256": None})
+        log.execute("UPDATE result SET json = json_patch(json, ?) WHERE task = 1", (changes,))
+        log.commit()
+    toml = copy.folder / "run.toml"
+    toml.write_text(re.sub('iqattack = ".*"', f'iqattack = "{version}"', toml.read_text()))
+    run = iqattack.open_run(copy.folder)
+    if version == "0.2.0":
+        with pytest.raises(RunError, match="it has no SHA-256 of its clean image"):
+            iqattack.report(run)
+        return
+    page = iqattack.report(run)
+    shown = pixels_of(page, of(page, result))
+    assert (shown["original"], shown["attacked"], of(page, result)["thumb"]) == (None,) * 3
+    png.unlink()
+    png.write_bytes(private.read_bytes())
+    (there,) = (row for row in run.results if row.image == result.image)
+    with pytest.raises(InputError, match=r"holiday\.jpg: is not the image that was attacked"):
+        read_pair(run, there, scored_pairs(run, [there])[there.image])
+
+
+def test_nothing_of_a_file_but_its_pixels_is_in_the_page(copy):
+    result = next(result for result in copy.results if not result.failed)
+    png, told = copy.images / result.png_name, PngInfo()
+    told.add_text("comment", "at home")
+    Image.open(png).save(png, pnginfo=told)
+    page = iqattack.report(copy)
+    shown = pixels_of(page, of(page, result))["attacked"]
+    np.testing.assert_array_equal(decoded(shown), np.asarray(Image.open(png)))
+    assert b"at home" in png.read_bytes()
+    assert b"at home" not in b64decode(shown)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Pages without pictures."""
+    none = dict.fromkeys(("thumb", "pixels", "missing"))
+    monkeypatch.setattr("iqattack.reporting.page.write_pictures", lambda *_: none)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("data.js", "thesis.txt"),
+        ("data.js",),  # of another program
+        ("index.html",),
+        ("data.js", "images/holiday.jpg"),
+    ],
+)
+def test_a_folder_that_holds_more_than_a_page_is_left_alone(copy, page, tmp_path, names):
+    site = tmp_path / "site"
+    if len(names) > 1:
+        shutil.copytree(page.parent, site)
+    for name in names:
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        if name != "data.js" or len(names) == 1:
+            (site / name).write_text("precious")
+    before = {path: path.read_bytes() for path in site.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=f"no report, it has {names[-1]}; give another --out"):
+        iqattack.report(copy, site)
+    assert {path: path.read_bytes() for path in site.rglob("*") if path.is_file()} == before
+
+
+def test_no_page_is_written_through_a_link(copy, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (copy.folder / "report").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="report: is a link, expected a folder"):
+        iqattack.report(copy)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_earlier_page_is_there_until_the_new_one_is(copy, tmp_path):
+    page = iqattack.report(copy, tmp_path / "a" / "page")
+    (page.parent / ".DS_Store").touch()  # which a file manager leaves
+    before = page.read_bytes()
+    whole = Path.rename
+
+    def rename(path, target):
+        if target == page.parent and path.name.startswith(".report-"):
+            raise OSError(5, "Input/output error")
+        return whole(path, target)
+
+    def put_something(path, target):
+        found = whole(path, target)
+        if path == page.parent:
+            (target / "thesis.txt").touch()
+        return found
+
+    for refused in (rename, put_something):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Path, "rename", refused)
+            with pytest.raises(InputError):
+                iqattack.report(copy, page.parent)
+        assert page.read_bytes() == before
+        assert [path.name for path in (tmp_path / "a").iterdir()] == ["page"]
+        if refused is put_something:
+            (page.parent / "thesis.txt").unlink()
+    iqattack.report(copy, page.parent)
+
+
 def test_an_earlier_page_is_replaced_and_nothing_else(copy, tmp_path):
     page = iqattack.report(copy, tmp_path / "a" / "page")
-    (page.parent / "images" / "999999.js").touch()
+    (page.parent / "images" / "999999.js").touch()  # of a run with more images
     assert iqattack.report(copy, page.parent) == page
     assert not (page.parent / "images" / "999999.js").exists()
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["page"]
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
-    with pytest.raises(InputError, match=r"full: is not empty and no report; give another --out"):
+    with pytest.raises(InputError, match=r"full: is not empty and no report, .*; give another"):
         iqattack.report(copy, tmp_path / "full")
     with pytest.raises(InputError, match=r"is a file, expected a folder"):
         iqattack.report(copy, tmp_path / "full" / "thesis.tex")

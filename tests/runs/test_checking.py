@@ -1,4 +1,6 @@
-"""The check of the model at the start of a run: within budgets, and always the same."""
+"""The check of the model in a run: within budgets, and always the same."""
+
+import itertools
 
 import pytest
 import torch
@@ -56,13 +58,14 @@ def test_its_queries_are_in_the_budget_of_two_images(tmp_path, photos):
     run = attack(photos, model(score), tmp_path / "run")
     assert [row.queries for row in run.results] == [QUERIES] * 4
     assert sum(calls) == 4 * QUERIES == run.summary().queries
-    assert run.check.queries == 8
+    assert run.check.queries == 10
     assert run.check.images == ("0.png", "2.png")  # the first two of one size
     _, rows, _ = kept(run)
     again = {
         name: [digest for digest, _ in found].count(found[0][0]) for name, found in rows.items()
     }
-    assert again == {"0.png": 5, "1.png": 1, "2.png": 5, "3.png": 1}
+    assert again == {"0.png": 6, "1.png": 1, "2.png": 6, "3.png": 1}
+    assert rows["0.png"][-1] == rows["0.png"][0]  # the last one, when the search has ended
     assert iqattack.verify(run, model()).ok
 
 
@@ -91,6 +94,86 @@ def test_neither_do_failures_that_pass(tmp_path, photos):
     other = attack(photos, model(flaky), tmp_path / "flaky")
     assert kept(plain) == kept(other)
     assert len(calls) == sum(row.queries + row.attempts for row in other.results)
+
+
+def test_the_last_query_may_fail_and_the_image_does_not(tmp_path, photos):
+    plain = attack(photos, model(), tmp_path / "plain")
+    of = {}
+
+    def fails_at_last(images):
+        for image in images:
+            key = image.numpy().tobytes()
+            of[key] = of.get(key, 0) + 1
+            if of[key] == 6:  # in the survey, four times before the search, and now
+                raise ValueError("no")
+        return mean(images)
+
+    other = attack(photos, model(fails_at_last), tmp_path / "other")
+    assert kept(plain)[0] == kept(other)[0]
+    assert [row.queries for row in other.results] == [QUERIES - 1, QUERIES, QUERIES - 1, QUERIES]
+    assert other.check.queries == 8
+    assert iqattack.verify(other, model()).ok
+
+
+def test_scores_that_drift(tmp_path, photos):
+    """Each one that is asked for is worth a little more: gains are made of it."""
+    count = itertools.count()
+
+    def drifting(images):
+        return [score + 0.1 * next(count) for score in mean(images).tolist()]
+
+    run = attack(photos, model(drifting), tmp_path / "run")
+    summary = run.summary()
+    assert summary.verdict.kind == "drift"
+    assert "drift" in summary.verdict.doubts
+    assert any("scores drift: of one image they changed" in finding for finding in summary.findings)
+    # From the check to the end, the others' searches lie between.
+    assert run.check.drift == pytest.approx(0.1 * 4 * QUERIES, rel=0.3)
+
+
+def test_a_model_that_is_another_one_when_the_run_goes_on(tmp_path, photos):
+    with pytest.raises(iqattack.api.CeilingReached):
+        attack(photos, model(), tmp_path / "run", max_requests=60)
+    run = attack(photos, model(lambda images: mean(images) + 9.0), tmp_path / "run", resume=True)
+    assert run.check.drift == pytest.approx(9.0)
+    assert run.summary().verdict.kind == "drift"
+
+
+def test_workers_whose_models_differ(tmp_path, photos):
+    """Each process makes another one, which no score of one of them shows."""
+    (tmp_path / "mine.py").write_text(
+        "import os\n"
+        "def load():\n"
+        "    bias = os.getpid() % 10007 * 0.001\n"
+        "    def score(images):\n"
+        "        return images.double().mean((1, 2, 3)) + bias\n"
+        "    score.score_range, score.lower_better = (0, 255), False\n"
+        "    return score\n"
+    )
+    notes = []
+    callbacks = iqattack.Callbacks(note=lambda image, text: notes.append(text))
+    spec = f"{tmp_path}/mine.py:load"
+    run = attack(photos, spec, tmp_path / "run", workers=1, callbacks=callbacks)
+    assert run.check.workers > 0.0 and not run.check.batch and not run.check.drift
+    assert any("the models of the workers differ" in text for text in notes)
+    assert "workers" in run.summary().verdict.doubts
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_batch_of_three_that_changes_scores(tmp_path):
+    """The check has two at most in a call; the survey had more."""
+    chance = torch.Generator().manual_seed(1)
+    for number in range(2):  # so that four have one size
+        pixels = torch.randint(60, 200, (3, 20, 24), generator=chance).byte()
+        write_png(tmp_path / "photos" / f"more {number}.png", pixels)
+    images = ImageSet.from_folder(tmp_path / "photos")
+
+    def score(batch):
+        return mean(batch) + 5.0 * (len(batch) > 2)
+
+    run = attack(images, model(score), tmp_path / "run", batch=4)
+    assert run.check.batch == pytest.approx(5.0)
+    assert attack(images, model(score), tmp_path / "alone", batch=1).check.batch == 0.0
 
 
 class Failing:
@@ -137,7 +220,7 @@ def test_what_a_session_did_not_come_to_the_next_one_asks(tmp_path, photos, call
     run = attack(photos, model(again), tmp_path / "run", batch=1, resume=True)
     assert kept(plain) == kept(run)
     assert counted.calls + again.calls == 4 * QUERIES == sum(row.queries for row in run.results)
-    assert run.check.queries == 8
+    assert run.check.queries == 10
 
 
 def test_a_run_keeps_to_what_it_began_with(tmp_path, photos):
@@ -180,7 +263,7 @@ def dependent(images):
     ("function", "phrase", "verdict"),
     [
         (noisy, "the model is stochastic: scores of one image have a standard", "noise"),
-        (dependent, "scores depend on the batch: alone and with another", "Nothing can be said"),
+        (dependent, "scores depend on the batch: alone and with other", "Nothing can be said"),
         (lambda images: mean(images) * 0 + 7, "all 4 clean scores are equal (7)", "nothing can be"),
         (lambda images: mean(images) / 255, "of the score range 0 to 255", "moved scores by"),
     ],

@@ -1,6 +1,7 @@
 """A run that somebody sent runs no code of theirs unasked."""
 
 import http.server
+import shutil
 import threading
 import tomllib
 from pathlib import Path
@@ -292,7 +293,7 @@ def test_no_command_runs_what_a_run_names(
         "verify": ("verify", folder),
         "evaluate": ("evaluate", folder, "--json"),
         "report": ("report", folder),
-        "compare": ("compare", folder, folder),
+        "compare": ("compare", folder, str(shutil.copytree(folder, tmp_path / "copy"))),
         "queries": ("evaluate", folder, "--queries", "5"),
         "resume": common,
         "accepting": (*common, "--accept-changed-model", "--accept-lost-log"),

@@ -13,8 +13,9 @@ from rich.console import Console
 
 import iqattack
 from iqattack.cli.tables import show_summary
+from iqattack.images import read_image
 from iqattack.probing import Check
-from iqattack.runs.verdict import Spread
+from iqattack.runs.verdict import Spread, doubts_of
 
 RANGE = (0.0, 255.0)
 CHECKED = Check(images=("0.png", "1.png"), queries=8)
@@ -42,9 +43,15 @@ def attack(photos, out, function=mean, score_range=RANGE, **options):
     return iqattack.attack(photos, model, out=out, **options)
 
 
+UNSEEN = dict.fromkeys(("jod", "jod_least", "jod_below", "jod_images", "flip"))
+
+
 @pytest.fixture(scope="module")
 def summary(photos, tmp_path_factory):
-    return attack(photos, tmp_path_factory.mktemp("verdict") / "run").summary()
+    """Of a run whose JOD is not known."""
+    summary = attack(photos, tmp_path_factory.mktemp("verdict") / "run").summary()
+    means = summary.means.model_copy(update=UNSEEN)
+    return summary.model_copy(update={"means": means, "visibility": None})
 
 
 def changed(summary, *, gain=None, srocc=None, interval=None, n=None, means=None, **fields):
@@ -135,10 +142,35 @@ def test_words_of_the_change(summary, ssim, word):
     assert word in text.rpartition("SROCC")[2]
 
 
+@pytest.mark.parametrize(
+    ("jods", "words"),
+    [
+        ((10.0, 10.0, 12), "no difference is visible (JOD 10)."),
+        (
+            (9.8312, 9.606, 12),
+            "the attacked images have JOD 9.83 on average, 9.61 at least (10: no",
+        ),
+        ((9.9996, 9.9952, 12), "JOD 9.9996 on average, 9.9952 at least"),
+        (
+            (9.5, 9.0, 11),
+            "JOD 9.50 on average over 11 images that could be measured, 9.00 at least",
+        ),
+        ((9.5, 9.5, 1), "the attacked image has JOD 9.50 over 1 image that could be measured"),
+    ],
+)
+def test_jod_in_place_of_ssim(summary, jods, words):
+    known = dict(zip(("jod", "jod_least", "jod_images"), jods, strict=True))
+    text = changed(summary, means=known).verdict.text
+    assert words in text
+    assert "SSIM" not in text
+
+
 def test_what_is_not_measured_is_not_in_it(summary, photos, tmp_path):
     """A cut budget has no pixels, one image no interval, a run under way not all images."""
     gone = dict.fromkeys(("ssim", "jnd_violation"))
-    assert "known for the full budget only" in changed(summary, means=gone).verdict.text
+    assert "cannot be measured here" in changed(summary, means=gone).verdict.text
+    cut = changed(summary.model_copy(update={"budget": 6}), means=gone)
+    assert "known for the full budget only" in cut.verdict.text
     assert "interval" not in changed(summary, n=1, srocc=math.nan).verdict.text
     text = summary.model_copy(update={"failed": 3, "pending": 2, "images": 17}).verdict.text
     assert "over 12 of 17 images (3 failed, 2 still to do);" in text
@@ -205,6 +237,81 @@ def test_scores_that_depend_on_the_batch_by_more_than_they_moved(summary):
     verdict = changed(summary, gain=(0.21, 0.18, 0.22), check=less).verdict
     assert verdict.kind != "batch"
     assert "scores depend on the batch, by 10.00 % of the range" in verdict.text
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("workers", "scores differ between the workers' models, by 20.00 % of their range"),
+        (
+            "drift",
+            "scores of one image drifted in the course of the run, by 20.00 % of their range",
+        ),
+    ],
+)
+def test_scores_that_another_process_or_time_makes(summary, name, words):
+    check = CHECKED.model_copy(update={name: 51.0})
+    verdict = changed(summary, gain=(0.19, 0.18, 0.2), check=check).verdict
+    assert (verdict.kind, verdict.doubts) == (name, (name,))
+    assert words in verdict.text
+    less = CHECKED.model_copy(update={name: 25.5})
+    verdict = changed(summary, gain=(0.21, 0.18, 0.22), check=less).verdict
+    assert verdict.kind == "kept"
+    assert "by 10.00 % of the range" in verdict.text.partition("Read this with care")[2]
+
+
+def test_candidates_without_a_score(photos, tmp_path):
+    """Some, and all: nothing is known of how those would have moved it."""
+    clean = {read_image(path).pixels.numpy().tobytes() for path in photos.iterdir()}
+
+    def model(share):
+        def score(images):
+            known = [i.numpy().tobytes() in clean or i.sum() % 10 >= 10 * share for i in images]
+            return mean(images).where(torch.tensor(known), float("nan"))
+
+        return score
+
+    some = attack(photos, tmp_path / "some", model(0.3)).summary()
+    assert some.nonfinite == pytest.approx(0.3, abs=0.1)
+    assert "nonfinite" in some.verdict.doubts and not some.verdict.silent
+    phrase = f"the model had no finite score for {100 * some.nonfinite:.1f} % of the candidates"
+    assert phrase in some.verdict.text
+    assert any(phrase in finding for finding in some.findings)
+    run = attack(photos, tmp_path / "all", model(1.0))
+    none = run.summary()
+    assert (none.nonfinite, none.verdict.kind) == (1.0, "nonfinite")
+    assert "for 100.0 % of the attack's candidates it gave no finite score" in none.verdict.text
+    assert "unmoved" not in none.verdict.doubts  # it saw none of them
+    assert iqattack.evaluate(run, queries=5).verdict.kind == "nonfinite"
+
+
+@pytest.mark.parametrize(
+    ("rank", "n", "interval", "doubted"),
+    [
+        (-1.0, 8, (math.nan, math.nan), True),
+        (-0.5, 8, (-1.0, 0.2), True),
+        (-1.0, 7, (-1.0, -1.0), False),  # too few
+        (-0.49, 8, (-1.0, -0.1), False),
+        (-0.3, 30, (-0.6, -0.01), True),
+        (-0.3, 30, (-0.6, 0.0), False),
+        (0.9, 30, (0.8, 0.95), False),
+        (math.nan, 30, (math.nan, math.nan), False),
+    ],
+)
+def test_scores_against_the_opinions(summary, rank, n, interval, doubted):
+    """As of a table that has DMOS where MOS is expected."""
+    scores = summary.scores
+    scores = replace(
+        scores,
+        clean_mos=replace(scores.clean_attacked, srocc=rank, n=n),
+        intervals={**scores.intervals, "clean_mos.srocc": interval},
+    )
+    found = doubts_of(summary.model_copy(update={"scores": scores}))
+    assert [doubt.about for doubt in found] == (["direction"] if doubted else [])
+    if doubted:
+        assert f"(SROCC −{-rank:.2f})" in found[0].short
+        assert "check --lower-better, or" in found[0].long
+        assert "--mos-columns dmos=" in found[0].long
 
 
 def test_scores_that_are_made_of_the_batch(photos, tmp_path):
@@ -337,7 +444,7 @@ def test_scores_that_hardly_differ(photos, tmp_path):
 
 def test_how_many_images_have_an_ssim(summary):
     verdict = changed(summary, means={"ssim": 0.9995, "ssim_images": 1}).verdict
-    assert "tiny by SSIM (1.000 over 1 image, the others being too small; " in verdict.text
+    assert "tiny by SSIM (1.000 over 1 image that could be measured; " in verdict.text
     assert summary.means.ssim_images == 12
     assert "too small" not in summary.verdict.text
 

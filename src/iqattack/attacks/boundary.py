@@ -61,7 +61,7 @@ def walk(task: Task, goal: ScoreBoundary, start: Tensor) -> Search:
         if torch.equal(o_tilde.round(), o) or epsilon < CONVERGED:
             return
         delta = max(delta, LEAST * sqrt(o.numel()) / d)
-        eta = torch.randn(o.shape, generator=task.rng)
+        eta = torch.randn(o.shape, generator=task.rng, dtype=torch.float32)
         eta.sub_(z, alpha=float(torch.dot(eta.flatten(), z.flatten())) / d**2)
         z = z.add_(eta, alpha=delta * d / float(torch.linalg.vector_norm(eta).clamp(min=1e-9)))
         z *= d / torch.linalg.vector_norm(z)

@@ -183,7 +183,7 @@ class Canvas:
         height, width = self.image.shape[1:]
         stage = min(int(progress * len(SQUARES)), len(SQUARES) - 1)
         side = max(1, round(SQUARES[stage] * min(height, width)))
-        down, across = torch.rand(2, generator=self.task.rng).tolist()
+        down, across = torch.rand(2, generator=self.task.rng, dtype=torch.float32).tolist()
         return interval(height, side / height, down), interval(width, side / width, across)
 
 
@@ -338,7 +338,7 @@ def painted_regions(canvas: Canvas, brushes: list[Brush]) -> Search:
     """Random squares, coarse to fine, repainted with one of the brushes; kept where it gains."""
     choice, first_left = Choice(brushes), canvas.left
     while not canvas.done:
-        pick = choice.draw(float(torch.rand((), generator=canvas.task.rng)))
+        pick = choice.draw(float(torch.rand((), generator=canvas.task.rng, dtype=torch.float32)))
         window = canvas.square(first_left)
         before = canvas.gain
         gain = yield from canvas.ask(canvas.painted(choice.options[pick], window))

@@ -75,7 +75,7 @@ def gradient_direction(
     """The Monte Carlo estimate with a baseline, eq. 16, from `batch` probes of length δ."""
     seen, weighted, phi_sum = torch.zeros_like(x_t), torch.zeros_like(x_t), 0.0
     for _ in range(batch):
-        u = torch.randn(x_t.shape, generator=task.rng)
+        u = torch.randn(x_t.shape, generator=task.rng, dtype=torch.float32)
         u *= delta / torch.linalg.vector_norm(u)
         answer = yield (x_t + u)[None]
         phi = 1.0 if goal.crossed(float(answer.gain[0])) else -1.0

@@ -41,7 +41,7 @@ def nes(
     while True:
         g = torch.zeros_like(x_hat)
         for _ in range(samples // 2):
-            u = sigma * torch.randn(x_hat.shape, generator=task.rng)
+            u = sigma * torch.randn(x_hat.shape, generator=task.rng, dtype=torch.float32)
             answer = yield torch.stack((x_hat + u, x_hat - u))
             up, down = answer.gain.tolist()
             # What was scored, not u: of a sample beyond the box less is left.

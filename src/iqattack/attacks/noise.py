@@ -18,8 +18,10 @@ def noise(task: Task, kind: Literal["both", "gaussian", "uniform"] = "both") -> 
     shape = task.image.shape
     while True:
         if kind != "uniform":
-            values = torch.randn(shape, generator=task.rng)
+            values = torch.randn(shape, generator=task.rng, dtype=torch.float32)
             yield (task.image + radius * values)[None]
         if kind != "gaussian":
-            values = (2.0 * torch.rand(shape, generator=task.rng) - 1.0) * 3.0**0.5
+            values = (
+                2.0 * torch.rand(shape, generator=task.rng, dtype=torch.float32) - 1.0
+            ) * 3.0**0.5
             yield (task.image + radius * values)[None]

@@ -54,4 +54,6 @@ def pgd(
                 return
         if best <= 0.0:
             upwards = -upwards
-        x = torch.lerp(task.lower, task.upper, torch.rand(x.shape, generator=task.rng))
+        x = torch.lerp(
+            task.lower, task.upper, torch.rand(x.shape, generator=task.rng, dtype=torch.float32)
+        )

@@ -50,7 +50,10 @@ def directions(task: Task, step: float) -> Iterator[tuple[int, Tensor]]:
     """Channel and ε·q, with q (H, W) of the orthonormal DCT basis, without repetition."""
     _, height, width = task.image.shape
     epsilon = step * float((task.upper - task.lower).mean()) / 2 * sqrt(height * width) / 2
-    rows, columns = torch.arange(height)[:, None], torch.arange(width)
+    rows, columns = (
+        torch.arange(height, dtype=torch.int64)[:, None],
+        torch.arange(width, dtype=torch.int64),
+    )
     band = torch.maximum(rows * BANDS // height, columns * BANDS // width)
     shuffled = torch.randperm(task.image.numel(), generator=task.rng)
     bands = band.repeat(3, 1, 1).flatten()[shuffled]
@@ -63,7 +66,9 @@ def directions(task: Task, step: float) -> Iterator[tuple[int, Tensor]]:
 def cosine(k: int, n: int) -> Tensor:
     """Vector k of the orthonormal DCT basis (type II) of length n."""
     scale = sqrt((1.0 if k == 0 else 2.0) / n)
-    return torch.tensor([scale * cos(pi * (i + 0.5) * k / n) for i in range(n)])
+    return torch.tensor(
+        [scale * cos(pi * (i + 0.5) * k / n) for i in range(n)], dtype=torch.float32
+    )
 
 
 def pixels(task: Task) -> Iterator[tuple[int, Tensor]]:

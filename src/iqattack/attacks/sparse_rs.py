@@ -52,7 +52,7 @@ def sparse_rs(
     M = best_M = start(task, k)
     # A patch begins as stripes from top to bottom.
     colours = (3, 1, image.shape[-1]) if kind == "patch" else image.shape
-    high = torch.rand(colours, generator=task.rng) < 0.5  # else the lower end
+    high = torch.rand(colours, generator=task.rng, dtype=torch.float32) < 0.5  # else the lower end
     high = best_high = high.expand(image.shape)
     for proposal in count(1):
         z = torch.where(M, torch.where(high, upper, lower), image)
@@ -134,7 +134,9 @@ def swap(M: Tensor, high: Tensor, a: int, rng: torch.Generator) -> None:
     M.view(-1)[entering] = True
     # Where all pixels may differ there is none to enter, and those drawn change their colours.
     drawn = entering if len(entering) else leaving
-    high.view(3, -1)[:, drawn] = torch.rand((3, len(drawn)), generator=rng) < 0.5
+    high.view(3, -1)[:, drawn] = (
+        torch.rand((3, len(drawn)), generator=rng, dtype=torch.float32) < 0.5
+    )
 
 
 def repaint(M: Tensor, high: Tensor, h: int, rng: torch.Generator) -> None:
@@ -143,7 +145,7 @@ def repaint(M: Tensor, high: Tensor, h: int, rng: torch.Generator) -> None:
     place = inside[int(torch.randint(len(inside), (), generator=rng))].tolist()
     first = [max(0, x - int(torch.randint(h, (), generator=rng))) for x in place]
     rows, columns = (slice(x, x + h) for x in first)
-    high[:, rows, columns] = torch.rand((3, 1, 1), generator=rng) < 0.5
+    high[:, rows, columns] = torch.rand((3, 1, 1), generator=rng, dtype=torch.float32) < 0.5
 
 
 def window(length: int, part: int, rng: torch.Generator) -> slice:

@@ -29,7 +29,7 @@ def tiles(task: Task, epsilon: float) -> Tensor:
 def shift(task: Task, x_hat: Tensor, epsilon: float, h: int) -> Tensor:
     """Algorithm 3: the change ν in window W2, and what it has not used of ε, go to window W1."""
     h = min(max(h, LEAST), *x_hat.shape[1:])
-    eta_star = eta(h) if torch.rand((), generator=task.rng) < 0.5 else eta(h).T
+    eta_star = eta(h) if torch.rand((), generator=task.rng, dtype=torch.float32) < 0.5 else eta(h).T
     w1, w2 = window(x_hat.shape, h, task.rng), window(x_hat.shape, h, task.rng)
     nu = x_hat.clamp(task.lower, task.upper) - task.image
     rest = nu.clone()

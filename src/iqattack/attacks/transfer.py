@@ -51,7 +51,9 @@ def transfer(
 
 def activity(image: Tensor) -> Tensor:
     """Sobel magnitude of luma (H, W), smoothed over 3×3; 1 at its 95th percentile and above."""
-    kernel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+    kernel = torch.tensor(
+        [[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], dtype=torch.float32
+    )
     kernels = torch.stack([kernel, kernel.T])[:, None]
     padded = F.pad(luma(image[None])[:, None], (1, 1, 1, 1), mode="replicate")
     magnitude = torch.linalg.vector_norm(F.conv2d(padded, kernels), dim=1, keepdim=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -16,8 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 import iqattack
+from iqattack.cli.options import Distance, Screen
+from iqattack.cli.output import say
 from iqattack.cli.progress import display
-from iqattack.cli.tables import NONE, number
+from iqattack.cli.tables import NONE, number, say_unmeasured, viewed
+from iqattack.specs import printable
 
 if TYPE_CHECKING:
     from iqattack.api import Comparison
@@ -32,6 +34,8 @@ COLUMNS = (
     ("SROCC drop", "srocc_drop", 3),
     ("R", "r", 3),
     ("crossing area", "crossing_area", 3),
+    ("JOD", "jod", 2),
+    ("least JOD", "jod_least", 2),
     ("SSIM", "ssim", 4),
     ("queries", "queries", 1),
     ("gain less the first's", "difference", 3),
@@ -66,6 +70,8 @@ def compare(
         int | None,
         typer.Option(metavar="N", help="As if the budget of all had been N, from their logs."),
     ] = None,
+    screen: Screen = None,
+    distance: Distance = None,
     every: Annotated[
         bool,
         typer.Option(
@@ -81,10 +87,15 @@ def compare(
     corrected for the number of comparisons after Holm. Runs that it would be unfair to compare are
     refused.
     """
-    allowed = [name.strip() for name in allow.split(",") if name.strip()]
+    allowed = [name.strip() for name in allow.split(",")] if allow else []
     with display() as shown:
         comparison = iqattack.compare(
-            *runs, allow=allowed, queries=queries, callbacks=shown.callbacks
+            *runs,
+            allow=allowed,
+            queries=queries,
+            display=screen,
+            distance=distance,
+            callbacks=shown.callbacks,
         )
     match form:
         case Format.TABLE:
@@ -120,15 +131,15 @@ def _grid(comparison: Comparison, gap: str = " ") -> list[list[str]]:
     rows, named = comparison.rows, _texts(comparison)
     columns = [column for column in COLUMNS if any(getattr(row, column[1]) for row in rows)]
 
-    def cell(measured: Measured | None, digits: int) -> str:
-        if measured is None:
-            return NONE
+    def cell(measured: Measured | float | None, digits: int) -> str:
+        if measured is None or isinstance(measured, float):
+            return number(measured, digits)
         low, high = (number(end, digits) for end in measured.interval)
         return f"{number(measured.value, digits)}{gap}[{low}, {high}]"
 
     def cells(row: Row) -> list[str]:
-        texts = {name: _text(row, name) or NONE for name in named}
-        texts["attack"] = without_folders(row.attack)
+        texts = {name: printable(_text(row, name)) or NONE for name in named}
+        texts["attack"] = printable(without_folders(row.attack))
         return [
             *texts.values(),
             *(cell(getattr(row, name), digits) for _, name, digits in columns),
@@ -141,22 +152,20 @@ def _grid(comparison: Comparison, gap: str = " ") -> list[list[str]]:
 def _notes(comparison: Comparison) -> list[str]:
     """What has to be known to read the table, in a sentence each."""
     left = f", {comparison.left_out} left out" if comparison.left_out else ""
-    return [
+    notes = [
         f"{comparison.images} images finished in all runs{left}; in brackets, 95 % intervals.",
         "Gains are fractions of the score range, which is the scale of R; "
         f"its ε is {comparison.epsilon:g}.",
+        *dict.fromkeys(viewed(seen) for row in comparison.rows if (seen := row.summary.visibility)),
         *(f"{row.run}: {row.differs}." for row in comparison.rows if row.differs),
         *(
             f"{row.run}: the numbers suffer from {what}; iqattack evaluate says how."
             for row in comparison.rows
             if (what := _text(row, "doubts"))
         ),
-        *(
-            f"{name} is compared with itself."
-            for name, times in Counter(row.run for row in comparison.rows).items()
-            if times > 1
-        ),
+        *(f"{row.run}: {note}." for row in comparison.rows for note in row.notes),
     ]
+    return list(map(printable, notes))
 
 
 def _all_measures(comparison: Comparison) -> list[tuple[str, list[tuple[float | None, Interval]]]]:
@@ -183,7 +192,7 @@ def _all_grid(comparison: Comparison) -> list[list[str]]:
         ends = [number(end) for end in interval]
         return number(value) + ("" if NONE in ends else f" [{', '.join(ends)}]")
 
-    header = ["measure", *(row.run for row in comparison.rows)]
+    header = ["measure", *(printable(row.run) for row in comparison.rows)]
     found = _all_measures(comparison)
     return [header, *([label, *(cell(*value) for value in values)] for label, values in found)]
 
@@ -191,8 +200,7 @@ def _all_grid(comparison: Comparison) -> list[list[str]]:
 def _show(comparison: Comparison, *, every: bool) -> None:
     console = Console()
     for row in comparison.rows:
-        line = f"{row.run}: {row.summary.verdict.text}"
-        console.print(line, highlight=False, markup=False)
+        say(f"{row.run}: {row.summary.verdict.text}", console, fold=True)
     grid = _grid(comparison, gap="\n")
     table = _table(grid)
     unlimited = console.options.update(max_width=10_000)
@@ -202,7 +210,10 @@ def _show(comparison: Comparison, *, every: bool) -> None:
     if every:
         console.print(_table(_all_grid(comparison)))
     for note in _notes(comparison):
-        console.print(note, soft_wrap=True, highlight=False, markup=False)
+        say(note, console)
+    first = comparison.rows[0].summary
+    if first.budget == first.settings.queries:
+        say_unmeasured(first.visibility, console)
 
 
 def _table(grid: Sequence[Sequence[str]]) -> Table:
@@ -230,7 +241,10 @@ def _csv(comparison: Comparison, *, every: bool) -> str:
         values: list[object] = [to_cell(_text(row, name)) for name in TEXTS]
         for name in names:
             measured = getattr(row, name)
-            values += ["", "", ""] if measured is None else [measured.value, *measured.interval]
+            if measured is None or isinstance(measured, float):
+                values += ["" if measured is None else measured, "", ""]
+            else:
+                values += [measured.value, *measured.interval]
         values += ["" if p is None else p for p in (row.p, row.p_holm)]
         others = [of_runs[k] for _, of_runs in more]
         rest = ["" if not _known(v) else v for value, ends in others for v in (value, *ends)]

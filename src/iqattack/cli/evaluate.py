@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import iqattack
+from iqattack.cli.options import Distance, Screen
 from iqattack.cli.progress import display
 from iqattack.cli.tables import All, show_summary
 from iqattack.errors import InputError
@@ -33,18 +34,31 @@ def evaluate(
     device: Annotated[
         str | None, typer.Option(metavar="D", help="Where such metrics run: cpu, cuda, …")
     ] = None,
+    screen: Screen = None,
+    distance: Distance = None,
     every: All = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print what summary.json holds instead of a table.")
     ] = False,
 ) -> None:
-    """Print the verdict and the measures of a run; it may be under way, and is not changed."""
+    """Print the verdict and the measures of a run; it may be under way, and is not changed.
+
+    How visible the changes are (JOD and FLIP) is measured once, and kept in its visibility.json.
+    """
     if device is not None and not metric:
         raise InputError(f"--device {device}: is for metrics; give --metric, or leave it out")
     with display() as shown:
-        told = iqattack.Callbacks(checked=partial(shown.counted, "metrics"))
+        told = iqattack.Callbacks(
+            checked=partial(shown.counted, "metrics"), measured=shown.callbacks.measured
+        )
         summary = iqattack.evaluate(
-            run, queries=queries, metrics=metric or (), device=device or "cpu", callbacks=told
+            run,
+            queries=queries,
+            metrics=metric or (),
+            display=screen,
+            distance=distance,
+            device=device or "cpu",
+            callbacks=told,
         )
     if json:
         typer.echo(summary.model_dump_json(indent=2))

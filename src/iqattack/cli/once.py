@@ -1,4 +1,8 @@
-"""An option that is given twice: the second would win in silence, so it is an error."""
+"""What is said twice, or not at all, on a command line: an error, and no guess at what is meant.
+
+Of an option that is given twice, the second would win in silence; an empty path would be the
+working folder.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from iqattack.errors import InputError
+
 
 class OnceCommand(TyperCommand):
     """A command whose options may be given once each, `--check` and `--no-check` being one; those
@@ -14,11 +20,20 @@ class OnceCommand(TyperCommand):
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As the base class does; a usage error for an option that comes twice."""
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        """As the base class does; a usage error for an option that comes twice, InputError for an
+        empty value.
+        """
+        values, _, order = self.make_parser(ctx).parse_args(args=list(args))
         for option, times in Counter(order).items():
             single = option.param_type_name == "option" and not option.is_eager  # such as --help
             if times > 1 and single and not (getattr(option, "multiple", False)):
                 names = " or ".join([*option.opts, *option.secondary_opts])
                 ctx.fail(f"{names} is given {times} times; give it once")
+        for given in order:
+            value = values[given.name]
+            if "" in (value if isinstance(value, list | tuple) else [value]):
+                named = given.param_type_name == "option"
+                name = given.opts[0] if named else given.name.upper()
+                rest = "" if given.required else ", or leave it out"
+                raise InputError(f"{name}: its value is empty; give one{rest}")
         return super().parse_args(ctx, args)

@@ -139,6 +139,21 @@ Check = Annotated[
     ),
 ]
 
+# Of the commands that look at a run.
+Screen = Annotated[
+    str | None,
+    typer.Option(
+        "--display",
+        metavar="NAME",
+        help="The display that JOD and FLIP are measured for: standard_fhd (24 inches, seen from "
+        "0.6 m) by default, standard_4k, standard_phone or another of ColorVideoVDP's table.",
+    ),
+]
+Distance = Annotated[
+    float | None,
+    typer.Option(metavar="METRES", help="How far the eye is from it; by default as it is used."),
+]
+
 
 def parse_range(text: str | None) -> tuple[float, float] | None:
     """LO,HI as two numbers; InputError if it is something else."""

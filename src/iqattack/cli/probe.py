@@ -22,6 +22,7 @@ from iqattack.cli.options import (
     Timeout,
     parse_range,
 )
+from iqattack.cli.output import cell
 from iqattack.cli.progress import display
 
 if TYPE_CHECKING:
@@ -95,13 +96,12 @@ def show_probe(found: Probe, console: Console | None = None) -> None:
     """Print a row for each finding, the verdict, and the options to pass on."""
     console = console or Console()
     title = f"{found.model}: {found.queries} images sent, {found.ceiling} allowed"
-    # Text, not markup: names and messages may have brackets.
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(title=cell(title), title_justify="left")
     for heading in ("topic", "what was found", "verdict", "what to do"):
         table.add_column(heading)
     for row in found.findings:
         verdict = Text(row.verdict, style=STYLES[row.verdict])
-        table.add_row(row.topic, Text(row.value), verdict, Text(row.remedy))
+        table.add_row(row.topic, cell(row.value), verdict, cell(row.remedy))
     console.print(table)
     problems = len(found.problems)
     notes = sum(row.verdict == "note" for row in found.findings)

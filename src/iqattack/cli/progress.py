@@ -53,9 +53,9 @@ class Display:
         if self._console.is_terminal:
             self._bar = Progress(
                 SpinnerColumn(),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
-                TextColumn("{task.fields[more]}"),
+                TextColumn("{task.fields[more]}", markup=False),
                 console=self._console,
                 transient=True,
             )
@@ -74,11 +74,12 @@ class Display:
             pictured=partial(self.counted, "report"),
             probed=self.counted,
             compared=partial(self.counted, "compare", what="runs"),
+            measured=partial(self.counted, "visibility"),
         )
 
     def loading(self, what: str) -> None:
         """What is read or loaded before the first image is scored."""
-        self._loading = what
+        self._loading = what = printable(what)
         if self._bar is not None:
             with suppress(OSError):
                 self._bar.update(self._task, description=what)
@@ -161,12 +162,14 @@ class Display:
             more = f"{done}/{total} {what} {more}"
             with suppress(OSError):
                 self._bar.update(
-                    self._task, description=stage, completed=done, total=total, more=more
+                    self._task, description=printable(stage), completed=done, total=total, more=more
                 )
 
     def _json(self, line: dict[str, object]) -> None:
         self._patience.cancel()
         now = time.monotonic()
+        if self._line is not None and self._line.get("stage") != line.get("stage"):
+            self._print(self._line)  # where the stage before ended
         if now - self._told < EVERY_S:
             self._line = line
             return

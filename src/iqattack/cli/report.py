@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 import iqattack
+from iqattack.cli.options import Distance, Screen
 from iqattack.cli.progress import display
+from iqattack.cli.tables import say_unmeasured
 
 
 def report(
@@ -17,6 +19,8 @@ def report(
         Path | None,
         typer.Option(metavar="DIR", help="Folder for the page; by default RUN/report."),
     ] = None,
+    screen: Screen = None,
+    distance: Distance = None,
 ) -> None:
     """Write a page that shows what came of a run: verdict, measures, charts and every image.
 
@@ -25,5 +29,8 @@ def report(
     replaced.
     """
     with display() as shown:
-        page = iqattack.report(run, out, callbacks=shown.callbacks)
+        page = iqattack.report(
+            run, out, display=screen, distance=distance, callbacks=shown.callbacks
+        )
     typer.echo(f"the page         {page}")
+    say_unmeasured()

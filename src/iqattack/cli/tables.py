@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
+
+from iqattack.cli.output import cell, say
 
 if TYPE_CHECKING:
     from iqattack.api import Summary
+    from iqattack.runs.summary import Visibility
 
 NONE = "–"
 All = Annotated[
@@ -21,10 +23,27 @@ All = Annotated[
     typer.Option(
         "--all",
         help="Print all measures, not just the eight that matter most: mean gain, area under "
-        "boundary crossing, SROCC clean–attacked, SROCC drop (with opinion scores), R robustness, "
-        "SSIM, pixels over the JND, queries. summary.json and the page always have all.",
+        "boundary crossing, SROCC clean–attacked, SROCC clean–MOS and its drop (with opinion "
+        "scores), R robustness, SSIM, JOD (mean and least), queries. summary.json and the page "
+        "always have all.",
     ),
 ]
+
+
+def viewed(seen: Visibility) -> str:
+    """What a display's JOD is of."""
+    return (
+        f"JOD and FLIP: on {seen.display}, seen from {seen.distance:g} m "
+        f"({seen.pixels_per_degree:.1f} pixels per degree)."
+    )
+
+
+def say_unmeasured(seen: Visibility | None = None, console: Console | None = None) -> None:
+    """Print why JOD or FLIP is missing, and how to get it; nothing where they can be measured."""
+    from iqattack.runs import unmeasured  # noqa: PLC0415 - loads torch
+
+    if (why := unmeasured(seen)) is not None:
+        say(f"note: visibility (JOD, FLIP) was not measured in full: {why}", console)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -47,8 +66,7 @@ def _measures(summary: Summary, *, every: bool) -> Table:
     settings = summary.settings
     over = settings.constraint + (f" {settings.floor}" if settings.floor else "")
     below = f"{summary.budget} of " if summary.budget < settings.queries else ""
-    # Text, not markup: names of models and folders may have brackets.
-    title = Text(
+    title = cell(
         f"{summary.model.name} under {summary.attack}, {over}, {settings.objective}, "
         f"{below}{settings.queries} queries"
     )
@@ -61,12 +79,12 @@ def _measures(summary: Summary, *, every: bool) -> Table:
     for group in groups:
         table.add_section()
         if group.title:
-            table.add_row(Text(group.title, style="bold"))
+            table.add_row(cell(group.title, style="bold"))
         for row in group.rows:
             ends = [number(end, row.digits) for end in row.interval]
             known = not math.isnan(sum(row.interval))
             table.add_row(
-                row.label, number(row.value, row.digits), " … ".join(ends) if known else ""
+                cell(row.label), number(row.value, row.digits), " … ".join(ends) if known else ""
             )
     table.add_section()
     if every:
@@ -90,30 +108,32 @@ def show_summary(
     every: all measures, not just those that matter most.
     """
     console = console or Console()
-    console.print(summary.verdict.text, highlight=False, markup=False)
+    say(summary.verdict.text, console, fold=True)
     console.print(_measures(summary, every=every))
     if not every:
         cut = summary.budget < summary.settings.queries
         command = ["iqattack", "evaluate", str(folder), "--all"]
         command += ["--queries", str(summary.budget)] if cut else []
-        line = f"all measures: {shlex.join(command)}"
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        say(f"all measures: {shlex.join(command)}", console)
+    if summary.visibility is not None:
+        say(viewed(summary.visibility), console)
+    if summary.budget == summary.settings.queries:
+        say_unmeasured(summary.visibility, console)
     for phrase in summary.findings:
-        console.print(f"note: {phrase}", highlight=False, markup=False, soft_wrap=True)
+        say(f"note: {phrase}", console)
     if summary.session is not None:
         session = summary.session
-        console.print(
+        say(
             f"last session: {session.queries} queries in {session.seconds:.1f} s, "
             f"{session.queries_per_second:.1f} per second",
-            highlight=False,
+            console,
         )
     if summary.budget < summary.settings.queries:
-        console.print("Visibility is known for the full budget only.", highlight=False)
+        say("Visibility is known for the full budget only.", console)
     elif (folder / "results.csv").is_file():
         for what, name in (
             ("attacked images", "adversarial"),
             ("one row each", "results.csv"),
             ("all measures", "summary.json"),
         ):
-            line = f"{what:15}  {folder / name}"
-            console.print(line, soft_wrap=True, highlight=False, markup=False)
+            say(f"{what:15}  {folder / name}", console)

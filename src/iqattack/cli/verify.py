@@ -31,8 +31,8 @@ def verify(
     tolerance: Annotated[
         float,
         typer.Option(
-            help="By how much scores may differ, as a fraction of the score range; for models "
-            "whose scores depend on the batch."
+            help="By how much scores may differ, as a fraction of the score range, at most 0.1; "
+            "for models whose scores depend on the batch. The last line then says so."
         ),
     ] = 1e-6,
     trust: Annotated[
@@ -117,6 +117,8 @@ def show_verified(result: VerifyResult, printed: Sequence[Difference] = ()) -> N
 
 def _verdict(result: VerifyResult) -> str:
     """What came of it, and how many scores the model was asked for, where not for all."""
+    from iqattack.runs.verify import TOLERANCE  # noqa: PLC0415 - loads torch
+
     images = len({found.image for found in result.differences if found.of_image})
     files = list(dict.fromkeys(f.image for f in result.differences if not f.of_image))
     parts = [f"{images} differ"] if images else []
@@ -126,4 +128,7 @@ def _verdict(result: VerifyResult) -> str:
         parts.append(f"{result.scored} of {every} scores were asked again")
         if result.ok:
             parts.append("what was checked is as reported")
-    return ", ".join(parts) or "all as reported"
+    parts = parts or ["all as reported"]
+    if result.scored and result.tolerance != TOLERANCE:
+        parts.append(f"scores within {result.tolerance:g} of the range")
+    return ", ".join(parts)

@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from iqattack.perception import bands, grey_array, locally_normalised, luma
+from iqattack.pillow import Image
 
 Grey = NDArray[np.float32]
 Field = NDArray[np.floating | np.integer]
@@ -215,7 +215,7 @@ def high_frequencies(image: Tensor) -> Tensor:
     Zero where nothing happens.
     """
     height, width = image.shape[1:]
-    plane = torch.empty(height, width)
+    plane = torch.empty(height, width, dtype=torch.float32)
     for rows in bands(slice(0, height), width):
         first = max(rows.start - 1, 0)  # the window of the first and last row reaches beyond them
         around = luma(image[:, first : rows.stop + 1])[None, None]

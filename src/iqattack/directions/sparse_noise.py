@@ -21,7 +21,9 @@ from iqattack.directions.textures import BUNDLED, Source, crop, textures
 from iqattack.perception import canny, salient_region
 
 # 3×3 Gaussian by which edges are widened (released).
-GAUSSIAN = torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]) / 16.0
+GAUSSIAN = (
+    torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]], dtype=torch.float32) / 16.0
+)
 
 
 def widened_edges(image: Tensor) -> Tensor:
@@ -89,7 +91,9 @@ class SparseNoise:
         In the window and on the support, texture is either added to the perturbation or put in
         its place. The candidate is of the start's type, float32 or uint8.
         """
-        *places, row, column, which, y, x = torch.rand(9, generator=rng).tolist()
+        *places, row, column, which, y, x = torch.rand(
+            9, generator=rng, dtype=torch.float32
+        ).tolist()
         picks = tuple(
             choice.draw(place) for choice, place in zip(self._choices, places, strict=True)
         )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 def window(shape: Sequence[int], h: int, rng: torch.Generator) -> tuple[slice, slice, slice]:
     """A random h×h window of an image (3, H, W); all of a side that is shorter than h."""
-    r, s = torch.rand(2, generator=rng).tolist()
+    r, s = torch.rand(2, generator=rng, dtype=torch.float32).tolist()
     height, width = min(h, shape[1]), min(h, shape[2])
     r, s = int(r * (shape[1] - height + 1)), int(s * (shape[2] - width + 1))
     return slice(None), slice(r, r + height), slice(s, s + width)

@@ -16,11 +16,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.ndimage import gaussian_filter, uniform_filter
 from torch import Tensor
 
 from iqattack.images import ImageSet, read_image
+from iqattack.pillow import Image
 
 Pixels = NDArray[Any]
 
@@ -97,5 +97,5 @@ def _mirrored(side: int, length: int, place: float) -> slice | Tensor:
     if length <= side:
         start = int(place * (side - length + 1))
         return slice(start, start + length)
-    index = (int(place * side) + torch.arange(length)) % (2 * side)
+    index = (int(place * side) + torch.arange(length, dtype=torch.int64)) % (2 * side)
     return torch.where(index < side, index, 2 * side - 1 - index)

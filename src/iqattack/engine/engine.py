@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Protocol
@@ -51,10 +51,14 @@ class Check(Protocol):
     """A check of the model: it asks about clean images once they have a score.
 
     reserved: queries of images that are not the search's, whether the check takes them or not.
+    late: images whose clean image is scored once more, when their search has ended.
     """
 
     @property
     def reserved(self) -> Mapping[str, int]: ...  # noqa: D102
+
+    @property
+    def late(self) -> Collection[str]: ...  # noqa: D102
 
     def __call__(self, scores: Mapping[str, float]) -> Iterable[Event]:
         """What happens; scores: of the clean images, by name."""
@@ -147,6 +151,8 @@ class Engine:
         targets = yield from self._surveyed(images, recorder)
         finished = self._log.results()
         todo = [entry for entry in images if entry.name in targets and entry.name not in finished]
+        late = () if self._check is None else self._check.late
+        todo.sort(key=lambda entry: entry.name in late)  # the last ones tell most of what changed
         self._begin(recorder, targets, finished, len(images) - len(todo))
         yield from self._recorded(recorder, self._searching.search(self._plans(todo, targets)))
 
@@ -221,10 +227,11 @@ class Engine:
         for entry in todo:
             name = entry.name
             rows, early = self._log.rows(name), self._log.early(name)
-            yield Plan(entry, targets[name], self._budget(name), rows, early)
+            late = self._check is not None and name in self._check.late
+            yield Plan(entry, targets[name], self._budget(name) - late, rows, early, late)
 
     def _budget(self, name: str) -> int:
-        """Queries of an image; what is reserved for the check is not the search's."""
+        """Queries of an image; what is reserved for the check before it is not the search's."""
         reserved = 0 if self._check is None else self._check.reserved.get(name, 0)
         return self._queries - (max(reserved - len(self._log.again(name)), 0) if reserved else 0)
 

@@ -537,9 +537,19 @@ class QueryLog:
             raise self._cannot(error) from None
 
     def again(self, image: str) -> list[float]:
-        """Scores of the clean image beside the first one: those of a check of the model."""
+        """Scores of the clean image beside the first one, before its search began: those of a
+        check of the model.
+        """
         rows = self.rows(image)
-        return [float(score) for score in rows["score"][rows["hash"] == rows["hash"][:1]][1:]]
+        of_clean = np.logical_and.accumulate(rows["hash"] == rows["hash"][:1])
+        return [float(score) for score in rows["score"][of_clean][1:]]
+
+    def late(self, image: str) -> float | None:
+        """The score of the clean image after its search, if it was asked for."""
+        rows = self.rows(image)
+        of_clean = rows["hash"] == rows["hash"][:1]
+        last = rows["score"][of_clean & ~np.logical_and.accumulate(of_clean)]
+        return float(last[-1]) if len(last) else None
 
     def early(self, image: str) -> dict[int, Row]:
         """Replies that came before their turn, by the number of the query."""
@@ -590,8 +600,11 @@ class QueryLog:
         found = self._newer("SELECT json FROM kept WHERE name = ?", name) if tables else []
         return found[0][0] if found else None
 
-    def finish(self, image: str, result: str) -> None:
-        """Store the result of an image and merge its chunks, both or neither."""
+    def finish(self, image: str, result: str, kept: Mapping[str, str] | None = None) -> None:
+        """Store the result of an image and merge its chunks, both or neither.
+
+        kept: what is kept with it, by name.
+        """
         blob = self.rows(image).tobytes()
         task = self._ids[image]
         digest = _hasher_of(image, blob).digest()  # that of the last chunk before
@@ -600,6 +613,8 @@ class QueryLog:
             if blob:
                 self._db.execute(APPEND, (task, 0, digest, blob))
             self._db.execute("INSERT OR REPLACE INTO result VALUES (?, ?)", (task, result))
+            for pair in (kept or {}).items():
+                self._db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", pair)
             self._db.execute("DELETE FROM failure WHERE task = ?", (task,))
         self._hashers.pop(task, None)
 

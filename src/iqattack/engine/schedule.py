@@ -26,7 +26,6 @@ from iqattack.engine.drivers import Driver
 from iqattack.engine.events import Busy, Event, Events, Note, Outcome, Replies
 from iqattack.engine.log import image_hash
 from iqattack.errors import InputError, IqattackError
-from iqattack.pillow_switches import default_switches
 from iqattack.scoring import Reply, Request, ScorePool
 
 MEMORY = 2**30  # bytes that open drivers may take, by an estimate
@@ -104,10 +103,6 @@ class Helper:
 
     def _work(self) -> None:
         torch.set_num_threads(1)  # a sum depends on how many share it, and a replay must not
-        with default_switches():  # attacks code and decode pictures, too
-            self._do()
-
-    def _do(self) -> None:
         while (item := self._todo.get()) is not None and not self._closed:
             opened, work = item
             error: BaseException | None = None

@@ -7,6 +7,8 @@
 | `unattacked` | no candidate was scored, or most images had no reach | nothing |
 | `noise` | 2σ·√(2·ln queries) ≥ mean gain, or σ² ≥ half of the clean scores' variance | nothing |
 | `batch` | 2β ≥ mean gain, or β² ≥ half of the clean scores' variance | nothing |
+| `workers`, `drift` | the same of what another process or time does to a score | nothing |
+| `nonfinite` | half of the candidates or more had no finite score | nothing |
 | `none` | 1 or 2 images | there is no ranking |
 | `few` | 3 to 9 images | too few for a statement, and how many are needed at least |
 | `kept` | SROCC ≥ 0.95, interval above 0.8 | stayed almost as it was |
@@ -19,7 +21,8 @@
 The first row that holds is the verdict. SROCC is of clean and attacked scores, with its 95 %
 interval: it may reach into the neighbouring kind and no further, and a ranking is turned round only
 where 0 lies outside of it. σ is the noise of a score and β what a batch does to it, which the check
-of a run measures on few of them: they may well be twice as large. An image has no reach where its
+of a run measures on few of them: they may well be twice as large. With worker processes, their
+models may differ, and in the course of a run scores may drift. An image has no reach where its
 clean score lies at the end of the range that it is to reach, or beyond: it is not attacked.
 """
 
@@ -37,6 +40,9 @@ Kind = Literal[
     "unattacked",
     "noise",
     "batch",
+    "workers",
+    "drift",
+    "nonfinite",
     "none",
     "few",
     "kept",
@@ -59,7 +65,17 @@ RANKINGS: tuple[tuple[Kind, float, Interval], ...] = (
 )
 FLAT = 1e-4  # of the range: clean scores that fill no more are as good as equal
 # Nothing is said about robustness.
-SILENT: tuple[Kind, ...] = ("constant", "flat", "unattacked", "noise", "batch")
+SILENT: tuple[Kind, ...] = (
+    "constant",
+    "flat",
+    "unattacked",
+    "noise",
+    "batch",
+    "workers",
+    "drift",
+    "nonfinite",
+)
+MOST_NONFINITE = 0.5  # share of the candidates from which nothing is said
 
 
 @dataclass(frozen=True)
@@ -86,6 +102,9 @@ def judge(
     spread: float = math.inf,
     noise: float = 0.0,
     batch: float = 0.0,
+    workers: float = 0.0,
+    drift: float = 0.0,
+    nonfinite: float = 0.0,
 ) -> Judgement:
     """The verdict on `images` images with both scores, see the table above.
 
@@ -93,17 +112,23 @@ def judge(
     interval supports no statement. gain: mean, in the wanted direction. queries: for an image, the
     clean one included. constant: all clean scores are equal. filled: highest less lowest clean
     score. without_reach: images that were not attacked. spread, noise: standard deviations, of the
-    clean scores and of the scores of one image; batch: what a batch does to a score. gain, filled,
-    spread, noise and batch are fractions of the score range.
+    clean scores and of the scores of one image; batch, workers, drift: what a batch, another
+    process and another time do to a score. gain, filled, spread and those are fractions of the
+    score range. nonfinite: share of the candidates without a finite score.
     """
-    by_noise = gain <= 2.0 * noise_gain(noise, queries) or 2.0 * noise**2 >= spread**2
-    by_batch = gain <= 2.0 * batch or 2.0 * batch**2 >= spread**2
+
+    def made_by(gained: float, change: float) -> bool:
+        return change > 0.0 and (gain <= 2.0 * gained or 2.0 * change**2 >= spread**2)
+
     rows: tuple[tuple[Kind, bool], ...] = (
         ("constant", constant),
         ("flat", images > 1 and filled <= FLAT),
         ("unattacked", queries <= 1 or 2 * without_reach > images),
-        ("noise", noise > 0.0 and by_noise),
-        ("batch", batch > 0.0 and by_batch),
+        ("noise", made_by(noise_gain(noise, queries), noise)),
+        ("batch", made_by(batch, batch)),
+        ("workers", made_by(workers, workers)),
+        ("drift", made_by(drift, drift)),
+        ("nonfinite", nonfinite >= MOST_NONFINITE),
     )
     for kind, holds in rows:
         if holds:

@@ -6,7 +6,8 @@ from functools import lru_cache
 from io import BytesIO
 
 import numpy as np
-from PIL import Image, features
+
+from iqattack.pillow import Image, ImageCms, features
 
 _STEPS = 9  # levels of each channel at which a profile is compared with sRGB
 _NEAR = 3  # levels by which curves stored as tables, and roundings, differ from sRGB's formula
@@ -42,8 +43,6 @@ def _other_than_srgb(profile: bytes) -> str | None:
     """The name of an ICC profile, None where to apply it would move no level by more than 3."""
     if not features.check("littlecms2"):
         return None if b"sRGB" in profile else "of unknown kind"
-    from PIL import ImageCms  # noqa: PLC0415 - fails where Pillow was built without it
-
     try:
         opened = ImageCms.ImageCmsProfile(BytesIO(profile))
         name = " ".join((opened.profile.profile_description or "").split())[:60] or "without a name"

@@ -53,13 +53,22 @@ def coded_colours(data: bytes) -> str | None:
 
 def jpeg2000_bits(data: bytes) -> int:
     """The most bits per component of a JPEG 2000 code stream (ISO/IEC 15444-1, A.5.1: SIZ)."""
+    return max(((size & 0x7F) + 1 for size in _component_sizes(data)), default=8)
+
+
+def jpeg2000_signed(data: bytes) -> bool:
+    """Whether a component of a JPEG 2000 code stream has a sign (likewise: SIZ)."""
+    return any(size & 0x80 for size in _component_sizes(data))
+
+
+def _component_sizes(data: bytes) -> list[int]:
+    """Of each component, its bits less one and, on top, whether it has a sign."""
     at = data.find(b"\xff\x4f\xff\x51")
     if at < 0:
-        return 8
+        return []
     (components,) = struct.unpack_from(">H", data, at + 40)
-    return max(
-        ((data[at + 42 + 3 * k] & 0x7F) + 1 for k in range(components)), default=8
-    )  # IndexError where it is cut off there, which is damage
+    # IndexError where it is cut off there, which is damage.
+    return [data[at + 42 + 3 * k] for k in range(components)]
 
 
 def jpeg2000_profile(data: bytes) -> bytes | None:

@@ -6,7 +6,7 @@ import random
 import re
 from io import BytesIO
 
-from PIL import Image, JpegImagePlugin
+from iqattack.pillow import Image, JpegImagePlugin
 
 # ITU-T T.81, table B.1. Huffman coding alone: arithmetic coders may leave out zeros at the end.
 _HUFFMAN = (0xC0, 0xC1, 0xC2)

@@ -1,8 +1,4 @@
-"""Formats of pictures, found by what a file holds, and opened by Pillow's own readers.
-
-Readers are called directly, not through `Image.open`: packages that a model imports may have
-registered others in their place.
-"""
+"""Formats of pictures, found by what a file holds, and opened by Pillow's readers."""
 
 from __future__ import annotations
 
@@ -15,7 +11,17 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (
+
+from iqattack.errors import InputError
+from iqattack.images.containers import (
+    av1_bits,
+    brands,
+    coded_colours,
+    jpeg2000_bits,
+    jpeg2000_profile,
+    jpeg2000_signed,
+)
+from iqattack.pillow import (
     AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
@@ -31,19 +37,13 @@ from PIL import (
     TiffImagePlugin,
     WebPImagePlugin,
     features,
+    heif,
 )
 
-from iqattack.errors import InputError
-from iqattack.images.containers import (
-    av1_bits,
-    brands,
-    coded_colours,
-    jpeg2000_bits,
-    jpeg2000_profile,
-)
-from iqattack.pillow_switches import PIXELS
-
-_BITS_PER_SAMPLE = 258
+PIXELS = 1024 * 1024 * 1024 // 4 // 3  # Pillow's own limit, of which it allows the double
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+# TIFF 6.0, p. 80: what samples are, but for unsigned integers, which 1 stands for.
+_SAMPLES = {2: "signed", 3: "floating-point"}
 
 # By name: how a file begins, suffixes, and what opens it. Left out of what Pillow reads: formats
 # that need other programs (EPS, WMF), that hold other things than pictures (HDF5, GRIB), several
@@ -132,6 +132,7 @@ def open_picture(path: Path, data: bytes) -> Opened:
             image.verify()  # checksums and the end mark, which decoding alone does not look at
     image = read(BytesIO(data))
     check_size(path, image.size)
+    _check_samples(path, image, data)
     if name == "JPEG 2000" and "icc_profile" not in image.info:
         image.info["icc_profile"] = jpeg2000_profile(data)
     number = getattr(image, "n_frames", 1)
@@ -154,6 +155,20 @@ def check_size(path: Path, size: tuple[int, int]) -> None:
         )
 
 
+def _check_samples(path: Path, image: Image.Image, data: bytes) -> None:
+    """Raise InputError for integers with a sign and the like, whose black is not known."""
+    kind = None
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        formats = set(image.tag_v2.get(_SAMPLE_FORMAT, (1,))) - {1}
+        kind = _SAMPLES.get(min(formats), "unknown") if formats else None
+    elif image.format == "JPEG2000" and jpeg2000_signed(data):
+        kind = "signed"
+    if kind is not None:
+        raise InputError(
+            f"{path}: has {kind} samples, expected unsigned ones; save it as 8-bit RGB"
+        )
+
+
 def deep_levels(opened: Opened, data: bytes) -> NDArray[Any] | None:
     """Samples of more than 8 bits as they are in the file, None where that cannot be had.
 
@@ -167,6 +182,9 @@ def deep_levels(opened: Opened, data: bytes) -> NDArray[Any] | None:
     if "transparency" in image.info or (image.format == "JPEG2000" and opened.bits != 16):
         return None  # a transparent level does not survive scaling; Pillow shifts JP2's grey levels
     if scaled or grey:
+        if isinstance(image, TiffImagePlugin.TiffImageFile) and not image.tag_v2[_PHOTOMETRIC]:
+            # 0 is white, which Pillow leaves so.
+            return np.asarray(2**opened.bits - 1 - np.asarray(image))
         return np.asarray(image)
     if opened.bits == 16 and image.mode in ("RGB", "RGBA", "LA"):
         # Pillow drops the low byte of colours; OpenCV keeps it.
@@ -219,7 +237,7 @@ def _bits(image: Image.Image, data: bytes) -> int:
 def _heif(path: Path, data: bytes) -> Opened:
     """The primary picture of a HEIF file, which libheif crops and turns upright."""
     try:
-        import pillow_heif  # noqa: PLC0415 - an extra
+        pillow_heif = heif()
     except ImportError:
         raise InputError(
             f"{path}: reading HEIC and HEIF needs pillow-heif; pip install 'iqattack[heic]'"

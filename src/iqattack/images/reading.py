@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from iqattack.errors import InputError
@@ -25,7 +24,7 @@ from iqattack.images.endings import ends_early
 from iqattack.images.files import LARGEST_IMAGE, read_data
 from iqattack.images.formats import SUFFIXES, Opened, deep_levels, open_picture
 from iqattack.paths import FILE, FOLDER, kind_of_file
-from iqattack.pillow_switches import default_switches
+from iqattack.pillow import Image
 
 __all__ = [
     "SUFFIXES",
@@ -111,8 +110,7 @@ def read_image(
     if not data:
         raise InputError(f"{path}: is an empty file, expected an image; get it again")
     try:
-        with default_switches():
-            return _decode(path, data, convert, resize, endings=endings)
+        return _decode(path, data, convert, resize, endings=endings)
     except InputError:
         raise
     except Image.DecompressionBombError as error:
@@ -140,8 +138,7 @@ def encode_png(pixels: Tensor) -> bytes:
         )
     encoded = BytesIO()
     array = pixels.detach().cpu().permute(1, 2, 0).contiguous().numpy()
-    with default_switches():  # the length of PNG's chunks is one
-        Image.fromarray(array).save(encoded, format="PNG", compress_level=6)
+    Image.fromarray(array).save(encoded, format="PNG", compress_level=6)
     return encoded.getvalue()
 
 

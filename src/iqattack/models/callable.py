@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iqattack.errors import InputError, one_line
+from iqattack.errors import DeviceError, InputError, one_line
 from iqattack.imports import Imported, import_named
 from iqattack.models.base import Traits
 from iqattack.models.checked import Model, as_scores, check_range
@@ -150,7 +150,7 @@ def make_callable(spec: str, where: Imported, device: str, convention: Input) ->
     make = where.value
     takes_device = _takes_device(make)
     if device != "cpu" and not takes_device:
-        raise InputError(
+        raise DeviceError(
             f"'{spec}': device {device}: the factory takes none; leave it out, or give the factory "
             "a parameter device"
         )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from iqattack.errors import InputError, one_line
+from iqattack.errors import DeviceError, one_line
 
 
 def usable_device(name: str) -> torch.device:
-    """The device of that name; InputError where torch has no such device or cannot use it."""
+    """The device of that name; DeviceError where torch has no such device or cannot use it."""
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise InputError(f"device '{name}' cannot be used: {one_line(error)}") from error
+        raise DeviceError(f"device '{name}' cannot be used: {one_line(error)}") from error

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor
 
-from iqattack.errors import InputError, one_line, unknown
+from iqattack.errors import DeviceError, InputError, one_line, unknown
 from iqattack.imports import absolute
 from iqattack.models.inputs import Input, one_by_one
 from iqattack.paths import why_no_file
@@ -487,7 +487,7 @@ def _session(path: Path, device: str, label: str) -> Any:
     there = ort.get_available_providers()
     provider = PROVIDERS.get(kind)
     if provider not in there or not (number or "0").isdecimal():
-        raise InputError(
+        raise DeviceError(
             f"{label}: device '{device}' cannot be used: expected cpu, cuda or cuda:N; this ONNX "
             f"Runtime has {', '.join(there)}"
         )
@@ -506,7 +506,7 @@ def _session(path: Path, device: str, label: str) -> Any:
             f"{label}: not a graph that ONNX Runtime {ort.__version__} can run: {one_line(error)}"
         ) from error
     if session.get_providers()[0] != provider:  # where libraries are missing, it goes on without
-        raise InputError(
+        raise DeviceError(
             f"{label}: device '{device}' cannot be used: {provider} does not start; check that "
             "CUDA and cuDNN fit this onnxruntime-gpu"
         )

@@ -64,7 +64,7 @@ class ColorVideoVdp:
     def measure(self, image: Tensor, other: Tensor) -> tuple[float, Tensor]:
         """The JOD of one picture (3, H, W), and its map as `visible` has it."""
         value, lost = self._measured(image.cpu(), other.cpu(), "raw")
-        return value, torch.zeros(image.shape[-2:]) if lost is None else lost
+        return value, torch.zeros(image.shape[-2:], dtype=torch.float32) if lost is None else lost
 
     def visible(self, image: Tensor, other: Tensor) -> Tensor:
         """Where a change is seen: (H, W) float32, at least 0.
@@ -79,7 +79,7 @@ class ColorVideoVdp:
         if min(height, width) < LEAST_SIDE:
             return math.nan, None
         pair = image.byte(), other.byte()
-        lost = None if heatmap == "none" else torch.empty(height, width)
+        lost = None if heatmap == "none" else torch.empty(height, width, dtype=torch.float32)
         pooled: Any = 0.0
         with self._lock, torch.inference_mode(), _quiet():
             metric = self._metric(heatmap)

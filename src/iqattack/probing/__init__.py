@@ -1,6 +1,14 @@
 """Find a model's quirks before they spoil a result."""
 
-from iqattack.probing.check import EACH, Check, ask, evaluated, findings, is_constant
+from iqattack.probing.check import (
+    EACH,
+    Check,
+    Elsewhere,
+    ask,
+    evaluated,
+    findings,
+    is_constant,
+)
 from iqattack.probing.finding import Finding, Probe, Verdict
 from iqattack.probing.probe import QUERIES, probe
 
@@ -8,6 +16,7 @@ __all__ = [
     "EACH",
     "QUERIES",
     "Check",
+    "Elsewhere",
     "Finding",
     "Probe",
     "Verdict",

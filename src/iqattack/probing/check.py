@@ -1,10 +1,11 @@
-"""A few queries before a search: is the model stochastic, does a score depend on its batch?"""
+"""A few queries around a search: is the model stochastic, on what else does a score depend?"""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -16,7 +17,10 @@ from iqattack.probing.subject import TOLERANCE, amount, deviation
 from iqattack.scoring import Reply, Request, ScorePool
 
 TIMES = 2
-EACH = 2 * TIMES  # queries of an image
+EACH = 2 * TIMES  # queries of an image before its search
+# Times rounding: what another number of threads, or the kernels of another batch size, may make of
+# a score; no model is another one for that.
+KERNELS = 100.0
 APART = 5.0  # standard errors between means that do not come from noise
 
 
@@ -26,9 +30,11 @@ class Check(BaseModel):
     images: names of those that were asked about. queries: images that the model scored.
     noise: standard deviation of the scores of one image, in score units, 0 if they are equal.
     batch: largest difference between the score of an image alone and in a batch, in score units, 0
-    where noise may explain it. unpaired: whether that was to be measured and was not, as no two
-    images of one size had finite scores. still: whether no score of the whole run, the search
-    included, differs from that of its clean image. failed: why the check has no answer, or not all.
+    where noise may explain it. workers: likewise between two processes with a model each. drift:
+    likewise between two times of the run, 0 where one of the others may explain it. unpaired:
+    whether dependence on the batch was to be measured and was not, as no two images of one size had
+    finite scores. still: whether no score of the whole run, the search included, differs from that
+    of its clean image. failed: why the check has no answer, or not all.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,17 +43,43 @@ class Check(BaseModel):
     queries: int = 0
     noise: float = 0.0
     batch: float = 0.0
+    workers: float = 0.0
+    drift: float = 0.0
     unpaired: bool = False
     still: bool = False
     failed: str | None = None
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """Scores of the same images that the check did not ask for.
+
+    survey: the first one of each, in a call with others perhaps; wide: with more than one other.
+    late: the one after the search. workers: whether both are another process's.
+    """
+
+    survey: Mapping[str, float] = field(default_factory=dict)
+    late: Mapping[str, float] = field(default_factory=dict)
+    wide: bool = False
+    workers: bool = False
+
+
+NOWHERE = Elsewhere()
+
+
 def evaluated(
-    images: Sequence[str], scores: Mapping[str, Sequence[float]], *, batch: bool, failed: str | None
+    images: Sequence[str],
+    scores: Mapping[str, Sequence[float]],
+    *,
+    batch: bool,
+    failed: str | None,
+    elsewhere: Elsewhere = NOWHERE,
+    rounding: float = 0.0,
 ) -> Check:
     """What follows from the scores of each image, in the order in which `ask` has them.
 
-    batch: whether the second half of them was scored together.
+    batch: whether the second half of them was scored together. rounding: in score units, what
+    differs by no more is equal.
     """
     finite = {name: [s for s in scores.get(name, ()) if is_finite(s)] for name in images}
     alone = [found[:TIMES] if batch else found for found in finite.values()]
@@ -55,13 +87,34 @@ def evaluated(
     noise = deviation([*alone, *together])
     paired = sum(len(scores.get(name, ())) > TIMES for name in images) > 1
     compared = paired and any(map(all, zip(alone, together, strict=True)))
+    by_batch = max(
+        (_apart(*pair, noise) for pair in zip(alone, together, strict=True)), default=0.0
+    )
+
+    def other(found: Mapping[str, float]) -> float:
+        """By how much those differ from the lone ones."""
+        pairs = [(lone, found.get(n, math.nan)) for n, lone in zip(images, alone, strict=True)]
+        return max((_apart(lone, [s], noise) for lone, s in pairs if is_finite(s)), default=0.0)
+
+    surveyed, by_workers, drift = other(elsewhere.survey), 0.0, 0.0
+    if elsewhere.workers:
+        by_workers = surveyed if by_batch <= rounding else 0.0
+    elif elsewhere.wide and noise <= rounding:
+        by_batch = max(by_batch, surveyed)
+    else:
+        drift = surveyed  # no larger a batch: time went by
+    by_workers = by_workers if by_workers > KERNELS * rounding else 0.0
+    if max(by_batch, by_workers) <= rounding:
+        drift = max(drift, other(elsewhere.late))
+    drift = drift if drift > KERNELS * rounding else 0.0
     return Check(
         images=tuple(images),
-        queries=sum(len(scores.get(name, ())) for name in images),
+        queries=sum(len(scores.get(name, ())) for name in images)
+        + sum(name in elsewhere.late for name in images),
         noise=noise,
-        batch=max(
-            (_apart(*pair, noise) for pair in zip(alone, together, strict=True)), default=0.0
-        ),
+        batch=by_batch,
+        workers=by_workers,
+        drift=drift,
         unpaired=batch and not compared,
         failed=failed,
     )
@@ -127,9 +180,21 @@ def findings(
         )
     if check.batch > tolerance * width:
         phrases.append(
-            "scores depend on the batch: alone and with another image they differ by "
+            "scores depend on the batch: alone and with other images they differ by "
             f"{amount(check.batch, width)}, so that verify finds other scores: attack with "
             "--batch 1"
+        )
+    if check.workers > tolerance * width:
+        phrases.append(
+            "the models of the workers differ: two processes scored one image with a difference of "
+            f"{amount(check.workers, width)}: fix the seeds with which the model is made, or "
+            "attack without --workers"
+        )
+    if check.drift > tolerance * width:
+        phrases.append(
+            "scores drift: of one image they changed in the course of the run by "
+            f"{amount(check.drift, width)}, which gains hold, too: find what the model keeps from "
+            "call to call, or what changed behind it, and attack again"
         )
     return phrases
 

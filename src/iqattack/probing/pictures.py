@@ -13,12 +13,12 @@ from typing import TypeVar
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from iqattack.errors import InputError
 from iqattack.images import ImageSet, read_image
-from iqattack.models.inputs import LUMA, as_pil, resized
+from iqattack.models.inputs import LUMA, resized
+from iqattack.pillow import Image
 from iqattack.samples import sample_set
 
 T = TypeVar("T")
@@ -118,7 +118,7 @@ def noisy(image: Tensor, channel: int) -> Tensor:
     """White noise in one channel, 0 being red; the same in every picture of a size."""
     found = image.float()
     found[channel] += NOISE * torch.randn(
-        image.shape[1:], generator=torch.Generator().manual_seed(0)
+        image.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float32
     )
     return found.round().clamp(0, 255).to(torch.uint8)
 
@@ -131,5 +131,5 @@ def brighter(image: Tensor) -> Tensor:
 def jpeg(image: Tensor, quality: int) -> Tensor:
     """Coded as JPEG and decoded."""
     file = BytesIO()
-    as_pil(image).save(file, "JPEG", quality=quality)
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=quality)
     return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1).contiguous()

@@ -12,8 +12,10 @@ import numpy as np
 
 from iqattack.evaluation import boundary_crossing, gain_by_query, progress
 from iqattack.runs import ModelRecord, Result, Summary, Trace
-from iqattack.runs.numbers import NONE, images, number, percent, without_folders
+from iqattack.runs.numbers import NONE, images, jod, number, percent, without_folders
 from iqattack.runs.results import OK
+from iqattack.runs.summary import JOD_SEEN
+from iqattack.specs import printable
 
 LOOK = {"up": "better", "down": "worse"}  # what a direction of the quality means
 POINTS = 200  # of the curve of gain against queries
@@ -96,12 +98,24 @@ def settings(summary: Summary) -> list[tuple[str, str]]:
             "images",
             ", ".join(map(without_folders, asked.images[:3])) + _more(len(asked.images) - 3),
         ),
+        ("JOD and FLIP", _viewed(summary)),
         ("opinion scores", None if asked.mos is None else without_folders(asked.mos)),
         ("model's files, SHA-256", _files(model)),
         ("started", summary.created),
         ("versions", ", ".join(f"{name} {text}" for name, text in summary.versions.items())),
     ]
     return [(name, value) for name, value in rows if value is not None]
+
+
+def _viewed(summary: Summary) -> str | None:
+    seen = summary.visibility
+    if seen is None:
+        return None
+    tools = ", ".join(f"{name} {text}" for name, text in seen.versions.items())
+    return (
+        f"on {seen.display} from {seen.distance:g} m, {seen.pixels_per_degree:.1f} pixels per "
+        f"degree ({tools})"
+    )
 
 
 def _files(model: ModelRecord) -> str | None:
@@ -205,6 +219,7 @@ def charts(
                 ),
             ),
         ),
+        *_jod_chart(summary),
         Chart(
             "ssim",
             "Gain against SSIM",
@@ -219,6 +234,7 @@ def charts(
         "attacked",
         "MOS",
         "gain",
+        *(("JOD",) if summary.means.jod is not None else ()),
         "SSIM",
         "queries",
         "status",
@@ -231,6 +247,7 @@ def charts(
             number(result.score_adv),
             number(result.mos),
             percent(result.gain),
+            *((jod(result.jod),) if summary.means.jod is not None else ()),
             number(result.ssim, 4),
             f"{result.queries:,}",
             without_folders(result.status),
@@ -238,6 +255,23 @@ def charts(
         for result in results
     )
     return said, Table(columns, rows)
+
+
+def _jod_chart(summary: Summary) -> list[Chart]:
+    """Where JOD was measured."""
+    means = summary.means
+    if means.jod is None:
+        return []
+    return [
+        Chart(
+            "jod",
+            "Gain against JOD",
+            f"Mean JOD is {jod(means.jod)}, the least {jod(means.jod_least)}; "
+            f"{percent(means.jod_below)} of the images are below {JOD_SEEN}. At 10 no difference "
+            "is visible, at 9 75 % of observers tell which is the original: the higher and the "
+            "further right, the worse for the model.",
+        )
+    ]
 
 
 def _were(n: int) -> str:
@@ -257,8 +291,8 @@ def image_record(result: Result, number_: int) -> dict[str, Any]:
     """What the gallery knows of an image; numbers that are none are null."""
     return {
         "number": number_,
-        "name": result.image,
-        "status": without_folders(result.status),
+        "name": printable(result.image),
+        "status": printable(without_folders(result.status)),
         "failed": result.failed,
         "direction": result.direction,
         "clean": _finite(result.score_clean),
@@ -270,6 +304,8 @@ def image_record(result: Result, number_: int) -> dict[str, Any]:
         "rms": _finite(result.rms),
         "psnr": _finite(result.psnr),
         "ssim": _finite(result.ssim),
+        "jod": _finite(result.jod),
+        "flip": _finite(result.flip),
         "violation": _finite(result.jnd_violation),
         "width": result.width,
         "height": result.height,
@@ -297,7 +333,7 @@ def scored(trace: Trace, stages: Sequence[tuple[int, str]] = ()) -> dict[str, An
         "improved_queries": (improved + 1).tolist(),
         "improved_gains": _rounded(best[improved]),
         "stages": [
-            {"query": query, "name": name}
+            {"query": query, "name": printable(name)}
             for query, name in dict(stages).items()  # of several at one query, the last
             if query <= len(gains)
         ],

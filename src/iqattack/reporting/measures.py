@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from iqattack.evaluation import Interval
 from iqattack.runs import Summary
+from iqattack.runs.numbers import jod
 from iqattack.runs.results import JND_SCALE
+from iqattack.runs.summary import JOD_SEEN
 
 CORRELATIONS = ("srocc", "krocc", "plcc")
 PAIRS = {
@@ -25,8 +27,9 @@ ROBUSTNESS = (
     ("energy", "energy score"),
 )
 GAIN, CROSSING = "mean gain, of the score range", "area under boundary crossing"
-RANKING, DROP = "SROCC clean–attacked", "SROCC drop"
+RANKING, AGREEMENT, DROP = "SROCC clean–attacked", "SROCC clean–MOS", "SROCC drop"
 SSIM, JND = "mean SSIM", f"mean share of pixels over {JND_SCALE} of the JND"
+JOD, LEAST_JOD = "mean JOD, 10 is no visible difference", "least JOD"
 UNKNOWN: Interval = (math.nan, math.nan)
 
 
@@ -52,14 +55,17 @@ def main_measures(summary: Summary) -> tuple[Row, ...]:
     """The eight that answer a question each, and need no other to be read.
 
     How far did scores move (mean gain), and how much of the way that was left (crossing area)? What
-    became of the ranking (SROCC), of the agreement with people (its drop, where there are opinion
-    scores), of the field's measure of robustness (R)? How visible is it, by structure (SSIM) and to
-    an eye (JND)? What did it cost (queries)? The others are variants of these: RGO and the
-    successes of the first two, KROCC and PLCC of SROCC, gains and distances of R, L∞ to MS-SSIM of
-    the others. Metrics of pyiqa that were asked for come after them.
+    became of the ranking (SROCC), of the agreement with people (before, and its drop, where there
+    are opinion scores), of the field's measure of robustness (R)? How visible is it, by structure
+    (SSIM) and to an eye (JOD, on average and at worst)? What did it cost (queries)? The others are
+    variants of these: RGO and the successes of the first two, KROCC and PLCC of SROCC, gains and
+    distances of R, L∞ to FLIP of the others. Metrics of pyiqa that were asked for come after them.
     """
     scores, means, row = summary.scores, summary.means, _rows(summary)
-    drop = () if scores.drops is None else (row(DROP, scores.drops.srocc, "drops.srocc"),)
+    drop: tuple[Row, ...] = ()
+    if scores.clean_mos is not None and scores.drops is not None:
+        before = row(AGREEMENT, scores.clean_mos.srocc, "clean_mos.srocc")
+        drop = (before, row(DROP, scores.drops.srocc, "drops.srocc"))
     return (
         row(GAIN, scores.mean_gain, "mean_gain"),
         row(CROSSING, scores.crossing.area, "crossing.area"),
@@ -67,7 +73,7 @@ def main_measures(summary: Summary) -> tuple[Row, ...]:
         *drop,
         row("R robustness, on the score range", scores.by_range.r, "by_range.r"),
         row(SSIM, means.ssim, digits=4),
-        row(JND, means.jnd_violation),
+        *_jods(summary),
         row("mean queries an image", means.queries, digits=1),
         *_asked_for(summary),
     )
@@ -80,6 +86,16 @@ def _rows(summary: Summary) -> Callable[..., Row]:
         return Row(label, value, digits, summary.scores.intervals.get(name, UNKNOWN))
 
     return row
+
+
+def _jods(summary: Summary) -> tuple[Row, ...]:
+    """Mean and least, where they were measured."""
+    means = summary.means
+    if means.jod is None:
+        return ()
+    rows = ((JOD, means.jod), (LEAST_JOD, means.jod_least))
+    # As many digits as tell it from 10.
+    return tuple(Row(name, x, len(jod(x).partition(".")[2]), UNKNOWN) for name, x in rows)
 
 
 def _asked_for(summary: Summary) -> Iterator[Row]:
@@ -123,6 +139,11 @@ def measures(summary: Summary) -> list[Group]:
         row(SSIM, means.ssim, digits=4),
         row("mean MS-SSIM", means.ms_ssim, digits=4),
         row(JND, means.jnd_violation),
+        *_jods(summary),
     )
+    if means.jod is not None:
+        visible += (row(f"share of images below JOD {JOD_SEEN}", means.jod_below),)
+    if means.flip is not None:
+        visible += (row("mean FLIP", means.flip, digits=4),)
     groups.append(Group("How visible it is", (*visible, *_asked_for(summary))))
     return groups

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from importlib.resources import files
@@ -19,12 +20,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from iqattack.errors import InputError
+from iqattack.perception import Viewing
 from iqattack.reporting import content
 from iqattack.reporting.measures import measures
 from iqattack.reporting.pictures import PIXELS, THUMBS, write_pictures
-from iqattack.runs import Run, read_traces
+from iqattack.runs import Meter, Run, measured, read_traces
 from iqattack.runs.files import cannot_write
 from iqattack.runs.numbers import number
+from iqattack.runs.pairs import scored_pairs
+from iqattack.specs import printable
 from iqattack.version import __version__
 
 INDEX = "index.html"
@@ -32,6 +36,10 @@ DATA = "data.js"
 PLOTLY = "plotly-basic.min.js"  # a quarter of plotly.js, and all that the charts need
 OURS = ("numbers.js", "theme.js", "charts.js", "gallery.js", "viewer.js", "page.js")
 SCRIPTS = (PLOTLY, *OURS[:1], DATA, *OURS[1:])  # in the order in which they run
+MARK = "iqattack.data = "  # what DATA begins with
+FILES = {INDEX, "page.css", *SCRIPTS}
+FOLDERS = {THUMBS: r"\d{6,}\.jpg", PIXELS: r"\d{6,}\.js"}
+LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file managers leave in a folder they show
 FACTORS = (4, 8, 16, 32, 64)  # by which the difference can be magnified
 FACTOR = 16
 _OPTION = re.compile(r"--[a-z][a-z-]*(?: [\d.,-]+\d)?")
@@ -41,22 +49,29 @@ def write_report(
     run: Run,
     out: Path | None = None,
     *,
+    viewing: Viewing | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
+    measuring: Callable[[int, int], None] = lambda *_: None,
 ) -> Path:
     """Write the page of a run, finished or under way, and return the path of its index.html.
 
     out: the folder, RUN/report by default; an earlier page in it is replaced.
-    progress: is told (images done, images).
+    viewing: of the measures of visibility; by default the usual one, and the page does without them
+    where they cannot be had. progress: is told (images done, images); so is measuring, before.
 
-    Raises RunError while no image is finished, InputError for a folder that holds something else
-    or cannot be written. Nothing half-written is left.
+    Raises RunError while no image is finished, InputError for a folder that holds anything else
+    or cannot be written, and where the viewing was chosen and JOD cannot be measured. Nothing
+    half-written is left, and the earlier page is there until this one is whole.
     """
-    summary = run.summary()
-    results = run.results
-    traces = {trace.image: trace for trace in read_traces(run)}
+    results, pending = run.checked_state()
     out = run.folder / "report" if out is None else out
     _refuse_other(out)
+    results, seen = measured(run, results, viewing, progress=measuring)
+    summary = run.summary_of(results, pending, seen)
+    meter = None if seen is None else Meter(viewing or Viewing.of())
+    traces = {trace.image: trace for trace in read_traces(run)}
     done = [result for result in results if not result.failed]
+    pairs = scored_pairs(run, done)
     drawn = content.series(done, [traces[result.image] for result in done])
     charts, values = content.charts(summary, results, drawn)
     page = _template().render(
@@ -72,6 +87,8 @@ def write_report(
         scripts=SCRIPTS,
         factors=FACTORS,
         factor=FACTOR,
+        has_map=meter is not None and bool(meter.versions),
+        has_jod=summary.means.jod is not None,
         version=__version__,
         written=datetime.now(UTC).date().isoformat(),
     )
@@ -80,7 +97,8 @@ def write_report(
         number, result = numbered
         trace = traces.get(result.image)
         scored = None if trace is None else content.scored(trace, result.stages)
-        files_ = write_pictures(run, result, scored, number, folder)
+        pair = pairs.get(result.image)
+        files_ = write_pictures(run, result, scored, number, folder, meter, pair)
         return {**content.image_record(result, number), **files_}
 
     try:
@@ -103,13 +121,11 @@ def write_report(
                 "mos_lower_better": run.settings.mos_lower_better,
                 **drawn,
             }
-            (folder / DATA).write_text(f"iqattack.data = {json.dumps(data, allow_nan=False)};\n")
+            (folder / DATA).write_text(f"{MARK}{json.dumps(data, allow_nan=False)};\n")
             _copy_assets(folder)
             (folder / INDEX).write_text(page, encoding="utf-8")
             folder.chmod(0o755)  # as any folder, not for one person alone
-            if out.exists():
-                shutil.rmtree(out)
-            folder.rename(out)
+            _put(folder, out)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
@@ -122,6 +138,7 @@ def _template() -> Any:
         loader=PackageLoader("iqattack.reporting"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -129,10 +146,15 @@ def _template() -> Any:
     return environment.get_template(INDEX)
 
 
+def _shown(value: Any) -> Any:
+    """What the template shows, which may be of somebody else's run: see `printable`."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _options(text: str) -> Markup:
     """A text whose options, such as --score-range 0,1, are not broken into two lines."""
     # A plain string: what is put into a Markup would be escaped a second time.
-    return Markup(_OPTION.sub(r'<span class="option">\g<0></span>', str(escape(text))))
+    return Markup(_OPTION.sub(r'<span class="option">\g<0></span>', str(escape(printable(text)))))
 
 
 def _copy_assets(folder: Path) -> None:
@@ -141,9 +163,63 @@ def _copy_assets(folder: Path) -> None:
         (folder / name).write_bytes((ours / name).read_bytes())
 
 
-def _refuse_other(out: Path) -> None:
-    """Only a page may be replaced by one."""
-    if out.is_dir() and not (out / DATA).is_file() and any(out.iterdir()):
-        raise InputError(f"{out}: is not empty and no report; give another --out")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file, expected a folder; give another --out")
+def _refuse_other(out: Path, there: Path | None = None) -> None:
+    """InputError for what is no page and no empty folder: only a page may be replaced by one.
+
+    there: where what was at `out` is now.
+    """
+    there = out if there is None else there
+    try:
+        if there.is_symlink():
+            raise InputError(f"{out}: is a link, expected a folder; give another --out")
+        if there.is_dir() and (other := _other(there)) is not None:
+            raise InputError(
+                f"{out}: is not empty and no report, it has {printable(other)}; give another --out"
+            )
+        if there.exists() and not there.is_dir():
+            raise InputError(f"{out}: is a file, expected a folder; give another --out")
+    except OSError as error:
+        raise cannot_write(out, error) from None
+
+
+def _other(folder: Path) -> str | None:
+    """Something in a folder that no page has, if there is any."""
+    there = sorted(path for path in folder.iterdir() if path.name not in LITTER)
+    for path in there:
+        if path.is_symlink():
+            return path.name
+        if path.name in FOLDERS and path.is_dir():
+            of_page = re.compile(FOLDERS[path.name])
+            for inner in path.iterdir():
+                plain = inner.is_file() and not inner.is_symlink()
+                if not (plain and (of_page.fullmatch(inner.name) or inner.name in LITTER)):
+                    return f"{path.name}/{inner.name}"
+        elif path.name not in FILES or not path.is_file():
+            return path.name
+    if not there:
+        return None
+    if not (folder / DATA).is_file():
+        return there[0].name
+    with (folder / DATA).open("rb") as file:
+        return None if file.read(len(MARK)) == MARK.encode() else DATA
+
+
+def _put(folder: Path, out: Path) -> None:
+    """A page that is whole in the place of an earlier one, which is removed once it is there."""
+    if not out.exists():
+        folder.rename(out)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=".report-", dir=out.parent))
+    old = aside / out.name
+    try:
+        out.rename(old)
+        try:
+            _refuse_other(out, old)  # something may have been put there in the meantime
+            folder.rename(out)
+        except BaseException:
+            old.rename(out)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        with suppress(OSError):
+            aside.rmdir()

@@ -14,41 +14,53 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from iqattack.errors import InputError
-from iqattack.images import read_image
+from iqattack.errors import InputError, RunError
 from iqattack.perception import JND_MODELS
-from iqattack.runs import Result, Run
+from iqattack.pillow import Image
+from iqattack.runs import Meter, Result, Run
 from iqattack.runs.numbers import without_folders
+from iqattack.runs.pairs import Scored, read_pair
 from iqattack.runs.results import JND_MODEL, JND_SCALE
+from iqattack.specs import printable
 
 THUMB = 320, 240  # pixels: twice what a card shows
 THUMBS, PIXELS = "thumbs", "images"
+MOST_JOD, MOST_FLIP = 3.0, 0.75  # ends of the scales; a third of it, 1 JOD, has the loud colour
 
 
 def write_pictures(
-    run: Run, result: Result, scored: dict[str, Any] | None, number: int, folder: Path
+    run: Run,
+    result: Result,
+    scored: dict[str, Any] | None,
+    number: int,
+    folder: Path,
+    meter: Meter | None,
+    pair: Scored | None,
 ) -> dict[str, Any]:
     """Write the files of an image: NUMBER.jpg in folder/thumbs, NUMBER.js in folder/images.
 
     Returns `thumb` and `pixels`, their paths in the folder, None for what there is not, and
-    `missing`, which says why both pictures cannot be compared, None where they can.
+    `missing`, which says why both pictures cannot be compared, None where they can. meter: of where
+    a change is visible; None without. pair: the hashes of both pictures in the log; others are not
+    shown. Pixels are encoded anew, so that nothing else of a file goes into the page.
     """
     name = f"{number:06}"
-    data: dict[str, Any] = {"original": None, "attacked": None, "limit": None, "scored": scored}
+    data: dict[str, Any] = dict.fromkeys(("original", "attacked", "limit", "visible"))
+    data["scored"] = scored
     thumb = missing = None
     try:
-        before, after = _pair(run, result)
-    except InputError as error:
-        missing = without_folders(str(error))
+        before, after = _pair(run, result, pair)
+    except (InputError, RunError) as error:
+        missing = printable(without_folders(str(error)))
     else:
         threshold = JND_SCALE * JND_MODELS[JND_MODEL](before)
         data["original"] = _base64(_png(_array(before)[..., ::-1]))  # BGR
-        data["attacked"] = _base64((run.images / result.png_name).read_bytes())  # what was scored
+        data["attacked"] = _base64(_png(_array(after)[..., ::-1]))
         # A whole number of grey levels is over the threshold just when it is over its floor.
         data["limit"] = _base64(_png(threshold.floor().clamp(max=255.0).byte().numpy()))
+        data["visible"] = None if meter is None else _visible(meter, result, before, after)
         thumb = f"{THUMBS}/{name}.jpg"
         small = Image.fromarray(_array(after))
         small.thumbnail(THUMB, Image.Resampling.BICUBIC, reducing_gap=2.0)
@@ -59,15 +71,30 @@ def write_pictures(
     return {"thumb": thumb, "pixels": pixels, "missing": missing}
 
 
-def _pair(run: Run, result: Result) -> tuple[Tensor, Tensor]:
-    """Clean and attacked pixels, each (3, H, W) uint8; InputError where they cannot be had."""
+def _visible(
+    meter: Meter, result: Result, before: Tensor, after: Tensor
+) -> dict[str, str | float] | None:
+    """A map of where the change is visible, with the measure and the value that is white in it.
+
+    Of JOD, or of FLIP where that was not measured. White is the same for all images, so that they
+    can be compared.
+    """
+    for what, known, most, tool in (
+        ("JOD", result.jod, MOST_JOD, meter.jod),
+        ("FLIP", result.flip, MOST_FLIP, meter.flip),
+    ):
+        if known is not None and tool is not None:
+            share = tool.visible(before, after) / most
+            levels = share.clamp(0.0, 1.0).mul(255.0).round().byte().numpy()
+            return {"map": _base64(_png(levels)), "what": what, "most": most}
+    return None
+
+
+def _pair(run: Run, result: Result, pair: Scored | None) -> tuple[Tensor, Tensor]:
+    """Clean and attacked pixels, each (3, H, W) uint8; errors as in `read_pair`."""
     if result.failed:
         raise InputError(f"{result.status}: there is no attacked image")
-    before = run.read_clean(result.path)
-    after = read_image(run.images / result.png_name).pixels
-    if not result.is_of(before) or before.shape != after.shape:
-        raise InputError(f"{result.path}: is not the image that was attacked; put that one back")
-    return before, after
+    return read_pair(run, result, pair)
 
 
 def _array(pixels: Tensor) -> NDArray[np.uint8]:

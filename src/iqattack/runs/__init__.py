@@ -11,7 +11,7 @@ from iqattack.runs.summary import Means, Session, Summary, summarise
 from iqattack.runs.traces import Trace, read_traces, results_at, summary_at
 from iqattack.runs.trust import UntrustedError, check_trusted
 from iqattack.runs.verify import Difference, VerifyResult, verify
-from iqattack.runs.visibility import full_reference
+from iqattack.runs.visibility import Meter, full_reference, measured, unmeasured
 
 __all__ = [
     "ALLOWED",
@@ -21,6 +21,7 @@ __all__ = [
     "Difference",
     "How",
     "Means",
+    "Meter",
     "ModelRecord",
     "Record",
     "Result",
@@ -36,9 +37,11 @@ __all__ = [
     "execute",
     "full_reference",
     "make_profile",
+    "measured",
     "read_traces",
     "results_at",
     "summarise",
     "summary_at",
+    "unmeasured",
     "verify",
 ]

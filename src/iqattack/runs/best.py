@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
+from iqattack.constraints import parse_floor
 from iqattack.engine.log import Rows
 from iqattack.evaluation import normalised_gain
 from iqattack.objectives import Direction, Target, towards_end
-from iqattack.runs.results import Result
-from iqattack.runs.settings import ModelRecord, Record
+from iqattack.runs.results import OK, UNCHANGED, Result
+from iqattack.runs.settings import ModelRecord, Record, Settings
+
+
+def keeps_best(settings: Settings) -> bool:
+    """Whether the result is the best of what was scored, which a log tells.
+
+    With a score boundary it is the least different image that crosses it, and under a floor of the
+    result what was made of the best one.
+    """
+    floor = None if settings.floor is None else parse_floor(settings.floor)
+    return ":" not in settings.objective and (floor is None or not floor.of_result)
 
 
 def gains_of(rows: Rows, target: Target, model: ModelRecord) -> NDArray[np.float64]:
@@ -19,6 +32,14 @@ def gains_of(rows: Rows, target: Target, model: ModelRecord) -> NDArray[np.float
     # Those of a check of the model are the clean image again, of which the first counts.
     gains[rows["hash"] == rows["hash"][0]] = 0.0
     return gains
+
+
+def miscounted(result: Result, rows: Rows, record: Record) -> Iterator[str]:
+    """How a result differs from the number of rows of its image, in a phrase each."""
+    if len(rows) != result.queries:
+        yield f"{len(rows)} queries in the log, reported {result.queries}"
+    if len(rows) > record.settings.queries:
+        yield f"{len(rows)} queries in the log, more than the budget of {record.settings.queries}"
 
 
 def misreported(result: Result, rows: Rows, record: Record) -> str | None:
@@ -36,6 +57,9 @@ def misreported(result: Result, rows: Rows, record: Record) -> str | None:
         among = scores[:1] if name == "clean" else scores
         if reported is None or not (among == reported).any():
             return f"its {name} score {reported!r} is not in the log"
+    status = OK if result.gain > 0.0 else UNCHANGED
+    if result.status != status:
+        return f"status is {status}, reported {result.status}"
     return _gains_otherwise(result.direction, result.gain, rows, record)
 
 
@@ -46,7 +70,7 @@ def _gains_otherwise(
     target = towards_end(direction, float(scores[0]), model.score_range, model.lower_better)
     gains = gains_of(rows, target, model)
     finite = np.where(np.isfinite(gains), gains, -np.inf)
-    if ":" in record.settings.objective:
+    if not keeps_best(record.settings):
         if not (finite == reported).any():
             return f"its gain {reported!r} is of no score in the log"
         return None

@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from iqattack.engine import QueryLog
-from iqattack.probing import Check, evaluated
+from iqattack.probing import Check, Elsewhere, evaluated
+from iqattack.probing.subject import TOLERANCE
 from iqattack.specs import printable
 
 CHECK = "check"  # its name in the log
@@ -18,11 +19,16 @@ class Checked(BaseModel):
     """What the log keeps of the check of the model; the scores are among those of the images.
 
     images: that were asked about. batch: whether the second half of their scores is of both
-    together. failed: why it was not completed.
+    together. late: whether their clean images are scored after their search, too. wide: whether the
+    survey may have sent more than two images in a call. workers: whether it was in other processes.
+    failed: why it was not completed.
     """
 
     images: tuple[str, ...]
     batch: bool
+    late: bool = False
+    wide: bool = False
+    workers: bool = False
     failed: str | None = None
 
     @classmethod
@@ -44,7 +50,7 @@ class Checked(BaseModel):
         log.keep(CHECK, self.model_dump_json())
 
     def scores(self, log: QueryLog) -> dict[str, list[float]]:
-        """Of each image beside its clean score: those of the clean image again."""
+        """Of each image beside its clean score: those of the clean image before its search."""
         return {name: log.again(name) for name in self.images}
 
     def done(self, log: QueryLog) -> dict[str, int]:
@@ -54,10 +60,35 @@ class Checked(BaseModel):
             name: len(found[name]) for name in found if log.queries(name) == len(found[name]) + 1
         }
 
-    def evaluated(self, log: QueryLog) -> Check:
+    def evaluated(self, log: QueryLog, score_range: tuple[float, float]) -> Check:
         """What follows from them."""
-        found = evaluated(self.images, self.scores(log), batch=self.batch, failed=self.failed)
+        survey = {name: log.clean_score(name) for name in self.images}
+        late = {name: log.late(name) for name in self.images} if self.late else {}
+        found = evaluated(
+            self.images,
+            self.scores(log),
+            batch=self.batch,
+            failed=self.failed,
+            elsewhere=Elsewhere(
+                survey={name: score for name, score in survey.items() if score is not None},
+                late={name: score for name, score in late.items() if score is not None},
+                wide=self.wide,
+                workers=self.workers,
+            ),
+            rounding=TOLERANCE * (score_range[1] - score_range[0]),
+        )
         return found.model_copy(update={"still": _still(log)})
+
+
+def nonfinite(log: QueryLog) -> float:
+    """To what share of the attack's images the model gave no finite score; 0 without any."""
+    candidates = without = 0
+    for image in log.images():
+        rows = log.rows(image)
+        scores = rows["score"][rows["hash"] != rows["hash"][:1]]
+        candidates += len(scores)
+        without += len(scores) - int(np.isfinite(scores).sum())
+    return without / candidates if candidates else 0.0
 
 
 def _still(log: QueryLog) -> bool:

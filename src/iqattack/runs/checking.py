@@ -1,4 +1,4 @@
-"""The check of the model between survey and search: two clean images are scored again."""
+"""The check of the model: two clean images are scored again, before and after their search."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ class Checking:
     """What the engine calls with the clean scores; see `Engine`.
 
     The queries are those of the first two images of one size. Whatever comes of the check, the
-    search on them has `EACH` fewer: its result depends on neither failures nor the size of batches.
-    What a session did not come to, the next one asks, unless the image's search has begun, as its
-    log would not replay.
+    search on them has `EACH` and one fewer: its result depends on neither failures nor the size of
+    batches. The last one is asked for when the search on the image has ended. What a session did
+    not come to before, the next one asks, unless that search has begun, as its log would not
+    replay.
     """
 
     def __init__(
@@ -45,18 +46,26 @@ class Checking:
         self._run, self._log, self._images, self._scorer = run, log, images, scorer
         self._how, self._ceiling, self._stop = how, ceiling, stop
         self.reserved: dict[str, int] = {}
+        self.late: frozenset[str] = frozenset()
 
     def __call__(self, scores: Mapping[str, float]) -> Iterator[Event]:
         """What is asked, and what a person should know, as events."""
         checked = Checked.read(self._log)
         if checked is None and self._run.settings.queries >= FEWEST:
-            batch = self._how.may_batch(self._scorer)
-            checked = Checked(images=tuple(self._pair()), batch=batch)
+            batch, given = self._how.may_batch(self._scorer), self._how.batch_of(self._scorer)
+            checked = Checked(
+                images=tuple(self._pair()),
+                batch=batch,
+                late=True,
+                wide=batch and given != 2,
+                workers=self._how.workers is not None,
+            )
             checked.keep(self._log)
         checked = checked or Checked(images=(), batch=False)
         self.reserved = dict.fromkeys(checked.images, EACH)
+        self.late = frozenset(checked.images if checked.late else ())
         yield from self._ask(checked, scores)
-        found = checked.evaluated(self._log)
+        found = checked.evaluated(self._log, self._scorer.score_range)
         if found.failed is not None:
             yield Note("model", f"the check of the model was not completed: {found.failed}")
         for phrase in findings(found, list(scores.values()), self._scorer.score_range):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,10 +17,12 @@ from iqattack.evaluation import (
     holm,
     wilcoxon_p,
 )
+from iqattack.perception.viewing import Viewing
 from iqattack.runs.results import Result
 from iqattack.runs.run import Run
-from iqattack.runs.summary import Measured, Summary, mean_measured, summarise
+from iqattack.runs.summary import Measured, Summary, Visibility, mean_measured, summarise
 from iqattack.runs.traces import results_at
+from iqattack.runs.visibility import measured
 
 
 class Row(BaseModel):
@@ -27,10 +30,11 @@ class Row(BaseModel):
 
     gain: mean, of the score range. srocc: clean–attacked; srocc_drop: clean–MOS less attacked–MOS.
     r: R robustness on the scale of the score range; crossing_area: under the boundary-crossing
-    curve. ssim, queries: means. None where it was not measured.
+    curve. jod, ssim, queries: means; jod_least: the least. None where it was not measured.
     difference: mean gain less that of the first run, image by image; p: of Wilcoxon's signed-rank
     test of that, p_holm: corrected for all comparisons. None in the first row.
     differs: settings that differ from those of the first run and were allowed to, with values.
+    notes: what of the run was not believed, a phrase each.
     verdict: in a few words. summary: of the images of the comparison, with everything measured.
     """
 
@@ -44,12 +48,15 @@ class Row(BaseModel):
     srocc_drop: Measured | None
     r: Measured
     crossing_area: Measured
+    jod: Measured | None = None
+    jod_least: float | None = None
     ssim: Measured | None
     queries: Measured
     difference: Measured | None = None
     p: float | None = None
     p_holm: float | None = None
     differs: str = ""
+    notes: tuple[str, ...] = ()
     verdict: str
     summary: Summary = Field(exclude=True, repr=False)
 
@@ -84,23 +91,31 @@ def compare(
     *,
     allow: Sequence[str] = (),
     queries: int | None = None,
+    viewing: Viewing | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
+    measuring: Callable[[int, int], None] = lambda *_: None,
 ) -> Comparison:
     """The measures of several runs, and paired tests of each against the first.
 
     allow: of `images`, `mos`, `range`, `constraint`, `floor`, `objective`, `budget`, `seed`: what
         may differ all the same, which the comparison then says. Images are paired by name.
     queries: as if that had been the budget of all, from their logs; see `results_at`.
+    viewing: of the measures of visibility, see `measured`; None for the usual one, and then they
+        are left out where they cannot be had.
     progress: is told (runs done, runs); most of the time goes into the intervals of each.
+    measuring: is told (images done, images) while the visibility of a run's changes is measured.
 
     Raises InputError for fewer than two runs or an unknown name in allow; RunError for runs that it
     would be unfair to compare, with the reason, and for runs without a finished image in common.
     """
-    for name in allow:
+    for name, times in Counter(allow).items():
         if name not in ALLOWED:
             raise unknown("difference", name, ALLOWED)
+        if times > 1:
+            raise InputError(f"allow: has {name} {times} times; name it once")
     if len(runs) < 2:
         raise InputError(f"{len(runs)} run to compare: expected two or more")
+    _refuse_twice(runs)
     results = [
         (run.checked_state() if queries is None else results_at(run, queries))[0] for run in runs
     ]
@@ -115,6 +130,10 @@ def compare(
         folders = ", ".join(str(run.folder) for run in runs)
         raise RunError(f"{folders}: no image is finished in all of them; try again later")
     common = [[found[name] for name in names] for found in done]
+    views: list[Visibility | None] = [None] * len(runs)
+    if queries is None:
+        for k, run in enumerate(runs):
+            common[k], views[k] = measured(run, common[k], viewing, progress=measuring)
     first = _gains(common[0])
     p = [wilcoxon_p(_gains(rows), first) for rows in common[1:]]
     tested = [
@@ -122,12 +141,30 @@ def compare(
         for rows, once, corrected in zip(common[1:], p, holm(p), strict=True)
     ]
     rows: list[Row] = []
-    for run, found, differs, test in zip(runs, common, differing, [{}, *tested], strict=True):
+    of_each = zip(runs, common, views, differing, [{}, *tested], strict=True)
+    for run, found, seen, differs, test in of_each:
         progress(len(rows), len(runs))
-        rows.append(_row(run, _summary(run, found, queries), found, differs, **test))
+        summary = summarise(
+            run.record,
+            found,
+            0,
+            check=run.check,
+            nonfinite=run.nonfinite,
+            budget=queries,
+            visibility=seen,
+        )
+        rows.append(_row(run, summary, found, differs, **test))
     progress(len(rows), len(runs))
     every = {name for run in runs for name in run.image_names()}
     return Comparison(images=len(names), left_out=len(every) - len(names), rows=tuple(rows))
+
+
+def _refuse_twice(runs: Sequence[Run]) -> None:
+    homes = [run.images.parent.resolve() for run in runs]
+    for number, (home, run) in enumerate(zip(homes, runs, strict=True)):
+        if home in homes[:number]:
+            first = runs[homes.index(home)].folder
+            raise InputError(f"{run.folder}: is the same run as {first}; give each run once")
 
 
 def _row(
@@ -139,6 +176,7 @@ def _row(
         return Measured(value=value, interval=scores.intervals[name])
 
     similarities = [r.ssim for r in results if r.ssim is not None]
+    jods = [r.jod for r in results if r.jod is not None]
     return Row(
         run=str(run.folder),
         model=summary.model.name,
@@ -148,9 +186,12 @@ def _row(
         srocc_drop=measured("drops.srocc", scores.drops.srocc) if scores.drops else None,
         r=measured("by_range.r", scores.by_range.r),
         crossing_area=measured("crossing.area", scores.crossing.area),
+        jod=mean_measured(jods) if jods else None,
+        jod_least=summary.means.jod_least,
         ssim=mean_measured(similarities) if similarities else None,
         queries=mean_measured([float(r.queries) for r in results]),
         differs="; ".join(differs.values()),
+        notes=run.notes,
         verdict=summary.verdict.short,
         summary=summary,
         **test,
@@ -205,7 +246,3 @@ def _refuse(runs: Sequence[Run], differing: Sequence[dict[str, str]], allow: Seq
                 f"{run.folder}: compared with {runs[0].folder}, {reasons}, which is unfair; "
                 f"attack again alike, or compare with --allow {','.join(unfair)}{cut}"
             )
-
-
-def _summary(run: Run, rows: list[Result], queries: int | None) -> Summary:
-    return summarise(run.record, rows, 0, check=run.check, budget=queries)

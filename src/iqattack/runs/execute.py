@@ -23,11 +23,13 @@ from iqattack.images import ImageSet, write_bytes
 from iqattack.models import Scorer, Traits, suggestion
 from iqattack.objectives import parse_objective
 from iqattack.runs.checking import Checking
-from iqattack.runs.how import DEFAULT_HOW, How, Setup, searching
+from iqattack.runs.how import DEFAULT_HOW, How, Setup, paid_again, searching
+from iqattack.runs.provenance import finish
 from iqattack.runs.results import Saved
 from iqattack.runs.run import Run
 from iqattack.runs.settings import Settings
 from iqattack.runs.summary import Session, Summary, summarise
+from iqattack.runs.visibility import known, measured
 from iqattack.scoring import Ceiling, CeilingReached
 from iqattack.version import __version__
 
@@ -42,7 +44,8 @@ class Callbacks:
     checked: (images done, images) while a run is verified; pictured: while its page is written.
     probed: (topic, images sent, ceiling) while a model is probed.
     loading: what is read or loaded before the first image is scored, such as `reading images`.
-    compared: (runs done, runs) while runs are compared.
+    compared: (runs done, runs) while runs are compared. measured: (images done, images) while the
+    visibility of changes is measured.
     """
 
     stop: Callable[[], bool] = lambda: False
@@ -54,6 +57,7 @@ class Callbacks:
     probed: Callable[[str, int, int], None] = lambda *_: None
     loading: Callable[[str], None] = lambda _: None
     compared: Callable[[int, int], None] = lambda *_: None
+    measured: Callable[[int, int], None] = lambda *_: None
 
 
 def execute(
@@ -99,7 +103,7 @@ def execute(
         failures = log.failures()
         if len(failures) == len(images):
             raise InputError(next(iter(failures.values())))
-        return report.write()
+        return report.write(measure=True)
     except IqattackError as error:
         if isinstance(error, Interrupted | CeilingReached):
             _release(ceiling)
@@ -145,7 +149,7 @@ def _attack_all(
         elif isinstance(item, Saved):
             # The image first: a result in the log says that its file is there.
             write_bytes(run.images / item.entry.png_name, item.png)
-            log.finish(item.entry.name, item.row.model_dump_json())
+            finish(log, run.record, item.entry.name, item.row.model_dump_json())
 
 
 class _Report:
@@ -162,12 +166,27 @@ class _Report:
         self._last = state
         self.notify.progress(state)
 
-    def write(self) -> Summary:
-        """Both files; RunError, after the first, where no image is finished."""
+    def write(self, *, measure: bool = False) -> Summary:
+        """Both files; RunError, after the first, where no image is finished.
+
+        measure: how visible the changes are, too, where that is not known yet.
+        """
         results, pending = self._run.state(self._entries)
+        if measure:
+            self._run.write_results(results)  # in case that measuring is ended
+            notify = self.notify
+            results, seen = measured(self._run, results, progress=notify.measured, stop=notify.stop)
+        else:
+            results, seen = known(self._run, results)
         self._run.write_results(results)
         summary = summarise(
-            self._run.record, results, pending, self._session(), check=self._run.check
+            self._run.record,
+            results,
+            pending,
+            self._session(),
+            check=self._run.check,
+            nonfinite=self._run.nonfinite,
+            visibility=seen,
         )
         self._run.write_summary(summary)
         return summary
@@ -208,8 +227,10 @@ def _say_what_to_know(
     for loss in run.record.losses:
         notify.note("log", loss.told)
     cost = how.may_cost(scorer, len(images) * run.settings.queries, log.sent(), ceiling)
-    if cost is not None:
-        notify.note("model", cost)
+    left = not run.fresh and len(log.results()) < len(images)
+    for told in (cost, paid_again(scorer, log) if left else None):
+        if told is not None:
+            notify.note("model", told)
     if "profile" in run.record.files:
         _compare_profile(run.settings, images, scorer, notify)
 

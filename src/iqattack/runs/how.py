@@ -100,7 +100,11 @@ class How:
         """Whether calls may have several images."""
         traits = Traits.of(scorer)
         one_each = self.concurrency is not None or traits.concurrency is not None
-        return (self.batch or traits.batch or (1 if one_each else 2)) > 1
+        return (self.batch_of(scorer) or (1 if one_each else 2)) > 1
+
+    def batch_of(self, scorer: Scorer) -> int | None:
+        """How many images a call has at most; None where that is found out."""
+        return self.batch or Traits.of(scorer).batch
 
     def may_cost(
         self, scorer: Scorer, images: int, sent: int, ceiling: Ceiling | None
@@ -170,6 +174,18 @@ def check_workers(workers: int, scorer: Scorer) -> None:
         raise InputError(
             f"workers {workers}: model '{scorer.name}' does its work elsewhere; use concurrency"
         )
+
+
+def paid_again(scorer: Scorer, log: QueryLog) -> str | None:
+    """What is to be said before a run of a model that costs something is gone on with: where its
+    last session was killed, the log lacks what was in flight.
+    """
+    if Traits.of(scorer).price is None or not log.sent():
+        return None
+    return (
+        "what was in flight when a session was killed is not in the log, and is asked, and paid, "
+        "again; what Ctrl-C stopped is in it"
+    )
 
 
 DEFAULT_HOW = How()

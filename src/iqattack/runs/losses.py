@@ -44,19 +44,16 @@ def find_losses(log: Path, *, digests: bool = False) -> Losses | None:
         return lost
     with QueryLog(log, read_only=True, digests=digests) as opened:
         here = opened.end()
-        faults = tuple(_faults(opened))
+        faults = tuple(_faults(opened, digests))
         sound = here.queries - sum(len_of(opened, fault) for fault in faults)
         of = max(here.queries, end.queries if end is not None else known)
         wrong = misfit(opened, end)
     if faults:
         more = f", and {len(faults) - 1} images more" if len(faults) > 1 else ""
         return Losses(of - sound, of, f"{faults[0]}{more}", faults)
-    if wrong is not None:
-        return Losses(of - sound, of, f"{log.name} {wrong}")
-    if end is None and here.queries < known:
-        what = "results.csv" if (log.parent / "results.csv").is_file() else "profile.json"
-        return Losses(of - sound, of, f"{log.name} lacks queries of {what}")
-    return None
+    if wrong is None and end is None:
+        wrong = _lacking(log, here.queries)
+    return None if wrong is None else Losses(of - sound, of, f"{log.name} {wrong}")
 
 
 def gone(log: Path) -> Losses | None:
@@ -68,11 +65,33 @@ def gone(log: Path) -> Losses | None:
     return Losses(queries, queries, f"{log.name} is gone or empty") if queries else None
 
 
+def unsound(log: QueryLog) -> str | None:
+    """How an open log is not whole, in a phrase: it does not fit its end, or without one lacks
+    queries that were reported. A log that is written to at the same time is looked at twice.
+    """
+    if log.path is None:
+        return None
+    for _ in range(2):
+        end = End.read(log.path)
+        wrong = _lacking(log.path, log.end().queries) if end is None else misfit(log, end)
+        if wrong is None:
+            return None
+    return wrong
+
+
+def _lacking(log: Path, queries: int) -> str | None:
+    """What a log of so many queries lacks, without its end."""
+    if queries >= known_queries(log.parent):
+        return None
+    what = "results.csv" if (log.parent / "results.csv").is_file() else "profile.json"
+    return f"lacks queries of {what}"
+
+
 def misfit(log: QueryLog, end: End | None) -> str | None:
     """How a log does not fit its end, as the file beside it says that, in a phrase."""
-    here = log.end()
     if end is None:
         return None
+    here = log.end()
     if here.queries < end.queries:
         return f"has {here.queries:,} queries, it had {end.queries:,}"
     # A run under way goes on while it is read.
@@ -110,14 +129,14 @@ def len_of(log: QueryLog, fault: Fault) -> int:
     return max(log.queries(fault.image) - len(log.early(fault.image)) - fault.sound, 0)
 
 
-def _faults(log: QueryLog) -> Iterator[Fault]:
+def _faults(log: QueryLog, digests: bool) -> Iterator[Fault]:
     results = log.results()
     for image in log.images():
         fault = log.fault(image)
         if fault is None and image in results:
             queries = log.queries(image)
             try:
-                reported = Result.read(image, results[image]).queries
+                reported = Result.read(image, results[image], hashed=digests).queries
             except RunError:
                 fault = Fault(image, queries, "the log has a result that is none")
                 reported = 0

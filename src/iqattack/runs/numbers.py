@@ -23,6 +23,12 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{decimals(value, digits)}f}".replace("-", "−")
 
 
+def jod(value: float | None) -> str:
+    """A JOD with two digits; 10.00 only where there is no visible difference."""
+    text = number(value, 2)
+    return number(value, 4) if text == "10.00" and value != 10.0 else text
+
+
 def decimals(value: float, digits: int) -> int:
     """As many as asked, or, for a small number that they would hide, two significant digits.
 

@@ -10,24 +10,14 @@ import hashlib
 import hmac
 import os
 import secrets
-import sys
 from contextlib import suppress
 from pathlib import Path
 
+from iqattack.paths import user_folder
 from iqattack.runs.files import write_text
 
 MARK = "\n# Begun by this user: "
 KEY_BYTES = 32
-
-
-def state_folder() -> Path:
-    """Where programs keep what is this user's alone and no setting."""
-    home = Path.home()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local"
-    else:
-        base = os.environ.get("XDG_STATE_HOME") or home / ".local" / "state"
-    return Path(base) / "iqattack"
 
 
 def signed(text: str) -> str:
@@ -56,6 +46,20 @@ def is_own(path: Path) -> bool:
     )
 
 
+def sign(text: str) -> str | None:
+    """The code of a text that no run.toml is; None where this user has no place for a key."""
+    key = _key(make=True)
+    return None if key is None else _code(key, text)
+
+
+def has_signed(text: str, code: str | None) -> bool:
+    """Whether this user's iqattack made the code of a text."""
+    key = _key(make=False)
+    if key is None or code is None:
+        return False
+    return hmac.compare_digest(code.encode(), _code(key, text).encode())
+
+
 def _code(key: bytes, text: str) -> str:
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
@@ -63,7 +67,7 @@ def _code(key: bytes, text: str) -> str:
 def _key(*, make: bool) -> bytes | None:
     """This user's key, made where there is none yet and `make` says so."""
     try:
-        path = state_folder() / "key"
+        path = user_folder("state") / "key"
         if make and not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with (

@@ -36,7 +36,7 @@ from iqattack.models import Scorer, Traits
 from iqattack.objectives import parse_objective
 from iqattack.runs.execute import Callbacks
 from iqattack.runs.files import FolderLock, cannot_write, write_text
-from iqattack.runs.how import DEFAULT_HOW, How, Setup
+from iqattack.runs.how import DEFAULT_HOW, How, Setup, paid_again
 from iqattack.runs.losses import check_losses
 from iqattack.runs.settings import Record, Settings
 from iqattack.version import __version__
@@ -66,7 +66,7 @@ def make_profile(
         not come to.
     strokes: of the profile, at most. by_spec, how: as in `execute`; workers answer for all images.
 
-    folder/profile.toml: the settings; queries.sqlite: every score, so that nothing is paid twice;
+    folder/profile.toml: the settings; queries.sqlite: every score, so that none is asked for again;
     profile.json: what the attack takes. Raises InputError for what cannot be used or gains nothing,
     RunError for a folder that does not fit, Interrupted when asked to stop.
     """
@@ -90,8 +90,9 @@ def make_profile(
     ):
         each = settings.queries + len(BANK) + len(images)
         cost = how.may_cost(scorer, len(images) * each, log.sent(), ceiling)
-        if cost is not None:
-            notify.note("model", cost)
+        for phrase in (cost, paid_again(scorer, log) if resume else None):
+            if phrase is not None:
+                notify.note("model", phrase)
         setup = Setup(settings, scorer, how)
         engine = Engine(
             scorer,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from iqattack.engine import Attacked, Outcome
@@ -19,6 +20,7 @@ from iqattack.objectives import Direction
 from iqattack.perception import JND_MODELS, jnd_violation, linf, ms_ssim, psnr, rms, ssim
 from iqattack.runs.cells import csv_line, from_cell, to_cell
 from iqattack.runs.files import read_text
+from iqattack.runs.settings import MOST_QUERIES
 from iqattack.specs import is_text, printable
 
 JND_SCALE, JND_MODEL = 0.38, "liu2010"
@@ -27,6 +29,11 @@ REWRITE = (
     "delete it: all but the opinion scores of failed images follows from the log, and "
     "'iqattack attack --resume' writes it again"
 )
+
+# A log may come from anywhere: beyond these is nothing that was ever counted.
+Side = Annotated[int, Field(ge=1, le=2**31)]
+Queries = Annotated[int, Field(ge=0, le=MOST_QUERIES)]
+Attempts = Annotated[int, Field(ge=0, le=2**60)]
 
 
 class Result(BaseModel):
@@ -38,6 +45,8 @@ class Result(BaseModel):
     linf, rms: grey levels. psnr: dB, infinite when unchanged. ssim: None below 11 pixels.
     jnd_violation: share of pixels that changed by more than 0.38 times the just-noticeable
         difference of Liu et al. 2010, whatever the constraint was.
+    jod: of ColorVideoVDP, at most 10, None below 8 pixels; flip: mean, in 0..1. Measured from the
+        saved images, and None until they were; visibility.json has them, and not the log.
     attack: its spec, said to be white-box if it is no black-box attack.
     status: `ok`, `unchanged` (nothing was gained) or `failed: reason`.
     Not in results.csv: path: where the clean image was read; sha256: of its pixels; ms_ssim: None
@@ -48,39 +57,48 @@ class Result(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     image: str
-    width: int | None = None
-    height: int | None = None
+    width: Side | None = None
+    height: Side | None = None
     mos: float | None = None
     direction: Direction | None = None
     score_clean: float | None = None
     score_adv: float | None = None
     gain: float | None = None
-    queries: int
-    attempts: int = 0
+    queries: Queries
+    attempts: Attempts = 0
     linf: float | None = None
     rms: float | None = None
     psnr: float | None = None
     ssim: float | None = None
     jnd_violation: float | None = None
+    jod: float | None = Field(default=None, exclude=True)
+    flip: float | None = Field(default=None, exclude=True)
     attack: str
     status: str
     path: str
     sha256: str | None = None
     ms_ssim: float | None = None
-    stages: tuple[tuple[int, str], ...] = ()
+    stages: tuple[tuple[Queries, str], ...] = ()
 
     @classmethod
-    def read(cls, image: str, text: str) -> Self:
-        """The result of an image as its log has it; RunError for a text that is none."""
+    def read(cls, image: str, text: str, *, hashed: bool = False) -> Self:
+        """The result of an image as its log has it; RunError for a text that is none.
+
+        hashed: the version that wrote it kept the SHA-256 of clean images.
+        """
         try:
-            result = cls.model_validate_json(text)
+            result = cls.model_validate_json(text, strict=True)
             texts = (result.attack, result.path, *(name for _, name in result.stages))
             if result.image != image:
                 reason = f"it is of {printable(result.image)}"
             elif result.status not in (OK, UNCHANGED):
                 reason = f"its status is {printable(result.status)}"
+            elif not result.queries:
+                reason = "it has no query"
+            elif hashed and result.sha256 is None:
+                reason = "it has no SHA-256 of its clean image"
             elif all(map(is_text, texts)):
-                return result
+                return result.model_copy(update=dict.fromkeys(SEEN))
             else:
                 reason = "it has texts that are not printable"
         except ValidationError as error:
@@ -159,6 +177,7 @@ class Result(BaseModel):
         return {name: _text(getattr(self, name)) for name in COLUMNS}
 
 
+SEEN = ("jod", "flip")  # what visibility.json has
 NOT_COLUMNS = ("path", "sha256", "ms_ssim", "stages")
 COLUMNS = tuple(name for name in Result.model_fields if name not in NOT_COLUMNS)
 TEXTS = ("image", "attack", "status")  # that may begin with anything
@@ -193,6 +212,18 @@ def visibility(clean: Tensor, adversarial: Tensor) -> dict[str, Any]:
     }
 
 
+def same(there: object, value: object) -> bool:
+    """Whether a measure is what was reported: another version of a library may differ in the last
+    digits.
+    """
+    if isinstance(value, float) and isinstance(there, float | int):
+        try:
+            return math.isclose(there, value, rel_tol=1e-6, abs_tol=1e-9)
+        except OverflowError:  # an integer beyond all floats
+            return False
+    return there == value
+
+
 def _defined(value: Tensor) -> float | None:
     return None if value.isnan() else float(value)
 
@@ -223,8 +254,9 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         rows = list(reader)
     except (OSError, ValueError, csv.Error) as error:
         raise RunError(f"{path}: cannot be read ({error}); {REWRITE}") from None
-    # Runs of before attempts were counted have no such column.
-    lacking = [name for name in COLUMNS if name not in columns and name != "attempts"]
+    # Runs of before these were there have no such columns.
+    newer = ("attempts", *SEEN)
+    lacking = [name for name in COLUMNS if name not in columns and name not in newer]
     if lacking or any(None in row.values() for row in rows):
         what = f"lacks the column {lacking[0]}" if lacking else "has rows that are too short"
         raise RunError(f"{path}: {what}; {REWRITE}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,14 +14,15 @@ from torch import Tensor
 
 from iqattack.attacks import labelled
 from iqattack.engine import QueryLog
-from iqattack.engine.log import BESIDE, End, refuse_links
+from iqattack.engine.log import BESIDE, End, Rows, refuse_links
 from iqattack.errors import RunError
 from iqattack.images import ImageEntry, read_image
 from iqattack.imports import absolute
 from iqattack.models import Scorer, Traits
+from iqattack.objectives import Direction
 from iqattack.probing import Check
-from iqattack.runs.best import misreported
-from iqattack.runs.checked import Checked
+from iqattack.runs.best import miscounted, misreported
+from iqattack.runs.checked import Checked, nonfinite
 from iqattack.runs.files import (
     FolderLock,
     cannot_write,
@@ -30,11 +31,13 @@ from iqattack.runs.files import (
     read_text,
     write_text,
 )
-from iqattack.runs.losses import Losses, check_losses, gone
+from iqattack.runs.losses import Losses, check_losses, gone, unsound
 from iqattack.runs.owner import is_own, write_signed
+from iqattack.runs.provenance import believed
 from iqattack.runs.results import Result, read_failures, to_csv
 from iqattack.runs.settings import Loss, ModelChange, ModelRecord, Record, Settings
-from iqattack.runs.summary import Session, Summary, summarise
+from iqattack.runs.summary import Session, Summary, Visibility, summarise
+from iqattack.runs.visibility import VISIBILITY, known
 from iqattack.scoring import DEFAULT_RETRY, Retry
 from iqattack.specs import printable
 
@@ -77,6 +80,7 @@ class Run:
         self.check_wanted = record.settings.check  # by this session; that of the first holds
         self._lock = lock
         self._made = made  # folders that did not exist before, deepest first
+        self.notes: tuple[str, ...] = ()  # on what was not believed of the last checked state
         self._summary: Summary | None = None  # what was written last, which is slow to compute
 
     @classmethod
@@ -203,7 +207,7 @@ class Run:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             lost=losses.lost,
             of=losses.of,
-            what=losses.what,
+            what=printable(losses.what),
         )
         self._keep(losses=(*self.record.losses, loss))
 
@@ -380,7 +384,9 @@ class Run:
             }
         try:
             results = {
-                name: Result.read(name, text).model_copy(update={"attempts": attempts.get(name, 0)})
+                name: Result.read(name, text, hashed=self.record.digests).model_copy(
+                    update={"attempts": attempts.get(name, 0)}
+                )
                 for name, text in finished.items()
             }
         except RunError as error:
@@ -389,42 +395,84 @@ class Run:
         ordered = [results[name] for name in names if name in results]
         return ordered, len(names) - len(ordered)
 
-    def checked_state(self) -> tuple[list[Result], int]:
-        """The state, once each result was held against the scores of its image in the log: cheap,
-        and enough to find one that was put there. RunError where the log is gone, rows of a result
-        are not as they were logged, or it reports another score than they have.
+    def checked_state(self, *, pictures: bool = True) -> tuple[list[Result], int]:
+        """The state, once it was held against the log: that is whole, its rows are as they were
+        logged, and each result is what those of its image say. RunError where that is not so.
+
+        pictures: how visible a change is is measured again, unless this user's iqattack wrote it,
+        and None where it cannot be; `notes` then says so.
         """
         self.refuse_lost()
         results, pending = self.state()
+        done = {result.image: result for result in results if not result.failed}
         with self.open_log() as log:
-            for result in results:
-                if result.failed:
-                    continue
+            ways = log.directions()
+            for image in log.images():
                 try:
-                    rows = log.rows(result.image, digests=True)
-                    what = misreported(result, rows, self.record)
+                    rows = log.rows(image, digests=True)
                 except RunError as error:
                     raise RunError(f"{self.folder}: {error}") from None
+                if image not in done:
+                    continue
+                what = next(self._contradictions(done[image], ways.get(image), rows), None)
                 if what is not None:
                     raise RunError(
-                        f"{self.folder}: {result.image}: {what}; 'iqattack verify {self.folder}' "
-                        "tells more"
+                        f"{self.folder}: {image}: {what}; 'iqattack verify {self.folder}' tells "
+                        "more"
                     )
+            if (wrong := unsound(log)) is not None:
+                raise RunError(f"{self.folder}: {LOG} {wrong}; put back a copy of the log")
+            self.notes = ()
+            if pictures:
+                results, self.notes = believed(self, log, results)
         return results, pending
+
+    def _contradictions(
+        self, result: Result, direction: Direction | None, rows: Rows
+    ) -> Iterator[str]:
+        """How a result is not what the log says, in a phrase each."""
+        if (what := misreported(result, rows, self.record)) is not None:
+            yield what
+        if result.direction != direction:
+            yield f"direction {result.direction} reported, {direction} in the log"
+        yield from miscounted(result, rows, self.record)
 
     def summary(self) -> Summary:
         """The measures of the images that are finished; RunError when none is."""
         if self._summary is not None:
             return self._summary
         results, pending = self.checked_state()
-        return summarise(self.record, results, pending, self.last_session(), check=self.check)
+        results, seen = known(self, results)
+        return self.summary_of(results, pending, seen)
+
+    def summary_of(
+        self, results: list[Result], pending: int, visibility: Visibility | None
+    ) -> Summary:
+        """The measures of a checked state, once its visibility was measured."""
+        session = self.last_session()
+        summary = summarise(
+            self.record,
+            results,
+            pending,
+            session,
+            check=self.check,
+            nonfinite=self.nonfinite,
+            visibility=visibility,
+        )
+        return summary.model_copy(update={"findings": (*summary.findings, *self.notes)})
 
     @property
     def check(self) -> Check | None:
         """What the check of the model found, if there was one."""
         with self.open_log() as log:
             checked = Checked.read(log)
-            return None if checked is None else checked.evaluated(log)
+            return None if checked is None else checked.evaluated(log, self.model.score_range)
+
+    @property
+    def nonfinite(self) -> float:
+        """To what share of the attack's images the model gave no finite score."""
+        with self.open_log() as log:
+            return nonfinite(log)
 
     def last_session(self) -> Session | None:
         """How long the last session took that wrote summary.json, None when none did."""
@@ -470,7 +518,7 @@ def _is_ours(path: Path) -> bool:
     """Whether a run writes a file of that name; whoever put another one there keeps it."""
     if path.name.startswith("log.sqlite"):  # and what SQLite keeps beside it
         return True
-    ours = ("run.toml", "results.csv", "summary.json", "log.end", FolderLock.NAME)
+    ours = ("run.toml", "results.csv", "summary.json", VISIBILITY, "log.end", FolderLock.NAME)
     return path.name in ours or is_temporary(path)
 
 

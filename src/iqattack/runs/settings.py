@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import re
 import sys
@@ -16,9 +17,10 @@ import cv2
 import numpy as np
 import tomli_w
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from iqattack.attacks import canonical_attack, taken_files
+from iqattack.catalogue.constraints import DEFAULT
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.errors import InputError, RunError
 from iqattack.images import ImageSet, MosColumns
@@ -26,12 +28,13 @@ from iqattack.models import Input, Scorer, Traits
 from iqattack.objectives import parse_objective
 from iqattack.runs.files import feed, read_text
 from iqattack.scoring import Retry
-from iqattack.specs import is_text, printable
+from iqattack.specs import is_line, printable
 from iqattack.version import __version__
 
 FORMAT = 1
 DIGESTS_SINCE = (0, 2)
 MOST_QUERIES = 10**9  # of an image: more is a slip of the finger
+MOST_LOGGED = 2**60  # queries of a log: more is no number of any
 OF_MODELS = ("onnxruntime", "pyiqa", "torchvision")  # named where a model has imported them
 STORED = "stored"  # validation context of what run.toml holds
 
@@ -62,7 +65,7 @@ class Settings(BaseModel):
     score_range: tuple[float, float] | None = None
     lower_better: bool | None = None
     attack: str = "filter-search"
-    constraint: str = "jnd:0.38"
+    constraint: str = DEFAULT
     floor: str | None = None
     objective: str = "rank"
     queries: int = 2000
@@ -84,7 +87,7 @@ class Settings(BaseModel):
     @classmethod
     def _text(cls, value: Any) -> Any:
         for part in (value,) if isinstance(value, str) else value or ():
-            if not is_text(part):  # run.toml is UTF-8, and messages are one line
+            if not is_line(part):  # run.toml is UTF-8, and messages are one line
                 raise InputError(f"{part!a}: expected printable text; rename it")
         return value
 
@@ -154,9 +157,12 @@ class ModelRecord(BaseModel):
 
     @classmethod
     def of(cls, scorer: Scorer) -> Self:
-        """The record of a model; InputError for a name that is no printable text."""
-        if not is_text(scorer.name):
-            raise InputError(f"model {scorer.name!a}: expected a name of printable text")
+        """The record of a model; InputError for a name, or one of a file, that is no printable
+        text.
+        """
+        for name in (scorer.name, *map(str, Traits.of(scorer).files)):
+            if not is_line(name):
+                raise InputError(f"model {name!a}: expected a name of printable text; rename it")
         return cls(
             name=scorer.name,
             score_range=scorer.score_range,
@@ -186,7 +192,7 @@ class ModelChange(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     created: str
-    queries: int
+    queries: int = Field(ge=0, le=MOST_LOGGED)
     old: dict[str, str]
     new: dict[str, str]
 
@@ -216,8 +222,8 @@ class Loss(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     created: str
-    lost: int
-    of: int
+    lost: int = Field(ge=0, le=MOST_LOGGED)
+    of: int = Field(ge=0, le=MOST_LOGGED)
     what: str
 
     @property
@@ -280,9 +286,10 @@ class Record(BaseModel):
         try:
             values = tomllib.loads(read_text(path))
             _refuse_odd_text(values)
-            if values.get("format", FORMAT) != FORMAT:
-                raise RunError(f"{path}: run format {values['format']}, expected {FORMAT}")
-            return cls.model_validate(values, context=STORED)
+            if (there := values.get("format", FORMAT)) != FORMAT or type(there) is not int:
+                raise RunError(f"{path}: run format {printable(str(there))}, expected {FORMAT}")
+            text = json.dumps(values, default=str)  # where lists are tuples, and true is no number
+            return cls.model_validate_json(text, strict=True, context=STORED)
         except ValidationError as error:
             reason = _first_of(error)
         except (OSError, ValueError) as error:
@@ -382,7 +389,7 @@ def _refuse_odd_text(value: Any) -> None:
     if isinstance(value, list):
         for part in value:
             _refuse_odd_text(part)
-    if isinstance(value, str) and not is_text(value):
+    if isinstance(value, str) and not is_line(value):
         raise ValueError(f"{value!a}: expected printable text")
 
 

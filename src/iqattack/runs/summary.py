@@ -25,6 +25,8 @@ from iqattack.runs.results import UNCHANGED, Result
 from iqattack.runs.settings import ModelChange, ModelRecord, Record, Settings
 from iqattack.runs.verdict import Spread, Verdict, doubts_of, verdict_of
 
+JOD_SEEN = 9.5  # below, many observers notice a change: `jod_below` is the share of such images
+
 
 class Session(BaseModel):
     """The last session that asked the model anything."""
@@ -40,7 +42,8 @@ class Means(BaseModel):
     """Means over the attacked images, None without any.
 
     psnr: over those that changed; ssim, ms_ssim: over those that are large enough, of which
-    there are ssim_images for ssim.
+    there are ssim_images for ssim; jod, flip: over those that were measured, jod_images of them for
+    jod. jod_least: the least of them; jod_below: share of them below 9.5.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -53,6 +56,27 @@ class Means(BaseModel):
     ssim_images: int | None = None
     ms_ssim: float | None
     jnd_violation: float | None
+    jod: float | None = None
+    jod_least: float | None = None
+    jod_below: float | None = None
+    jod_images: int | None = None
+    flip: float | None = None
+
+
+class Visibility(BaseModel):
+    """How JOD and FLIP were measured.
+
+    display: its name in ColorVideoVDP's table. distance: of the eye from it, metres.
+    pixels_per_degree: of visual angle. versions: of the packages that measured, by name; those that
+    were not there are missing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    display: str
+    distance: float
+    pixels_per_degree: float
+    versions: dict[str, str]
 
 
 class Measured(BaseModel):
@@ -81,12 +105,14 @@ class Summary(BaseModel):
     queries: images that the model scored; attempts: that were sent to it beside these, and not
     answered; both of all sessions and images, failed ones included.
     verdict: what may be said of the model, as terminal and page have it.
-    check: of the model before the search, if there was one. findings: what to know of the model, a
+    nonfinite: share of the attack's images to which the model gave no finite score.
+    check: of the model around the search, if there was one. findings: what to know of the model, a
     phrase each. constant: all clean scores are equal up to rounding, and nothing can be said of
     robustness. spread: how the scores lie.
     white_box: the attack took the model's own gradients, and is no black-box attack.
     scores: gains, correlations and robustness with 95 % bootstrap intervals; as JSON, NaN is null.
     hashes: SHA-256 of the pixels of each attacked image, clean, by name.
+    visibility: how JOD and FLIP were measured, where they were.
     full_reference: means over images of metrics of pyiqa, by name; where they were asked for.
     """
 
@@ -109,6 +135,7 @@ class Summary(BaseModel):
     pending: int
     queries: int = 0
     attempts: int = 0
+    nonfinite: float = 0.0
     check: Check | None = None
     findings: tuple[str, ...] = ()
     constant: bool = False
@@ -117,6 +144,7 @@ class Summary(BaseModel):
     scores: Evaluation
     session: Session | None = None
     hashes: dict[str, str]
+    visibility: Visibility | None = None
     full_reference: dict[str, Measured] = {}
 
     @computed_field(repr=False)  # type: ignore[prop-decorator]
@@ -143,13 +171,16 @@ def summarise(
     session: Session | None = None,
     *,
     check: Check | None = None,
+    nonfinite: float = 0.0,
     budget: int | None = None,
     intervals: bool = True,
+    visibility: Visibility | None = None,
 ) -> Summary:
     """The measures of results; RunError when no image is finished.
 
-    check: of the model. budget: queries for each image that the results are of; None for the run's.
-    intervals: the bootstrap's, which take most of the time.
+    check: of the model. nonfinite: see `Summary`. budget: queries for each image that the results
+    are of; None for the run's. intervals: the bootstrap's, which take most of the time. visibility:
+    how jod and flip of the results were measured.
     """
     done = [result for result in results if not result.failed]
     if not done:
@@ -163,6 +194,7 @@ def summarise(
         values = [v for v in map(value, done) if v is not None and math.isfinite(v)]
         return statistics.fmean(values) if values else None
 
+    jods = [r.jod for r in done if r.jod is not None]
     clean = [_number(r.score_clean) for r in done]
     attacked = [_number(r.score_adv) for r in done]
     low, high = record.model.score_range
@@ -182,6 +214,7 @@ def summarise(
         pending=pending,
         queries=sum(result.queries for result in results),
         attempts=sum(result.attempts for result in results),
+        nonfinite=nonfinite,
         check=check,
         constant=is_constant(clean, high - low),
         spread=Spread.of(clean, attacked, record.model.score_range),
@@ -194,6 +227,11 @@ def summarise(
             ssim_images=sum(r.ssim is not None for r in done),
             ms_ssim=mean(lambda r: r.ms_ssim),
             jnd_violation=mean(lambda r: r.jnd_violation),
+            jod=mean(lambda r: r.jod),
+            jod_least=min(jods, default=None),
+            jod_below=statistics.fmean(jod < JOD_SEEN for jod in jods) if jods else None,
+            jod_images=None if visibility is None else len(jods),
+            flip=mean(lambda r: r.flip),
         ),
         scores=evaluate(
             clean,
@@ -206,6 +244,7 @@ def summarise(
         ),
         session=session,
         hashes={r.image: r.sha256 for r in done if r.sha256 is not None},
+        visibility=visibility,
     )
     found = findings(check or Check(), clean, record.model.score_range)
     found += record.told

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from iqattack.errors import InputError, RunError
 from iqattack.objectives import Direction, WithBoundary, parse_objective, towards_end
-from iqattack.runs.best import gains_of
-from iqattack.runs.results import OK, UNCHANGED, Result
+from iqattack.runs.best import gains_of, keeps_best
+from iqattack.runs.results import OK, SEEN, UNCHANGED, Result
 from iqattack.runs.run import Run
 from iqattack.runs.summary import Summary, summarise
+from iqattack.runs.visibility import known
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,18 @@ def results_at(run: Run, queries: int) -> tuple[list[Result], int]:
             f"queries {queries}: expected 1 to {budget}, the budget of {run.folder}; "
             "a larger one needs a new run"
         )
-    results, pending = run.checked_state()
+    results, pending = run.checked_state(pictures=queries == budget)
     if queries == budget:
         return results, pending
-    if isinstance(parse_objective(run.settings.objective), WithBoundary):
+    if not keeps_best(run.settings):
+        given = (
+            f"objective {run.settings.objective} keeps the least different image"
+            if isinstance(parse_objective(run.settings.objective), WithBoundary)
+            else f"floor {run.settings.floor} keeps what it made of the best image"
+        )
         raise RunError(
-            f"{run.folder}: objective {run.settings.objective} keeps the least different image, "
-            "which the log does not tell of a smaller budget; attack again with it"
+            f"{run.folder}: {given}, which the log does not tell of a smaller budget; attack again "
+            "with it"
         )
     traces = {trace.image: trace for trace in read_traces(run)}
 
@@ -104,7 +110,7 @@ def results_at(run: Run, queries: int) -> tuple[list[Result], int]:
                 "back a copy of the log"
             )
         score, gain, spent = traces[result.image].best(queries)
-        gone = dict.fromkeys(("linf", "rms", "psnr", "ssim", "ms_ssim", "jnd_violation"))
+        gone = dict.fromkeys(("linf", "rms", "psnr", "ssim", "ms_ssim", "jnd_violation", *SEEN))
         status = OK if gain > 0.0 else UNCHANGED
         found = {"score_adv": score, "gain": gain, "queries": spent, "status": status}
         return result.model_copy(update={**gone, **found})
@@ -115,4 +121,16 @@ def results_at(run: Run, queries: int) -> tuple[list[Result], int]:
 def summary_at(run: Run, queries: int) -> Summary:
     """The measures as if the budget had been `queries`; errors as in `results_at`."""
     results, pending = results_at(run, queries)
-    return summarise(run.record, results, pending, check=run.check, budget=queries)
+    seen = None
+    if queries == run.settings.queries:
+        results, seen = known(run, results)
+    summary = summarise(
+        run.record,
+        results,
+        pending,
+        check=run.check,
+        nonfinite=run.nonfinite,
+        budget=queries,
+        visibility=seen,
+    )
+    return summary.model_copy(update={"findings": (*summary.findings, *run.notes)})

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from iqattack.evaluation.verdict import RANKINGS, SILENT, Kind, judge, noise_gain
+from iqattack.evaluation.verdict import (
+    FEWEST,
+    MOST_NONFINITE,
+    RANKINGS,
+    SILENT,
+    Kind,
+    judge,
+    noise_gain,
+)
+from iqattack.perception.jod import NO_DIFFERENCE
 from iqattack.probing.check import ends as to
-from iqattack.probing.scores import COARSE, NARROW, common_step
+from iqattack.probing.scores import AGAINST, COARSE, LABELLED, NARROW, common_step
 from iqattack.probing.subject import TOLERANCE
-from iqattack.runs.numbers import ends, images, number, percent
+from iqattack.runs.numbers import ends, images, jod, number, percent
 from iqattack.runs.results import JND_SCALE
 
 if TYPE_CHECKING:
@@ -34,6 +44,9 @@ SHORT: dict[Kind, str] = {
     "unattacked": "too few attacked",
     "noise": "noise",
     "batch": "depends on the batch",
+    "workers": "workers differ",
+    "drift": "scores drift",
+    "nonfinite": "no finite scores",
     "none": "no ranking",
     "few": "too few images",
     "kept": "ranking kept",
@@ -43,6 +56,19 @@ SHORT: dict[Kind, str] = {
     "reversed": "ranking turned round",
     "open": "open",
 }
+# What makes scores differ that should be equal, and what to do, by kind.
+BETWEEN: dict[Kind, tuple[str, str]] = {
+    "batch": ("scores depend on the batch", "Attack again with --batch 1."),
+    "workers": (
+        "scores differ between the workers' models",
+        "Fix the seeds with which the model is made, or attack again without --workers.",
+    ),
+    "drift": (
+        "scores of one image drifted in the course of the run",
+        "Find what the model keeps from call to call, or what changed behind it, and attack again.",
+    ),
+}
+LACKING = 0.01  # share of the candidates without a finite score that is reported
 LEAST = {kind: least for kind, least, _ in RANKINGS}  # SROCC of each
 # Our words for a mean SSIM: the first whose number is reached.
 VISIBLE = (
@@ -104,8 +130,9 @@ class Spread(BaseModel):
 class Doubt(BaseModel):
     """A reason to read the numbers of a run with care.
 
-    about: noise, batch, range, narrow, rounded, unmoved, unpaired or unchecked. short: for the
-    verdict. long: with its remedy; None where a finding of the check of the model has it.
+    about: noise, batch, workers, drift, nonfinite, direction, range, narrow, rounded, unmoved,
+    unpaired or unchecked. short: for the verdict. long: with its remedy; None where a finding of
+    the check of the model has it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -143,8 +170,7 @@ class Verdict(BaseModel):
 
 def verdict_of(summary: Summary) -> Verdict:
     """The verdict on a run."""
-    scores = summary.scores
-    noise, batch = _noise_and_batch(summary)
+    scores, flaws = summary.scores, _flaws(summary)
     pair = scores.clean_attacked
     judgement = judge(
         pair.srocc,
@@ -156,8 +182,11 @@ def verdict_of(summary: Summary) -> Verdict:
         filled=_filled(summary),
         without_reach=scores.crossing.without_reach,
         spread=_deviation(summary) if pair.n > 1 else math.inf,
-        noise=noise,
-        batch=batch,
+        noise=flaws.noise,
+        batch=flaws.batch,
+        workers=flaws.workers,
+        drift=flaws.drift,
+        nonfinite=summary.nonfinite,
     )
     doubts = doubts_of(summary)
     if judgement.kind in SILENT:
@@ -179,18 +208,10 @@ def doubts_of(summary: Summary) -> list[Doubt]:
     """What the numbers of a run suffer from, the gravest first."""
     if summary.constant:
         return []  # there are no numbers to doubt
-    found = []
-    width, (noise, batch) = _width(summary), _noise_and_batch(summary)
+    found = [*_differing(summary), *_against(summary)]
+    width = _width(summary)
     low, high = summary.model.score_range
     n, spread = summary.scores.clean_attacked.n, summary.spread
-    if noise > TOLERANCE:
-        most = percent(noise_gain(noise, summary.budget))
-        found.append(
-            Doubt(about="noise", short=f"noise alone gains up to {most} of the range on average")
-        )
-    if batch > TOLERANCE:
-        short = f"scores depend on the batch, by {percent(batch, 2)} of the range"
-        found.append(Doubt(about="batch", short=short))
     if spread is not None and any(spread.outside):
         clean, attacked = spread.outside
         seen = min(spread.clean[0], spread.attacked[0]), max(spread.clean[1], spread.attacked[1])
@@ -217,7 +238,8 @@ def doubts_of(summary: Summary) -> list[Doubt]:
         )
     check = summary.check
     tried = summary.attacked - summary.scores.crossing.without_reach if summary.budget > 1 else 0
-    if tried and summary.unchanged == summary.attacked:
+    unheard = summary.nonfinite >= MOST_NONFINITE  # no score says whether one would have moved
+    if tried and summary.unchanged == summary.attacked and not unheard:
         still = check is not None and check.still
         short = "no score moved in the wanted direction"
         if still:
@@ -252,6 +274,52 @@ def doubts_of(summary: Summary) -> list[Doubt]:
     return found
 
 
+def _differing(summary: Summary) -> list[Doubt]:
+    """What else than the images makes scores differ, or leaves them out."""
+    found, flaws = [], _flaws(summary)
+    if flaws.noise > 0.0:
+        most = percent(noise_gain(flaws.noise, summary.budget))
+        found.append(
+            Doubt(about="noise", short=f"noise alone gains up to {most} of the range on average")
+        )
+    if flaws.batch > 0.0:
+        short = f"scores depend on the batch, by {percent(flaws.batch, 2)} of the range"
+        found.append(Doubt(about="batch", short=short))
+    if flaws.workers > 0.0:
+        short = f"the workers' models differ, by {percent(flaws.workers, 2)} of the range"
+        found.append(Doubt(about="workers", short=short))
+    if flaws.drift > 0.0:
+        short = f"scores of one image drifted by {percent(flaws.drift, 2)} of the range"
+        found.append(Doubt(about="drift", short=short))
+    if summary.nonfinite >= LACKING:
+        short = f"the model had no finite score for {percent(summary.nonfinite)} of the candidates"
+        found.append(
+            Doubt(
+                about="nonfinite",
+                short=short,
+                long=f"{short}: find out with which images it fails, and have it score them; the "
+                "attack gained nothing by them",
+            )
+        )
+    return found
+
+
+def _against(summary: Summary) -> list[Doubt]:
+    """Where clean scores are the better, the lower the opinion of people was."""
+    agreement = summary.scores.clean_mos
+    if agreement is None or math.isnan(agreement.srocc):
+        return []
+    _, high = summary.scores.intervals.get("clean_mos.srocc", (math.nan, math.nan))
+    against = agreement.srocc <= AGAINST and agreement.n >= LABELLED
+    if not (against or (high < 0.0 and agreement.n >= FEWEST)):
+        return []
+    short = f"clean scores run against the opinion scores (SROCC {number(agreement.srocc, 2)})"
+    remedy = "check --lower-better, or whether low opinion scores mean good images, which is "
+    return [
+        Doubt(about="direction", short=short, long=f"{short}: {remedy}--mos-columns dmos=COLUMN")
+    ]
+
+
 def _rounding(spread: Spread, n: int, width: float) -> str | None:
     if spread.step is not None and spread.step >= COARSE * width:
         return (
@@ -279,18 +347,26 @@ def _deviation(summary: Summary) -> float:
     return math.inf if summary.spread is None else summary.spread.deviation / _width(summary)
 
 
-def _noise_and_batch(summary: Summary) -> tuple[float, float]:
-    """As fractions of the score range, 0 where they are within rounding or unknown."""
-    check, width = summary.check, _width(summary)
-    if check is None:
-        return 0.0, 0.0
-    noise, batch = check.noise / width, check.batch / width
-    return (noise if noise > TOLERANCE else 0.0), (batch if batch > TOLERANCE else 0.0)
+@dataclass(frozen=True)
+class _Flaws:
+    """What the check found, as fractions of the score range; 0 within rounding or if unknown."""
+
+    noise: float = 0.0
+    batch: float = 0.0
+    workers: float = 0.0
+    drift: float = 0.0
+
+
+def _flaws(summary: Summary) -> _Flaws:
+    if summary.check is None:
+        return _Flaws()
+    found = {f.name: getattr(summary.check, f.name) / _width(summary) for f in fields(_Flaws)}
+    return _Flaws(**{name: share for name, share in found.items() if share > TOLERANCE})
 
 
 def _silence(summary: Summary, kind: Kind) -> str:
     """Why nothing can be said about robustness, and what to do."""
-    gain, (noise, batch) = percent(summary.mean_gain, 2), _noise_and_batch(summary)
+    gain, flaws = percent(summary.mean_gain, 2), _flaws(summary)
     if kind == "constant":
         return (
             f"The model gave the same score to all of {_of_all(summary)}: nothing can be said "
@@ -305,34 +381,43 @@ def _silence(summary: Summary, kind: Kind) -> str:
             f"{percent(_filled(summary), 2)} of the score range {low:g} to {high:g}. Check the "
             "model, and its range, --score-range."
         )
-    if kind == "unattacked" and summary.budget <= 1:
-        return (
-            f"{nothing}with 1 query an image, only the clean images of {_of_all(summary)} were "
-            "scored. Attack with more queries."
-        )
     if kind == "unattacked":
-        ended = summary.scores.crossing.without_reach
+        return nothing + _unattacked(summary)
+    if kind == "nonfinite":
         return (
-            f"{nothing}{ended:,} of {_of_all(summary)} {_were(ended)} not attacked, as the clean "
-            f"score lay at the end of the score range {low:g} to {high:g} that it was to reach, or "
-            "beyond. Attack again with the model's range, --score-range, or with another "
-            "--objective."
+            f"{nothing}for {percent(summary.nonfinite)} of the attack's candidates it gave no "
+            "finite score, and they gained nothing. Have the model score them, and attack again."
         )
-    if kind == "batch":
+    if kind in BETWEEN:
+        what, remedy = BETWEEN[kind]
         return (
-            f"{nothing}scores depend on the batch, by {percent(batch, 2)} of their range as "
+            f"{nothing}{what}, by {percent(getattr(flaws, kind), 2)} of their range as "
             f"measured on two images; the mean gain over {_of_all(summary)} is {gain}, and clean "
-            f"scores have a standard deviation of {percent(_deviation(summary), 2)}. Attack again "
-            "with --batch 1."
+            f"scores have a standard deviation of {percent(_deviation(summary), 2)}. {remedy}"
         )
-    most = percent(noise_gain(noise, summary.budget), 2)
+    most = percent(noise_gain(flaws.noise, summary.budget), 2)
     clean = f"; clean scores have a standard deviation of {percent(_deviation(summary), 2)}"
     return (
-        f"{nothing}its scores are noisy, with a standard deviation of {percent(noise, 2)} of their "
-        f"range, known within a factor of two. By such noise alone the best of {summary.budget:,} "
-        f"scores gains up to {most}, and the mean gain over {_of_all(summary)} is {gain}"
+        f"{nothing}its scores are noisy, with a standard deviation of {percent(flaws.noise, 2)} of "
+        "their range, known within a factor of two. By such noise alone the best of "
+        f"{summary.budget:,} scores gains up to {most}, and the mean gain over {_of_all(summary)} "
+        f"is {gain}"
         f"{clean if summary.scores.clean_attacked.n > 1 else ''}. Average several calls in the "
         "model, or make it deterministic."
+    )
+
+
+def _unattacked(summary: Summary) -> str:
+    if summary.budget <= 1:
+        return (
+            f"with 1 query an image, only the clean images of {_of_all(summary)} were scored. "
+            "Attack with more queries."
+        )
+    ended, (low, high) = summary.scores.crossing.without_reach, summary.model.score_range
+    return (
+        f"{ended:,} of {_of_all(summary)} {_were(ended)} not attacked, as the clean score lay at "
+        f"the end of the score range {low:g} to {high:g} that it was to reach, or beyond. Attack "
+        "again with the model's range, --score-range, or with another --objective."
     )
 
 
@@ -406,15 +491,33 @@ def _seen(summary: Summary) -> str:
     means = summary.means
     if summary.unchanged == summary.attacked:
         return "no image was changed"
+    if means.jnd_violation is None:
+        if summary.budget < summary.settings.queries:
+            return "how visible it is is known for the full budget only"
+        return "how visible it is cannot be measured here"
+    if means.jod is not None and means.jod_least is not None:
+        return _jod(summary, means.jod, means.jod_least)
     over = (
         f"{percent(means.jnd_violation)} of the pixels changed by more than {JND_SCALE} of the "
         "just-noticeable difference"
     )
-    if means.jnd_violation is None:
-        return "how visible it is is known for the full budget only"
     if means.ssim is None:
         return over
     word = next(word for least, word in VISIBLE if means.ssim >= least)
     known = summary.attacked if means.ssim_images is None else means.ssim_images
-    few = "" if known >= summary.attacked else f" over {images(known)}, the others being too small"
+    few = "" if known >= summary.attacked else f" over {images(known)} that could be measured"
     return f"the change is {word} by SSIM ({number(means.ssim)}{few}; {over})"
+
+
+def _jod(summary: Summary, mean: float, least: float) -> str:
+    """How visible the changes are, by ColorVideoVDP."""
+    known = summary.means.jod_images or 0
+    few = "" if known >= summary.attacked else f" over {images(known)} that could be measured"
+    if least >= NO_DIFFERENCE:
+        return f"no difference is visible (JOD 10{few})"
+    scale = "10: no visible difference; 9: 75 % of observers tell which is the original"
+    if known == 1:
+        return f"the attacked image has JOD {jod(mean)}{few} ({scale})"
+    return (
+        f"the attacked images have JOD {jod(mean)} on average{few}, {jod(least)} at least ({scale})"
+    )

@@ -16,27 +16,34 @@ from torch import Tensor
 from iqattack.attacks import labelled
 from iqattack.constraints import Constraint, Floor, parse_constraint, parse_floor
 from iqattack.engine import QueryLog, image_hash
-from iqattack.engine.log import End, Rows
+from iqattack.engine.log import End, Rows, refuse_links
 from iqattack.errors import InputError, RunError
 from iqattack.images import ImageEntry, pixels_sha256, read_image, read_mos
 from iqattack.models import Scorer
 from iqattack.objectives import parse_objective, towards_end
 from iqattack.perception import linf, rms
-from iqattack.runs.best import misreported
+from iqattack.perception.viewing import Viewing
+from iqattack.runs.best import miscounted, misreported
 from iqattack.runs.files import read_json, read_text
 from iqattack.runs.losses import misfit
-from iqattack.runs.results import OK, REWRITE, UNCHANGED, Result, read_csv, visibility
+from iqattack.runs.results import REWRITE, SEEN, Result, read_csv, same, visibility
 from iqattack.runs.run import LOG, REPAIRED, Run
 from iqattack.runs.settings import ModelRecord
-from iqattack.runs.summary import summarise
+from iqattack.runs.summary import Visibility, summarise
+from iqattack.runs.visibility import VISIBILITY, Measurements, Meter
 from iqattack.scoring import DEFAULT_RETRY, InProcess, Request, Retry, ScorePool
 
+TOLERANCE, MOST_TOLERANCE = 1e-6, 0.1  # of the score range: by how much scores may differ
 TABLE, SUMMARY = "results.csv", "summary.json"
 # What results.csv and summary.json of a run of before do not have.
 NEWER = (
     "queries", "attempts", "findings", "constant", "check", "changes", "check.unpaired",
-    "check.still", "means.ssim_images",
+    "check.still", "means.ssim_images", "jod", "flip", "means.jod", "means.jod_least",
+    "means.jod_below", "means.jod_images", "means.flip", "visibility", "check.workers",
+    "check.drift", "nonfinite",
 )  # fmt: skip
+# By how much JOD and FLIP may differ: their packages compute in float32, as each processor does.
+SEEN_TOLERANCE = {"jod": 2e-3, "flip": 1e-4}
 # Of summary.json, what is not checked: it follows from numbers that are, and its words change.
 WORDS = {"session", "verdict", "findings", "spread"}
 
@@ -60,7 +67,8 @@ class VerifyResult:
     """checked: images looked at; failed, pending: images of the run that have no result.
 
     notes: what could not be checked, and why. scored: of the two scores of each image that was
-    checked, those that the model was asked for again; None without one.
+    checked, those that the model was asked for again; None without one. tolerance: by how much
+    they were allowed to differ, as a fraction of the score range.
     """
 
     checked: int
@@ -69,6 +77,7 @@ class VerifyResult:
     differences: tuple[Difference, ...]
     notes: tuple[str, ...] = ()
     scored: int | None = None
+    tolerance: float = TOLERANCE
 
     @property
     def ok(self) -> bool:
@@ -80,7 +89,7 @@ def verify(
     run: Run,
     scorer: Scorer | None,
     *,
-    tolerance: float = 1e-6,
+    tolerance: float = TOLERANCE,
     retry: Retry = DEFAULT_RETRY,
     accept_changed_model: bool = False,
     progress: Callable[[int, int], None] = lambda *_: None,
@@ -92,11 +101,12 @@ def verify(
     which has as many rows as queries were reported, within the budget, and none that is better;
     that directions are those that the clean scores give, and opinion scores those of their table,
     where that is there; that the log is whole and as it was written; and results.csv and
-    summary.json, the latter but for the intervals.
+    summary.json, the latter but for the intervals. JOD and FLIP are measured again where their
+    packages are there.
 
     scorer: None for all checks that need no model.
     tolerance: by how much scores may differ, as a fraction of the score range, for models whose
-        scores depend on the batch; here each image is scored alone.
+        scores depend on the batch; here each image is scored alone. At most 0.1.
     retry: of failures that may pass. accept_changed_model: other contents of its files are noted,
         and are no difference. progress: is notified of (images checked, images).
 
@@ -104,8 +114,11 @@ def verify(
     gone.
     """
     changed = None if scorer is None else _changed_file(run, scorer)
-    if not tolerance >= 0.0:
-        raise InputError(f"tolerance {tolerance}: expected 0 or more, of the score range")
+    if not 0.0 <= tolerance <= MOST_TOLERANCE:
+        raise InputError(
+            f"tolerance {tolerance}: expected 0 to {MOST_TOLERANCE}, as a fraction of the score "
+            "range"
+        )
     run.refuse_lost()
     results, pending = run.state()
     done = [result for result in results if not result.failed]
@@ -119,6 +132,7 @@ def verify(
             notes.append(what)
         else:
             differences.append(Difference("model", what, False))
+    seen = _Seen(run, Meter(Viewing.of()))
     pool = None if scorer is None else InProcess(scorer, batch=1, retry=retry)
     with run.open_log() as log, closing(pool) if pool is not None else nullcontext():
         try:
@@ -129,7 +143,7 @@ def verify(
             before = {}
         asked = None if scorer is None or pool is None else _Asked(scorer, pool, tolerance, before)
         for number, result in enumerate(done, start=1):
-            found = _check(run, asked, log, result)
+            found = _check(run, asked, log, result, seen)
             differences += [Difference(result.image, what) for what in found]
             progress(number, len(done))
         differences += _check_log(run, log, results)
@@ -138,10 +152,13 @@ def verify(
     differences += _check_mos(run, done, notes)
     differences += _check_csv(run, results, complete=pending == 0)
     if pending == 0:
-        differences += _check_summary(run, results)
+        differences += _check_summary(run, results, seen)
+    notes += seen.notes()
     failed = len(results) - len(done)
     scored = None if asked is None else asked.scored
-    return VerifyResult(len(done), failed, pending, tuple(differences), tuple(notes), scored)
+    return VerifyResult(
+        len(done), failed, pending, tuple(differences), tuple(notes), scored, tolerance
+    )
 
 
 @dataclass
@@ -155,6 +172,69 @@ class _Asked:
     tolerance: float
     before: Mapping[str, int]
     scored: int = 0
+
+
+class _Seen:
+    """JOD and FLIP as the run reports them, and as they are measured here.
+
+    They are no results of the log: results.csv has them, summary.json their means, and
+    visibility.json keeps what was measured.
+    """
+
+    def __init__(self, run: Run, meter: Meter) -> None:
+        self._meter = meter
+        self._kept = Measurements.parse(run.images.parent).of(meter.viewing)
+        try:
+            rows = read_csv(run.folder / TABLE)
+        except RunError:  # which is reported elsewhere
+            rows = []
+        self._table = {
+            row["image"]: {name: _number_of(row[name]) for name in SEEN if row.get(name)}
+            for row in rows
+        }
+
+    def check(self, result: Result, clean: Tensor, attacked: Tensor) -> Iterator[str]:
+        """Measure a pair where something was reported, and compare."""
+        table = self._table.get(result.image, {})
+        kept = None if self._kept is None else self._kept.images.get(result.image)
+        if not table and kept is None:
+            return
+        for name, value in self._meter.values(clean, attacked).items():
+            if getattr(self._meter, name) is None:
+                continue
+            for where, there in ((TABLE, table.get(name)), (VISIBILITY, getattr(kept, name, None))):
+                if there is not None and not _close(name, there, value):
+                    yield f"{name} is {value!r}, {there!r} in {where}"
+
+    def reported(self, results: Sequence[Result]) -> tuple[list[Result], Visibility | None]:
+        """Results as results.csv has them, and how they are to have been measured."""
+        joined = [r.model_copy(update=self._table.get(r.image, {})) for r in results]
+        if not any(self._table.values()):
+            return joined, None
+        at = self._meter.viewing
+        return joined, Visibility(
+            display=at.display,
+            distance=at.distance,
+            pixels_per_degree=at.pixels_per_degree,
+            versions={},
+        )
+
+    def notes(self) -> Iterator[str]:
+        """Why what the run reports is not checked."""
+        if self._meter.missing is not None and any(self._table.values()):
+            yield f"JOD and FLIP are not checked, or not both: {self._meter.missing}"
+
+
+def _number_of(text: str) -> float:
+    """What a cell holds; NaN, which is no value of theirs, for what is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _close(name: str, there: float, value: float | None) -> bool:
+    return value is not None and abs(there - value) <= SEEN_TOLERANCE[name]
 
 
 def _changed_file(run: Run, scorer: Scorer) -> str | None:
@@ -262,15 +342,19 @@ def _not_checked(run: Run, log: QueryLog, before: Mapping[str, int]) -> Iterator
         )
 
 
-def _check(run: Run, asked: _Asked | None, log: QueryLog, result: Result) -> Iterator[str]:
+def _check(
+    run: Run, asked: _Asked | None, log: QueryLog, result: Result, seen: _Seen
+) -> Iterator[str]:
     settings = run.settings
     if not result.path:
         yield "the run does not tell where its clean image was"
         return
+    png = run.images / result.png_name
     try:
+        refuse_links(run.images, png)
         clean = run.read_clean(result.path)
-        adversarial = read_image(run.images / result.png_name).pixels
-    except InputError as error:
+        adversarial = read_image(png).pixels
+    except (InputError, RunError) as error:
         yield str(error)
         return
     if clean.shape != adversarial.shape or clean.shape[1:] != (result.height, result.width):
@@ -285,11 +369,13 @@ def _check(run: Run, asked: _Asked | None, log: QueryLog, result: Result) -> Ite
     if asked is not None:
         yield from _check_scores(asked, rows, result, clean, adversarial)
     yield from _check_gain(run, result)
-    yield from _check_row(run, result)
+    if result.attack != (label := labelled(settings.attack, settings.model)):
+        yield f"attack is {label}, reported {result.attack}"
     floor = None if settings.floor is None else parse_floor(settings.floor)
     yield from _check_pixels(
         parse_constraint(settings.constraint), floor, result, clean, adversarial
     )
+    yield from seen.check(result, clean, adversarial)
     if fault is not None or rows is None:
         yield fault.what if fault is not None else "has no rows in the log"
         return
@@ -300,11 +386,7 @@ def _check_rows(
     run: Run, rows: Rows, result: Result, clean: Tensor, adversarial: Tensor
 ) -> Iterator[str]:
     """A result against the rows of its image."""
-    settings = run.settings
-    if len(rows) != result.queries:
-        yield f"{len(rows)} queries in the log, reported {result.queries}"
-    if len(rows) > settings.queries:
-        yield f"{len(rows)} queries in the log, more than the budget of {settings.queries}"
+    yield from miscounted(result, rows, run.record)
     # Of an image that was scored several times, to check the model, the first score counts.
     logged = {int(row["hash"]): float(row["score"]) for row in reversed(rows)}
     for which, image, score in (
@@ -325,18 +407,6 @@ def _check_rows(
     wrong = misreported(result, rows, run.record)
     if wrong is not None:
         yield wrong
-
-
-def _check_row(run: Run, result: Result) -> Iterator[str]:
-    """What of a result follows from the rest of it."""
-    label = labelled(run.settings.attack, run.settings.model)
-    status = OK if result.gain is not None and result.gain > 0.0 else UNCHANGED
-    for name, there, expected in (
-        ("attack", result.attack, label),
-        ("status", result.status, status),
-    ):
-        if there != expected:
-            yield f"{name} is {expected}, reported {there}"
 
 
 def _check_scores(
@@ -420,7 +490,7 @@ def _check_pixels(
         there = getattr(result, name)
         if name == "ms_ssim" and there is None and result.sha256 is None:
             continue  # a run of before it was kept
-        if not _same(there, value):
+        if not same(there, value):
             yield f"{name} is {value!r}, reported {there!r}"
 
 
@@ -443,7 +513,7 @@ def _check_csv(run: Run, results: list[Result], *, complete: bool) -> Iterator[D
                 yield Difference(result.image, f"no row in {path}; {REWRITE}")
             continue
         for column, expected in ({} if result.failed else result.cells()).items():
-            if column in NEWER and column not in row:
+            if (column in NEWER and column not in row) or column in SEEN:
                 continue
             if row.get(column) != expected:
                 what = f"{column} is {row.get(column)} in {path.name}, {expected} in the log"
@@ -452,7 +522,7 @@ def _check_csv(run: Run, results: list[Result], *, complete: bool) -> Iterator[D
         yield Difference(image, f"has a row in {path.name}, but no result in the log")
 
 
-def _check_summary(run: Run, results: list[Result]) -> Iterator[Difference]:
+def _check_summary(run: Run, results: list[Result], seen: _Seen) -> Iterator[Difference]:
     """summary.json against the results, where it is there."""
     path = run.folder / SUMMARY
     if not path.exists():
@@ -463,14 +533,23 @@ def _check_summary(run: Run, results: list[Result]) -> Iterator[Difference]:
         yield Difference(SUMMARY, f"cannot be read ({error}); {REWRITE}", of_image=False)
         return
     try:
-        computed = summarise(run.record, results, 0, check=run.check, intervals=False)
+        results, visibility_ = seen.reported(results)
+        computed = summarise(
+            run.record,
+            results,
+            0,
+            check=run.check,
+            nonfinite=run.nonfinite,
+            intervals=False,
+            visibility=visibility_,
+        )
     except RunError as error:
         yield Difference(SUMMARY, f"cannot be checked: {error}", of_image=False)
         return
     for name, value in _leaves(read_json(computed.model_dump_json(exclude=WORDS))):
         if name in NEWER and name not in there:
             continue
-        if not _same(there.get(name), value):
+        if not same(there.get(name), value):
             what = f"{name} is {there.get(name)!r}, computed {value!r}"
             yield Difference(SUMMARY, what, of_image=False)
 
@@ -481,13 +560,3 @@ def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
             yield from _leaves(part, f"{name}.{key}" if name else key)
     else:
         yield name, value
-
-
-def _same(there: object, value: object) -> bool:
-    if isinstance(value, float) and isinstance(there, float | int):
-        # Another version of a library may differ in the last digits.
-        try:
-            return math.isclose(there, value, rel_tol=1e-6, abs_tol=1e-9)
-        except OverflowError:  # an integer beyond all floats
-            return False
-    return there == value

@@ -1,14 +1,289 @@
-"""How visible the changes of a run are to metrics that are not ours."""
+"""How visible the changes of a run are, to measures that are not ours."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Self
 
-from iqattack.errors import RunError
-from iqattack.images import read_image
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from iqattack.errors import InputError, RunError
+from iqattack.images import pixels_sha256
 from iqattack.models import PyiqaReference
-from iqattack.runs.run import Run
-from iqattack.runs.summary import Measured, mean_measured
+from iqattack.perception import flip, jod
+from iqattack.perception.viewing import Viewing
+from iqattack.runs.files import feed, read_text, write_text
+from iqattack.runs.owner import has_signed, sign
+from iqattack.runs.pairs import Scored, read_pair, scored_pairs
+from iqattack.runs.results import Result
+from iqattack.runs.summary import Measured, Visibility, mean_measured
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from iqattack.runs.run import Run
+
+VISIBILITY = "visibility.json"
+MOST_VIEWINGS = 4  # that the file keeps, the latest
+EVERY_S = 60.0  # between two copies of what was measured, in case that it is ended
+PACKAGES = (jod.PACKAGE, flip.PACKAGE)
+
+
+class Seen(BaseModel):
+    """One image. clean: SHA-256 of its pixels; attacked: of the file that holds the attacked image.
+
+    jod: at most 10; flip: mean, in 0..1; None for what was not measured.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    clean: str
+    attacked: str
+    jod: float | None = Field(le=jod.NO_DIFFERENCE, allow_inf_nan=False)
+    flip: float | None = Field(ge=0.0, le=1.0)
+
+
+class Kept(Visibility):
+    """The images that were measured under the same conditions, by name."""
+
+    images: dict[str, Seen]
+
+
+class Measurements(BaseModel):
+    """What visibility.json holds: of each viewing; signed: the code of this user, over the rest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    measured: tuple[Kept, ...] = ()
+    signed: str | None = None
+
+    @classmethod
+    def parse(cls, folder: Path) -> Self:
+        """What a run's file says, whoever wrote it; nothing where it is not there or damaged."""
+        try:
+            return cls.model_validate_json(read_text(folder / VISIBILITY))
+        except (OSError, ValueError):
+            return cls()
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """What this user's iqattack has measured of a run: measuring again is cheap, and whoever
+        sends a run may have written anything.
+        """
+        found = cls.parse(folder)
+        return found if has_signed(found.text(), found.signed) else cls()
+
+    def text(self) -> str:
+        """What is signed."""
+        return json.dumps([kept.model_dump() for kept in self.measured], sort_keys=True)
+
+    def of(self, viewing: Viewing) -> Kept | None:
+        """The images that were measured so."""
+        for kept in self.measured:
+            if (kept.display, kept.distance) == (viewing.display, viewing.distance):
+                return kept
+        return None
+
+    def with_(self, kept: Kept) -> Self:
+        """These, with other images of one viewing."""
+        there = (kept.display, kept.distance)
+        others = tuple(k for k in self.measured if (k.display, k.distance) != there)
+        made = type(self)(measured=(*others, kept)[-MOST_VIEWINGS:])
+        return made.model_copy(update={"signed": sign(made.text())})
+
+    def write(self, folder: Path) -> None:
+        """Keep them, where the run may be written."""
+        with suppress(InputError):
+            write_text(folder / VISIBILITY, self.model_dump_json(indent=1) + "\n")
+
+
+class Meter:
+    """What measures visibility here, as far as it is installed.
+
+    missing: why a measure is not there, and what to do, in a line.
+    """
+
+    def __init__(self, viewing: Viewing) -> None:
+        self.viewing = viewing
+        self.missing: str | None = None
+        self.jod: jod.ColorVideoVdp | None = self._made(jod.ColorVideoVdp)
+        self.flip: flip.Flip | None = self._made(flip.Flip)
+
+    def _made(self, kind: Callable[..., Any]) -> Any:
+        try:
+            return kind(self.viewing.display, self.viewing.distance)
+        except InputError as error:
+            self.missing = self.missing or str(error)
+            return None
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of the packages that measure."""
+        there = zip(PACKAGES, (self.jod, self.flip), strict=True)
+        return {name: version(name) for name, tool in there if tool is not None}
+
+    def values(self, clean: Tensor, attacked: Tensor) -> dict[str, float | None]:
+        """JOD and mean FLIP of a pair (3, H, W) uint8, by the names of a result."""
+        found: dict[str, float | None] = {"jod": None, "flip": None}
+        if self.jod is not None:
+            value = float(self.jod.jod(clean, attacked))
+            found["jod"] = None if math.isnan(value) else value
+        if self.flip is not None:
+            found["flip"] = float(self.flip.mean(clean, attacked))
+        return found
+
+
+def unmeasured(seen: Visibility | None) -> str | None:
+    """Why JOD or FLIP was not measured, and how to get it, in a line; None where both were."""
+    if seen is not None and set(PACKAGES) <= seen.versions.keys():
+        return None
+    return Meter(Viewing.of()).missing
+
+
+def known(run: Run, results: list[Result]) -> tuple[list[Result], Visibility | None]:
+    """Results with JOD and FLIP as visibility.json has them; nothing is measured."""
+    return _joined(results, _kept(run, results, Viewing.of()))
+
+
+def measured(
+    run: Run,
+    results: list[Result],
+    viewing: Viewing | None = None,
+    *,
+    progress: Callable[[int, int], None] = lambda *_: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[list[Result], Visibility | None]:
+    """Results with JOD and FLIP, and how these were measured; None where nothing measures them.
+
+    Values are kept in visibility.json, each with the hashes of both pictures, and measured once.
+    viewing: by default, `standard_fhd` at its own distance. progress: is told (images done,
+    images). stop: asked between images; True leaves the others without values.
+
+    Raises InputError where the viewing was chosen, and JOD cannot be measured.
+    """
+    at = viewing or Viewing.of()
+    kept = _kept(run, results, at)
+    todo = [r for r in results if not r.failed and (kept is None or r.image not in kept.images)]
+    if kept is not None and not todo and kept.versions.items() >= _installed().items():
+        return _joined(results, kept)
+    meter = Meter(at)
+    if viewing is not None and meter.jod is None:
+        raise InputError(str(meter.missing))
+    if not meter.versions:
+        return _joined(results, kept)
+    if kept is None or not kept.versions.items() >= meter.versions.items():
+        kept = _of(at, meter.versions, {})
+        todo = [result for result in results if not result.failed]
+    elif not todo:
+        return _joined(results, kept)
+    found = dict(kept.images)
+    file = Measurements.read(run.images.parent)
+
+    def keep() -> None:
+        file.with_(_of(at, meter.versions, found)).write(run.images.parent)
+
+    pairs = scored_pairs(run, todo)
+    try:
+        last = time.monotonic()
+        for number, result in enumerate(todo, 1):
+            if stop():
+                break
+            value = _measure(run, result, meter, pairs.get(result.image))
+            if value is not None:
+                found[result.image] = value
+            progress(number, len(todo))
+            if time.monotonic() - last > EVERY_S:
+                keep()
+                last = time.monotonic()
+    finally:
+        keep()
+    return _joined(results, _of(at, meter.versions, found))
+
+
+def _of(viewing: Viewing, versions: dict[str, str], images: dict[str, Seen]) -> Kept:
+    return Kept(
+        display=viewing.display,
+        distance=viewing.distance,
+        pixels_per_degree=viewing.pixels_per_degree,
+        versions=versions,
+        images=images,
+    )
+
+
+def _installed() -> dict[str, str]:
+    """Versions of the packages, which need not import."""
+    found = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _kept(run: Run, results: Sequence[Result], viewing: Viewing) -> Kept | None:
+    """What was measured of the pictures as they are now."""
+    kept = Measurements.read(run.images.parent).of(viewing)
+    if kept is None:
+        return None
+    there = {
+        result.image: seen
+        for result in results
+        if (seen := kept.images.get(result.image)) is not None
+        and (seen.clean, seen.attacked) == _hashes(run, result)
+    }
+    return kept.model_copy(update={"images": there})
+
+
+def _hashes(run: Run, result: Result, clean: Tensor | None = None) -> tuple[str, str] | None:
+    """Of the clean pixels, which the run has kept but for an old one, and of the attacked file."""
+    digest, png = hashlib.sha256(), run.images / result.png_name
+    try:
+        if not png.is_file():  # a pipe would never end
+            return None
+        feed(digest, png)
+        before = result.sha256
+        if before is None:
+            before = pixels_sha256(run.read_clean(result.path) if clean is None else clean)
+        return before, digest.hexdigest()
+    except (OSError, InputError):
+        return None
+
+
+def _measure(run: Run, result: Result, meter: Meter, pair: Scored | None) -> Seen | None:
+    """One image; None where its pictures cannot be had or are not those that were scored, or what
+    measures them fails.
+    """
+    try:
+        clean, attacked = read_pair(run, result, pair)
+        hashes = _hashes(run, result, clean)
+        if hashes is None:
+            return None
+        values = meter.values(clean, attacked)
+    except (InputError, RunError, RuntimeError, AssertionError, MemoryError):
+        return None
+    return Seen(clean=hashes[0], attacked=hashes[1], **values)
+
+
+def _joined(results: list[Result], kept: Kept | None) -> tuple[list[Result], Visibility | None]:
+    if kept is None or not kept.images:
+        return results, None
+    seen = Visibility(**kept.model_dump(exclude={"images"}))
+    return list(_with(results, kept.images)), seen
+
+
+def _with(results: Sequence[Result], images: dict[str, Seen]) -> Iterator[Result]:
+    for result in results:
+        found = images.get(result.image)
+        if found is None or result.failed:
+            yield result
+        else:
+            yield result.model_copy(update={"jod": found.jod, "flip": found.flip})
 
 
 def full_reference(
@@ -23,17 +298,15 @@ def full_reference(
     metrics: as pyiqa calls them, with options as in a model's spec. Clean images are read again
     from where they were. progress: is told (images done, images).
 
-    Raises InputError without pyiqa, for metrics that it does not have or that fail, RunError for a
-    clean image that is another one now.
+    Raises InputError without pyiqa, for metrics that it does not have or that fail, and for images
+    that cannot be read or are not those that were scored.
     """
     loaded = {name: PyiqaReference(name, device) for name in metrics}
     done = [result for result in run.results if not result.failed]
+    pairs = scored_pairs(run, done)
     values: dict[str, list[float]] = {name: [] for name in loaded}
     for number, result in enumerate(done, 1):
-        clean = run.read_clean(result.path)
-        if not result.is_of(clean):
-            raise RunError(f"{result.path}: is another image than was attacked; put it back")
-        attacked = read_image(run.images / result.png_name).pixels
+        clean, attacked = read_pair(run, result, pairs.get(result.image))
         for name, metric in loaded.items():
             values[name].append(metric(attacked, clean))
         progress(number, len(done))

@@ -14,7 +14,8 @@ from io import BytesIO
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from iqattack.pillow import Image
 
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float32]

@@ -30,7 +30,7 @@ from urllib.parse import parse_qsl, unquote
 
 from torch import Tensor
 
-from iqattack.errors import InputError, NotSentError, TransientError
+from iqattack.errors import DeviceError, InputError, NotSentError, TransientError
 from iqattack.models.aside import Hand, Hands, LateError
 from iqattack.models.checked import ModelFailedError
 from iqattack.models.inputs import UINT8, Input
@@ -463,9 +463,9 @@ def load_http(
 
 
 def takes_no_device(source: str, device: str) -> None:
-    """InputError for a device: where a service computes is its own affair."""
+    """DeviceError for a device: where a service computes is its own affair."""
     if device != "cpu":
-        raise InputError(f"{source}: device {device}: a service takes none; leave it out")
+        raise DeviceError(f"{source}: device {device}: a service takes none; leave it out")
 
 
 def shown(url: str) -> str:

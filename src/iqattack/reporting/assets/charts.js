@@ -135,13 +135,21 @@
       },
     }));
 
-    const seen = done.filter((image) => image.ssim !== null);
-    // Of equal values Plotly would show one more on either side, and SSIM ends at 1.
-    const same = new Set(seen.map((image) => image.ssim)).size === 1 ? { range: [seen[0].ssim - 0.01, 1.001] } : {};
-    show("chart-ssim", () => ({
-      traces: points(seen, (image) => image.ssim, (image) => image.gain),
+    against(done, "jod", "JOD", 10);
+    against(done, "ssim", "SSIM", 1);
+  }
+
+  // Gain against a measure of visibility, which ends at `most`: no difference.
+  function against(done, name, title, most) {
+    const id = `chart-${name}`;
+    if (!document.getElementById(id)) return;
+    const seen = done.filter((image) => image[name] !== null);
+    // Of equal values Plotly would show one more on either side.
+    const same = new Set(seen.map((image) => image[name])).size === 1 ? { range: [seen[0][name] - 0.01 * most, 1.001 * most] } : {};
+    show(id, () => ({
+      traces: points(seen, (image) => image[name], (image) => image.gain),
       layout: {
-        xaxis: axis("SSIM: less visible to the right", same),
+        xaxis: axis(`${title}: less visible to the right`, same),
         yaxis: axis("gain, of the score range", { tickformat: ".2~%", rangemode: "tozero" }),
       },
     }));

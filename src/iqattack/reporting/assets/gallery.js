@@ -1,12 +1,14 @@
 "use strict";
 // The images: sorted, filtered, each opening the viewer.
 (() => {
+  const jod = () => window.iqattack.data.images.some((image) => image.jod !== null);
+  const visibility = (image) => (jod() ? image.jod : image.ssim);
   // What has no value comes last.
   const rising = (value) => (a, b) => (value(a) ?? Infinity) - (value(b) ?? Infinity) || 0;
   const byName = (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true });
   const orders = {
     gain: rising((image) => (image.gain === null ? null : -image.gain)),
-    visible: rising((image) => image.ssim),
+    visible: rising(visibility),
     queries: rising((image) => -image.queries),
     name: byName,
   };
@@ -29,7 +31,8 @@
     if (image.status === "unchanged") return "unchanged";
     const percent = window.iqattack.percent(image.gain);
     const look = image.direction === "up" ? "▲ better" : "▼ worse";
-    return `${look} by ${percent} · SSIM\u00a0${window.iqattack.number(image.ssim, 3)}`;
+    const seen = image.jod === null ? `SSIM\u00a0${window.iqattack.number(image.ssim, 3)}` : `JOD\u00a0${window.iqattack.jod(image.jod)}`;
+    return `${look} by ${percent} · ${seen}`;
   }
 
   function card(image) {

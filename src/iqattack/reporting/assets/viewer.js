@@ -2,7 +2,8 @@
 // One image, large. Its pixels come from a script of its own, as data: a canvas that was painted
 // from a file beside the page could not be read again.
 (() => {
-  const PINK = [255, 0, 128]; // over the limit; everything else in that picture is grey
+  const PINK = [255, 0, 128]; // visible, or over the limit; the rest of that picture is grey
+  const YELLOW = [255, 240, 0]; // most visible
   const KEPT = 3; // images whose pixels stay in memory
   const loading = new Map(); // number -> { promise, resolve }, oldest first
 
@@ -32,10 +33,10 @@
   }
 
   async function decoded(data) {
-    const [original, attacked, limit] = await Promise.all(
-      [data.original, data.attacked, data.limit].map((png) => (png ? pixels(png) : null)),
+    const [original, attacked, limit, map] = await Promise.all(
+      [data.original, data.attacked, data.limit, data.visible?.map].map((png) => (png ? pixels(png) : null)),
     );
-    return { original, attacked, limit, scored: data.scored };
+    return { original, attacked, limit, visible: data.visible && { ...data.visible, map }, scored: data.scored };
   }
 
   // The 8-bit values of a PNG, as a canvas has them: RGBA, exact where nothing is transparent.
@@ -74,6 +75,28 @@
     return { made, most };
   }
 
+  const faint = (from, i) => 64 + (from[i] + from[i + 1] + from[i + 2]) / 6;
+
+  // From grey over the loud colour, at a third, to yellow.
+  function mixed(to, i, grey, share) {
+    for (let c = 0; c < 3; c++) {
+      const [from, end, at] = share < 1 / 3 ? [grey, PINK[c], 3 * share] : [PINK[c], YELLOW[c], 1.5 * share - 0.5];
+      to[i + c] = Math.round((1 - at) * from + at * end);
+    }
+  }
+
+  // The attacked image in faint grey, coloured the more visible the change is there.
+  function overlay({ attacked, visible }) {
+    return painted(attacked, (to, i) => mixed(to, i, faint(attacked.data, i), visible.map.data[i] / 255));
+  }
+
+  function legend({ what, most }) {
+    const ramp = byId("ramp");
+    const data = painted({ width: ramp.width, height: ramp.height }, (to, i) => mixed(to, i, 128, i / (4 * (ramp.width - 1))));
+    ramp.getContext("2d").putImageData(data, 0, 0);
+    byId("most").textContent = `${most} ${what} or more`;
+  }
+
   // The attacked image in faint grey, with the pixels over the limit in one loud colour.
   function violations({ original, attacked, limit }) {
     let over = 0;
@@ -84,7 +107,7 @@
         over += 1;
         to.set(PINK, i);
       } else {
-        to.fill(64 + (from[i] + from[i + 1] + from[i + 2]) / 6, i, i + 3);
+        to.fill(faint(from, i), i, i + 3);
       }
     });
     return { made, share: over / (attacked.width * attacked.height) };
@@ -214,6 +237,7 @@
     const slider = view() === "slider";
     for (const id of ["over", "slide", "edge"]) byId(id).hidden = !slider;
     byId("factor").hidden = view() !== "difference";
+    byId("legend").hidden = view() !== "visible" || !pair.visible;
     const under = byId("under");
     const k = Number(form().elements.factor.value);
     let told = "", smaller = "each point is a mean of several pixels";
@@ -233,6 +257,13 @@
       const { made, most } = box(pair);
       put(under, made);
       told = `By how many grey levels a pixel may change to stay within 0.38 of the just-noticeable difference: black 0, white ${most}.`;
+    } else if (pair.visible) {
+      put(under, overlay(pair));
+      legend(pair.visible);
+      told =
+        pair.visible.what === "JOD"
+          ? `Coloured where an observer sees the change, by ColorVideoVDP: the JOD that would be lost if all of the image changed as it does there, pink for ${number(pair.visible.most / 3, 0)}.`
+          : "Coloured where an observer sees the change, by FLIP.";
     } else {
       const { made, share } = violations(pair);
       put(under, made, loud);
@@ -260,7 +291,9 @@
           ["queries", image.queries],
           ["L∞, RMS", `${number(image.linf, 0)}, ${number(image.rms, 2)} grey levels`],
           ["SSIM, PSNR", `${number(image.ssim, 4)}, ${image.psnr === null ? "∞" : number(image.psnr, 1)} dB`],
-          ["over the JND", `${percent(image.violation)} of the pixels`],
+          image.jod === null && image.flip === null
+            ? ["over the JND", `${percent(image.violation)} of the pixels`]
+            : ["JOD, FLIP", `${window.iqattack.jod(image.jod)}, ${number(image.flip, 3)}`],
           ["size", `${image.width}×${image.height}`],
         ];
     if (image.mos !== null) rows.push(["MOS", number(image.mos, 3)]);
