@@ -46,6 +46,7 @@ from common import (
 )
 from iqattack.attacks import ATTACKS
 from iqattack.constraints import Constraint, Region, ends, find_scale, parse_constraint
+from iqattack.evaluation import srocc
 from iqattack.images import read_image
 from iqattack.perception import OFFICE, SENSITIVITIES, patterns
 from iqattack.perception.viewing import data_folder
@@ -328,10 +329,11 @@ def kept_cells(options: argparse.Namespace) -> list[Cell]:
 
 
 def kept_text(rows: list[Row]) -> str:
-    """JOD and gain, a line per attack, constraint and victim, of the images that all have."""
+    """JOD and gain, a line per attack, constraint, victim and set."""
     lines = []
-    for box, model in itertools.product((DEFAULT, PROMISED), VICTIMS):
-        mine = of(rows, box=box, model=model, queries=QUERIES, seed=0)
+    sets = {"dev": "development", "samples": "sample set"}
+    for box, model, images in itertools.product((DEFAULT, PROMISED), VICTIMS, sets):
+        mine = of(rows, box=box, model=model, queries=QUERIES, seed=0, images=images)
         for attack in CHECKED:
             part = of(mine, attack=attack)
             if len(part) < FEWEST:
@@ -341,12 +343,15 @@ def kept_text(rows: list[Row]) -> str:
                 {
                     "constraint": f"`{box}`",
                     "model": model,
+                    "images": f"{len(part)}, {sets[images]}",
                     "attack": attack,
                     "gain, points of 100": with_interval(".1f", mean, 100 * column(part, "gain")),
+                    "SROCC clean–attacked": with_interval(
+                        ".2f", srocc, column(part, "clean"), column(part, "attacked")
+                    ),
                     "JOD, mean": with_interval(".3f", mean, jods),
                     "least": f"{jods.min():.2f}",
-                    "below 9.6": f"{(jods < 9.6).sum()}",
-                    "images": str(len(part)),
+                    "below 9.6": str((jods < 9.6).sum()),
                 }
             )
     return markdown(lines)

@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import data
 
-from iqattack.constraints import Bands, JodBands, ends, find_scale, parse_constraint
+from iqattack.constraints import (
+    Bands,
+    JodBands,
+    SsimFloor,
+    ends,
+    find_scale,
+    parse_constraint,
+)
 from iqattack.constraints import jod as jod_module
 from iqattack.errors import InputError
 from iqattack.perception import ContrastBands, patterns
@@ -86,7 +93,11 @@ def test_fine_patterns_may_be_stronger_than_coarse_ones(photo) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("bands:0", "constraint 'bands:0': expected a scale above 0, such as bands:3"),
+        (
+            "bands:0",
+            "constraint 'bands:0': expected a scale above 0 and up to 1000, such as bands:3",
+        ),
+        ("bands:1e308", "expected a scale above 0 and up to 1000"),
         ("bands:nan", "expected a scale above 0"),
         ("bands:-1", "expected a scale above 0"),
         ("bands", "constraint 'bands': expected bands:SCALE or bands:SCALE:PIXELS_PER_DEGREE"),
@@ -110,6 +121,19 @@ def test_specs_read_back() -> None:
     assert Bands(2.5).spec == "bands:2.5"
     assert parse_constraint("bands:2.5:19").spec == "bands:2.5:19"
     assert parse_constraint(JodBands(9.75).spec) == JodBands(9.75)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(0.9, 0.999), st.integers(0, 2**31))
+def test_what_a_floor_makes_of_it_is_still_allowed(least, seed) -> None:
+    """Rounding a part of an allowed change can strengthen a band of it."""
+    image = random_image(seed, (24, 31))
+    region, floor = Bands(2.5).around(image), SsimFloor(least)
+    rng = torch.Generator().manual_seed(seed + 1)
+    found = region.project(image + 60 * torch.randn((2, 3, 24, 31), generator=rng))
+    held = floor.enforce(image.float(), found, region.project)
+    assert torch.equal(region.project(held), held)
+    assert all(floor.satisfied(image.float(), one) for one in held)
 
 
 # -- jod ------------------------------------------------------------------------------------------

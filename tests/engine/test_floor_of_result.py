@@ -1,13 +1,15 @@
 """A floor of the result alone: the search is free, and what it found is brought back and scored."""
 
 from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
 
 import pytest
 import torch
 
 import iqattack
 from iqattack.constraints import Floor, Linf, parse_floor
-from iqattack.engine import Engine, Outcome, QueryLog
+from iqattack.engine import Engine, Interrupted, Outcome, QueryLog
 from iqattack.errors import InputError
 from iqattack.images import ImageSet
 from iqattack.models import wrap
@@ -30,6 +32,15 @@ class NoFarther(Floor):
     def satisfied(self, image, candidate) -> bool:
         """See `Floor`."""
         return float(linf(image, candidate)) <= self.levels
+
+
+@dataclass(frozen=True)
+class Only(NoFarther):
+    """Allows a change of exactly so many levels, or none."""
+
+    def satisfied(self, image, candidate) -> bool:
+        """See `Floor`."""
+        return float(linf(image, candidate)) in (0.0, self.levels)
 
 
 def brightness(calls: list[int]):
@@ -84,6 +95,27 @@ def test_a_resumed_search_asks_nothing_again(images) -> None:
     assert again.score_adv == first.score_adv
 
 
+def test_an_earlier_image_that_is_above_the_floor_is_not_lost(images) -> None:
+    """One query more goes farther than the floor allows, and what that leaves gains nothing."""
+
+    def jump(task):
+        for step in (1, 2, 30):
+            yield task.image[None] + step
+
+    reached = {}
+    for queries in (4, 5):
+        with QueryLog() as log:
+            engine = Engine.in_process(
+                brightness([]), jump, Linf(30), parse_objective("up"), queries=queries, log=log,
+                batch=1, floor=Only(2),
+            )  # fmt: skip
+            (outcome,) = [i for i in engine.run(images.limit(1)) if isinstance(i, Outcome)]
+        reached[queries] = outcome.gain
+        assert outcome.queries <= queries
+        assert float(linf(outcome.clean, outcome.adversarial)) == 2.0
+    assert reached[5] == reached[4] > 0.0
+
+
 def test_nothing_is_left_of_what_is_seen_at_once(images) -> None:
     with QueryLog() as log:
         outcome, _ = run(images.limit(1), NoFarther(0), 8, log)
@@ -111,8 +143,64 @@ def test_jod_of_a_run_is_above_its_floor(tmp_path) -> None:
         attacked = iqattack.images.read_image(made.images / result.png_name).pixels
         assert floor.satisfied(clean, attacked)
     assert max(result.gain or 0.0 for result in made.results) > 0.0
+    with pytest.raises(InputError, match="queries 2: expected at least 3 with floor"):
+        iqattack.attack(
+            str(tmp_path / "photos"), model, floor="jod:9.5", queries=2, out=tmp_path / "few"
+        )
     with pytest.raises(iqattack.errors.RunError, match="keeps"):
         iqattack.evaluate(made, queries=5)
+
+
+def test_a_run_keeps_the_scales_that_it_found(tmp_path, monkeypatch) -> None:
+    """Another machine finds a little different ones: a run goes on with its own."""
+    pytest.importorskip("pycvvdp", reason="ColorVideoVDP is not installed: the extra 'visibility'")
+    from iqattack.constraints import jod  # noqa: PLC0415
+    from iqattack.samples import write_samples  # noqa: PLC0415
+
+    photos = str(tmp_path / "photos")
+    write_samples(Path(photos))
+    model = iqattack.load_model("builtin")
+    given = {
+        "attack": "nes", "constraint": "jod:9.8", "queries": 30, "limit": 2, "check": False,
+    }  # fmt: skip
+    monkeypatch.setattr(jod, "scale_of", lambda *_: 2.0)
+    whole = iqattack.attack(photos, model, out=tmp_path / "whole", **given)
+    calls = count()
+    stop = iqattack.Callbacks(stop=lambda: next(calls) > 12)
+    with pytest.raises(Interrupted):
+        iqattack.attack(photos, model, out=tmp_path / "cut", callbacks=stop, **given)
+    monkeypatch.setattr(jod, "scale_of", lambda *_: 2.02)
+    cut = iqattack.attack(photos, model, out=tmp_path / "cut", resume=True, **given)
+    first = cut.results[0]
+    assert {result.scale for result in whole.results} == {first.scale} == {2.0}
+    png = (cut.images / first.png_name).read_bytes()
+    assert png == (whole.images / first.png_name).read_bytes()
+    assert iqattack.verify(whole, model).ok  # 2.02 is close enough
+    monkeypatch.setattr(jod, "scale_of", lambda *_: 1.5)
+    differences = iqattack.verify(whole, model).differences
+    assert any("scale is 1.5, reported 2.0" in str(one) for one in differences)
+
+
+def test_without_color_video_vdp_the_rest_of_a_run_is_verified(tmp_path, monkeypatch) -> None:
+    from iqattack.constraints import floor  # noqa: PLC0415
+    from iqattack.samples import write_samples  # noqa: PLC0415
+
+    write_samples(tmp_path / "photos")
+    model = iqattack.load_model("builtin")
+    monkeypatch.setattr(floor.JodFloor, "satisfied", lambda *_: True)
+    monkeypatch.setattr(floor, "metric", lambda: None)
+    made = iqattack.attack(
+        str(tmp_path / "photos"), model, attack="noise", floor="jod:9.5", queries=5, limit=1,
+        check=False, out=tmp_path / "run",
+    )  # fmt: skip
+
+    def missing(*_: object) -> bool:
+        raise InputError("JOD needs the package 'cvvdp'")
+
+    monkeypatch.setattr(floor.JodFloor, "satisfied", missing)
+    found = iqattack.verify(made, model)
+    assert found.ok
+    assert any("floor jod:9.5 is not checked: JOD needs" in note for note in found.notes)
 
 
 def test_bad_floors_say_what_was_expected() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +13,7 @@ from iqattack.errors import InputError
 from iqattack.perception import OFFICE, ContrastBands, Planes
 from iqattack.specs import text
 
+LARGEST = 1000.0  # scale, where nothing is hidden any more
 FEWEST, MOST = 5.0, 500.0  # pixels per degree
 CLIPS = 2  # of the bands; more keep more of a change, and take longer
 CLOSER = 0.05  # how much farther than needed a change is weakened, as rounding strengthens some
@@ -29,7 +29,7 @@ class Bands(Constraint):
     `pixels_per_degree` of visual angle, by default those of an office display (`OFFICE`); half as
     many are that display at half the distance, or a picture at twice its size.
 
-    A scale that is no positive finite number, or pixels that no eye and display have, are an
+    A scale that is not above 0 and at most 1,000, or pixels that no eye and display have, are an
     InputError.
     """
 
@@ -37,8 +37,11 @@ class Bands(Constraint):
     pixels_per_degree: float = OFFICE.pixels_per_degree
 
     def __post_init__(self) -> None:
-        if not (self.scale > 0.0 and math.isfinite(self.scale)):
-            raise InputError(f"constraint '{self.spec}': expected a scale above 0, such as bands:3")
+        if not 0.0 < self.scale <= LARGEST:
+            raise InputError(
+                f"constraint '{self.spec}': expected a scale above 0 and up to {LARGEST:g}, "
+                "such as bands:3"
+            )
         if not FEWEST <= self.pixels_per_degree <= MOST:
             raise InputError(
                 f"constraint '{self.spec}': expected {FEWEST:g} to {MOST:g} pixels per degree, "

@@ -20,6 +20,7 @@ class Region:
     """
 
     is_box = True  # and nothing more
+    found: float | None = None  # what had to be found out about the image, for `Constraint.knowing`
 
     def __init__(self, lower: Tensor, upper: Tensor) -> None:
         self.lower = lower
@@ -50,6 +51,10 @@ class Constraint(Protocol):
     def check(self) -> None:
         """InputError where it needs what is not installed; called before anything is asked."""
         return
+
+    def knowing(self, found: float | None) -> Constraint:  # noqa: ARG002 - most find out nothing
+        """This constraint for an image of which its region was found to have that before."""
+        return self
 
     def around(self, image: Tensor) -> Region:
         """What is allowed for one picture, (3, H, W), whole grey levels, float32 or uint8."""

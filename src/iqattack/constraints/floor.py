@@ -9,11 +9,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from iqattack.constraints.metric import check_jod, metric
+from iqattack.constraints.metric import LEAST, check_jod, metric
 from iqattack.errors import InputError, unknown
 from iqattack.perception import SSIM_WINDOW, ssim
 from iqattack.specs import number, text
 
+Project = Callable[[Tensor], Tensor]
+SLACK = 2e-3  # JOD that differ between machines
 HALVINGS = 8  # 1/256 of a perturbation: finer steps vanish in the rounding
 
 
@@ -34,38 +36,42 @@ class Floor(Protocol):
         """InputError where it needs what is not installed; called before anything is asked."""
         return
 
-    def enforce(self, image: Tensor, rounded: Tensor) -> Tensor:
+    def loosened(self) -> Floor:
+        """What a picture that was held to this floor on another machine is sure to be above."""
+        return self
+
+    def enforce(self, image: Tensor, rounded: Tensor, project: Project | None = None) -> Tensor:
         """Pull candidates under the floor straight back towards the clean picture.
 
-        image: (3, H, W), whole grey levels 0..255; rounded: (N, 3, H, W) float, likewise.
+        image: (3, H, W), whole grey levels 0..255; rounded: (N, 3, H, W) float, likewise. project:
+        that of a region that is more than a box, which a shortened picture, rounded, may leave.
         Returns (N, 3, H, W) whole grey levels, each between the image and its candidate, so no box
         is left; candidates at or above the floor come back as they are. What becomes of one never
         depends on the others.
         """
         image = image.to(rounded)
-        kept = [_pulled_back(image, candidate, self.satisfied) for candidate in rounded]
+        kept = [self._pulled_back(image, candidate, project) for candidate in rounded]
         return torch.stack(kept) if kept else rounded
+
+    def _pulled_back(self, image: Tensor, candidate: Tensor, project: Project | None) -> Tensor:
+        """Bisect the share t of the perturbation that is kept; t = 0 always satisfies."""
+        if self.satisfied(image, candidate):
+            return candidate
+        best, low, high = image, 0.0, 1.0
+        for _ in range(HALVINGS):
+            t = (low + high) / 2
+            shorter = torch.round(image + t * (candidate - image))
+            if project is not None:
+                shorter = project(shorter[None])[0].round()
+            if self.satisfied(image, shorter):
+                best, low = shorter, t
+            else:
+                high = t
+        return best
 
     def satisfied(self, image: Tensor, candidate: Tensor) -> bool:
         """Whether a picture (3, H, W) is at or above the floor; the image itself is."""
         ...
-
-
-def _pulled_back(
-    image: Tensor, candidate: Tensor, satisfied: Callable[[Tensor, Tensor], bool]
-) -> Tensor:
-    """Bisect the share t of the perturbation that is kept; t = 0 always satisfies."""
-    if satisfied(image, candidate):
-        return candidate
-    best, low, high = image, 0.0, 1.0
-    for _ in range(HALVINGS):
-        t = (low + high) / 2
-        shorter = torch.round(image + t * (candidate - image))
-        if satisfied(image, shorter):
-            best, low = shorter, t
-        else:
-            high = t
-    return best
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ class SsimFloor(Floor):
         """`ssim:LEAST`."""
         return f"ssim:{text(self.least)}"
 
-    def enforce(self, image: Tensor, rounded: Tensor) -> Tensor:
+    def enforce(self, image: Tensor, rounded: Tensor, project: Project | None = None) -> Tensor:
         """See `Floor`; InputError for a picture of which SSIM is not defined."""
         height, width = image.shape[-2:]
         if min(height, width) < SSIM_WINDOW:
@@ -91,7 +97,7 @@ class SsimFloor(Floor):
                 f"floor '{self.spec}': a picture of {width}×{height} pixels has no SSIM, "
                 f"expected at least {SSIM_WINDOW}×{SSIM_WINDOW}, or no floor"
             )
-        return super().enforce(image, rounded)
+        return super().enforce(image, rounded, project)
 
     def satisfied(self, image: Tensor, candidate: Tensor) -> bool:
         """See `Floor`."""
@@ -120,6 +126,10 @@ class JodFloor(Floor):
     def of_result(self) -> bool:
         """True."""
         return True
+
+    def loosened(self) -> Floor:
+        """Less by what JOD differ between machines."""
+        return JodFloor(max(self.least - SLACK, LEAST + SLACK))
 
     def check(self) -> None:
         """InputError without ColorVideoVDP."""

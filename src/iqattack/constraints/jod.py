@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from iqattack.constraints.bands import Bands, BandsRegion
 from iqattack.constraints.base import Constraint, Region
@@ -31,6 +34,7 @@ START = 2.5  # scale that is tried first
 STEP = 0.01  # of scales: finer ones make no other picture
 FEWEST, MOST = 0.05, 20.0  # scales
 GROWTH = 2.1  # a loss of JOD is about a scale to this power
+PATCHWORK, PATCH = "the worst of each patch", 32  # pixels
 WORST = 4  # patterns that are looked at again, of all
 TINY = 1e-4  # JOD, as small a loss as is measured
 TRIES = 6  # scales, at most
@@ -45,6 +49,7 @@ class JodBands(Constraint):
     """
 
     least: float
+    scale: float | None = None  # where it is known
 
     def __post_init__(self) -> None:
         check_jod(self.least, f"constraint '{self.spec}'", "jod:9.75")
@@ -58,12 +63,19 @@ class JodBands(Constraint):
         """InputError without ColorVideoVDP."""
         metric()
 
+    def knowing(self, found: float | None) -> JodBands:
+        """At the scale that was found for an image."""
+        return replace(self, scale=found)
+
     def around(self, image: Tensor) -> BandsRegion:
-        """The region of `bands:` at the scale of this picture.
+        """The region of `bands:` at the scale of this picture, which is what it finds.
 
         The scale takes some seconds to find the first time, and is kept in the user's cache.
         """
-        return Bands(scale_of(image, self.least)).around(image)
+        scale = scale_of(image, self.least) if self.scale is None else self.scale
+        region = Bands(scale).around(image)
+        region.found = scale
+        return region
 
 
 def scale_of(image: Tensor, least: float) -> float:
@@ -79,27 +91,34 @@ def scale_of(image: Tensor, least: float) -> float:
     scale = find_scale(pixels, least)
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{scale:.2f}\n", encoding="ascii")
+        draft = path.with_suffix(f".{os.getpid()}")
+        draft.write_text(f"{scale:.2f}\n", encoding="ascii")
+        draft.replace(path)
     return scale
 
 
 def find_scale(image: Tensor, least: float) -> float:
     """The largest scale at which the worst of all patterns keeps a JOD; FEWEST if none does.
 
-    All patterns are measured at one scale, and the worst of them at others, on a curve through
-    those that are known: a loss grows like a power of the scale.
+    All patterns are measured at one scale, and a patchwork of those that are seen most in each
+    place joins them. The worst are measured at other scales, on a curve through those that are
+    known: a loss grows like a power of the scale.
     """
     if min(image.shape[-2:]) < LEAST_SIDE:
         return START  # too small to be measured
     family = dict(patterns(image))
     bands = ContrastBands(image)
-    measured = metric()
+
+    def at(scale: float, signs: Signs) -> Tensor:
+        return ends(BandsRegion(image, bands, scale), image, signs)
 
     def jod(scale: float, signs: Signs) -> float:
-        region = BandsRegion(image, bands, scale)
-        return float(measured.jod(image, ends(region, image, signs)))
+        return float(metric().jod(image, at(scale, signs)))
 
-    lost = {name: NO_DIFFERENCE - jod(START, signs) for name, signs in family.items()}
+    seen = {name: metric().measure(image, at(START, signs)) for name, signs in family.items()}
+    lost = {name: NO_DIFFERENCE - jods for name, (jods, _) in seen.items()}
+    family[PATCHWORK] = _patchwork(family, {name: where for name, (_, where) in seen.items()})
+    lost[PATCHWORK] = NO_DIFFERENCE - jod(START, family[PATCHWORK])
     worst = sorted(lost, key=lost.__getitem__)[-WORST:]
     known = {START: max(lost.values())}
 
@@ -107,6 +126,18 @@ def find_scale(image: Tensor, least: float) -> float:
         return max(NO_DIFFERENCE - jod(scale, family[name]) for name in worst)
 
     return _largest(loss, known, NO_DIFFERENCE - least)
+
+
+def _patchwork(family: Mapping[str, Signs], lost: Mapping[str, Tensor]) -> Signs:
+    """In each patch the pattern that is seen most there; lost: JOD (H, W) in each place."""
+    means = [avg_pool2d(where[None, None], PATCH, ceil_mode=True)[0, 0] for where in lost.values()]
+    most = torch.stack(means).argmax(0).repeat_interleave(PATCH, 0).repeat_interleave(PATCH, 1)
+    signs = np.zeros_like(next(iter(family.values())))
+    height, width = signs.shape[1:]
+    for number, name in enumerate(lost):
+        here = (most[:height, :width] == number).numpy()
+        signs[:, here] = family[name][:, here]
+    return signs
 
 
 def ends(region: Region, image: Tensor, signs: Signs) -> Tensor:

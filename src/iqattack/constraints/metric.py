@@ -7,6 +7,8 @@ from functools import cache
 from iqattack.errors import InputError
 from iqattack.perception import NO_DIFFERENCE, ColorVideoVdp
 
+LEAST = 5.0  # JOD, below which nobody speaks of hiding
+
 
 @cache
 def metric() -> ColorVideoVdp:
@@ -16,7 +18,7 @@ def metric() -> ColorVideoVdp:
 
 def check_jod(least: float, whose: str, example: str) -> None:
     """InputError for a JOD that is not between 5 and 10."""
-    if not 5.0 < least < NO_DIFFERENCE:
+    if not LEAST < least < NO_DIFFERENCE:
         raise InputError(
             f"{whose}: expected JOD between 5 and 10, where 10 is no visible difference, such as "
             f"{example}"

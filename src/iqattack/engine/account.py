@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -19,6 +20,9 @@ from iqattack.scoring import Request
 
 MOST_VALUES = 2**31  # of the candidates that an attack yields at once: 8 GiB of floats
 NO_SCORE = -1.0  # gain of a candidate with a non-finite score: as far the wrong way as can be
+
+EARLIER = 8  # images that were the best once and may be the result under a floor
+Scored = tuple[float, float, Tensor]
 
 CHANGED = "the image, the attack or a library changed since: start anew in another folder"
 
@@ -70,6 +74,7 @@ class Account:
         self._logged = logged
         self._early = dict(early)
         self._region = constraint.around(image)
+        self._found = self._region.found
         self._given: tuple[int, ...] = ()  # hashes of what the task holds
         self._hashes: dict[int, int] = {}  # of queries without a reply
         self._scores: dict[int, float] = {}  # by hash
@@ -81,6 +86,10 @@ class Account:
         self._images = image[None]
         self._asked: list[int] = []  # hashes of the candidates that the next answer is about
         self._exhausted = False
+        # Gain, score and image of the last ones that were the best, for a floor of the result.
+        self._earlier: deque[Scored] = deque(maxlen=EARLIER)
+        self._above: Scored | None = None
+        self.floored = False  # nothing was left of what the search found
         self._shortest = math.inf  # distance of the best image, once one crossed the boundary
         digest = image_hash(image)
         self._known(digest)
@@ -131,9 +140,14 @@ class Account:
         return None
 
     @property
+    def found(self) -> float | None:
+        """What the constraint had to find out about the image."""
+        return self._found
+
+    @property
     def queries(self) -> int:
-        """The budget."""
-        return self._queries
+        """The budget of the search."""
+        return self._search_queries
 
     @property
     def spent(self) -> int:
@@ -174,22 +188,30 @@ class Account:
         self._result = self.best
         if floor is None or not floor.of_result or self.failure is not None:
             return []
-        held = floor.enforce(self.clean.float(), self.best[None].float())
-        self._result = held[0].to(torch.uint8)
+        project = None if self._region.is_box else self._region.project
+        clean = self.clean.float()
+        held = floor.enforce(clean, self.best[None].float(), project)[0]
+        self._result = held.to(torch.uint8)
+        if not torch.equal(self._result, self.best):
+            above = (it for it in reversed(self._earlier) if floor.satisfied(clean, it[2].float()))
+            self._above = next(above, None)
         digest = image_hash(self._result)
         if digest in self._scores or self._known(digest):
             return []
         return [Request(self.name, self._numbered - 1, self._result)]
 
     def take_result(self) -> None:
-        """Keep what `admit_result` made of the best image; the clean one where nothing is left."""
+        """Keep what `admit_result` made of the best image, or an earlier best one that is above the
+        floor as it is, whichever gains more; the clean one where nothing is left.
+        """
         if self.failure is not None or torch.equal(self._result, self.best):
             return
-        digest = image_hash(self._result)
-        self.best, self.best_gain, self.best_score = self.clean, 0.0, self.target.clean
-        if (gain := self._gain(digest)) > 0.0:
-            self.best, self.best_gain = self._result, gain
-            self.best_score = self._scores[digest]
+        score = self._scores[image_hash(self._result)]
+        shortened = (self._gain(image_hash(self._result)), score, self._result)
+        nothing = (0.0, self.target.clean, self.clean)
+        found = max((nothing, self._above or nothing, shortened), key=lambda it: it[0])
+        self.best_gain, self.best_score, self.best = found
+        self.floored = found is nothing
 
     def admit_clean(self) -> list[Request]:
         """The clean image once more, beyond the budget, which leaves room for it: what the model
@@ -197,7 +219,7 @@ class Account:
         """
         if self._numbered == self._first or self._known(image_hash(self.clean)):
             return []
-        return [Request(self.name, self._numbered - 1, self.clean)]
+        return [Request(self.name, self._numbered - 1, self.clean, alone=True)]
 
     def _known(self, digest: int) -> bool:
         """Give an image the next number; True if the log of an earlier session has its score."""
@@ -272,7 +294,9 @@ class Account:
         # it, on a quarter of the memory; and what was not finite ends within them, too.
         images = torch.clamp(to_8_bits(candidates), self._region.lower, self._region.upper)
         if self._floor is not None and not self._floor.of_result:
-            images = self._floor.enforce(self.task.image, images.float()).to(torch.uint8)
+            project = None if self._region.is_box else self._region.project
+            images = self._floor.enforce(self.task.image, images.float(), project)
+            images = images.to(torch.uint8)
         return images
 
     # -- answering ------------------------------------------------------------------------------
@@ -292,6 +316,8 @@ class Account:
             if self._better(image, gain):
                 self.best = image.clone()
                 self.best_gain, self.best_score = gain, self._scores[digest]
+                if self._floor is not None and self._floor.of_result:
+                    self._earlier.append((self.best_gain, self.best_score, self.best))
         gain_of = torch.tensor(gains, dtype=torch.float64)
         left = self._search_queries - self._numbered
         return Answer(images, gain_of, left, self._end(Answer(images, gain_of, left)))
@@ -326,6 +352,7 @@ class Account:
         """End; RunError where a replay has not come to the end of its log."""
         self.__dict__.pop("task", None)  # which refers to the account in turn
         del self._region  # a large one takes much
+        self._earlier.clear()
         self._images = self._images[:0].clone()
         self._scores.clear()
         if self.failure is None and self._settled < len(self._logged):

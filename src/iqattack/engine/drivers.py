@@ -24,7 +24,7 @@ from iqattack.attacks import (
 )
 from iqattack.attacks.lifting import name_of
 from iqattack.engine.account import Account
-from iqattack.engine.events import CleanScore, Event, Failure, Note, Outcome, Returned
+from iqattack.engine.events import CleanScore, Event, Failure, Found, Note, Outcome, Returned
 from iqattack.errors import InputError
 from iqattack.images import ImageEntry
 from iqattack.scoring import Reply, Request
@@ -48,6 +48,10 @@ class Driver(ABC):
         self.waiting: deque[Request] = deque()
         self.unanswered = 0  # those and the sent ones
         self.done = False
+
+    def opened(self) -> Iterator[Event]:
+        """What is to be kept before anything is asked."""
+        return iter(())
 
     @abstractmethod
     def accounts(self) -> Sequence[Account]:
@@ -161,6 +165,7 @@ class AccountsDriver(Driver):
             score_adv=account.best_score,
             queries=account.spent,
             stages=tuple(account.stages),
+            found=account.found,
         )
 
 
@@ -186,6 +191,11 @@ class ImageDriver(AccountsDriver):
         self._account = account
         self._attack = attack
         self._search: AnySearch | None = None
+
+    def opened(self) -> Iterator[Event]:
+        """What the constraint had to find out about the image."""
+        if self._account.found is not None:
+            yield Found(self._entry.name, self._account.found)
 
     def accounts(self) -> Sequence[Account]:
         """The one."""
@@ -267,6 +277,8 @@ class ImageDriver(AccountsDriver):
                 f"the attack ended after {account.spent} of {account.queries} queries and changed "
                 "nothing: it ended by itself, or asked nothing new",
             )
+        if account.floored:
+            yield Note(self._entry.name, "the floor leaves nothing of the change that was found")
         yield event
 
 

@@ -228,7 +228,15 @@ class Engine:
             name = entry.name
             rows, early = self._log.rows(name), self._log.early(name)
             late = self._check is not None and name in self._check.late
-            yield Plan(entry, targets[name], self._budget(name) - late, rows, early, late)
+            yield Plan(
+                entry,
+                targets[name],
+                self._budget(name) - late,
+                rows,
+                early,
+                late,
+                self._log.found(name),
+            )
 
     def _budget(self, name: str) -> int:
         """Queries of an image; what is reserved for the check before it is not the search's."""

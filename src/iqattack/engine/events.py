@@ -61,6 +61,14 @@ class CleanScore(Event):
 
 
 @dataclass(frozen=True)
+class Found(Event):
+    """What a constraint had to find out about an image, see `constraints.Region`."""
+
+    image: str
+    value: float
+
+
+@dataclass(frozen=True)
 class Attacked(Event):
     """An image that is done, and what it gained as a fraction of the score range."""
 
@@ -78,6 +86,7 @@ class Outcome(Attacked):
     queries: images that the model scored for it, the clean one included.
     stages: of the search, as the attack named them: number of the first query, the clean image
         being 1, and name.
+    found: what the constraint had to find out about the image.
     """
 
     clean: Tensor
@@ -87,6 +96,7 @@ class Outcome(Attacked):
     score_adv: float
     queries: int
     stages: tuple[tuple[int, str], ...] = ()
+    found: float | None = None
 
 
 @dataclass(frozen=True)

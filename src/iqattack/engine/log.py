@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import re
 import sqlite3
 import stat
@@ -106,6 +107,7 @@ BESIDE = ("", "-wal", "-shm", "-journal")  # files of SQLite's, by what follows 
 NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 RESERVED = "reserved"
+FOUND = "found for "  # before the name of an image
 UNTRUSTED = "PRAGMA trusted_schema=OFF"  # a log that somebody sent runs nothing of its schema
 APPEND = "INSERT INTO chunk (task, first, digest, rows) VALUES (?, ?, ?, ?)"
 
@@ -599,6 +601,22 @@ class QueryLog:
         tables = self._newer("SELECT 1 FROM sqlite_master WHERE name = 'kept'")
         found = self._newer("SELECT json FROM kept WHERE name = ?", name) if tables else []
         return found[0][0] if found else None
+
+    def keep_found(self, image: str, value: float) -> None:
+        """Keep what a constraint found out about an image, unless it is known."""
+        if self.found(image) != value:
+            self.keep(f"{FOUND}{image}", repr(value))
+
+    def found(self, image: str) -> float | None:
+        """What a constraint found out about an image; RunError where it is no number."""
+        text = self.kept(f"{FOUND}{image}")
+        try:
+            value = None if text is None else float(text)
+        except ValueError:
+            value = math.nan
+        if value is not None and not math.isfinite(value):
+            raise self._odd(f"{FOUND}{image} that is no number")
+        return value
 
     def finish(self, image: str, result: str, kept: Mapping[str, str] | None = None) -> None:
         """Store the result of an image and merge its chunks, both or neither.

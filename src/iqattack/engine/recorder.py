@@ -8,7 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from iqattack.engine.events import Attacked, Busy, CleanScore, Event, Failure, Note, Replies
+from iqattack.engine.events import (
+    Attacked,
+    Busy,
+    CleanScore,
+    Event,
+    Failure,
+    Found,
+    Note,
+    Replies,
+)
 from iqattack.engine.log import QueryLog
 from iqattack.errors import InputError
 
@@ -85,6 +94,8 @@ class Recorder:
                 self._note(event.image, event.phrase)
             case Busy():
                 self._report(doing=event.what)
+            case Found():
+                self._log.keep_found(event.image, event.value)
             case CleanScore():
                 self._report(done=state.done + 1)
             case Attacked():

@@ -321,6 +321,7 @@ class Schedule:
         match opened.phase:
             case Phase.OPENING:
                 self._largest = max(self._largest, driver.memory)
+                yield from driver.opened()
                 self._help(self._steps, opened, Phase.STEPPING, self._stepped)
             case Phase.STEPPING:
                 for request in driver.waiting:

@@ -29,7 +29,7 @@ class Plan:
 
     queries: that the model may score in all. logged, early: those of earlier sessions, as the log
     has them; the clean image's at least. late: whether the clean image is scored once more when the
-    search has ended, beside those queries.
+    search has ended, beside those queries. found: by the constraint, about it, in earlier sessions.
     """
 
     entry: ImageEntry
@@ -38,6 +38,7 @@ class Plan:
     logged: Rows
     early: Mapping[int, Row]
     late: bool = False
+    found: float | None = None
 
     @property
     def spent(self) -> int:
@@ -142,7 +143,7 @@ class Searcher:
             plan.entry.name,
             self._read(plan.entry).pixels,
             target=plan.target,
-            constraint=self.constraint,
+            constraint=self.constraint.knowing(plan.found),
             floor=self.floor,
             queries=plan.queries,
             rng=image_generator(self.seed, plan.entry.name),

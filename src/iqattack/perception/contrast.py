@@ -98,8 +98,8 @@ MASKS = 2.0 ** np.array(
     [[-0.1895, -5.9622, -4.3183], [2.5656, 0.3441, -2.7196], [3.8118, -1.0052, -0.5193]]
 )
 SPREAD = 3.0  # pixels of a band over which contrast masks
-# Weights of the residual below all bands. ColorVideoVDP almost ignores luminance there, but light on
-# top of everything takes contrast from all detail, which a linear measure does not see: 3 is ours.
+# Weights of the residual below all bands. ColorVideoVDP almost ignores luminance there, but light
+# on top of everything takes contrast from detail, which a linear measure does not see: 3 is ours.
 RESIDUAL = (3.0, 1.663, 4.119)
 LOWEST = 0.2  # cycles per degree, below which there is no band
 FINEST = 0.3228  # centre of the second band of the highest frequency; of those below, halved each

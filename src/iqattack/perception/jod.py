@@ -81,7 +81,7 @@ class ColorVideoVdp:
         pair = image.byte(), other.byte()
         lost = None if heatmap == "none" else torch.empty(height, width, dtype=torch.float32)
         pooled: Any = 0.0
-        with self._lock, torch.inference_mode(), _quiet():
+        with self._lock, torch.inference_mode(), _quiet(), _one_thread():
             metric = self._metric(heatmap)
             for rows, columns in tiles(height, width):
                 clean, changed = (one[None, :, None, rows, columns] for one in pair)
@@ -155,6 +155,17 @@ def _taken() -> dict[str, Any]:
     """The modules of these names, taken out of those that are imported."""
     named = [name for name in sys.modules if name.partition(".")[0] in _NAMES]
     return {name: sys.modules.pop(name) for name in named}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small pictures take ten times as long in several, and a sum depends on how many share it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -50,8 +50,9 @@ class Result(BaseModel):
     attack: its spec, said to be white-box if it is no black-box attack.
     status: `ok`, `unchanged` (nothing was gained) or `failed: reason`.
     Not in results.csv: path: where the clean image was read; sha256: of its pixels; ms_ssim: None
-    below 176 pixels; stages: of the search, number of the first query and name. In runs of before
-    they were kept, the last three are None or empty.
+    below 176 pixels; scale: of `bands:`, where the constraint had to find one; stages: of the
+    search, number of the first query and name. In runs of before they were kept, the last four
+    are None or empty.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
@@ -78,6 +79,7 @@ class Result(BaseModel):
     path: str
     sha256: str | None = None
     ms_ssim: float | None = None
+    scale: float | None = None
     stages: tuple[tuple[Queries, str], ...] = ()
 
     @classmethod
@@ -145,6 +147,7 @@ class Result(BaseModel):
             status=OK if outcome.gain > 0.0 else UNCHANGED,
             path=str(outcome.entry.path.absolute()),
             sha256=pixels_sha256(clean),
+            scale=outcome.found,
             stages=outcome.stages,
         )
 
@@ -178,7 +181,7 @@ class Result(BaseModel):
 
 
 SEEN = ("jod", "flip")  # what visibility.json has
-NOT_COLUMNS = ("path", "sha256", "ms_ssim", "stages")
+NOT_COLUMNS = ("path", "sha256", "ms_ssim", "scale", "stages")
 COLUMNS = tuple(name for name in Result.model_fields if name not in NOT_COLUMNS)
 TEXTS = ("image", "attack", "status")  # that may begin with anything
 

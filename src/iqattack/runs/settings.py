@@ -17,7 +17,15 @@ import cv2
 import numpy as np
 import tomli_w
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from iqattack.attacks import canonical_attack, taken_files
 from iqattack.catalogue.constraints import DEFAULT
@@ -34,6 +42,7 @@ from iqattack.version import __version__
 FORMAT = 1
 DIGESTS_SINCE = (0, 2)
 MOST_QUERIES = 10**9  # of an image: more is a slip of the finger
+FEWEST = 3  # queries under a floor of the result: the clean image, a candidate, the result
 MOST_LOGGED = 2**60  # queries of a log: more is no number of any
 OF_MODELS = ("onnxruntime", "pyiqa", "torchvision")  # named where a model has imported them
 STORED = "stored"  # validation context of what run.toml holds
@@ -116,6 +125,15 @@ class Settings(BaseModel):
     @classmethod
     def _floor(cls, spec: str | None) -> str | None:
         return None if spec is None else parse_floor(spec).spec
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if self.floor is not None and parse_floor(self.floor).of_result and self.queries < FEWEST:
+            raise InputError(
+                f"queries {self.queries}: expected at least {FEWEST} with floor {self.floor}, "
+                "which takes one for the result; ask more, or leave the floor out"
+            )
+        return self
 
     @field_validator("objective")
     @classmethod

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from iqattack.attacks import labelled
-from iqattack.constraints import Constraint, Floor, parse_constraint, parse_floor
+from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.engine import QueryLog, image_hash
 from iqattack.engine.log import End, Rows, refuse_links
 from iqattack.errors import InputError, RunError
@@ -43,6 +43,7 @@ NEWER = (
     "check.drift", "nonfinite",
 )  # fmt: skip
 # By how much JOD and FLIP may differ: their packages compute in float32, as each processor does.
+CLOSE = 0.03  # share by which a scale that a constraint finds may differ between machines
 SEEN_TOLERANCE = {"jod": 2e-3, "flip": 1e-4}
 # Of summary.json, what is not checked: it follows from numbers that are, and its words change.
 WORDS = {"session", "verdict", "findings", "spread"}
@@ -182,6 +183,7 @@ class _Seen:
     """
 
     def __init__(self, run: Run, meter: Meter) -> None:
+        self.unchecked: dict[str, str] = {}  # what else, and why
         self._meter = meter
         self._kept = Measurements.parse(run.images.parent).of(meter.viewing)
         try:
@@ -223,6 +225,8 @@ class _Seen:
         """Why what the run reports is not checked."""
         if self._meter.missing is not None and any(self._table.values()):
             yield f"JOD and FLIP are not checked, or not both: {self._meter.missing}"
+        for what, why in self.unchecked.items():
+            yield f"{what} is not checked: {why}"
 
 
 def _number_of(text: str) -> float:
@@ -371,10 +375,8 @@ def _check(
     yield from _check_gain(run, result)
     if result.attack != (label := labelled(settings.attack, settings.model)):
         yield f"attack is {label}, reported {result.attack}"
-    floor = None if settings.floor is None else parse_floor(settings.floor)
-    yield from _check_pixels(
-        parse_constraint(settings.constraint), floor, result, clean, adversarial
-    )
+    yield from _check_allowed(run, result, clean, adversarial, seen)
+    yield from _check_pixels(result, clean, adversarial)
     yield from seen.check(result, clean, adversarial)
     if fault is not None or rows is None:
         yield fault.what if fault is not None else "has no rows in the log"
@@ -472,14 +474,36 @@ def _scores(pool: ScorePool, *images: Tensor) -> list[float]:
     return [found[request.name] for request in requests]
 
 
-def _check_pixels(
-    constraint: Constraint, floor: Floor | None, result: Result, clean: Tensor, adversarial: Tensor
+def _check_allowed(
+    run: Run, result: Result, clean: Tensor, adversarial: Tensor, seen: _Seen
 ) -> Iterator[str]:
+    """The attacked image against constraint and floor.
+
+    What a constraint found out about an image is found again, where its package is there; it may
+    differ a little between machines.
+    """
+    constraint = parse_constraint(run.settings.constraint)
     grey, candidate = clean.float(), adversarial[None].float()
-    if not torch.equal(constraint.around(clean).project(candidate).round(), candidate):
-        yield f"leaves the constraint {constraint.spec}"
-    if floor is not None and not torch.equal(floor.enforce(grey, candidate), candidate):
-        yield f"lies under the floor {floor.spec}"
+    try:
+        region = constraint.knowing(result.scale).around(clean)
+        if not torch.equal(region.project(candidate).round(), candidate):
+            yield f"leaves the constraint {constraint.spec}"
+        if result.scale is not None:
+            found = constraint.around(clean).found
+            if found is None or abs(found - result.scale) > CLOSE * result.scale:
+                yield f"scale is {found}, reported {result.scale}"
+    except InputError as error:
+        seen.unchecked[f"constraint {constraint.spec}"] = str(error)
+    if run.settings.floor is not None:
+        floor = parse_floor(run.settings.floor).loosened()
+        try:
+            if not torch.equal(floor.enforce(grey, candidate), candidate):
+                yield f"lies under the floor {run.settings.floor}"
+        except InputError as error:
+            seen.unchecked[f"floor {run.settings.floor}"] = str(error)
+
+
+def _check_pixels(result: Result, clean: Tensor, adversarial: Tensor) -> Iterator[str]:
     for name, value, there in (
         ("linf", float(linf(clean, adversarial)), result.linf),
         ("rms", float(rms(clean, adversarial)), result.rms),
