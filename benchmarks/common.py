@@ -178,6 +178,7 @@ def measure(
 
     log: of the same attack with a smaller budget, to go on from; RunError where it does not replay.
     """
+    color_video_vdp()  # loads for `jod:`, too
     box = parse_constraint(constraint) if isinstance(constraint, str) else constraint
     aim = parse_objective(objective) if isinstance(objective, str) else objective
     with QueryLog() if log is None else nullcontext(log) as queried:
