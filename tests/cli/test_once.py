@@ -64,6 +64,14 @@ def test_an_empty_value_is_refused(capsys, name):
         assert capsys.readouterr().err == expected
 
 
+@pytest.mark.parametrize(
+    "arguments", [["", "--help"], ["--help", ""], ["--queries", "3", "--queries", "4", "--help"]]
+)
+def test_help_is_given_whatever_else_is(capsys, arguments):
+    assert main(["attack", *arguments]) == 0
+    assert "Usage" in capsys.readouterr().out
+
+
 def test_an_option_that_takes_several_may_come_again(iqattack, attack):
     assert attack().status == 0
     said = iqattack("evaluate", "run", "--metric", "none", "--metric", "none")

@@ -2,12 +2,13 @@ import runpy
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from iqattack.models import load_model
 from iqattack.probing import EACH, Check, Elsewhere, ask, evaluated, findings
-from iqattack.probing.check import ends
+from iqattack.probing.check import ALARMS, ends
 from iqattack.scoring import InProcess, Retry
 
 from .conftest import Counted, contrast
@@ -113,8 +114,26 @@ SHAKY = {"a": [10.0, 10.1, 10.0, 10.1], "b": [30.0, 30.1, 30.0, 30.1]}
         (STEADY, {"survey": {"a": 10.009}, "workers": True}, {}),
         (STEADY, {"survey": {"a": float("nan")}, "late": {"b": float("inf")}, "wide": True}, {}),
         (SHAKY, {"survey": {"a": 10.2}, "late": {"b": 30.2}, "wide": True}, {}),
-        (SHAKY, {"survey": {"a": 12.05}, "wide": True}, {"drift": 2.0}),  # as calls differ, too
+        (SHAKY, {"survey": {"a": 13.05}, "wide": True}, {"batch": 3.0}),
         (SHAKY, {"late": {"b": 25.05}, "wide": True}, {"drift": 5.0}),
+        (SHAKY, {"late": {"a": 15.05, "b": 30.05}, "wide": True}, {}),  # of noise, both differ
+        (STEADY, {"late": {"a": 15.0, "b": 30.0}, "wide": True}, {"drift": 5.0}),
+        # Where one image alone has its score, in a worker, too, the larger batch is the reason.
+        (
+            STEADY,
+            {"survey": {"a": 12.0}, "late": {"a": 10.0}, "wide": True, "workers": True},
+            {"batch": 2.0},
+        ),
+        (
+            STEADY,
+            {"survey": {"a": 12.0}, "late": {"a": 12.0}, "wide": True, "workers": True},
+            {"workers": 2.0},
+        ),
+        (STEADY, {"survey": {"a": 12.0}, "late": {"a": 12.0}, "wide": True}, {"batch": 2.0}),
+        (STEADY, {"sessions": [{"a": 10.0}, {"a": 13.0}]}, {"drift": 3.0}),
+        (DEPENDENT, {"sessions": [{"a": 13.0}]}, {"batch": 2.0, "drift": 3.0}),
+        (SHAKY, {"sessions": [{"a": 10.2, "b": 30.2}]}, {}),
+        (SHAKY, {"sessions": [{"a": 11.05, "b": 29.05}]}, {"drift": 1.0}),
     ],
 )
 def test_scores_of_other_times_and_places(scores, elsewhere, found):
@@ -122,10 +141,68 @@ def test_scores_of_other_times_and_places(scores, elsewhere, found):
     checked = evaluated(["a", "b"], scores, batch=True, failed=None, elsewhere=given, rounding=1e-4)
     names = ("batch", "workers", "drift")
     assert {n: getattr(checked, n) for n in names} == pytest.approx(dict.fromkeys(names, 0) | found)
-    assert checked.queries == 8 + len(given.late)
+    assert checked.queries == 8 + len(given.late) + sum(map(len, given.sessions))
     phrases = " ".join(findings(checked, [10.0, 50.0], (0.0, 60.0)))
     for name, said in {"batch": "--batch 1", "workers": "--workers", "drift": "drift"}.items():
         assert (said in phrases) == (name in found)
+
+
+def checked_of(score, size):
+    """The check of a model, by a function of (image, images in the call): batches of a size."""
+    scores = {
+        name: [score(name, 1), score(name, 1), score(name, 2), score(name, 2)] for name in "ab"
+    }
+    elsewhere = Elsewhere(
+        survey={name: score(name, size) for name in "ab"},
+        late={name: score(name, 1) for name in "ab"},
+        wide=size > 2,
+    )
+    return evaluated("ab", scores, batch=True, failed=None, elsewhere=elsewhere, rounding=1e-6)
+
+
+@pytest.mark.parametrize("size", [2, 16])
+@pytest.mark.parametrize("noise", [0.0, 1e-4])
+@pytest.mark.parametrize("least", [2, 3])
+def test_a_dependence_on_the_batch_is_called_that(size, noise, least):
+    """Of calls of `least` images or more, under noise or none; at calls of 2, 3 are never seen."""
+    for seed in range(20):
+        chance = np.random.default_rng(seed)
+        found = checked_of(
+            lambda name, n, chance=chance: (
+                {"a": 0.4, "b": 0.7}[name] + 0.05 * (n >= least) + chance.normal(0.0, noise)
+            ),
+            size,
+        )
+        assert found.batch == pytest.approx(0.05 * (size >= least), abs=5 * noise + 1e-9)
+        assert (found.workers, found.drift) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("noise", "scale", "wide", "workers"),
+    [
+        (1e-3, 1.0, True, False),
+        (1e-3, 0.2, True, True),
+        (1e-3, 0.2, False, False),
+        (1e-6, 1.0, True, False),  # as much as rounding
+        (1e-5, 1.0, True, True),
+    ],
+)
+def test_noise_alone_is_called_nothing_else(noise, scale, wide, workers):
+    """In one of 100 checks at most, whatever the images' noise."""
+    draws = np.random.default_rng(0).normal(0.0, noise, (500, 2, 7)) * [[1.0], [scale]] + 0.5
+    alarms = 0
+    for both in draws.tolist():
+        elsewhere = Elsewhere(
+            survey={name: s[4] for name, s in zip("ab", both, strict=True)},
+            late={name: s[5] for name, s in zip("ab", both, strict=True)},
+            wide=wide,
+            workers=workers,
+            sessions=[{name: s[6] for name, s in zip("ab", both, strict=True)}],
+        )
+        scores = {name: s[:4] for name, s in zip("ab", both, strict=True)}
+        found = evaluated("ab", scores, batch=True, failed=None, elsewhere=elsewhere, rounding=1e-6)
+        alarms += max(found.batch, found.workers, found.drift) > 0.0
+    assert alarms <= ALARMS * len(draws)
 
 
 @pytest.mark.parametrize("tolerance", [1e-6, 1e-3])

@@ -291,6 +291,37 @@ def test_an_earlier_page_is_replaced_and_nothing_else(copy, tmp_path):
         iqattack.report(copy, tmp_path / "full" / "thesis.tex")
 
 
+@pytest.mark.usefixtures("quick")
+def test_what_publishes_a_page_stays_when_it_is_replaced(copy, tmp_path):
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "CNAME").write_text("page.example.org\n")
+    page = iqattack.report(copy, site)
+    (site / ".nojekyll").touch()
+    (site / ".gitignore").write_text(".DS_Store\n")
+    first = page.stat().st_mtime_ns
+    iqattack.report(copy, site)
+    assert page.stat().st_mtime_ns > first
+    assert (site / "CNAME").read_text() == "page.example.org\n"
+    assert (site / ".gitignore").read_text() == ".DS_Store\n"
+    assert (site / ".nojekyll").is_file()
+    (site / "CNAME").unlink()
+    (site / "CNAME").symlink_to(copy.folder / "run.toml")
+    with pytest.raises(InputError, match="no report, it has CNAME"):
+        iqattack.report(copy, site)
+
+
+@pytest.mark.parametrize("out", [".", "../site", "images/..", "..", None])
+def test_the_working_folder_is_not_replaced(copy, tmp_path, monkeypatch, out):
+    """Whoever is in it would be nowhere; said before a picture is drawn."""
+    monkeypatch.setattr("iqattack.reporting.page.measured", None)
+    site = copy.folder / "report" if out is None else tmp_path / "site"
+    (site / "images").mkdir(parents=True)
+    monkeypatch.chdir(site / "images" if out == ".." else site)
+    with pytest.raises(InputError, match=r"is the working folder or above it, .* another --out"):
+        iqattack.report(copy, out)
+
+
 def test_what_cannot_be_written_leaves_nothing(copy, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

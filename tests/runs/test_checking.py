@@ -139,6 +139,83 @@ def test_a_model_that_is_another_one_when_the_run_goes_on(tmp_path, photos):
     assert run.summary().verdict.kind == "drift"
 
 
+def test_it_is_said_at_once_when_the_model_is_another_one(tmp_path, photos):
+    """Where all images of the check are finished, and nothing else would show it."""
+    begun, events = itertools.count(), []
+
+    def fails_on_the_others(images):
+        if images.shape[2] == 24 and next(begun) > 3:
+            raise ValueError("no")
+        return mean(images)
+
+    def other(images):
+        events.append("asked")
+        return mean(images) + 9.0
+
+    run = attack(photos, model(fails_on_the_others), tmp_path / "run", batch=1)
+    assert [row.failed for row in run.results] == [False, True, False, True]
+    callbacks = iqattack.Callbacks(note=lambda image, text: events.append((image, text)))
+    given = {"batch": 1, "resume": True, "callbacks": callbacks}
+    run = attack(photos, model(other), tmp_path / "run", **given)
+    assert events[0] == "asked"
+    assert events[1][0] == "model" and "scores drift" in events[1][1]
+    assert run.check.drift == pytest.approx(9.0)
+    assert "drift" in run.summary().verdict.doubts
+    events.clear()
+    attack(photos, model(other), tmp_path / "run", **given)
+    assert "asked" not in events  # nothing is left to do
+
+
+def test_a_clean_image_that_was_changed_says_nothing_of_the_model(tmp_path, photos):
+    """The next one of the check is asked; it is finished, and its picture as it was."""
+    begun = itertools.count()
+
+    def fails_on_the_others(images):
+        if images.shape[2] == 24 and next(begun) > 3:
+            raise ValueError("no")
+        return mean(images)
+
+    given = {"batch": 1}
+    attack(photos, model(fails_on_the_others), tmp_path / "run", **given)
+    write_png(tmp_path / "photos" / "0.png", torch.full((3, 20, 24), 9).byte())
+    run = attack(photos, model(), tmp_path / "run", resume=True, **given)
+    assert (run.check.queries, run.check.drift) == (11, 0.0)
+    with run.open_log() as log:
+        assert log.sent() == 4 * QUERIES + 1 + sum(row.attempts for row in run.results)
+
+
+def test_a_model_that_is_still_the_same_is_not_doubted(tmp_path, photos):
+    """A noisy one neither, of which both images are asked."""
+    for name, function, more in (("steady", mean, 1), ("noisy", noisy, 2)):
+        torch.manual_seed(1)
+        with pytest.raises(iqattack.api.CeilingReached):
+            attack(photos, model(function), tmp_path / name, max_requests=70)
+        run = attack(photos, model(function), tmp_path / name, resume=True)
+        assert run.check.drift == 0.0
+        assert run.check.queries == 10 + more
+        assert run.summary().queries == 4 * QUERIES
+
+
+def test_what_changed_between_survey_and_check_is_no_batch(tmp_path, photos):
+    with pytest.raises(iqattack.api.CeilingReached):
+        attack(photos, model(), tmp_path / "run", max_requests=4)
+    run = attack(photos, model(lambda images: mean(images) + 9.0), tmp_path / "run", resume=True)
+    assert (run.check.batch, run.check.drift) == (0.0, pytest.approx(9.0))
+
+
+def test_the_last_score_is_of_a_call_of_its_own(tmp_path, photos):
+    calls = []
+
+    def score(images):
+        calls.extend((image.numpy().tobytes(), len(images)) for image in images)
+        return mean(images)
+
+    run = attack(photos, model(score), tmp_path / "run", batch=4)
+    for name in run.check.images:
+        clean = run.read_clean(photos.entries[int(name[0])].path).numpy().tobytes()
+        assert [n for image, n in calls if image == clean][1:] == [1, 1, 2, 2, 1]
+
+
 def test_workers_whose_models_differ(tmp_path, photos):
     """Each process makes another one, which no score of one of them shows."""
     (tmp_path / "mine.py").write_text(
@@ -211,7 +288,9 @@ def test_neither_does_an_image_without_a_clean_score_change_it(tmp_path, photos)
 
 @pytest.mark.parametrize("calls", [5, 6, 7, 8, 9, 10])
 def test_what_a_session_did_not_come_to_the_next_one_asks(tmp_path, photos, calls):
-    """Stopped between any two calls; nothing that was scored is asked again."""
+    """Stopped between any two calls; nothing that was scored is asked again but one image, to see
+    whether the model is still the same.
+    """
     plain = attack(photos, model(), tmp_path / "plain")
     counted, again = Failing(), Failing()
     callbacks = iqattack.Callbacks(stop=lambda: counted.calls >= calls)
@@ -219,8 +298,9 @@ def test_what_a_session_did_not_come_to_the_next_one_asks(tmp_path, photos, call
         attack(photos, model(counted), tmp_path / "run", batch=1, callbacks=callbacks)
     run = attack(photos, model(again), tmp_path / "run", batch=1, resume=True)
     assert kept(plain) == kept(run)
-    assert counted.calls + again.calls == 4 * QUERIES == sum(row.queries for row in run.results)
-    assert run.check.queries == 10
+    assert sum(row.queries for row in run.results) == 4 * QUERIES
+    assert counted.calls + again.calls == 4 * QUERIES + 1
+    assert run.check.queries == 11
 
 
 def test_a_run_keeps_to_what_it_began_with(tmp_path, photos):

@@ -261,15 +261,29 @@ def test_a_log_that_is_ahead_of_its_end_was_killed_and_is_none_the_worse(
     for text in (End(end.queries - 3, 77).text(), b"", b"\0" * 54):
         path.write_bytes(text)
         assert find_losses(half.folder / "log.sqlite") is None
-    path.unlink()
+        assert find_losses(half.folder / "log.sqlite", digests=True) is None
     with Run.resume(half.folder, settings(), brightness) as again:
         execute(again, images, brightness)
     assert verify(Run.open(half.folder), brightness).ok
     assert End.read(half.folder / "log.sqlite").queries == QUERIES * IMAGES
 
 
+def test_a_run_whose_end_is_not_there_goes_on_once_that_is_accepted(
+    half, settings, brightness, images
+):
+    (half.folder / "log.end").unlink()
+    lacking = "has no log.end beside it: whether queries were taken out of its end is not known"
+    with pytest.raises(RunError, match=f"log.sqlite {lacking}; 0 of .* put back a copy of the log"):
+        Run.resume(half.folder, settings(), brightness)
+    with Run.resume(half.folder, settings(), brightness, accept_lost_log=True) as again:
+        summary = execute(again, images, brightness)
+    assert any(lacking in found for found in summary.findings)
+    assert verify(Run.open(half.folder), brightness).ok
+
+
 def test_an_end_that_is_not_there_is_said(run, brightness):
     (run.folder / "log.end").unlink()
+    assert any("no log.end beside it" in line for line in iqattack.evaluate(run.folder).findings)
     found = verify(Run.open(run.folder), brightness)
     assert found.ok
     assert found.notes == (

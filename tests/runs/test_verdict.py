@@ -289,7 +289,11 @@ def test_candidates_without_a_score(photos, tmp_path):
     ("rank", "n", "interval", "doubted"),
     [
         (-1.0, 8, (math.nan, math.nan), True),
-        (-0.5, 8, (-1.0, 0.2), True),
+        (-0.7, 8, (-1.0, 0.2), True),
+        (-0.69, 8, (-1.0, 0.2), False),  # as one of 30 unrelated sets has it
+        (-0.69, 19, (-0.9, 0.01), False),
+        (-0.5, 20, (-0.8, 0.01), True),
+        (-0.5, 12, (-0.8, -0.01), True),
         (-1.0, 7, (-1.0, -1.0), False),  # too few
         (-0.49, 8, (-1.0, -0.1), False),
         (-0.3, 30, (-0.6, -0.01), True),

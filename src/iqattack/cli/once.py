@@ -24,8 +24,10 @@ class OnceCommand(TyperCommand):
         empty value.
         """
         values, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        if any(given.is_eager for given in order):  # such as --help: nothing else is looked at
+            return super().parse_args(ctx, args)
         for option, times in Counter(order).items():
-            single = option.param_type_name == "option" and not option.is_eager  # such as --help
+            single = option.param_type_name == "option"
             if times > 1 and single and not (getattr(option, "multiple", False)):
                 names = " or ".join([*option.opts, *option.secondary_opts])
                 ctx.fail(f"{names} is given {times} times; give it once")

@@ -60,6 +60,10 @@ class Check(Protocol):
     @property
     def late(self) -> Collection[str]: ...  # noqa: D102
 
+    def before(self) -> Iterable[Event]:
+        """What happens before anything else of this session is asked."""
+        ...
+
     def __call__(self, scores: Mapping[str, float]) -> Iterable[Event]:
         """What happens; scores: of the clean images, by name."""
         ...
@@ -259,6 +263,8 @@ class Engine:
                 clean[entry.name] = score
         spent = sum(self._log.queries(entry.name) for entry in images)
         recorder.begin("clean", done=len(clean), spent=spent)
+        for event in self._check.before() if self._check is not None else ():
+            recorder.record(event)
         with closing(self._searching.survey(spread(unknown))) as events:
             for event in events:
                 recorder.record(event)

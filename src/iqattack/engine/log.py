@@ -107,6 +107,7 @@ BESIDE = ("", "-wal", "-shm", "-journal")  # files of SQLite's, by what follows 
 NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 RESERVED = "reserved"
+BESIDES = "scored beside the queries"
 FOUND = "found for "  # before the name of an image
 UNTRUSTED = "PRAGMA trusted_schema=OFF"  # a log that somebody sent runs nothing of its schema
 APPEND = "INSERT INTO chunk (task, first, digest, rows) VALUES (?, ?, ?, ?)"
@@ -580,12 +581,21 @@ class QueryLog:
         return dict(self._newer("SELECT image, attempts FROM task WHERE attempts > 0"))
 
     def sent(self) -> int:
-        """Images that were sent to the model, as far as is known: answered, attempts, reserved."""
+        """Images that were sent to the model, as far as is known: answered, also beside the
+        queries, attempts, reserved.
+        """
         known = sum(map(self.queries, self._ids)) + sum(self.attempts().values())
+        return max(known + self._number(BESIDES), self._number(RESERVED))
+
+    def count_beside(self, images: int) -> None:
+        """Keep that the model scored so many images more that are no queries of any image's."""
+        self.keep(BESIDES, str(self._number(BESIDES) + images))
+
+    def _number(self, name: str) -> int:
         try:
-            return max(known, int(self.kept(RESERVED) or 0))
+            return int(self.kept(name) or 0)
         except ValueError:
-            raise self._odd(f"{RESERVED} that is no number") from None
+            raise self._odd(f"{name} that is no number") from None
 
     def reserve(self, images: int) -> None:
         """Keep how many images will have been sent at most."""

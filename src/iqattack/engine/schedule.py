@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from queue import Empty, SimpleQueue
@@ -161,7 +161,7 @@ class Schedule:
         self._open: list[Open] = []
         self._of: dict[str, Open] = {}  # by the name of an image that is asked about
         self._inbox: SimpleQueue[Handed] = SimpleQueue()
-        self._ready: Counter[torch.Size] = Counter()  # images of each size that wait to be sent
+        self._ready: Counter[Hashable] = Counter()  # images that wait to be sent, by group
         self._all_open = False  # as far as is known, the source has no more
         self._largest = 0  # bytes of a driver so far
         self._held_back: float | None = None  # since when a call waits to be full
@@ -239,12 +239,12 @@ class Schedule:
         return ready < enough or (len(self._open) < enough and most < batch)
 
     def _send(self) -> None:
-        """Fill calls with images of the size that most wait for, oldest drivers first."""
+        """Fill calls with images of the group that most wait for, oldest drivers first."""
         batch = self._pool.batch
         pool, ready = self._pool, self._ready
         while ready and (not pool.sent or pool.sent + batch <= pool.capacity):
-            size = max(ready, key=ready.__getitem__)
-            count = ready[size]
+            group = max(ready, key=ready.__getitem__)
+            count = ready[group]
             if count >= batch:
                 self._held_back = None
             elif self._has(Phase.STEPPING) or self._holds_back():
@@ -254,14 +254,14 @@ class Schedule:
             call: list[Request] = []
             for opened in self._open:
                 if opened.phase is Phase.ASKING:
-                    call += _of_size(opened.playing.waiting, size, batch - len(call))
-            self._now_ready(size, -len(call))
+                    call += _of_group(opened.playing.waiting, group, batch - len(call))
+            self._now_ready(group, -len(call))
             pool.submit(call)
 
-    def _now_ready(self, size: torch.Size, change: int) -> None:
-        self._ready[size] += change
-        if not self._ready[size]:
-            del self._ready[size]
+    def _now_ready(self, group: Hashable, change: int) -> None:
+        self._ready[group] += change
+        if not self._ready[group]:
+            del self._ready[group]
 
     def _holds_back(self) -> bool:
         """Whether a call waits for images that are being opened, to be full: not for long."""
@@ -326,7 +326,7 @@ class Schedule:
             case Phase.STEPPING:
                 for request in driver.waiting:
                     self._of[request.name] = opened
-                    self._now_ready(request.image.shape, 1)
+                    self._now_ready(request.group, 1)
                 if driver.done:
                     self._help(self._slow, opened, Phase.FINISHING, self._finished)
                 else:
@@ -375,7 +375,7 @@ class Schedule:
         waiting = list(driver.waiting) if reply.error is not None else []
         driver.settle(reply)
         for request in set(waiting).difference(driver.waiting):
-            self._now_ready(request.image.shape, -1)
+            self._now_ready(request.group, -1)
 
     def _unscored(self, replies: Sequence[Reply]) -> Iterator[Note]:
         """Where a candidate has no score that is finite, once for each image."""
@@ -392,13 +392,13 @@ class Schedule:
                 )
 
 
-def _of_size(waiting: deque[Request], size: torch.Size, most: int) -> list[Request]:
-    """Take out the first ones of a size; a set attack's images may have several."""
+def _of_group(waiting: deque[Request], group: Hashable, most: int) -> list[Request]:
+    """Take out the first ones of a group; a set attack's images may have several."""
     found: list[Request] = []
     others: list[Request] = []
     while waiting and len(found) < most:
         request = waiting.popleft()
-        (found if request.image.shape == size else others).append(request)
+        (found if request.group == group else others).append(request)
     waiting.extendleft(reversed(others))
     return found
 

@@ -33,6 +33,8 @@ DIGITS = 4  # of a JOD: more would depend on the processor
 # Modules of its own folder that the package imports by these names.
 _NAMES = ("interp", "third_party")
 _importing = Lock()
+brought_along: set[str] = set()
+"""Modules that were imported with the package, and not by a model."""
 
 
 class ColorVideoVdp:
@@ -119,8 +121,11 @@ def _library() -> Any:
         try:
             if (there := sys.modules.get("pycvvdp")) is not None:
                 return there
+            known = set(sys.modules)
             with _own_folder(data_folder().parent), _quiet():
-                return importlib.import_module("pycvvdp")
+                library = importlib.import_module("pycvvdp")
+            brought_along.update(set(sys.modules) - known)
+            return library
         except ModuleNotFoundError as error:
             raise InputError(
                 f"JOD needs the package '{error.name}', which is not installed: {INSTALL}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
+from scipy.special import stdtrit
 from torch import Tensor
 
 from iqattack.probing.scores import NARROW, suggested_range
@@ -21,17 +22,19 @@ EACH = 2 * TIMES  # queries of an image before its search
 # Times rounding: what another number of threads, or the kernels of another batch size, may make of
 # a score; no model is another one for that.
 KERNELS = 100.0
-APART = 5.0  # standard errors between means that do not come from noise
+ALARMS = 0.01  # probability with which Gaussian noise passes for anything else, in a whole check
 
 
 class Check(BaseModel):
     """What the check found.
 
-    images: names of those that were asked about. queries: images that the model scored.
+    images: names of those that were asked about. queries: images that the model scored, those
+    at the beginning of later sessions, which are in no budget, among them.
     noise: standard deviation of the scores of one image, in score units, 0 if they are equal.
     batch: largest difference between the score of an image alone and in a batch, in score units, 0
     where noise may explain it. workers: likewise between two processes with a model each. drift:
-    likewise between two times of the run, 0 where one of the others may explain it. unpaired:
+    likewise between two times of the run, or two sessions, 0 where one of the others may explain
+    it. unpaired:
     whether dependence on the batch was to be measured and was not, as no two images of one size had
     finite scores. still: whether no score of the whole run, the search included, differs from that
     of its clean image. failed: why the check has no answer, or not all.
@@ -55,13 +58,15 @@ class Elsewhere:
     """Scores of the same images that the check did not ask for.
 
     survey: the first one of each, in a call with others perhaps; wide: with more than one other.
-    late: the one after the search. workers: whether both are another process's.
+    late: alone, the one after the search. workers: whether both are another process's. sessions:
+    alone, at the beginning of each later session.
     """
 
     survey: Mapping[str, float] = field(default_factory=dict)
     late: Mapping[str, float] = field(default_factory=dict)
     wide: bool = False
     workers: bool = False
+    sessions: Sequence[Mapping[str, float]] = ()
 
 
 NOWHERE = Elsewhere()
@@ -82,42 +87,105 @@ def evaluated(
     differs by no more is equal.
     """
     finite = {name: [s for s in scores.get(name, ()) if is_finite(s)] for name in images}
-    alone = [found[:TIMES] if batch else found for found in finite.values()]
-    together = [found[TIMES:] if batch else [] for found in finite.values()]
-    noise = deviation([*alone, *together])
+    alone = {name: found[:TIMES] if batch else found for name, found in finite.items()}
+    together = {name: found[TIMES:] if batch else [] for name, found in finite.items()}
     paired = sum(len(scores.get(name, ())) > TIMES for name in images) > 1
-    compared = paired and any(map(all, zip(alone, together, strict=True)))
-    by_batch = max(
-        (_apart(*pair, noise) for pair in zip(alone, together, strict=True)), default=0.0
+    compared = paired and any(alone[name] and together[name] for name in images)
+    others = (elsewhere.survey, elsewhere.late, *elsewhere.sessions)
+    differing = Differing.of(alone, together, kinds=len(others) + batch)
+    least = (KERNELS if differing.noise > rounding else 1.0) * rounding
+    by_batch = differing.by(together, least)
+    survey, *afterwards = [{name: [s] for name, s in found.items()} for found in others]
+    noisy = differing.noise > rounding
+    late, *sessions = (
+        differing.by(found, KERNELS * rounding, all_images=noisy) for found in afterwards
     )
-
-    def other(found: Mapping[str, float]) -> float:
-        """By how much those differ from the lone ones."""
-        pairs = [(lone, found.get(n, math.nan)) for n, lone in zip(images, alone, strict=True)]
-        return max((_apart(lone, [s], noise) for lone, s in pairs if is_finite(s)), default=0.0)
-
-    surveyed, by_workers, drift = other(elsewhere.survey), 0.0, 0.0
-    if elsewhere.workers:
-        by_workers = surveyed if by_batch <= rounding else 0.0
-    elif elsewhere.wide and noise <= rounding:
-        by_batch = max(by_batch, surveyed)
-    else:
-        drift = surveyed  # no larger a batch: time went by
-    by_workers = by_workers if by_workers > KERNELS * rounding else 0.0
-    if max(by_batch, by_workers) <= rounding:
-        drift = max(drift, other(elsewhere.late))
-    drift = drift if drift > KERNELS * rounding else 0.0
+    by_workers = drift = 0.0
+    same_there = not late and any(map(is_finite, elsewhere.late.values()))  # for an image alone
+    if elsewhere.wide and (same_there or not elsewhere.workers):
+        by_batch = max(by_batch, differing.by(survey, least))
+    elif elsewhere.workers:
+        by_workers = 0.0 if by_batch else differing.by(survey, KERNELS * rounding)
+    else:  # no larger a batch: time went by
+        drift = differing.by(survey, KERNELS * rounding, all_images=noisy)
+    drift = 0.0 if by_batch or by_workers else max(drift, late)
     return Check(
         images=tuple(images),
         queries=sum(len(scores.get(name, ())) for name in images)
-        + sum(name in elsewhere.late for name in images),
-        noise=noise,
+        + sum(name in found for found in others[1:] for name in images),
+        noise=deviation([*alone.values(), *together.values()]),
         batch=by_batch,
         workers=by_workers,
-        drift=drift,
+        drift=max(drift, *sessions) if sessions else drift,
         unpaired=batch and not compared,
         failed=failed,
     )
+
+
+@dataclass(frozen=True)
+class Differing:
+    """Compares scores of each image alone with others of it: t tests, with Bonferroni's correction.
+
+    alone: scores of each image. noise: standard deviation, the larger one of the images. freedom:
+    its degrees of freedom, by image, where there are any. level: probability with which noise makes
+    one comparison of all images differ.
+    """
+
+    alone: Mapping[str, Sequence[float]]
+    noise: float
+    freedom: Mapping[str, int]
+    level: float
+
+    @classmethod
+    def of(
+        cls,
+        alone: Mapping[str, Sequence[float]],
+        together: Mapping[str, Sequence[float]],
+        *,
+        kinds: int,
+    ) -> Differing:
+        """Noise is what differs among scores alone, and among scores together.
+
+        kinds: comparisons that are to be made.
+        """
+        groups = {name: (alone[name], together[name]) for name in alone}
+        freedom = {name: sum(len(g) - 1 for g in pair if g) for name, pair in groups.items()}
+        known = {name: free for name, free in freedom.items() if free}
+        noise = max((deviation(groups[name]) for name in known), default=0.0)
+        return cls(alone, noise, known, ALARMS / kinds)
+
+    def by(
+        self,
+        others: Mapping[str, Sequence[float]],
+        least: float,
+        *,
+        all_images: bool = False,
+    ) -> float:
+        """The largest difference of means, 0 where noise makes as much or it is no more than least.
+
+        Either all images differ, each perhaps by little, or one by so much that this is enough,
+        unless all_images have to. The noise of images is independent, so that the probabilities of
+        the former multiply.
+        """
+        found, errors = {}, {}
+        for name, free in self.freedom.items():
+            other = [score for score in others.get(name, ()) if is_finite(score)]
+            if other:
+                lone = self.alone[name]
+                found[name] = float(abs(np.mean(lone) - np.mean(other)))
+                errors[name] = self.noise * math.sqrt(1 / len(lone) + 1 / len(other)), free
+        if not found:
+            return 0.0
+        n = len(found)
+        every, one = (
+            [
+                found[name]
+                for name, (error, free) in errors.items()
+                if found[name] > max(least, error * -float(stdtrit(free, level / 2)))
+            ]
+            for level in ((self.level / 2) ** (1 / n), self.level / 2 / n)
+        )
+        return max(every if len(every) == n else [] if all_images else one, default=0.0)
 
 
 def ask(
@@ -126,17 +194,20 @@ def ask(
     *,
     batch: bool,
     done: Mapping[str, int],
+    times: int = EACH,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[list[Reply]]:
     """Have images scored alone, twice each, and twice more: together, if batch.
 
     images: one or two (3, H, W) uint8, of one size. done: how often each was scored before this was
-    interrupted. It ends after the first failure that the pool has given up on, and when asked to
-    stop, once what runs has come back.
+    interrupted. times: how often at most. It ends after the first failure that the pool has given
+    up on, and when asked to stop, once what runs has come back.
     """
     number = Counter[str]()
     alone, together = [[name] for name in images], [list(images)]
     for call in alone * TIMES + (together if batch else alone) * TIMES:
+        if min(number[name] for name in call) >= times:
+            return
         number.update(call)
         wanted = [name for name in call if number[name] > done.get(name, 0)]
         if not wanted:
@@ -233,12 +304,3 @@ def _spread(scores: Sequence[float], score_range: tuple[float, float]) -> list[s
             f"of it: check the range, perhaps --score-range {suggested_range(scores, score_range)}"
         ]
     return []
-
-
-def _apart(alone: Sequence[float], together: Sequence[float], noise: float) -> float:
-    """Difference of the means, 0 where it is no more than noise makes it."""
-    if not (alone and together):
-        return 0.0
-    difference = float(abs(np.mean(alone) - np.mean(together)))
-    error = noise * float(np.sqrt(1 / len(alone) + 1 / len(together)))
-    return difference if difference > APART * error else 0.0

@@ -40,6 +40,7 @@ MARK = "iqattack.data = "  # what DATA begins with
 FILES = {INDEX, "page.css", *SCRIPTS}
 FOLDERS = {THUMBS: r"\d{6,}\.jpg", PIXELS: r"\d{6,}\.js"}
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file managers leave in a folder they show
+PUBLISHING = {".gitignore", ".nojekyll", "CNAME"}  # beside a page on the web: they stay
 FACTORS = (4, 8, 16, 32, 64)  # by which the difference can be magnified
 FACTOR = 16
 _OPTION = re.compile(r"--[a-z][a-z-]*(?: [\d.,-]+\d)?")
@@ -55,7 +56,8 @@ def write_report(
 ) -> Path:
     """Write the page of a run, finished or under way, and return the path of its index.html.
 
-    out: the folder, RUN/report by default; an earlier page in it is replaced.
+    out: the folder, RUN/report by default; an earlier page in it is replaced, and what publishes
+    it (.gitignore, .nojekyll, CNAME) stays.
     viewing: of the measures of visibility; by default the usual one, and the page does without them
     where they cannot be had. progress: is told (images done, images); so is measuring, before.
 
@@ -65,6 +67,7 @@ def write_report(
     """
     results, pending = run.checked_state()
     out = run.folder / "report" if out is None else out
+    out = out if out.name not in ("", "..") else out.resolve()
     _refuse_other(out)
     results, seen = measured(run, results, viewing, progress=measuring)
     summary = run.summary_of(results, pending, seen)
@@ -169,6 +172,13 @@ def _refuse_other(out: Path, there: Path | None = None) -> None:
     there: where what was at `out` is now.
     """
     there = out if there is None else there
+    if there.is_dir() and (here := _working_folder()) is not None:
+        at = there.resolve()
+        if at == here or at in here.parents:
+            raise InputError(
+                f"{out}: is the working folder or above it, and cannot be replaced; give another "
+                "--out, or go to another folder first"
+            )
     try:
         if there.is_symlink():
             raise InputError(f"{out}: is a link, expected a folder; give another --out")
@@ -180,6 +190,14 @@ def _refuse_other(out: Path, there: Path | None = None) -> None:
             raise InputError(f"{out}: is a file, expected a folder; give another --out")
     except OSError as error:
         raise cannot_write(out, error) from None
+
+
+def _working_folder() -> Path | None:
+    """Where this process is, unless that is gone."""
+    try:
+        return Path.cwd().resolve()
+    except OSError:
+        return None
 
 
 def _other(folder: Path) -> str | None:
@@ -194,8 +212,9 @@ def _other(folder: Path) -> str | None:
                 plain = inner.is_file() and not inner.is_symlink()
                 if not (plain and (of_page.fullmatch(inner.name) or inner.name in LITTER)):
                     return f"{path.name}/{inner.name}"
-        elif path.name not in FILES or not path.is_file():
+        elif path.name not in FILES | PUBLISHING or not path.is_file():
             return path.name
+    there = [path for path in there if path.name not in PUBLISHING]
     if not there:
         return None
     if not (folder / DATA).is_file():
@@ -215,6 +234,9 @@ def _put(folder: Path, out: Path) -> None:
         out.rename(old)
         try:
             _refuse_other(out, old)  # something may have been put there in the meantime
+            for name in PUBLISHING:
+                if (old / name).is_file():
+                    shutil.copy2(old / name, folder / name)
             folder.rename(out)
         except BaseException:
             old.rename(out)

@@ -21,7 +21,8 @@ class Checked(BaseModel):
     images: that were asked about. batch: whether the second half of their scores is of both
     together. late: whether their clean images are scored after their search, too. wide: whether the
     survey may have sent more than two images in a call. workers: whether it was in other processes.
-    failed: why it was not completed.
+    sessions: scores of the clean images at the beginning of each later session. failed: why it was
+    not completed.
     """
 
     images: tuple[str, ...]
@@ -29,6 +30,7 @@ class Checked(BaseModel):
     late: bool = False
     wide: bool = False
     workers: bool = False
+    sessions: tuple[dict[str, float], ...] = ()
     failed: str | None = None
 
     @classmethod
@@ -40,6 +42,8 @@ class Checked(BaseModel):
         except ValidationError:
             return None  # another version's
         if found is None or not set(found.images) <= set(log.images()):
+            return None
+        if any(not set(scores) <= set(found.images) for scores in found.sessions):
             return None
         if found.failed is not None:
             found.failed = printable(found.failed)
@@ -74,6 +78,7 @@ class Checked(BaseModel):
                 late={name: score for name, score in late.items() if score is not None},
                 wide=self.wide,
                 workers=self.workers,
+                sessions=self.sessions,
             ),
             rounding=TOLERANCE * (score_range[1] - score_range[0]),
         )

@@ -1,22 +1,28 @@
-"""The check of the model: two clean images are scored again, before and after their search."""
+"""The check of the model: two clean images are scored again, around their search and when a run
+goes on.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from iqattack.engine import Event, Note, QueryLog, Replies, image_hash
 from iqattack.errors import InputError
 from iqattack.images import ImageSet
 from iqattack.models import Scorer
 from iqattack.probing import EACH, ask, findings
+from iqattack.probing.subject import TOLERANCE
 from iqattack.runs.checked import Checked
 from iqattack.runs.how import How
 from iqattack.runs.run import Run
-from iqattack.scoring import Ceiling, Reply
+from iqattack.scoring import Ceiling, Reply, ScorePool
 
 FEWEST = 20  # queries of an image that make a check worth its price
 
@@ -47,17 +53,53 @@ class Checking:
         self._how, self._ceiling, self._stop = how, ceiling, stop
         self.reserved: dict[str, int] = {}
         self.late: frozenset[str] = frozenset()
+        self._begun = False  # by an earlier session
+        self._said: set[str] = set()
+
+    def before(self) -> Iterator[Event]:
+        """When a run goes on: whether this session's model is that of the scores in the log.
+
+        One image of the check is scored once more, alone as it was then, and both where scores are
+        noisy. That is beside the budget and in no row, as the log must replay.
+        """
+        log = self._log
+        scored = [entry.name for entry in self._images if log.clean_score(entry.name) is not None]
+        self._begun = bool(scored)
+        checked = Checked.read(log)
+        if checked is None or len(log.results()) == len(self._images):
+            return
+        asked = [name for name in checked.images if log.again(name)]
+        if not asked:
+            checked.wide &= not self._begun
+            checked.keep(log)
+            return
+        width = self._scorer.score_range[1] - self._scorer.score_range[0]
+        noise = checked.evaluated(log, self._scorer.score_range).noise
+        images = self._unchanged(asked, 1 if noise <= TOLERANCE * width else 2)
+        scores: dict[str, float] = {}
+        with self._pool() as pool:
+            for replies in ask(pool, images, batch=False, times=1, done={}, stop=self._stop):
+                yield self._counted(replies)
+                found = {r.request.name: r.score for r in replies if r.score is not None}
+                log.count_beside(len(found))
+                scores |= found
+        scores = {name: score for name, score in scores.items() if math.isfinite(score)}
+        if scores:
+            checked.sessions = (*checked.sessions, scores)
+            checked.keep(log)
+            yield from self._phrases(checked, [])
 
     def __call__(self, scores: Mapping[str, float]) -> Iterator[Event]:
         """What is asked, and what a person should know, as events."""
         checked = Checked.read(self._log)
         if checked is None and self._run.settings.queries >= FEWEST:
             batch, given = self._how.may_batch(self._scorer), self._how.batch_of(self._scorer)
+            # What changed between two sessions is no larger batch's doing.
             checked = Checked(
                 images=tuple(self._pair()),
                 batch=batch,
                 late=True,
-                wide=batch and given != 2,
+                wide=batch and given != 2 and not self._begun,
                 workers=self._how.workers is not None,
             )
             checked.keep(self._log)
@@ -65,11 +107,21 @@ class Checking:
         self.reserved = dict.fromkeys(checked.images, EACH)
         self.late = frozenset(checked.images if checked.late else ())
         yield from self._ask(checked, scores)
+        if checked.failed is not None:
+            yield Note("model", f"the check of the model was not completed: {checked.failed}")
+        yield from self._phrases(checked, list(scores.values()))
+
+    def _phrases(self, checked: Checked, scores: Sequence[float]) -> Iterator[Event]:
+        """What a person should know, once; scores: of the clean images."""
         found = checked.evaluated(self._log, self._scorer.score_range)
-        if found.failed is not None:
-            yield Note("model", f"the check of the model was not completed: {found.failed}")
-        for phrase in findings(found, list(scores.values()), self._scorer.score_range):
-            yield Note("model", phrase)
+        for phrase in findings(found, scores, self._scorer.score_range):
+            if phrase not in self._said:
+                self._said.add(phrase)
+                yield Note("model", phrase)
+
+    def _pool(self) -> AbstractContextManager[ScorePool]:
+        here = replace(self._how, workers=None)  # the workers have models of their own
+        return here.pool_of(self._scorer, ceiling=self._ceiling)
 
     def _ask(self, checked: Checked, scores: Mapping[str, float]) -> Iterator[Event]:
         done = {name: n for name, n in checked.done(self._log).items() if name in scores}
@@ -77,13 +129,29 @@ class Checking:
         if all(n == EACH for n in done.values()):
             return
         checked.failed = None
-        here = replace(self._how, workers=None)  # the workers have models of their own
-        with here.pool_of(self._scorer, ceiling=self._ceiling) as pool:
+        with self._pool() as pool:
             for replies in ask(pool, images, batch=checked.batch, done=done, stop=self._stop):
                 yield self._event(replies)
                 errors = [reply.error for reply in replies if reply.final and reply.error]
                 checked.failed = checked.failed or next(map(str, errors), None)
         checked.keep(self._log)
+
+    def _unchanged(self, names: Collection[str], most: int) -> dict[str, Tensor]:
+        """Clean images that are as they were scored, so many at most; the engine reports others."""
+        found: dict[str, Tensor] = {}
+        for entry in self._images:
+            if entry.name in names and len(found) < most:
+                with suppress(InputError):
+                    image = self._run.read_clean(entry.path)
+                    if image_hash(image) == self._log.rows(entry.name)["hash"][0]:
+                        found[entry.name] = image
+        return found
+
+    @staticmethod
+    def _counted(replies: list[Reply]) -> Replies:
+        """Of what is no query of any image's; failures are attempts all the same."""
+        failed = Counter(reply.request.name for reply in replies if reply.score is None)
+        return Replies({}, attempts=failed, scored=len(replies) - failed.total())
 
     def _event(self, replies: list[Reply]) -> Replies:
         rows: dict[str, tuple[int, list[tuple[int, float]]]] = {}

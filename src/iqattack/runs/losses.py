@@ -35,8 +35,8 @@ def find_losses(log: Path, *, digests: bool = False) -> Losses | None:
     """What a log, a run's or a profile's, has lost; None where nothing is known to be. Nothing is
     changed: what is beside a log is evidence.
 
-    digests: whether all rows must have one. Without log.end, as in runs of before version 0.2, it
-    is what results.csv or profile.json, and the results in the log, tell.
+    digests: whether all rows must have one, and log.end be there. Without log.end, as in runs of
+    before version 0.2, it is what results.csv or profile.json, and the results in the log, tell.
     """
     end, known = End.read(log), known_queries(log.parent)
     lost = gone(log)
@@ -47,7 +47,7 @@ def find_losses(log: Path, *, digests: bool = False) -> Losses | None:
         faults = tuple(_faults(opened, digests))
         sound = here.queries - sum(len_of(opened, fault) for fault in faults)
         of = max(here.queries, end.queries if end is not None else known)
-        wrong = misfit(opened, end)
+        wrong = misfit(opened, end) or (endless(opened) if digests else None)
     if faults:
         more = f", and {len(faults) - 1} images more" if len(faults) > 1 else ""
         return Losses(of - sound, of, f"{faults[0]}{more}", faults)
@@ -63,6 +63,15 @@ def gone(log: Path) -> Losses | None:
     end = End.read(log)
     queries = end.queries if end is not None else known_queries(log.parent)
     return Losses(queries, queries, f"{log.name} is gone or empty") if queries else None
+
+
+def endless(log: QueryLog) -> str | None:
+    """That a log with queries has no log.end beside it, in a phrase; a process that was killed
+    leaves one.
+    """
+    if log.path is None or End.path_of(log.path).exists() or not log.end().queries:
+        return None
+    return "has no log.end beside it: whether queries were taken out of its end is not known"
 
 
 def unsound(log: QueryLog) -> str | None:

@@ -31,7 +31,7 @@ from iqattack.runs.files import (
     read_text,
     write_text,
 )
-from iqattack.runs.losses import Losses, check_losses, gone, unsound
+from iqattack.runs.losses import Losses, check_losses, endless, gone, unsound
 from iqattack.runs.owner import is_own, write_signed
 from iqattack.runs.provenance import believed
 from iqattack.runs.results import Result, read_failures, to_csv
@@ -425,6 +425,8 @@ class Run:
             self.notes = ()
             if pictures:
                 results, self.notes = believed(self, log, results)
+            if self.record.digests and (without := endless(log)) is not None:
+                self.notes = (*self.notes, f"{LOG} {without}")
         return results, pending
 
     def _contradictions(

@@ -34,6 +34,7 @@ from iqattack.errors import InputError, RunError
 from iqattack.images import ImageSet, MosColumns
 from iqattack.models import Input, Scorer, Traits
 from iqattack.objectives import parse_objective
+from iqattack.perception.jod import brought_along
 from iqattack.runs.files import feed, read_text
 from iqattack.scoring import Retry
 from iqattack.specs import is_line, printable
@@ -392,7 +393,11 @@ def _versions() -> dict[str, str]:
         "numpy": np.__version__,
         **{name: metadata.version(name) for name in ("scipy", "pillow", "scikit-image")},
         "opencv": cv2.__version__,
-        **{name: metadata.version(name) for name in OF_MODELS if name in sys.modules},
+        **{
+            name: metadata.version(name)
+            for name in OF_MODELS
+            if name in sys.modules and name not in brought_along
+        },
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,12 +14,18 @@ class Request:
     """One 8-bit image that waits for its score.
 
     name, number: of the picture that is attacked, and of the query, the clean image being 0.
-    image: (3, H, W) uint8.
+    image: (3, H, W) uint8. alone: whether it is to be sent in a call of its own.
     """
 
     name: str
     number: int
     image: Tensor
+    alone: bool = False
+
+    @property
+    def group(self) -> Hashable:
+        """Equal for requests that may share a call."""
+        return self if self.alone else self.image.shape
 
 
 @dataclass(frozen=True, eq=False)
