@@ -75,7 +75,7 @@ CONSTRAINTS = {
 }
 SIDES = (1, 2, 4, 8, 16)
 NEAR = 0.3  # metres: half of the display's distance, or a picture at twice its size
-SHOWN = 8  # images of each set that patterns are laid on
+SHOWN = 4  # images of each set that patterns are laid on
 SCALES = (2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0)
 CORNER = 224  # pixels
 
