@@ -29,6 +29,7 @@ from rich.progress import track
 from common import (
     ROOT,
     AttackFailedError,
+    Floats,
     dev_images,
     measure,
     rank_directions,
@@ -202,12 +203,28 @@ def line_styles() -> dict[str, tuple[str, Any]]:
 # -- rows on disk ---------------------------------------------------------------------------------
 
 
+def chosen(rows: Iterable[Row], **wanted: object) -> list[Row]:
+    """The rows with these values, by set and image."""
+    found = [r for r in rows if all(getattr(r, key) == value for key, value in wanted.items())]
+    return sorted(found, key=lambda row: (row.images, row.image))
+
+
+def column(rows: Sequence[Row], name: str) -> Floats:
+    """One value of all rows."""
+    return np.array([float(getattr(row, name)) for row in rows])
+
+
+def read_rows(path: Path) -> list[Row]:
+    """All rows of a file, whatever code they were measured with."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return TypeAdapter(list[Row]).validate_python(list(csv.DictReader(file)))
+
+
 def kept(path: Path) -> list[Row]:
     """The rows whose attacks still have the code that they were measured with, and earlier ones."""
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = TypeAdapter(list[Row]).validate_python(list(csv.DictReader(file)))
+    rows = read_rows(path)
     known = [r for r in rows if r.attack.partition(":")[0] in ATTACKS]
     current = [r for r in known if fingerprint(r.attack, r.model, r.box) == r.code]
     again = {(row.cell, row.image) for row in current}

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -25,9 +24,10 @@ from cells import (
     FEWEST,
     Cell,
     Row,
+    chosen,
+    column,
     complete,
     compute,
-    line_styles,
     measured,
     missing,
     shared,
@@ -49,6 +49,7 @@ from iqattack.evaluation import progress, srocc
 from iqattack.images import ImageSet
 from iqattack.runs import Settings, make_profile
 from scorers import scorer
+from sweeps import Curve, curves, draw, equal_lines
 
 ROWS = ROOT / "benchmarks" / "filter_search.csv"
 PAGE = ROOT / "docs" / "filter-search-figures.md"
@@ -119,14 +120,7 @@ class Section:
 
 def of(rows: Iterable[Row], **wanted: object) -> list[Row]:
     """The rows with these values, by image; of the development set where no other is named."""
-    wanted = {"images": "dev"} | wanted
-    chosen = [r for r in rows if all(getattr(r, key) == value for key, value in wanted.items())]
-    return sorted(chosen, key=lambda row: row.image)
-
-
-def column(rows: Sequence[Row], name: str) -> Floats:
-    """One value of all rows."""
-    return np.array([float(getattr(row, name)) for row in rows])
+    return chosen(rows, **{"images": "dev"} | wanted)
 
 
 def points(rows: Sequence[Row]) -> str:
@@ -314,84 +308,32 @@ def ssim_cells(options: argparse.Namespace) -> list[Cell]:
     ]
 
 
-def curves(rows: list[Row], queries: int) -> dict[str, tuple[Floats, Floats]]:
-    """SSIM and gain in points of each attack, (images, boxes), the identical image as first box.
-
-    Of the images that all attacks have in all boxes.
-    """
-    attacks = SSIM_ATTACKS[queries]
+def ssim_curves(rows: list[Row], queries: int) -> dict[str, Curve]:
+    """SSIM and gain in points of each attack in boxes of several sizes."""
     mine = of(rows, model="cnniqa", queries=queries, seed=0)
-    mine = shared(of(mine, attack=attack, box=box) for attack in attacks for box in BOXES)
-    found = {}
-    for attack in attacks:
-        boxes = [of(mine, attack=attack, box=box) for box in BOXES]
-        if all(boxes):
-            clean = np.zeros(len(boxes[0]))
-            gains = np.stack([clean, *(100 * column(part, "gain") for part in boxes)], axis=1)
-            similarity = np.stack([clean + 1.0, *(column(part, "ssim") for part in boxes)], axis=1)
-            found[attack] = similarity, gains
-    return found
+    return curves(mine, SSIM_ATTACKS[queries], BOXES, "ssim", 1.0)
 
 
-def at_ssim(wanted: float, *columns: Floats) -> float:
-    """Mean gain at a mean SSIM, interpolated between boxes; that of the last box beyond it.
-
-    columns: SSIM of the images in each box, then gain in each box.
-    """
-    means = np.array(columns).mean(1)
-    similarity, gains = np.split(means, 2)
-    order = np.argsort(similarity)
-    return float(np.interp(wanted, similarity[order], gains[order]))
-
-
-def ssim_lines(found: dict[str, tuple[Floats, Floats]]) -> list[dict[str, str]]:
-    """Gain at equal SSIM, the strongest first, and by how much ours is ahead, paired."""
-    lines = []
-    for attack, (similarity, gains) in found.items():
-        mine = (*similarity.T, *gains.T)
-        line, first = {"attack": attack}, 0.0
-        for wanted in SSIMS:
-            name, ahead = f"gain at SSIM {wanted}", f"{OURS} ahead by, {wanted}"
-            line |= {name: f"above {wanted} in every box", ahead: "–"}
-            if similarity.mean(0).min() > wanted:
-                continue
-            line[name] = with_interval(".1f", partial(at_ssim, wanted), *mine)
-            first = first or at_ssim(wanted, *mine)
-            if OURS in found and attack != OURS:
-                ours = (*found[OURS][0].T, *found[OURS][1].T)
-
-                def difference(*both: Floats, wanted: float = wanted) -> float:
-                    a, b = both[: len(both) // 2], both[len(both) // 2 :]
-                    return at_ssim(wanted, *a) - at_ssim(wanted, *b)
-
-                line[ahead] = with_interval("+.1f", difference, *ours, *mine)
-        lines.append((first, line | {"images": str(len(gains))}))
-    return [line for _, line in sorted(lines, key=lambda pair: -pair[0])]
+def ssim_lines(found: dict[str, Curve]) -> list[dict[str, str]]:
+    """Gain at equal SSIM."""
+    return equal_lines(found, SSIMS, "SSIM", OURS)
 
 
 def ssim_text(rows: list[Row]) -> str:
     """Gain at equal SSIM for each budget, and a plot of all curves."""
     mpl.use("Agg")
-    all_curves = {queries: curves(rows, queries) for queries in SSIM_ATTACKS}
+    all_curves = {queries: ssim_curves(rows, queries) for queries in SSIM_ATTACKS}
     panels = [queries for queries, found in all_curves.items() if found]
     across = max(len(panels), 1)
     figure, axes = plt.subplots(
         1, across, figsize=(7 * across, 5), sharey=True, squeeze=False, constrained_layout=True
     )
     parts = [f"![Gain against SSIM]({PLOT.name})"]
-    styles = line_styles()
     for axis, queries in zip(axes[0], panels, strict=False):
-        for attack, (similarity, gains) in all_curves[queries].items():
-            ours, (colour, dashes) = attack == OURS, styles[attack]
-            axis.plot(
-                similarity.mean(0), gains.mean(0), dashes, color="black" if ours else colour,
-                linewidth=3 if ours else 1, marker=".", label=attack,
-            )  # fmt: skip
+        draw(axis, all_curves[queries], "SSIM", OURS)
         axis.set_title(f"{queries:,} queries")
-        axis.set_xlabel("mean SSIM")
         axis.set_ylabel("mean gain, points of 100")
         axis.set_xlim(1.0, 0.9)
-        axis.grid(alpha=0.3)
         axis.legend(fontsize="x-small", ncols=2)
     for queries, found in all_curves.items():
         parts.append(f"{queries:,} queries:\n\n{markdown(ssim_lines(found))}")

@@ -13,14 +13,11 @@ code, too.
 from __future__ import annotations
 
 import argparse
-import csv
 import random
 from collections import defaultdict
 from dataclasses import replace
 
-from pydantic import TypeAdapter
-
-from cells import EARLIER, Row, compute, image_set, rewrite
+from cells import EARLIER, Row, compute, image_set, read_rows, rewrite
 from common import ROOT, shared_data
 from fingerprints import fingerprint
 from iqattack.attacks import ATTACKS
@@ -45,8 +42,7 @@ def main() -> None:
     shared_data()
     for name in options.files:
         path = ROOT / "benchmarks" / f"{name}.csv"
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = TypeAdapter(list[Row]).validate_python(list(csv.DictReader(file)))
+        rows = read_rows(path)
         stale: defaultdict[tuple[str, str, str], list[Row]] = defaultdict(list)
         for row in rows:
             known = row.attack.partition(":")[0] in ATTACKS and row.code not in EARLIER

@@ -18,9 +18,8 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import matplotlib as mpl
 import numpy as np
@@ -31,7 +30,7 @@ from rich.progress import track
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from cells import FEWEST, Cell, Row, complete, image_set, line_styles, measured, shared
+from cells import FEWEST, Cell, Row, chosen, column, complete, image_set, measured
 from common import (
     ROOT,
     Floats,
@@ -45,11 +44,12 @@ from common import (
     write_doc,
 )
 from iqattack.attacks import ATTACKS
-from iqattack.constraints import Constraint, Region, ends, find_scale, parse_constraint
+from iqattack.constraints import Constraint, ends, find_scale, parse_constraint
 from iqattack.evaluation import srocc
 from iqattack.images import read_image
-from iqattack.perception import OFFICE, SENSITIVITIES, patterns
+from iqattack.perception import NO_DIFFERENCE, OFFICE, SENSITIVITIES, patterns
 from iqattack.perception.viewing import data_folder
+from sweeps import Curve, curves, draw, equal_lines, flat, gain_at, reaches
 
 ROWS = ROOT / "benchmarks" / "visibility.csv"
 PAGE = ROOT / "docs" / "visibility.md"
@@ -117,11 +117,6 @@ def corners(limit: int) -> list[Tensor]:
     return [read_image(file).pixels[:, :CORNER, :CORNER].contiguous() for file in files]
 
 
-def at_ends(region: Region, image: Tensor, signs: object) -> Tensor:
-    """The picture with a pattern at the ends of a region."""
-    return ends(region, image, signs)  # type: ignore[arg-type]
-
-
 def seen(
     constraint: Constraint, images: Sequence[Tensor], what: str, *distances: float | None
 ) -> list[dict[str, Seen]]:
@@ -130,7 +125,7 @@ def seen(
     for image in track(images, what, console=Console(stderr=True), transient=True):
         region = constraint.around(image)
         for name, signs in patterns(image):
-            picture = at_ends(region, image, signs)
+            picture = ends(region, image, signs)
             for jods, distance in zip(found, distances, strict=True):
                 jods[name].append(jod(image, picture, distance))
     return [{name: Seen(tuple(values)) for name, values in jods.items()} for jods in found]
@@ -304,17 +299,6 @@ def sensitivity_text(_limit: int) -> str:
 # -- attacks --------------------------------------------------------------------------------------
 
 
-def of(rows: Iterable[Row], **wanted: object) -> list[Row]:
-    """The rows with these values, by image."""
-    chosen = [r for r in rows if all(getattr(r, key) == value for key, value in wanted.items())]
-    return sorted(chosen, key=lambda row: (row.images, row.image))
-
-
-def column(rows: Sequence[Row], name: str) -> Floats:
-    """One value of all rows."""
-    return np.array([float(getattr(row, name)) for row in rows])
-
-
 def kept_cells(options: argparse.Namespace) -> list[Cell]:
     """Ours and five others in the default and in `jod:`, on both sets."""
     return [
@@ -329,17 +313,18 @@ def kept_cells(options: argparse.Namespace) -> list[Cell]:
 
 
 def kept_text(rows: list[Row]) -> str:
-    """JOD and gain, a line per attack, constraint, victim and set."""
-    lines = []
+    """JOD and gain, a line per attack, constraint, victim and set; and what is lacking."""
+    measured_, lacking = [], []
     sets = {"dev": "development", "samples": "sample set"}
     for box, model, images in itertools.product((DEFAULT, PROMISED), VICTIMS, sets):
-        mine = of(rows, box=box, model=model, queries=QUERIES, seed=0, images=images)
+        mine = chosen(rows, box=box, model=model, queries=QUERIES, seed=0, images=images)
         for attack in CHECKED:
-            part = of(mine, attack=attack)
+            part = chosen(mine, attack=attack)
             if len(part) < FEWEST:
+                lacking.append(f"{attack} on {model}")
                 continue
             jods = column(part, "jod")
-            lines.append(
+            measured_.append(
                 {
                     "constraint": f"`{box}`",
                     "model": model,
@@ -354,7 +339,8 @@ def kept_text(rows: list[Row]) -> str:
                     "below 9.6": str((jods < 9.6).sum()),
                 }
             )
-    return markdown(lines)
+    left = _lacking("in part or at all", list(dict.fromkeys(lacking)))
+    return f"{markdown(measured_)}\n\n{left.strip()}"
 
 
 def equal_cells(options: argparse.Namespace) -> list[Cell]:
@@ -369,100 +355,67 @@ def equal_cells(options: argparse.Namespace) -> list[Cell]:
     ]
 
 
-Curve = tuple[Floats, Floats]
-"""JOD and gain in points, (images, widths), the unchanged picture as the first width."""
-
-
-def curves(rows: list[Row], model: str) -> dict[str, Curve]:
-    """Of each attack in `bands:`, of the images that all attacks have at all widths."""
-    mine = of(rows, model=model, queries=EQUAL_QUERIES, seed=0, images="dev")
-    mine = shared(of(mine, attack=attack, box=box) for attack in SWEPT for box in WIDTHS)
-    found = {}
-    for attack in SWEPT:
-        boxes = [of(mine, attack=attack, box=box) for box in WIDTHS]
-        if all(boxes):
-            clean = np.zeros(len(boxes[0]))
-            gains = np.stack([clean, *(100 * column(part, "gain") for part in boxes)], axis=1)
-            jods = np.stack([clean + 10.0, *(column(part, "jod") for part in boxes)], axis=1)
-            found[attack] = jods, gains
-    return found
-
-
-def at_jod(wanted: float, *columns: Floats) -> float:
-    """Mean gain at a mean JOD, interpolated between widths; that of the last width beyond it."""
-    means = np.array(columns).mean(1)
-    jods, gains = np.split(means, 2)
-    order = np.argsort(jods)
-    return float(np.interp(wanted, jods[order], gains[order]))
-
-
-def _flat(curve: Curve) -> tuple[Floats, ...]:
-    return (*curve[0].T, *curve[1].T)
-
-
-def _ahead(wanted: float, *both: Floats) -> float:
-    half = len(both) // 2
-    return at_jod(wanted, *both[:half]) - at_jod(wanted, *both[half:])
-
-
-def equal_lines(found: dict[str, Curve]) -> list[dict[str, str]]:
-    """Gain at equal JOD, the strongest first, and by how much ours is ahead, paired."""
-    lines = []
-    for attack, curve in found.items():
-        line = {"attack": attack}
-        for level in LEVELS:
-            reached = curve[0].mean(0).min() <= level
-            value = with_interval(".1f", partial(at_jod, level), *_flat(curve))
-            line[f"gain at {level}"] = value if reached else f"{value} (JOD stays above)"
-            ahead = "–"
-            if OURS in found and attack != OURS:
-                both = (*_flat(found[OURS]), *_flat(curve))
-                ahead = with_interval("+.1f", partial(_ahead, level), *both)
-            line[f"{OURS} ahead, {level}"] = ahead
-        line["images"] = str(len(curve[0]))
-        lines.append((at_jod(LEVELS[0], *_flat(curve)), line))
-    return [line for _, line in sorted(lines, key=lambda pair: -pair[0])]
+def jod_curves(rows: list[Row], model: str) -> dict[str, Curve]:
+    """JOD and gain in points of each attack in `bands:` of several scales."""
+    mine = chosen(rows, model=model, queries=EQUAL_QUERIES, seed=0, images="dev")
+    return curves(mine, SWEPT, WIDTHS, "jod", NO_DIFFERENCE)
 
 
 def equal_text(rows: list[Row]) -> str:
     """Gain at equal JOD: a summary over victims, a table for each, a plot."""
-    by_victim = {model: curves(rows, model) for model in VICTIMS}
+    by_victim = {model: jod_curves(rows, model) for model in VICTIMS}
     by_victim = {model: found for model, found in by_victim.items() if found}
-    summary = []
-    for attack in SWEPT:
-        line = {"attack": attack}
-        for level in LEVELS:
-            gains = [
-                at_jod(level, *_flat(found[attack]))
-                for found in by_victim.values()
-                if attack in found
-            ]
-            if len(gains) == len(by_victim) > 0:
-                line[f"mean gain at {level}"] = f"{np.mean(gains):.1f}"
-        for model, found in by_victim.items():
-            if attack in found:
-                line[model] = f"{at_jod(LEVELS[0], *_flat(found[attack])):.1f}"
-        if len(line) == 1 + len(LEVELS) + len(by_victim):
-            summary.append(line)
-    first = f"mean gain at {LEVELS[0]}"
-    summary.sort(key=lambda line: -float(line[first]))
-    parts = [f"![Gain against JOD]({EQUAL_PLOT.name})", _lead(summary, first), markdown(summary)]
+    summary = _summary(by_victim)
+    parts = [f"![Gain against JOD]({EQUAL_PLOT.name})", _lead(summary, by_victim)]
+    parts.append(markdown(summary))
     _plot(by_victim)
     for model, found in by_victim.items():
-        parts.append(f"### {model}\n\n{markdown(equal_lines(found))}")
+        parts.append(f"### {model}\n\n{markdown(equal_lines(found, LEVELS, 'JOD', OURS))}")
     parts.append("### In boxes of grey levels\n\n" + markdown(_boxed(rows)))
     return "\n\n".join(parts)
 
 
-def _lead(summary: list[dict[str, str]], first: str) -> str:
-    ours = next((float(line[first]) for line in summary if line["attack"] == OURS), None)
-    others = [float(line[first]) for line in summary if line["attack"] != OURS]
-    if ours is None or not others:
+def _mean_at(level: float, attack: str, by_victim: dict[str, dict[str, Curve]]) -> float | None:
+    """Mean gain over victims; None where one of them has no row, or stays above the level."""
+    of_each = [found.get(attack) for found in by_victim.values()]
+    known = [curve for curve in of_each if curve is not None and reaches(curve, level)]
+    if not known or len(known) < len(of_each):
+        return None
+    return float(np.mean([gain_at(level, *flat(curve)) for curve in known]))
+
+
+def _summary(by_victim: dict[str, dict[str, Curve]]) -> list[dict[str, str]]:
+    """Attacks that have a mean at the first level, the strongest first."""
+    means = {a: [_mean_at(level, a, by_victim) for level in LEVELS] for a in SWEPT}
+    order = sorted((a for a in SWEPT if means[a][0] is not None), key=lambda a: -(means[a][0] or 0))
+    return [
+        {"attack": attack}
+        | {
+            f"mean gain at {level}": "–" if gain is None else f"{gain:.1f}"
+            for level, gain in zip(LEVELS, means[attack], strict=True)
+        }
+        | {m: f"{gain_at(LEVELS[0], *flat(found[attack])):.1f}" for m, found in by_victim.items()}
+        for attack in order
+    ]
+
+
+def _lead(summary: list[dict[str, str]], by_victim: dict[str, dict[str, Curve]]) -> str:
+    """How far ours is ahead, of whom, and who is not measured yet."""
+    gains = {line["attack"]: float(line[f"mean gain at {LEVELS[0]}"]) for line in summary}
+    others = [gain for attack, gain in gains.items() if attack != OURS]
+    if OURS not in gains or not others:
         return "Not measured yet."
-    return (
-        f"Means over victims, and at {LEVELS[0]} for each; {OURS} gains {ours / max(others):.2f} "
-        "times what the next does."
+    text = (
+        f"Means over {len(by_victim)} of {len(VICTIMS)} victims, and at {LEVELS[0]} for each; "
+        f"{OURS} gains {gains[OURS] / max(others):.2f} times what the next of these does."
     )
+    victims = [model for model in VICTIMS if model not in by_victim]
+    attacks = [attack for attack in SWEPT if attack not in gains]
+    return text + _lacking("victims", victims) + _lacking("attacks", attacks)
+
+
+def _lacking(what: str, names: Sequence[str]) -> str:
+    return f" Not measured yet, {what}: {', '.join(names)}." if names else ""
 
 
 def _boxed(rows: list[Row]) -> list[dict[str, str]]:
@@ -471,7 +424,7 @@ def _boxed(rows: list[Row]) -> list[dict[str, str]]:
     wanted = [*((b, a) for b in BOXES for a in BOXED), *((b, a) for a, b in PUBLISHED.items())]
     for model in VICTIMS:
         for box, attack in dict.fromkeys(wanted):
-            part = of(
+            part = chosen(
                 rows, model=model, box=box, attack=attack, queries=EQUAL_QUERIES, images="dev"
             )
             if len(part) < FEWEST:
@@ -498,18 +451,10 @@ def _plot(by_victim: dict[str, dict[str, Curve]]) -> None:
     figure, axes = plt.subplots(
         1, across, figsize=(4.5 * across, 4.5), squeeze=False, constrained_layout=True
     )
-    styles = line_styles()
     for axis, (model, found) in zip(axes[0], by_victim.items(), strict=False):
-        for attack, (jods, gains) in found.items():
-            ours, (colour, dashes) = attack == OURS, styles[attack]
-            axis.plot(
-                jods.mean(0), gains.mean(0), dashes, color="black" if ours else colour,
-                linewidth=3 if ours else 1, marker=".", label=attack,
-            )  # fmt: skip
+        draw(axis, found, "JOD", OURS)
         axis.set_title(f"{model}, {EQUAL_QUERIES} queries")
-        axis.set_xlabel("mean JOD")
-        axis.set_xlim(10.0, 9.3)
-        axis.grid(alpha=0.3)
+        axis.set_xlim(NO_DIFFERENCE, 9.3)
     axes[0][0].set_ylabel("mean gain, points of 100")
     axes[0][0].legend(fontsize="xx-small", ncols=2)
     figure.savefig(EQUAL_PLOT, dpi=80)

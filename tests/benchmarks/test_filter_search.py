@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 page = pytest.importorskip("filter_search", reason="matplotlib is not installed: the extra 'bench'")
 import cells  # noqa: E402 - beside it
+import sweeps  # noqa: E402
 
 
 def row(image: int, gain: float, attack=page.OURS, **other):
@@ -24,7 +25,7 @@ def test_gain_at_a_mean_ssim_is_interpolated_between_boxes() -> None:
     similarity = np.array([[1.0, 0.98, 0.94], [1.0, 0.96, 0.92]])
     gains = np.array([[0.0, 5.0, 10.0], [0.0, 15.0, 30.0]])
     for wanted, expected in ((1.0, 0.0), (0.985, 5.0), (0.97, 10.0), (0.95, 15.0), (0.5, 20.0)):
-        assert page.at_ssim(wanted, *similarity.T, *gains.T) == pytest.approx(expected)
+        assert sweeps.gain_at(wanted, *similarity.T, *gains.T) == pytest.approx(expected)
 
 
 def test_an_attack_that_stays_more_similar_has_no_gain_there() -> None:

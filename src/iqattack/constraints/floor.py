@@ -129,7 +129,7 @@ class JodFloor(Floor):
 
     def loosened(self) -> Floor:
         """Less by what JOD differ between machines."""
-        return JodFloor(max(self.least - SLACK, LEAST + SLACK))
+        return JodFloor(max(self.least - SLACK, (LEAST + self.least) / 2.0))
 
     def check(self) -> None:
         """InputError without ColorVideoVDP."""

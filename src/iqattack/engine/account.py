@@ -88,7 +88,7 @@ class Account:
         self._exhausted = False
         # Gain, score and image of the last ones that were the best, for a floor of the result.
         self._earlier: deque[Scored] = deque(maxlen=EARLIER)
-        self._above: Scored | None = None
+        self._fallback: Scored | None = None
         self.floored = False  # nothing was left of what the search found
         self._shortest = math.inf  # distance of the best image, once one crossed the boundary
         digest = image_hash(image)
@@ -188,13 +188,11 @@ class Account:
         self._result = self.best
         if floor is None or not floor.of_result or self.failure is not None:
             return []
-        project = None if self._region.is_box else self._region.project
-        clean = self.clean.float()
-        held = floor.enforce(clean, self.best[None].float(), project)[0]
-        self._result = held.to(torch.uint8)
+        self._result = self._above(floor, self.best[None])[0]
         if not torch.equal(self._result, self.best):
+            clean = self.task.image
             above = (it for it in reversed(self._earlier) if floor.satisfied(clean, it[2].float()))
-            self._above = next(above, None)
+            self._fallback = next(above, None)
         digest = image_hash(self._result)
         if digest in self._scores or self._known(digest):
             return []
@@ -209,7 +207,7 @@ class Account:
         score = self._scores[image_hash(self._result)]
         shortened = (self._gain(image_hash(self._result)), score, self._result)
         nothing = (0.0, self.target.clean, self.clean)
-        found = max((nothing, self._above or nothing, shortened), key=lambda it: it[0])
+        found = max((nothing, self._fallback or nothing, shortened), key=lambda it: it[0])
         self.best_gain, self.best_score, self.best = found
         self.floored = found is nothing
 
@@ -294,10 +292,13 @@ class Account:
         # it, on a quarter of the memory; and what was not finite ends within them, too.
         images = torch.clamp(to_8_bits(candidates), self._region.lower, self._region.upper)
         if self._floor is not None and not self._floor.of_result:
-            project = None if self._region.is_box else self._region.project
-            images = self._floor.enforce(self.task.image, images.float(), project)
-            images = images.to(torch.uint8)
+            images = self._above(self._floor, images)
         return images
+
+    def _above(self, floor: Floor, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) uint8, those under a floor brought back within the constraint."""
+        held = floor.enforce(self.task.image, images.float(), self._region.project)
+        return held.to(torch.uint8)
 
     # -- answering ------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Contrast of a change in each band of spatial frequency, in units of its visibility threshold.
 
 What an eye notices of a change depends on its spatial frequency: at an arm's length from a screen
-a checkerboard of one pixel may have six times the amplitude of one of eight pixels. So a change is
+a checkerboard of one pixel may be several times as strong as one of eight pixels. So a change is
 taken apart as vision science does it, along the lines of ColorVideoVDP (Mantiuk et al., ACM TOG
 2024): the light of a display; luminance and two opponent colours; a Laplacian pyramid; contrast
 over the local luminance; the eye's sensitivity to it; and masking, as contrast that the picture
