@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from iqattack.models import Scorer, wrap
 
@@ -42,19 +43,33 @@ class Scnn(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
         mean, deviation = (torch.tensor(v)[:, None, None] for v in (MEAN, DEVIATION))
-        pooled = self.features((images - mean) / deviation).mean((2, 3), keepdim=True)
+        inside = ((images - mean) / deviation).contiguous(memory_format=torch.channels_last)
+        pooled = self.features(inside).mean((2, 3), keepdim=True)
         shares = self.classifier(self.projection(pooled).flatten(1)).softmax(1)
         levels: Tensor = shares @ torch.tensor(LEVELS, dtype=shares.dtype)
         return levels
 
 
+def _folded(layers: nn.Sequential) -> nn.Sequential:
+    """The same in fewer steps: what batch normalisation does, done by the convolution before it."""
+    found: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, nn.BatchNorm2d):
+            found.append(fuse_conv_bn_eval(found.pop(), layer))  # type: ignore[type-var]
+        else:
+            found.append(layer)
+    return nn.Sequential(*found)
+
+
 def scnn(weights: str) -> Scorer:
-    """The network with the weights of a state dict."""
+    """The network with the weights of a state dict, as fast as a CPU has it."""
     network = Scnn()
     state = torch.load(weights, map_location="cpu", weights_only=True)
     network.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
+    network.eval()
+    network.features, network.projection = map(_folded, (network.features, network.projection))
     return wrap(
-        network.eval(),
+        network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         name="scnn",
         input="float01",
         score_range=(0.0, 4.0),
