@@ -225,7 +225,8 @@ def kept(path: Path) -> list[Row]:
     if not path.exists():
         return []
     rows = read_rows(path)
-    known = [r for r in rows if r.attack.partition(":")[0] in ATTACKS]
+    latest = {(row.cell, row.image, row.code): row for row in rows}.values()
+    known = [r for r in latest if r.attack.partition(":")[0] in ATTACKS]
     current = [r for r in known if fingerprint(r.attack, r.model, r.box) == r.code]
     again = {(row.cell, row.image) for row in current}
     earlier = [r for r in known if r.code in EARLIER and (r.cell, r.image) not in again]
@@ -320,13 +321,19 @@ def complete(
     limit: int,
     workers: int,
     images: Sequence[int] | None = None,
+    *,
+    unseen: bool = False,
 ) -> list[Row]:
-    """All rows of cells for the first so many images, measured where they are not there yet."""
+    """All rows of cells for the first so many images, measured where they are not there yet.
+
+    unseen: and measured again where they have no JOD; the newer row is the one that stays.
+    """
     rows = kept(path)
     rewrite(path, rows)
+    there = [row for row in rows if not (unseen and math.isnan(row.jod))]
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        for row in compute(missing(cells, limit, rows, images), workers):
+        for row in compute(missing(cells, limit, there, images), workers):
             writer.writerow(_cells(row))
             file.flush()
     rows = kept(path)

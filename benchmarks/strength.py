@@ -16,6 +16,7 @@ import argparse
 import ast
 import io
 import itertools
+import math
 import tokenize
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from cells import (
     FEWEST,
     Cell,
     Row,
+    column,
     complete,
     compute,
     line_styles,
@@ -122,6 +124,7 @@ def table(rows: list[Row], ceiling: dict[str, float]) -> list[dict[str, str]]:
             "gain, points of 100": with_interval(".1f", mean, points),
             "SROCC clean–attacked": with_interval(".2f", srocc, clean, attacked),
             "SSIM": with_interval(".3f", mean, similarity),
+            "JOD, mean (least)": _visibility(mine),
             "queries": f"{mean(spent):.0f}",
             "points per 100 queries": with_interval(".2f", _ratio, 100 * points, spent),
             "of the ceiling": share,
@@ -129,6 +132,15 @@ def table(rows: list[Row], ceiling: dict[str, float]) -> list[dict[str, str]]:
         }
         lines.append((mean(points), line))
     return [line for _, line in sorted(lines, key=lambda pair: -pair[0])]
+
+
+def _visibility(rows: list[Row]) -> str:
+    """Of the rows that were measured since JOD are; how many, where not all were."""
+    jods = column([row for row in rows if not math.isnan(row.jod)], "jod")
+    if not len(jods):
+        return "–"
+    of = f", {len(jods)} images" if len(jods) < len(rows) else ""
+    return f"{jods.mean():.2f} ({jods.min():.2f}){of}"
 
 
 def _ratio(gain: Floats, whole: Floats) -> float:
@@ -229,6 +241,9 @@ def main() -> None:
     parser.add_argument("--attacks", nargs="+", default=list(ATTACKS), choices=list(ATTACKS))
     parser.add_argument("--limit", type=int, default=24, help="images, of 24")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--unseen", action="store_true", help="measure again what has no JOD, of --limit images"
+    )
     parser.add_argument("--report", action="store_true", help="measure nothing")
     parser.add_argument("--quick", action="store_true", help="two images, 25 queries, no page")
     options = parser.parse_args()
@@ -245,7 +260,8 @@ def main() -> None:
         settings = itertools.product(
             options.models, options.boxes, options.queries, options.attacks
         )
-        complete(ROWS, list(itertools.starmap(Cell, settings)), options.limit, options.workers)
+        cells = list(itertools.starmap(Cell, settings))
+        complete(ROWS, cells, options.limit, options.workers, unseen=options.unseen)
     write_page(*measured(ROWS))
 
 

@@ -25,6 +25,7 @@ import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from scipy.optimize import least_squares
@@ -43,16 +44,20 @@ from common import (
     with_interval,
     write_doc,
 )
-from iqattack.attacks import ATTACKS
+from iqattack.attacks import ATTACKS, load_attack
 from iqattack.constraints import Constraint, ends, find_scale, parse_constraint
+from iqattack.engine import Engine, Outcome
 from iqattack.evaluation import srocc
 from iqattack.images import read_image
+from iqattack.objectives import parse_objective
 from iqattack.perception import NO_DIFFERENCE, OFFICE, SENSITIVITIES, patterns
 from iqattack.perception.viewing import data_folder
+from scorers import scorer
 from sweeps import Curve, curves, draw, equal_lines, flat, gain_at, reaches
 
 ROWS = ROOT / "benchmarks" / "visibility.csv"
 PAGE = ROOT / "docs" / "visibility.md"
+PAIRS_PICTURE = ROOT / "docs" / "visibility-pairs.jpg"
 ALLOWED_PLOT, EQUAL_PLOT = (
     ROOT / "docs" / f"visibility-{what}.png" for what in ("allowed", "equal")
 )
@@ -78,6 +83,7 @@ NEAR = 0.3  # metres: half of the display's distance, or a picture at twice its 
 SHOWN = 4  # images of each set that patterns are laid on
 SCALES = (2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0)
 CORNER = 224  # pixels
+PAIRS, CROP = 8, 192  # pictures to look at, and pixels of each
 
 VICTIMS = ("cnniqa", "builtin", "brisque", "niqe", "scnn")
 QUERIES = 500
@@ -230,6 +236,51 @@ def cost_text(_limit: int) -> str:
             }
         )
     return markdown(lines)
+
+
+# -- pictures to look at --------------------------------------------------------------------------
+
+
+def pairs_text(_limit: int) -> str:
+    """Sample pictures before and after an attack, a square of each at twice its size."""
+    images = image_set("samples")
+    model, boxes = scorer("cnniqa"), (DEFAULT, "jnd:0.38")
+    engines = [
+        Engine.in_process(
+            model,
+            load_attack(OURS),
+            parse_constraint(box),
+            parse_objective("rank"),
+            queries=QUERIES,
+        )
+        for box in boxes
+    ]
+    outcomes = [
+        {item.entry.name: item for item in engine.run(images) if isinstance(item, Outcome)}
+        for engine in engines
+    ]
+    rows, lines = [], []
+    for entry in images.entries[:: len(images) // PAIRS]:
+        found = [of_box[entry.name] for of_box in outcomes]
+        pixels = [found[0].clean, *(outcome.adversarial for outcome in found)]
+        top, left = ((size - CROP) // 2 for size in pixels[0].shape[1:])
+        crops = [p[:, top : top + CROP, left : left + CROP].permute(1, 2, 0) for p in pixels]
+        twice = [np.kron(crop.numpy(), np.ones((2, 2, 1), np.uint8)) for crop in crops]
+        rows.append(np.hstack(twice))
+        line = {"picture": entry.name}
+        for box, outcome in zip(boxes, found, strict=True):
+            line[f"JOD in `{box}`"] = f"{jod(outcome.clean, outcome.adversarial):.2f}"
+            near = jod(outcome.clean, outcome.adversarial, NEAR)
+            line[f"from {NEAR} m, `{box}`"] = f"{near:.2f}"
+            line[f"gain in `{box}`, points of 100"] = f"{100 * outcome.gain:.0f}"
+        lines.append(line)
+    Image.fromarray(np.vstack(rows)).save(PAIRS_PICTURE, quality=95, subsampling=0)
+    return (
+        f"![{PAIRS} pictures: clean and attacked]({PAIRS_PICTURE.name})\n\n{OURS} against CNNIQA, "
+        f"{QUERIES} queries. From left to right: clean, `{boxes[0]}`, `{boxes[1]}`; squares of "
+        f"{CROP} pixels from the middle at twice their size, so that what is shown is seen as if "
+        f"from {NEAR} m.\n\n{markdown(lines)}"
+    )
 
 
 # -- sensitivity ----------------------------------------------------------------------------------
@@ -466,6 +517,7 @@ def _plot(by_victim: dict[str, dict[str, Curve]]) -> None:
 LOOKED_AT: dict[str, tuple[str, Callable[[int], str]]] = {
     "allowed": ("What constraints allow", allowed_text),
     "scale": ("The scale of the default", scale_text),
+    "pairs": ("What it looks like", pairs_text),
     "cost": ("What `jod:` costs", cost_text),
     "sensitivity": ("Contrast sensitivity: constants fitted to castleCSF", sensitivity_text),
 }
