@@ -50,14 +50,13 @@ def why_no_file(path: str | Path) -> str:
 
 def user_folder(kind: Literal["state", "cache"]) -> Path:
     """Where programs keep what is this user's alone and no setting: state, or what can be made
-    again.
+    again. RuntimeError for a user without a home, where no variable names a folder.
     """
-    home = Path.home()
     if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
         return base / "iqattack" / kind.capitalize() if kind == "cache" else base / "iqattack"
     variable, usual = {
         "state": ("XDG_STATE_HOME", ".local/state"),
         "cache": ("XDG_CACHE_HOME", ".cache"),
     }[kind]
-    return Path(os.environ.get(variable) or home / usual) / "iqattack"
+    return Path(os.environ.get(variable) or Path.home() / usual) / "iqattack"

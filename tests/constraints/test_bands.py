@@ -59,6 +59,29 @@ def test_what_is_projected_is_allowed_and_stays_as_it_is(scale, seed, size, stre
     assert torch.equal(found, again)
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from([0.5, 2.5, 5.0, 10.0]),
+    st.sampled_from([0, 255]),
+    st.integers(0, 2**31),
+    st.sampled_from([19.0, 37.84]),
+)
+def test_also_beside_hard_edges(scale, ground, seed, pixels_per_degree) -> None:
+    """What bright texture may have is far more than dark ground beside it may, which it reaches."""
+    rng = np.random.default_rng(seed)
+    blocks = np.kron(rng.random((12, 12)) > 0.5, np.ones((8, 8))) > 0
+    texture = rng.integers(0, 2, (1, 96, 96)) * 255
+    image = torch.from_numpy(
+        np.broadcast_to(np.where(blocks, texture, ground), (3, 96, 96)).astype(np.uint8)
+    )
+    region = Bands(scale, pixels_per_degree).around(image)
+    ways = torch.from_numpy(rng.random((2, 1, 96, 96)) > 0.5)
+    found = region.project(torch.where(ways, region.upper, region.lower).float())
+    for one in found:
+        assert region.allows((one - image.float()).numpy())
+    assert torch.equal(region.project(found), found)
+
+
 def test_a_larger_scale_allows_more(photo) -> None:
     regions = [Bands(scale).around(photo) for scale in (0.5, 1.0, 2.0, 4.0)]
     for narrow, wide in itertools.pairwise(regions):
@@ -146,6 +169,44 @@ def metric():
     if find_spec("pycvvdp") is None:  # not imported, as that leaves its folder in sys.path
         pytest.skip("ColorVideoVDP is not installed: the extra 'visibility'")
     return jod_module.metric()
+
+
+@pytest.mark.parametrize("shade", [0.08, 0.0])
+def test_nor_on_dark_and_flat_pictures(photo, shade, metric) -> None:
+    image = (
+        (48 + shade * photo[:, :64, :64].float()).byte()
+        if shade
+        else torch.full_like(photo[:, :64, :64], 128)
+    )
+    region = Bands(find_scale(image, 9.75)).around(image)
+    rows = torch.arange(64)[None, :, None].expand(3, 64, 64)
+    for side in (1, 2, 3):  # three is no pattern of the family
+        level = (rows // side % 2 * 2 - 1).numpy().astype(np.int8)
+        assert float(metric.jod(image, ends(region, image, level))) >= 9.75 - 0.02 * (side == 3)
+    jods = [float(metric.jod(image, ends(region, image, signs))) for _, signs in patterns(image)]
+    assert min(jods) >= 9.75
+
+
+def test_a_scale_needs_the_package_and_says_so(photo, metric, monkeypatch, tmp_path) -> None:
+    def missing() -> None:
+        raise InputError("JOD need a package")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(jod_module, "metric", missing)
+    monkeypatch.setattr(jod_module, "version", lambda _: pytest.fail("asked before"))
+    with pytest.raises(InputError, match="need a package"):
+        JodBands(9.75).around(photo)
+    assert JodBands(9.75).knowing(2.0).around(photo).scale == 2.0  # that needs none
+
+
+def test_a_user_without_a_home_has_no_cache(photo, metric, monkeypatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr(jod_module, "find_scale", lambda *_: 1.5)
+    assert JodBands(9.75).around(photo).scale == 1.5
 
 
 def test_no_pattern_at_the_scale_that_is_found_costs_more_than_allowed(photo, metric) -> None:

@@ -4,7 +4,7 @@ from iqattack.constraints.bands import Bands, BandsRegion
 from iqattack.constraints.base import Box, Constraint, Region, box_around
 from iqattack.constraints.floor import FLOORS, Floor, JodFloor, SsimFloor, parse_floor
 from iqattack.constraints.jnd import JndBox
-from iqattack.constraints.jod import JodBands, ends, find_scale
+from iqattack.constraints.jod import JodBands, ends, find_scale, is_scale
 from iqattack.constraints.l0 import L0, Unconstrained
 from iqattack.constraints.linf import Linf
 from iqattack.constraints.parse import CONSTRAINTS, parse_constraint
@@ -28,6 +28,7 @@ __all__ = [
     "box_around",
     "ends",
     "find_scale",
+    "is_scale",
     "parse_constraint",
     "parse_floor",
 ]

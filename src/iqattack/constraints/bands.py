@@ -18,6 +18,7 @@ FEWEST, MOST = 5.0, 500.0  # pixels per degree
 CLIPS = 2  # of the bands; more keep more of a change, and take longer
 CLOSER = 0.05  # how much farther than needed a change is weakened, as rounding strengthens some
 HARDER = 0.1  # and how much farther each further time
+PATIENT = 20  # times, before what lies farther and farther beside is weakened, too
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,10 @@ class BandsRegion(Region):
         # Between the image and the candidate, as putting bands together may turn a change round.
         low, high = inside.minimum(image) - image, inside.maximum(image) - image
         change = np.rint(np.clip(change, low.numpy(), high.numpy()))
-        for times in range(WHITE):  # each takes a grey level at least from what exceeds it
-            largest, divisor = self._bands.excess(change, self.scale)
+        # Each takes a grey level at least from what exceeds the scale and what is beside it. What
+        # is far stronger than is allowed beside it reaches over there in the finest band.
+        for times in range(WHITE):
+            largest, divisor = self._bands.excess(change, self.scale, max(times - PATIENT, 0) + 1)
             if largest <= 1.0:
                 break
             if not times:
@@ -107,4 +110,6 @@ class BandsRegion(Region):
             else:
                 weaker = np.trunc(change / (divisor * np.float32(1.0 + HARDER * times)))
             change = np.where(divisor > 1.0, weaker, change)
+        else:
+            return image.clone()
         return image + torch.from_numpy(change)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -80,21 +80,34 @@ class JodBands(Constraint):
 
 def scale_of(image: Tensor, least: float) -> float:
     """The scale of a picture (3, H, W) for a JOD, from the cache or found."""
+    metric()  # says what is missing
     pixels = image.to(torch.uint8)
     key = hashlib.sha256(f"{_code()} {least!r} {tuple(pixels.shape)}".encode())
     key.update(pixels.contiguous().numpy().tobytes())
-    path = user_folder("cache") / "jod" / key.hexdigest()
+    path = None
+    with suppress(RuntimeError):  # a user without a home has no cache
+        path = user_folder("cache") / "jod" / key.hexdigest()
+    if path is None:
+        return find_scale(pixels, least)
     with suppress(OSError, ValueError):
         scale = float(path.read_text(encoding="ascii"))
-        if FEWEST <= scale <= MOST:
+        if is_scale(scale):
             return scale
     scale = find_scale(pixels, least)
-    with suppress(OSError):
+    draft = path.with_suffix(f".{os.getpid()}")
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}")
         draft.write_text(f"{scale:.2f}\n", encoding="ascii")
         draft.replace(path)
+    except OSError:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
     return scale
+
+
+def is_scale(value: float) -> bool:
+    """Whether that may be the scale of a picture."""
+    return FEWEST <= value <= MOST
 
 
 def find_scale(image: Tensor, least: float) -> float:
@@ -102,7 +115,8 @@ def find_scale(image: Tensor, least: float) -> float:
 
     All patterns are measured at one scale, and a patchwork of those that are seen most in each
     place joins them. The worst are measured at other scales, on a curve through those that are
-    known: a loss grows like a power of the scale.
+    known: a loss grows like a power of the scale. Then all of them at the scale that was found;
+    those that lose too much there join the worst.
     """
     if min(image.shape[-2:]) < LEAST_SIDE:
         return START  # too small to be measured
@@ -121,11 +135,19 @@ def find_scale(image: Tensor, least: float) -> float:
     lost[PATCHWORK] = NO_DIFFERENCE - jod(START, family[PATCHWORK])
     worst = sorted(lost, key=lost.__getitem__)[-WORST:]
     known = {START: max(lost.values())}
+    allowed = NO_DIFFERENCE - least
 
-    def loss(scale: float) -> float:
-        return max(NO_DIFFERENCE - jod(scale, family[name]) for name in worst)
+    def loss(scale: float, names: Iterable[str] = worst) -> float:
+        return max(NO_DIFFERENCE - jod(scale, family[name]) for name in names)
 
-    return _largest(loss, known, NO_DIFFERENCE - least)
+    while True:
+        scale = _largest(loss, known, allowed)
+        others = {name: loss(scale, [name]) for name in family if name not in worst}
+        over = [name for name, lost in others.items() if lost > allowed]
+        if not over or scale <= FEWEST:
+            return scale
+        worst += over
+        known = {scale: max(others.values())}
 
 
 def _patchwork(family: Mapping[str, Signs], lost: Mapping[str, Tensor]) -> Signs:

@@ -164,10 +164,11 @@ class ContrastBands:
             opponent = _collapsed(bands)
         return np.asarray(_mixed(RGB, opponent) / self._slope, dtype=np.float32)
 
-    def excess(self, change: Planes, most: float) -> tuple[float, Plane]:
+    def excess(self, change: Planes, most: float, beside: int = 1) -> tuple[float, Plane]:
         """The largest visible contrast over `most`, and by what to divide the change, (H, W).
 
-        The divisor is at least 1; it is what most of the bands at a place, or beside it, exceeds.
+        The divisor is at least 1; it is what most of the bands at a place exceeds, or so many of
+        a band's pixels beside it.
         """
         divisor: Plane | None = None
         largest = 0.0
@@ -177,7 +178,8 @@ class ContrastBands:
             over /= np.float32(most)
             largest = max(largest, float(over.max()))
             size = (over.shape[1], over.shape[0])
-            over = np.asarray(cv2.dilate(np.maximum(over, 1.0), BESIDE), dtype=np.float32)
+            over = np.maximum(over, 1.0)
+            over = np.asarray(cv2.dilate(over, BESIDE, iterations=beside), dtype=np.float32)
             if divisor is not None:
                 np.maximum(over, cv2.pyrUp(divisor, dstsize=size), out=over)
             divisor = over

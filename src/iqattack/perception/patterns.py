@@ -20,6 +20,7 @@ Signs = NDArray[np.int8]
 """(3, H, W): which end of what is allowed each value goes to; 0 is neither."""
 
 SIDES = (1, 2, 4, 8, 16)  # pixels, of squares and stripes
+SLANTING = (2, 4)  # of one pixel they are a checkerboard
 BLURS = (1.0, 2.0, 4.0)  # deviation in pixels, of smooth noise
 FINE = 1.0  # likewise: noise and detail that are finer
 PATCH = 48  # side of patches, pixels
@@ -29,7 +30,7 @@ HUES = {"red–green": (1, -1, 1), "blue": (0, 0, 1), "yellow–violet": (-1, -1
 def patterns(image: Tensor) -> Iterator[tuple[str, Signs]]:
     """The family, with names, for a picture (3, H, W) in grey levels; the same on every call.
 
-    Checkerboards and stripes of 1 to 16 pixels; white noise in colour and in grey, smooth and
+    Checkerboards and stripes of 1 to 16 pixels, upright, level and slanting; white noise in colour and in grey, smooth and
     high-passed noise; flat shifts and shifts of hue; the picture's own detail, strengthened and
     taken away, and a filter of it; and patches with a different one of these each.
     """
@@ -45,8 +46,11 @@ def patterns(image: Tensor) -> Iterator[tuple[str, Signs]]:
 
     for side in SIDES:
         add(f"checkerboard {side} px", (x // side + y // side) % 2 - 0.5)
-    for side in SIDES[1:]:
+    for side in SIDES:
         add(f"stripes {side} px", x // side % 2 - 0.5)
+        add(f"level stripes {side} px", y // side % 2 - 0.5)
+    for side in SLANTING:
+        add(f"slanting stripes {side} px", (x + y) // side % 2 - 0.5)
     noise = rng.standard_normal((3, height, width)).astype(np.float32)
     add("noise, coloured", noise)
     add("noise", noise[:1])

@@ -511,8 +511,8 @@ def _without_jod(summary: Summary, violation: float) -> str:
     if name == "bands" and ssim is not None:
         # SSIM knows no spatial frequency, and would call large what is hardly seen.
         return (
-            f"no band of the change has more than {given.partition(':')[0]} times the contrast "
-            f"that is just visible (SSIM {number(ssim)}; its JOD is not measured)"
+            f"its constraint allows no band more than {given.partition(':')[0]} times the contrast "
+            f"that is just visible (SSIM {number(ssim)}; JOD are not measured)"
         )
     over = (
         f"{percent(violation)} of the pixels changed by more than {JND_SCALE} of the "
