@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
 from iqattack.errors import InputError
-from iqattack.evaluation.bootstrap import Draws
+from iqattack.evaluation.bootstrap import LARGE, Draws
 
 Array = NDArray[np.float64]
 
@@ -100,7 +100,8 @@ def fit_logistic5(x: ArrayLike, y: ArrayLike) -> Array:
     """β1..β5 of `logistic5` that map x to y with least squares: (5,).
 
     Never fits worse than a straight line. All NaN for as many images as parameters or fewer, where
-    every curve passes through all points, and for constant x or y.
+    every curve passes through all points, and for constant x or y. Of more than 12,000 images, the
+    curve is that of the means of 12,000 groups of neighbours in x.
     """
     x, y, _ = paired(x, y)
     if x.size <= LOGISTIC_PARAMETERS or not (_varies(x) and _varies(y)):
@@ -108,6 +109,8 @@ def fit_logistic5(x: ArrayLike, y: ArrayLike) -> Array:
     # Fitted on standardised values, so that the same starts and tolerances serve every scale.
     mx, sx, my, sy = x.mean(), x.std(), y.mean(), y.std()
     u, v = (x - mx) / sx, (y - my) / sy
+    if u.size > LARGE:
+        u, v = _neighbours(u, v)
     slope = float(u @ v / u.size)
     starts = [  # the straight line, and a sigmoid through the middle
         [0.0, 1.0, 0.0, slope, 0.0],
@@ -126,6 +129,14 @@ def fit_logistic5(x: ArrayLike, y: ArrayLike) -> Array:
     )
 
 
+def _neighbours(x: Array, y: Array) -> tuple[Array, Array]:
+    """Means of groups of pairs whose x are next to each other: (LARGE,) both."""
+    order = np.argsort(x)
+    starts = np.linspace(0, x.size, LARGE, endpoint=False).astype(np.int64)
+    sizes = np.diff(starts, append=x.size)
+    return np.add.reduceat(x[order], starts) / sizes, np.add.reduceat(y[order], starts) / sizes
+
+
 def plcc_logistic(x: ArrayLike, y: ArrayLike) -> float:
     """PLCC of y with `logistic5` of x, fitted to y: 0..1.
 
@@ -138,7 +149,7 @@ def plcc_logistic(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def correlation_draws(x: ArrayLike, y: ArrayLike, draws: Draws) -> dict[str, Array]:
-    """`srocc`, `krocc` and `plcc` of every bootstrap draw (n, N) of finite x and y, all at once."""
+    """`srocc`, `krocc` and `plcc` of every bootstrap draw (n, M) of finite x and y (N,)."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if not x.size:
         return {name: np.full(len(draws), np.nan) for name in ("srocc", "krocc", "plcc")}
@@ -149,7 +160,10 @@ def correlation_draws(x: ArrayLike, y: ArrayLike, draws: Draws) -> dict[str, Arr
         srocc.append(_plcc_rows(stats.rankdata(u, axis=-1), stats.rankdata(v, axis=-1)))
     return {
         "srocc": np.concatenate(srocc),
-        "krocc": _krocc_draws(x, y, draws),
+        # All at once in O(n·N²), which BLAS does fast; of larger sets one by one in O(M log M).
+        "krocc": _krocc_draws(x, y, draws)
+        if draws.shape[1] == x.size
+        else np.array([krocc(x[drawn], y[drawn]) for drawn in draws]),
         "plcc": np.concatenate(plcc),
     }
 

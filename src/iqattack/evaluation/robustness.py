@@ -47,12 +47,19 @@ def by_range(
     return _robustness(clean, attacked, score_range, lower_better, added=False)
 
 
-def minmax_on_clean(clean: ArrayLike, attacked: ArrayLike, lower_better: bool) -> Robustness:
+def minmax_on_clean(
+    clean: ArrayLike,
+    attacked: ArrayLike,
+    lower_better: bool,
+    scale: tuple[float, float] | None = None,
+) -> Robustness:
     """The measures of raw scores as the MSU benchmark has them, on the scale of the clean scores.
 
-    All NaN where the clean scores are constant.
+    scale: in its place, that of the set from which these images were drawn. All NaN where the clean
+    scores are constant.
     """
-    return _robustness(clean, attacked, clean_range(clean), lower_better, added=True)
+    ends = clean_range(clean) if scale is None else scale
+    return _robustness(clean, attacked, ends, lower_better, added=True)
 
 
 def _robustness(

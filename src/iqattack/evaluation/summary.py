@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,8 @@ from iqattack.evaluation.bootstrap import (
     Interval,
     bootstrap_draws,
     bootstrap_intervals,
-    percentile_interval,
+    draw_size,
+    draws_interval,
 )
 from iqattack.evaluation.correlation import Array
 from iqattack.evaluation.curves import Crossing
@@ -65,9 +67,11 @@ class Evaluation:
         has it. rgo: mean share of the largest possible change, 0..1 within the range.
     crossing: score boundaries crossed.
     n: images; attacked: those with both scores; with_mos: those with a MOS.
-    intervals: percentile-bootstrap 95 % intervals over images, paired, under the names of the
-        fields: `mean_gain`, `by_range.r`, `crossing.success.0.2`; of correlations srocc, krocc and
-        plcc, such as `clean_attacked.srocc` and `drops.plcc`.
+    intervals: bootstrap 95 % intervals over images, paired, under the names of the fields:
+        `mean_gain`, `by_range.r`, `crossing.success.0.2`; of correlations srocc, krocc and plcc,
+        such as `clean_attacked.srocc` and `drops.plcc`.
+    draw_size: images in each draw of the bootstrap: n up to 12,000, 5,000 of larger sets, see
+        `bootstrap`; there, the scale of minmax_on_clean is held fixed.
     """
 
     n: int
@@ -83,6 +87,7 @@ class Evaluation:
     rgo: float
     crossing: Crossing
     intervals: dict[str, Interval]
+    draw_size: int = 0
 
 
 def correlations(a: ArrayLike, b: ArrayLike, *, same_scale: bool = True) -> Correlations:
@@ -148,18 +153,25 @@ def evaluate_scores(
             plcc=before.plcc - after.plcc,
             plcc_logistic=before.plcc_logistic - after.plcc_logistic,
         )
+    clean_attacked = correlations(s, a)
     intervals: dict[str, Interval] = {}
     if resamples:
         intervals |= _movement_intervals(s, a, g, r, score_range, lower_better, resamples, seed)
+        measured = {"clean_attacked": clean_attacked, "clean_mos": clean_mos}
         intervals |= _correlation_intervals(
-            s, a, None if mos is None else sign * m, resamples, seed
+            s,
+            a,
+            None if mos is None else sign * m,
+            {**measured, "attacked_mos": attacked_mos, "drops": drops},
+            resamples,
+            seed,
         )
     return Evaluation(
         n=len(s),
         attacked=int(np.count_nonzero(np.isfinite(s) & np.isfinite(a))),
         with_mos=int(np.count_nonzero(np.isfinite(m))),
         mean_gain=mean_gain(g),
-        clean_attacked=correlations(s, a),
+        clean_attacked=clean_attacked,
         clean_mos=clean_mos,
         attacked_mos=attacked_mos,
         drops=drops,
@@ -168,6 +180,7 @@ def evaluate_scores(
         rgo=robustness.rgo(s, a, score_range),
         crossing=curves.crossing(g, r),
         intervals=intervals,
+        draw_size=draw_size(len(s)),
     )
 
 
@@ -182,11 +195,13 @@ def _movement_intervals(
     seed: int,
 ) -> dict[str, Interval]:
     """Intervals of all that is not a correlation, from the same draws."""
+    # Few images of a large set do not have its extremes.
+    fixed = None if draw_size(len(s)) == len(s) else robustness.clean_range(s)
 
     def measures(s: Array, a: Array, g: Array, r: Array) -> dict[str, float]:
         scales = {
             "by_range": robustness.by_range(s, a, score_range, lower_better),
-            "minmax_on_clean": robustness.minmax_on_clean(s, a, lower_better),
+            "minmax_on_clean": robustness.minmax_on_clean(s, a, lower_better, fixed),
         }
         crossed = curves.crossing(g, r)
         return {
@@ -205,9 +220,15 @@ def _movement_intervals(
 
 
 def _correlation_intervals(
-    s: Array, a: Array, m: Array | None, resamples: int, seed: int
+    s: Array,
+    a: Array,
+    m: Array | None,
+    measured: Mapping[str, Correlations | Drops | None],
+    resamples: int,
+    seed: int,
 ) -> dict[str, Interval]:
-    """Intervals of correlations; m: opinion scores with the direction of the raw scores.
+    """Intervals of correlations; m: opinion scores with the direction of the raw scores. measured:
+    their values.
 
     The logistic fit is left out: a thousand fits take longer than they tell.
     """
@@ -219,16 +240,20 @@ def _correlation_intervals(
     def both(x: Array, y: Array) -> NDArray[np.bool_]:
         return np.isfinite(x) & np.isfinite(y)
 
-    values = {"clean_attacked": drawn((s, a), both(s, a))}
+    kept = {"clean_attacked": both(s, a)}
+    values = {"clean_attacked": drawn((s, a), kept["clean_attacked"])}
     if m is not None:
         complete = both(s, a) & np.isfinite(m)
         before, after = drawn((s, m), complete), drawn((a, m), complete)
         for name, x, known in (("clean_mos", s, before), ("attacked_mos", a, after)):
-            keep = both(x, m)
+            kept[name] = keep = both(x, m)
             values[name] = known if (keep == complete).all() else drawn((x, m), keep)
+        kept["drops"] = complete
         values["drops"] = {name: before[name] - after[name] for name in before}
     return {
-        f"{pair}.{name}": percentile_interval(draws)
+        f"{pair}.{name}": draws_interval(
+            draws, getattr(measured[pair], name), int(np.count_nonzero(kept[pair]))
+        )
         for pair, measures in values.items()
         for name, draws in measures.items()
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import io
 from pathlib import Path
 
 from iqattack.errors import InputError
@@ -65,4 +64,4 @@ def read_text(path: Path) -> str:
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file without their ends; errors as of `read_text`."""
     # Not `splitlines`, which splits names at characters that end no line.
-    return io.StringIO(read_text(path), newline=None).read().split("\n")
+    return read_text(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")

@@ -71,7 +71,12 @@ class Picture:
 
 
 def read_image(
-    path: str | Path, *, convert: bool = False, resize: int | None = None, endings: bool = True
+    path: str | Path,
+    *,
+    convert: bool = False,
+    resize: int | None = None,
+    endings: bool = True,
+    data: bytes | None = None,
 ) -> Picture:
     """Read a picture of one of `formats.FORMATS`, whatever its name; HEIC needs iqattack[heic].
 
@@ -87,6 +92,7 @@ def read_image(
     Pillow's Lanczos filter; the other side is rounded, to at least 1. Others keep their size.
     endings: look for data of a JPEG that end early, which takes as long as decoding it; the
     result is in `notes` alone.
+    data: what `read_file` gave for the path, which is not read then.
 
     Raises InputError when the file is missing, unreadable, a pipe or a device, damaged, truncated
     or empty, has too many pixels or bytes, or holds something that may not be or cannot be
@@ -94,6 +100,23 @@ def read_image(
     """
     if resize is not None and resize < 1:
         raise InputError(f"resize {resize}: expected a length of at least 1 pixel, such as 1024")
+    path = Path(path)
+    data = read_file(path) if data is None else data
+    try:
+        return _decode(path, data, convert, resize, endings=endings)
+    except InputError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: is too large ({_line(error)}); crop or shrink it") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow lets through whatever its parsers stumble over.
+        reason = _line(error)
+        raise InputError(f"{path}: is damaged or truncated ({reason}); get it again") from None
+
+
+def read_file(path: str | Path) -> bytes:
+    """The bytes of an image file; InputError as in `read_image` where there are none."""
     path = Path(path)
     try:
         kind = kind_of_file(path)
@@ -109,17 +132,7 @@ def read_image(
         raise InputError(f"{path}: cannot be read ({reason}); expected a readable file") from None
     if not data:
         raise InputError(f"{path}: is an empty file, expected an image; get it again")
-    try:
-        return _decode(path, data, convert, resize, endings=endings)
-    except InputError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{path}: is too large ({_line(error)}); crop or shrink it") from None
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow lets through whatever its parsers stumble over.
-        reason = _line(error)
-        raise InputError(f"{path}: is damaged or truncated ({reason}); get it again") from None
+    return data
 
 
 def encode_png(pixels: Tensor) -> bytes:

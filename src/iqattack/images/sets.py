@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import fnmatch
 import glob
 import os
+import sys
 import unicodedata
+from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import overload
+from typing import Any, overload
+
+import numpy as np
 
 from iqattack.errors import InputError
 from iqattack.images.files import read_lines
@@ -23,7 +28,7 @@ from iqattack.specs import is_text
 LONGEST_NAME = 255  # bytes, of a file on every common system
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class ImageEntry:
     """One image of a set.
 
@@ -33,19 +38,74 @@ class ImageEntry:
     mos: mean opinion score as published, None when there is none.
     """
 
+    # Of a million entries, folders are kept once, and paths made when they are asked for.
+    __slots__ = ("_file", "_folder", "_shown", "mos", "name")
+
     name: str
     path: Path
-    mos: float | None = None
-    shown: str = field(default="", compare=False)
+    mos: float | None
+    shown: str = field(compare=False)
 
-    def __post_init__(self) -> None:
-        if not self.shown:
-            object.__setattr__(self, "shown", str(self.path))
+    def __init__(self, name: str, path: Path, mos: float | None = None, shown: str = "") -> None:
+        text = str(path)
+        folder, file = os.path.split(text)
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "mos", mos)
+        object.__setattr__(self, "_folder", sys.intern(folder))
+        object.__setattr__(self, "_file", name if file == name else file)
+        object.__setattr__(self, "_shown", "" if shown == text else shown)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "path":
+            return Path(self._folder, self._file)
+        if name == "shown":
+            return self._shown or str(self.path)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name}")
+
+    def __reduce__(self) -> tuple[type[ImageEntry], tuple[object, ...]]:
+        return type(self), (self.name, self.path, self.mos, self._shown)
+
+    @property
+    def file(self) -> str:
+        """Its path as text."""
+        path: str = os.path.join(self._folder, self._file)  # noqa: PTH118 - by far faster
+        return path
 
     @property
     def png_name(self) -> str:
         """Name of the PNG that holds this image's result; unique in its set, too."""
-        return f"{PurePath(self.name).stem}.png"
+        return f"{stem(self.name)}.png"
+
+    def anchored(self) -> ImageEntry:
+        """The same by its absolute path."""
+        if os.path.isabs(self._folder) and ".." not in self._folder:  # noqa: PTH117
+            return self
+        return ImageEntry(self.name, absolute(self.path), self.mos, self.shown)
+
+    def rated(self, mos: float) -> ImageEntry:
+        """The same with a MOS."""
+        made = copy.copy(self)
+        object.__setattr__(made, "mos", mos)
+        return made
+
+    def __copy__(self) -> ImageEntry:
+        made = object.__new__(type(self))
+        for name in self.__slots__:
+            object.__setattr__(made, name, getattr(self, name))
+        return made
+
+    @property
+    def file_name(self) -> str:
+        """The last part of its path."""
+        name: str = self._file
+        return name
+
+
+def stem(name: str) -> str:
+    """`PurePath(name).stem`, which takes long for a million names."""
+    dot = name.rfind(".")
+    plain = 0 < dot < len(name) - 1 and not any(mark in name for mark in "/\\:")
+    return name[:dot] if plain else PurePath(name).stem
 
 
 @dataclass(frozen=True)
@@ -69,17 +129,18 @@ class ImageSet(Sequence[ImageEntry]):
         for entry in self.entries:
             if not is_text(entry.name):
                 raise InputError(f"{entry.name!a}: expected a name of printable text; rename it")
-            if len(entry.png_name.encode()) > LONGEST_NAME:  # before queries are paid for it
+            png_name = entry.png_name
+            if len(png_name.encode()) > LONGEST_NAME:  # before queries are paid for it
                 raise InputError(
-                    f"{entry.path}: its result would be called {entry.png_name}, longer than the "
+                    f"{entry.path}: its result would be called {png_name}, longer than the "
                     f"{LONGEST_NAME} bytes that a file name may have; rename it or its folders"
                 )
             # Results may be copied to file systems that ignore case and the Unicode form.
-            other = seen.setdefault(folded(entry.png_name), entry)
+            other = seen.setdefault(folded(png_name), entry)
             if other is not entry:
                 what = "have one name" if other.name == entry.name else "would share one result"
                 raise InputError(
-                    f"{entry.path} and {other.path} {what}, {entry.png_name}; rename one, or give "
+                    f"{entry.path} and {other.path} {what}, {png_name}; rename one, or give "
                     "what you mean as one pattern, such as 'folder/**/*' or 'folder/*.png'"
                 )
 
@@ -89,7 +150,8 @@ class ImageSet(Sequence[ImageEntry]):
     def __getitem__(self, index: slice) -> ImageSet: ...
     def __getitem__(self, index: int | slice) -> ImageEntry | ImageSet:
         if isinstance(index, slice):
-            return replace(self, entries=self.entries[index])
+            some = self.entries[index]
+            return self._alike(some) if some else replace(self, entries=some)
         return self.entries[index]
 
     def __len__(self) -> int:
@@ -129,12 +191,18 @@ class ImageSet(Sequence[ImageEntry]):
         missing = [entry.name for entry in self if entry.name not in table]
         if missing:
             raise InputError(f"{some(missing)} of {len(self)} images without a MOS; add them")
-        return replace(self, entries=tuple(replace(entry, mos=table[entry.name]) for entry in self))
+        return self._alike(tuple(entry.rated(table[entry.name]) for entry in self))
 
     def anchored(self) -> ImageSet:
         """The same images by absolute paths: a model may go to another folder as it scores."""
-        entries = (replace(entry, path=absolute(entry.path)) for entry in self)
-        return replace(self, entries=tuple(entries))
+        return self._alike(tuple(entry.anchored() for entry in self))
+
+    def _alike(self, entries: tuple[ImageEntry, ...]) -> ImageSet:
+        """A set of some of these names, which need no second look."""
+        made = object.__new__(type(self))
+        object.__setattr__(made, "entries", entries)
+        object.__setattr__(made, "notes", self.notes)
+        return made
 
     def limit(self, n: int) -> ImageSet:
         """The first `n` images, or all where there are fewer."""
@@ -145,6 +213,8 @@ class ImageSet(Sequence[ImageEntry]):
 
 def folded(name: str) -> str:
     """A form that names share which differ in case or Unicode form alone."""
+    if name.isascii():
+        return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
@@ -224,15 +294,22 @@ def _linked_again(entries: Sequence[ImageEntry]) -> set[int]:
 
     Those with one name are kept: they are an error of the set.
     """
-    same: dict[tuple[int, int], list[int]] = {}
-    for k, entry in enumerate(entries):
+    devices, files_ = array("Q"), array("Q")
+    for entry in entries:
+        found = (0, 0)
         with suppress(OSError):  # it is gone since: an error of that image, when it is read
-            found = entry.path.stat()
-            same.setdefault((found.st_dev, found.st_ino), []).append(k)
+            status = os.stat(entry.file)  # noqa: PTH116 - by far faster
+            found = status.st_dev, status.st_ino
+        devices.append(found[0])
+        files_.append(found[1])
+    pairs = np.array([devices, files_], dtype=np.uint64).T
+    _, number, count = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
+    several = (count[number] > 1) & pairs.any(axis=1)
+    groups: dict[int, list[int]] = {}
+    for k in np.flatnonzero(several).tolist():
+        groups.setdefault(int(number[k]), []).append(k)
     again: set[int] = set()
-    for group in same.values():
-        if len(group) == 1:
-            continue
+    for group in groups.values():
         files: dict[str, list[int]] = {}  # of hard links each is one
         for k in group:
             files.setdefault(os.path.realpath(entries[k].path), []).append(k)
@@ -425,6 +502,9 @@ def _list(path: Path) -> list[ImageEntry]:
     for number, line in enumerate(map(str.strip, read_lines(path)), start=1):
         if line and not line.startswith("#"):
             image = path.parent / line
+            if os.path.isfile(image):  # noqa: PTH113 - by far faster
+                entries.append(ImageEntry(image.name, image))
+                continue
             try:
                 kind = kind_of_file(image)
             except OSError as error:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from iqattack.evaluation import boundary_crossing, gain_by_query, progress
+from iqattack.models import Inference
 from iqattack.runs import ModelRecord, Result, Summary, Trace
+from iqattack.runs.columns import Results
 from iqattack.runs.numbers import NONE, images, jod, number, percent, without_folders
 from iqattack.runs.results import OK
 from iqattack.runs.summary import JOD_SEEN
+from iqattack.runs.visibility import MOST_MEASURED
 from iqattack.specs import printable
 
 LOOK = {"up": "better", "down": "worse"}  # what a direction of the quality means
-POINTS = 200  # of the curve of gain against queries
+POINTS, FEW_POINTS = 200, 50  # of the curve of gain against queries
 DRAWN = 2000  # queries of one image
 
 
@@ -45,9 +49,9 @@ def title(summary: Summary) -> str:
     return f"{summary.model.name} under {without_folders(summary.attack)}"
 
 
-def notices(summary: Summary, failures: Sequence[Result]) -> list[str]:
-    """What a reader must know before the numbers."""
-    said = []
+def notices(summary: Summary, failures: Sequence[Result], sampled: str | None = None) -> list[str]:
+    """What a reader must know before the numbers. sampled: which images are shown, if not all."""
+    said = [] if sampled is None else [sampled]
     if summary.white_box:
         said.append(
             "This is a white-box attack: it takes the model's own gradients, which no outsider "
@@ -85,6 +89,7 @@ def settings(summary: Summary) -> list[tuple[str, str]]:
         ("model", model.name),
         ("scores", f"{low:g} to {high:g}, {better} is better"),
         ("input", asked.input),
+        ("torch", Inference(asked.compile, asked.autocast).options or None),
         ("attack", without_folders(summary.attack)),
         ("constraint", asked.constraint),
         ("floor", asked.floor),
@@ -112,9 +117,11 @@ def _viewed(summary: Summary) -> str | None:
     if seen is None:
         return None
     tools = ", ".join(f"{name} {text}" for name, text in seen.versions.items())
+    known = summary.means.jod_images or 0
+    few = f", of {known:,} images drawn at random" if summary.attacked > MOST_MEASURED else ""
     return (
         f"on {seen.display} from {seen.distance:g} m, {seen.pixels_per_degree:.1f} pixels per "
-        f"degree ({tools})"
+        f"degree ({tools}){few}"
     )
 
 
@@ -134,33 +141,55 @@ def series(results: Sequence[Result], traces: Sequence[Trace]) -> dict[str, Any]
     results, traces: of the same images, in the same order.
     """
     longest = max((len(trace.gains) for trace in traces), default=1)
-    points = np.unique(np.linspace(1, longest, min(longest, POINTS)).round().astype(int))
+    points = _points(longest, POINTS)
     curve = gain_by_query([trace.gains for trace in traces], points)
-    gains = [math.nan if result.gain is None else result.gain for result in results]
+    gains = Results.of(results).real("gain")
     went = progress(gains, [trace.reach for trace in traces])
+    return _drawn(points, (curve.q25, curve.median, curve.q75), went)
+
+
+def series_of_many(done: Results, traces: Iterable[Trace]) -> dict[str, Any]:
+    """The same in little memory, at fewer numbers of queries. traces: as they are read."""
+    points = _points(int(done.counts["queries"].max(initial=1)), FEW_POINTS)
+    best = np.zeros((len(points), len(done)), dtype=np.float32)
+    reaches = np.empty(len(done))
+    for k, trace in enumerate(traces):
+        gains = np.where(np.isfinite(trace.gains), trace.gains, 0.0)
+        running = np.maximum(np.maximum.accumulate(gains), 0.0)
+        best[:, k] = running[np.minimum(points, len(running)) - 1]
+        reaches[k] = trace.reach
+    quartiles = np.array([np.quantile(row, [0.25, 0.5, 0.75]) for row in best]).T
+    return _drawn(points, quartiles, progress(done.real("gain"), reaches))
+
+
+def _points(longest: int, most: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(1, longest, min(longest, most)).round().astype(np.int64))
+
+
+def _drawn(
+    points: NDArray[np.int64], quartiles: Iterable[ArrayLike], went: NDArray[np.float64]
+) -> dict[str, Any]:
     b, share = boundary_crossing(went)
+    curve = zip(("lower", "median", "upper"), map(_rounded, quartiles), strict=True)
     return {
-        "curve": {
-            "queries": points.tolist(),
-            "lower": _rounded(curve.q25),
-            "median": _rounded(curve.median),
-            "upper": _rounded(curve.q75),
-        },
-        "crossing": {
-            "b": _rounded(b),
-            "share": _rounded(share),
-        },
+        "curve": {"queries": points.tolist(), **dict(curve)},
+        "crossing": {"b": _rounded(b), "share": _rounded(share)},
     }
 
 
 def charts(
-    summary: Summary, results: Sequence[Result], drawn: dict[str, Any]
+    summary: Summary,
+    results: Sequence[Result],
+    drawn: dict[str, Any],
+    shown: Sequence[Result] | None = None,
 ) -> tuple[list[Chart], Table]:
-    """The charts in words, and the table of all images. drawn: what `series` gave."""
+    """The charts in words, and the table of the images that are shown, by default all. drawn: what
+    `series` gave.
+    """
     model, curve, crossing = summary.model, drawn["curve"], drawn["crossing"]
-    done = [result for result in results if not result.failed]
+    done = Results.of(results).done
     better = "Lower" if model.lower_better else "Higher"
-    ways = [sum(result.direction == way for result in done) for way in ("up", "down")]
+    ways = [int(np.count_nonzero(done.where("direction", way))) for way in ("up", "down")]
     queries, median = curve["queries"], curve["median"]
     gained = f"After {_queries(queries[-1])} half of the images or more gained nothing."
     if median[-1] > 0.0:
@@ -252,7 +281,7 @@ def charts(
             f"{result.queries:,}",
             without_folders(result.status),
         )
-        for result in results
+        for result in (results if shown is None else shown)
     )
     return said, Table(columns, rows)
 

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
@@ -24,10 +25,15 @@ from iqattack.perception import Viewing
 from iqattack.reporting import content
 from iqattack.reporting.measures import measures
 from iqattack.reporting.pictures import PIXELS, THUMBS, write_pictures
-from iqattack.runs import Meter, Run, measured, read_traces
+from iqattack.reporting.sample import sample
+from iqattack.runs import COLUMNS, Meter, Run, Trace, measured
+from iqattack.runs.cells import csv_line, to_cell
+from iqattack.runs.columns import Results
 from iqattack.runs.files import cannot_write
-from iqattack.runs.numbers import number
+from iqattack.runs.numbers import number, without_folders
 from iqattack.runs.pairs import scored_pairs
+from iqattack.runs.results import TEXTS
+from iqattack.runs.traces import each_trace
 from iqattack.specs import printable
 from iqattack.version import __version__
 
@@ -36,8 +42,9 @@ DATA = "data.js"
 PLOTLY = "plotly-basic.min.js"  # a quarter of plotly.js, and all that the charts need
 OURS = ("numbers.js", "theme.js", "charts.js", "gallery.js", "viewer.js", "page.js")
 SCRIPTS = (PLOTLY, *OURS[:1], DATA, *OURS[1:])  # in the order in which they run
+ALL = "all.csv"  # beside a page that shows a part of the images
 MARK = "iqattack.data = "  # what DATA begins with
-FILES = {INDEX, "page.css", *SCRIPTS}
+FILES = {INDEX, ALL, "page.css", *SCRIPTS}
 FOLDERS = {THUMBS: r"\d{6,}\.jpg", PIXELS: r"\d{6,}\.js"}
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file managers leave in a folder they show
 PUBLISHING = {".gitignore", ".nojekyll", "CNAME"}  # beside a page on the web: they stay
@@ -58,6 +65,8 @@ def write_report(
 
     out: the folder, RUN/report by default; an earlier page in it is replaced, and what publishes
     it (.gitignore, .nojekyll, CNAME) stays.
+    Of more than 5,000 images, it shows the most telling ones and some drawn at random, and all.csv
+    beside it has all.
     viewing: of the measures of visibility; by default the usual one, and the page does without them
     where they cannot be had. progress: is told (images done, images); so is measuring, before.
 
@@ -72,21 +81,26 @@ def write_report(
     results, seen = measured(run, results, viewing, progress=measuring)
     summary = run.summary_of(results, pending, seen)
     meter = None if seen is None else Meter(viewing or Viewing.of())
-    traces = {trace.image: trace for trace in read_traces(run)}
-    done = [result for result in results if not result.failed]
-    pairs = scored_pairs(run, done)
-    drawn = content.series(done, [traces[result.image] for result in done])
-    charts, values = content.charts(summary, results, drawn)
+    chosen = sample(results)
+    shown = results.take(chosen.numbers)
+    every = len(shown) == len(results)
+    drawn, traces = _curves(run, results, shown)
+    pairs = scored_pairs(run, shown.done)
+    charts, values = content.charts(summary, results, drawn, shown)
+    failures = results.take(np.flatnonzero(results.failed))
     page = _template().render(
         title=content.title(summary),
         verdict=summary.verdict.text,
         silent=summary.verdict.silent,
-        notices=content.notices(summary, [result for result in results if result.failed]),
+        notices=content.notices(summary, failures, chosen.told),
         settings=content.settings(summary),
         measures=measures(summary),
         number=number,
         charts=charts,
         values=values,
+        table=None if every else ALL,
+        many=len(results),
+        draws=summary.scores.draw_size if summary.scores.draw_size < summary.scores.n else None,
         scripts=SCRIPTS,
         factors=FACTORS,
         factor=FACTOR,
@@ -113,10 +127,10 @@ def write_report(
             images = []
             # Decoding, filtering and encoding let other threads run.
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                todo = pool.map(partial(picture, folder=folder), enumerate(results))
+                todo = pool.map(partial(picture, folder=folder), enumerate(shown))
                 for image in todo:
                     images.append(image)
-                    progress(len(images), len(results))
+                    progress(len(images), len(shown))
             data = {
                 "images": images,
                 "scores": run.model.score_range,
@@ -125,6 +139,8 @@ def write_report(
                 **drawn,
             }
             (folder / DATA).write_text(f"{MARK}{json.dumps(data, allow_nan=False)};\n")
+            if not every:
+                _write_all(folder / ALL, results)
             _copy_assets(folder)
             (folder / INDEX).write_text(page, encoding="utf-8")
             folder.chmod(0o755)  # as any folder, not for one person alone
@@ -134,6 +150,25 @@ def write_report(
     except OSError as error:
         raise cannot_write(out, error) from None
     return out / INDEX
+
+
+def _curves(run: Run, results: Results, shown: Results) -> tuple[dict[str, Any], dict[str, Trace]]:
+    """The curves over all images that are finished, and the traces of those that are shown."""
+    traces: dict[str, Trace] = {}
+    names, done = set(shown.images), results.done
+
+    def finished() -> Iterator[Trace]:
+        number = 0
+        for trace in each_trace(run):
+            if trace.image in names:
+                traces[trace.image] = trace
+            if number < len(done) and done.images[number] == trace.image:
+                number += 1
+                yield trace
+
+    if len(shown) == len(results):
+        return content.series(done, list(finished())), traces
+    return content.series_of_many(done, finished()), traces
 
 
 def _template() -> Any:
@@ -158,6 +193,20 @@ def _options(text: str) -> Markup:
     """A text whose options, such as --score-range 0,1, are not broken into two lines."""
     # A plain string: what is put into a Markup would be escaped a second time.
     return Markup(_OPTION.sub(r'<span class="option">\g<0></span>', str(escape(printable(text)))))
+
+
+def _write_all(path: Path, results: Results) -> None:
+    """All images of a run, of which the page shows some: results.csv without the attack, which
+    may have folders in it.
+    """
+    columns = [name for name in COLUMNS if name != "attack"]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write(csv_line(columns))
+        for result in results:
+            cells = result.cells() | {"status": without_folders(result.status)}
+            file.write(
+                csv_line(to_cell(cells[name]) if name in TEXTS else cells[name] for name in columns)
+            )
 
 
 def _copy_assets(folder: Path) -> None:

@@ -3,16 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from iqattack.constraints import parse_floor
-from iqattack.engine.log import Rows
+from iqattack.engine.log import QueryLog, Rows
+from iqattack.errors import RunError
 from iqattack.evaluation import normalised_gain
 from iqattack.objectives import Direction, Target, towards_end
+from iqattack.runs.columns import Results
 from iqattack.runs.results import OK, UNCHANGED, Result
 from iqattack.runs.settings import ModelRecord, Record, Settings
+
+AT_ONCE = 2**16  # rows that are held against their results in one go
+
+
+class Doubted(NamedTuple):
+    """A result to look at. number: in its results. direction, rows: of its image in the log."""
+
+    number: int
+    direction: Direction | None
+    rows: Rows
+
+
+def doubtful(log: QueryLog, results: Results, record: Record) -> Iterator[Doubted]:
+    """The results that may differ from the rows of their images: all that do are among them.
+
+    `misreported` and the others say how, one by one: to ask them of a million takes long. results:
+    in the order of the log. RunError for rows that are not as they were logged.
+    """
+    failed, number = results.failed, 0
+    waiting: list[Doubted] = []
+    size = 0
+    try:
+        for image, direction, rows in log.each_rows(digests=True):
+            if number == len(results) or results.images[number] != image:
+                continue
+            number += 1
+            if failed[number - 1]:
+                continue
+            waiting.append(Doubted(number - 1, direction, rows))
+            size += len(rows)
+            if size >= AT_ONCE:
+                yield from _differing(waiting, results, record)
+                waiting, size = [], 0
+    except RunError:
+        yield from _differing(waiting, results, record)  # they come first
+        raise
+    yield from _differing(waiting, results, record)
+
+
+def _differing(waiting: list[Doubted], results: Results, record: Record) -> Iterator[Doubted]:
+    """Those of which anything differs, as in `misreported` and `miscounted`."""
+    some = [item for item in waiting if len(item.rows)]
+    yield from (item for item in waiting if not len(item.rows))
+    if not some:
+        return
+    at = np.array([item.number for item in some])
+    sizes = np.array([len(item.rows) for item in some])
+    starts = np.cumsum(sizes) - sizes
+    rows = np.concatenate([item.rows for item in some])
+    scores, hashes = rows["score"].astype(np.float64), rows["hash"]
+    clean = scores[starts]
+
+    def spread(values: NDArray[Any]) -> NDArray[Any]:
+        return np.repeat(values, sizes)
+
+    up = results.where("direction", "up")[at]
+    signs = np.where(up != record.model.lower_better, 1.0, -1.0)
+    gains = normalised_gain(spread(clean), scores, spread(signs), record.model.score_range)
+    gains[hashes == spread(hashes[starts])] = 0.0
+    finite = np.where(np.isfinite(gains), gains, -np.inf)
+    gain, attacked = results.real("gain")[at], results.real("score_adv")[at]
+    if keeps_best(record.settings):
+        right = np.maximum.reduceat(finite, starts) == gain
+    else:
+        right = np.logical_or.reduceat(finite == spread(gain), starts)
+    right &= results.known["gain"][at]
+    right &= results.known["score_clean"][at] & (results.real("score_clean")[at] == clean)
+    right &= results.known["score_adv"][at]
+    right &= np.logical_or.reduceat(scores == spread(attacked), starts)
+    right &= results.where("status", OK)[at] == (gain > 0.0)
+    right &= up == np.array([item.direction == "up" for item in some])
+    right &= np.array([item.direction is not None for item in some])
+    right &= ~results.where("direction", None)[at]
+    right &= (results.counts["queries"][at] == sizes) & (sizes <= record.settings.queries)
+    yield from (item for item, fits in zip(some, right.tolist(), strict=True) if not fits)
 
 
 def keeps_best(settings: Settings) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,7 +17,7 @@ from iqattack.evaluation import (
     wilcoxon_p,
 )
 from iqattack.perception.viewing import Viewing
-from iqattack.runs.results import Result
+from iqattack.runs.columns import Results
 from iqattack.runs.run import Run
 from iqattack.runs.summary import Measured, Summary, Visibility, mean_measured, summarise
 from iqattack.runs.traces import results_at
@@ -116,20 +115,20 @@ def compare(
     if len(runs) < 2:
         raise InputError(f"{len(runs)} run to compare: expected two or more")
     _refuse_twice(runs)
-    results = [
-        (run.checked_state() if queries is None else results_at(run, queries))[0] for run in runs
+    done = [
+        (run.checked_state() if queries is None else results_at(run, queries))[0].done
+        for run in runs
     ]
-    done = [{r.image: r for r in found if not r.failed} for found in results]
-    names = [name for name in done[0] if all(name in found for found in done)]
+    common = _common(done)
     differing = [
-        _differences(runs[0], run, done[0], found, at_budget=queries is not None)
+        _differences(runs[0], run, *_common([done[0], found]), at_budget=queries is not None)
         for run, found in zip(runs, done, strict=True)
     ]
+    del done
     _refuse(runs, differing, allow)
-    if not names:
+    if not len(common[0]):
         folders = ", ".join(str(run.folder) for run in runs)
         raise RunError(f"{folders}: no image is finished in all of them; try again later")
-    common = [[found[name] for name in names] for found in done]
     views: list[Visibility | None] = [None] * len(runs)
     if queries is None:
         for k, run in enumerate(runs):
@@ -156,7 +155,20 @@ def compare(
         rows.append(_row(run, summary, found, differs, **test))
     progress(len(rows), len(runs))
     every = {name for run in runs for name in run.image_names()}
-    return Comparison(images=len(names), left_out=len(every) - len(names), rows=tuple(rows))
+    images = len(common[0])
+    return Comparison(images=images, left_out=len(every) - images, rows=tuple(rows))
+
+
+def _common(done: Sequence[Results]) -> list[Results]:
+    """The rows of the images that all have, in the order of the first."""
+    if all(found.images == done[0].images for found in done):
+        return list(done)
+    numbers = [found.numbers() for found in done]
+    names = [name for name in done[0].images if all(name in found for found in numbers)]
+    return [
+        found.take([known[name] for name in names])
+        for found, known in zip(done, numbers, strict=True)
+    ]
 
 
 def _refuse_twice(runs: Sequence[Run]) -> None:
@@ -167,16 +179,13 @@ def _refuse_twice(runs: Sequence[Run]) -> None:
             raise InputError(f"{run.folder}: is the same run as {first}; give each run once")
 
 
-def _row(
-    run: Run, summary: Summary, results: Sequence[Result], differs: dict[str, str], **test: Any
-) -> Row:
+def _row(run: Run, summary: Summary, results: Results, differs: dict[str, str], **test: Any) -> Row:
     scores = summary.scores
 
     def measured(name: str, value: float) -> Measured:
         return Measured(value=value, interval=scores.intervals[name])
 
-    similarities = [r.ssim for r in results if r.ssim is not None]
-    jods = [r.jod for r in results if r.jod is not None]
+    similarities, jods = results.values("ssim"), results.values("jod")
     return Row(
         run=str(run.folder),
         model=summary.model.name,
@@ -189,7 +198,7 @@ def _row(
         jod=mean_measured(jods) if jods else None,
         jod_least=summary.means.jod_least,
         ssim=mean_measured(similarities) if similarities else None,
-        queries=mean_measured([float(r.queries) for r in results]),
+        queries=mean_measured(results.counts["queries"].astype(np.float64)),
         differs="; ".join(differs.values()),
         notes=run.notes,
         verdict=summary.verdict.short,
@@ -198,30 +207,28 @@ def _row(
     )
 
 
-def _gains(results: Sequence[Result]) -> NDArray[np.float64]:
-    return np.array([math.nan if r.gain is None else r.gain for r in results])
+def _gains(results: Results) -> NDArray[np.float64]:
+    return results.real("gain")
 
 
 def _differences(
-    first: Run,
-    run: Run,
-    there: dict[str, Result],
-    here: dict[str, Result],
-    *,
-    at_budget: bool,
+    first: Run, run: Run, there: Results, here: Results, *, at_budget: bool
 ) -> dict[str, str]:
-    """What makes a comparison with the first run unfair, in a phrase each."""
+    """What makes a comparison with the first run unfair, in a phrase each. there, here: the rows of
+    the images that both have finished.
+    """
     found = {}
     names = set(first.image_names()), set(run.image_names())
-    both = there.keys() & here.keys()
-    changed = [n for n in sorted(both) if _differ(there[n].sha256, here[n].sha256)]
-    if odd := sorted(names[0] ^ names[1]):
-        found["images"] = f"images differ, such as {odd[0]}"
+    hashes = zip(there.hashes, here.hashes, strict=True)
+    changed = [k for k, (one, other) in enumerate(hashes) if _differ(one, other)]
+    if odd := names[0] ^ names[1]:
+        found["images"] = f"images differ, such as {min(odd)}"
     elif changed:
-        found["images"] = f"pixels of images differ, such as {changed[0]}"
-    rated = [n for n in sorted(both) if there[n].mos != here[n].mos]
+        found["images"] = f"pixels of images differ, such as {min(here.images[k] for k in changed)}"
+    same = (there.real("mos") == here.real("mos")) | ~(there.known["mos"] | here.known["mos"])
+    rated = np.flatnonzero(~same).tolist()
     if rated:
-        found["mos"] = f"mos differs, such as of {rated[0]}"
+        found["mos"] = f"mos differs, such as of {min(here.images[k] for k in rated)}"
     same_model = (first.model.name, first.model.sha256) == (run.model.name, run.model.sha256)
     if same_model and first.model.score_range != run.model.score_range:
         found["range"] = f"range is {run.model.score_range}, not {first.model.score_range}"

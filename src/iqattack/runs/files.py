@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,15 @@ def cannot_write(path: Path, error: OSError) -> InputError:
     return InputError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a text file in one step; InputError when it cannot be written."""
+def write_text(path: Path, text: str | Iterable[str]) -> None:
+    """Replace a text file in one step; InputError when it cannot be written. text: whole, or its
+    parts.
+    """
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         try:
             with temporary.open("w", encoding="utf-8", newline="") as file:
-                file.write(text)
+                file.writelines([text] if isinstance(text, str) else text)
                 file.flush()
                 os.fsync(file.fileno())  # some file systems report a full disk only here
             temporary.replace(path)

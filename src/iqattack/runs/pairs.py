@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from torch import Tensor
 
-from iqattack.engine import image_hash
+from iqattack.engine import QueryLog, image_hash
 from iqattack.engine.log import Rows, refuse_links
 from iqattack.errors import InputError
 from iqattack.images import read_image
@@ -34,6 +34,12 @@ class Scored:
         """Those of the rows of a result, at least one."""
         same = rows["hash"][rows["score"] == result.score_adv]
         return cls(int(rows["hash"][0]), frozenset(map(int, same)))
+
+    @classmethod
+    def read(cls, result: Result, log: QueryLog) -> Self | None:
+        """Those of a result; None for one without rows."""
+        rows = log.rows(result.image)
+        return cls.of(result, rows) if len(rows) else None
 
 
 def scored_pairs(run: Run, results: Iterable[Result]) -> Mapping[str, Scored]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TextIO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
@@ -19,10 +18,10 @@ from iqattack.images import ImageEntry, encode_png, pixels_sha256
 from iqattack.objectives import Direction
 from iqattack.perception import JND_MODELS, jnd_violation, linf, ms_ssim, psnr, rms, ssim
 from iqattack.runs.cells import csv_line, from_cell, to_cell
-from iqattack.runs.files import read_text
 from iqattack.runs.settings import MOST_QUERIES
 from iqattack.specs import is_text, printable
 
+LONGEST_LINE = 2**20  # characters, of results.csv
 JND_SCALE, JND_MODEL = 0.38, "liu2010"
 OK, UNCHANGED, FAILED = "ok", "unchanged", "failed: "
 REWRITE = (
@@ -100,6 +99,8 @@ class Result(BaseModel):
             elif hashed and result.sha256 is None:
                 reason = "it has no SHA-256 of its clean image"
             elif all(map(is_text, texts)):
+                if result.jod is result.flip is None:
+                    return result
                 return result.model_copy(update=dict.fromkeys(SEEN))
             else:
                 reason = "it has texts that are not printable"
@@ -239,9 +240,15 @@ def _text(value: float | str | None) -> str:
 
 def to_csv(results: Iterable[Result]) -> str:
     """The text of results.csv. What a spreadsheet would take for a formula begins with ' there."""
-    rows = (result.cells() for result in results)
-    lines = ([to_cell(text) if name in TEXTS else text for name, text in r.items()] for r in rows)
-    return "".join(map(csv_line, [COLUMNS, *lines]))
+    return "".join(csv_lines(results))
+
+
+def csv_lines(results: Iterable[Result]) -> Iterator[str]:
+    """The same line by line."""
+    yield csv_line(COLUMNS)
+    for result in results:
+        row = result.cells()
+        yield csv_line(to_cell(text) if name in TEXTS else text for name, text in row.items())
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -249,23 +256,37 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
     RunError when it is not such a table: people open it in other programs.
     """
+    return list(each_csv_row(path))
+
+
+def each_csv_row(path: Path) -> Iterator[dict[str, str]]:
+    """The same row by row."""
     if not path.is_file():
-        return []
+        return
     try:
-        reader = csv.DictReader(StringIO(read_text(path), newline=""))
-        columns = reader.fieldnames or ()
-        rows = list(reader)
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(_lines(file))
+            columns = reader.fieldnames or ()
+            # Runs of before these were there have no such columns.
+            newer = ("attempts", *SEEN)
+            for name in COLUMNS:
+                if name not in columns and name not in newer:
+                    raise RunError(f"{path}: lacks the column {name}; {REWRITE}")
+            for row in reader:
+                if None in row.values():
+                    raise RunError(f"{path}: has rows that are too short; {REWRITE}")
+                row |= {name: from_cell(row[name]) for name in TEXTS}
+                yield row
     except (OSError, ValueError, csv.Error) as error:
         raise RunError(f"{path}: cannot be read ({error}); {REWRITE}") from None
-    # Runs of before these were there have no such columns.
-    newer = ("attempts", *SEEN)
-    lacking = [name for name in COLUMNS if name not in columns and name not in newer]
-    if lacking or any(None in row.values() for row in rows):
-        what = f"lacks the column {lacking[0]}" if lacking else "has rows that are too short"
-        raise RunError(f"{path}: {what}; {REWRITE}")
-    for row in rows:
-        row |= {name: from_cell(row[name]) for name in TEXTS}
-    return rows
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """The lines of a table; ValueError for one that is longer than any of ours."""
+    while line := file.readline(LONGEST_LINE):
+        if len(line) == LONGEST_LINE:
+            raise ValueError(f"has a line of {LONGEST_LINE:,} characters or more")
+        yield line
 
 
 def read_failures(path: Path) -> dict[str, Result]:
@@ -281,7 +302,7 @@ def read_failures(path: Path) -> dict[str, Result]:
                 status=row["status"],
                 path="",
             )
-            for row in read_csv(path)
+            for row in each_csv_row(path)
             if row["status"].startswith(FAILED)
         }
     except ValueError as error:

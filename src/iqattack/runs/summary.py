@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from iqattack.attacks import is_white_box, labelled
@@ -19,8 +19,9 @@ from iqattack.evaluation import (
     evaluate_scores,
     mean_gain,
 )
-from iqattack.objectives import towards_end
+from iqattack.evaluation.bootstrap import LARGE
 from iqattack.probing import Check, findings, is_constant
+from iqattack.runs.columns import Results
 from iqattack.runs.results import UNCHANGED, Result
 from iqattack.runs.settings import ModelChange, ModelRecord, Record, Settings
 from iqattack.runs.verdict import Spread, Verdict, doubts_of, verdict_of
@@ -110,8 +111,10 @@ class Summary(BaseModel):
     phrase each. constant: all clean scores are equal up to rounding, and nothing can be said of
     robustness. spread: how the scores lie.
     white_box: the attack took the model's own gradients, and is no black-box attack.
-    scores: gains, correlations and robustness with 95 % bootstrap intervals; as JSON, NaN is null.
-    hashes: SHA-256 of the pixels of each attacked image, clean, by name.
+    scores: gains, correlations and robustness with 95 % bootstrap intervals, of more than 12,000
+    images with draws of 5,000; as JSON, NaN is null.
+    hashes: SHA-256 of the pixels of each attacked image, clean, by name; of up to 12,000 images,
+    and none of more: the log has them.
     visibility: how JOD and FLIP were measured, where they were.
     full_reference: means over images of metrics of pyiqa, by name; where they were asked for.
     """
@@ -182,22 +185,24 @@ def summarise(
     are of; None for the run's. intervals: the bootstrap's, which take most of the time. visibility:
     how jod and flip of the results were measured.
     """
-    done = [result for result in results if not result.failed]
-    if not done:
+    results = Results.of(results)
+    done = results.done
+    if not len(done):
         raise RunError("no image of this run is finished yet; wait for it, or go on with it")
     sign = -1.0 if record.settings.mos_lower_better else 1.0
-    mos = [math.nan if r.mos is None else sign * r.mos for r in done]
+    mos = sign * done.real("mos")
 
     evaluate = evaluate_scores if intervals else partial(evaluate_scores, resamples=0)
 
-    def mean(value: Callable[[Result], float | None]) -> float | None:
-        values = [v for v in map(value, done) if v is not None and math.isfinite(v)]
-        return statistics.fmean(values) if values else None
+    def mean(name: str) -> float | None:
+        values = done.real(name)
+        values = values[np.isfinite(values)]
+        return statistics.fmean(values.tolist()) if len(values) else None
 
-    jods = [r.jod for r in done if r.jod is not None]
-    clean = [_number(r.score_clean) for r in done]
-    attacked = [_number(r.score_adv) for r in done]
+    jods = done.values("jod")
+    clean, attacked = done.real("score_clean").tolist(), done.real("score_adv").tolist()
     low, high = record.model.score_range
+    kept = len(done) <= LARGE
     summary = Summary(
         created=record.created,
         versions=record.versions,
@@ -209,41 +214,45 @@ def summarise(
         budget=record.settings.queries if budget is None else budget,
         images=len(results) + pending,
         attacked=len(done),
-        unchanged=sum(result.status == UNCHANGED for result in done),
+        unchanged=int(np.count_nonzero(done.where("status", UNCHANGED))),
         failed=len(results) - len(done),
         pending=pending,
-        queries=sum(result.queries for result in results),
-        attempts=sum(result.attempts for result in results),
+        queries=sum(results.counts["queries"].tolist()),
+        attempts=sum(results.counts["attempts"].tolist()),
         nonfinite=nonfinite,
         check=check,
         constant=is_constant(clean, high - low),
         spread=Spread.of(clean, attacked, record.model.score_range),
         means=Means(
-            queries=mean(lambda r: r.queries),
-            linf=mean(lambda r: r.linf),
-            rms=mean(lambda r: r.rms),
-            psnr=mean(lambda r: r.psnr),
-            ssim=mean(lambda r: r.ssim),
-            ssim_images=sum(r.ssim is not None for r in done),
-            ms_ssim=mean(lambda r: r.ms_ssim),
-            jnd_violation=mean(lambda r: r.jnd_violation),
-            jod=mean(lambda r: r.jod),
+            queries=statistics.fmean(done.counts["queries"].tolist()),
+            linf=mean("linf"),
+            rms=mean("rms"),
+            psnr=mean("psnr"),
+            ssim=mean("ssim"),
+            ssim_images=len(done.values("ssim")),
+            ms_ssim=mean("ms_ssim"),
+            jnd_violation=mean("jnd_violation"),
+            jod=mean("jod"),
             jod_least=min(jods, default=None),
             jod_below=statistics.fmean(jod < JOD_SEEN for jod in jods) if jods else None,
             jod_images=None if visibility is None else len(jods),
-            flip=mean(lambda r: r.flip),
+            flip=mean("flip"),
         ),
         scores=evaluate(
             clean,
             attacked,
-            [_number(r.gain) for r in done],
-            [_reach(r, record.model) for r in done],
-            None if all(map(math.isnan, mos)) else mos,
+            done.real("gain"),
+            _reaches(done, record.model),
+            None if np.isnan(mos).all() else mos,
             score_range=record.model.score_range,
             lower_better=record.model.lower_better,
         ),
         session=session,
-        hashes={r.image: r.sha256 for r in done if r.sha256 is not None},
+        hashes={
+            image: digest
+            for image, digest in zip(done.images, done.hashes, strict=True)
+            if kept and digest is not None
+        },
         visibility=visibility,
     )
     found = findings(check or Check(), clean, record.model.score_range)
@@ -252,13 +261,10 @@ def summarise(
     return summary.model_copy(update={"findings": tuple(found)})
 
 
-def _reach(result: Result, model: ModelRecord) -> float:
-    """The gain that the score range leaves a finished image."""
-    if result.direction is None or result.score_clean is None:
-        return math.nan
-    ends = model.score_range, model.lower_better
-    return towards_end(result.direction, result.score_clean, *ends).reach
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
+def _reaches(done: Results, model: ModelRecord) -> NDArray[np.float64]:
+    """The gains that the score range leaves finished images, (N,): as `Target.reach` has it."""
+    clean, (low, high) = done.real("score_clean"), model.score_range
+    rising = done.where("direction", "up") != model.lower_better
+    left = np.where(rising, high - clean, clean - low) / (high - low)
+    unknown = done.where("direction", None) | ~done.known["score_clean"]
+    return np.where(unknown, np.nan, np.where(left > 0.0, left, 0.0))

@@ -69,12 +69,15 @@ def scores(path: Path, rows: Iterable[Row]) -> dict[str, float]:
 
 
 def _decimal_commas(cells: Iterable[str]) -> bool:
-    stripped = [cell.strip() for cell in cells]
-    commas = [cell for cell in stripped if "," in cell]
+    commas, dots = list[str](), False
+    for cell in cells:
+        if "," in cell:
+            commas.append(cell.strip())
+        dots = dots or "." in cell
     return (
         all(map(_COMMA.fullmatch, commas))
         and not all(map(_THOUSANDS.fullmatch, commas))
-        and not any("." in cell for cell in stripped)
+        and not dots
     )
 
 

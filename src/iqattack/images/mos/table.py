@@ -5,7 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePath
 
 from iqattack.errors import InputError
@@ -32,11 +33,15 @@ class MosTable(Mapping[str, float]):
     references: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
-    _alike: tuple[Mapping[str, str], ...] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        alike = tuple(_unique(form, self.names) for form in (_composed, folded))
-        object.__setattr__(self, "_alike", alike)
+    @cached_property
+    def _alike(self) -> tuple[Mapping[str, str], ...]:
+        """Names by their composed form, and by their folded one."""
+        return tuple(_unique(form, self.names) for form in (_composed, folded))
+
+    @cached_property
+    def _has_folders(self) -> bool:
+        return any("/" in name for name in self.names)
 
     @property
     def names(self) -> frozenset[str]:
@@ -59,10 +64,14 @@ class MosTable(Mapping[str, float]):
         another Unicode form, of which file systems have their own, and then, since TID2013 names
         files in another case than it has them, ignoring case.
         """
-        composed, case = self._alike
-        for name in (with_folder(entry), entry.name, entry.path.name):
-            for known in (name, composed.get(_composed(name)), case.get(folded(name))):
-                if known is not None and (known in self.scores or known in self.references):
+        # In no form does a name with a slash fit one without.
+        names = [with_folder(entry)] if self._has_folders else []
+        for name in (*names, entry.name, entry.file_name):
+            if name in self.scores or name in self.references:
+                return name
+            composed, case = self._alike
+            for known in (composed.get(_composed(name)), case.get(folded(name))):
+                if known is not None:
                     return known
         return None
 
@@ -114,7 +123,7 @@ def match_mos(images: ImageSet, table: MosTable, *, limit: int | None = None) ->
                 f"{table.path}: {known} fits both {other.path} and {entry.path}; name them with "
                 f"their folders, such as {with_folder(entry)}"
             )
-        entries.append(replace(entry, mos=table[known]))
+        entries.append(entry.rated(table[known]))
     if missing:
         columns = f" beside columns {first(table.columns)}" if table.columns else ""
         raise InputError(

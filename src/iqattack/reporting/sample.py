@@ -1,0 +1,64 @@
+"""Which images the page of a large run shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from iqattack.runs.columns import Results
+from iqattack.runs.numbers import images
+
+SHOWN = 5000  # images: more make a page that no browser likes
+TELLING, FAILURES = 1000, 250  # of them, of each kind
+
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is shown: numbers of rows, in the order of the run; told: which they are, in a sentence
+    or two, None where they are all.
+    """
+
+    numbers: Numbers
+    told: str | None = None
+
+
+def sample(results: Results, shown: int = SHOWN) -> Sample:
+    """The images that tell most of a run of more than `shown`, and a part drawn at random.
+
+    By largest gain, by how many ranks the attack moved an image, and by lowest SSIM, a fifth of
+    them each; a twentieth is for images that failed.
+    """
+    if len(results) <= shown:
+        return Sample(np.arange(len(results)))
+    telling, failures = shown * TELLING // SHOWN, shown * FAILURES // SHOWN
+    failed = np.flatnonzero(results.failed)
+    done = np.flatnonzero(~results.failed)
+    moved = _ranks(results, "score_adv")[done] - _ranks(results, "score_clean")[done]
+    kinds = (-results.real("gain")[done], -np.abs(moved), results.real("ssim")[done])
+    # NaN sorts last.
+    most = [done[np.argsort(kind, kind="stable")[:telling]] for kind in kinds]
+    first = np.unique(np.concatenate([failed[:failures], *most]))
+    rest = np.setdiff1d(np.arange(len(results)), first, assume_unique=True)
+    more = np.random.default_rng(0).choice(rest, shown - len(first), replace=False)
+    told = (
+        f"This page shows {shown:,} of {images(len(results))}: the {telling:,} with the largest "
+        f"gain, the {telling:,} whose rank the attack changed most, the {telling:,} with the "
+        f"lowest SSIM, {_failed(len(failed), failures)}and others drawn at random. Measures and "
+        "curves are of all of them; points in the charts are the images that are shown."
+    )
+    return Sample(np.sort(np.concatenate([first, more])), told)
+
+
+def _ranks(results: Results, name: str) -> NDArray[np.float64]:
+    return np.asarray(stats.rankdata(results.real(name), nan_policy="omit"), dtype=np.float64)
+
+
+def _failed(there: int, most: int) -> str:
+    if not there:
+        return ""
+    return f"{min(there, most):,} of {there:,} that could not be attacked, "

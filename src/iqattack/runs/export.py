@@ -1,0 +1,126 @@
+"""The attacked images of a run as WebDataset shards: tar files that training code streams."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from iqattack.engine import QueryLog, image_hash
+from iqattack.engine.log import refuse_links
+from iqattack.errors import InputError, RunError
+from iqattack.images import read_file, read_image
+from iqattack.runs.columns import Results
+from iqattack.runs.files import cannot_write
+from iqattack.runs.numbers import without_folders
+from iqattack.runs.pairs import Scored
+from iqattack.runs.results import Result
+from iqattack.runs.run import Run
+
+SHARD = 1000  # images
+FIELDS = (
+    "image", "direction", "mos", "score_clean", "score_adv", "gain", "queries", "linf", "rms",
+    "psnr", "ssim", "sha256", "status",
+)  # fmt: skip
+
+
+def export(
+    run: Run,
+    out: Path,
+    *,
+    shard_size: int = SHARD,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> int:
+    """Write the attacked images of a run to out/000000.tar, out/000001.tar, …; how many there are.
+
+    In a tar file, each image is KEY.png, as it was saved, and KEY.json, with `FIELDS` of its result
+    and the attack; KEY is its number in the run, since names may have dots, at which WebDataset
+    splits. The same run gives the same bytes. Images that failed or are still to do are left out.
+    shard_size: images in each file. progress: is told (images done, images).
+
+    Raises InputError for a size below 1 and a folder that is not empty or cannot be written;
+    RunError where no image is finished, the log does not fit, or a saved image is not the one that
+    was scored. Nothing half-written is left.
+    """
+    if shard_size < 1:
+        raise InputError(f"shard size {shard_size}: expected at least 1 image")
+    results, _ = run.checked_state()
+    done = results.done
+    if not len(done):
+        raise RunError(f"{run.folder}: no image is finished yet, nothing to export")
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise InputError(f"{out}: is a link or a file, expected a new folder; give another")
+    try:
+        if out.is_dir() and any(out.iterdir()):
+            raise InputError(f"{out}: is not empty, expected a new folder; give another")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".export-", dir=out.parent))
+        try:
+            _write(run, results, folder, shard_size, progress)
+            folder.chmod(0o755)  # as any folder, not for one person alone
+            with suppress(FileNotFoundError):
+                out.rmdir()
+            folder.rename(out)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise cannot_write(out, error) from None
+    return len(done)
+
+
+def _write(
+    run: Run,
+    results: Results,
+    folder: Path,
+    shard_size: int,
+    progress: Callable[[int, int], None],
+) -> None:
+    numbers = np.flatnonzero(~results.failed).tolist()
+    digits, written = max(6, len(str(len(results)))), 0
+    with run.open_log() as log:
+        for k, first in enumerate(range(0, len(numbers), shard_size)):
+            with tarfile.open(folder / f"{k:06}.tar", "w", format=tarfile.USTAR_FORMAT) as shard:
+                for number in numbers[first : first + shard_size]:
+                    result, key = results[number], f"{number:0{digits}}"
+                    _add(shard, f"{key}.png", _saved(run, log, result))
+                    _add(shard, f"{key}.json", _described(result))
+                    written += 1
+                    progress(written, len(numbers))
+
+
+def _saved(run: Run, log: QueryLog, result: Result) -> bytes:
+    """The file of an attacked image; RunError for another than the one that was scored."""
+    png = run.images / result.png_name
+    refuse_links(run.images, png)
+    try:
+        content, pixels = read_file(png), read_image(png).pixels
+    except InputError as error:
+        raise RunError(f"{error}; 'iqattack attack --resume' makes it again from the log") from None
+    scored = Scored.read(result, log)
+    if scored is None or image_hash(pixels) not in scored.attacked:
+        raise RunError(
+            f"{png}: the saved image is not the one that was scored; put a copy of that back, or "
+            "delete it: 'iqattack attack --resume' makes it again from the log"
+        )
+    return content
+
+
+def _described(result: Result) -> bytes:
+    values: dict[str, Any] = result.model_dump(mode="json", include=set(FIELDS))
+    values["attack"] = without_folders(result.attack)
+    return json.dumps(values, sort_keys=True, ensure_ascii=False).encode()
+
+
+def _add(shard: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Without a time or an owner: the same run gives the same bytes."""
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    shard.addfile(member, io.BytesIO(content))
