@@ -2,12 +2,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iqattack.scoring.batching import SIZES, TRIAL_S, WORTH, BatchSize
+from iqattack.scoring.batching import LARGEST, SIZES, TRIAL_S, WORTH, BatchSize, largest_on
 
 
-def settle(seconds):
+def settle(seconds, device="cpu"):
     """Run full batches that take seconds[size] until a size is settled on."""
-    sizes = BatchSize()
+    sizes = BatchSize(largest=largest_on(device))
     for _ in range(100_000):
         if sizes.settled:
             return sizes.current
@@ -27,6 +27,27 @@ def settle(seconds):
 )
 def test_finds_the_best_size(cost, best):
     assert settle({n: cost(n) for n in SIZES}) == best
+
+
+@pytest.mark.parametrize(
+    ("cost", "best"),
+    [
+        (lambda n: 0.006 + 0.00002 * n, 256),  # never full
+        (lambda n: 0.001 * max(n, 32), 32),  # full with 32
+    ],
+)
+def test_a_gpu_may_get_larger_batches(cost, best):
+    seconds = {n: cost(n) for n in SIZES}
+    assert settle(seconds, "cuda:1") == best
+    assert settle(seconds) <= LARGEST
+
+
+def test_out_of_memory_ends_the_growth():
+    sizes = BatchSize(largest=256)
+    while sizes.current < 128:
+        sizes.record(sizes.current, 0.1)
+    sizes.too_large(128)
+    assert (sizes.current, sizes.settled) == (64, True)
 
 
 @given(st.lists(st.floats(0.001, 1.0), min_size=len(SIZES), max_size=len(SIZES)))

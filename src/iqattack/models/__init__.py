@@ -14,7 +14,9 @@ from iqattack.models.checked import (
     as_failure,
     score_checked,
 )
+from iqattack.models.device import dealt
 from iqattack.models.gradients import MODEL_LOCK, gradient_of
+from iqattack.models.inference import EAGER, Inference
 from iqattack.models.inputs import Input
 from iqattack.models.loading import load_model
 from iqattack.models.pyiqa import PyiqaReference
@@ -22,7 +24,9 @@ from iqattack.models.suggesting import suggestion
 from iqattack.models.time_limit import TimeLimited
 
 __all__ = [
+    "EAGER",
     "MODEL_LOCK",
+    "Inference",
     "Input",
     "Loaded",
     "Model",
@@ -35,6 +39,7 @@ __all__ = [
     "answers",
     "as_failure",
     "builtin_card",
+    "dealt",
     "gradient_of",
     "load_model",
     "model_kinds",

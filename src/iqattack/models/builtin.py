@@ -12,7 +12,8 @@ from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from iqattack.models.device import usable_device
+from iqattack.models.device import sent, usable_device
+from iqattack.models.inference import EAGER, Inference
 
 CELL = 8  # pixels; windows of two cells square overlap by one
 SCALES = 4  # of luma; chroma has one less
@@ -268,7 +269,8 @@ class BuiltinNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores (N,) in 0..100 of images (N, 3, H, W) float grey levels, at least 64×64."""
-        local, overall = self.energies(images)
+        with torch.autocast(images.device.type, enabled=False):
+            local, overall = self.energies(images)
         return 100.0 * torch.stack([judge(local, overall) for judge in self.judges]).mean(0)
 
 
@@ -289,7 +291,8 @@ class Builtin:
 
     On the CPU images are scored one by one, each by one thread, several at a time: an image's score
     depends neither on its batch nor on the number of cores, to the last bit. On a GPU the batch is
-    one pass, and the library promises no such thing.
+    one pass, and the library promises no such thing. Autocast and compilation are of the judges
+    alone: what they are given needs all bits of float32.
     """
 
     name = "builtin"
@@ -297,26 +300,31 @@ class Builtin:
     lower_better = False
     min_size = 64
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str = "cpu", inference: Inference = EAGER) -> None:
         """Raises InputError for a device that is not there."""
         self.network = load_network()
         self.device = usable_device(device)
         self.network.to(self.device)
+        self.inference = inference
+        for judge in self.network.judges:  # torch takes minutes over the rest, and gains nothing
+            inference.compiled(judge, self.name)
         threads = torch.get_num_threads()
         self.pool = ThreadPoolExecutor(threads, "builtin", torch.set_num_threads, (1,))
 
     def __call__(self, images: Tensor) -> Tensor:
         """Raw scores (N,) float64 of images (N, 3, H, W) uint8."""
         on_cpu = self.device.type == "cpu"
-        parts = torch.split(images, 1 if on_cpu else CHUNK)
+        parts = torch.split(sent(images, self.device), 1 if on_cpu else CHUNK)
         scored = self.pool.map(self._score, parts) if on_cpu else map(self._score, parts)
-        return torch.cat([torch.empty(0, dtype=torch.float64), *scored])
+        none = torch.empty(0, device=self.device)
+        return torch.cat([none, *scored]).to("cpu", torch.float64)
 
     def differentiable(self, images: Tensor) -> Tensor:
         """Raw scores (N,) of images of any type, with their graph."""
-        scores: Tensor = self.network(images.to(self.device).float())
+        with self.inference.context(self.device):
+            scores: Tensor = self.network(images.to(self.device).float())
         return scores
 
     @torch.inference_mode()
     def _score(self, images: Tensor) -> Tensor:
-        return self.differentiable(images).to("cpu", torch.float64)
+        return self.differentiable(images)

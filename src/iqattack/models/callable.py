@@ -22,6 +22,8 @@ from iqattack.errors import DeviceError, InputError, one_line
 from iqattack.imports import Imported, import_named
 from iqattack.models.base import Traits
 from iqattack.models.checked import Model, as_scores, check_range
+from iqattack.models.device import sent
+from iqattack.models.inference import EAGER, Inference
 from iqattack.models.inputs import UINT8, Input
 from iqattack.models.time_limit import TimeLimited
 
@@ -35,10 +37,15 @@ class UserModel:
         spec: str,
         convention: Input,
         where: Imported | None,
+        inference: Inference = EAGER,
     ) -> None:
-        """where: what it was imported from. Raises InputError for declarations without sense."""
+        """where: what it was imported from.
+
+        Raises InputError for declarations without sense, and options of torch for no module.
+        """
         self.function = function
         self.convention = convention
+        self.inference = inference
         self.name = str(getattr(function, "name", spec))
         score_range = getattr(function, "score_range", None)
         self.score_range = None if score_range is None else check_range(score_range, spec)
@@ -57,20 +64,39 @@ class UserModel:
         self.traits = _traits(function, where)
         if isinstance(function, torch.nn.Module):
             function.eval()  # scores with dropout or a batch's statistics are never meant
+            inference.compiled(function, spec)
+        else:
+            inference.refuse(spec, f"a {type(function).__name__}")
 
     def __call__(self, images: Tensor) -> object:
         """Score a copy: what the function does to its input must not reach the attack's images."""
-        return self.convention.asks(self._on_its_device())(images)
+        return self._ask(self.convention, images)
+
+    def _ask(self, convention: Input, images: Tensor) -> object:
+        device = self.device
+        if device.type == "cuda" and convention.container in (None, "tensor"):
+            images = sent(images, device)  # as bytes, a quarter of what floats take
+        return convention.asks(self._on_its_device())(images)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights of a torch module lie; any other function sees to that itself."""
+        if not isinstance(self.function, torch.nn.Module):
+            return torch.device("cpu")
+        devices = (weight.device for weight in self.function.parameters())
+        return next(devices, torch.device("cpu"))
 
     def _on_its_device(self) -> Callable[[Any], object]:
         """The function, given tensors where the weights of a torch module lie."""
-        if not isinstance(self.function, torch.nn.Module):
-            return self.function
-        device = next((weight.device for weight in self.function.parameters()), None)
-        if device is None or device.type == "cpu":
-            return self.function
-        module = self.function
-        return lambda batch: module(batch.to(device) if isinstance(batch, Tensor) else batch)
+        function, device = self.function, self.device
+        if device.type == "cpu" and self.inference.autocast is None:
+            return function
+
+        def ask(batch: Any) -> object:
+            with self.inference.context(device):
+                return function(batch.to(device) if isinstance(batch, Tensor) else batch)
+
+        return ask
 
     @property
     def differentiable(self) -> Callable[[Tensor], Tensor]:
@@ -90,7 +116,7 @@ class UserModel:
         """Whether it has a finite score for each image (N, 3, H, W) uint8 under a convention."""
         try:
             with torch.no_grad():
-                found = convention.asks(self._on_its_device())(images)
+                found = self._ask(convention, images)
             return bool(as_scores(found, self.name, len(images)).isfinite().all())
         except Exception:  # of any kind: that it fails is what is asked
             return False
@@ -116,25 +142,34 @@ def wrap(
     min_size: int = 1,
     input: str | None = None,  # noqa: A002 - as the command line calls it
     timeout: float | None = None,
+    compile: bool = False,  # noqa: A002
+    autocast: str | None = None,
 ) -> Model:
     """A function of images (N, 3, H, W) uint8 RGB that returns N scores, as a `Scorer`.
 
     name: as runs and tables call it; the function's own by default.
     score_range: (lowest, highest) raw score. lower_better: True where low means good quality.
     min_size: smallest height and width in pixels. input: how it wants images instead, such as
-    `float01` or `numpy,nhwc,single`. timeout: seconds that a call may take. Raises InputError for
-    an empty range.
+    `float01` or `numpy,nhwc,single`. timeout: seconds that a call may take. compile, autocast: of
+    a torch module, as in `load_model`. Raises InputError for an empty range.
     """
     if name is None:
         name = str(getattr(function, "__name__", type(function).__name__))
     convention = Input.parse(input)
-    user = UserModel(function, name, convention, None)
+    inference = Inference(compile, autocast)
+    user = UserModel(function, name, convention, None, inference)
     found = check_range(score_range, name)
     limited = user if timeout is None else TimeLimited(user, timeout)
-    return Model(limited, name, found, lower_better, min_size, convention.text, user.traits)
+    traits = replace(user.traits, notes=(*user.traits.notes, *inference.notes))
+    return Model(
+        limited, name, found, lower_better, min_size, convention.text, traits, inference,
+        str(user.device),
+    )  # fmt: skip
 
 
-def load_callable(source: str, factory: str, device: str, convention: Input) -> UserModel:
+def load_callable(
+    source: str, factory: str, device: str, convention: Input, inference: Inference = EAGER
+) -> UserModel:
     """What `factory` of a file or module makes, with what it declares.
 
     Raises InputError for a file or module that is not there or does not import, a factory that does
@@ -142,10 +177,12 @@ def load_callable(source: str, factory: str, device: str, convention: Input) -> 
     """
     where = import_named("model", source, factory)
     name = f"{Path(source).name}:{factory}" if source.endswith(".py") else where.spec
-    return make_callable(name, where, device, convention)
+    return make_callable(name, where, device, convention, inference)
 
 
-def make_callable(spec: str, where: Imported, device: str, convention: Input) -> UserModel:
+def make_callable(
+    spec: str, where: Imported, device: str, convention: Input, inference: Inference = EAGER
+) -> UserModel:
     """What an imported factory makes; InputError as in `load_callable`."""
     make = where.value
     takes_device = _takes_device(make)
@@ -165,17 +202,20 @@ def make_callable(spec: str, where: Imported, device: str, convention: Input) ->
             "function of images that returns their scores, or a class with __call__"
         )
     if isinstance(function, Model):
-        return _of_loaded(function, spec, convention, where)
-    return UserModel(function, spec, convention, where)
+        return _of_loaded(function, spec, convention, where, inference)
+    return UserModel(function, spec, convention, where, inference)
 
 
-def _of_loaded(model: Model, spec: str, convention: Input, where: Imported) -> UserModel:
+def _of_loaded(
+    model: Model, spec: str, convention: Input, where: Imported, inference: Inference
+) -> UserModel:
     """What a factory wrapped itself; a convention that is given goes before its own."""
     inner = model.function
     if isinstance(inner, UserModel):
-        made = UserModel(inner.function, spec, convention.over(inner.convention), where)
+        own = inference if inference.options else inner.inference
+        made = UserModel(inner.function, spec, convention.over(inner.convention), where, own)
     elif convention == UINT8:
-        made = UserModel(model, spec, convention, where)
+        made = UserModel(model, spec, convention, where, inference)
     else:
         raise InputError(
             f"'{spec}' returned a model that was loaded: --input {convention.text} cannot be added "

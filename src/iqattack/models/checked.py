@@ -16,6 +16,7 @@ from torch import Tensor
 from iqattack.errors import InputError, IqattackError, NotSentError, TransientError, one_line
 from iqattack.isolation import guest
 from iqattack.models.base import Scorer, Scores, Traits
+from iqattack.models.inference import EAGER, Inference
 
 
 class ModelFailedError(InputError):
@@ -79,7 +80,8 @@ def seconds_or_none(value: object) -> float | None:
 class Model:
     """A `Scorer` made of any function of images (N, 3, H, W) uint8 RGB that gives N numbers.
 
-    input: the text of its input convention, where one was given.
+    input: the text of its input convention, where one was given. inference: how torch runs it.
+    device: where it was loaded to.
     """
 
     function: Callable[[Tensor], object]
@@ -89,6 +91,8 @@ class Model:
     min_size: int = 1
     input: str | None = None
     traits: Traits = field(default_factory=Traits)
+    inference: Inference = EAGER
+    device: str = "cpu"
 
     def __call__(self, images: Tensor) -> Scores:
         """N raw scores, (N,) float64 on the CPU; errors as in `answers`."""

@@ -11,7 +11,8 @@ from torch.nn import functional as F  # noqa: N812
 from iqattack.errors import InputError
 from iqattack.imports import absolute
 from iqattack.models.checked import per_image
-from iqattack.models.device import usable_device
+from iqattack.models.device import sent, usable_device
+from iqattack.models.inference import EAGER, Inference
 from iqattack.paths import why_no_file
 from iqattack.perception.pixels import locally_normalised, luma
 
@@ -94,7 +95,9 @@ class Cnniqa:
     lower_better = True
     min_size = BLOCK + 1
 
-    def __init__(self, weights: Path | str, device: str = "cpu") -> None:
+    def __init__(
+        self, weights: Path | str, device: str = "cpu", inference: Inference = EAGER
+    ) -> None:
         """Raises InputError for weights that cannot be used and a device that is not there."""
         weights = Path(weights)
         self.name = f"cnniqa:{weights.stem}"
@@ -103,23 +106,22 @@ class Cnniqa:
         self.network = load_network(weights)
         self.device = usable_device(device)
         self.network.to(self.device)
+        self.inference = inference
+        inference.compiled(self.network, self.name)
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
         """Raw scores (N,) float64 of images (N, 3, H, W) uint8."""
         if self.device.type == "cpu":
             # Also the fastest way: larger batches spill out of the cache.
-            return per_image(self._score, images)
+            return per_image(self.differentiable, images).double()
         height, width = images.shape[-2:]
         blocks = ((height - 1) // BLOCK) * ((width - 1) // BLOCK)
-        return torch.cat(
-            [self._score(part) for part in torch.split(images, max(CHUNK // blocks, 1))]
-        )
+        parts = torch.split(sent(images, self.device), max(CHUNK // blocks, 1))
+        return torch.cat([self.differentiable(part) for part in parts]).to("cpu", torch.float64)
 
     def differentiable(self, images: Tensor) -> Tensor:
         """Raw scores (N,) of images of any type, with their graph."""
-        scores: Tensor = self.network(images.to(self.device).float())
+        with self.inference.context(self.device):
+            scores: Tensor = self.network(images.to(self.device).float())
         return scores
-
-    def _score(self, images: Tensor) -> Tensor:
-        return self.differentiable(images).to("cpu", torch.float64)

@@ -283,12 +283,23 @@ def one_by_one(function: Callable[[Any], object], inputs: Iterable[Any]) -> list
         try:
             answer: Any = function(one)
             alone = isinstance(answer, Tensor | np.ndarray) and math.prod(answer.shape) == 1
-            found.append(answer.item() if alone else answer)
+            later = alone and isinstance(answer, Tensor) and answer.device.type != "cpu"
+            found.append(answer.item() if alone and not later else answer)
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
             found.append(error)
-    return found
+    return _fetched(found)
+
+
+def _fetched(answers: list[object]) -> list[object]:
+    """Single numbers that lie on a device as Python's, in one transfer of all."""
+    there = {k: a for k, a in enumerate(answers) if isinstance(a, Tensor) and a.numel() == 1}
+    if there:
+        numbers = torch.stack([a.detach().reshape(()) for a in there.values()]).tolist()
+        for k, number in zip(there, numbers, strict=True):
+            answers[k] = number
+    return answers
 
 
 def as_pil(image: Tensor) -> Image.Image:

@@ -22,6 +22,7 @@ from iqattack.models.builtin import Builtin
 from iqattack.models.callable import load_callable, make_callable
 from iqattack.models.checked import Model, check_range
 from iqattack.models.cnniqa import Cnniqa
+from iqattack.models.inference import EAGER, Inference
 from iqattack.models.inputs import Input
 from iqattack.models.pyiqa import Pyiqa
 from iqattack.models.suggesting import suggestion
@@ -33,12 +34,13 @@ class Given:
     """What a kind's loader is given beside the spec.
 
     device: as torch names it. convention: how the model wants its images. timeout: seconds a call,
-    None for the kind's own.
+    None for the kind's own. inference: how torch runs it.
     """
 
     device: str
     convention: Input
     timeout: float | None
+    inference: Inference = EAGER
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,13 @@ class Kind:
 
     text: what the catalogue says of it. load: from what stands after the kind's colon, or, where
     the form begins with none, from the whole spec. keeps_time: whether it sees to time limits
-    itself.
+    itself. torch: whether it may be a torch module.
     """
 
     text: ModelText
     load: Callable[[str, Given], Loaded]
     keeps_time: bool = False
+    torch: bool = False
 
     @property
     def form(self) -> str:
@@ -63,6 +66,11 @@ class Kind:
     def needs_argument(self) -> bool:
         """Whether something must stand after the colon."""
         return ":" in self.form
+
+    def check(self, inference: Inference) -> None:
+        """InputError for options of torch with another kind."""
+        if not self.torch:
+            inference.refuse(self.text.name)
 
 
 class Pictures:
@@ -97,15 +105,15 @@ def _of_pictures(model: Loaded, kind: str, given: Given) -> Loaded:
 
 
 def _builtin(_: str, given: Given) -> Loaded:
-    return _of_pictures(Builtin(given.device), "builtin", given)
+    return _of_pictures(Builtin(given.device, given.inference), "builtin", given)
 
 
 def _cnniqa(weights: str, given: Given) -> Loaded:
-    return _of_pictures(Cnniqa(Path(weights), given.device), "cnniqa", given)
+    return _of_pictures(Cnniqa(Path(weights), given.device, given.inference), "cnniqa", given)
 
 
 def _pyiqa(metric: str, given: Given) -> Loaded:
-    return _of_pictures(Pyiqa(metric, given.device), "pyiqa", given)
+    return _of_pictures(Pyiqa(metric, given.device, given.inference), "pyiqa", given)
 
 
 def _later(module: str, name: str) -> Callable[[str, Given], Loaded]:
@@ -123,17 +131,17 @@ def _later(module: str, name: str) -> Callable[[str, Given], Loaded]:
 
 def _factory(spec: str, given: Given) -> Loaded:
     source, _, factory = spec.rpartition(":")
-    return load_callable(source, factory, given.device, given.convention)
+    return load_callable(source, factory, given.device, given.convention, given.inference)
 
 
 HTTP = Kind(MODELS["http"], _later("services.http", "load_http"), True)
 TOML = Kind(MODELS["toml"], _later("services.described", "load_toml"), True)
-FILE = Kind(MODELS["file"], _factory)
-MODULE = Kind(MODELS["module"], _factory)
+FILE = Kind(MODELS["file"], _factory, torch=True)
+MODULE = Kind(MODELS["module"], _factory, torch=True)
 NAMED = {
-    "builtin": Kind(MODELS["builtin"], _builtin),
-    "cnniqa": Kind(MODELS["cnniqa"], _cnniqa),
-    "pyiqa": Kind(MODELS["pyiqa"], _pyiqa),
+    "builtin": Kind(MODELS["builtin"], _builtin, torch=True),
+    "cnniqa": Kind(MODELS["cnniqa"], _cnniqa, torch=True),
+    "pyiqa": Kind(MODELS["pyiqa"], _pyiqa, torch=True),
     "onnx": Kind(MODELS["onnx"], _later("onnx", "load_onnx")),
     "command": Kind(MODELS["command"], _later("services.command", "load_command"), True),
 }
@@ -147,6 +155,8 @@ def load_model(
     device: str = "cpu",
     input: str | None = None,  # noqa: A002 - as the command line calls it
     timeout: float | None = None,
+    compile: bool = False,  # noqa: A002 - likewise
+    autocast: str | None = None,
     declared: bool = True,
 ) -> Model:
     """The black box that spec names, in one of the forms of the catalogue.
@@ -155,17 +165,20 @@ def load_model(
     device: where a network runs, as torch names it.
     input: how the model wants its images, such as `float01` or `numpy,nhwc,single`.
     timeout: seconds that a call may take.
+    compile: run a torch module through `torch.compile`; autocast: to `bfloat16` or `float16`. Both
+        change scores.
     declared: whether range and direction have to be known; if not, they may be None.
 
-    Raises InputError for an unknown kind, a model that cannot be loaded, and one whose range or
-    direction is neither declared nor given.
+    Raises InputError for an unknown kind, a model that cannot be loaded, one whose range or
+    direction is neither declared nor given, and options of torch with a model that is no module.
     """
     if not isinstance(spec, str):
         raise InputError(
             f"model: {type(spec).__name__} is no spec; expected text such as 'mine.py:load', or "
             "wrap(function, score_range=(0, 100), lower_better=False) for an object"
         )
-    given = Given(device, Input.parse(input), None if timeout is None else check_timeout(timeout))
+    limit = None if timeout is None else check_timeout(timeout)
+    given = Given(device, Input.parse(input), limit, Inference(compile, autocast))
     with guest():
         kind, model = _load(spec, given)
     name, traits = model.name, Traits.of(model)
@@ -182,7 +195,9 @@ def load_model(
         cast(bool, direction),
         model.min_size,
         given.convention.text,
-        replace(traits, spec=traits.spec or spec),
+        replace(traits, spec=traits.spec or spec, notes=(*traits.notes, *given.inference.notes)),
+        given.inference,
+        device,
     )
 
 
@@ -193,18 +208,20 @@ def _load(spec: str, given: Given) -> tuple[Kind, Loaded]:
         if not argument if kind.needs_argument else colon:
             alone = "" if kind.needs_argument else " alone"
             raise InputError(f"model '{spec}': expected {kind.form}{alone}")
+        kind.check(given.inference)
         return kind, kind.load(argument, given)
     for kind, fits in (
         (HTTP, name in ("http", "https") and argument.startswith("//")),
         (TOML, spec.endswith(".toml")),
     ):
         if fits:
+            kind.check(given.inference)
             return kind, kind.load(spec, given)
     points = plugins.installed("iqattack.models")
     if spec in points:
         factory = plugins.load(points[spec])
         where = Imported(factory, spec, file_of(factory))
-        return MODULE, make_callable(spec, where, given.device, given.convention)
+        return MODULE, make_callable(spec, where, given.device, given.convention, given.inference)
     if name in points:
         raise InputError(f"model '{spec}': expected {name} alone, as it takes no options")
     if spec.endswith(".onnx"):

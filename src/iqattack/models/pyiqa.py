@@ -19,7 +19,8 @@ from torch import Tensor
 from iqattack.errors import InputError, one_line, unknown
 from iqattack.imports import absolute
 from iqattack.models.checked import per_image
-from iqattack.models.device import usable_device
+from iqattack.models.device import sent, usable_device
+from iqattack.models.inference import EAGER, Inference
 from iqattack.models.pyiqa_table import METRICS, NOT_OF_ONE_IMAGE, ONE_BY_ONE
 from iqattack.paths import why_no_file
 
@@ -58,7 +59,7 @@ class Pyiqa:
     if there had been none.
     """
 
-    def __init__(self, spec: str, device: str = "cpu") -> None:
+    def __init__(self, spec: str, device: str = "cpu", inference: Inference = EAGER) -> None:
         """spec: 'NAME[,option=value]', options as `pyiqa.create_metric` takes them.
 
         Raises InputError without pyiqa, for an unknown or full-reference metric, options that it
@@ -102,6 +103,11 @@ class Pyiqa:
         self.notes = tuple(_notes(metric, options))
         self._one_by_one = self.device.type == "cpu" or kind in ONE_BY_ONE
         self._metric = _create(create_metric, metric, options, self.device)
+        self.inference = inference
+        if inference.options:
+            if not any(True for _ in self._metric.net.parameters()):
+                inference.refuse(self.name, "a metric without a network")
+            inference.compiled(self._metric.net, self.name)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
@@ -111,13 +117,14 @@ class Pyiqa:
     def differentiable(self, images: Tensor) -> Tensor:
         """Raw scores (N,) of float images, with their graph, where the metric has one."""
         # Around the wrapper, which turns gradients off.
-        answer = self._metric.net(images.to(self.device) / 255.0)
+        with self.inference.context(self.device):
+            answer = self._metric.net(images.to(self.device) / 255.0)
         return torch.as_tensor(answer).reshape(-1)
 
     def _score(self, images: Tensor) -> Tensor:
         try:
-            with _fixed_seeds(self.device):
-                answer = self._metric(images.to(self.device).float() / 255.0)
+            with _fixed_seeds(self.device), self.inference.context(self.device):
+                answer = self._metric(sent(images, self.device).float() / 255.0)
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             # NIQE's, where too few blocks are sharp for a covariance.
             if len(images) > 1:  # the others of the batch have a score

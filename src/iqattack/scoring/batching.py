@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-SIZES = (1, 2, 4, 8, 16, 32, 64)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+LARGEST = 64  # found by timing; on a GPU, which more images at once keep busy, it is the last size
 TRIAL_S = 0.25  # time given to each size
 TRIAL_BATCHES = 4  # and at least this many batches
 USUAL = 4  # what a call costs beside the model is shared by so many images
@@ -18,7 +19,8 @@ class BatchSize:
     that makes the model faster; one step that does not is forgiven.
     """
 
-    def __init__(self, fixed: int | None = None) -> None:
+    def __init__(self, fixed: int | None = None, largest: int = LARGEST) -> None:
+        self._largest = largest
         self.settled = fixed is not None
         self._size = fixed if fixed else SIZES[0]
         self._paired = self.settled
@@ -59,7 +61,7 @@ class BatchSize:
     def _next(self) -> None:
         best = self._best()
         tried = SIZES.index(self._size)
-        if tried + 1 < len(SIZES) and tried - SIZES.index(best) < 2:
+        if self._size < self._largest and tried - SIZES.index(best) < 2:
             self._size = SIZES[tried + 1]
         else:
             self._size, self.settled = best, True
@@ -79,3 +81,8 @@ class BatchSize:
         if self._refusals >= REFUSALS or not self._paired:
             self._refusals = 0
             self.too_large(size)
+
+
+def largest_on(device: str) -> int:
+    """The largest size that is tried where a model lies on a device, as torch names it."""
+    return SIZES[-1] if device.startswith("cuda") else LARGEST

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from iqattack.models import Scorer
+from iqattack.scoring.batching import largest_on
 from iqattack.scoring.ceiling import Ceiling
 from iqattack.scoring.inline import Inline
 from iqattack.scoring.pool import Pool
@@ -20,4 +21,5 @@ class InProcess(Pool):
         retry: Retry = DEFAULT_RETRY,
         ceiling: Ceiling | None = None,
     ) -> None:
-        super().__init__(Inline(scorer), batch=batch, retry=retry, ceiling=ceiling)
+        largest = largest_on(str(getattr(scorer, "device", "cpu")))
+        super().__init__(Inline(scorer), batch=batch, retry=retry, ceiling=ceiling, largest=largest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections import deque
@@ -21,6 +22,9 @@ def ask(scorer: Scorer, images: Sequence[Tensor]) -> Answered:
 
     What a model does to its input must not reach the attack's images: a `Model` sees to that by
     itself, any other scorer gets a copy of a single image, too.
+
+    The time is the device's as well, though it computes behind our back: the copy of the scores to
+    the CPU waits for it, and the next call finds it idle.
     """
     single = len(images) == 1 and isinstance(scorer, Model)
     batch = images[0][None] if single else torch.stack(list(images))
@@ -28,9 +32,22 @@ def ask(scorer: Scorer, images: Sequence[Tensor]) -> Answered:
     found: list[float | Exception] | BaseException
     try:
         found = answers(scorer, batch)
+    except torch.OutOfMemoryError as error:
+        # Its traceback holds the model's activations, and torch keeps what it freed: the halves of
+        # this batch need that memory, and so do other processes on the device.
+        found = error.with_traceback(None)
+        found.__context__ = found.__cause__ = None
+        freed()
     except BaseException as error:
         found = error
     return found, time.perf_counter() - started
+
+
+def freed() -> None:
+    """Give back what torch keeps of a device's memory, and does not use."""
+    gc.collect()
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
 
 
 class Inline:

@@ -13,7 +13,7 @@ import torch
 from iqattack.errors import InputError, NotSentError
 from iqattack.isolation import changes
 from iqattack.models import ModelFailedError, WrongAnswerError
-from iqattack.scoring.batching import BatchSize
+from iqattack.scoring.batching import LARGEST, BatchSize
 from iqattack.scoring.ceiling import Ceiling
 from iqattack.scoring.contract import Backend, Call, Done, Reply, Request
 from iqattack.scoring.retry import DEFAULT_RETRY, Retry
@@ -30,8 +30,8 @@ class WorkerDiedError(InputError):
 class Pool:
     """A `ScorePool` on any backend.
 
-    batch: images per call; None finds it by timing. retry: of what is transient. ceiling: of what
-    is sent; once it is reached, `wait` raises CeilingReached.
+    batch: images per call; None finds it by timing, up to `largest`. retry: of what is transient.
+    ceiling: of what is sent; once it is reached, `wait` raises CeilingReached.
 
     A call that fails as a whole is asked again in halves, down to single images: whose fault it was
     is known then. A model that cannot take a batch is asked one image at a time from then on. An
@@ -47,13 +47,14 @@ class Pool:
         batch: int | None = None,
         retry: Retry = DEFAULT_RETRY,
         ceiling: Ceiling | None = None,
+        largest: int = LARGEST,
     ) -> None:
         check_batch(batch)
         self._ceiling = ceiling
         self.notes: list[str] = []
         self._changes: set[str] = set()  # of the process, by the model, that were noted
         self._backend = backend
-        self._batch = BatchSize(batch)
+        self._batch = BatchSize(batch, largest)
         self._retry = retry
         self._pending = 0
         self._round = 0  # of calls that have not been forgotten

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +14,8 @@ import torch
 
 from iqattack.children import Child
 from iqattack.errors import InputError, IqattackError
-from iqattack.models import Scorer, load_model
+from iqattack.models import Scorer, dealt, load_model
+from iqattack.scoring.batching import largest_on
 from iqattack.scoring.contract import Call, Done
 from iqattack.scoring.inline import ask
 from iqattack.scoring.pool import Pool, WorkerDiedError, check_batch
@@ -40,20 +42,27 @@ def serve(make: Make, connection: Connection) -> None:
 
 @dataclass(eq=False)
 class Worker:
-    """A process, and the calls that it has, the first of them being scored."""
+    """A process, and the calls that it has, the first of them being scored.
+
+    make: the number of what made its model.
+    """
 
     child: Child
+    make: int = 0
     ready: bool = False
     calls: list[Call] = field(default_factory=list)
 
 
 class Workers:
-    """Calls to processes. Each has one to score and one in reserve."""
+    """Calls to processes. Each has one to score and one in reserve.
 
-    def __init__(self, name: str, make: Make, processes: int, threads: int) -> None:
+    makes: of models, such as one for each GPU; processes take them in turn.
+    """
+
+    def __init__(self, name: str, makes: Sequence[Make], processes: int, threads: int) -> None:
         self.name = name
         self.slots = 2 * processes
-        self._start: Callable[[], Child] = partial(Child, partial(serve, make), threads)
+        self._starts = [partial(Child, partial(serve, make), threads) for make in makes]
         self._dead: list[Done] = []
         self._failed_starts = 0
         self._error: Exception | None = None
@@ -62,10 +71,16 @@ class Workers:
         self._workers: list[Worker] = []
         try:
             for _ in range(processes):
-                self._workers.append(Worker(self._start()))
+                self._workers.append(self._begun())
         except BaseException:
             self.close()
             raise
+
+    def _begun(self) -> Worker:
+        """One more process, with the model that fewest have."""
+        having = Counter(worker.make for worker in self._workers)
+        number = min(range(len(self._starts)), key=having.__getitem__)
+        return Worker(self._starts[number](), number)
 
     @property
     def running(self) -> int:
@@ -132,7 +147,8 @@ class Workers:
         lost = worker.calls[:1] if worker.ready else []
         rest = worker.calls[len(lost) :]
         self._workers.remove(worker)
-        self._workers.append(Worker(self._start(), calls=rest))
+        self._workers.append(self._begun())
+        self._workers[-1].calls += rest
         return [
             Done(call, WorkerDiedError(f"model '{self.name}': a worker {how} as it scored"))
             for call in lost
@@ -177,24 +193,36 @@ class Processes(Pool):
         input: str | None = None,  # noqa: A002 - as `load_model` calls it
         timeout: float | None = None,
         device: str = "cpu",
+        compile: bool = False,  # noqa: A002 - likewise
+        autocast: str | None = None,
         threads: int | None = None,
         batch: int | None = None,
         retry: Retry = DEFAULT_RETRY,
     ) -> None:
-        make = partial(
-            load_model,
-            spec,
-            score_range=score_range,
-            lower_better=lower_better,
-            input=input,
-            timeout=timeout,
-            device=device,
-        )
+        makes = [
+            partial(
+                load_model,
+                spec,
+                score_range=score_range,
+                lower_better=lower_better,
+                input=input,
+                timeout=timeout,
+                device=one,
+                compile=compile,
+                autocast=autocast,
+            )
+            for one in dealt(device)
+        ]
         if processes < 1:
             raise InputError(f"processes {processes}: expected at least 1")
         check_batch(batch)
         each = threads or threads_each(processes)
-        super().__init__(Workers(spec, make, processes, each), batch=batch, retry=retry)
+        super().__init__(
+            Workers(spec, makes, processes, each),
+            batch=batch,
+            retry=retry,
+            largest=largest_on(device),
+        )
 
 
 def threads_each(processes: int) -> int:
