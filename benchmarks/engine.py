@@ -14,6 +14,8 @@ parts: where the processor time of a query goes, in one process at one thread.
 service: one that sleeps 100 ms a request and takes 32 at once, against the ideal.
 http: the same behind HTTP, PNG files and all, and whether memory grows with requests.
 large: a picture of 24 megapixels and a model that costs nothing.
+ray: two workers that Ray places on this machine, over two that are started without it, in turns.
+driver: the process that writes, with 64 workers that are made up (see driver.py).
 
 Writes docs/engine.md; sections that are not asked for keep what they said.
 """
@@ -21,6 +23,7 @@ Writes docs/engine.md; sections that are not asked for keep what they said.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import resource
@@ -48,6 +51,7 @@ from iqattack.attacks import load_attack
 from iqattack.constraints import parse_constraint
 from iqattack.engine import Engine, Outcome, Progress, QueryLog
 from iqattack.engine.account import Account
+from iqattack.engine.cluster import connected
 from iqattack.engine.drivers import ImageDriver
 from iqattack.images import ImageSet, read_image
 from iqattack.memory import keep_freed_memory
@@ -61,7 +65,9 @@ BOX = "jnd:0.38"
 SIZES = (1, 2, 4, 8, 16)
 RUN_S, BARE_S = 1.0, 0.5  # turns of the run and of the bare model
 SETTLE_S = 0.02  # in which a halted run comes to rest
-SECTIONS = ("process", "workers", "parts", "free", "slow", "service", "http", "large")
+SECTIONS = (
+    "process", "workers", "parts", "free", "slow", "service", "http", "large", "ray", "driver"
+)  # fmt: skip
 DOC = ROOT / "docs" / "engine.md"
 
 
@@ -173,6 +179,7 @@ class SideBySide:
 
     def __init__(self, models: int, images: int, batch: int, threads: int) -> None:
         context = get_context("spawn")
+        before = {child.pid for child in psutil.Process().children(recursive=True)}
         self.rate_sum = 0.0
         self.turns = 0
         self.halted = 0.0  # seconds in which the run was
@@ -186,7 +193,14 @@ class SideBySide:
             self._ends.append(ours)
         for end in self._ends:
             end.recv()
-        self._spared = {child.pid for child in psutil.Process().children()}
+        self._spared = {child.pid for child in psutil.Process().children(recursive=True)}
+        self._own = self._spared - before
+
+    def processor_time(self) -> float:
+        """Seconds that this process and its children have had, but for the bare models."""
+        us = psutil.Process()
+        children = [c for c in us.children(recursive=True) if c.pid not in self._own]
+        return sum(sum(process.cpu_times()[:2]) for process in [us, *children])
 
     def take_turns(self, state: Progress) -> None:
         """Called by the run after every reply."""
@@ -194,7 +208,8 @@ class SideBySide:
             return
         time.sleep(SETTLE_S)  # the run's time: what its threads are about comes to an end
         started = time.perf_counter()
-        workers = [c for c in psutil.Process().children() if c.pid not in self._spared]
+        every = psutil.Process().children(recursive=True)
+        workers = [child for child in every if child.pid not in self._spared]
         for worker in workers:
             worker.suspend()
         for end in self._ends:
@@ -526,6 +541,83 @@ def large_child(box: str, queries: int) -> None:
     print(f"{box} {spent:.2f} {passes:.0f} {peak:.2f} {max(pauses):.1f}")
 
 
+# -- a cluster, and who writes --------------------------------------------------------------------
+
+ROUNDS = 3  # turns of each
+
+
+def beside_bare(
+    images: ImageSet, attack: str, queries: int, batch: int, engine: str
+) -> tuple[float, float]:
+    """Queries per second of two workers, over images per second of two bare models, and queries per
+    second of processor time.
+    """
+    bare = SideBySide(2, len(images), batch, 1)
+    marks: list[tuple[float, int, float]] = []  # time, queries, processor time
+    last = 0.0
+
+    def progress(state: Progress) -> None:
+        nonlocal last
+        bare.take_turns(state)
+        now = time.perf_counter() - bare.halted
+        at_it = state.stage == "attack" and state.queries > 2 * len(images)
+        if at_it and (now - last > RUN_S / 4 or state.done == len(images)):
+            marks.append((now, state.queries, bare.processor_time()))
+            last = now
+
+    with tempfile.TemporaryDirectory() as folder:
+        iqattack.attack(
+            images,
+            f"cnniqa:{shared_data() / 'models' / 'cnniqa_live.pth'}",
+            attack=attack,
+            constraint=BOX,
+            queries=queries,
+            workers=2,
+            engine=engine,
+            out=Path(folder) / "run",
+            callbacks=iqattack.Callbacks(progress=progress),
+        )
+    (began, before, spent), (ended, done, all_spent) = marks[0], marks[-1]
+    bare.close()
+    return (done - before) / (ended - began) / bare.rate, (done - before) / (all_spent - spent)
+
+
+def ray(images: ImageSet, queries: int) -> list[dict[str, str]]:
+    """A row for each attack: Ray and processes of this machine, one run after the other."""
+    torch.set_num_threads(1)
+    batch = best_batch(cnniqa(), stacked(images))
+    torch.set_num_threads(2)  # one for each worker
+    rows = []
+    with connected(None):
+        for attack in ATTACKS:
+            turns = [
+                [beside_bare(images, attack, queries, batch, name) for name in ("ray", "local")]
+                for _ in range(ROUNDS)
+            ]
+            placed, local = (sum(share for share, _ in of) for of in zip(*turns, strict=True))
+            by_time, local_by_time = (sum(n for _, n in of) for of in zip(*turns, strict=True))
+            row = {
+                "attack": attack,
+                "with Ray / bare models": f"{placed / ROUNDS:.3f}",
+                "--workers 2 / bare models": f"{local / ROUNDS:.3f}",
+                "ratio": f"**{placed / local:.3f}**",
+                "of each turn": ", ".join(f"{one[0] / other[0]:.2f}" for one, other in turns),
+                "ratio by processor time": f"**{by_time / local_by_time:.3f}**",
+            }
+            print(" ".join(row.values()), flush=True)
+            rows.append(row)
+    return rows
+
+
+def driver() -> list[dict[str, str]]:
+    """In a process of its own, which keeps to one core."""
+    program = Path(__file__).with_name("driver.py")
+    printed = subprocess.run([sys.executable, program], check=True, capture_output=True, text=True)
+    row: dict[str, str] = json.loads(printed.stdout.splitlines()[-1])
+    print(" ".join(row.values()), flush=True)
+    return [row]
+
+
 # -- all together ---------------------------------------------------------------------------------
 
 TITLES = {
@@ -537,6 +629,8 @@ TITLES = {
     "service": "A service that takes 100 ms a request and 32 at once, 64 pictures",
     "http": "The same behind HTTP, in a process of its own",
     "large": "A picture of 24 megapixels, a model that costs nothing",
+    "ray": "Two workers that Ray places on one machine",
+    "driver": "The process that writes, alone: workers that are made up, batches of 16 images",
 }
 
 
@@ -561,6 +655,8 @@ def measured(name: str, images: ImageSet, queries: int) -> Sequence[dict[str, st
         "service": lambda: service(queries),
         "http": lambda: http(queries),
         "large": lambda: large(60),
+        "ray": lambda: ray(images, queries),
+        "driver": driver,
     }
     return sections[name]()
 

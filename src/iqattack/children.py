@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from multiprocessing.connection import Connection
 from types import FunctionType
 from typing import Any
@@ -28,20 +28,37 @@ Serve = Callable[[Connection], None]
 SEND_BYTES = 4096  # that a child may have sent and we have not read
 
 
+@dataclass(frozen=True)
+class Lost:
+    """The last that is heard of a process.
+
+    how: it ended, for example `was killed by signal 9 (SIGKILL)`. outside: for a reason that is
+    none of its own, such as a machine that was switched off.
+    """
+
+    how: str
+    outside: bool = False
+
+
+def pack(serve: Serve) -> bytes:
+    """What a process is to run, as it is sent; InputError where it cannot be pickled."""
+    try:
+        return _packed(serve)
+    except Exception as error:  # what pickling raises has no common type
+        what, remedy = _at_fault(serve)
+        raise InputError(
+            f"{what} cannot be sent to the workers ({' '.join(str(error).split())}); {remedy}"
+        ) from error
+
+
 class Child:
     """A process that was started with `serve(connection)`; connection: its other end.
 
-    threads: of torch in it. Raises InputError where `serve` cannot be pickled.
+    serve: or what `pack` made of it. threads: of torch in it. Raises InputError as `pack` does.
     """
 
-    def __init__(self, serve: Serve, threads: int) -> None:
-        try:
-            packed = _packed(serve)
-        except Exception as error:  # what pickling raises has no common type
-            what, remedy = _at_fault(serve)
-            raise InputError(
-                f"{what} cannot be sent to the workers ({' '.join(str(error).split())}); {remedy}"
-            ) from error
+    def __init__(self, serve: Serve | bytes, threads: int) -> None:
+        packed = serve if isinstance(serve, bytes) else pack(serve)
         if sys.platform == "win32":
             raise InputError("workers: need Linux or macOS; leave them out, or use concurrency")
         ours, theirs = socket.socketpair()

@@ -12,9 +12,9 @@ from multiprocessing import Pipe
 import numpy as np
 import pytest
 
-from iqattack.children import Child
+from iqattack.children import Child, Lost
 from iqattack.engine import Failure, Interrupted, Plan, Workers
-from iqattack.engine.events import Attacked, CleanScore, Replies
+from iqattack.engine.events import Attacked, Busy, CleanScore, Note, Replies
 from iqattack.engine.log import ROW
 from iqattack.engine.workers import Assigned, Ready, Stop, Wanted, merged
 from iqattack.errors import InputError, RunError
@@ -52,7 +52,7 @@ def workers(monkeypatch):
             def kill(self):
                 self.connection.close()
 
-        monkeypatch.setattr("iqattack.engine.workers.Child", Child)
+        monkeypatch.setattr("iqattack.engine.crew.Child", Child)
         made.append(Workers(number, lambda stop: None, stop=stop))
         return made[-1]
 
@@ -260,6 +260,82 @@ def test_workers_that_never_start_end_the_run(workers, plans):
         InputError, match=r"3 workers in a row .*; the last one was killed by signal 9"
     ):
         list(workers(1, *[lambda end: None] * 4).search(plans))
+
+
+class Scripted:
+    """A crew whose members are lists of messages; those that are sent to them are in `sent`."""
+
+    def __init__(self, scripts, doing=None):
+        self.scripts, self.doing, self.sent, self.members = list(scripts), doing, [], []
+
+    def start(self):
+        self.members.append(ScriptedMember(self, iter(self.scripts.pop(0))))
+        return self.members[-1]
+
+    def received(self, timeout):
+        for member in list(self.members):
+            message = next(member.script, None)
+            if message is not None:
+                if isinstance(message, Lost):
+                    self.members.remove(member)
+                yield member, message
+
+    def waiting(self):
+        return self.doing
+
+
+class ScriptedMember:
+    def __init__(self, crew, script):
+        self.crew, self.script = crew, script
+
+    def send(self, message):
+        self.crew.sent.append(message)
+
+    def kill(self):
+        if self in self.crew.members:
+            self.crew.members.remove(self)
+
+
+def with_crew(crew, number):
+    return Workers(number, lambda stop: None, stop=lambda: False, crew=lambda _serves, _n: crew)
+
+
+def test_an_image_is_not_to_blame_for_a_machine_that_was_lost(plans):
+    """Neither for two of them, nor is it kept away from others."""
+    plan, other = plans[:2]
+    gone = Lost("was lost with its node", outside=True)
+    last = [Ready(), Wanted(), Wanted(), rows(plan, 4, 5), Attacked(plan.entry, 0.5)]
+    crew = Scripted(
+        [
+            [Ready(), Wanted(), rows(plan, 1, 3), gone],
+            [Ready(), Wanted(), gone],
+            [*last, Attacked(other.entry, 0.5)],
+        ]
+    )
+    taken, others = events(with_crew(crew, 1).search([plan, other]))
+    assert len(taken[plan.entry.name]) == 8
+    assert [type(event) for event in others] == [Attacked, Attacked]
+    assert [job.entry for job in crew.sent] == [plan.entry] * 3 + [other.entry]
+    assert [len(job.logged) for job in crew.sent] == [1, 4, 4, 1]
+
+
+def test_machines_that_are_lost_while_workers_start_do_not_end_the_run(plans):
+    gone = Lost("was preempted with its node", outside=True)
+    end = [Ready(), Wanted(), Attacked(plans[0].entry, 0.5)]
+    crew = Scripted([*[[gone]] * 5, end])
+    _, others = events(with_crew(crew, 1).search(plans[:1]))
+    assert [type(event) for event in others] == [Attacked]
+
+
+def test_what_is_waited_for_is_said_and_what_workers_note_once(plans, monkeypatch):
+    monkeypatch.setattr("iqattack.engine.workers.SAID_S", 0.0)
+    ready = Ready(("node b has torch 2.6",))
+    script = [ready, Wanted(), Attacked(plans[0].entry, 0.5)]
+    crew = Scripted([[ready], script], "waiting for the cluster: 1 of 2 workers")
+    _, others = events(with_crew(crew, 2).search(plans[:1]))
+    assert Busy("waiting for the cluster: 1 of 2 workers") in others
+    notes = [event for event in others if isinstance(event, Note)]
+    assert notes == [Note("workers", "node b has torch 2.6")]
 
 
 def test_when_it_is_to_stop_what_they_still_say_is_kept(workers, plans):

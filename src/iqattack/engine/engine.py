@@ -78,6 +78,8 @@ class Engine:
     note: is notified of what a person should know about an image: (image name, phrase).
     progress: is notified where the run stands, after every reply.
     check: of the model, between survey and search.
+    whole: clean scores of the set that the images are part of, by name, which directions follow
+    from; None where they are all of it.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Engine:
         note: Callable[[str, str], None] = lambda _image, _phrase: None,
         progress: Callable[[Progress], None] = lambda _state: None,
         check: Check | None = None,
+        whole: Mapping[str, float] | None = None,
     ) -> None:
         if queries < 1:
             raise InputError(f"queries {queries}: expected at least 1, for the clean image")
@@ -102,6 +105,7 @@ class Engine:
         self._note = note
         self._progress = progress
         self._check = check
+        self._whole = whole
 
     @classmethod
     def in_process(
@@ -152,13 +156,20 @@ class Engine:
         the log does not replay, Interrupted when asked to stop.
         """
         recorder = self._recorder(images)
-        targets = yield from self._surveyed(images, recorder)
-        finished = self._log.results()
+        targets = self._targets((yield from self._surveyed(images, recorder)))
+        finished = self._log.finished()
         todo = [entry for entry in images if entry.name in targets and entry.name not in finished]
         late = () if self._check is None else self._check.late
         todo.sort(key=lambda entry: entry.name in late)  # the last ones tell most of what changed
         self._begin(recorder, targets, finished, len(images) - len(todo))
         yield from self._recorded(recorder, self._searching.search(self._plans(todo, targets)))
+
+    def survey(self, images: ImageSet) -> Iterator[Failure]:
+        """Score all clean images and check the model, and nothing else: a failure for each image
+        that has no finite score; errors as in `run`.
+        """
+        scores = yield from self._surveyed(images, self._recorder(images))
+        self._check_range(scores)
 
     def run_set(
         self, images: ImageSet, attack: SetAttack
@@ -175,7 +186,7 @@ class Engine:
             try:
                 items.append(next(survey))
             except StopIteration as stop:
-                targets: dict[str, Target] = stop.value
+                targets = self._targets(stop.value)
                 break
         todo = [entry for entry in images if entry.name in targets]
         self._begin(recorder, targets, {}, len(images) - len(todo))
@@ -251,8 +262,8 @@ class Engine:
 
     def _surveyed(
         self, images: ImageSet, recorder: Recorder
-    ) -> Generator[Failure, None, dict[str, Target]]:
-        """Where each image is to go, from all clean scores; yields those that have none."""
+    ) -> Generator[Failure, None, dict[str, float]]:
+        """All clean scores that are finite; yields the images that have none."""
         clean: dict[str, float] = {}
         unknown = []
         for entry in images:
@@ -287,7 +298,7 @@ class Engine:
         scores = {name: clean[name] for name in finite}
         for event in self._check(scores) if self._check is not None else ():
             recorder.record(event)
-        return self._targets(scores)
+        return scores
 
     def _targets(self, clean: dict[str, float]) -> dict[str, Target]:
         """Where each score is to go.
@@ -297,9 +308,12 @@ class Engine:
         """
         ends = self._scorer.score_range, self._scorer.lower_better
         self._check_range(clean)
-        targets = dict(
-            zip(clean, self._objective.targets(list(clean.values()), *ends), strict=True)
-        )
+        whole = clean if self._whole is None else self._whole
+        scores = list(whole.values())
+        found = dict(zip(whole, self._objective.targets(scores, *ends), strict=True))
+        for name in clean.keys() - found.keys():  # it failed when the whole set was scored
+            found[name] = self._objective.targets([*scores, clean[name]], *ends)[-1]
+        targets = {name: found[name] for name in clean}
         for name, direction in self._log.directions().items():
             if name in targets and targets[name].direction != direction:
                 other = towards_end(direction, clean[name], *ends)

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import math
 import re
 import sqlite3
 import stat
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
@@ -159,6 +160,29 @@ class Fault:
         return f"{self.image}: {self.what}"
 
 
+@dataclass(frozen=True)
+class Page:
+    """All that a log has of one image.
+
+    rows: those in their order, 16 bytes each. early: replies that came before their turn, by
+    number. result, failure: as they were stored. found: what a constraint found out about it.
+    """
+
+    image: str
+    direction: Direction | None
+    attempts: int
+    rows: bytes
+    early: Mapping[int, Row]
+    result: str | None
+    failure: str | None
+    found: str | None
+
+    @property
+    def queries(self) -> int:
+        """Rows, those that came early left out."""
+        return len(self.rows) // PAIR.size
+
+
 def refuse_links(*paths: Path) -> None:
     """RunError for files that are links, or neither file nor folder.
 
@@ -227,6 +251,7 @@ class QueryLog:
         self._needs_digests = digests
         self._read_only = read_only
         self._early = True  # there may be early replies
+        self._keeps = False  # there is the table of what is kept by name, as far as is known
         self._hashers: dict[int, Hasher] = {}  # by task: what its rows so far come to
         self._end = End(0, 0)
         self._beside: FileIO | None = None  # the file that says where the log ends
@@ -403,6 +428,51 @@ class QueryLog:
             raise RunError(f"{self.path}: {fault}; {RESTORE}")
         return np.frombuffer(b"".join(blobs), dtype=ROW)
 
+    def each_rows(self, *, digests: bool = False) -> Iterator[tuple[str, Direction | None, Rows]]:
+        """Name, direction and rows of all images, in order, in one pass; errors as of `rows`."""
+        column = "digest" if self._format >= DIGESTS else "NULL"
+        found = self._each(
+            f"SELECT id, image, direction, first, {column}, rows FROM task "
+            "LEFT JOIN chunk ON task = id ORDER BY id, first"
+        )
+        for (_, image, direction), chunks in itertools.groupby(found, key=lambda row: row[:3]):
+            there = (chunk[3:] for chunk in chunks if chunk[3] is not None)
+            blobs, fault = self._sound_of(image, there, digests=digests)
+            if fault is not None:
+                raise RunError(f"{self.path}: {fault}; {RESTORE}")
+            yield image, direction, np.frombuffer(b"".join(blobs), dtype=ROW)
+
+    def each_result(
+        self, beside: str | None = None
+    ) -> Iterator[tuple[int, str, str, int, str | None]]:
+        """Number, name, result and attempts of the finished images, in the order of the run.
+
+        beside: of what is kept by this name, a blank and the image's, too; None for none.
+        """
+        attempts, kept = "0", "NULL"
+        if self._format >= FAILURES:
+            attempts = "attempts"
+            if self._newer("SELECT 1 FROM sqlite_master WHERE name = 'kept'"):
+                kept = "(SELECT kept.json FROM kept WHERE kept.name = ? || ' ' || image)"
+        values = () if beside is None or kept == "NULL" else (beside,)
+        yield from self._each(
+            f"SELECT id, image, result.json, {attempts}, {kept if values else 'NULL'} FROM result "
+            "JOIN task ON result.task = id ORDER BY id",
+            *values,
+        )
+
+    def finished(self) -> set[str]:
+        """The images that have a result."""
+        return {name for (name,) in self._each("SELECT image FROM result JOIN task ON task = id")}
+
+    def count(self) -> int:
+        """How many images the run has."""
+        return len(self._ids)
+
+    def number(self, image: str) -> int | None:
+        """The number of an image, which grows in the order of the run; None for another's."""
+        return self._ids.get(image)
+
     def fault(self, image: str) -> Fault | None:
         """What is wrong with the rows of an image: a gap, or rows that do not fit their digest."""
         return self._sound(image)[1]
@@ -417,17 +487,17 @@ class QueryLog:
     def end(self) -> End:
         """Where the log ends, computed from its chunks: what the file beside it should say."""
         column = "digest" if self._format >= DIGESTS else "NULL"
-        names = {task: image for image, task in self._ids.items()}
-        queries, tails = 0, dict[int, bytes | None]()
-        for task, size, digest in self._all(
-            f"SELECT task, LENGTH(rows), {column} FROM chunk ORDER BY task, first"
-        ):
-            queries += size // PAIR.size
-            tails[task] = digest
-        total = sum(
-            int.from_bytes(self._computed(task, names.get(task, "")).digest() if d is None else d)
-            for task, d in tails.items()
+        queries = total = 0
+        found = self._each(
+            f"SELECT task, LENGTH(rows), {column}, image FROM chunk JOIN task ON task = id "
+            "ORDER BY task, first"
         )
+        for _, chunks in itertools.groupby(found, key=lambda row: row[0]):
+            of_task = list(chunks)
+            queries += sum(size for _, size, _, _ in of_task) // PAIR.size
+            task, _, digest, image = of_task[-1]
+            tail = self._computed(task, image).digest() if digest is None else digest
+            total += int.from_bytes(tail)
         return End(queries, total % MODULUS)
 
     def last(self) -> int:
@@ -459,12 +529,22 @@ class QueryLog:
     def _sound(self, image: str, *, digests: bool = True) -> tuple[list[bytes], Fault | None]:
         """The chunks up to the first that is not as it was logged, and what is wrong with that."""
         column = "digest" if self._format >= DIGESTS else "NULL"
-        blobs: list[bytes] = []
-        number, hasher = 0, _hasher_of(image)
-        for first, digest, blob in self._all(
+        chunks = self._all(
             f"SELECT first, {column}, rows FROM chunk WHERE task = ? ORDER BY first",
             self._ids.get(image, -1),
-        ):
+        )
+        return self._sound_of(image, chunks, digests=digests)
+
+    def _sound_of(
+        self,
+        image: str,
+        chunks: Iterable[tuple[int, bytes | None, bytes]],
+        *,
+        digests: bool,
+    ) -> tuple[list[bytes], Fault | None]:
+        blobs: list[bytes] = []
+        number, hasher = 0, _hasher_of(image)
+        for first, digest, blob in chunks:
             if first != number:
                 gap = f"queries {number + 1} to {first} are missing from the log"
                 return blobs, Fault(image, number, gap)
@@ -554,6 +634,75 @@ class QueryLog:
         last = rows["score"][of_clean & ~np.logical_and.accumulate(of_clean)]
         return float(last[-1]) if len(last) else None
 
+    def pages(self) -> Iterator[Page]:
+        """All images in order, each read as it is asked for; RunError for rows that are not as they
+        were logged.
+        """
+        with self._faults():
+            tasks = self._db.execute("SELECT id, image, direction, attempts FROM task ORDER BY id")
+            for task, image, direction, attempts in tasks:
+                blobs, fault = self._sound(image)
+                if fault is not None:
+                    raise RunError(f"{self.path}: {fault}; {RESTORE}")
+                result = self._all("SELECT json FROM result WHERE task = ?", task)
+                failure = self._all("SELECT reason FROM failure WHERE task = ?", task)
+                yield Page(
+                    image,
+                    direction,
+                    attempts,
+                    b"".join(blobs),
+                    self.early(image),
+                    result[0][0] if result else None,
+                    failure[0][0] if failure else None,
+                    self.kept(f"{FOUND}{image}"),
+                )
+
+    def adopt(self, pages: Sequence[Page], kept: Mapping[str, str]) -> None:
+        """Take over images of other logs, after those that are there; all or nothing.
+
+        kept: what is kept with them, by name. RunError for one that the log has already.
+        """
+        twice = next((page.image for page in pages if page.image in self._ids), None)
+        if twice is not None:
+            raise RunError(f"{self.path}: {twice} is there already; give each image once")
+        ((last,),) = self._all("SELECT COALESCE(MAX(id), 0) FROM task")
+        first = int(last) + 1
+        tasks = dict(zip(range(first, first + len(pages)), pages, strict=True))
+        chunks = [
+            (task, 0, _hasher_of(page.image, page.rows).digest(), page.rows)
+            for task, page in tasks.items()
+            if page.rows
+        ]
+        with self._transaction():
+            self._db.executemany(
+                "INSERT INTO task (id, image, direction, attempts) VALUES (?, ?, ?, ?)",
+                [(task, p.image, p.direction, p.attempts) for task, p in tasks.items()],
+            )
+            self._db.executemany(APPEND, chunks)
+            self._db.executemany(
+                "INSERT INTO early VALUES (?, ?, ?)",
+                [
+                    (task, number, PAIR.pack(*pair))
+                    for task, page in tasks.items()
+                    for number, pair in page.early.items()
+                ],
+            )
+            for table, column in (("result", "result"), ("failure", "failure")):
+                values = [(task, getattr(page, column)) for task, page in tasks.items()]
+                self._db.executemany(
+                    f"INSERT INTO {table} VALUES (?, ?)", [v for v in values if v[1] is not None]
+                )
+            found = {f"{FOUND}{p.image}": p.found for p in pages if p.found is not None}
+            self._db.executemany(
+                "INSERT OR REPLACE INTO kept VALUES (?, ?)", [*found.items(), *kept.items()]
+            )
+        self._early = self._early or any(page.early for page in pages)
+        self._ids |= {page.image: task for task, page in tasks.items()}
+        total = self._end.digest + sum(int.from_bytes(digest) for _, _, digest, _ in chunks)
+        queries = self._end.queries + sum(page.queries for page in pages)
+        self._end = End(queries, total % MODULUS)
+        self._write_end()
+
     def early(self, image: str) -> dict[int, Row]:
         """Replies that came before their turn, by the number of the query."""
         rows = self._newer("SELECT number, row FROM early WHERE task = ?", self._ids.get(image, -1))
@@ -585,13 +734,14 @@ class QueryLog:
         queries, attempts, reserved.
         """
         known = sum(map(self.queries, self._ids)) + sum(self.attempts().values())
-        return max(known + self._number(BESIDES), self._number(RESERVED))
+        return max(known + self.kept_number(BESIDES), self.kept_number(RESERVED))
 
     def count_beside(self, images: int) -> None:
         """Keep that the model scored so many images more that are no queries of any image's."""
-        self.keep(BESIDES, str(self._number(BESIDES) + images))
+        self.keep(BESIDES, str(self.kept_number(BESIDES) + images))
 
-    def _number(self, name: str) -> int:
+    def kept_number(self, name: str) -> int:
+        """What was stored of that name as a number, 0 without; RunError where it is none."""
         try:
             return int(self.kept(name) or 0)
         except ValueError:
@@ -608,8 +758,9 @@ class QueryLog:
 
     def kept(self, name: str) -> str | None:
         """What was stored of that name."""
-        tables = self._newer("SELECT 1 FROM sqlite_master WHERE name = 'kept'")
-        found = self._newer("SELECT json FROM kept WHERE name = ?", name) if tables else []
+        if not self._keeps:  # as some logs of before do not
+            self._keeps = bool(self._newer("SELECT 1 FROM sqlite_master WHERE name = 'kept'"))
+        found = self._newer("SELECT json FROM kept WHERE name = ?", name) if self._keeps else []
         return found[0][0] if found else None
 
     def keep_found(self, image: str, value: float) -> None:
@@ -692,6 +843,13 @@ class QueryLog:
     def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with self._faults():
             return self._db.execute(query, values).fetchall()
+
+    def _each(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        """Like `_all`, row by row."""
+        with self._faults():
+            cursor = self._db.execute(query, values)
+            while rows := cursor.fetchmany(64):
+                yield from rows
 
     def _cannot(self, error: Exception) -> InputError:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest is of no interest

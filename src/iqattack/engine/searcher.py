@@ -17,7 +17,7 @@ from iqattack.engine.events import Event, Events, Failure
 from iqattack.engine.log import Row, Rows
 from iqattack.engine.schedule import Finish, Listed, Opener, Schedule, Source
 from iqattack.errors import InputError
-from iqattack.images import ImageEntry, Picture, read_image
+from iqattack.images import ImageEntry, Picture, read_file, read_image
 from iqattack.models import Scorer
 from iqattack.objectives import Target
 from iqattack.scoring import ScorePool
@@ -50,6 +50,25 @@ Job = ImageEntry | Plan  # one to score, or to attack
 
 
 @dataclass(frozen=True)
+class Carried:
+    """A job for a machine that may not have the image: with the bytes of its file, or with why
+    there are none.
+    """
+
+    job: Job
+    file: bytes | InputError
+
+
+def carried(job: Job) -> Carried:
+    """A job with its image's file."""
+    path = job.entry.path if isinstance(job, Plan) else job.path
+    try:
+        return Carried(job, read_file(path))
+    except InputError as error:  # that of the image, as on this machine
+        return Carried(job, error)
+
+
+@dataclass(frozen=True)
 class Limits:
     """What the engine has to know of a model beside its scores."""
 
@@ -68,7 +87,7 @@ class Searcher:
 
     limits: of the model. attack, constraint, floor, seed: of the search. convert, resize: how
     images are read. finish: what is made of an outcome where it came about. stop: asked between
-    calls.
+    calls. notes: what a person should know of where it runs.
     """
 
     pool: ScorePool
@@ -81,6 +100,7 @@ class Searcher:
     resize: int | None = None
     finish: Finish = lambda outcome: outcome
     stop: Callable[[], bool] = lambda: False
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.constraint.check()
@@ -123,25 +143,26 @@ class Searcher:
         """What comes of drivers, wherever they are from; `opener` makes some."""
         return Schedule(self.pool, stop=self.stop, finish=self.finish).run(source)
 
-    def opener(self, job: Job) -> Opener:
+    def opener(self, given: Job | Carried) -> Opener:
         """A driver for the clean score of an image, or for an attack on it."""
+        job, file = (given.job, given.file) if isinstance(given, Carried) else (given, None)
         if isinstance(job, ImageEntry):
-            return Opener(partial(self._clean, job), partial(failure_of, job), patient=True)
+            return Opener(partial(self._clean, job, file), partial(failure_of, job), patient=True)
         return Opener(
             lambda: ImageDriver(
-                job.entry, self._account(job), self.attack, model_failed, late=job.late
+                job.entry, self._account(job, file), self.attack, model_failed, late=job.late
             ),
             lambda error, queries: failure_of(job.entry, error, queries or job.spent),
         )
 
-    def _clean(self, entry: ImageEntry) -> CleanDriver:
-        picture = self._read(entry)
+    def _clean(self, entry: ImageEntry, file: bytes | InputError | None) -> CleanDriver:
+        picture = self._read(entry, file)
         return CleanDriver(entry, picture.pixels, picture.notes, model_failed)
 
-    def _account(self, plan: Plan) -> Account:
+    def _account(self, plan: Plan, file: bytes | InputError | None = None) -> Account:
         return Account(
             plan.entry.name,
-            self._read(plan.entry).pixels,
+            self._read(plan.entry, file).pixels,
             target=plan.target,
             constraint=self.constraint.knowing(plan.found),
             floor=self.floor,
@@ -151,8 +172,11 @@ class Searcher:
             early=plan.early,
         )
 
-    def _read(self, entry: ImageEntry) -> Picture:
-        picture = read_image(entry.path, convert=self.convert, resize=self.resize)
+    def _read(self, entry: ImageEntry, file: bytes | InputError | None) -> Picture:
+        """file: of the image, where it came with the job."""
+        if isinstance(file, InputError):
+            raise file
+        picture = read_image(entry.path, convert=self.convert, resize=self.resize, data=file)
         height, width = picture.pixels.shape[-2:]
         least = self.limits.min_size
         if min(height, width) < least:

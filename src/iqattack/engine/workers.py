@@ -1,37 +1,52 @@
-"""Worker processes: each searches its share of the images with a model of its own.
+"""Workers: each searches its share of the images with a model of its own.
 
-They send what happens; only the process that started them writes. Images are the unit of work: a
-worker asks for another one whenever it could do with it.
+They are processes of this machine, or of others: a crew starts them. They send what happens; only
+the process that started them writes. Images are the unit of work: a worker asks for another one
+whenever it could do with it.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 
 from iqattack.attacks import SetAttack
-from iqattack.children import Child
-from iqattack.engine.events import Attacked, CleanScore, Event, Events, Failure, Replies
-from iqattack.engine.log import ROW, Row
+from iqattack.children import Lost, Serve
+from iqattack.engine.crew import Crew, Link, LocalCrew, Member
+from iqattack.engine.events import (
+    Attacked,
+    Busy,
+    CleanScore,
+    Event,
+    Events,
+    Failure,
+    Note,
+    Replies,
+)
+from iqattack.engine.log import PAIR, ROW, Row
 from iqattack.engine.schedule import Interrupted, Opener
-from iqattack.engine.searcher import Job, Plan, Searcher, failure_of
+from iqattack.engine.searcher import Carried, Job, Plan, Searcher, failure_of
 from iqattack.errors import InputError, IqattackError
 from iqattack.images import ImageEntry
 
 STARTS = 3  # workers in a row that end before their model is loaded
 POLL_S = 0.2  # between two looks at whether the run is to stop
+SAID_S = 1.0  # between two times that a person hears what is waited for
 
 Setup = Callable[[Callable[[], bool]], Searcher]
 """Makes a searcher that is asked to stop by a function; it is sent to the worker."""
+CrewOf = Callable[[Sequence[Serve], int], Crew]
+"""Makes a crew of what its members run, and torch's threads in each."""
 
 
 # -- in the worker ------------------------------------------------------------------------------
@@ -39,7 +54,9 @@ Setup = Callable[[Callable[[], bool]], Searcher]
 
 @dataclass(frozen=True)
 class Ready:
-    """The model is loaded."""
+    """The model is loaded. notes: what a person should know of where."""
+
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,11 +75,11 @@ class Assigned:
     A thread reads it: were long messages sent both ways at once, both ends would wait for ever.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self.opener: Callable[[Job], Opener] | None = None
+    def __init__(self, connection: Link) -> None:
+        self.opener: Callable[[Job | Carried], Opener] | None = None
         self._connection = connection
-        self._inbox: SimpleQueue[Job | Stop | None] = SimpleQueue()
-        self._jobs: deque[Job] = deque()
+        self._inbox: SimpleQueue[Any] = SimpleQueue()  # jobs, Stop, and None at the end
+        self._jobs: deque[Job | Carried] = deque()
         self._stopped = False
         self._asked = False
         threading.Thread(target=self._listen, name="iqattack-listen", daemon=True).start()
@@ -101,13 +118,13 @@ class Assigned:
         return self.opener(self._jobs.popleft())
 
 
-def serve(setup: Setup, connection: Connection) -> None:
+def serve(setup: Setup, connection: Link) -> None:
     """Load the model, then search whatever comes, and send what happens."""
     try:
         source = Assigned(connection)
         searcher = setup(source.stopped)
         source.opener = searcher.opener
-        connection.send(Ready())
+        connection.send(Ready(searcher.notes))
         for event in searcher.play(source):
             connection.send(event)
     except Interrupted:
@@ -125,10 +142,14 @@ def serve(setup: Setup, connection: Connection) -> None:
 
 @dataclass(eq=False)
 class Work:
-    """An image in progress. lost_at: queries when a worker was lost over it, perhaps."""
+    """An image in progress.
+
+    rows: that came back, as `ROW` has them. lost_at: queries when a worker was lost over it,
+    perhaps.
+    """
 
     job: Job
-    rows: list[Row] = field(default_factory=list)
+    rows: bytearray = field(default_factory=bytearray)
     early: dict[int, Row] = field(default_factory=dict)
     lost_at: int | None = None
 
@@ -149,29 +170,30 @@ class Work:
     @property
     def _logged(self) -> int:
         before = len(self.job.logged) if isinstance(self.job, Plan) else 0
-        return before + len(self.rows)
+        return before + len(self.rows) // PAIR.size
 
     def take(self, replies: Replies) -> None:
         """Keep what came back for it."""
         name = self.entry.name
         _, rows = replies.rows.get(name, (0, ()))
-        self.rows += rows
+        self.rows += b"".join(PAIR.pack(*row) for row in rows)
         self.early |= replies.early.get(name, {})
-        self.early = {k: row for k, row in self.early.items() if k >= self._logged}
+        if self.early:
+            self.early = {k: row for k, row in self.early.items() if k >= self._logged}
 
     def again(self) -> Job:
         """The job from where it was lost."""
         if not isinstance(self.job, Plan):
             return self.job
-        logged = np.concatenate([self.job.logged, np.array(self.rows, dtype=ROW)])
+        logged = np.concatenate([self.job.logged, np.frombuffer(bytes(self.rows), dtype=ROW)])
         return replace(self.job, logged=logged, early=self.early)
 
 
 @dataclass(eq=False)
 class Worker:
-    """A process and its images. hungry: it wants another one."""
+    """A member of the crew, and its images. hungry: it wants another one."""
 
-    child: Child
+    member: Member
     ready: bool = False
     hungry: bool = False
     works: dict[str, Work] = field(default_factory=dict)
@@ -183,28 +205,37 @@ class Worker:
 
 
 class Workers:
-    """Scores and searches in worker processes; a drop-in for a `Searcher`.
+    """Scores and searches in workers; a drop-in for a `Searcher`.
 
-    setup: makes the searcher in each. threads: of torch in each. stop: asked now and then; True
-    ends them with `Interrupted`, once what they are scoring is here. They start with the first
-    image, and `close` ends them.
+    setup: makes the searcher in each; of several, such as one for each GPU, they take turns.
+    threads: of torch in each. stop: asked now and then; True ends them with `Interrupted`, once
+    what they are scoring is here. crew: who they are. They start with the first image, and `close`
+    ends them.
 
     A worker that ends is replaced, and its images go on from what came back. They may have been the
     reason: each goes on alone, until it is past the query that it was at; if the worker ends there
-    again, the image has failed.
+    again, the image has failed. Where it was lost for a reason outside, they just go on.
     """
 
     def __init__(
-        self, number: int, setup: Setup, *, threads: int = 1, stop: Callable[[], bool]
+        self,
+        number: int,
+        setup: Setup | Sequence[Setup],
+        *,
+        threads: int = 1,
+        stop: Callable[[], bool],
+        crew: CrewOf = LocalCrew,
     ) -> None:
         if number < 1:
             raise InputError(f"workers {number}: expected at least 1, or auto")
-        self._start = partial(Child, partial(serve, setup), threads)
+        setups = setup if isinstance(setup, Sequence) else [setup]
+        self._crew = crew([partial(serve, each) for each in setups], threads)
         self._number = number
         self._stop = stop
         self._failed_starts = 0
         self._lost: deque[Work] = deque()
         self._workers: list[Worker] = []
+        self._noted: set[str] = set()
 
     def survey(self, entries: Iterable[ImageEntry]) -> Events:
         """See `Searcher`."""
@@ -225,15 +256,15 @@ class Workers:
         )
 
     def close(self) -> None:
-        """End the processes at once."""
+        """End them at once."""
         for worker in self._workers:
-            worker.child.kill()
+            worker.member.kill()
         self._workers = []
 
     def _run(self, jobs: Iterator[Job]) -> Events:
-        job = next(jobs, None)
+        job, said = next(jobs, None), time.monotonic()
         while job is not None and len(self._workers) < self._number:
-            self._workers.append(Worker(self._start()))
+            self._workers.append(self._start())
         while job is not None or self._lost or any(worker.works for worker in self._workers):
             if self._stop():
                 yield from self._ended()
@@ -241,28 +272,30 @@ class Workers:
             for worker in self._workers:
                 if not worker.hungry or worker.alone:
                     continue
-                if self._lost and not worker.works:
+                if self._lost and (not worker.works or self._lost[0].lost_at is None):
                     self._assign(worker, self._lost.popleft())
                 elif job is not None:
                     self._assign(worker, Work(job))
                     job = next(jobs, None)
             yield from self._received(POLL_S)
+            if time.monotonic() - said > SAID_S:
+                said = time.monotonic()
+                if (what := self._crew.waiting()) is not None:
+                    yield Busy(what)
+
+    def _start(self) -> Worker:
+        return Worker(self._crew.start())
 
     def _assign(self, worker: Worker, work: Work) -> None:
         worker.works[work.entry.name] = work
         worker.hungry = False
-        self._send(worker, work.job)
-
-    @staticmethod
-    def _send(worker: Worker, message: object) -> None:
-        with suppress(BrokenPipeError, ConnectionResetError):  # reading from it says so, too
-            worker.child.connection.send(message)
+        worker.member.send(work.job)
 
     def _received(self, timeout: float) -> Iterator[Event]:
         """What workers sent, replies of all of them as one event; raises an error that one sent."""
         replies: list[Replies] = []
         error: Exception | None = None
-        for event in self._ready(timeout):
+        for event in self._came(timeout):
             if isinstance(event, Exception):
                 error = error or event  # raised once what came beside it is kept
             elif isinstance(event, Replies):
@@ -277,31 +310,24 @@ class Workers:
         if error is not None:
             raise error
 
-    def _ready(self, timeout: float) -> Iterator[Event | Exception]:
-        connections = {worker.child.connection: worker for worker in self._workers}
-        for connection in wait(list(connections), timeout):
-            yield from self._from(connections[connection])  # type: ignore[index]
-
-    def _from(self, worker: Worker) -> Iterator[Event | Exception]:
-        """All that one has sent so far."""
-        while True:
-            try:
-                message = worker.child.connection.recv()
-            except (EOFError, OSError):  # the latter in the middle of a message
-                yield from self._died(worker)
-                return
+    def _came(self, timeout: float) -> Iterator[Event | Exception]:
+        workers = {worker.member: worker for worker in self._workers}
+        for member, message in self._crew.received(timeout):
+            worker = workers[member]
             match message:
                 case Exception():
                     yield message
                 case Ready():
                     worker.ready, self._failed_starts = True, 0
+                    yield from (Note("workers", n) for n in message.notes if n not in self._noted)
+                    self._noted.update(message.notes)
                 case Wanted():
                     worker.hungry = True
                 case Event():
                     self._keep(worker, message)
                     yield message
-            if not worker.child.connection.poll():
-                return
+                case Lost():
+                    yield from self._died(worker, message)
 
     def _keep(self, worker: Worker, event: Event) -> None:
         match event:
@@ -313,47 +339,47 @@ class Workers:
             case CleanScore() | Attacked() | Failure():
                 del worker.works[event.entry.name]
 
-    def _died(self, worker: Worker) -> Iterator[Event | Exception]:
-        how = worker.child.how_it_ended()
+    def _died(self, worker: Worker, lost: Lost) -> Iterator[Event | Exception]:
         self._workers.remove(worker)
-        if not worker.ready:
+        if not worker.ready and not lost.outside:
             self._failed_starts += 1
             if self._failed_starts >= STARTS:
                 yield InputError(
-                    f"{STARTS} workers in a row ended as they started; the last one {how}"
+                    f"{STARTS} workers in a row ended as they started; the last one {lost.how}"
                 )
                 return
         for work in worker.works.values():
             if isinstance(work.job, ImageEntry) and work.rows:  # all there was to ask
-                yield CleanScore(work.entry, work.rows[0][1])
+                yield CleanScore(work.entry, PAIR.unpack_from(work.rows)[1])
+            elif lost.outside:
+                self._lost.append(Work(work.again(), lost_at=work.lost_at))
             elif work.lost_at == work.spent:
                 yield replace(
                     failure_of(
                         work.entry,
-                        InputError(f"two workers were lost over it, the last one {how}"),
+                        InputError(f"two workers were lost over it, the last one {lost.how}"),
                         work.spent,
                     ),
                     of_model=True,
                 )
             else:
                 self._lost.append(Work(work.again(), lost_at=work.spent))
-        self._workers.append(Worker(self._start()))
+        self._workers.append(self._start())
 
     def _ended(self) -> Iterator[Event]:
         """Have all workers stop; what they had still to say."""
-        for worker in self._workers:
-            self._send(worker, Stop())
+        for worker in list(self._workers):
+            if worker.ready:
+                worker.member.send(Stop())
+            else:  # nothing was asked of it
+                worker.member.kill()
+                self._workers.remove(worker)
+        workers = {worker.member: worker for worker in self._workers}
         while self._workers:
-            connections = {worker.child.connection: worker for worker in self._workers}
-            for connection in wait(list(connections)):
-                worker = connections[connection]  # type: ignore[index]
-                try:
-                    message = worker.child.connection.recv()
-                except (EOFError, OSError):
-                    worker.child.kill()
-                    self._workers.remove(worker)
-                    continue
-                if isinstance(message, Event):
+            for member, message in self._crew.received(None):
+                if isinstance(message, Lost):
+                    self._workers.remove(workers[member])
+                elif isinstance(message, Event):
                     yield message
 
 
