@@ -12,6 +12,7 @@ print(iqattack.report(run))
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -38,6 +39,8 @@ from iqattack.errors import DeviceError, InputError, TransientError
 from iqattack.images import ImageSet, match_mos, read_mos
 from iqattack.imports import absolute
 from iqattack.models import (
+    EAGER,
+    Inference,
     Loaded,
     Model,
     Scorer,
@@ -48,6 +51,7 @@ from iqattack.models import (
     wrap,
 )
 from iqattack.models.time_limit import check_timeout
+from iqattack.objectives import parse_objective
 from iqattack.perception import Viewing
 from iqattack.probing import QUERIES, Probe
 from iqattack.probing import probe as run_probe
@@ -59,18 +63,24 @@ from iqattack.runs import (
     Result,
     Run,
     Settings,
+    Shard,
     Summary,
+    Survey,
     UntrustedError,
     VerifyResult,
     check_trusted,
     execute,
     full_reference,
     make_profile,
+    make_survey,
     measured,
     summary_at,
 )
 from iqattack.runs import compare as compare_runs
+from iqattack.runs import merge as merge_runs
 from iqattack.runs import verify as verify_run
+from iqattack.runs.export import SHARD
+from iqattack.runs.export import export as export_run
 from iqattack.runs.verify import TOLERANCE
 from iqattack.scoring import (
     DEFAULT_RETRY,
@@ -103,6 +113,7 @@ __all__ = [
     "Scorer",
     "Settings",
     "Summary",
+    "Survey",
     "Task",
     "Threads",
     "TransientError",
@@ -113,13 +124,16 @@ __all__ = [
     "builtin_card",
     "compare",
     "evaluate",
+    "export",
     "find",
     "load_model",
+    "merge",
     "model_kinds",
     "open_run",
     "probe",
     "profile",
     "report",
+    "survey",
     "verify",
     "wrap",
 ]
@@ -148,10 +162,15 @@ def attack(
     workers: int | None = None,
     concurrency: int | None = None,
     pool: ScorePool | None = None,
+    engine: str = "local",
+    address: str | None = None,
+    gpus_per_worker: float | None = None,
     retry: Retry = DEFAULT_RETRY,
     max_requests: int | None = None,
     max_cost: float | None = None,
     check: bool = True,
+    shard: str | None = None,
+    survey: str | Path | None = None,
     resume: bool = False,
     accept_changed_model: bool = False,
     accept_lost_log: bool = False,
@@ -160,14 +179,16 @@ def attack(
     input: str | None = None,  # noqa: A002 - as the command line calls it
     timeout: float | None = None,
     device: str = "cpu",
+    compile: bool = False,  # noqa: A002 - likewise
+    autocast: str | None = None,
     callbacks: Callbacks | None = None,
 ) -> Run:
     """Attack images and keep everything in the folder `out`.
 
     images: a set, or folders, files, patterns and lists as the command line takes them.
     model: what `load_model` or `wrap` gave, or a spec, which is then loaded with `score_range`,
-        `lower_better`, `input`, `timeout` and `device`. A run remembers a spec, and an object only
-        by its name, range and direction.
+        `lower_better`, `input`, `timeout`, `device`, `compile` and `autocast`. A run remembers a
+        spec, and an object only by its name, range and direction.
     attack, constraint, objective, floor: specs as on the command line; an attack may be a generator
         function of a `Task`, too, of which a run remembers the name alone.
     queries: images that the model may score for each image, the clean one included.
@@ -182,15 +203,26 @@ def attack(
     workers: processes, each with a model of its own and a share of the images; concurrency: calls
         at once, from threads, for a model that waits on a service; pool: anything that scores, such
         as `Executor(model, executor, calls)`. One of the three at most; none changes results.
+    device: where the model runs, as torch names it; workers share out all GPUs of `cuda`.
+    compile: run a torch module through `torch.compile`; autocast: to `bfloat16` or `float16`. Both
+        change scores, so the run remembers them.
+    engine: `local`, or `ray` for workers as actors of a Ray cluster, by default as many as it has
+        room for. address: of the cluster, as `ray.init` takes it; by default the one that
+        RAY_ADDRESS names, or else a Ray that is started here and ended with the run.
+        gpus_per_worker: a share such as 0.25, by default 1 where the device is a GPU.
     retry: what is done about timeouts, lost connections and `TransientError`.
     max_requests: images that may be sent to the model in all sessions of the run, each retry
         counted; max_cost: what they may cost, of a model whose price is known.
     check: score two clean images again before the search, at four queries of their budgets each, to
         find a stochastic model and one whose scores depend on the batch; not below 20 queries. A
         run that is gone on with keeps to what it began with.
-    resume: go on with the run that is in `out`. accept_changed_model: even where the model's files
-        have other contents; the run keeps since when, and says so. accept_lost_log: even where its
-        log has lost queries; those are asked, and paid, again.
+    shard: such as `3/16`: attack only the third of 16 equal parts of the images; `merge` makes one
+        run of all. survey: the file that `survey` wrote of all these images: their clean scores are
+        taken from it. A shard needs one with `rank`, and has no check of the model without.
+    resume: go on with the run that is in `out`, or start one where there is none yet.
+        accept_changed_model: even where the model's files have other contents; the run keeps since
+        when, and says so. accept_lost_log: even where its log has lost queries; those are asked,
+        and paid, again.
 
     Images that could not be attacked have a `status` that says why. Raises InputError for what
     cannot be used, RunError for a folder that does not fit.
@@ -200,6 +232,9 @@ def attack(
         workers=workers,
         concurrency=concurrency,
         pool=pool,
+        engine=engine,
+        address=address,
+        gpus_per_worker=gpus_per_worker,
         retry=retry,
         device=device,
         timeout=timeout,
@@ -209,6 +244,9 @@ def attack(
     folder = _path("out", out)
     function = None if isinstance(attack, str) else attack
     notify = callbacks or Callbacks()
+    surveyed = None if survey is None else Survey.read(_path("survey", survey))
+    if shard is not None:
+        check = _check_of_shard(shard, objective, surveyed, check, notify)
     chosen, settings, scorer = _prepared(
         images,
         model,
@@ -227,15 +265,19 @@ def attack(
         convert=convert,
         resize=resize,
         check=check,
+        shard=shard,
         input=input,
         timeout=timeout,
         device=device,
+        inference=Inference(compile, autocast),
         notify=notify,
     )
     for phrase in chosen.notes:
         notify.note("images", phrase)
     start: Callable[..., Run] = Run.create
-    if resume:
+    if resume and not os.path.lexists(folder / "run.toml"):
+        notify.note("run", f"there is none in {folder} yet: it is started")
+    elif resume:
         start = partial(
             Run.resume,
             accept_changed_model=accept_changed_model,
@@ -246,8 +288,137 @@ def attack(
         raise InputError(f"{name}: is for a run that is gone on with; give resume, too")
     with _closing(scorer, model), start(folder, settings, scorer, retry) as run:
         by_spec = isinstance(model, str)
-        execute(run, chosen, scorer, by_spec=by_spec, attack=function, how=how, callbacks=notify)
+        execute(
+            run,
+            chosen,
+            scorer,
+            by_spec=by_spec,
+            attack=function,
+            survey=surveyed,
+            how=how,
+            callbacks=notify,
+        )
     return run
+
+
+def _check_of_shard(
+    shard: str,
+    objective: str,
+    surveyed: tuple[Survey, str] | None,
+    check: bool,
+    notify: Callbacks,
+) -> bool:
+    """Whether the model of a shard is checked; InputError for one that needs a survey."""
+    if surveyed is None and parse_objective(objective).of_set:
+        raise InputError(
+            f"shard {Shard.parse(shard)}: with objective {objective} the direction of an image "
+            "depends on the scores of all: have them scored once with 'iqattack survey', and give "
+            "each shard its file with --survey; up, down and farther need none"
+        )
+    if check and (surveyed is None or surveyed[0].check is None):
+        notify.note(
+            "model",
+            "is not checked: the check takes two images of the whole set, and its scores come with "
+            "a survey ('iqattack survey', --survey)",
+        )
+        return False
+    return check
+
+
+def survey(
+    images: Images,
+    model: Scorer | str,
+    *,
+    out: str | Path,
+    limit: int | None = None,
+    convert: bool = False,
+    resize: int | None = None,
+    batch: int | None = None,
+    workers: int | None = None,
+    concurrency: int | None = None,
+    pool: ScorePool | None = None,
+    engine: str = "local",
+    address: str | None = None,
+    gpus_per_worker: float | None = None,
+    retry: Retry = DEFAULT_RETRY,
+    max_requests: int | None = None,
+    max_cost: float | None = None,
+    check: bool = True,
+    resume: bool = False,
+    score_range: tuple[float, float] | None = None,
+    lower_better: bool | None = None,
+    input: str | None = None,  # noqa: A002
+    timeout: float | None = None,
+    device: str = "cpu",
+    compile: bool = False,  # noqa: A002
+    autocast: str | None = None,
+    callbacks: Callbacks | None = None,
+) -> Survey:
+    """Score all clean images once, for runs on parts of them, and keep that in the file `out`.
+
+    One query for each image, and with `check` four more for two of them: those that a run would ask
+    first, and that `attack(..., survey=out)` takes from the file. limit: as the attack will have
+    it. resume: go on with one that was interrupted. The rest is as in `attack`.
+
+    Images that could not be scored are in `failed`. Raises InputError for what cannot be used,
+    RunError for a path that does not fit.
+    """
+    how = How(
+        batch=batch,
+        workers=workers,
+        concurrency=concurrency,
+        pool=pool,
+        engine=engine,
+        address=address,
+        gpus_per_worker=gpus_per_worker,
+        retry=retry,
+        device=device,
+        timeout=timeout,
+        max_requests=max_requests,
+        max_cost=max_cost,
+    )
+    path = _path("out", out)
+    notify = callbacks or Callbacks()
+    chosen, settings, scorer = _prepared(
+        images,
+        model,
+        score_range=score_range,
+        lower_better=lower_better,
+        constraint=DEFAULT_CONSTRAINT,  # which no clean score depends on
+        limit=limit,
+        convert=convert,
+        resize=resize,
+        check=check,
+        input=input,
+        timeout=timeout,
+        device=device,
+        inference=Inference(compile, autocast),
+        notify=notify,
+    )
+    for phrase in chosen.notes:
+        notify.note("images", phrase)
+    with _closing(scorer, model):
+        return make_survey(
+            path,
+            settings,
+            chosen,
+            scorer,
+            resume=resume,
+            by_spec=isinstance(model, str),
+            how=how,
+            callbacks=notify,
+        )
+
+
+def merge(*runs: Run | str | Path, out: str | Path, callbacks: Callbacks | None = None) -> Run:
+    """One run of all shards of a set, in the folder `out`, which is that of a single process.
+
+    Shards may have images that are still to do: the run then has, too, and can be gone on with as
+    any other. Raises RunError, and writes nothing, for shards that do not make up one set or differ
+    in a setting, in the model or in the survey, and where a log is not as it was written.
+    """
+    folders = [run.folder if isinstance(run, Run) else _path("run", run) for run in runs]
+    return merge_runs(folders, _path("out", out), callbacks=callbacks)
 
 
 def profile(
@@ -438,6 +609,27 @@ def evaluate(
     return summary.model_copy(update={"full_reference": found})
 
 
+def export(
+    run: Run | str | Path,
+    webdataset: str | Path,
+    *,
+    shard_size: int = SHARD,
+    callbacks: Callbacks | None = None,
+) -> int:
+    """Write the attacked images of a run as WebDataset shards; returns how many there are.
+
+    webdataset: a new folder, for 000000.tar, 000001.tar, …; in each, KEY.png and KEY.json of
+        `shard_size` images. KEY is the image's number in the run, and the JSON has its name, both
+        scores, gain, queries, opinion score and the SHA-256 of the clean pixels.
+
+    Raises InputError for a folder that is not empty; RunError where no image is finished or a saved
+    image is not the one that was scored.
+    """
+    notify = callbacks or Callbacks()
+    folder = _path("webdataset", webdataset)
+    return export_run(_run_of(run), folder, shard_size=shard_size, progress=notify.checked)
+
+
 def _run_of(run: Run | str | Path) -> Run:
     """A run to read, which may be open already; errors as in `open_run`."""
     return run if isinstance(run, Run) else Run.open(_path("run", run))
@@ -560,6 +752,8 @@ def verify(
                 input=run.settings.input,
                 timeout=timeout,
                 device=device,
+                compile=run.settings.compile,
+                autocast=run.settings.autocast,
             )
         except DeviceError:
             raise
@@ -609,6 +803,7 @@ def _prepared(
     timeout: float | None,
     device: str,
     notify: Callbacks,
+    inference: Inference = EAGER,
     mos: str | Path | None = None,
     mos_columns: str | None = None,
     mos_lower_better: bool = False,
@@ -618,6 +813,8 @@ def _prepared(
     chosen, sources, mos_lower_better = _resolve(
         images, mos, mos_columns, mos_lower_better, limit, notify
     )
+
+    how = inference if isinstance(model, str) else getattr(model, "inference", EAGER)
 
     def settings_of(spec: str) -> Settings:
         parse_constraint(given["constraint"]).check()
@@ -631,6 +828,8 @@ def _prepared(
             score_range=score_range,
             lower_better=lower_better,
             limit=limit,
+            compile=how.compile,
+            autocast=how.autocast,
             **given,
         )
 
@@ -644,6 +843,8 @@ def _prepared(
             input=input,
             timeout=timeout,
             device=device,
+            compile=how.compile,
+            autocast=how.autocast,
         )
         return chosen, settings.model_copy(update={"model": loaded.traits.spec}), loaded
     _check_scorer(model)
@@ -655,6 +856,8 @@ def _prepared(
             ("input", input),
             ("timeout", timeout),
             ("device", None if device == "cpu" else device),
+            ("compile", inference.compile or None),
+            ("autocast", inference.autocast),
         )
         if value is not None
     ]

@@ -14,6 +14,8 @@ def is_text(name: str) -> bool:
     """Whether a name is text: no control characters, no bytes that are not text. Such names files
     may have.
     """
+    if name.isascii():
+        return name.isprintable()
     return all(unicodedata.category(letter) not in ("Cc", "Cs") for letter in name)
 
 

@@ -163,7 +163,6 @@ def test_scores_that_are_none(attack, factory, expected):
             ("--model", "model.py:undeclared", "--score-range", "-200,55"),
             "give --lower-better or --no-lower-better",
         ),
-        (("--resume",), "run: no such run"),
     ],
 )
 def test_options_that_mean_nothing(attack, options, expected):
@@ -182,7 +181,9 @@ def test_an_unknown_option_or_command_is_wrong_usage(attack, iqattack):
 
 
 def test_a_folder_that_belongs_to_something_else(attack):
-    assert attack().status == 0
+    said = attack("--resume")  # one command for the first time and for all others
+    assert said.status == 0
+    assert "there is none in run yet: it is started" in said.err
     before = Path("run/results.csv").read_bytes()
     assert "run: holds a run already; go on with --resume" in attack().error
     said = attack("--resume", "--seed", "7")
@@ -191,6 +192,7 @@ def test_a_folder_that_belongs_to_something_else(attack):
     Path("notes").mkdir()
     Path("notes/a.txt").touch()
     assert "notes: is not empty and not a run" in attack("--out", "notes").error
+    assert "notes: is not empty and not a run" in attack("--out", "notes", "--resume").error
     assert names("notes") == ["a.txt"]
     assert Path("run/results.csv").read_bytes() == before
 

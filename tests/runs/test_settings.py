@@ -55,6 +55,20 @@ def test_run_toml_reads_back(tmp_path, settings, brightness):
     assert Record.read(tmp_path / "run.toml") == record
 
 
+def test_how_torch_runs_the_model_is_kept_where_it_is_not_the_usual_way(
+    tmp_path, settings, brightness
+):
+    path = tmp_path / "run.toml"
+    usual = Record.now(settings(), brightness).text()
+    assert not {"compile", "autocast"} & set(usual.split())  # as in runs of before
+    record = Record.now(settings(compile=True, autocast="float16"), brightness)
+    path.write_text(record.text())
+    assert Record.read(path) == record
+    path.write_text(record.text().replace("float16", "float8"))
+    with pytest.raises(InputError, match="unknown autocast dtype 'float8'"):
+        Record.read(path)
+
+
 @pytest.mark.parametrize("text", ["not toml [", "format = 9", "created = 3", "\x00"])
 def test_a_broken_run_toml_is_one_line(tmp_path, text):
     path = tmp_path / "run.toml"
@@ -70,6 +84,8 @@ def test_a_broken_run_toml_is_one_line(tmp_path, text):
         ({"queries": 13}, "queries is 12 there, 13 here"),
         ({"constraint": "linf:4"}, "constraint is linf:3 there, linf:4 here"),
         ({"floor": "ssim:0.9"}, "floor is not given there, ssim:0.9 here"),
+        ({"compile": True}, "compile is False there, True here"),
+        ({"autocast": "bfloat16"}, "autocast is not given there, bfloat16 here"),
     ],
 )
 def test_the_first_difference_is_named(settings, brightness, change, expected):

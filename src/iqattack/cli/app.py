@@ -18,13 +18,16 @@ from iqattack.cli.attack import attack
 from iqattack.cli.compare import compare
 from iqattack.cli.demo import demo
 from iqattack.cli.evaluate import evaluate
+from iqattack.cli.export import export
 from iqattack.cli.interrupts import INTERRUPTED
 from iqattack.cli.lists import attacks, models
+from iqattack.cli.merge import merge
 from iqattack.cli.once import OnceCommand
 from iqattack.cli.probe import probe
 from iqattack.cli.profile import profile
 from iqattack.cli.report import report
 from iqattack.cli.samples import samples
+from iqattack.cli.survey import survey
 from iqattack.cli.verify import verify
 from iqattack.errors import IqattackError
 from iqattack.memory import keep_freed_memory
@@ -69,6 +72,20 @@ for command, panel, examples in (
         ),
     ),
     (
+        survey,
+        "On several machines",
+        (
+            "iqattack survey photos/ --model musiq.py:load --out survey.json",
+            "iqattack attack photos/ --model musiq.py:load --survey survey.json --shard 3/16 "
+            "--out shards/3",
+        ),
+    ),
+    (
+        merge,
+        "On several machines",
+        ("iqattack merge shards/* --out runs/photos",),
+    ),
+    (
         evaluate,
         "Look at a run",
         ("iqattack evaluate runs/photos", "iqattack evaluate runs/photos --queries 100"),
@@ -83,6 +100,7 @@ for command, panel, examples in (
         ),
     ),
     (report, "Look at a run", ("iqattack report runs/photos",)),
+    (export, "Look at a run", ("iqattack export runs/photos --webdataset shards/photos",)),
     (verify, "Look at a run", ("iqattack verify runs/photos",)),
     (attacks, "What there is", ("iqattack attacks", "iqattack attacks filter-search")),
     (models, "What there is", ("iqattack models", "iqattack models builtin")),

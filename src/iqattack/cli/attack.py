@@ -15,11 +15,16 @@ from iqattack.cli.options import (
     HOW,
     RUN,
     WHAT,
+    Address,
+    Autocast,
     Batch,
     Check,
+    Compile,
     Concurrency,
     Convert,
     Device,
+    Engine,
+    GpusPerWorker,
     Input,
     Limit,
     LowerBetter,
@@ -30,6 +35,8 @@ from iqattack.cli.options import (
     Retries,
     ScoreRange,
     Seed,
+    Shard,
+    Survey,
     Timeout,
     Workers,
     parse_batch,
@@ -72,6 +79,8 @@ def attack(
     input: Input = None,  # noqa: A002 - as the option is called
     score_range: ScoreRange = None,
     lower_better: LowerBetter = None,
+    compile: Compile = False,  # noqa: A002 - as the option is called
+    autocast: Autocast = None,
     limit: Limit = None,
     convert: Convert = False,
     resize: Resize = None,
@@ -118,12 +127,15 @@ def attack(
         ),
     ] = 2000,
     seed: Seed = 0,
+    shard: Shard = None,
+    survey: Survey = None,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the run in --out; what was scored is read from its log. Only what was "
-            "in flight when a session was killed is asked again.",
+            help="Go on with the run in --out, or start one where there is none yet. What was "
+            "scored is read from its log; only what was in flight when a session was killed is "
+            "asked again.",
             rich_help_panel=RUN,
         ),
     ] = False,
@@ -147,6 +159,9 @@ def attack(
     device: Device = "cpu",
     batch: Batch = "auto",
     workers: Workers = None,
+    engine: Engine = "local",
+    address: Address = None,
+    gpus_per_worker: GpusPerWorker = None,
     concurrency: Concurrency = None,
     retries: Retries = 3,
     timeout: Timeout = None,
@@ -162,7 +177,7 @@ def attack(
     that is in the log.
     """
     wanted_range, wanted_batch = parse_range(score_range), parse_batch(batch)
-    wanted_workers = parse_workers(workers)
+    wanted_workers = parse_workers(workers, engine)
     for option, given in (
         ("--accept-changed-model", accept_changed_model),
         ("--accept-lost-log", accept_lost_log),
@@ -187,6 +202,9 @@ def attack(
             resize=resize,
             batch=wanted_batch,
             workers=wanted_workers,
+            engine=engine,
+            address=address,
+            gpus_per_worker=gpus_per_worker,
             concurrency=concurrency,
             retry=iqattack.Retry(retries),
             input=input,
@@ -194,12 +212,16 @@ def attack(
             max_requests=max_requests,
             max_cost=max_cost,
             check=check,
+            shard=shard,
+            survey=survey,
             resume=resume,
             accept_changed_model=accept_changed_model,
             accept_lost_log=accept_lost_log,
             score_range=wanted_range,
             lower_better=lower_better,
             device=device,
+            compile=compile,
+            autocast=autocast,
             callbacks=shown.callbacks,
         )
     if resume and not shown.asked:

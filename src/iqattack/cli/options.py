@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -69,7 +70,28 @@ Resize = Annotated[
 ]
 Seed = Annotated[int, typer.Option(metavar="S", help="Of all randomness.", rich_help_panel=HOW)]
 Device = Annotated[
-    str, typer.Option(metavar="D", help="Where the model runs: cpu, cuda, …", rich_help_panel=RUN)
+    str,
+    typer.Option(
+        metavar="D",
+        help="Where the model runs: cpu, cuda:1, …; cuda deals workers over all GPUs.",
+        rich_help_panel=RUN,
+    ),
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Run a torch module through torch.compile. Changes scores slightly.",
+        rich_help_panel=WHAT,
+    ),
+]
+Autocast = Annotated[
+    str | None,
+    typer.Option(
+        metavar="bfloat16|float16",
+        help="Run a torch module under autocast to this dtype. Changes scores.",
+        rich_help_panel=WHAT,
+    ),
 ]
 Batch = Annotated[
     str,
@@ -83,8 +105,35 @@ Workers = Annotated[
     str | None,
     typer.Option(
         metavar="N|auto",
-        help="Processes with a model each and a share of the images; auto: one for each core. Does "
-        "not change results.",
+        help="Processes with a model each and a share of the images; auto: one for each core, or "
+        "as many as a cluster has room for. Does not change results.",
+        rich_help_panel=RUN,
+    ),
+]
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="local|ray",
+        help="Who runs workers: this machine, or a Ray cluster (extra: ray). Does not change "
+        "results.",
+        rich_help_panel=RUN,
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|HOST:PORT|ray://HOST:PORT",
+        help="Of the Ray cluster; by default that of RAY_ADDRESS, or else a Ray that is started "
+        "here and ended with the run.",
+        rich_help_panel=RUN,
+    ),
+]
+GpusPerWorker = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus-per-worker",
+        metavar="SHARE",
+        help="With --engine ray: GPUs of a worker, such as 0.25; by default 1 with --device cuda.",
         rich_help_panel=RUN,
     ),
 ]
@@ -126,6 +175,24 @@ MaxCost = Annotated[
     typer.Option(
         metavar="MONEY",
         help="Spend no more, at the price that the model's description names.",
+        rich_help_panel=RUN,
+    ),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        metavar="K/N",
+        help="Attack the K-th of N equal parts of the images, here alone; [bold]iqattack "
+        "merge[/bold] makes one run of all parts. rank needs --survey.",
+        rich_help_panel=RUN,
+    ),
+]
+Survey = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Clean scores that [bold]iqattack survey[/bold] asked for, which shards share; they "
+        "count as the first queries.",
         rich_help_panel=RUN,
     ),
 ]
@@ -182,12 +249,15 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def parse_workers(text: str | None) -> int | None:
-    """A number of processes, one for each core with `auto`; InputError if it is something else."""
+def parse_workers(text: str | None, engine: str = "local") -> int | None:
+    """A number of processes, one for each core with `auto`; InputError if it is something else.
+
+    engine: `ray` sees by itself for how many it has room.
+    """
     if text is None:
         return None
     if text == "auto":
-        return usable_cores()
+        return None if engine == "ray" else usable_cores()
     if not text.isdecimal() or int(text) < 1:
         raise InputError(f"--workers {text}: expected at least 1, or auto")
     return int(text)

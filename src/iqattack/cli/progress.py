@@ -74,6 +74,7 @@ class Display:
             pictured=partial(self.counted, "report"),
             probed=self.counted,
             compared=partial(self.counted, "compare", what="runs"),
+            merged=partial(self.counted, "merge"),
             measured=partial(self.counted, "visibility"),
         )
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from iqattack.runs.summary import Visibility
 
 NONE = "–"
+MOST_MEASURED = 5000  # images, see runs/visibility.py, which loads torch
 All = Annotated[
     bool,
     typer.Option(
@@ -30,11 +31,16 @@ All = Annotated[
 ]
 
 
-def viewed(seen: Visibility) -> str:
-    """What a display's JOD is of."""
+def viewed(summary: Summary) -> str | None:
+    """What a display's JOD is of; None where it was not measured."""
+    seen = summary.visibility
+    if seen is None:
+        return None
+    known = summary.means.jod_images or 0
+    few = f"; of {known:,} images drawn at random" if summary.attacked > MOST_MEASURED else ""
     return (
         f"JOD and FLIP: on {seen.display}, seen from {seen.distance:g} m "
-        f"({seen.pixels_per_degree:.1f} pixels per degree)."
+        f"({seen.pixels_per_degree:.1f} pixels per degree){few}."
     )
 
 
@@ -115,8 +121,8 @@ def show_summary(
         command = ["iqattack", "evaluate", str(folder), "--all"]
         command += ["--queries", str(summary.budget)] if cut else []
         say(f"all measures: {shlex.join(command)}", console)
-    if summary.visibility is not None:
-        say(viewed(summary.visibility), console)
+    if (told := viewed(summary)) is not None:
+        say(told, console)
     if summary.budget == summary.settings.queries:
         say_unmeasured(summary.visibility, console)
     for phrase in summary.findings:

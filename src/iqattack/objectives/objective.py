@@ -22,7 +22,7 @@ Direction = Literal["up", "down"]
 ScoreRange = tuple[float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Target:
     """Where the score of one picture is to go.
 
@@ -81,6 +81,11 @@ class Objective(Protocol):
     def name(self) -> str:
         """How the command line calls it."""
         ...
+
+    @property
+    def of_set(self) -> bool:
+        """Whether the direction of one picture depends on the scores of the others."""
+        return False
 
     def targets(
         self, clean: Sequence[float], score_range: ScoreRange, lower_better: bool
@@ -147,6 +152,11 @@ class Rank(Objective):
         """`rank`."""
         return "rank"
 
+    @property
+    def of_set(self) -> bool:
+        """The median is that of all."""
+        return True
+
     def targets(
         self, clean: Sequence[float], score_range: ScoreRange, lower_better: bool
     ) -> list[Target]:
@@ -182,6 +192,11 @@ class WithBoundary(Objective):
     def name(self) -> str:
         """`BASE:FRACTION`."""
         return f"{self.base.name}:{text(self.fraction)}"
+
+    @property
+    def of_set(self) -> bool:
+        """As that of the other objective."""
+        return self.base.of_set
 
     def targets(
         self, clean: Sequence[float], score_range: ScoreRange, lower_better: bool

@@ -30,9 +30,10 @@ HUES = {"red–green": (1, -1, 1), "blue": (0, 0, 1), "yellow–violet": (-1, -1
 def patterns(image: Tensor) -> Iterator[tuple[str, Signs]]:
     """The family, with names, for a picture (3, H, W) in grey levels; the same on every call.
 
-    Checkerboards and stripes of 1 to 16 pixels, upright, level and slanting; white noise in colour and in grey, smooth and
-    high-passed noise; flat shifts and shifts of hue; the picture's own detail, strengthened and
-    taken away, and a filter of it; and patches with a different one of these each.
+    Checkerboards and stripes of 1 to 16 pixels, upright, level and slanting; white noise in colour
+    and in grey, smooth and high-passed noise; flat shifts and shifts of hue; the picture's own
+    detail, strengthened and taken away, and a filter of it; and patches with a different one of
+    these each.
     """
     grey = grey_array(image)
     height, width = grey.shape

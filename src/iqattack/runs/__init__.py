@@ -3,11 +3,15 @@
 from iqattack.runs.compare import ALLOWED, Comparison, compare
 from iqattack.runs.execute import Callbacks, execute
 from iqattack.runs.how import How
+from iqattack.runs.merge import merge
 from iqattack.runs.profile import make_profile
 from iqattack.runs.results import COLUMNS, Result
 from iqattack.runs.run import Run
 from iqattack.runs.settings import ModelRecord, Record, Settings
+from iqattack.runs.shards import Shard
 from iqattack.runs.summary import Means, Session, Summary, summarise
+from iqattack.runs.survey import Survey
+from iqattack.runs.surveying import make_survey
 from iqattack.runs.traces import Trace, read_traces, results_at, summary_at
 from iqattack.runs.trust import UntrustedError, check_trusted
 from iqattack.runs.verify import Difference, VerifyResult, verify
@@ -28,7 +32,9 @@ __all__ = [
     "Run",
     "Session",
     "Settings",
+    "Shard",
     "Summary",
+    "Survey",
     "Trace",
     "UntrustedError",
     "VerifyResult",
@@ -37,7 +43,9 @@ __all__ = [
     "execute",
     "full_reference",
     "make_profile",
+    "make_survey",
     "measured",
+    "merge",
     "read_traces",
     "results_at",
     "summarise",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from iqattack.engine import QueryLog
 from iqattack.probing import Check, Elsewhere, evaluated
@@ -15,6 +15,17 @@ from iqattack.specs import printable
 CHECK = "check"  # its name in the log
 
 
+class Asked(BaseModel):
+    """An image of the check. hash: of its pixels, as the log has it, 16 hexadecimals, empty where
+    it has no score; scores: of the clean image, the first one and those of the check, in order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    hash: str
+    scores: tuple[float, ...]
+
+
 class Checked(BaseModel):
     """What the log keeps of the check of the model; the scores are among those of the images.
 
@@ -22,8 +33,10 @@ class Checked(BaseModel):
     together. late: whether their clean images are scored after their search, too. wide: whether the
     survey may have sent more than two images in a call. workers: whether it was in other processes.
     sessions: scores of the clean images at the beginning of each later session. failed: why it was
-    not completed.
+    not completed. others: those of the images that the log does not have, in a shard.
     """
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     images: tuple[str, ...]
     batch: bool
@@ -32,6 +45,7 @@ class Checked(BaseModel):
     workers: bool = False
     sessions: tuple[dict[str, float], ...] = ()
     failed: str | None = None
+    others: dict[str, Asked] = {}
 
     @classmethod
     def read(cls, log: QueryLog) -> Self | None:
@@ -41,7 +55,7 @@ class Checked(BaseModel):
             found = None if text is None else cls.model_validate_json(text)
         except ValidationError:
             return None  # another version's
-        if found is None or not set(found.images) <= set(log.images()):
+        if found is None or not set(found.images) <= {*log.images(), *found.others}:
             return None
         if any(not set(scores) <= set(found.images) for scores in found.sessions):
             return None
@@ -55,18 +69,31 @@ class Checked(BaseModel):
 
     def scores(self, log: QueryLog) -> dict[str, list[float]]:
         """Of each image beside its clean score: those of the clean image before its search."""
-        return {name: log.again(name) for name in self.images}
+        others = self.others
+        return {
+            name: list(others[name].scores[1:]) if name in others else log.again(name)
+            for name in self.images
+        }
+
+    def hash_of(self, name: str, log: QueryLog) -> int:
+        """That of the clean pixels of an image, which has a score."""
+        if name in self.others:
+            return int(self.others[name].hash, 16)
+        return int(log.rows(name)["hash"][0])
 
     def done(self, log: QueryLog) -> dict[str, int]:
         """How many scores there are of images whose search has not begun."""
         found = self.scores(log)
         return {
-            name: len(found[name]) for name in found if log.queries(name) == len(found[name]) + 1
+            name: len(found[name])
+            for name in found
+            if name not in self.others and log.queries(name) == len(found[name]) + 1
         }
 
     def evaluated(self, log: QueryLog, score_range: tuple[float, float]) -> Check:
         """What follows from them."""
-        survey = {name: log.clean_score(name) for name in self.images}
+        others = {name: asked.scores[0] for name, asked in self.others.items() if asked.scores}
+        survey = {name: others.get(name, log.clean_score(name)) for name in self.images}
         late = {name: log.late(name) for name in self.images} if self.late else {}
         found = evaluated(
             self.images,
@@ -88,8 +115,7 @@ class Checked(BaseModel):
 def nonfinite(log: QueryLog) -> float:
     """To what share of the attack's images the model gave no finite score; 0 without any."""
     candidates = without = 0
-    for image in log.images():
-        rows = log.rows(image)
+    for _, _, rows in log.each_rows():
         scores = rows["score"][rows["hash"] != rows["hash"][:1]]
         candidates += len(scores)
         without += len(scores) - int(np.isfinite(scores).sum())
@@ -98,7 +124,7 @@ def nonfinite(log: QueryLog) -> float:
 
 def _still(log: QueryLog) -> bool:
     """Whether no query of any image has another score than its clean image."""
-    scores = (log.rows(image)["score"] for image in log.images())
+    scores = (rows["score"] for _, _, rows in log.each_rows())
     return all(
         np.array_equal(found, np.broadcast_to(found[:1], found.shape), equal_nan=True)
         for found in scores

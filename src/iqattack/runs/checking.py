@@ -15,13 +15,13 @@ from torch import Tensor
 
 from iqattack.engine import Event, Note, QueryLog, Replies, image_hash
 from iqattack.errors import InputError
-from iqattack.images import ImageSet
+from iqattack.images import ImageEntry, ImageSet, read_image
 from iqattack.models import Scorer
 from iqattack.probing import EACH, ask, findings
 from iqattack.probing.subject import TOLERANCE
 from iqattack.runs.checked import Checked
 from iqattack.runs.how import How
-from iqattack.runs.run import Run
+from iqattack.runs.settings import Settings
 from iqattack.scoring import Ceiling, Reply, ScorePool
 
 FEWEST = 20  # queries of an image that make a check worth its price
@@ -39,7 +39,7 @@ class Checking:
 
     def __init__(
         self,
-        run: Run,
+        settings: Settings,
         log: QueryLog,
         images: ImageSet,
         scorer: Scorer,
@@ -48,8 +48,10 @@ class Checking:
         ceiling: Ceiling | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """ceiling: of what is sent. stop: asked between calls."""
-        self._run, self._log, self._images, self._scorer = run, log, images, scorer
+        """images: the whole set, where the log is of a shard. ceiling: of what is sent. stop: asked
+        between calls.
+        """
+        self._settings, self._log, self._images, self._scorer = settings, log, images, scorer
         self._how, self._ceiling, self._stop = how, ceiling, stop
         self.reserved: dict[str, int] = {}
         self.late: frozenset[str] = frozenset()
@@ -63,25 +65,25 @@ class Checking:
         noisy. That is beside the budget and in no row, as the log must replay.
         """
         log = self._log
-        scored = [entry.name for entry in self._images if log.clean_score(entry.name) is not None]
-        self._begun = bool(scored)
+        self._begun = any(log.clean_score(name) is not None for name in log.images())
         checked = Checked.read(log)
-        if checked is None or len(log.results()) == len(self._images):
+        if checked is None or len(log.finished()) == log.count():
             return
-        asked = [name for name in checked.images if log.again(name)]
+        asked = [name for name, scores in checked.scores(log).items() if scores]
         if not asked:
             checked.wide &= not self._begun
             checked.keep(log)
             return
         width = self._scorer.score_range[1] - self._scorer.score_range[0]
         noise = checked.evaluated(log, self._scorer.score_range).noise
-        images = self._unchanged(asked, 1 if noise <= TOLERANCE * width else 2)
+        images = self._unchanged(checked, asked, 1 if noise <= TOLERANCE * width else 2)
         scores: dict[str, float] = {}
         with self._pool() as pool:
             for replies in ask(pool, images, batch=False, times=1, done={}, stop=self._stop):
-                yield self._counted(replies)
+                yield self._counted(replies, checked.others)
                 found = {r.request.name: r.score for r in replies if r.score is not None}
-                log.count_beside(len(found))
+                failed = (r for r in replies if r.score is None)
+                log.count_beside(len(found) + sum(r.request.name in checked.others for r in failed))
                 scores |= found
         scores = {name: score for name, score in scores.items() if math.isfinite(score)}
         if scores:
@@ -92,7 +94,7 @@ class Checking:
     def __call__(self, scores: Mapping[str, float]) -> Iterator[Event]:
         """What is asked, and what a person should know, as events."""
         checked = Checked.read(self._log)
-        if checked is None and self._run.settings.queries >= FEWEST:
+        if checked is None and self._settings.queries >= FEWEST:
             batch, given = self._how.may_batch(self._scorer), self._how.batch_of(self._scorer)
             # What changed between two sessions is no larger batch's doing.
             checked = Checked(
@@ -100,7 +102,7 @@ class Checking:
                 batch=batch,
                 late=True,
                 wide=batch and given != 2 and not self._begun,
-                workers=self._how.workers is not None,
+                workers=self._how.apart,
             )
             checked.keep(self._log)
         checked = checked or Checked(images=(), batch=False)
@@ -125,7 +127,7 @@ class Checking:
 
     def _ask(self, checked: Checked, scores: Mapping[str, float]) -> Iterator[Event]:
         done = {name: n for name, n in checked.done(self._log).items() if name in scores}
-        images = {e.name: self._run.read_clean(e.path) for e in self._images if e.name in done}
+        images = {e.name: self._read(e) for e in self._images if e.name in done}
         if all(n == EACH for n in done.values()):
             return
         checked.failed = None
@@ -136,22 +138,30 @@ class Checking:
                 checked.failed = checked.failed or next(map(str, errors), None)
         checked.keep(self._log)
 
-    def _unchanged(self, names: Collection[str], most: int) -> dict[str, Tensor]:
+    def _read(self, entry: ImageEntry) -> Tensor:
+        """The pixels of a clean image; InputError as in `read_image`."""
+        convert, resize = self._settings.convert, self._settings.resize
+        return read_image(entry.path, convert=convert, resize=resize, endings=False).pixels
+
+    def _unchanged(self, checked: Checked, names: Collection[str], most: int) -> dict[str, Tensor]:
         """Clean images that are as they were scored, so many at most; the engine reports others."""
         found: dict[str, Tensor] = {}
         for entry in self._images:
             if entry.name in names and len(found) < most:
                 with suppress(InputError):
-                    image = self._run.read_clean(entry.path)
-                    if image_hash(image) == self._log.rows(entry.name)["hash"][0]:
+                    image = self._read(entry)
+                    if image_hash(image) == checked.hash_of(entry.name, self._log):
                         found[entry.name] = image
         return found
 
     @staticmethod
-    def _counted(replies: list[Reply]) -> Replies:
-        """Of what is no query of any image's; failures are attempts all the same."""
-        failed = Counter(reply.request.name for reply in replies if reply.score is None)
-        return Replies({}, attempts=failed, scored=len(replies) - failed.total())
+    def _counted(replies: list[Reply], others: Collection[str]) -> Replies:
+        """Of what is no query of any image's; failures are attempts all the same, but for those of
+        images that the log does not have.
+        """
+        names = [reply.request.name for reply in replies if reply.score is None]
+        failed = Counter(name for name in names if name not in others)
+        return Replies({}, attempts=failed, scored=len(replies) - len(names))
 
     def _event(self, replies: list[Reply]) -> Replies:
         rows: dict[str, tuple[int, list[tuple[int, float]]]] = {}
@@ -181,7 +191,7 @@ class Checking:
             if clean is not None and not math.isfinite(clean):
                 continue
             try:
-                image = self._run.read_clean(entry.path)
+                image = self._read(entry)
             except InputError:
                 continue  # the engine reports it
             if image.shape in first:

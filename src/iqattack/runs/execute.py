@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -28,7 +28,9 @@ from iqattack.runs.provenance import finish
 from iqattack.runs.results import Saved
 from iqattack.runs.run import Run
 from iqattack.runs.settings import Settings
+from iqattack.runs.shards import Shard, WholeSet
 from iqattack.runs.summary import Session, Summary, summarise
+from iqattack.runs.survey import Survey
 from iqattack.runs.visibility import known, measured
 from iqattack.scoring import Ceiling, CeilingReached
 from iqattack.version import __version__
@@ -44,7 +46,8 @@ class Callbacks:
     checked: (images done, images) while a run is verified; pictured: while its page is written.
     probed: (topic, images sent, ceiling) while a model is probed.
     loading: what is read or loaded before the first image is scored, such as `reading images`.
-    compared: (runs done, runs) while runs are compared. measured: (images done, images) while the
+    compared: (runs done, runs) while runs are compared. merged: (images done, images) while shards
+    are merged. measured: (images done, images) while the
     visibility of changes is measured.
     """
 
@@ -57,6 +60,7 @@ class Callbacks:
     probed: Callable[[str, int, int], None] = lambda *_: None
     loading: Callable[[str], None] = lambda _: None
     compared: Callable[[int, int], None] = lambda *_: None
+    merged: Callable[[int, int], None] = lambda *_: None
     measured: Callable[[int, int], None] = lambda *_: None
 
 
@@ -67,13 +71,15 @@ def execute(
     *,
     by_spec: bool = False,
     attack: Attack | None = None,
+    survey: tuple[Survey, str] | None = None,
     how: How = DEFAULT_HOW,
     callbacks: Callbacks | None = None,
 ) -> Summary:
     """Attack the images that the run has no result for, and write everything.
 
-    by_spec: whether the scorer was loaded from the settings' spec, and can be loaded again.
-    attack: in place of the one that the settings name.
+    images: the whole set; of a run that is a shard, its part of them is attacked. by_spec: whether
+    the scorer was loaded from the settings' spec, and can be loaded again. attack: in place of the
+    one that the settings name. survey: that clean scores are taken from, as `Survey.read` has it.
 
     An image that cannot be attacked does not stop the others: its row in results.csv says why.
 
@@ -82,12 +88,17 @@ def execute(
     run just created that scored nothing, nothing is left.
     """
     notify = callbacks or Callbacks()
-    images = images.anchored()
+    whole, shard = images.anchored(), run.settings.shard
+    images = whole if shard is None else Shard.parse(shard).part(whole)
     report = _Report(run, images, notify)
     log = ceiling = None
     try:
         log = run.open_log()
         _same_images(run, log, images)
+        if shard is not None:
+            _same_set(run, log, whole)
+        if survey is not None:
+            _take_over(run, log, *survey, whole, images)
         _forget_lost(run, log, images, notify)
         ceiling = how.ceiling(scorer, log)
         _say_what_to_know(run, log, images, scorer, how, ceiling, notify)
@@ -97,8 +108,9 @@ def execute(
             check = None
             if run.settings.check:
                 stop = notify.stop
-                check = Checking(run, log, images, scorer, how, ceiling=ceiling, stop=stop)
-            _attack_all(run, log, images, scorer, searched, report, check)
+                check = Checking(run.settings, log, whole, scorer, how, ceiling=ceiling, stop=stop)
+            known = None if survey is None else survey[0].known
+            _attack_all(run, log, images, scorer, searched, report, check, known)
         _release(ceiling)
         failures = log.failures()
         if len(failures) == len(images):
@@ -131,8 +143,11 @@ def _attack_all(
     searched: Searching,
     report: _Report,
     check: Checking | None,
+    whole: Mapping[str, float] | None,
 ) -> None:
-    """Everything that has no result yet; pictures and results are kept as they come."""
+    """Everything that has no result yet; pictures and results are kept as they come. whole: as the
+    engine has it.
+    """
     engine = Engine(
         scorer,
         parse_objective(run.settings.objective),
@@ -142,6 +157,7 @@ def _attack_all(
         note=report.notify.note,
         progress=report.progress,
         check=check,
+        whole=whole,
     )
     for item in engine.run(images):
         if isinstance(item, Failure):
@@ -227,7 +243,7 @@ def _say_what_to_know(
     for loss in run.record.losses:
         notify.note("log", loss.told)
     cost = how.may_cost(scorer, len(images) * run.settings.queries, log.sent(), ceiling)
-    left = not run.fresh and len(log.results()) < len(images)
+    left = not run.fresh and len(log.finished()) < len(images)
     for told in (cost, paid_again(scorer, log) if left else None):
         if told is not None:
             notify.note("model", told)
@@ -254,9 +270,44 @@ def _same_images(run: Run, log: QueryLog, images: ImageSet) -> None:
         )
 
 
+def _same_set(run: Run, log: QueryLog, whole: ImageSet) -> None:
+    """Keep what a shard is part of; RunError where it is part of another set."""
+    there, here = WholeSet.read(log), WholeSet.of(whole)
+    if there is None:
+        here.keep(log)
+    elif there != here:
+        counts = f"{there.images} images, {here.images} are given now"
+        raise RunError(
+            f"{run.folder}: is shard {run.settings.shard} of "
+            f"{counts if there.images != here.images else 'a set with other names'}; give the "
+            "same images or use another --out"
+        )
+
+
+def _take_over(
+    run: Run, log: QueryLog, survey: Survey, digest: str, whole: ImageSet, images: ImageSet
+) -> None:
+    """The clean scores of a survey, before anything is asked; InputError for one of something
+    else, RunError where the run was begun with another one or none.
+    """
+    begun = run.record.survey
+    if begun is None and any(map(log.queries, log.images())):
+        raise RunError(f"{run.folder}: was begun without --survey; leave it out")
+    if begun not in (None, digest):
+        raise RunError(f"{run.folder}: was begun with another --survey; give that one")
+    what = survey.difference(run.record, whole) or survey.changed(images, run.settings)
+    if what is not None:
+        raise InputError(
+            f"--survey is of something else: {what}; have these scored with 'iqattack survey'"
+        )
+    log.open_tasks([entry.name for entry in images])
+    run.keep_survey(digest)
+    survey.feed(log, run.settings, first=begun is None)
+
+
 def _forget_lost(run: Run, log: QueryLog, images: ImageSet, notify: Callbacks) -> None:
     """Results whose attacked image is gone: the log makes it again, at no query."""
-    finished = log.results()
+    finished = log.finished()
     for entry in images:
         if entry.name in finished and not (run.images / entry.png_name).is_file():
             log.forget(entry.name)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
 from iqattack.attacks import ATTACKED, Attack, Gradient, as_guest, labelled, load_attack, name_of
 from iqattack.constraints import parse_constraint, parse_floor
-from iqattack.engine import Limits, QueryLog, Searcher, Searching, Workers
+from iqattack.engine import Limits, QueryLog, Searcher, Searching, Workers, cluster
 from iqattack.errors import InputError
-from iqattack.models import Scorer, Traits, gradient_of, load_model
+from iqattack.models import EAGER, Scorer, Traits, dealt, gradient_of, load_model
+from iqattack.runs.elsewhere import differences, named
 from iqattack.runs.results import Saved
-from iqattack.runs.settings import Settings
+from iqattack.runs.settings import Record, Settings
 from iqattack.scoring import (
     DEFAULT_RETRY,
     Ceiling,
@@ -29,6 +30,7 @@ from iqattack.scoring import (
 )
 
 MOST_THREADS = 1024  # a system has so many for certain
+LOCAL, RAY = "local", "ray"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ class How:
     retry: of failures that may pass. device: of models, as torch names it.
     timeout: seconds that a call may take; None for as long as it takes, or the service's own.
     max_requests: images that may be sent, each retry counted; max_cost: what they may cost.
+    engine: `local`, or `ray` for workers that a Ray cluster places, by default as many as it has
+    room for; address: of the cluster; gpus_per_worker: a share of one, or several, by default one
+    where the device is a GPU.
     """
 
     batch: int | None = None
@@ -53,8 +58,12 @@ class How:
     timeout: float | None = None
     max_requests: int | None = None
     max_cost: float | None = None
+    engine: str = LOCAL
+    address: str | None = None
+    gpus_per_worker: float | None = None
 
     def __post_init__(self) -> None:
+        self._check_engine()
         given = [
             name for name in ("workers", "concurrency", "pool") if getattr(self, name) is not None
         ]
@@ -70,11 +79,39 @@ class How:
                 continue
             if not value > 0:
                 raise InputError(f"--{name.replace('_', '-')} {value}: expected more than 0")
-            if self.workers is not None or self.pool is not None:
+            if self.apart or self.pool is not None:
+                several = "pool" if self.pool is not None else "workers"
                 raise InputError(
                     f"{name}: one process has to count all requests; leave out "
-                    f"{'workers' if self.pool is None else 'pool'}"
+                    f"{'engine ray' if self.engine == RAY else several}"
                 )
+
+    def _check_engine(self) -> None:
+        if self.engine not in (LOCAL, RAY):
+            raise InputError(f"engine {self.engine}: expected {LOCAL} or {RAY}")
+        if self.engine == LOCAL:
+            for name in ("address", "gpus_per_worker"):
+                if getattr(self, name) is not None:
+                    raise InputError(f"{name} {getattr(self, name)}: is for engine ray; give that")
+            return
+        for name in ("concurrency", "pool"):
+            if getattr(self, name) is not None:
+                raise InputError(f"engine ray: has workers with a model each; leave out {name}")
+        gpus = self.gpus_per_worker
+        if gpus is not None and not (0 <= gpus < 1 or (gpus >= 1 and gpus % 1 == 0)):
+            raise InputError(f"gpus_per_worker {gpus:g}: expected a share such as 0.25, or 1, 2, …")
+
+    @property
+    def apart(self) -> bool:
+        """Whether images are scored by models in processes of their own."""
+        return self.workers is not None or self.engine == RAY
+
+    @property
+    def gpus(self) -> float:
+        """Of each worker of a cluster."""
+        if self.gpus_per_worker is not None:
+            return self.gpus_per_worker
+        return float(self.device.startswith("cuda"))
 
     def ceiling(self, scorer: Scorer, log: QueryLog) -> Ceiling | None:
         """How many images may be sent, of which earlier sessions sent some, as the log has it.
@@ -147,6 +184,7 @@ class How:
             if spec is None:
                 raise InputError("workers: each loads the model by its spec; give it as a spec")
             check_workers(self.workers, scorer)
+            inference = getattr(scorer, "inference", EAGER)
             made = Processes(
                 spec,
                 self.workers,
@@ -155,6 +193,8 @@ class How:
                 input=getattr(scorer, "input", None),
                 timeout=self.timeout,
                 device=self.device,
+                compile=inference.compile,
+                autocast=inference.autocast,
                 batch=batch,
                 retry=self.retry,
             )
@@ -168,12 +208,11 @@ class How:
             made.close()
 
 
-def check_workers(workers: int, scorer: Scorer) -> None:
+def check_workers(workers: int | None, scorer: Scorer) -> None:
     """InputError for workers with a model that waits for an answer from elsewhere."""
     if Traits.of(scorer).concurrency is not None:
-        raise InputError(
-            f"workers {workers}: model '{scorer.name}' does its work elsewhere; use concurrency"
-        )
+        which = "engine ray" if workers is None else f"workers {workers}"
+        raise InputError(f"{which}: model '{scorer.name}' does its work elsewhere; use concurrency")
 
 
 def paid_again(scorer: Scorer, log: QueryLog) -> str | None:
@@ -199,14 +238,22 @@ class Setup:
     model: Scorer | str
     how: How
     attack: Attack | None = None  # in place of the one that the settings name
+    begun: Record | None = None  # for another machine, which is compared with it
 
     def __call__(self, stop: Callable[[], bool], pool: ScorePool | None = None) -> Searcher:
         """A searcher that is asked to stop by that function."""
-        settings, scorer = self.settings, self._scorer()
+        notes: tuple[str, ...] = ()
+        if self.begun is None:
+            scorer, attack = self._loaded()
+        else:
+            with named():
+                scorer, attack = self._loaded()
+                notes = differences(self.begun, scorer)
+        settings = self.settings
         return Searcher(
             self._in_process(scorer) if pool is None else pool,
             Limits.of(scorer),
-            self._attack(scorer),
+            attack,
             parse_constraint(settings.constraint),
             floor=None if settings.floor is None else parse_floor(settings.floor),
             seed=settings.seed,
@@ -214,7 +261,12 @@ class Setup:
             resize=settings.resize,
             finish=partial(Saved.of, attack=labelled(settings.attack, settings.model)),
             stop=stop,
+            notes=notes,
         )
+
+    def _loaded(self) -> tuple[Scorer, Attack]:
+        scorer = self._scorer()
+        return scorer, self._attack(scorer)
 
     def _in_process(self, scorer: Scorer) -> ScorePool:
         batch = self.how.batch or Traits.of(scorer).batch
@@ -231,6 +283,8 @@ class Setup:
             input=settings.input,
             timeout=self.how.timeout,
             device=self.how.device,
+            compile=settings.compile,
+            autocast=settings.autocast,
         )
 
     def _attack(self, scorer: Scorer) -> Attack:
@@ -261,6 +315,10 @@ def searching(
     ceiling: of what is sent to the model.
     """
     how = setup.how
+    if how.engine == RAY:
+        with _on_cluster(setup, scorer, images, stop) as workers:
+            yield workers
+        return
     if how.workers is None:
         with how.pool_of(scorer, ceiling=ceiling) as pool:
             yield replace(setup, model=scorer)(stop, pool)
@@ -268,8 +326,31 @@ def searching(
     check_workers(how.workers, scorer)
     each = replace(setup, how=replace(how, workers=None))
     number = min(how.workers, images) if how.workers > 0 else how.workers
-    workers = Workers(number, each, threads=threads_each(number), stop=stop)
+    on_each = [replace(each, how=replace(each.how, device=d)) for d in dealt(how.device)]
+    workers = Workers(number, on_each, threads=threads_each(number), stop=stop)
     try:
         yield workers
     finally:
         workers.close()
+
+
+@contextmanager
+def _on_cluster(
+    setup: Setup, scorer: Scorer, images: int, stop: Callable[[], bool]
+) -> Iterator[Workers]:
+    """Workers that Ray places."""
+    how = setup.how
+    check_workers(how.workers, scorer)
+    each = replace(
+        setup,
+        how=How(batch=how.batch, retry=how.retry, device=how.device, timeout=how.timeout),
+        begun=Record.now(setup.settings, scorer),
+    )
+    with ExitStack() as stack:
+        stack.enter_context(cluster.connected(how.address))
+        number = cluster.offered(how.gpus) if how.workers is None else how.workers
+        number = min(number, images) if number > 0 else number
+        crew = partial(cluster.RayCrew, gpus=how.gpus)
+        workers = Workers(number, each, stop=stop, crew=crew)
+        stack.callback(workers.close)
+        yield workers

@@ -10,7 +10,7 @@ from iqattack.engine import QueryLog
 from iqattack.engine.log import End, Fault
 from iqattack.errors import RunError
 from iqattack.runs.files import read_json, read_text
-from iqattack.runs.results import FAILED, Result, read_csv
+from iqattack.runs.results import FAILED, Result, each_csv_row
 
 
 @dataclass(frozen=True)
@@ -139,21 +139,28 @@ def len_of(log: QueryLog, fault: Fault) -> int:
 
 
 def _faults(log: QueryLog, digests: bool) -> Iterator[Fault]:
-    results = log.results()
+    results = log.each_result()
+    _, finished, text, *_ = next(results, (0, None, ""))
     for image in log.images():
         fault = log.fault(image)
-        if fault is None and image in results:
-            queries = log.queries(image)
-            try:
-                reported = Result.read(image, results[image], hashed=digests).queries
-            except RunError:
-                fault = Fault(image, queries, "the log has a result that is none")
-                reported = 0
-            if fault is None and queries < max(reported, 1):
-                what = f"has a result of {reported} queries, and {queries} in the log"
-                fault = Fault(image, queries, what)
+        if image == finished:
+            if fault is None:
+                fault = _fault_of_result(log, image, text, digests)
+            _, finished, text, *_ = next(results, (0, None, ""))
         if fault is not None:
             yield fault
+
+
+def _fault_of_result(log: QueryLog, image: str, text: str, digests: bool) -> Fault | None:
+    queries = log.queries(image)
+    try:
+        reported = Result.read(image, text, hashed=digests).queries
+    except RunError:
+        return Fault(image, queries, "the log has a result that is none")
+    if queries < max(reported, 1):
+        what = f"has a result of {reported} queries, and {queries} in the log"
+        return Fault(image, queries, what)
+    return None
 
 
 def known_queries(folder: Path) -> int:
@@ -163,7 +170,7 @@ def known_queries(folder: Path) -> int:
     try:
         if (folder / "profile.json").is_file():
             return int(read_json(read_text(folder / "profile.json"))["queries"])
-        rows = read_csv(folder / "results.csv")
+        rows = each_csv_row(folder / "results.csv")
         return sum(int(row["queries"]) for row in rows if not row["status"].startswith(FAILED))
     except (RunError, OSError, ValueError, LookupError, TypeError, OverflowError):
         return 0

@@ -6,10 +6,10 @@ in a comment, so that whoever changes the settings, or sends a run, has none tha
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,20 +48,34 @@ def is_own(path: Path) -> bool:
 
 def sign(text: str) -> str | None:
     """The code of a text that no run.toml is; None where this user has no place for a key."""
+    return signer()(text)
+
+
+def signer() -> Callable[[str], str | None]:
+    """`sign` for many texts, whose key is read once."""
     key = _key(make=True)
-    return None if key is None else _code(key, text)
+    return lambda text: None if key is None else _code(key, text)
 
 
 def has_signed(text: str, code: str | None) -> bool:
     """Whether this user's iqattack made the code of a text."""
+    return owner()(text, code)
+
+
+def owner() -> Callable[[str, str | None], bool]:
+    """`has_signed` for many texts, whose key is read once."""
     key = _key(make=False)
-    if key is None or code is None:
-        return False
-    return hmac.compare_digest(code.encode(), _code(key, text).encode())
+
+    def made(text: str, code: str | None) -> bool:
+        if key is None or code is None:
+            return False
+        return hmac.compare_digest(code.encode(), _code(key, text).encode())
+
+    return made
 
 
 def _code(key: bytes, text: str) -> str:
-    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key, text.encode(), "sha256").hex()
 
 
 def _key(*, make: bool) -> bytes | None:

@@ -7,14 +7,17 @@ measured again where none does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from iqattack.engine import QueryLog
 from iqattack.errors import InputError, RunError
 from iqattack.perception import linf, rms
+from iqattack.runs.columns import Results
 from iqattack.runs.numbers import images
-from iqattack.runs.owner import has_signed, sign
+from iqattack.runs.owner import owner, sign, signer
 from iqattack.runs.pairs import Scored, read_pair
 from iqattack.runs.results import Result, same, visibility
 
@@ -28,24 +31,36 @@ MEASURED = ("linf", "rms", "psnr", "ssim", "ms_ssim", "jnd_violation")
 
 def finish(log: QueryLog, record: Record, image: str, text: str) -> None:
     """Store the result of an image, with the code that makes it this user's."""
-    code = sign(_signed(record, text))
+    code = sign(signed_text(record, text))
     log.finish(image, text, {} if code is None else {f"{CODE} {image}": code})
 
 
+def recoder(whole: Record) -> Callable[[Record, str, str | None], str | None]:
+    """Gives the codes of results in a run that takes them over: of the record of the other run, a
+    result and its code there. None where that one is not this user's.
+    """
+    has_code, code_of = owner(), signer()
+
+    def recoded(record: Record, text: str, code: str | None) -> str | None:
+        return (
+            code_of(signed_text(whole, text)) if has_code(signed_text(record, text), code) else None
+        )
+
+    return recoded
+
+
 def believed(
-    run: Run, log: QueryLog, results: Sequence[Result]
-) -> tuple[list[Result], tuple[str, ...]]:
+    run: Run, log: QueryLog, results: Results, own: Sequence[bool]
+) -> tuple[Results, tuple[str, ...]]:
     """Results with measures of visibility that are measured: None where they cannot be; and what
     there is to say of that, a phrase each.
+
+    own: which of them have a code of this user's.
     """
-    texts = log.results()
-    found, changed, gone, rated = list[Result](), list[str](), list[str](), 0
-    for result in results:
-        code = None if result.failed else log.kept(f"{CODE} {result.image}")
-        text = texts.get(result.image, "")
-        if result.failed or has_signed(_signed(run.record, text), code):
-            found.append(result)
-            continue
+    others = np.flatnonzero(~np.asarray(own, dtype=np.bool_) & ~results.failed).tolist()
+    found, changed, gone, rated = dict[int, dict[str, float | None]](), list[str](), list[str](), 0
+    for number in others:
+        result = results[number]
         rated += result.mos is not None
         values: dict[str, float | None] = dict.fromkeys(MEASURED)
         try:
@@ -58,8 +73,8 @@ def believed(
                 for name, value in values.items()
                 if not same(getattr(result, name), value)
             ][:1]
-        found.append(result.model_copy(update=values))
-    return found, tuple(_notes(changed, gone, rated))
+        found[number] = values
+    return results.with_reals(found), tuple(_notes(changed, gone, rated))
 
 
 def _notes(changed: Sequence[str], gone: Sequence[str], rated: int) -> list[str]:
@@ -83,7 +98,8 @@ def _notes(changed: Sequence[str], gone: Sequence[str], rated: int) -> list[str]
     return said
 
 
-def _signed(record: Record, text: str) -> str:
+def signed_text(record: Record, text: str) -> str:
+    """What of a result is signed."""
     return f"{record.created}\n{text}"
 
 

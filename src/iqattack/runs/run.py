@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +22,9 @@ from iqattack.imports import absolute
 from iqattack.models import Scorer, Traits
 from iqattack.objectives import Direction
 from iqattack.probing import Check
-from iqattack.runs.best import miscounted, misreported
+from iqattack.runs.best import doubtful, miscounted, misreported
 from iqattack.runs.checked import Checked, nonfinite
+from iqattack.runs.columns import Results
 from iqattack.runs.files import (
     FolderLock,
     cannot_write,
@@ -32,9 +34,9 @@ from iqattack.runs.files import (
     write_text,
 )
 from iqattack.runs.losses import Losses, check_losses, endless, gone, unsound
-from iqattack.runs.owner import is_own, write_signed
-from iqattack.runs.provenance import believed
-from iqattack.runs.results import Result, read_failures, to_csv
+from iqattack.runs.owner import is_own, owner, write_signed
+from iqattack.runs.provenance import CODE, believed, signed_text
+from iqattack.runs.results import Result, csv_lines, read_failures
 from iqattack.runs.settings import Loss, ModelChange, ModelRecord, Record, Settings
 from iqattack.runs.summary import Session, Summary, Visibility, summarise
 from iqattack.runs.visibility import VISIBILITY, known
@@ -99,14 +101,14 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(folder, error) from None
-        _refuse_used(folder)
+        refuse_used(folder)
         try:
             run = cls(folder, record, FolderLock(folder), made, fresh=True)
         except BaseException:
             _remove_empty(made)
             raise
         try:
-            _refuse_used(folder)  # another process may have been faster
+            refuse_used(folder)  # another process may have been faster
         except RunError:
             run.close()
             raise
@@ -139,7 +141,7 @@ class Run:
         """
         folder = Path(folder)
         refuse_links(*(folder / name for name in WRITTEN))
-        path = _run_toml(folder, ", or leave out --resume to start one")
+        path = _run_toml(folder)
         record = Record.read(path).model_copy(update={"retry": retry})
         now = Record.now(settings, scorer)
         difference = record.difference(now, files=not accept_changed_model)
@@ -222,6 +224,11 @@ class Run:
             if failed:
                 log.keep(REPAIRED, str(failed))
 
+    def keep_survey(self, digest: str) -> None:
+        """Keep which file the run takes its clean scores from, by its SHA-256."""
+        if self.record.survey is None:
+            self._keep(survey=digest)
+
     def _keep(self, **accepted: object) -> None:
         """Rewrite run.toml with something that was accepted."""
         self.record = self.record.model_copy(update=accepted)
@@ -256,6 +263,12 @@ class Run:
             f"{self.folder}: the log does not tell as run.toml does which queries were of the "
             "model before it was changed; put back a copy of both"
         )
+
+    def moved(self, folder: Path) -> Self:
+        """The same run to read, where its folder is now."""
+        run = type(self)(folder, self.record)
+        run._summary = self._summary
+        return run
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
@@ -344,28 +357,68 @@ class Run:
     @property
     def results(self) -> list[Result]:
         """One row per image that is finished or failed, in the order of the run."""
-        return self.state()[0]
+        return list(self.state()[0])
 
-    def state(self, entries: Mapping[str, ImageEntry] | None = None) -> tuple[list[Result], int]:
+    def state(self, entries: Mapping[str, ImageEntry] | None = None) -> tuple[Results, int]:
         """The results, and how many images are still to do.
 
         entries: where the images are, and their MOS, which the log does not have of those that
         failed; by default results.csv is asked.
         """
         with self.open_log() as log:
-            finished, names, attempts = log.results(), log.images(), log.attempts()
-            failed = {
-                name: Result.of_failure(
-                    name,
-                    reason,
-                    queries=log.queries(name),
-                    attempts=attempts.get(name, 0),
-                    attack=labelled(self.settings.attack, self.settings.model),
-                    entry=(entries or {}).get(name),
+            results, pending, _ = self._state(log, entries)
+        return results, pending
+
+    def _state(
+        self, log: QueryLog, entries: Mapping[str, ImageEntry] | None = None, *, own: bool = False
+    ) -> tuple[Results, int, list[bool]]:
+        """The state, and own: which results have a code of this user's, where that is asked."""
+        failed = self._failures(log, entries)
+        signed, known = owner(), list[bool]()
+
+        def rows() -> Iterator[Result]:
+            """The finished images, and those that failed in their places."""
+            left = deque(failed)
+            for number, name, text, attempts, code in log.each_result(CODE if own else None):
+                while left and left[0][0] < number:
+                    known.append(False)
+                    yield left.popleft()[1]
+                if left and left[0][0] == number:
+                    left.popleft()
+                row = Result.read(name, text, hashed=self.record.digests)
+                known.append(own and signed(signed_text(self.record, text), code))
+                yield (
+                    row
+                    if row.attempts == attempts
+                    else row.model_copy(update={"attempts": attempts})
                 )
-                for name, reason in log.failures().items()
-            }
-            kept = log.has_failures
+            for _, row in left:
+                known.append(False)
+                yield row
+
+        try:
+            results = Results.of(rows())
+        except RunError as error:
+            raise RunError(f"{self.folder}: {error}") from None
+        return results, log.count() - len(results), known
+
+    def _failures(
+        self, log: QueryLog, entries: Mapping[str, ImageEntry] | None
+    ) -> list[tuple[int, Result]]:
+        """The images that failed, with their numbers in the log, in order."""
+        attempts = log.attempts()
+        failures = {
+            name: Result.of_failure(
+                name,
+                reason,
+                queries=log.queries(name),
+                attempts=attempts.get(name, 0),
+                attack=labelled(self.settings.attack, self.settings.model),
+                entry=(entries or {}).get(name),
+            )
+            for name, reason in log.failures().items()
+        }
+        kept = log.has_failures
         try:
             written = {} if entries else read_failures(self._home / "results.csv")
         except RunError:
@@ -375,27 +428,18 @@ class Run:
         if kept:
             failures = {
                 name: row.model_copy(update={"mos": written[name].mos}) if name in written else row
-                for name, row in failed.items()
+                for name, row in failures.items()
             }
         else:
             failures = {  # a run of before failures were in the log
                 name: row.model_copy(update={"status": printable(row.status)})
                 for name, row in written.items()
             }
-        try:
-            results = {
-                name: Result.read(name, text, hashed=self.record.digests).model_copy(
-                    update={"attempts": attempts.get(name, 0)}
-                )
-                for name, text in finished.items()
-            }
-        except RunError as error:
-            raise RunError(f"{self.folder}: {error}") from None
-        results = {**failures, **results}
-        ordered = [results[name] for name in names if name in results]
-        return ordered, len(names) - len(ordered)
+        numbers = ((log.number(name), row) for name, row in failures.items())
+        found = [(number, row) for number, row in numbers if number is not None]
+        return sorted(found, key=lambda pair: pair[0])
 
-    def checked_state(self, *, pictures: bool = True) -> tuple[list[Result], int]:
+    def checked_state(self, *, pictures: bool = True) -> tuple[Results, int]:
         """The state, once it was held against the log: that is whole, its rows are as they were
         logged, and each result is what those of its image say. RunError where that is not so.
 
@@ -403,28 +447,23 @@ class Run:
         and None where it cannot be; `notes` then says so.
         """
         self.refuse_lost()
-        results, pending = self.state()
-        done = {result.image: result for result in results if not result.failed}
         with self.open_log() as log:
-            ways = log.directions()
-            for image in log.images():
-                try:
-                    rows = log.rows(image, digests=True)
-                except RunError as error:
-                    raise RunError(f"{self.folder}: {error}") from None
-                if image not in done:
-                    continue
-                what = next(self._contradictions(done[image], ways.get(image), rows), None)
-                if what is not None:
-                    raise RunError(
-                        f"{self.folder}: {image}: {what}; 'iqattack verify {self.folder}' tells "
-                        "more"
-                    )
+            results, pending, own = self._state(log, own=pictures)
+            try:
+                for doubted in doubtful(log, results, self.record):
+                    result = results[doubted.number]
+                    found = self._contradictions(result, doubted.direction, doubted.rows)
+                    if (what := next(found, None)) is not None:
+                        raise RunError(
+                            f"{result.image}: {what}; 'iqattack verify {self.folder}' tells more"
+                        )
+            except RunError as error:
+                raise RunError(f"{self.folder}: {error}") from None
             if (wrong := unsound(log)) is not None:
                 raise RunError(f"{self.folder}: {LOG} {wrong}; put back a copy of the log")
             self.notes = ()
             if pictures:
-                results, self.notes = believed(self, log, results)
+                results, self.notes = believed(self, log, results, own)
             if self.record.digests and (without := endless(log)) is not None:
                 self.notes = (*self.notes, f"{LOG} {without}")
         return results, pending
@@ -448,7 +487,7 @@ class Run:
         return self.summary_of(results, pending, seen)
 
     def summary_of(
-        self, results: list[Result], pending: int, visibility: Visibility | None
+        self, results: Sequence[Result], pending: int, visibility: Visibility | None
     ) -> Summary:
         """The measures of a checked state, once its visibility was measured."""
         session = self.last_session()
@@ -487,9 +526,9 @@ class Run:
         except (OSError, ValueError, LookupError, TypeError):
             return None  # only a memory of how fast it went
 
-    def write_results(self, results: list[Result]) -> None:
+    def write_results(self, results: Iterable[Result]) -> None:
         """Rewrite results.csv."""
-        write_text(self._home / "results.csv", to_csv(results))
+        write_text(self._home / "results.csv", csv_lines(results))
 
     def write_summary(self, summary: Summary) -> None:
         """Rewrite summary.json."""
@@ -497,17 +536,18 @@ class Run:
         self._summary = summary
 
 
-def _run_toml(folder: Path, otherwise: str = "") -> Path:
-    """The settings of a run; RunError where there are none. otherwise: one more remedy."""
+def _run_toml(folder: Path) -> Path:
+    """The settings of a run; RunError where there are none."""
     path = folder / "run.toml"
     if not folder.is_dir():
-        raise RunError(f"{folder}: no such run; check the path{otherwise}")
+        raise RunError(f"{folder}: no such run; check the path")
     if not path.is_file():
         raise RunError(f"{folder}: is not a run, it has no run.toml; give the folder of a run")
     return path
 
 
-def _refuse_used(folder: Path) -> None:
+def refuse_used(folder: Path) -> None:
+    """RunError for a folder that holds a run, or anything else."""
     if (folder / "run.toml").exists():
         raise RunError(f"{folder}: holds a run already; go on with --resume, or use another --out")
     # What a process left that was killed before it wrote run.toml does not count.

@@ -8,6 +8,7 @@ import platform
 import re
 import sys
 import tomllib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -32,10 +33,11 @@ from iqattack.catalogue.constraints import DEFAULT
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.errors import InputError, RunError
 from iqattack.images import ImageSet, MosColumns
-from iqattack.models import Input, Scorer, Traits
+from iqattack.models import Inference, Input, Scorer, Traits
 from iqattack.objectives import parse_objective
 from iqattack.perception.jod import brought_along
 from iqattack.runs.files import feed, read_text
+from iqattack.runs.shards import Shard
 from iqattack.scoring import Retry
 from iqattack.specs import is_line, printable
 from iqattack.version import __version__
@@ -59,7 +61,9 @@ class Settings(BaseModel):
     score_range, lower_better: given instead of what the model declares; None where not given.
     limit: only the first so many images. resize: the longest side in pixels that images are read
     with; None for as they are. check: whether the model is checked before the search, with queries
-    of two images; runs of before version 0.2 were not.
+    of two images; runs of before version 0.2 were not. shard: the part of these images that is
+    attacked, such as `3/16`; None for all. compile, autocast: how torch ran the model, see
+    `Inference`.
 
     Specs are kept in canonical form. Raises InputError for those that do not exist.
     """
@@ -84,6 +88,9 @@ class Settings(BaseModel):
     convert: bool = False
     resize: int | None = None
     check: bool = False
+    shard: str | None = None
+    compile: bool = False
+    autocast: str | None = None
 
     @classmethod
     def of(cls, **values: Any) -> Self:
@@ -117,6 +124,11 @@ class Settings(BaseModel):
     def _input(cls, text: str | None) -> str | None:
         return Input.parse(text).text
 
+    @field_validator("autocast")
+    @classmethod
+    def _autocast(cls, dtype: str | None) -> str | None:
+        return Inference(autocast=dtype).autocast
+
     @field_validator("constraint")
     @classmethod
     def _constraint(cls, spec: str) -> str:
@@ -149,6 +161,11 @@ class Settings(BaseModel):
         if queries > MOST_QUERIES:
             raise InputError(f"queries {queries}: expected at most {MOST_QUERIES:,} an image")
         return queries
+
+    @field_validator("shard")
+    @classmethod
+    def _shard(cls, text: str | None) -> str | None:
+        return None if text is None else str(Shard.parse(text))
 
     @field_validator("resize")
     @classmethod
@@ -257,7 +274,8 @@ class Loss(BaseModel):
 class Record(BaseModel):
     """All of run.toml.
 
-    files: SHA-256 of what the attack took, such as a profile, by option.
+    files: SHA-256 of what the attack took, such as a profile, by option. survey: SHA-256 of the
+    file that clean scores were taken from, None where the run asked for all of them.
     retry: how often a failure that may pass is tried again, and after what pauses; it decides
     whether an image fails, and no result, so another session may have another.
     changes: of the model's files, each accepted in its time; `model` is as it was then last.
@@ -272,6 +290,7 @@ class Record(BaseModel):
     settings: Settings
     model: ModelRecord
     files: dict[str, str] = {}
+    survey: str | None = None
     retry: Retry | None = None
     changes: tuple[ModelChange, ...] = ()
     losses: tuple[Loss, ...] = ()
@@ -302,8 +321,17 @@ class Record(BaseModel):
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read run.toml; RunError when it is no such file."""
+        return cls._parsed(path, lambda: read_text(path))
+
+    @classmethod
+    def parse(cls, text: str, path: Path) -> Self:
+        """What a text says that is kept in another file; errors as in `read`."""
+        return cls._parsed(path, lambda: text)
+
+    @classmethod
+    def _parsed(cls, path: Path, read: Callable[[], str]) -> Self:
         try:
-            values = tomllib.loads(read_text(path))
+            values = tomllib.loads(read())
             _refuse_odd_text(values)
             if (there := values.get("format", FORMAT)) != FORMAT or type(there) is not int:
                 raise RunError(f"{path}: run format {printable(str(there))}, expected {FORMAT}")
@@ -352,6 +380,8 @@ class Record(BaseModel):
             del values["changes"]  # which versions of before do not know
         if not self.losses:
             del values["losses"]
+        if not self.settings.compile:
+            del values["settings"]["compile"]  # likewise
         return tomli_w.dumps(values)
 
     def difference(self, other: Record, *, files: bool = True) -> str | None:

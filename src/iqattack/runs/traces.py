@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import starmap
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from iqattack.errors import InputError, RunError
 from iqattack.objectives import Direction, WithBoundary, parse_objective, towards_end
 from iqattack.runs.best import gains_of, keeps_best
+from iqattack.runs.columns import Results
 from iqattack.runs.results import OK, SEEN, UNCHANGED, Result
 from iqattack.runs.run import Run
 from iqattack.runs.summary import Summary, summarise
@@ -48,28 +51,27 @@ def read_traces(run: Run) -> list[Trace]:
     Of a run under way, those are what was scored so far; images that have no direction yet, or
     whose clean score is no number, have none.
     """
+    return list(each_trace(run))
+
+
+def each_trace(run: Run) -> Iterator[Trace]:
+    """The same one by one."""
     low, high = run.model.score_range
-    traces = []
     with run.open_log() as log:
-        directions = log.directions()
-        for image in log.images():
-            if image not in directions:
+        for image, direction, rows in log.each_rows(digests=True):
+            if direction is None:
                 continue
-            rows = log.rows(image, digests=True)
             if not len(rows):
                 raise RunError(
                     f"{run.folder}: {image}: has no query in the log; put back a copy of the log"
                 )
             scores = rows["score"].astype(np.float64)
-            target = towards_end(
-                directions[image], float(scores[0]), (low, high), run.model.lower_better
-            )
+            target = towards_end(direction, float(scores[0]), (low, high), run.model.lower_better)
             gains = gains_of(rows, target, run.model)
-            traces.append(Trace(image, target.direction, target.reach, scores, gains))
-    return traces
+            yield Trace(image, target.direction, target.reach, scores, gains)
 
 
-def results_at(run: Run, queries: int) -> tuple[list[Result], int]:
+def results_at(run: Run, queries: int) -> tuple[Results, int]:
     """The results as if the budget had been `queries`, and how many images are still to do.
 
     Everything is read from the log: an image's best score so far, and its queries. What needs the
@@ -99,23 +101,26 @@ def results_at(run: Run, queries: int) -> tuple[list[Result], int]:
             f"{run.folder}: {given}, which the log does not tell of a smaller budget; attack again "
             "with it"
         )
-    traces = {trace.image: trace for trace in read_traces(run)}
+    failed, left = results.failed, each_trace(run)
 
-    def at(result: Result) -> Result:
-        if result.failed:
+    def at(number: int, result: Result) -> Result:
+        if failed[number]:
             return result
-        if result.image not in traces:
+        for trace in left:  # both are in the order of the log
+            if trace.image == result.image:
+                break
+        else:
             raise RunError(
                 f"{run.folder}: {result.image}: has a result, and no direction in the log; put "
                 "back a copy of the log"
             )
-        score, gain, spent = traces[result.image].best(queries)
+        score, gain, spent = trace.best(queries)
         gone = dict.fromkeys(("linf", "rms", "psnr", "ssim", "ms_ssim", "jnd_violation", *SEEN))
         status = OK if gain > 0.0 else UNCHANGED
         found = {"score_adv": score, "gain": gain, "queries": spent, "status": status}
         return result.model_copy(update={**gone, **found})
 
-    return [at(result) for result in results], pending
+    return Results.of(starmap(at, enumerate(results))), pending
 
 
 def summary_at(run: Run, queries: int) -> Summary:

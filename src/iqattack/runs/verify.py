@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from iqattack.attacks import labelled
-from iqattack.constraints import parse_constraint, parse_floor
+from iqattack.constraints import is_scale, parse_constraint, parse_floor
 from iqattack.engine import QueryLog, image_hash
 from iqattack.engine.log import End, Rows, refuse_links
 from iqattack.errors import InputError, RunError
@@ -24,9 +24,10 @@ from iqattack.objectives import parse_objective, towards_end
 from iqattack.perception import linf, rms
 from iqattack.perception.viewing import Viewing
 from iqattack.runs.best import miscounted, misreported
+from iqattack.runs.columns import Results
 from iqattack.runs.files import read_json, read_text
 from iqattack.runs.losses import misfit
-from iqattack.runs.results import REWRITE, SEEN, Result, read_csv, same, visibility
+from iqattack.runs.results import REWRITE, SEEN, Result, each_csv_row, same, visibility
 from iqattack.runs.run import LOG, REPAIRED, Run
 from iqattack.runs.settings import ModelRecord
 from iqattack.runs.summary import Visibility, summarise
@@ -40,7 +41,7 @@ NEWER = (
     "queries", "attempts", "findings", "constant", "check", "changes", "check.unpaired",
     "check.still", "means.ssim_images", "jod", "flip", "means.jod", "means.jod_least",
     "means.jod_below", "means.jod_images", "means.flip", "visibility", "check.workers",
-    "check.drift", "nonfinite",
+    "check.drift", "nonfinite", "scores.draw_size", "settings.compile",
 )  # fmt: skip
 # By how much JOD and FLIP may differ: their packages compute in float32, as each processor does.
 CLOSE = 0.03  # share by which a scale that a constraint finds may differ between machines
@@ -122,8 +123,8 @@ def verify(
         )
     run.refuse_lost()
     results, pending = run.state()
-    done = [result for result in results if not result.failed]
-    if not done:
+    done = results.done
+    if not len(done):
         raise RunError(f"{run.folder}: no image is finished yet, nothing to verify")
     differences: list[Difference] = []
     notes = list(run.record.told)
@@ -186,14 +187,14 @@ class _Seen:
         self.unchecked: dict[str, str] = {}  # what else, and why
         self._meter = meter
         self._kept = Measurements.parse(run.images.parent).of(meter.viewing)
-        try:
-            rows = read_csv(run.folder / TABLE)
-        except RunError:  # which is reported elsewhere
-            rows = []
-        self._table = {
-            row["image"]: {name: _number_of(row[name]) for name in SEEN if row.get(name)}
-            for row in rows
-        }
+        self._table: dict[str, dict[str, float]] = {}
+        with suppress(RunError):  # which is reported elsewhere
+            table = {
+                row["image"]: {name: _number_of(row[name]) for name in SEEN if row.get(name)}
+                for row in each_csv_row(run.folder / TABLE)
+                if any(row.get(name) for name in SEEN)
+            }
+            self._table = table
 
     def check(self, result: Result, clean: Tensor, attacked: Tensor) -> Iterator[str]:
         """Measure a pair where something was reported, and compare."""
@@ -208,11 +209,12 @@ class _Seen:
                 if there is not None and not _close(name, there, value):
                     yield f"{name} is {value!r}, {there!r} in {where}"
 
-    def reported(self, results: Sequence[Result]) -> tuple[list[Result], Visibility | None]:
+    def reported(self, results: Results) -> tuple[Results, Visibility | None]:
         """Results as results.csv has them, and how they are to have been measured."""
-        joined = [r.model_copy(update=self._table.get(r.image, {})) for r in results]
-        if not any(self._table.values()):
-            return joined, None
+        if not self._table:
+            return results, None
+        known = ((k, self._table.get(image)) for k, image in enumerate(results.images))
+        joined = results.with_reals({k: found for k, found in known if found is not None})
         at = self._meter.viewing
         return joined, Visibility(
             display=at.display,
@@ -223,7 +225,7 @@ class _Seen:
 
     def notes(self) -> Iterator[str]:
         """Why what the run reports is not checked."""
-        if self._meter.missing is not None and any(self._table.values()):
+        if self._meter.missing is not None and self._table:
             yield f"JOD and FLIP are not checked, or not both: {self._meter.missing}"
         for what, why in self.unchecked.items():
             yield f"{what} is not checked: {why}"
@@ -253,15 +255,17 @@ def _changed_file(run: Run, scorer: Scorer) -> str | None:
     return run.model.changed(model) if model.hashes and run.model.hashes else None
 
 
-def _check_log(run: Run, log: QueryLog, results: Sequence[Result]) -> Iterator[Difference]:
+def _check_log(run: Run, log: QueryLog, results: Results) -> Iterator[Difference]:
     """That the log is whole: images without a result here, and where it ends."""
-    budget, done = run.settings.queries, {r.image: r for r in results}
+    budget, number, failed = run.settings.queries, 0, results.failed
     for image in log.images():
-        result = done.get(image)
+        there = number < len(results) and results.images[number] == image
+        done = there and not failed[number]
+        number += there
         late = [number + 1 for number in log.early(image) if number >= budget]
         if late:
             yield Difference(image, f"has query {late[0]} in the log, of a budget of {budget}")
-        if result is not None and not result.failed:
+        if done:
             continue
         fault = log.fault(image)
         if fault is not None:
@@ -270,7 +274,7 @@ def _check_log(run: Run, log: QueryLog, results: Sequence[Result]) -> Iterator[D
         rows = log.rows(image)
         if len(rows) > budget:
             yield Difference(image, f"{len(rows)} queries in the log, of a budget of {budget}")
-        elif result is not None and len(rows) == budget and math.isfinite(rows["score"][0]):
+        elif there and len(rows) == budget and math.isfinite(rows["score"][0]):
             yield Difference(image, f"failed, and the log has all {budget} queries of it")
     wrong = misfit(log, End.read(run.folder / LOG))
     if wrong is not None:
@@ -278,7 +282,7 @@ def _check_log(run: Run, log: QueryLog, results: Sequence[Result]) -> Iterator[D
 
 
 def _check_directions(
-    run: Run, log: QueryLog, done: Sequence[Result], notes: list[str]
+    run: Run, log: QueryLog, done: Results, notes: list[str]
 ) -> Iterator[Difference]:
     """That each image went where the objective sends it. Those of `rank` depend on which images
     could be scored by then: of a run with images that had failed, or may have, it is a note.
@@ -288,6 +292,12 @@ def _check_directions(
     objective = parse_objective(run.settings.objective)
     targets = objective.targets(list(known.values()), run.model.score_range, run.model.lower_better)
     expected = {name: target.direction for name, target in zip(known, targets, strict=True)}
+    if run.settings.shard is not None and objective.of_set:
+        expected = {}
+        notes.append(
+            "directions follow from the clean scores of all shards, and are checked once these are "
+            "merged"
+        )
     there = log.directions()
     reported = {result.image: result.direction for result in done}
     for image, way in reported.items():
@@ -484,6 +494,9 @@ def _check_allowed(
     """
     constraint = parse_constraint(run.settings.constraint)
     grey, candidate = clean.float(), adversarial[None].float()
+    if result.scale is not None and not is_scale(result.scale):
+        yield f"scale is {result.scale}, which no image has"
+        return
     try:
         region = constraint.knowing(result.scale).around(clean)
         if not torch.equal(region.project(candidate).round(), candidate):
@@ -518,35 +531,47 @@ def _check_pixels(result: Result, clean: Tensor, adversarial: Tensor) -> Iterato
             yield f"{name} is {value!r}, reported {there!r}"
 
 
-def _check_csv(run: Run, results: list[Result], *, complete: bool) -> Iterator[Difference]:
+def _check_csv(run: Run, results: Results, *, complete: bool) -> Iterator[Difference]:
     """results.csv against the log; rows of images that finished after it was written may lack."""
     path = run.folder / TABLE
+    numbers, failed, rows = results.numbers(), results.failed, Counter[str]()
+    wrong: dict[str, list[Difference]] = {}  # of an image with several rows, of the last
     try:
-        table = read_csv(path)
+        for row in each_csv_row(path):
+            image = row["image"]
+            rows[image] += 1
+            number = numbers.get(image)
+            if number is None or failed[number]:
+                continue
+            found = list(_differing_cells(path, results[number], row))
+            if found or rows[image] > 1:
+                wrong[image] = found
     except RunError as error:
         yield Difference(TABLE, str(error), of_image=False)
         return
-    rows = {row["image"]: row for row in table}
-    for image, count in Counter(row["image"] for row in table).items():
+    for image, count in rows.items():
         if count > 1:
             yield Difference(image, f"has {count} rows in {path.name}, expected one")
-    for result in results:
-        row = rows.pop(result.image, None)
-        if row is None:
-            if complete:
-                yield Difference(result.image, f"no row in {path}; {REWRITE}")
-            continue
-        for column, expected in ({} if result.failed else result.cells()).items():
-            if (column in NEWER and column not in row) or column in SEEN:
-                continue
-            if row.get(column) != expected:
-                what = f"{column} is {row.get(column)} in {path.name}, {expected} in the log"
-                yield Difference(result.image, what)
+    for image in results.images:
+        if image in rows:
+            yield from wrong.get(image, ())
+        elif complete:
+            yield Difference(image, f"no row in {path}; {REWRITE}")
     for image in rows:
-        yield Difference(image, f"has a row in {path.name}, but no result in the log")
+        if image not in numbers:
+            yield Difference(image, f"has a row in {path.name}, but no result in the log")
 
 
-def _check_summary(run: Run, results: list[Result], seen: _Seen) -> Iterator[Difference]:
+def _differing_cells(path: Path, result: Result, row: dict[str, str]) -> Iterator[Difference]:
+    for column, expected in result.cells().items():
+        if (column in NEWER and column not in row) or column in SEEN:
+            continue
+        if row.get(column) != expected:
+            what = f"{column} is {row.get(column)} in {path.name}, {expected} in the log"
+            yield Difference(result.image, what)
+
+
+def _check_summary(run: Run, results: Results, seen: _Seen) -> Iterator[Difference]:
     """summary.json against the results, where it is there."""
     path = run.folder / SUMMARY
     if not path.exists():

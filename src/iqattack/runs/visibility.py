@@ -6,11 +6,12 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from iqattack.images import pixels_sha256
 from iqattack.models import PyiqaReference
 from iqattack.perception import flip, jod
 from iqattack.perception.viewing import Viewing
+from iqattack.runs.columns import Results
 from iqattack.runs.files import feed, read_text, write_text
 from iqattack.runs.owner import has_signed, sign
 from iqattack.runs.pairs import Scored, read_pair, scored_pairs
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from iqattack.runs.run import Run
 
 VISIBILITY = "visibility.json"
+MOST_MEASURED = 5000  # images: of a second or so each
 MOST_VIEWINGS = 4  # that the file keeps, the latest
 EVERY_S = 60.0  # between two copies of what was measured, in case that it is ended
 PACKAGES = (jod.PACKAGE, flip.PACKAGE)
@@ -147,30 +150,34 @@ def unmeasured(seen: Visibility | None) -> str | None:
     return Meter(Viewing.of()).missing
 
 
-def known(run: Run, results: list[Result]) -> tuple[list[Result], Visibility | None]:
+def known(run: Run, results: Sequence[Result]) -> tuple[Results, Visibility | None]:
     """Results with JOD and FLIP as visibility.json has them; nothing is measured."""
+    results = Results.of(results)
     return _joined(results, _kept(run, results, Viewing.of()))
 
 
 def measured(
     run: Run,
-    results: list[Result],
+    results: Sequence[Result],
     viewing: Viewing | None = None,
     *,
     progress: Callable[[int, int], None] = lambda *_: None,
     stop: Callable[[], bool] = lambda: False,
-) -> tuple[list[Result], Visibility | None]:
+) -> tuple[Results, Visibility | None]:
     """Results with JOD and FLIP, and how these were measured; None where nothing measures them.
 
     Values are kept in visibility.json, each with the hashes of both pictures, and measured once.
+    Of more than 5,000 images, those of 5,000 are, drawn at random with a fixed seed.
     viewing: by default, `standard_fhd` at its own distance. progress: is told (images done,
     images). stop: asked between images; True leaves the others without values.
 
     Raises InputError where the viewing was chosen, and JOD cannot be measured.
     """
+    results = Results.of(results)
     at = viewing or Viewing.of()
     kept = _kept(run, results, at)
-    todo = [r for r in results if not r.failed and (kept is None or r.image not in kept.images)]
+    wanted = _wanted(results)
+    todo = [k for k in wanted if kept is None or results.images[k] not in kept.images]
     if kept is not None and not todo and kept.versions.items() >= _installed().items():
         return _joined(results, kept)
     meter = Meter(at)
@@ -180,21 +187,23 @@ def measured(
         return _joined(results, kept)
     if kept is None or not kept.versions.items() >= meter.versions.items():
         kept = _of(at, meter.versions, {})
-        todo = [result for result in results if not result.failed]
+        todo = wanted
     elif not todo:
         return _joined(results, kept)
     found = dict(kept.images)
+    versions = kept.versions | meter.versions
     file = Measurements.read(run.images.parent)
 
     def keep() -> None:
-        file.with_(_of(at, meter.versions, found)).write(run.images.parent)
+        file.with_(_of(at, versions, found)).write(run.images.parent)
 
-    pairs = scored_pairs(run, todo)
+    pairs = scored_pairs(run, results.take(todo))
     try:
         last = time.monotonic()
-        for number, result in enumerate(todo, 1):
+        for number, k in enumerate(todo, 1):
             if stop():
                 break
+            result = results[k]
             value = _measure(run, result, meter, pairs.get(result.image))
             if value is not None:
                 found[result.image] = value
@@ -204,7 +213,17 @@ def measured(
                 last = time.monotonic()
     finally:
         keep()
-    return _joined(results, _of(at, meter.versions, found))
+    return _joined(results, _of(at, versions, found))
+
+
+def _wanted(results: Results) -> list[int]:
+    """The numbers of the images that are measured."""
+    done = np.flatnonzero(~results.failed)
+    if len(done) > MOST_MEASURED:
+        rng = np.random.default_rng(0)
+        done = np.sort(rng.choice(done, MOST_MEASURED, replace=False))
+    found: list[int] = done.tolist()
+    return found
 
 
 def _of(viewing: Viewing, versions: dict[str, str], images: dict[str, Seen]) -> Kept:
@@ -226,17 +245,16 @@ def _installed() -> dict[str, str]:
     return found
 
 
-def _kept(run: Run, results: Sequence[Result], viewing: Viewing) -> Kept | None:
+def _kept(run: Run, results: Results, viewing: Viewing) -> Kept | None:
     """What was measured of the pictures as they are now."""
     kept = Measurements.read(run.images.parent).of(viewing)
     if kept is None:
         return None
-    there = {
-        result.image: seen
-        for result in results
-        if (seen := kept.images.get(result.image)) is not None
-        and (seen.clean, seen.attacked) == _hashes(run, result)
-    }
+    there = {}
+    for k, image in enumerate(results.images):
+        seen = kept.images.get(image)
+        if seen is not None and (seen.clean, seen.attacked) == _hashes(run, results[k]):
+            there[image] = seen
     return kept.model_copy(update={"images": there})
 
 
@@ -270,20 +288,16 @@ def _measure(run: Run, result: Result, meter: Meter, pair: Scored | None) -> See
     return Seen(clean=hashes[0], attacked=hashes[1], **values)
 
 
-def _joined(results: list[Result], kept: Kept | None) -> tuple[list[Result], Visibility | None]:
+def _joined(results: Results, kept: Kept | None) -> tuple[Results, Visibility | None]:
     if kept is None or not kept.images:
         return results, None
     seen = Visibility(**kept.model_dump(exclude={"images"}))
-    return list(_with(results, kept.images)), seen
-
-
-def _with(results: Sequence[Result], images: dict[str, Seen]) -> Iterator[Result]:
-    for result in results:
-        found = images.get(result.image)
-        if found is None or result.failed:
-            yield result
-        else:
-            yield result.model_copy(update={"jod": found.jod, "flip": found.flip})
+    failed, values = results.failed, dict[int, dict[str, float | None]]()
+    for k, image in enumerate(results.images):
+        found = kept.images.get(image)
+        if found is not None and not failed[k]:
+            values[k] = {"jod": found.jod, "flip": found.flip}
+    return results.with_reals(values), seen
 
 
 def full_reference(
@@ -302,12 +316,12 @@ def full_reference(
     that cannot be read or are not those that were scored.
     """
     loaded = {name: PyiqaReference(name, device) for name in metrics}
-    done = [result for result in run.results if not result.failed]
-    pairs = scored_pairs(run, done)
+    done = run.state()[0].done
     values: dict[str, list[float]] = {name: [] for name in loaded}
-    for number, result in enumerate(done, 1):
-        clean, attacked = read_pair(run, result, pairs.get(result.image))
-        for name, metric in loaded.items():
-            values[name].append(metric(attacked, clean))
-        progress(number, len(done))
+    with run.open_log() as log:
+        for number, result in enumerate(done, 1):
+            clean, attacked = read_pair(run, result, Scored.read(result, log))
+            for name, metric in loaded.items():
+                values[name].append(metric(attacked, clean))
+            progress(number, len(done))
     return {name: mean_measured(found) for name, found in values.items()}

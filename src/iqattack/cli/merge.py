@@ -1,0 +1,37 @@
+"""`iqattack merge`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import iqattack
+from iqattack.cli.progress import display
+from iqattack.cli.tables import All, show_summary
+
+
+def merge(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Folders of all shards, in any order."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder that keeps the run; it must be new.")],
+    every: All = False,
+) -> None:
+    """Make one run of all shards of a set, as if one process had attacked it.
+
+    Each log is checked as it is read, and the shards have to be of one set, attack and model, each
+    of them once. The shards are left as they are. Images that are still to do in one of them are so
+    in the run, too: go on with its command, without --shard, with --resume and this --out.
+    """
+    with display() as shown:
+        run = iqattack.merge(*runs, out=out, callbacks=shown.callbacks)
+    if not (out / "summary.json").exists():
+        typer.echo("no image is finished yet", err=True)
+        return
+    show_summary(run.summary(), out, every=every)
+    for command in ("report", "verify"):
+        typer.echo(f"next: {shlex.join(['iqattack', command, str(out)])}")

@@ -1,0 +1,143 @@
+"""`iqattack survey`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import iqattack
+from iqattack.cli.attack import failed_images
+from iqattack.cli.options import (
+    RUN,
+    WHAT,
+    Address,
+    Autocast,
+    Batch,
+    Check,
+    Compile,
+    Concurrency,
+    Convert,
+    Device,
+    Engine,
+    GpusPerWorker,
+    Input,
+    Limit,
+    LowerBetter,
+    MaxCost,
+    MaxRequests,
+    Resize,
+    Retries,
+    ScoreRange,
+    Timeout,
+    Workers,
+    parse_batch,
+    parse_range,
+    parse_workers,
+)
+from iqattack.cli.progress import display
+from iqattack.cli.signals import interruptible
+
+
+def survey(
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES...",
+            help="All images, as the attack will have them: folders, files, patterns or lists.",
+        ),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="The model, as [bold]iqattack models[/bold] lists them.", rich_help_panel=WHAT
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="File that keeps the scores, such as survey.json; it must be new.",
+            rich_help_panel=RUN,
+        ),
+    ],
+    input: Input = None,  # noqa: A002 - as the option is called
+    score_range: ScoreRange = None,
+    lower_better: LowerBetter = None,
+    compile: Compile = False,  # noqa: A002 - as the option is called
+    autocast: Autocast = None,
+    limit: Limit = None,
+    convert: Convert = False,
+    resize: Resize = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the one that was begun; what was scored is read from its log, which "
+            "lies beside --out.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
+    device: Device = "cpu",
+    batch: Batch = "auto",
+    workers: Workers = None,
+    engine: Engine = "local",
+    address: Address = None,
+    gpus_per_worker: GpusPerWorker = None,
+    concurrency: Concurrency = None,
+    retries: Retries = 3,
+    timeout: Timeout = None,
+    max_requests: MaxRequests = None,
+    max_cost: MaxCost = None,
+    check: Check = True,
+) -> None:
+    """Score all clean images once, for attacks on parts of them (--shard).
+
+    With the objective rank, where a score is to go depends on those of all images, and the check of
+    the model takes two of the whole set. Give the file to each shard with --survey: what it has
+    counts as the first queries of each image, and is not asked again.
+    """
+    wanted_range, wanted_batch = parse_range(score_range), parse_batch(batch)
+    wanted_workers = parse_workers(workers, engine)
+    log = out.with_suffix(".sqlite")
+    with interruptible(log, "--resume") as stop, display(stop) as shown:
+        found = iqattack.survey(
+            images,
+            model,
+            out=out,
+            limit=limit,
+            convert=convert,
+            resize=resize,
+            batch=wanted_batch,
+            workers=wanted_workers,
+            engine=engine,
+            address=address,
+            gpus_per_worker=gpus_per_worker,
+            concurrency=concurrency,
+            retry=iqattack.Retry(retries),
+            input=input,
+            timeout=timeout,
+            max_requests=max_requests,
+            max_cost=max_cost,
+            check=check,
+            resume=resume,
+            score_range=wanted_range,
+            lower_better=lower_better,
+            device=device,
+            compile=compile,
+            autocast=autocast,
+            callbacks=shown.callbacks,
+        )
+    scores = sorted(found.known.values())
+    typer.echo(
+        f"survey  {out}: {len(scores)} of {len(found.images)} images, clean scores "
+        f"{scores[0]:.4g} to {scores[-1]:.4g}"
+    )
+    given = ["iqattack", "attack", *images, "--model", model, "--survey", str(out)]
+    typer.echo(f"next: {shlex.join([*given, '--shard', '1/2', '--out', 'shards/1'])}")
+    failed = len(found.images) - len(scores)
+    if failed:
+        typer.echo(f"{failed_images(failed)}; see failed in {out}", err=True)
+        raise typer.Exit(1)

@@ -1,0 +1,189 @@
+"""The clean scores of a whole set, asked for once, so that runs on parts of it agree.
+
+A survey is the first stage of a run, kept in a file: the score of every clean image, and the check
+of the model. While it is under way its scores lie in a log beside the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from iqattack.engine import QueryLog, image_hash
+from iqattack.engine.engine import spread
+from iqattack.engine.log import Row
+from iqattack.errors import InputError
+from iqattack.images import ImageSet, read_image
+from iqattack.runs.checked import Checked
+from iqattack.runs.checking import FEWEST
+from iqattack.runs.files import read_text
+from iqattack.runs.run import REPAIRED
+from iqattack.runs.settings import MOST_LOGGED, ModelRecord, Record, Settings
+from iqattack.specs import is_text, printable
+
+FORMAT = 1
+SAMPLE = 32  # images whose pixels are compared before a run begins; the search compares all
+AT_ONCE = 1000  # images that are taken over in one transaction
+Hash = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+Attempts = Annotated[int, Field(ge=1, le=MOST_LOGGED)]
+
+
+class Conventions(BaseModel):
+    """The settings of a run that its clean scores depend on; see `Settings`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    input: str | None = None
+    score_range: tuple[float, float] | None = None
+    lower_better: bool | None = None
+    convert: bool = False
+    resize: int | None = None
+    compile: bool = False
+    autocast: str | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Those among all settings."""
+        return cls(**{name: getattr(settings, name) for name in cls.model_fields})
+
+
+class Survey(BaseModel):
+    """What a survey's file holds: a list for each property of the images, in the order of the set.
+
+    created, versions, model: when, with what, and of which model. settings: those that clean scores
+    depend on.
+    images: names. hashes: 64-bit XXH3 of the 8-bit pixels, as logs have them, None where an image
+    could not be scored. scores: raw ones, likewise.
+    failed: why images could not be scored, by name. attempts: images that were sent to the model
+    and not answered, by name, where there were any.
+    check: of the model, with its scores in `others`; None without one.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_inf_nan="constants", protected_namespaces=()
+    )
+
+    format: int = FORMAT
+    created: str
+    versions: dict[str, str]
+    model: ModelRecord
+    settings: Conventions
+    images: tuple[str, ...]
+    hashes: tuple[Hash | None, ...]
+    scores: tuple[float | None, ...]
+    failed: dict[str, str] = {}
+    attempts: dict[str, Attempts] = {}
+    check: Checked | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.format != FORMAT:
+            raise ValueError(f"format {self.format}, expected {FORMAT}")
+        if not len(self.images) == len(self.hashes) == len(self.scores):
+            raise ValueError("has lists of other lengths than its images")
+        known = dict(zip(self.images, self.hashes, strict=True))
+        if len(known) != len(self.images) or not all(map(is_text, self.images)):
+            raise ValueError("has images with one name, or with names of no printable text")
+        if any((h is None) != (s is None) for h, s in zip(self.hashes, self.scores, strict=True)):
+            raise ValueError("has scores without pixels")
+        others = {} if self.check is None else self.check.others
+        if self.check is not None and set(others) != set(self.check.images):
+            raise ValueError("has other images in its check than scores of them")
+        if any((known.get(name) or "") != asked.hash for name, asked in others.items()):
+            raise ValueError("has a check of images that it has not scored")
+        return self
+
+    @classmethod
+    def read(cls, path: Path) -> tuple[Self, str]:
+        """A survey's file, and its SHA-256; InputError for one that is none."""
+        remedy = "give the file that 'iqattack survey' wrote"
+        try:
+            text = read_text(path)
+            found = cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            reason = f"{where}: {first['msg']}" if where else str(first["msg"])
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+        else:
+            return found, hashlib.sha256(text.encode()).hexdigest()
+        raise InputError(f"{path}: is no survey ({printable(reason)}); {remedy}")
+
+    @property
+    def known(self) -> dict[str, float]:
+        """Finite clean scores, by name, in the order of the set."""
+        pairs = zip(self.images, self.scores, strict=True)
+        return {name: score for name, score in pairs if score is not None and math.isfinite(score)}
+
+    def difference(self, record: Record, images: ImageSet) -> str | None:
+        """How a run with a record, on the set of these images or a part of it, is about something
+        else: 'NAME is A there, B here'.
+        """
+        settings = record.settings.model_copy(update=dict(self.settings))
+        there = record.model_copy(update={"settings": settings, "model": self.model})
+        found = there.difference(record)
+        if found is not None:
+            return found
+        names = tuple(entry.name for entry in images)
+        if names == self.images:
+            return None
+        odd = sorted(set(names) ^ set(self.images))
+        which = f", such as {odd[0]}" if odd else ", in another order"
+        return f"it has {len(self.images)} images there, {len(names)} here{which}"
+
+    def changed(self, images: ImageSet, settings: Settings) -> str | None:
+        """The first of a sample of the images whose pixels are not those that were scored."""
+        hashes = dict(zip(self.images, self.hashes, strict=True))
+        sample = (entry for entry, _ in zip(spread(images), range(SAMPLE), strict=False))
+        for entry in sample:
+            there = hashes.get(entry.name)
+            if there is None:
+                continue
+            with suppress(InputError):  # the engine reports it
+                pixels = read_image(
+                    entry.path, convert=settings.convert, resize=settings.resize, endings=False
+                ).pixels
+                if f"{image_hash(pixels):016x}" != there:
+                    return f"{entry.path} has other pixels here than there"
+        return None
+
+    def feed(self, log: QueryLog, settings: Settings, *, first: bool = True) -> None:
+        """Take the scores over into the log of a run, as the first queries of its images, and the
+        attempts of those without. Images that have a query keep what they have.
+
+        first: whether this was not begun before.
+        """
+        wanted = settings.check and settings.queries >= FEWEST
+        check = self.check if wanted else None
+        others = {} if check is None else check.others
+        here = set(log.images())
+        rows: dict[str, tuple[int, list[Row]]] = {}
+        for name, digest, score in zip(self.images, self.hashes, self.scores, strict=True):
+            if name not in here or digest is None or score is None or log.queries(name):
+                continue
+            scores = others[name].scores if name in others else (score,)
+            rows[name] = 0, [(int(digest, 16), one) for one in scores]
+            if len(rows) == AT_ONCE:
+                self._append(log, rows)
+                rows = {}
+        if rows:
+            self._append(log, rows)
+        if check is not None and Checked.read(log) is None:
+            away = {name: asked for name, asked in others.items() if name not in here}
+            check.model_copy(update={"others": away}).keep(log)
+        failed = [name for name in self.failed if name in here]
+        if failed and first:
+            attempts = {name: self.attempts[name] for name in failed if name in self.attempts}
+            log.append({}, attempts=attempts)
+            log.keep(REPAIRED, str(len(failed)))
+
+    def _append(self, log: QueryLog, rows: dict[str, tuple[int, list[Row]]]) -> None:
+        attempts = {name: self.attempts[name] for name in rows if name in self.attempts}
+        log.append(rows, attempts=attempts)
