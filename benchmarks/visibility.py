@@ -85,6 +85,7 @@ SCALES = (2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0)
 CORNER = 224  # pixels
 PAIRS, CROP = 8, 192  # pictures to look at, and pixels of each
 
+SETS = ("dev", "samples")
 VICTIMS = ("cnniqa", "builtin", "brisque", "niqe", "scnn")
 QUERIES = 500
 CHECKED = (OURS, "score-boundary", "sparse-rs", "nes", "signhunter", "square")
@@ -355,7 +356,7 @@ def kept_cells(options: argparse.Namespace) -> list[Cell]:
     return [
         Cell(model, box, QUERIES, attack, images=images)
         for images, model, box, attack in itertools.product(
-            ("dev", "samples"),
+            options.sets,
             options.models,
             (DEFAULT, PROMISED),
             [name for name in CHECKED if name in options.attacks],
@@ -366,7 +367,7 @@ def kept_cells(options: argparse.Namespace) -> list[Cell]:
 def kept_text(rows: list[Row]) -> str:
     """JOD and gain, a line per attack, constraint, victim and set; and what is lacking."""
     measured_, lacking = [], []
-    sets = {"dev": "development", "samples": "sample set"}
+    sets = dict(zip(SETS, ("development", "sample set"), strict=True))
     for box, model, images in itertools.product((DEFAULT, PROMISED), VICTIMS, sets):
         mine = chosen(rows, box=box, model=model, queries=QUERIES, seed=0, images=images)
         for attack in CHECKED:
@@ -396,11 +397,10 @@ def kept_text(rows: list[Row]) -> str:
 
 def equal_cells(options: argparse.Namespace) -> list[Cell]:
     """Sweeps of `bands:`, for some attacks of `linf:` too; and the boxes of papers."""
-    sweeps = [
-        *itertools.product(WIDTHS, options.attacks),
-        *itertools.product(BOXES, [name for name in BOXED if name in options.attacks]),
-        *((box, name) for name, box in PUBLISHED.items() if name in options.attacks),
-    ]
+    sweeps = [*itertools.product(WIDTHS, options.attacks)]
+    if options.boxes:
+        sweeps += itertools.product(BOXES, [name for name in BOXED if name in options.attacks])
+        sweeps += [(box, name) for name, box in PUBLISHED.items() if name in options.attacks]
     return [
         Cell(m, box, EQUAL_QUERIES, a) for m, (box, a) in itertools.product(options.models, sweeps)
     ]
@@ -554,6 +554,10 @@ def main() -> None:
     parser.add_argument("--sections", nargs="+", default=list(every), choices=every)
     parser.add_argument("--models", nargs="+", default=VICTIMS, choices=VICTIMS)
     parser.add_argument("--attacks", nargs="+", default=SWEPT, choices=SWEPT)
+    parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
+    parser.add_argument(
+        "--no-boxes", dest="boxes", action="store_false", help="no sweep in boxes of grey levels"
+    )
     parser.add_argument("--limit", type=int, default=24, help="images, of 24 of each set")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--report", action="store_true", help="measure nothing")
