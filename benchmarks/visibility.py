@@ -373,7 +373,7 @@ def kept_text(rows: list[Row]) -> str:
         for attack in CHECKED:
             part = chosen(mine, attack=attack)
             if len(part) < FEWEST:
-                lacking.append(f"{attack} on {model}")
+                lacking.append(f"{attack} on {model}, {sets[images]}")
                 continue
             jods = column(part, "jod")
             measured_.append(
