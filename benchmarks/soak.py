@@ -84,7 +84,7 @@ def watched(command: list[str], run: Path, images: int, every: float) -> Watched
     seen, draw = Watched(), random.Random(0)
     started = time.monotonic()
     due = started + every
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         driver = psutil.Process(process.pid)
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("images attacked", total=images)
@@ -95,8 +95,9 @@ def watched(command: list[str], run: Path, images: int, every: float) -> Watched
                 bar.update(task, completed=done)
                 try:
                     workers = driver.children()
-                    seen.memory.append(driver.memory_info().rss / 2**20)
-                    seen.done.append(done)
+                    if memory := driver.memory_info().rss:  # none of one that has just ended
+                        seen.memory.append(memory / 2**20)
+                        seen.done.append(done)
                 except psutil.NoSuchProcess:
                     break
                 # The last ones end by themselves.

@@ -5,6 +5,9 @@ import pickle
 import threading
 import time
 
+import pytest
+
+from iqattack import relay as module
 from iqattack.children import Lost, pack
 from iqattack.relay import HELD_BYTES, Relay
 
@@ -32,17 +35,22 @@ def talk(connection):
     connection.send((number, b"last"))
 
 
-def test_who_is_not_listened_to_has_to_wait():
+@pytest.mark.parametrize("away", [None, 0.0])
+def test_who_is_not_listened_to_has_to_wait(monkeypatch, away):
+    """Where a driver has not fetched for a while, as it may have been killed, with the next one."""
+    if away is not None:
+        monkeypatch.setattr(module, "AWAY_S", away)
     relay = Relay(pack(talk), 1)
-    sizes = []
-    while len(sizes) < 20 or sizes[-1] != sizes[-20]:
+    messages, lost = relay.fetch()
+    held = []
+    while len(held) < 20 or not held[-1] or held[-1] != held[-20]:
         time.sleep(0.02)
-        sizes.append(sum(map(len, list(relay._held))))
-    assert 0 < sizes[-1] <= HELD_BYTES
+        held.append(list(relay._held))
+    assert sum(map(len, held[-1])) <= HELD_BYTES
+    assert len(held[-1]) == 1 or away is None
     relay.send(pickle.dumps("stop"))
-    numbers, lost = [], None
     while lost is None:
-        messages, lost = relay.fetch()
-        numbers += [pickle.loads(message)[0] for message in messages]
-    assert numbers == list(range(len(numbers)))
+        more, lost = relay.fetch()
+        messages += more
+    assert [pickle.loads(message)[0] for message in messages] == list(range(len(messages)))
     assert lost == Lost("ended with status 0")

@@ -22,7 +22,7 @@ import iqattack
 from iqattack.cli import main
 from iqattack.errors import InputError, RunError
 from iqattack.evaluation import evaluate_scores
-from iqattack.images import ImageEntry, ImageSet, write_png
+from iqattack.images import ImageEntry, ImageSet, read_image, write_png
 from iqattack.models import wrap
 from iqattack.runs.files import FolderLock
 from iqattack.runs.owner import is_own
@@ -247,6 +247,80 @@ def test_images_that_fail_are_failures_of_the_whole(photos, tmp_path):
     assert iqattack.verify(again, model()).ok
 
 
+def test_a_shard_whose_images_all_fail_is_merged(photos, tmp_path):
+    folder, down = tmp_path / "photos", {"objective": "down", "check": False}
+    shutil.copytree(photos, folder)
+    for name in ("1.png", "4.png"):  # the second shard
+        (folder / name).write_bytes(b"no image")
+    iqattack.survey(folder, model(), out=tmp_path / "survey.json")
+    for which, options in (("a", {"survey": tmp_path / "survey.json"}), ("b", down)):
+        work = tmp_path / which
+        for k in (1, 3):
+            attack(folder, work / f"{k}", shard=f"{k}/3", **options)
+        for resume in (False, True):
+            with pytest.raises(InputError, match=r"1.png.*all 2 images of shard 2/3 failed"):
+                attack(folder, work / "2", shard="2/3", resume=resume, **options)
+        run = iqattack.merge(*(work / name for name in FOLDERS), out=work / "merged")
+        single = attack(folder, work / "single", **(down if options is down else {}))
+        assert logged(run) == logged(single)
+        table = (run.folder / "results.csv").read_bytes()
+        assert table == (single.folder / "results.csv").read_bytes()
+
+
+def test_images_without_a_finite_score_are_asked_again_and_merged(photos, tmp_path):
+    def sparing(images):  # the second shard of four
+        scores = mean(images)
+        scores[(scores - CLEAN[1]).abs() < 1e-9] = float("nan")
+        scores[(scores - CLEAN[5]).abs() < 1e-9] = float("inf")
+        return scores
+
+    CLEAN = [float(mean(read_image(photos / f"{k}.png").pixels[None])) for k in range(IMAGES)]
+    survey = iqattack.survey(photos, model(sparing), out=tmp_path / "survey.json")
+    assert [*survey.failed] == ["1.png", "5.png"]
+    assert survey.scores[1] is survey.scores[5] is None
+    options = {"survey": tmp_path / "survey.json"}
+    for k in (1, 3, 4):
+        attack(photos, tmp_path / f"{k}", model(sparing), shard=f"{k}/4", **options)
+    with pytest.raises(InputError, match=r"1.png.* score nan.*is kept for 'iqattack merge'"):
+        attack(photos, tmp_path / "2", model(sparing), shard="2/4", **options)
+    run = iqattack.merge(*(tmp_path / f"{k}" for k in range(1, 5)), out=tmp_path / "merged")
+    # Notes tell nan and inf apart, as rows do; nan is no number that equals itself.
+    single = attack(photos, tmp_path / "single", model(sparing))
+    assert str(logged(run)) == str(logged(single))
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"shard": "8/9"}, "7 images make at most 7 shards"),
+        ({"shard": "1/2", "scorer": model(lambda images: 1 / 0)}, "division by zero"),
+        ({"shard": "1/2", "scorer": model(lambda images: mean(images) * torch.nan)}, "nan"),
+    ],
+)
+def test_a_shard_that_cannot_be_leaves_nothing(photos, tmp_path, options, why):
+    with pytest.raises(InputError, match=why):
+        attack(photos, tmp_path / "new" / "run", objective="up", check=False, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ceiling_counts_what_a_shard_sends(photos, sharded, tmp_path):
+    asked = []
+
+    def counting(images):
+        asked.extend(images)
+        return mean(images)
+
+    options = {"shard": "1/3", "survey": sharded[0] / "survey.json", "out": tmp_path / "run"}
+    for most in (20, 31):  # of all sessions
+        with pytest.raises(iqattack.api.CeilingReached, match=f"{most} images were sent"):
+            attack(photos, scorer=model(counting), max_requests=most, resume=most > 20, **options)
+        assert len(asked) == most
+    others = [sharded[0] / name for name in ("2", "3")]
+    merged = iqattack.merge(tmp_path / "run", *others, out=tmp_path / "merged")
+    with merged.open_log() as log, iqattack.open_run(others[0]).open_log() as second:
+        assert log.sent() == 31 + 2 * second.sent()
+
+
 def test_an_unfinished_shard_is_gone_on_with_in_the_whole(photos, sharded, tmp_path):
     work, _ = sharded
     calls = []
@@ -333,6 +407,16 @@ def test_a_survey_of_other_model_files_is_refused(photos, tmp_path, monkeypatch)
         iqattack.attack(photos, "m.py:load", out="run", survey="survey.json", queries=20)
 
 
+def with_check(survey, change, images=2):
+    """A survey with other scores in its check."""
+    known = zip(survey["images"][:images], survey["hashes"], survey["scores"], strict=False)
+    others = {name: {"hash": h, "scores": [score]} for name, h, score in known}
+    if images == 2:
+        others = survey["check"]["others"]
+    others = {name: asked | {"scores": change(asked["scores"])} for name, asked in others.items()}
+    return json.dumps(survey | {"check": survey["check"] | {"images": [*others], "others": others}})
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -343,6 +427,14 @@ def test_a_survey_of_other_model_files_is_refused(photos, tmp_path, monkeypatch)
         (lambda s: json.dumps(s | {"hashes": ["?"] * IMAGES}), "pattern"),
         (lambda s: json.dumps(s | {"hashes": [None] * IMAGES}), "scores without pixels"),
         (lambda s: json.dumps(s | {"more": 1}), "more"),
+        (lambda s: json.dumps(s | {"scores": [float("nan"), *s["scores"][1:]]}), "finite number"),
+        (lambda s: json.dumps(s | {"failed": {"0.png": "?"}}), "failures of other images"),
+        (lambda s: json.dumps(s | {"attempts": {"?": 1}}), "attempts of images that"),
+        (lambda s: json.dumps(s | {"attempts": {"0.png": 2**60}}), "attempts.0.png"),
+        (lambda s: with_check(s, lambda scores: scores * 100), "at most 5 items"),
+        (lambda s: with_check(s, lambda _: []), "another score of .* in its check"),
+        (lambda s: with_check(s, lambda scores: [1.0, *scores[1:]]), "another score of"),
+        (lambda s: with_check(s, list, images=3), "a check of 3 images, expected at most 2"),
     ],
 )
 def test_what_is_no_survey_is_refused(sharded, photos, tmp_path, change, why):
@@ -375,6 +467,99 @@ def test_a_survey_is_gone_on_with(photos, sharded, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["survey.json"]
     with pytest.raises(RunError, match="exists; use another --out"):
         iqattack.survey(photos, model(), out=path)
+
+
+@pytest.mark.parametrize("name", ["s.sqlite", "s.lock", "s.end", "s.json"])
+def test_a_survey_may_have_any_name(photos, tmp_path, name, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    others = {f"{name}.lock", "s.lock", "s.sqlite", "s.end", "s.txt"} - {name}
+    for other in others:
+        Path(other).write_text("somebody's")
+    Path("m.py").write_text(textwrap.dedent(SLOW))
+    assert main(["survey", str(photos), "--model", "m.py:load", "--out", name]) == 0
+    assert "7 of 7 images" in capsys.readouterr().out
+    assert len(iqattack.api.Survey.read(Path(name))[0].known) == IMAGES
+    assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {name, "m.py"} | others
+
+
+def test_what_lies_beside_a_survey_is_not_overwritten(photos, tmp_path):
+    (tmp_path / "s.json.end").write_text("somebody's")
+    with pytest.raises(RunError, match="is in the way"):
+        iqattack.survey(photos, model(), out=tmp_path / "s.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["s.json.end"]
+
+
+def test_a_survey_that_is_done_is_left_as_it_is(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("m.py").write_text(textwrap.dedent(SLOW))
+    killed = """
+        import os, sys
+        import iqattack.runs.surveying as surveying
+        from iqattack.cli import main
+
+        def write_text(path, text):
+            path.write_text(text)
+            os._exit(9)
+
+        surveying.write_text = write_text
+        main(sys.argv[1:])
+    """
+    given = ["survey", str(photos), "--model", "m.py:load", "--out", "s.json", "--resume"]
+    program = [sys.executable, "-c", textwrap.dedent(killed), *given]
+    assert subprocess.run(program, stderr=subprocess.DEVNULL, check=False).returncode == 9
+    assert Path("s.json.sqlite").exists()
+    before = Path("s.json").read_bytes()
+    for _ in range(2):
+        assert main(given) == 0
+        assert "the model was not asked" in capsys.readouterr().err
+        assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {"s.json", "m.py"}
+        assert Path("s.json").read_bytes() == before
+    assert main([*given, "--resize", "17"]) == 2
+    assert "exists, and is of something else: resize" in capsys.readouterr().err
+    assert main([*given, "--limit", "5"]) == 2
+    assert "7 images there, 5 here" in capsys.readouterr().err
+    values = json.loads(before)
+    Path("s.json").write_text(json.dumps(values | {"check": None}))
+    assert main(given) == 2
+    assert "check is off there" in capsys.readouterr().err
+    Path("s.json").write_text("{}")
+    assert main(given) == 2
+    assert "exists, and is no survey" in capsys.readouterr().err
+    assert Path("s.json").read_text() == "{}"
+
+
+def test_a_survey_that_no_file_can_hold_is_not_paid_for(photos, tmp_path, monkeypatch):
+    def refuse(_images):
+        raise AssertionError("asked")
+
+    path = tmp_path / "survey.json"
+    size = len(iqattack.survey(photos, model(), out=path).model_dump_json())
+    path.unlink()
+    monkeypatch.setattr("iqattack.runs.surveying.MOST_BYTES", size)
+    with pytest.raises(InputError, match=r"may come to .* bytes with 7 images"):
+        iqattack.survey(photos, model(refuse), out=path)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("iqattack.runs.surveying.HEAD", -400)  # as if failures made it too large
+    with pytest.raises(InputError, match="images that failed; mend those, then --resume"):
+        iqattack.survey(photos, model(), out=path)
+    monkeypatch.setattr("iqattack.runs.surveying.MOST_BYTES", size + 100)
+    iqattack.survey(photos, model(refuse), out=path, resume=True)
+
+
+def test_a_survey_of_other_images_is_not_gone_on_with(photos, tmp_path):
+    folder, path, asked = tmp_path / "photos", tmp_path / "survey.json", []
+    shutil.copytree(photos, folder)
+
+    def counting(images):
+        asked.extend(images)
+        return mean(images)
+
+    stop = iqattack.Callbacks(stop=lambda: len(asked) >= 3)
+    with pytest.raises(iqattack.api.Interrupted):
+        iqattack.survey(folder, model(counting), out=path, batch=1, callbacks=stop)
+    (folder / "0.png").unlink()
+    with pytest.raises(RunError, match="begun with 7 images, 6 are given now"):
+        iqattack.survey(folder, model(), out=path, resume=True)
 
 
 def test_a_survey_that_scored_nothing_leaves_nothing(photos, tmp_path):
@@ -506,12 +691,70 @@ def test_a_missing_picture_is_made_again_from_the_log(photos, shards, tmp_path):
 
 
 def test_what_a_merge_that_was_killed_left_is_replaced(shards, tmp_path):
-    left = tmp_path / ".merged.merging"
+    left = tmp_path / "merged" / ".merging"
     (left / "adversarial").mkdir(parents=True)
     (left / "adversarial" / "0.png").write_bytes(b"half")
     (left / "log.sqlite").write_bytes(b"half")
     assert iqattack.verify(iqattack.merge(*shards, out=tmp_path / "merged"), model()).ok
     assert not left.exists()
+    assert not (tmp_path / "merged" / "adversarial" / ".merging").exists()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_nobody_begins_a_run_where_shards_are_merged(photos, shards, tmp_path, there):
+    out = tmp_path / "merged"
+    if there:
+        out.mkdir()
+
+    def begin(done, images):
+        with pytest.raises(RunError, match=r"merged: is not empty|merged: another process"):
+            attack(photos, out, objective="up")
+
+    run = iqattack.merge(*shards, out=out, callbacks=iqattack.Callbacks(merged=begin))
+    assert run.summary().attacked == IMAGES
+
+    def intrude(done, images):
+        (tmp_path / "other").mkdir(exist_ok=True)
+        (tmp_path / "other" / "run.toml").write_text("somebody's")
+
+    (tmp_path / "other").mkdir()
+    with pytest.raises(RunError, match="holds a run already"):
+        iqattack.merge(
+            *shards, out=tmp_path / "other", callbacks=iqattack.Callbacks(merged=intrude)
+        )
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["run.toml"]
+    assert (tmp_path / "other" / "run.toml").read_text() == "somebody's"
+
+
+def test_a_merge_that_fails_in_the_end_leaves_nothing(shards, tmp_path, monkeypatch):
+    real = Path.rename
+
+    def full(path, target):
+        if path.name == "run.toml":
+            raise OSError(28, "No space left on device", str(path))
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError, match="free some space"):
+        iqattack.merge(*shards, out=tmp_path / "new" / "merged")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_folder_to_merge_into_stays_the_same(shards, tmp_path, monkeypatch, capsys):
+    here = tmp_path / "here"
+    (here / "adversarial").mkdir(parents=True)  # of a run that never began
+    (here / ".0123456789abcdef.tmp").write_bytes(b"half")
+    monkeypatch.chdir(here)
+    assert main(["merge", *map(str, shards), "--out", "."]) == 0
+    assert "next: iqattack verify ." in capsys.readouterr().out
+    assert Path("run.toml").is_file()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    assert iqattack.merge(*shards, out=tmp_path / "link").summary().attacked == IMAGES
+    assert (tmp_path / "empty" / "run.toml").is_file()
+    assert main(["merge", *map(str, shards), "--out", "/"]) == 2
+    assert "/: is not empty and not a run" in capsys.readouterr().err
 
 
 # -- whose results they are ---------------------------------------------------------------------

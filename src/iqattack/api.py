@@ -358,7 +358,8 @@ def survey(
 
     One query for each image, and with `check` four more for two of them: those that a run would ask
     first, and that `attack(..., survey=out)` takes from the file. limit: as the attack will have
-    it. resume: go on with one that was interrupted. The rest is as in `attack`.
+    it. resume: go on with one that was interrupted; one that is done is returned as it is. The rest
+    is as in `attack`.
 
     Images that could not be scored are in `failed`. Raises InputError for what cannot be used,
     RunError for a path that does not fit.

@@ -7,6 +7,7 @@ that a model does reaches the second.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 
@@ -16,6 +17,9 @@ HELD_BYTES = 2**20  # that wait to be fetched, or one message: whoever sends mor
 # A call costs as much as scoring an image with a small model: replies are fetched several at once.
 # Who asks for an image says so in few bytes, and is heard at once.
 LINGERS_S, SHORT_BYTES, FULL_BYTES = 0.05, 100, HELD_BYTES // 2
+# A driver fetches again at once. Ray takes seconds to notice that it was killed, and all that is
+# scored until then is lost; a driver that is only busy finds the child waiting.
+AWAY_S = 0.5  # since the last call, from when on at most one message is held
 
 
 class Relay:
@@ -31,6 +35,8 @@ class Relay:
         self._held: deque[bytes] = deque()
         self._bytes = 0
         self._urgent = False
+        self._fetching = False
+        self._fetched = time.monotonic()  # when the last call returned
         self._lost: Lost | None = None
         threading.Thread(target=self._listen, name="iqattack-relay", daemon=True).start()
 
@@ -45,6 +51,8 @@ class Relay:
     def fetch(self) -> tuple[list[bytes], Lost | None]:
         """All pickled messages since the last call, one at least, or how the child ended."""
         with self._changed:
+            self._fetching = True
+            self._changed.notify_all()
             self._changed.wait_for(lambda: self._held or self._lost)
             self._changed.wait_for(
                 lambda: self._urgent or self._lost or self._bytes > FULL_BYTES, LINGERS_S
@@ -52,6 +60,7 @@ class Relay:
             messages = list(self._held)
             self._held.clear()
             self._bytes, self._urgent = 0, False
+            self._fetching, self._fetched = False, time.monotonic()
             self._changed.notify_all()
             return messages, self._lost
 
@@ -66,12 +75,14 @@ class Relay:
 
     def _hold(self, message: bytes) -> None:
         with self._changed:
-            self._changed.wait_for(
-                lambda: not self._held or self._bytes + len(message) <= HELD_BYTES
-            )
+            self._changed.wait_for(lambda: not self._held or self._has_room(len(message)))
             first = not self._held
             self._held.append(message)
             self._bytes += len(message)
             self._urgent = self._urgent or len(message) <= SHORT_BYTES
             if first or self._urgent or self._bytes > FULL_BYTES:  # else nobody waits for it
                 self._changed.notify_all()
+
+    def _has_room(self, more: int) -> bool:
+        heard = self._fetching or time.monotonic() - self._fetched < AWAY_S
+        return heard and self._bytes + more <= HELD_BYTES

@@ -277,6 +277,42 @@ def test_an_address_without_a_cluster_is_an_error_at_once(address, message):
         pass
 
 
+class AuthenticationError(Exception):
+    """As of a Ray that has tokens."""
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ("{}", ConnectionError("Failed to connect to Ray cluster at 192.0.2.1:6379")),
+        ("ray://{}", ConnectionError("ray client connection timeout")),
+        ("auto", AuthenticationError("no authentication token was found. Ensure that it is there")),
+    ],
+)
+def test_where_a_token_may_lack_it_is_said(monkeypatch, given, error):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with socket.create_server(("127.0.0.1", 0)) as listens:
+        address = given.format(f"127.0.0.1:{listens.getsockname()[1]}")
+        reason = str(error).partition(".")[0] if address == "auto" else str(error)
+        with pytest.raises(InputError) as caught, connected(address):
+            pass
+    message = str(caught.value)
+    assert message.startswith(f"--address {address}: Ray cannot connect ({reason}); ")
+    assert "set RAY_AUTH_MODE=token" in message
+
+
+def test_where_auto_finds_no_cluster_it_is_said_how_to_start_one(monkeypatch):
+    def refuse(*_, **__):
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(InputError, match=r"instance\.\); start one with 'ray start --head'"):
+        connected("auto").__enter__()
+
+
 def test_without_ray_it_is_said_how_to_get_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(InputError, match=r"pip install 'iqattack\[ray\]'"):

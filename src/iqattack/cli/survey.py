@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -76,7 +77,7 @@ def survey(
         typer.Option(
             "--resume",
             help="Go on with the one that was begun; what was scored is read from its log, which "
-            "lies beside --out.",
+            "lies beside --out. One that is done is left as it is.",
             rich_help_panel=RUN,
         ),
     ] = False,
@@ -101,7 +102,9 @@ def survey(
     """
     wanted_range, wanted_batch = parse_range(score_range), parse_batch(batch)
     wanted_workers = parse_workers(workers, engine)
-    log = out.with_suffix(".sqlite")
+    from iqattack.runs.surveying import log_of  # noqa: PLC0415 - loads torch
+
+    log = log_of(out)
     with interruptible(log, "--resume") as stop, display(stop) as shown:
         found = iqattack.survey(
             images,
@@ -130,6 +133,8 @@ def survey(
             autocast=autocast,
             callbacks=shown.callbacks,
         )
+    if resume and not shown.asked:
+        print("nothing was left to do: the model was not asked", file=sys.stderr)
     scores = sorted(found.known.values())
     typer.echo(
         f"survey  {out}: {len(scores)} of {len(found.images)} images, clean scores "

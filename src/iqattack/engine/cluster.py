@@ -87,10 +87,29 @@ def _connect(ray: Any, address: str) -> None:
     except ImportError as error:
         raise InputError(f"--address {address}: {_line(error)}") from None
     except Exception as error:  # of many kinds, none of them in Ray's documents
-        raise InputError(
-            f"--address {address}: no Ray cluster can be used there ({_line(error)}); start one "
-            "with 'ray start --head', or leave --address out"
-        ) from None
+        raise InputError(_refused(address, error)) from None
+
+
+def _refused(address: str, error: Exception) -> str:
+    """Why there is no connection, and the remedy.
+
+    With `auto` Ray takes its token by itself. It sends none to an address that is given, unless
+    RAY_AUTH_MODE says so, and a cluster that refuses is reported as one that cannot be reached.
+    """
+    reason = _line(error)
+    no_token = type(error).__name__ == "AuthenticationError"
+    if no_token or (isinstance(error, ConnectionError) and address not in (LOCAL, "auto")):
+        if no_token:  # Ray's own remedies follow
+            reason = reason.partition(". ")[0]
+        return (
+            f"--address {address}: Ray cannot connect ({reason}); if the "
+            "cluster requires a token, set RAY_AUTH_MODE=token, and the token of its head node in "
+            "RAY_AUTH_TOKEN or ~/.ray/auth_token; else check the address"
+        )
+    return (
+        f"--address {address}: no Ray cluster can be used there ({reason}); start one with "
+        "'ray start --head', or leave --address out"
+    )
 
 
 def _reach(address: str) -> None:

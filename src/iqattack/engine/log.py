@@ -109,6 +109,7 @@ NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 RESERVED = "reserved"
 BESIDES = "scored beside the queries"
+TAKEN = "taken from a survey"  # queries and attempts that the run did not send
 FOUND = "found for "  # before the name of an image
 UNTRUSTED = "PRAGMA trusted_schema=OFF"  # a log that somebody sent runs nothing of its schema
 APPEND = "INSERT INTO chunk (task, first, digest, rows) VALUES (?, ?, ?, ?)"
@@ -730,11 +731,12 @@ class QueryLog:
         return dict(self._newer("SELECT image, attempts FROM task WHERE attempts > 0"))
 
     def sent(self) -> int:
-        """Images that were sent to the model, as far as is known: answered, also beside the
-        queries, attempts, reserved.
+        """Images that this run sent to the model, as far as is known: answered, also beside the
+        queries, attempts, reserved; not those that a survey had sent.
         """
         known = sum(map(self.queries, self._ids)) + sum(self.attempts().values())
-        return max(known + self.kept_number(BESIDES), self.kept_number(RESERVED))
+        known += self.kept_number(BESIDES) - self.kept_number(TAKEN)
+        return max(known, self.kept_number(RESERVED), 0)
 
     def count_beside(self, images: int) -> None:
         """Keep that the model scored so many images more that are no queries of any image's."""

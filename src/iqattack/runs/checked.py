@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from iqattack.engine import QueryLog
-from iqattack.probing import Check, Elsewhere, evaluated
+from iqattack.probing import EACH, Check, Elsewhere, evaluated
 from iqattack.probing.subject import TOLERANCE
 from iqattack.specs import printable
 
@@ -22,8 +22,8 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
-    hash: str
-    scores: tuple[float, ...]
+    hash: Annotated[str, Field(pattern="^([0-9a-f]{16})?$")]
+    scores: Annotated[tuple[float, ...], Field(max_length=1 + EACH)]
 
 
 class Checked(BaseModel):

@@ -18,6 +18,7 @@ from iqattack.engine import (
     QueryLog,
     Searching,
 )
+from iqattack.engine.log import TAKEN
 from iqattack.errors import InputError, IqattackError, RunError
 from iqattack.images import ImageSet, write_bytes
 from iqattack.models import Scorer, Traits, suggestion
@@ -85,11 +86,12 @@ def execute(
 
     Raises Interrupted when asked to stop; InputError when nothing could be scored, the disk is full
     or no image could be attacked; RunError when the log does not fit. What was scored is kept; of a
-    run just created that scored nothing, nothing is left.
+    run just created that scored nothing, nothing is left, unless it is a shard and its images are
+    at fault: the whole needs their failures.
     """
     notify = callbacks or Callbacks()
     whole, shard = images.anchored(), run.settings.shard
-    images = whole if shard is None else Shard.parse(shard).part(whole)
+    images = whole if shard is None else _part(run, Shard.parse(shard), whole)
     report = _Report(run, images, notify)
     log = ceiling = None
     try:
@@ -114,12 +116,14 @@ def execute(
         _release(ceiling)
         failures = log.failures()
         if len(failures) == len(images):
-            raise InputError(next(iter(failures.values())))
+            told = "" if shard is None or not _at_fault(log, survey) else _kept_for(shard, images)
+            raise InputError(f"{next(iter(failures.values()))}{told}")
         return report.write(measure=True)
     except IqattackError as error:
         if isinstance(error, Interrupted | CeilingReached):
             _release(ceiling)
         kept = _worth_keeping(log, scorer, attempts=isinstance(error, CeilingReached))
+        kept = kept or (shard is not None and log is not None and _at_fault(log, survey))
         if isinstance(error, InputError) and not kept:
             error.args = (f"{error}{_how_it_might_work(run, images, scorer)}",)
         if run.fresh and not isinstance(error, Interrupted) and not kept:
@@ -133,6 +137,16 @@ def execute(
     finally:
         if log is not None:
             log.close()
+
+
+def _part(run: Run, shard: Shard, whole: ImageSet) -> ImageSet:
+    """The images of a shard; InputError where there are too few, and nothing is left of the run."""
+    try:
+        return shard.part(whole)
+    except InputError:
+        if run.fresh:
+            run.discard()
+        raise
 
 
 def _attack_all(
@@ -242,7 +256,8 @@ def _say_what_to_know(
         notify.note("model", change.told)
     for loss in run.record.losses:
         notify.note("log", loss.told)
-    cost = how.may_cost(scorer, len(images) * run.settings.queries, log.sent(), ceiling)
+    queries = len(images) * run.settings.queries - log.kept_number(TAKEN)
+    cost = how.may_cost(scorer, queries, log.sent(), ceiling)
     left = not run.fresh and len(log.finished()) < len(images)
     for told in (cost, paid_again(scorer, log) if left else None):
         if told is not None:
@@ -335,6 +350,25 @@ def _release(ceiling: Ceiling | None) -> None:
     """Once nothing is in flight."""
     if ceiling is not None:
         ceiling.release()
+
+
+def _at_fault(log: QueryLog, survey: tuple[Survey, str] | None) -> bool:
+    """Whether all images of a shard have failed, and that is theirs rather than the model's: they
+    cannot be read, or the survey, which scored others, has no score of them either.
+    """
+    names, attempts = log.images(), log.attempts()
+    if not names or len(log.failures()) < len(names):
+        return False
+    if survey is not None:
+        return not survey[0].known.keys() & set(names)
+    return not any(name in attempts or log.queries(name) for name in names)
+
+
+def _kept_for(shard: str, images: ImageSet) -> str:
+    return (
+        f" (all {len(images)} images of shard {shard} failed; it is kept for 'iqattack merge', and "
+        "--resume tries them again)"
+    )
 
 
 def _worth_keeping(log: QueryLog | None, scorer: Scorer, *, attempts: bool) -> bool:

@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,22 @@ def is_temporary(path: Path) -> bool:
     return re.fullmatch(r"\.[0-9a-f]{16}\.tmp", path.name) is not None
 
 
+def release_lock(lock: FileLock, *, remove: bool) -> None:
+    """Release a lock. remove: and its file, unless it has contents: then it is none of ours."""
+
+    def unlink() -> None:
+        with suppress(OSError):
+            path = Path(lock.lock_file)
+            if not path.stat().st_size:
+                path.unlink()
+
+    if remove and os.name != "nt":
+        unlink()  # while nobody else can hold it
+    lock.release()
+    if remove and os.name == "nt":  # where what is open cannot be removed
+        unlink()
+
+
 class FolderLock:
     """An advisory lock on a folder, which the system releases when the process ends, however.
 
@@ -96,6 +113,6 @@ class FolderLock:
         except OSError as error:
             raise cannot_write(folder / self.NAME, error) from None
 
-    def release(self) -> None:
-        """Let others write."""
-        self._lock.release()
+    def release(self, *, remove: bool = False) -> None:
+        """Let others write. remove: leave no file of the lock."""
+        release_lock(self._lock, remove=remove)

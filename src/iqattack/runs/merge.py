@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from iqattack.engine import Interrupted, QueryLog
-from iqattack.engine.log import BESIDES, RESERVED, Page, refuse_links
+from iqattack.engine.log import BESIDES, RESERVED, TAKEN, Page, refuse_links
 from iqattack.errors import InputError, RunError
 from iqattack.images import ImageEntry
 from iqattack.runs.checked import CHECK, Checked
@@ -31,6 +31,7 @@ from iqattack.runs.visibility import VISIBILITY, Kept, Measurements, known
 
 AT_ONCE = 500  # images that are taken over in one transaction
 REMEDY = "put back a copy of it, or attack that shard again"
+MERGING = ".merging"  # the folder of what is being made
 EACH, SPARE = 4, 64  # files that are open: of each shard at most, and beside them
 
 
@@ -55,8 +56,8 @@ def merge(folders: Sequence[Path], out: Path, *, callbacks: Callbacks | None = N
     """Merge runs of all shards of a set into a run in the folder `out`, which must be new.
 
     Every image keeps its rows, direction, attempts, result or failure, and images are in the order
-    of the set; attacked images are linked, or copied where that cannot be. Nothing is written in
-    `out` before all is done. Codes of this user are made anew where they fit, and no others.
+    of the set; attacked images are linked, or copied where that cannot be. There is no run in `out`
+    before all is done. Codes of this user are made anew where they fit, and no others.
 
     Raises RunError for shards that do not make up one set or differ in a setting, the model or the
     survey; for logs and results that are not as they were written; for one that another process is
@@ -66,16 +67,14 @@ def merge(folders: Sequence[Path], out: Path, *, callbacks: Callbacks | None = N
     records = _records(folders)
     _refuse_differing(folders, records, notify.note)
     _make_room(len(folders))
-    with ExitStack() as opened:
+    with _made(out) as made, ExitStack() as opened:
         for folder in folders:
             opened.enter_context(_unwritten(folder))
         parts = [
             _part(folder, record, opened) for folder, record in zip(folders, records, strict=True)
         ]
         parts.sort(key=lambda part: part.shard.number)
-        whole = _whole_set(parts)
-        with _made(out) as made:
-            run = _write(made, parts, whole, notify)
+        run = _write(made, parts, _whole_set(parts), notify)
     return run.moved(out)
 
 
@@ -261,39 +260,54 @@ def _whole_set(parts: Sequence[_Part]) -> WholeSet:
 
 @contextmanager
 def _made(out: Path) -> Iterator[Path]:
-    """A new folder beside `out`, which takes its place once all is in it."""
-    made = out.with_name(f".{out.name}.merging")
+    """A new folder in `out`, whose contents move there once all is done; nobody else begins a run
+    there meanwhile. RunError where something is there. Nothing is left of what fails.
+
+    A folder that is there stays the same one: it may be a mount, or the present one of a shell.
+    """
+    made = out / MERGING
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.exists():
-            refuse_used(out)
-        refuse_links(made)
-        made.mkdir(exist_ok=True)
-        with ExitStack() as locked:
-            lock = FolderLock(made)
-            locked.callback(lock.release)
-            for left in made.iterdir():  # of one that was killed
-                if left.name != FolderLock.NAME:
-                    (shutil.rmtree if left.is_dir() else os.unlink)(left)
-            (made / "adversarial").mkdir()
-            try:
-                yield made
-                lock.release()
-                if out.exists():
-                    _empty(out)
-                made.rename(out)
-            except BaseException:
-                shutil.rmtree(made, ignore_errors=True)
-                raise
+        new = [folder for folder in (out, *out.parents) if not folder.exists()]
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            refuse_used(out, MERGING)
+            refuse_links(made, out / FolderLock.NAME)
+            locked = (out / FolderLock.NAME).exists()
+            lock = FolderLock(out)
+        except BaseException:
+            _remove_empty(new)
+            raise
+        moved: list[Path] = []
+        try:
+            refuse_used(out, MERGING)  # another process may have been faster
+            if made.exists():  # of one that was killed
+                shutil.rmtree(made)
+            (made / "adversarial").mkdir(parents=True)
+            yield made
+            refuse_used(out, MERGING)  # somebody who does not know of locks
+            # In the end run.toml, which makes it a run.
+            for path in sorted(made.iterdir(), key=lambda path: path.name == "run.toml"):
+                if path.is_dir() and (out / path.name).is_dir():
+                    (out / path.name).rmdir()  # it is empty
+                path.rename(out / path.name)
+                moved.append(out / path.name)
+            made.rmdir()
+        except BaseException:
+            for path in (*reversed(moved), made):
+                with suppress(OSError):
+                    (shutil.rmtree if path.is_dir() else os.unlink)(path)
+            lock.release(remove=not locked)
+            _remove_empty(new)
+            raise
+        lock.release()
     except OSError as error:
-        raise cannot_write(out, error) from None
+        raise cannot_write(Path(error.filename or out), error) from None
 
 
-def _empty(folder: Path) -> None:
-    """Remove a folder that holds no more than a run that never began."""
-    for left in folder.iterdir():
-        (os.rmdir if left.is_dir() else os.unlink)(left)
-    folder.rmdir()
+def _remove_empty(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _write(made: Path, parts: Sequence[_Part], whole: WholeSet, notify: Callbacks) -> Run:
@@ -395,7 +409,7 @@ def _kept(parts: Sequence[_Part]) -> dict[str, str]:
     """What the log keeps of the whole run."""
     found = {}
     logs = [part.log for part in parts]
-    for name in (BESIDES, REPAIRED):
+    for name in (BESIDES, REPAIRED, TAKEN):
         total = sum(log.kept_number(name) for log in logs)
         if total:
             found[name] = str(total)

@@ -546,12 +546,15 @@ def _run_toml(folder: Path) -> Path:
     return path
 
 
-def refuse_used(folder: Path) -> None:
-    """RunError for a folder that holds a run, or anything else."""
+def refuse_used(folder: Path, *besides: str) -> None:
+    """RunError for a folder that holds a run, or anything else. besides: names that may be there,
+    too.
+    """
     if (folder / "run.toml").exists():
         raise RunError(f"{folder}: holds a run already; go on with --resume, or use another --out")
     # What a process left that was killed before it wrote run.toml does not count.
-    left = [p for p in folder.iterdir() if p.name != FolderLock.NAME and not is_temporary(p)]
+    passed = (FolderLock.NAME, *besides)
+    left = [p for p in folder.iterdir() if p.name not in passed and not is_temporary(p)]
     if any(p.name != "adversarial" or not p.is_dir() or any(p.iterdir()) for p in left):
         raise RunError(f"{folder}: is not empty and not a run; use another --out")
 

@@ -7,30 +7,30 @@ of the model. While it is under way its scores lie in a log beside the file.
 from __future__ import annotations
 
 import hashlib
-import math
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from iqattack.engine import QueryLog, image_hash
 from iqattack.engine.engine import spread
-from iqattack.engine.log import Row
+from iqattack.engine.log import TAKEN, Row
 from iqattack.errors import InputError
 from iqattack.images import ImageSet, read_image
 from iqattack.runs.checked import Checked
 from iqattack.runs.checking import FEWEST
 from iqattack.runs.files import read_text
 from iqattack.runs.run import REPAIRED
-from iqattack.runs.settings import MOST_LOGGED, ModelRecord, Record, Settings
+from iqattack.runs.settings import ModelRecord, Record, Settings
 from iqattack.specs import is_text, printable
 
 FORMAT = 1
 SAMPLE = 32  # images whose pixels are compared before a run begins; the search compares all
 AT_ONCE = 1000  # images that are taken over in one transaction
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-Attempts = Annotated[int, Field(ge=1, le=MOST_LOGGED)]
+Attempts = Annotated[int, Field(ge=1, le=2**32)]  # a run adds its own
+PAIR = 2  # images of a check at most
 
 
 class Conventions(BaseModel):
@@ -59,8 +59,8 @@ class Survey(BaseModel):
     created, versions, model: when, with what, and of which model. settings: those that clean scores
     depend on.
     images: names. hashes: 64-bit XXH3 of the 8-bit pixels, as logs have them, None where an image
-    could not be scored. scores: raw ones, likewise.
-    failed: why images could not be scored, by name. attempts: images that were sent to the model
+    has no finite score. scores: raw ones, likewise.
+    failed: why images have none, by name. attempts: images that were sent to the model
     and not answered, by name, where there were any.
     check: of the model, with its scores in `others`; None without one.
     """
@@ -76,7 +76,7 @@ class Survey(BaseModel):
     settings: Conventions
     images: tuple[str, ...]
     hashes: tuple[Hash | None, ...]
-    scores: tuple[float | None, ...]
+    scores: tuple[FiniteFloat | None, ...]
     failed: dict[str, str] = {}
     attempts: dict[str, Attempts] = {}
     check: Checked | None = None
@@ -92,11 +92,22 @@ class Survey(BaseModel):
             raise ValueError("has images with one name, or with names of no printable text")
         if any((h is None) != (s is None) for h, s in zip(self.hashes, self.scores, strict=True)):
             raise ValueError("has scores without pixels")
+        own = dict(zip(self.images, self.scores, strict=True))
+        if self.failed.keys() != {name for name in own if own[name] is None}:
+            raise ValueError("has failures of other images than those without a score")
+        if not self.attempts.keys() <= known.keys():
+            raise ValueError("has attempts of images that it does not have")
         others = {} if self.check is None else self.check.others
         if self.check is not None and set(others) != set(self.check.images):
             raise ValueError("has other images in its check than scores of them")
         if any((known.get(name) or "") != asked.hash for name, asked in others.items()):
             raise ValueError("has a check of images that it has not scored")
+        if len(others) > PAIR:
+            raise ValueError(f"has a check of {len(others)} images, expected at most {PAIR}")
+        for name, asked in others.items():
+            score = own.get(name)
+            if asked.scores[:1] != (() if score is None else (score,)):
+                raise ValueError(f"has another score of {name} in its check than among its scores")
         return self
 
     @classmethod
@@ -118,9 +129,9 @@ class Survey(BaseModel):
 
     @property
     def known(self) -> dict[str, float]:
-        """Finite clean scores, by name, in the order of the set."""
+        """Clean scores, by name, in the order of the set."""
         pairs = zip(self.images, self.scores, strict=True)
-        return {name: score for name, score in pairs if score is not None and math.isfinite(score)}
+        return {name: score for name, score in pairs if score is not None}
 
     def difference(self, record: Record, images: ImageSet) -> str | None:
         """How a run with a record, on the set of these images or a part of it, is about something
@@ -156,7 +167,8 @@ class Survey(BaseModel):
 
     def feed(self, log: QueryLog, settings: Settings, *, first: bool = True) -> None:
         """Take the scores over into the log of a run, as the first queries of its images, and the
-        attempts of those without. Images that have a query keep what they have.
+        attempts of those without, and that the run has sent none of them. Images that have a query
+        keep what they have.
 
         first: whether this was not begun before.
         """
@@ -183,6 +195,8 @@ class Survey(BaseModel):
             attempts = {name: self.attempts[name] for name in failed if name in self.attempts}
             log.append({}, attempts=attempts)
             log.keep(REPAIRED, str(len(failed)))
+        if log.kept(TAKEN) is None:  # nothing was asked yet
+            log.keep(TAKEN, str(log.sent()))
 
     def _append(self, log: QueryLog, rows: dict[str, tuple[int, list[Row]]]) -> None:
         attempts = {name: self.attempts[name] for name in rows if name in self.attempts}
