@@ -33,7 +33,7 @@ from iqattack.images import ImageSet, read_image, write_png
 from iqattack.runs import Run
 from iqattack.samples import write_samples
 
-SIDES = (48, 176)  # pixels, the shortest and the longest
+SIDES = (64, 176)  # pixels, the shortest and the longest
 LOOK_S = 0.5  # between two looks at the run
 MODEL = """
 import os
@@ -104,7 +104,7 @@ def watched(command: list[str], run: Path, images: int, every: float) -> Watched
                 if time.monotonic() >= due and workers and 0 < done < images:
                     os.kill(draw.choice(workers).pid, signal.SIGKILL)
                     seen.killed += 1
-                    due += every
+                    due = time.monotonic() + every
         seen.status = process.wait()
     seen.seconds = time.monotonic() - started
     return seen
@@ -127,6 +127,12 @@ def logged(folder: Path) -> tuple[Counter[int], int, int]:
             found.update(log.rows(name)["hash"].tolist())
             found.update(row[0] for row in log.early(name).values())
         return found, len(log.results()), len(log.failures())
+
+
+def reasons(folder: Path) -> Counter[str]:
+    """Why images failed, without their names."""
+    with Run.open(folder).open_log() as log:
+        return Counter(text.partition(": ")[2] for text in log.failures().values())
 
 
 def slope(seen: Watched) -> tuple[float, float, float]:
@@ -164,6 +170,8 @@ def main() -> None:
         command += ["--workers", str(options.workers), "--batch", "4", "--out", str(run)]
         seen = watched(command, run, options.images, options.every)
         given, (kept, finished, failed) = paid(model.parent / "paid"), logged(run)
+        for reason, count in reasons(run).most_common(5):
+            print(f"{count} failed: {reason}")
     twice = sum((given - kept).values())
     unpaid = sum((kept - given).values())
     per_image, low, high = slope(seen)
