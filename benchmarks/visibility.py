@@ -461,7 +461,13 @@ def _lead(summary: list[dict[str, str]], by_victim: dict[str, dict[str, Curve]])
         f"{OURS} gains {gains[OURS] / max(others):.2f} times what the next of these does."
     )
     victims = [model for model in VICTIMS if model not in by_victim]
-    attacks = [attack for attack in SWEPT if attack not in gains]
+    whole = [a for a in SWEPT if all(a in found for found in by_victim.values())]
+    above = [attack for attack in whole if attack not in gains]
+    if above:
+        text += (
+            f" Less visible than that at every scale on one victim at least: {', '.join(above)}."
+        )
+    attacks = [attack for attack in SWEPT if attack not in whole]
     return text + _lacking("victims", victims) + _lacking("attacks", attacks)
 
 
