@@ -31,7 +31,17 @@ from rich.progress import track
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from cells import FEWEST, Cell, Row, chosen, column, complete, image_set, measured
+from cells import (
+    FEWEST,
+    Cell,
+    Row,
+    chosen,
+    column,
+    complete,
+    directions,
+    image_set,
+    measured,
+)
 from common import (
     ROOT,
     Floats,
@@ -48,7 +58,7 @@ from iqattack.attacks import ATTACKS, load_attack
 from iqattack.constraints import Constraint, ends, find_scale, parse_constraint
 from iqattack.engine import Engine, Outcome
 from iqattack.evaluation import srocc
-from iqattack.images import read_image
+from iqattack.images import ImageSet, read_image
 from iqattack.objectives import parse_objective
 from iqattack.perception import NO_DIFFERENCE, OFFICE, SENSITIVITIES, patterns
 from iqattack.perception.viewing import data_folder
@@ -246,23 +256,22 @@ def pairs_text(_limit: int) -> str:
     """Sample pictures before and after an attack, a square of each at twice its size."""
     images = image_set("samples")
     model, boxes = scorer("cnniqa"), (DEFAULT, "jnd:0.38")
-    engines = [
-        Engine.in_process(
-            model,
-            load_attack(OURS),
-            parse_constraint(box),
-            parse_objective("rank"),
-            queries=QUERIES,
-        )
-        for box in boxes
-    ]
-    outcomes = [
-        {item.entry.name: item for item in engine.run(images) if isinstance(item, Outcome)}
-        for engine in engines
-    ]
+    ways = directions("cnniqa", "samples")
     rows, lines = [], []
-    for entry in images.entries[:: len(images) // PAIRS]:
-        found = [of_box[entry.name] for of_box in outcomes]
+    for number in range(0, len(images), len(images) // PAIRS):
+        entry = images.entries[number]
+        found = [
+            item
+            for box in boxes
+            for item in Engine.in_process(
+                model,
+                load_attack(OURS),
+                parse_constraint(box),
+                parse_objective(ways[number]),
+                queries=QUERIES,
+            ).run(ImageSet((entry,)))
+            if isinstance(item, Outcome)
+        ]
         pixels = [found[0].clean, *(outcome.adversarial for outcome in found)]
         top, left = ((size - CROP) // 2 for size in pixels[0].shape[1:])
         crops = [p[:, top : top + CROP, left : left + CROP].permute(1, 2, 0) for p in pixels]
