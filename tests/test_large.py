@@ -234,9 +234,9 @@ def test_a_sample_has_what_tells_most():
     assert set(sorted(done, key=lambda k: -rows[k].gain)[:20]) <= set(numbers)
     assert set(sorted(done, key=lambda k: rows[k].ssim)[:20]) <= set(numbers)
     assert set(range(0, 250, 50)) <= set(numbers)
-    assert chosen.told.startswith("This page shows 100 of 2,000 images: the 20 with the largest")
+    assert chosen.note.startswith("This page shows 100 of 2,000 images: the 20 with the largest")
     every = sample(results, 2000)
-    assert every.told is None and every.numbers.tolist() == list(range(2000))
+    assert every.note is None and every.numbers.tolist() == list(range(2000))
 
 
 def test_visibility_of_many_images_is_measured_on_some(run, monkeypatch):

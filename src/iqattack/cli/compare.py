@@ -156,7 +156,7 @@ def _notes(comparison: Comparison) -> list[str]:
         f"{comparison.images} images finished in all runs{left}; in brackets, 95 % intervals.",
         "Gains are fractions of the score range, which is the scale of R; "
         f"its ε is {comparison.epsilon:g}.",
-        *dict.fromkeys(told for row in comparison.rows if (told := viewed(row.summary))),
+        *dict.fromkeys(line for row in comparison.rows if (line := viewed(row.summary))),
         *(f"{row.run}: {row.differs}." for row in comparison.rows if row.differs),
         *(
             f"{row.run}: the numbers suffer from {what}; iqattack evaluate says how."

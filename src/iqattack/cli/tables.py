@@ -121,8 +121,8 @@ def show_summary(
         command = ["iqattack", "evaluate", str(folder), "--all"]
         command += ["--queries", str(summary.budget)] if cut else []
         say(f"all measures: {shlex.join(command)}", console)
-    if (told := viewed(summary)) is not None:
-        say(told, console)
+    if (line := viewed(summary)) is not None:
+        say(line, console)
     if summary.budget == summary.settings.queries:
         say_unmeasured(summary.visibility, console)
     for phrase in summary.findings:

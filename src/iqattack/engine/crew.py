@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import Protocol
 
 from iqattack.children import Child, Lost, Serve
+from iqattack.models import in_turn
 
 MOST_AT_ONCE = 64  # messages of one member: the others have their turn, too
 
@@ -91,8 +91,7 @@ class LocalCrew:
 
     def start(self) -> Member:
         """One more, with what fewest run."""
-        running = Counter(member.serves for member in self._members)
-        number = min(range(len(self._serves)), key=running.__getitem__)
+        number = in_turn(len(self._serves), (member.serves for member in self._members))
         child = Child(self._serves[number], self._threads)
         self._members.append(LocalMember(self, child, number))
         return self._members[-1]

@@ -14,7 +14,7 @@ from iqattack.models.checked import (
     as_failure,
     score_checked,
 )
-from iqattack.models.device import dealt
+from iqattack.models.device import dealt, in_turn
 from iqattack.models.gradients import MODEL_LOCK, gradient_of
 from iqattack.models.inference import EAGER, Inference
 from iqattack.models.inputs import Input
@@ -41,6 +41,7 @@ __all__ = [
     "builtin_card",
     "dealt",
     "gradient_of",
+    "in_turn",
     "load_model",
     "model_kinds",
     "score_checked",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -20,6 +23,15 @@ def dealt(name: str) -> tuple[str, ...]:
     """The devices that workers take in turn: every GPU for `cuda`, any other device by itself."""
     gpus = torch.cuda.device_count() if name == "cuda" else 0
     return tuple(f"cuda:{k}" for k in range(gpus)) or (name,)
+
+
+def in_turn(choices: int, taken: Iterable[int]) -> int:
+    """The number, of so many choices, that whoever starts next takes: what fewest others have.
+
+    taken: numbers of those who are there.
+    """
+    having = Counter(taken)
+    return min(range(choices), key=having.__getitem__)
 
 
 def sent(images: Tensor, device: torch.device) -> Tensor:

@@ -92,7 +92,7 @@ def write_report(
         title=content.title(summary),
         verdict=summary.verdict.text,
         silent=summary.verdict.silent,
-        notices=content.notices(summary, failures, chosen.told),
+        notices=content.notices(summary, failures, chosen.note),
         settings=content.settings(summary),
         measures=measures(summary),
         number=number,

@@ -19,12 +19,12 @@ Numbers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Sample:
-    """What is shown: numbers of rows, in the order of the run; told: which they are, in a sentence
+    """What is shown: numbers of rows, in the order of the run; note: which they are, in a sentence
     or two, None where they are all.
     """
 
     numbers: Numbers
-    told: str | None = None
+    note: str | None = None
 
 
 def sample(results: Results, shown: int = SHOWN) -> Sample:
@@ -45,13 +45,13 @@ def sample(results: Results, shown: int = SHOWN) -> Sample:
     first = np.unique(np.concatenate([failed[:failures], *most]))
     rest = np.setdiff1d(np.arange(len(results)), first, assume_unique=True)
     more = np.random.default_rng(0).choice(rest, shown - len(first), replace=False)
-    told = (
+    note = (
         f"This page shows {shown:,} of {images(len(results))}: the {telling:,} with the largest "
         f"gain, the {telling:,} whose rank the attack changed most, the {telling:,} with the "
         f"lowest SSIM, {_failed(len(failed), failures)}and others drawn at random. Measures and "
         "curves are of all of them; points in the charts are the images that are shown."
     )
-    return Sample(np.sort(np.concatenate([first, more])), told)
+    return Sample(np.sort(np.concatenate([first, more])), note)
 
 
 def _ranks(results: Results, name: str) -> NDArray[np.float64]:

@@ -116,8 +116,8 @@ def execute(
         _release(ceiling)
         failures = log.failures()
         if len(failures) == len(images):
-            told = "" if shard is None or not _at_fault(log, survey) else _kept_for(shard, images)
-            raise InputError(f"{next(iter(failures.values()))}{told}")
+            why = "" if shard is None or not _at_fault(log, survey) else _kept_for(shard, images)
+            raise InputError(f"{next(iter(failures.values()))}{why}")
         return report.write(measure=True)
     except IqattackError as error:
         if isinstance(error, Interrupted | CeilingReached):

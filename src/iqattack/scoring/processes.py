@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import torch
 
 from iqattack.children import Child
 from iqattack.errors import InputError, IqattackError
-from iqattack.models import Scorer, dealt, load_model
+from iqattack.models import Scorer, dealt, in_turn, load_model
 from iqattack.scoring.batching import largest_on
 from iqattack.scoring.contract import Call, Done
 from iqattack.scoring.inline import ask
@@ -78,8 +77,7 @@ class Workers:
 
     def _begun(self) -> Worker:
         """One more process, with the model that fewest have."""
-        having = Counter(worker.make for worker in self._workers)
-        number = min(range(len(self._starts)), key=having.__getitem__)
+        number = in_turn(len(self._starts), (worker.make for worker in self._workers))
         return Worker(self._starts[number](), number)
 
     @property
