@@ -679,18 +679,17 @@ def main() -> None:
     said = kept_sections()
     for name in options.sections:
         torch.set_num_threads(options.threads)
-        said[name] = markdown(measured(name, images, options.queries))
+        table = markdown(measured(name, images, options.queries))
+        asked = f"`--images {options.images} --queries {options.queries} --sections {name}`"
+        said[name] = f"{asked}\n\n{table}"
     torch.set_num_threads(options.threads)
-    command = (
-        f"python benchmarks/engine.py --images {options.images} --queries {options.queries} "
-        f"--threads {options.threads}"
-    )
     write_doc(
         DOC,
         "What the engine costs",
-        command,
-        f"CNNIQA, {BOX}, the development images. Run and bare model take turns; a section may have "
-        "been measured by a call of its own (`--sections`).\n\n"
+        "python benchmarks/engine.py",
+        f"CNNIQA, {BOX}, the development images. Run and bare model take turns; each section may "
+        "have been measured by a call of its own, with `--images 24 --queries 400` where it does "
+        "not say so.\n\n"
         + "\n\n".join(f"## {TITLES[name]}\n\n{said[name]}" for name in SECTIONS if name in said),
     )
 
