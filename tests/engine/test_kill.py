@@ -209,7 +209,7 @@ def test_twenty_kills_of_workers(kit, folder):
     chance = random.Random(20)
     killed = set()
     for kill in range(1, KILLS + 1):
-        # Past the place where another one was lost, or an image would have failed by two.
+        # Past the place where another one was lost, or an image would soon have failed by three.
         least = 0 if kill % 7 == 0 else chance.randrange(2 * BATCH + 1, 4 * BATCH)
         while True:
             assert run.running, run.errors
@@ -223,9 +223,9 @@ def test_twenty_kills_of_workers(kit, folder):
     (folder / "slow").unlink()
     status = run.wait()
     kept(kit, folder, run, KILLS * 2 * BATCH)
-    if status:  # two of them were killed over the same image after all
+    if status:  # three of them were killed over the same image after all
         assert status == 1, run.errors
-        assert "two workers were lost over it, the last one killed by signal 9" in run.errors
+        assert "3 workers were lost over it, the last one killed by signal 9" in run.errors
         Started(folder, run.out).finish()
     same(kit, folder, run.out)
 

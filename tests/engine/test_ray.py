@@ -191,7 +191,7 @@ def test_an_image_that_kills_workers_fails_alone(kit, folder, nodes):
         callbacks=iqattack.Callbacks(failed=lambda *failure: failures.append(failure)),
     )
     assert [result.failed for result in run.results] == [True, False]
-    why = "two workers were lost over it, the last one was killed by signal 9 (SIGKILL)"
+    why = "3 workers were lost over it, the last one was killed by signal 9 (SIGKILL)"
     assert failures == [("0.png", f"{paths[0]}: {why}")]
 
 

@@ -153,8 +153,8 @@ def test_replies_before_their_turn_go_to_the_next_worker(workers, plans):
 
 
 @pytest.mark.parametrize("progress", [0, 2])
-def test_an_image_that_two_workers_are_lost_over_has_failed(workers, plans, progress):
-    """Unless the second one came further: then it takes a third."""
+def test_an_image_that_workers_are_lost_over_one_after_the_other_has_failed(workers, plans, progress):
+    """The third at the same place; unless one came further: then they are counted from there."""
     plan, other = plans[0], plans[1]
     alone = []
 
@@ -175,7 +175,7 @@ def test_an_image_that_two_workers_are_lost_over_has_failed(workers, plans, prog
         if progress and len(job.logged) == 4:
             end.send(rows(plan, 4, progress))
 
-    found = workers(1, first, *[again] * (3 if progress else 2), idle).search([plan, other])
+    found = workers(1, first, *[again] * (4 if progress else 3), idle).search([plan, other])
     taken, others = events(found)
     assert len(taken[plan.entry.name]) == 3 + progress
     assert len(taken[other.entry.name]) == 8
@@ -183,7 +183,7 @@ def test_an_image_that_two_workers_are_lost_over_has_failed(workers, plans, prog
     assert failures == [
         Failure(
             plan.entry,
-            f"{plan.entry.path}: two workers were lost over it, the last one {KILLED}",
+            f"{plan.entry.path}: 3 workers were lost over it, the last one {KILLED}",
             4 + progress,
         )
     ]

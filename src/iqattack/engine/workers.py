@@ -40,6 +40,7 @@ from iqattack.errors import InputError, IqattackError
 from iqattack.images import ImageEntry
 
 STARTS = 3  # workers in a row that end before their model is loaded
+LOSSES = 3  # of workers at the same query of an image: two may be accidents
 POLL_S = 0.2  # between two looks at whether the run is to stop
 SAID_S = 1.0  # between two times that a person hears what is waited for
 
@@ -144,14 +145,15 @@ def serve(setup: Setup, connection: Link) -> None:
 class Work:
     """An image in progress.
 
-    rows: that came back, as `ROW` has them. lost_at: queries when a worker was lost over it,
-    perhaps.
+    rows: that came back, as `ROW` has them. lost_at: queries when a worker was lost, perhaps over
+    it; losses: of workers at that place.
     """
 
     job: Job
     rows: bytearray = field(default_factory=bytearray)
     early: dict[int, Row] = field(default_factory=dict)
     lost_at: int | None = None
+    losses: int = 0
 
     def __post_init__(self) -> None:
         if isinstance(self.job, Plan):
@@ -335,7 +337,7 @@ class Workers:
                 for name in event.rows.keys() | event.early.keys():
                     work = worker.works[name]
                     work.take(event)
-                    work.lost_at = None  # it is past the place
+                    work.lost_at, work.losses = None, 0  # it is past the place
             case CleanScore() | Attacked() | Failure():
                 del worker.works[event.entry.name]
 
@@ -351,19 +353,16 @@ class Workers:
         for work in worker.works.values():
             if isinstance(work.job, ImageEntry) and work.rows:  # all there was to ask
                 yield CleanScore(work.entry, PAIR.unpack_from(work.rows)[1])
-            elif lost.outside:
-                self._lost.append(Work(work.again(), lost_at=work.lost_at))
-            elif work.lost_at == work.spent:
-                yield replace(
-                    failure_of(
-                        work.entry,
-                        InputError(f"two workers were lost over it, the last one {lost.how}"),
-                        work.spent,
-                    ),
-                    of_model=True,
-                )
-            else:
-                self._lost.append(Work(work.again(), lost_at=work.spent))
+                continue
+            if lost.outside:
+                self._lost.append(Work(work.again(), lost_at=work.lost_at, losses=work.losses))
+                continue
+            losses = work.losses + 1 if work.lost_at == work.spent else 1
+            if losses < LOSSES:
+                self._lost.append(Work(work.again(), lost_at=work.spent, losses=losses))
+                continue
+            error = InputError(f"{LOSSES} workers were lost over it, the last one {lost.how}")
+            yield replace(failure_of(work.entry, error, work.spent), of_model=True)
         self._workers.append(self._start())
 
     def _ended(self) -> Iterator[Event]:
