@@ -16,7 +16,7 @@ from iqattack.children import Child, Lost
 HELD_BYTES = 2**20  # that wait to be fetched, or one message: whoever sends more has to wait
 # A call costs as much as scoring an image with a small model: replies are fetched several at once.
 # Who asks for an image says so in few bytes, and is heard at once.
-LINGERS_S, SHORT_BYTES, FULL_BYTES = 0.05, 100, HELD_BYTES // 2
+LINGERS_S, SHORT_BYTES, FULL_BYTES = 0.25, 100, HELD_BYTES // 2
 # A driver fetches again at once. Ray takes seconds to notice that it was killed, and all that is
 # scored until then is lost; a driver that is only busy finds the child waiting.
 AWAY_S = 0.5  # since the last call, from when on at most one message is held
