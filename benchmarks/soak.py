@@ -136,12 +136,14 @@ def reasons(folder: Path) -> Counter[str]:
 
 
 def slope(seen: Watched) -> tuple[float, float, float]:
-    """KiB of the driver's memory per image over the second half of the run, and 95 % limits.
+    """KiB of the driver's memory per image over the second half of the images, and 95 % limits.
 
+    Until the last image: the measures of the whole set, which follow, have a memory of their own.
     Looks that follow upon each other say nearly the same, so the limits are of means of ten
     stretches.
     """
-    half = [k for k, done in enumerate(seen.done) if done >= seen.done[-1] / 2]
+    whole = seen.done[-1]
+    half = [k for k, done in enumerate(seen.done) if whole / 2 <= done < whole]
     parts = np.array_split(np.array(half), 10)
     images = np.array([np.mean([seen.done[k] for k in part]) for part in parts])
     memory = np.array([np.mean([seen.memory[k] for k in part]) for part in parts])
