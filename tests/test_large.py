@@ -239,6 +239,15 @@ def test_a_sample_has_what_tells_most():
     assert every.note is None and every.numbers.tolist() == list(range(2000))
 
 
+def test_a_sample_of_which_most_failed_says_how_many_there_are():
+    rows = [row(k) for k in range(7)]
+    gone = {"queries": 1, "attack": "square", "status": "failed: gone", "path": ""}
+    rows += [Result(image=f"{k}", **gone) for k in range(7, 200)]
+    note = sample(Results.of(rows), 100).note
+    assert "the 7 with the largest gain, the 7 whose rank" in note
+    assert "the 7 with the lowest SSIM, 5 of 193 that could not be attacked" in note
+
+
 def test_visibility_of_many_images_is_measured_on_some(run, monkeypatch):
     assert MOST_MEASURED == 5000
     monkeypatch.setattr("iqattack.runs.visibility.MOST_MEASURED", 40)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -15,11 +16,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
 import iqattack
 from iqattack.cli import main
+from iqattack.cli.app import app
+from iqattack.cli.survey import ITS_OWN
 from iqattack.errors import InputError, RunError
 from iqattack.evaluation import evaluate_scores
 from iqattack.images import ImageEntry, ImageSet, read_image, write_png
@@ -245,6 +249,56 @@ def test_images_that_fail_are_failures_of_the_whole(photos, tmp_path):
     again = attack(folder, run.folder, mos=table, resume=True)
     assert again.summary().attacked == IMAGES
     assert iqattack.verify(again, model()).ok
+
+
+def test_a_merge_with_failed_images_ends_as_their_attack_does(
+    photos, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(photos, "photos")
+    Path("photos/2.png").write_bytes(b"no image")
+    command = ["attack", "photos", "--model", "m.py:load", "--objective", "up", "--attack", "noise"]
+    command += ["--constraint", "linf:3", "--queries", "4", "--no-check"]
+    command += ["--score-range", "0,255", "--no-lower-better"]
+    Path("m.py").write_text(
+        "def load():\n    return lambda images: images.double().mean((1, 2, 3))\n"
+    )
+    whole = ["--out", "whole"], ["--shard", "1/2", "--out", "1"], ["--shard", "2/2", "--out", "2"]
+    assert [main([*command, *more]) for more in whole] == [1, 1, 0]
+    for args in (["merge", "1", "2", "--out", "all"], [*command, "--out", "all", "--resume"]):
+        capsys.readouterr()
+        assert main(args) == 1
+        said = capsys.readouterr()
+        assert "next: iqattack verify all" in said.out
+        assert said.err.splitlines()[-1] == "1 image failed; see status in results.csv"
+
+
+def test_the_command_after_a_survey_works(photos, tmp_path, monkeypatch, capsys):
+    """It has all that the survey was given, but for what is its own."""
+    monkeypatch.chdir(tmp_path)
+    Path("m.py").write_text(
+        "def load():\n    return lambda images: images.double().mean((1, 2, 3)) - 1\n"
+    )
+    given = ["--model", "m.py:load", "--input", "float01", "--score-range=-1,1"]
+    given += ["--no-lower-better", "--limit", "4", "--convert", "--resize", "19", "--batch", "2"]
+    own = ["--out", "my survey.json", "--max-requests", "50"]
+    assert main(["survey", str(photos), *given, *own]) == 0
+    (line,) = [it for it in capsys.readouterr().out.splitlines() if it.startswith("next: ")]
+    program, *args = shlex.split(line.removeprefix("next: "))
+    assert program == "iqattack"
+    assert args == [
+        "attack", str(photos), "--model", "m.py:load", "--input", "float01", "--score-range",
+        "-1,1", "--no-lower-better", "--limit", "4", "--convert", "--resize", "19", "--batch", "2",
+        "--survey", "my survey.json", "--shard", "1/2", "--out", "shards/1",
+    ]  # fmt: skip
+    assert main([*args, "--queries", "20", "--attack", "noise", "--constraint", "linf:3"]) == 0
+
+
+def test_an_attack_takes_all_that_a_survey_passes_on():
+    commands = typer.main.get_command(app).commands
+    known = {text for it in commands["attack"].params for text in (*it.opts, *it.secondary_opts)}
+    passed = [it for it in commands["survey"].params if it.name not in ITS_OWN]
+    assert {text for it in passed for text in (*it.opts, *it.secondary_opts)} <= known
 
 
 def test_a_shard_whose_images_all_fail_is_merged(photos, tmp_path):

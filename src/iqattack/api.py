@@ -32,7 +32,6 @@ from iqattack.attacks import (
     kind_of,
 )
 from iqattack.catalogue.constraints import DEFAULT as DEFAULT_CONSTRAINT
-from iqattack.constraints import parse_constraint
 from iqattack.directions import Profile
 from iqattack.engine import Interrupted
 from iqattack.errors import DeviceError, InputError, TransientError
@@ -81,6 +80,7 @@ from iqattack.runs import merge as merge_runs
 from iqattack.runs import verify as verify_run
 from iqattack.runs.export import SHARD
 from iqattack.runs.export import export as export_run
+from iqattack.runs.how import EVERYTHING
 from iqattack.runs.verify import TOLERANCE
 from iqattack.scoring import (
     DEFAULT_RETRY,
@@ -244,6 +244,7 @@ def attack(
     folder = _path("out", out)
     function = None if isinstance(attack, str) else attack
     notify = callbacks or Callbacks()
+    begun = resume and os.path.lexists(folder / "run.toml")
     surveyed = None if survey is None else Survey.read(_path("survey", survey))
     if shard is not None:
         check = _check_of_shard(shard, objective, surveyed, check, notify)
@@ -271,13 +272,14 @@ def attack(
         device=device,
         inference=Inference(compile, autocast),
         notify=notify,
+        begun=begun,
     )
     for phrase in chosen.notes:
         notify.note("images", phrase)
     start: Callable[..., Run] = Run.create
-    if resume and not os.path.lexists(folder / "run.toml"):
+    if resume and not begun:
         notify.note("run", f"there is none in {folder} yet: it is started")
-    elif resume:
+    elif begun:
         start = partial(
             Run.resume,
             accept_changed_model=accept_changed_model,
@@ -808,9 +810,12 @@ def _prepared(
     mos: str | Path | None = None,
     mos_columns: str | None = None,
     mos_lower_better: bool = False,
+    begun: bool = False,
     **given: Any,
 ) -> tuple[ImageSet, Settings, Scorer]:
-    """The images, all settings and the model; given: the rest of the settings."""
+    """The images, all settings and the model; given: the rest of the settings. begun: the log says
+    what the rest of the run needs to be installed.
+    """
     chosen, sources, mos_lower_better = _resolve(
         images, mos, mos_columns, mos_lower_better, limit, notify
     )
@@ -818,8 +823,7 @@ def _prepared(
     how = inference if isinstance(model, str) else getattr(model, "inference", EAGER)
 
     def settings_of(spec: str) -> Settings:
-        parse_constraint(given["constraint"]).check()
-        return Settings.of(
+        settings = Settings.of(
             images=sources,
             mos=None if mos is None else str(absolute(mos)),
             mos_columns=mos_columns,
@@ -833,6 +837,9 @@ def _prepared(
             autocast=how.autocast,
             **given,
         )
+        if not begun:
+            EVERYTHING.check(settings)
+        return settings
 
     if isinstance(model, str):
         settings = settings_of(model)  # what is wrong with them is found before a model is loaded

@@ -1,6 +1,6 @@
 """A floor of the result alone: the search is free, and what it found is brought back and scored."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -10,12 +10,16 @@ import torch
 
 import iqattack
 from iqattack.constraints import Floor, Linf, parse_floor
+from iqattack.constraints import floor as floor_module
+from iqattack.constraints import jod as jod_module
 from iqattack.engine import Engine, Interrupted, Outcome, QueryLog
 from iqattack.errors import InputError
 from iqattack.images import ImageSet
 from iqattack.models import wrap
 from iqattack.objectives import parse_objective
 from iqattack.perception import linf
+from iqattack.runs.how import How, Needed, Setup
+from iqattack.runs.settings import Record, Settings
 
 
 @dataclass(frozen=True)
@@ -204,6 +208,92 @@ def test_without_color_video_vdp_the_rest_of_a_run_is_verified(tmp_path, monkeyp
     found = iqattack.verify(made, model)
     assert found.ok
     assert any("floor jod:9.5 is not checked: JOD needs" in note for note in found.notes)
+
+
+MODEL = """
+def score(images):
+    return images.double().mean((1, 2, 3))
+
+score.score_range, score.lower_better = (0.0, 255.0), False
+
+def load():
+    return score
+"""
+SPECS = {"constraint": {"constraint": "jod:9.8"}, "floor": {"floor": "jod:9.5"}}
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """ColorVideoVDP is there, in a way, until it is called: then it is not installed."""
+    monkeypatch.setattr(jod_module, "scale_of", lambda *_: 2.0)
+    monkeypatch.setattr(floor_module.JodFloor, "satisfied", lambda *_: True)
+    for module in (jod_module, floor_module):
+        monkeypatch.setattr(module, "metric", lambda: None)
+
+    def remove() -> None:
+        def missing() -> None:
+            raise InputError("JOD needs the package 'cvvdp'")
+
+        for module in (jod_module, floor_module):
+            monkeypatch.setattr(module, "metric", missing)
+        monkeypatch.setattr(jod_module, "scale_of", lambda *_: missing())
+        monkeypatch.setattr(floor_module.JodFloor, "satisfied", lambda *_: missing())
+
+    return remove
+
+
+@pytest.mark.parametrize("how", [{}, {"workers": 2}], ids=["here", "workers"])
+@pytest.mark.parametrize("needs", SPECS)
+def test_a_finished_run_needs_no_color_video_vdp(images, tmp_path, without, needs, how) -> None:
+    (tmp_path / "m.py").write_text(MODEL)
+    model = f"{tmp_path / 'm.py'}:load"
+    given = {"out": tmp_path / "run", "queries": 6, "attack": "noise", "check": False, "limit": 2}
+    given |= SPECS[needs]
+    made = iqattack.attack(images, model, **given)
+    without()
+    again = iqattack.attack(images, model, resume=True, **given, **how)
+    assert again.results == made.results
+    (made.images / made.results[0].png_name).unlink()  # its scale is in the log
+    if needs == "constraint" and not how:
+        again = iqattack.attack(images, model, resume=True, **given)
+        assert (again.images / made.results[0].png_name).is_file()
+    elif needs == "floor":
+        with pytest.raises(InputError, match=r"^JOD needs the package 'cvvdp'$"):
+            iqattack.attack(images, model, resume=True, **given, **how)
+
+
+@pytest.mark.parametrize("cut", [0, 8, None], ids=["nothing", "some", "new"])
+@pytest.mark.parametrize("needs", SPECS)
+def test_a_run_that_needs_color_video_vdp_asks_nothing(
+    images, tmp_path, without, needs, cut
+) -> None:
+    """Whether it is new, scored nothing yet, or has images whose scale is not known."""
+    asked: list[int] = []
+    given = {"out": tmp_path / "run", "queries": 6, "attack": "noise", "check": False}
+    given |= {"batch": 1, **SPECS[needs]}
+    model = brightness(asked)
+    if cut is not None:
+        calls = count()
+        stop = iqattack.Callbacks(stop=lambda: next(calls) >= cut)
+        with pytest.raises(Interrupted):
+            iqattack.attack(images, model, callbacks=stop, **given)
+    without()
+    before = len(asked)
+    assert bool(before) == bool(cut)
+    with pytest.raises(InputError, match=r"^JOD needs the package 'cvvdp'$"):
+        iqattack.attack(images, model, resume=True, **given)
+    assert len(asked) == before
+    assert (tmp_path / "run").exists() == (cut is not None)
+
+
+def test_another_machine_is_asked_for_what_is_needed_there(images, tmp_path, without) -> None:
+    settings = Settings(images=("x",), model="builtin", floor="jod:9.5")
+    begun = Record.now(settings, iqattack.load_model("builtin"))
+    setup = Setup(settings, "builtin", How(), begun=begun)
+    without()
+    with pytest.raises(InputError, match="JOD needs the package 'cvvdp'"):
+        setup(lambda: False)
+    replace(setup, needed=Needed(floor=False))(lambda: False)
 
 
 def test_bad_floors_say_what_was_expected() -> None:

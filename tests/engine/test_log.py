@@ -187,6 +187,13 @@ def test_a_full_disk_is_an_error_and_loses_nothing(tmp_path):
 # -- reading --------------------------------------------------------------------------------------
 
 
+def test_what_was_found_first_is_kept(tmp_path):
+    with QueryLog(tmp_path / "log.sqlite") as log:
+        for value in (2.5, 2.51):
+            log.keep_found("a.png", value)
+        assert log.found("a.png") == 2.5
+
+
 @pytest.mark.parametrize("folder", ["plain", "a?mode=rw&b#c%20 d"])
 def test_read_only_opens_any_path_and_cannot_write(tmp_path, folder):
     path = tmp_path / folder / "log.sqlite"

@@ -14,7 +14,7 @@ import pytest
 
 from iqattack.children import Child, Lost
 from iqattack.engine import Failure, Interrupted, Plan, Workers
-from iqattack.engine.events import Attacked, Busy, CleanScore, Note, Replies
+from iqattack.engine.events import Attacked, Busy, CleanScore, Found, Note, Replies
 from iqattack.engine.log import ROW
 from iqattack.engine.workers import Assigned, Ready, Stop, Wanted, merged
 from iqattack.errors import InputError, RunError
@@ -153,7 +153,9 @@ def test_replies_before_their_turn_go_to_the_next_worker(workers, plans):
 
 
 @pytest.mark.parametrize("progress", [0, 2])
-def test_an_image_that_workers_are_lost_over_one_after_the_other_has_failed(workers, plans, progress):
+def test_an_image_that_workers_are_lost_over_one_after_the_other_has_failed(
+    workers, plans, progress
+):
     """The third at the same place; unless one came further: then they are counted from there."""
     plan, other = plans[0], plans[1]
     alone = []
@@ -317,6 +319,45 @@ def test_an_image_is_not_to_blame_for_a_machine_that_was_lost(plans):
     assert [type(event) for event in others] == [Attacked, Attacked]
     assert [job.entry for job in crew.sent] == [plan.entry] * 3 + [other.entry]
     assert [len(job.logged) for job in crew.sent] == [1, 4, 4, 1]
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_what_was_found_about_an_image_goes_to_the_next_worker(plans, outside):
+    """On another machine, a scale is a little different, and so would be what is asked."""
+    plan = plans[0]
+    gone = Lost("was lost", outside=outside)
+    last = [Ready(), Wanted(), Found(plan.entry.name, 1.23), Attacked(plan.entry, 0.5)]
+    crew = Scripted(
+        [
+            [Ready(), Wanted(), Found(plan.entry.name, 1.23), rows(plan, 1, 3), gone],
+            [Ready(), Wanted(), Found(plan.entry.name, 1.24), gone],
+            last,
+        ]
+    )
+    events(with_crew(crew, 1).search([plan]))
+    assert [job.found for job in crew.sent] == [None, 1.23, 1.23]
+
+
+def test_an_image_that_waits_for_an_idle_worker_keeps_no_other_waiting(plans):
+    """A worker is lost over the first one, perhaps, and another one with its node."""
+    suspect, lost, mine, new = plans[:4]
+    gone = Lost("was lost with its node", outside=True)
+    busy = [Ready(), Wanted(), None, None, Wanted(), None]
+    busy += [Attacked(each.entry, 0.5) for each in (mine, lost)]
+    busy += [Wanted(), Attacked(suspect.entry, 0.5), Wanted(), Attacked(new.entry, 0.5)]
+    crew = Scripted(
+        [
+            [Ready(), Wanted(), None, Lost(KILLED)],
+            [Ready(), Wanted(), None, gone],
+            busy,
+            [],
+            [],
+        ]
+    )
+    _, others = events(with_crew(crew, 3).search([suspect, lost, mine, new]))
+    assert [type(event) for event in others] == [Attacked] * 4
+    order = [suspect, lost, mine, lost, suspect, new]
+    assert [job.entry for job in crew.sent] == [plan.entry for plan in order]
 
 
 def test_machines_that_are_lost_while_workers_start_do_not_end_the_run(plans):

@@ -1,8 +1,10 @@
 """The attacked images of a run as WebDataset shards."""
 
+import errno
 import json
 import tarfile
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 import iqattack
 from iqattack.errors import InputError, RunError
 from iqattack.images import ImageEntry, ImageSet, pixels_sha256, read_image
+from iqattack.runs.files import FolderLock
 
 
 @pytest.fixture
@@ -90,3 +93,44 @@ def test_only_a_new_folder_is_written(run, tmp_path):
         iqattack.export(run, tmp_path / "out", shard_size=0)
     (tmp_path / "out").mkdir()
     assert iqattack.export(run, tmp_path / "out") == 4
+
+
+def test_a_folder_that_is_there_stays_the_same(run, tmp_path, monkeypatch):
+    """The present one, or a mount, can be neither removed nor replaced."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    before = Path().stat().st_ino
+    monkeypatch.setattr(Path, "rmdir", lambda self: pytest.fail(f"{self} is removed"))
+    assert iqattack.export(run, Path(), shard_size=3) == 4
+    assert sorted(path.name for path in Path().iterdir()) == ["000000.tar", "000001.tar"]
+    assert Path().stat().st_ino == before
+
+
+def test_what_an_export_that_was_killed_left_is_replaced(run, tmp_path):
+    left = tmp_path / "out" / ".exporting"
+    left.mkdir(parents=True)
+    (left / "000009.tar").touch()
+    (tmp_path / "out" / ".lock").touch()
+    assert iqattack.export(run, tmp_path / "out") == 4
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["000000.tar"]
+
+
+def test_an_export_under_way_is_left_alone(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    lock = FolderLock(tmp_path / "out")
+    with pytest.raises(RunError, match=r"is writing these shards; .* use another --webdataset"):
+        iqattack.export(run, tmp_path / "out")
+    lock.release()
+
+
+def test_an_export_that_cannot_be_written_leaves_nothing(run, tmp_path, monkeypatch):
+    def rename(path, target):
+        if path.name == "000001.tar":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return renamed(path, target)
+
+    renamed = Path.rename
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(InputError, match=r"denied\); choose another place with --webdataset"):
+        iqattack.export(run, tmp_path / "new" / "out", shard_size=3)
+    assert {path.name for path in tmp_path.iterdir()} == {"photos", "run"}

@@ -230,11 +230,12 @@ def attack(
     show_summary(summary, out, every=every)
     for command in ("report", "verify"):
         typer.echo(f"next: {shlex.join(['iqattack', command, str(out)])}")
-    if summary.failed:
-        typer.echo(f"{failed_images(summary.failed)}; see status in results.csv", err=True)
+    end_with_failed(summary.failed)
+
+
+def end_with_failed(images: int, where: str = "status in results.csv") -> None:
+    """Exit with 1 where images failed, and say so."""
+    if images:
+        line = f"{images} image{'s' if images > 1 else ''} failed; see {where}"
+        typer.echo(line, err=True)
         raise typer.Exit(1)
-
-
-def failed_images(n: int) -> str:
-    """For example `1 image failed`."""
-    return f"{n} image{'s' if n > 1 else ''} failed"

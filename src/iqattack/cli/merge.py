@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import iqattack
+from iqattack.cli.attack import end_with_failed
 from iqattack.cli.progress import display
 from iqattack.cli.tables import All, show_summary
 
@@ -31,7 +32,10 @@ def merge(
         run = iqattack.merge(*runs, out=out, callbacks=shown.callbacks)
     if not (out / "summary.json").exists():
         typer.echo("no image is finished yet", err=True)
+        end_with_failed(sum(result.failed for result in run.results))
         return
-    show_summary(run.summary(), out, every=every)
+    summary = run.summary()
+    show_summary(summary, out, every=every)
     for command in ("report", "verify"):
         typer.echo(f"next: {shlex.join(['iqattack', command, str(out)])}")
+    end_with_failed(summary.failed)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import iqattack
-from iqattack.cli.attack import failed_images
+from iqattack.cli.attack import end_with_failed
 from iqattack.cli.options import (
     RUN,
     WHAT,
@@ -41,8 +41,12 @@ from iqattack.cli.options import (
 from iqattack.cli.progress import display
 from iqattack.cli.signals import interruptible
 
+# Of this command alone: where it writes, and ceilings, which are those of its own requests.
+ITS_OWN = ("images", "model", "out", "resume", "max_requests", "max_cost")
+
 
 def survey(
+    context: typer.Context,
     images: Annotated[
         list[str],
         typer.Argument(
@@ -140,9 +144,21 @@ def survey(
         f"survey  {out}: {len(scores)} of {len(found.images)} images, clean scores "
         f"{scores[0]:.4g} to {scores[-1]:.4g}"
     )
-    given = ["iqattack", "attack", *images, "--model", model, "--survey", str(out)]
-    typer.echo(f"next: {shlex.join([*given, '--shard', '1/2', '--out', 'shards/1'])}")
-    failed = len(found.images) - len(scores)
-    if failed:
-        typer.echo(f"{failed_images(failed)}; see failed in {out}", err=True)
-        raise typer.Exit(1)
+    given = ["iqattack", "attack", *images, "--model", model, *_options(context)]
+    given += ["--survey", str(out), "--shard", "1/2", "--out", "shards/1"]
+    typer.echo(f"next: {shlex.join(given)}")
+    end_with_failed(len(found.images) - len(scores), f"failed in {out}")
+
+
+def _options(context: typer.Context) -> list[str]:
+    """Those that were given, and that the attack needs, too."""
+    texts = []
+    for option in context.command.params:
+        value = context.params.get(option.name or "")
+        if option.name in ITS_OWN or value is None or value == option.default:
+            continue
+        if isinstance(value, bool):
+            texts.append((option.opts if value else option.secondary_opts)[0])
+        else:
+            texts += [option.opts[0], str(value)]
+    return texts

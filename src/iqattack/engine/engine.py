@@ -133,6 +133,9 @@ class Engine:
         answers, in place of the model in this process. stop: asked between calls; True ends the run
         with `Interrupted`. The rest as in `Searcher` and `Engine`.
         """
+        constraint.check()
+        if floor is not None:
+            floor.check()
         searcher = Searcher(
             InProcess(scorer, batch=batch, retry=retry) if pool is None else pool,
             Limits.of(scorer),

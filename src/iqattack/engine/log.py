@@ -767,7 +767,7 @@ class QueryLog:
 
     def keep_found(self, image: str, value: float) -> None:
         """Keep what a constraint found out about an image, unless it is known."""
-        if self.found(image) != value:
+        if self.found(image) is None:
             self.keep(f"{FOUND}{image}", repr(value))
 
     def found(self, image: str) -> float | None:

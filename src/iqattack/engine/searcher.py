@@ -102,11 +102,6 @@ class Searcher:
     stop: Callable[[], bool] = lambda: False
     notes: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        self.constraint.check()
-        if self.floor is not None:
-            self.floor.check()
-
     def survey(self, entries: Iterable[ImageEntry]) -> Events:
         """A `CleanScore` for each image, or a `Failure`; notes and replies on the way."""
         return self.play(Listed(map(self.opener, entries)))

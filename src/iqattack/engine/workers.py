@@ -30,6 +30,7 @@ from iqattack.engine.events import (
     Event,
     Events,
     Failure,
+    Found,
     Note,
     Replies,
 )
@@ -183,6 +184,13 @@ class Work:
         if self.early:
             self.early = {k: row for k, row in self.early.items() if k >= self._logged}
 
+    def find(self, value: float) -> None:
+        """Keep what the constraint found out, which its rows hang on: the next worker, perhaps on
+        another machine, may find a little other value.
+        """
+        if isinstance(self.job, Plan) and self.job.found is None:
+            self.job = replace(self.job, found=value)
+
     def again(self) -> Job:
         """The job from where it was lost."""
         if not isinstance(self.job, Plan):
@@ -274,8 +282,10 @@ class Workers:
             for worker in self._workers:
                 if not worker.hungry or worker.alone:
                     continue
-                if self._lost and (not worker.works or self._lost[0].lost_at is None):
-                    self._assign(worker, self._lost.popleft())
+                lost = self._lost_for(worker)
+                if lost is not None:
+                    self._lost.remove(lost)
+                    self._assign(worker, lost)
                 elif job is not None:
                     self._assign(worker, Work(job))
                     job = next(jobs, None)
@@ -284,6 +294,10 @@ class Workers:
                 said = time.monotonic()
                 if (what := self._crew.waiting()) is not None:
                     yield Busy(what)
+
+    def _lost_for(self, worker: Worker) -> Work | None:
+        """The first that it may take: what a worker may have been lost over goes to an idle one."""
+        return next((it for it in self._lost if it.lost_at is None or not worker.works), None)
 
     def _start(self) -> Worker:
         return Worker(self._crew.start())
@@ -338,6 +352,8 @@ class Workers:
                     work = worker.works[name]
                     work.take(event)
                     work.lost_at, work.losses = None, 0  # it is past the place
+            case Found():
+                worker.works[event.image].find(event.value)
             case CleanScore() | Attacked() | Failure():
                 del worker.works[event.entry.name]
 

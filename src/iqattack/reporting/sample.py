@@ -45,9 +45,10 @@ def sample(results: Results, shown: int = SHOWN) -> Sample:
     first = np.unique(np.concatenate([failed[:failures], *most]))
     rest = np.setdiff1d(np.arange(len(results)), first, assume_unique=True)
     more = np.random.default_rng(0).choice(rest, shown - len(first), replace=False)
+    most_of = f"{min(telling, len(done)):,}"
     note = (
-        f"This page shows {shown:,} of {images(len(results))}: the {telling:,} with the largest "
-        f"gain, the {telling:,} whose rank the attack changed most, the {telling:,} with the "
+        f"This page shows {shown:,} of {images(len(results))}: the {most_of} with the largest "
+        f"gain, the {most_of} whose rank the attack changed most, the {most_of} with the "
         f"lowest SSIM, {_failed(len(failed), failures)}and others drawn at random. Measures and "
         "curves are of all of them; points in the charts are the images that are shown."
     )

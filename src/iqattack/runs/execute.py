@@ -24,7 +24,7 @@ from iqattack.images import ImageSet, write_bytes
 from iqattack.models import Scorer, Traits, suggestion
 from iqattack.objectives import parse_objective
 from iqattack.runs.checking import Checking
-from iqattack.runs.how import DEFAULT_HOW, How, Setup, paid_again, searching
+from iqattack.runs.how import DEFAULT_HOW, How, Needed, Setup, paid_again, searching
 from iqattack.runs.provenance import finish
 from iqattack.runs.results import Saved
 from iqattack.runs.run import Run
@@ -94,6 +94,7 @@ def execute(
     images = whole if shard is None else _part(run, Shard.parse(shard), whole)
     report = _Report(run, images, notify)
     log = ceiling = None
+    asked = False
     try:
         log = run.open_log()
         _same_images(run, log, images)
@@ -105,13 +106,20 @@ def execute(
         ceiling = how.ceiling(scorer, log)
         _say_what_to_know(run, log, images, scorer, how, ceiling, notify)
         # A worker loads the model by its spec; an object is sent to it.
-        setup = Setup(run.settings, run.record.model_spec if by_spec else scorer, how, attack)
+        setup = Setup(
+            run.settings,
+            run.record.model_spec if by_spec else scorer,
+            how,
+            attack,
+            needed=Needed.of(log, images),
+        )
         with searching(setup, scorer, len(images), notify.stop, ceiling) as searched:
             check = None
             if run.settings.check:
                 stop = notify.stop
                 check = Checking(run.settings, log, whole, scorer, how, ceiling=ceiling, stop=stop)
             known = None if survey is None else survey[0].known
+            asked = True
             _attack_all(run, log, images, scorer, searched, report, check, known)
         _release(ceiling)
         failures = log.failures()
@@ -124,7 +132,7 @@ def execute(
             _release(ceiling)
         kept = _worth_keeping(log, scorer, attempts=isinstance(error, CeilingReached))
         kept = kept or (shard is not None and log is not None and _at_fault(log, survey))
-        if isinstance(error, InputError) and not kept:
+        if isinstance(error, InputError) and asked and not kept:
             error.args = (f"{error}{_how_it_might_work(run, images, scorer)}",)
         if run.fresh and not isinstance(error, Interrupted) and not kept:
             if log is not None:

@@ -6,9 +6,8 @@ import io
 import json
 import shutil
 import tarfile
-import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,15 @@ from iqattack.engine.log import refuse_links
 from iqattack.errors import InputError, RunError
 from iqattack.images import read_file, read_image
 from iqattack.runs.columns import Results
-from iqattack.runs.files import cannot_write
+from iqattack.runs.files import FolderLock, cannot_write
 from iqattack.runs.numbers import without_folders
 from iqattack.runs.pairs import Scored
 from iqattack.runs.results import Result
 from iqattack.runs.run import Run
 
 SHARD = 1000  # images
+EXPORTING = ".exporting"  # the folder of what is being made
+OPTION = "--webdataset"
 FIELDS = (
     "image", "direction", "mos", "score_clean", "score_adv", "gain", "queries", "linf", "rms",
     "psnr", "ssim", "sha256", "status",
@@ -56,24 +57,57 @@ def export(
     done = results.done
     if not len(done):
         raise RunError(f"{run.folder}: no image is finished yet, nothing to export")
+    with _made(out) as folder:
+        _write(run, results, folder, shard_size, progress)
+    return len(done)
+
+
+@contextmanager
+def _made(out: Path) -> Iterator[Path]:
+    """A new folder in `out`, whose files move there once all is done. InputError where something is
+    there. Nothing is left of what fails, and the next try removes what one left that was killed.
+
+    A folder that is there stays the same one: it may be a mount, or the present one of a shell.
+    """
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise InputError(f"{out}: is a link or a file, expected a new folder; give another")
+    made, new = out / EXPORTING, [path for path in (out, *out.parents) if not path.exists()]
     try:
-        if out.is_dir() and any(out.iterdir()):
-            raise InputError(f"{out}: is not empty, expected a new folder; give another")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".export-", dir=out.parent))
+        out.mkdir(parents=True, exist_ok=True)
+        _refuse_used(out)
+        lock = FolderLock(out, "these shards", OPTION)
         try:
-            _write(run, results, folder, shard_size, progress)
-            folder.chmod(0o755)  # as any folder, not for one person alone
-            with suppress(FileNotFoundError):
-                out.rmdir()
-            folder.rename(out)
+            _refuse_used(out)  # another process may have been faster
+            shutil.rmtree(made, ignore_errors=True)  # of one that was killed
+            made.mkdir()
+            yield made
+            _move(sorted(made.iterdir()), out)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(made, ignore_errors=True)
+            lock.release(remove=True)
     except OSError as error:
-        raise cannot_write(out, error) from None
-    return len(done)
+        raise cannot_write(out, error, OPTION) from None
+    finally:
+        for path in new:
+            with suppress(OSError):
+                path.rmdir()  # empty where it failed
+
+
+def _refuse_used(out: Path) -> None:
+    passed = (EXPORTING, FolderLock.NAME)
+    if any(path.name not in passed or path.is_symlink() for path in out.iterdir()):
+        raise InputError(f"{out}: is not empty, expected a new folder; give another")
+
+
+def _move(files: Sequence[Path], out: Path) -> None:
+    """All of them, or none."""
+    try:
+        for path in files:
+            path.rename(out / path.name)
+    except BaseException:
+        for path in files:
+            (out / path.name).unlink(missing_ok=True)
+        raise
 
 
 def _write(

@@ -21,9 +21,9 @@ MOST_BYTES = 2**28  # of a text
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
-def cannot_write(path: Path, error: OSError) -> InputError:
-    """An error that names the file and what to do."""
-    remedy = "free some space" if error.errno in _FULL else "choose another place with --out"
+def cannot_write(path: Path, error: OSError, option: str = "--out") -> InputError:
+    """An error that names the file and what to do. option: that says where it lies."""
+    remedy = "free some space" if error.errno in _FULL else f"choose another place with {option}"
     return InputError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")
 
 
@@ -96,22 +96,22 @@ def release_lock(lock: FileLock, *, remove: bool) -> None:
 class FolderLock:
     """An advisory lock on a folder, which the system releases when the process ends, however.
 
-    Raises RunError when another process has it.
+    what: is written there; option: that says where. Raises RunError when another process has it.
     """
 
     NAME = ".lock"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, what: str = "this run", option: str = "--out") -> None:
         # Held by a process rather than a thread: a run may be closed from another one.
         self._lock = FileLock(folder / self.NAME, timeout=0, thread_local=False)
         try:
             self._lock.acquire()
         except Timeout:
             raise RunError(
-                f"{folder}: another process is writing this run; wait for it, or use another --out"
+                f"{folder}: another process is writing {what}; wait for it, or use another {option}"
             ) from None
         except OSError as error:
-            raise cannot_write(folder / self.NAME, error) from None
+            raise cannot_write(folder / self.NAME, error, option) from None
 
     def release(self, *, remove: bool = False) -> None:
         """Let others write. remove: leave no file of the lock."""

@@ -13,6 +13,7 @@ from iqattack.attacks import ATTACKED, Attack, Gradient, as_guest, labelled, loa
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.engine import Limits, QueryLog, Searcher, Searching, Workers, cluster
 from iqattack.errors import InputError
+from iqattack.images import ImageSet
 from iqattack.models import EAGER, Scorer, Traits, dealt, gradient_of, load_model
 from iqattack.runs.elsewhere import differences, named
 from iqattack.runs.results import Saved
@@ -231,6 +232,34 @@ DEFAULT_HOW = How()
 
 
 @dataclass(frozen=True)
+class Needed:
+    """What images that are still to do need, of what may not be installed.
+
+    constraint: it has yet to find something out about one of them. floor: there is one.
+    """
+
+    constraint: bool = True
+    floor: bool = True
+
+    @classmethod
+    def of(cls, log: QueryLog, images: ImageSet) -> Needed:
+        """What the log leaves of it."""
+        finished = log.finished()
+        todo = [entry.name for entry in images if entry.name not in finished]
+        return cls(any(log.found(name) is None for name in todo), bool(todo))
+
+    def check(self, settings: Settings) -> None:
+        """InputError where it is not there."""
+        if self.constraint:
+            parse_constraint(settings.constraint).check()
+        if self.floor and settings.floor is not None:
+            parse_floor(settings.floor).check()
+
+
+EVERYTHING = Needed()
+
+
+@dataclass(frozen=True)
 class Setup:
     """Makes what searches, in this process or in a worker, which it is sent to."""
 
@@ -239,6 +268,7 @@ class Setup:
     how: How
     attack: Attack | None = None  # in place of the one that the settings name
     begun: Record | None = None  # for another machine, which is compared with it
+    needed: Needed = EVERYTHING
 
     def __call__(self, stop: Callable[[], bool], pool: ScorePool | None = None) -> Searcher:
         """A searcher that is asked to stop by that function."""
@@ -247,6 +277,7 @@ class Setup:
             scorer, attack = self._loaded()
         else:
             with named():
+                self.needed.check(self.settings)
                 scorer, attack = self._loaded()
                 notes = differences(self.begun, scorer)
         settings = self.settings
@@ -312,9 +343,10 @@ def searching(
 ) -> Iterator[Searching]:
     """What searches for a run on so many images, as its `How` says.
 
-    ceiling: of what is sent to the model.
+    ceiling: of what is sent to the model. InputError where what is needed is not installed.
     """
     how = setup.how
+    setup.needed.check(setup.settings)  # here, before anything is asked, and on other machines
     if how.engine == RAY:
         with _on_cluster(setup, scorer, images, stop) as workers:
             yield workers
