@@ -23,6 +23,7 @@ FOLLOWED = ("attacks", "constraints", "directions", "perception")
 CONTRACT = ("contract", "options")  # of attacks: how one is called, not what it does
 MEASURE = PACKAGE / "perception" / "similarity.py"
 WEIGHTS = PACKAGE / "models" / "builtin.safetensors"
+MAX_POOLING = "benchmarks/max_pooling.py:max_pooling"  # a spec, from the repository's root
 
 Documented = ast.Module | ast.FunctionDef | ast.ClassDef
 
@@ -101,6 +102,9 @@ def fingerprint(attack: str, model: str, box: str) -> str:
     parts = [text(trees[path]).encode() for path in sorted(trees)]
     if model == "builtin" or (takes_gradients(attack) and substitute(model) == "builtin"):
         parts.append(WEIGHTS.read_bytes())
+    if model == MAX_POOLING:
+        own = ROOT / MAX_POOLING.partition(":")[0]
+        parts += [own.read_bytes(), own.with_suffix(".safetensors").read_bytes()]
     _, given, file = attack.partition("profile=")
     if given and (ROOT / file).is_file():
         parts.append((ROOT / file).read_bytes())

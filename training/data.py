@@ -168,7 +168,7 @@ def _random_picture(
     photo: Picture, seed: int, number: int
 ) -> tuple[NDArray[np.float16], NDArray[np.float32], Steps, NDArray[np.float64]]:
     rng = np.random.default_rng((seed, number))
-    original = _augmented(photo, SIDE + MARGIN, rng)
+    original = augmented(photo, SIDE + MARGIN, rng)
     steps = random_steps(rng)
     distorted = distort(original, steps, rng)
     # Half of the pictures keep the corner, and with it the grid of JPEG.
@@ -178,7 +178,7 @@ def _random_picture(
     return *energies(picture), steps, measured(original[window], distorted[window])
 
 
-def _augmented(photo: Picture, side: int, rng: np.random.Generator) -> Picture:
+def augmented(photo: Picture, side: int, rng: np.random.Generator) -> Picture:
     """A crop as another pristine photograph might have it."""
     size = round(side * rng.uniform(1.0, 512 / side)) if rng.random() < FAR else side
     top = rng.integers(0, photo.shape[0] - size + 1)
