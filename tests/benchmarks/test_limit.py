@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest.importorskip("matplotlib", reason="matplotlib is not installed: the extra 'bench'")
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
