@@ -33,10 +33,11 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from cells import Cell, Row, chosen, complete, image_set, spread
-from common import ROOT, Floats, machine, markdown, mean, shared_data, with_interval
+from common import ROOT, Floats, machine, markdown, mean, measure, shared_data, with_interval
 from fingerprints import MAX_POOLING
+from iqattack.attacks import Search, Task
 from iqattack.directions import high_frequencies
-from iqattack.images import read_image
+from iqattack.images import ImageSet, read_image
 from iqattack.models import gradient_of, score_checked
 from iqattack.objectives import Target, parse_objective
 from scorers import scorer
@@ -103,16 +104,25 @@ class Victim:
 
     def ascended(self, number: int, steps: int, direction: Direction) -> float:
         """The best gain on the way along signs of directions, which are made of gradients."""
-        image, target = self.images[number], self.targets[number]
-        x = image.float()
-        lower, upper = (x - BOX).clamp(min=0), (x + BOX).clamp(max=255)
-        best = 0.0
-        for _ in range(steps):
-            step = direction(self.gradient(number, x)).sign()
-            x = (x + PATH * BOX / steps * step).clamp(lower, upper)
-            scored = score_checked(self.scorer, x.round().to(torch.uint8)[None])
-            best = max(best, float(target.gain(scored)[0]))
-        return min(best, target.reach)
+
+        def search(task: Task) -> Search:
+            x = task.image
+            for _ in range(steps):
+                step = PATH * BOX / steps * direction(self.gradient(number, x)).sign()
+                x = (x + step).clamp(task.lower, task.upper)
+                yield x[None]
+
+        target, entry = self.targets[number], image_set("dev").entries[number]
+        found = measure(
+            "ascent",
+            self.scorer,
+            ImageSet((entry,)),
+            search,
+            constraint=f"linf:{BOX}",
+            queries=steps,
+            objective=target.direction,
+        )
+        return min(float(found.gain[0]), target.reach)
 
 
 @cache
@@ -386,7 +396,7 @@ def plot(found: dict[str, Shares]) -> None:
     figure.savefig(PLOT, dpi=90)
 
 
-def write_page(attacked: Sequence[Row], looked: int) -> None:
+def write_page(attacked: Sequence[Row], limit: int, looked: int) -> None:
     """docs/limit.md and its figure."""
     rows = read()
     found = {name: of for name in VICTIMS if (of := shares(name, rows, attacked)) is not None}
@@ -406,7 +416,7 @@ def write_page(attacked: Sequence[Row], looked: int) -> None:
     }
     texts = {name: markdown(lines) for name, lines in tables.items()}
     print(*texts.values(), sep="\n\n")
-    texts["machine"] = f"Printed by `python benchmarks/limit.py` on {machine()}."
+    texts["machine"] = f"Printed by `python benchmarks/limit.py --limit {limit}` on {machine()}."
     texts["looked"] = str(len(numbers))
     for name, text in texts.items():
         note = note.replace(f"<!-- {name} -->", text)
@@ -434,7 +444,7 @@ def main() -> None:
     if not options.report:
         compute(options.limit, options.workers)
     attacked = complete(ATTACKS, cells, 0 if options.report else options.limit, options.workers)
-    write_page(attacked, options.looked)
+    write_page(attacked, options.limit, options.looked)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from iqattack.models import wrap
+
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: the extra 'bench'")
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -78,14 +80,17 @@ def test_a_look_at_a_gradient(limit, monkeypatch):
 
 def test_the_ascent_stays_in_the_box_and_counts_what_the_range_leaves(limit, monkeypatch):
     known = limit.victim("cnniqa")
-    seen = []
-    checked = limit.score_checked
+    seen, model = [], known.scorer
 
-    def score(scorer, images):
+    def score(images):
         seen.append(images)
-        return checked(scorer, images)
+        return model(images)
 
-    monkeypatch.setattr(limit, "score_checked", score)
+    monkeypatch.setattr(
+        known,
+        "scorer",
+        wrap(score, name="seen", score_range=model.score_range, lower_better=model.lower_better),
+    )
     gain = known.ascended(1, 3, lambda gradient: gradient)
     assert 0.0 < gain <= known.targets[1].reach
     away = torch.cat(seen).int() - known.images[1].int()
