@@ -30,9 +30,10 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# One thread: many tests start processes of their own, which would fight over the cores.
+# One thread each: many tests start processes of their own, which would fight over the cores. What
+# tests of one file share is made once, so a file stays with one process.
 test: $(VENV)/.dev $(VENV)/.pyiqa
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # The JSON Schema of summary.json, from the model that writes it.
 schema: $(STAMP)
