@@ -434,6 +434,7 @@ def profile(
     queries: int = 500,
     seed: int = 0,
     strokes: int = 16,
+    students: int = 0,
     limit: int | None = None,
     convert: bool = False,
     resize: int | None = None,
@@ -457,7 +458,9 @@ def profile(
     queries: that the search on one image may take; trying on each image what was found on the
         others costs at most one for each of them and for each direction of the bank. All are
         counted in the profile's `queries`.
-    strokes: of the profile, at most. The rest is as in `attack`.
+    strokes: of the profile, at most.
+    students: queries, in all, that small networks learn from where the model can be moved; 0 for
+        no students. They take minutes of one core beside the queries. The rest is as in `attack`.
 
     Raises InputError for what cannot be used and where nothing moves any score, RunError for a
     folder that does not fit.
@@ -502,6 +505,7 @@ def profile(
             chosen,
             scorer,
             strokes=strokes,
+            students=students,
             resume=resume,
             by_spec=isinstance(model, str),
             how=how,

@@ -1,17 +1,23 @@
 import hashlib
+import json
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from iqattack.directions import read_profile
 from iqattack.engine import Interrupted
 from iqattack.errors import InputError, RunError
-from iqattack.images import read_image
+from iqattack.images import ImageSet, read_image
 from iqattack.models import wrap
 from iqattack.runs import Callbacks, Run, execute, make_profile
 from iqattack.runs.profile import FEWEST
 from iqattack.runs.settings import Record
+from iqattack.runs.students import fewest
+from iqattack.students import KINDS
+
+FEW = fewest(3)
 
 
 @pytest.fixture
@@ -165,3 +171,106 @@ def test_nothing_is_written_through_a_link_of_a_profile(learn, tmp_path):
     with pytest.raises(RunError, match=r"queries\.end: is a link"):
         learn(resume=True)
     assert elsewhere.read_bytes() == before
+
+
+@pytest.fixture
+def large(tmp_path):
+    """Three images of 64×72 pixels."""
+    folder = tmp_path / "large"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for k in range(3):
+        pixels = rng.integers(20 + 30 * k, 90 + 30 * k, (64, 72, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{k}.png")
+    return ImageSet.from_folder(folder)
+
+
+@pytest.fixture
+def teach(tmp_path, settings, large, counted, monkeypatch):
+    monkeypatch.setattr("iqattack.runs.students.LEARNING", 4)
+
+    def run(folder="profile", students=FEW, **options):
+        changed = settings(attack="filter-search", model="edges", queries=FEWEST)
+        return make_profile(
+            tmp_path / folder, changed, large, counted[0], students=students, **options
+        )
+
+    return run
+
+
+def test_students_learn_within_their_queries(teach, counted, tmp_path, settings, large):
+    profile = teach()
+    assert profile.queries == sum(counted[1])
+    assert profile.format == 2
+    assert set(profile.taught()) == set(KINDS)
+    assert read_profile(tmp_path / "profile" / "profile.json") == profile
+    assert sorted(path.name for path in (tmp_path / "profile").glob("students*")) == []
+    counted[1].clear()
+    without = teach("without", students=0)
+    assert profile.queries - without.queries <= fewest(3) + 3 * len(KINDS)
+    assert without.format == 1
+    assert "students" not in (tmp_path / "without" / "profile.json").read_text()
+
+
+def test_students_go_on_where_they_were(teach, counted, tmp_path):
+    whole = teach("whole")
+    paid = sum(counted[1])
+    counted[1].clear()
+    for share in (0.35, 0.6, 0.9):
+        stop = Callbacks(stop=lambda n=share * paid: sum(counted[1]) > n)
+        with pytest.raises(Interrupted):
+            teach(resume=share > 0.35, callbacks=stop)
+    assert list((tmp_path / "profile").glob("students-*.txt"))
+    with pytest.raises(RunError, match=r"students \d+ there, filter-search here"):
+        teach(students=0, resume=True)
+    assert teach(resume=True) == whole
+    assert sum(counted[1]) == paid
+
+
+def test_what_students_cannot_learn_from(teach, learn):
+    with pytest.raises(InputError, match=f"expected at least {fewest(3)} queries for 3 images"):
+        teach(students=fewest(3) - 1)
+    with pytest.raises(InputError, match="an image of 24×20 pixels: students learn from at least"):
+        learn(students=fewest(5))
+
+
+def test_an_attack_begins_where_a_student_points(teach, tmp_path, large, settings, counted):
+    """With a profile of students alone, its first query is the ascent of one."""
+    teach()
+    path = tmp_path / "profile" / "profile.json"
+    known = json.loads(path.read_text())
+    known["strokes"] = [
+        {"direction": "student: mean", "gain": 0.1, "together": 0.1},
+    ]
+    path.write_text(json.dumps(known))
+    asked = []
+
+    def score(batch):
+        asked.extend(batch)
+        return batch.double().mean((1, 2, 3))
+
+    model = wrap(score, name="edges", score_range=(0.0, 255.0), lower_better=False)
+    wanted = settings(attack=f"filter-search:profile={path}", queries=2, objective="up")
+    execute(Run.create(tmp_path / "run", wanted, model), large, model)
+    student = read_profile(path).taught()["mean"]
+    image = read_image(large.entries[0].path).pixels
+    x = image.float()
+    for _ in range(10):
+        x = (x + 0.6 * student.gradient(x[None])[0].sign()).clamp(image - 3.0, image + 3.0)
+    expected = (image + 3 * (x - image).sign()).clamp(0, 255).byte()
+    assert any(torch.equal(pixels, expected) for pixels in asked)
+
+
+def test_a_profile_whose_students_are_spoilt_is_refused(teach, tmp_path):
+    teach()
+    path = tmp_path / "profile" / "profile.json"
+    known = json.loads(path.read_text())
+    known["students"] = "AAAA"
+    path.write_text(json.dumps(known))
+    with pytest.raises(InputError, match=r"profile\.json.*students: no safetensors"):
+        read_profile(path)
+    known["students"] = None
+    known["strokes"][0]["direction"] = "student: maxima"
+    path.write_text(json.dumps(known))
+    with pytest.raises(InputError, match="asks for a student of 'maxima', which is missing"):
+        read_profile(path)

@@ -105,6 +105,7 @@ class Task:
     boundary: the score boundary that counts as success, where the objective has one: of the images
         that cross it, the engine keeps the least different one instead of the largest gain.
     rng: this image's own generator; the only source of randomness an attack may use.
+    rising: whether the raw score is to rise; who asks for scores knows what they want.
     stage: names what the search does from its next query on, in a word or two, for those who look
         at the scores of a search; it changes nothing.
     """
@@ -117,6 +118,7 @@ class Task:
     reach: float
     boundary: ScoreBoundary | None
     rng: torch.Generator
+    rising: bool = True
     stage: Callable[[str], None] = lambda _: None
 
     @cached_property

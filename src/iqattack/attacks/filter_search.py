@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from math import isqrt
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -38,6 +39,7 @@ from pydantic import AfterValidator, Field
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from iqattack.attacks.ascent import ascent
 from iqattack.attacks.contract import Answer, Search, Task
 from iqattack.attacks.options import Count, Fraction, Gradients, ModelOption, ProfileFile
 from iqattack.attacks.start import towards_image
@@ -51,6 +53,7 @@ from iqattack.directions import (
     read_profile,
 )
 from iqattack.perception import bands
+from iqattack.students import Students
 
 SIDE = 5  # of the filter, pixels
 WEIGHT = 3.0  # of the bank's direction at first, in deviations of a filter's coefficient
@@ -62,8 +65,8 @@ PALETTE = 15  # filters that regions are painted with
 DIRECTIONS = 4  # directions of the bank among them
 SQUARES = (2 / 7, 1 / 7, 1 / 14)  # sides of regions, of the image's shorter side, coarse to fine
 HALVINGS = 10  # of the way back from a score boundary
-WALK = 10  # steps of a substitute's walk
 MARGIN = MOST_SIDE // 2  # of the high frequencies, pixels
+NO_STUDENTS: Students = {}
 
 Window = tuple[slice, slice]
 Coefficients = NDArray[np.float64]
@@ -210,8 +213,8 @@ def filter_search(
         for it that may bring nothing, one after the other; side: of the filter, pixels, odd;
         palette: how many of the best filters regions are painted with; channels: whether those of
         the best direction are turned; regions: whether any are painted; profile: file of `iqattack
-        profile`, whose strokes take the place of the bank; substitute: spec of a model whose
-        gradients give two more directions.
+        profile`, whose strokes and students take the place of the bank; substitute: spec of a
+        model whose gradients give two more directions.
     """
     if torch.equal(task.lower8, task.upper8):
         return
@@ -269,15 +272,27 @@ def _known(task: Task, profile: Path | None, substitute: Gradients | None) -> It
     if profile is None:
         yield from (Brush(*direction) for direction in bank(task.image8, task.rng))
     else:
-        yield from brushes_of(task, read_profile(profile).strokes)
+        known = read_profile(profile)
+        yield from brushes_of(task, known.strokes, known.taught())
     if substitute is not None:
         yield from _walks(task, substitute)
 
 
-def brushes_of(task: Task, strokes: Sequence[Stroke]) -> Iterator[Brush]:
-    """Strokes that other images taught, for this one."""
-    directions = bank(task.image8, task.rng, [stroke.direction for stroke in strokes])
-    for stroke, (name, signs) in zip(strokes, directions, strict=True):
+def brushes_of(
+    task: Task, strokes: Sequence[Stroke], students: Students = NO_STUDENTS
+) -> Iterator[Brush]:
+    """Strokes that other images taught, for this one. students: whom strokes may ask for signs."""
+    fixed = [stroke.direction for stroke in strokes if stroke.student is None]
+    bank_ = bank(task.image8, task.rng, fixed)
+
+    @cache
+    def ascended(kind: str) -> Tensor:
+        x = ascent(task, students[kind].gradient, 1.0 if task.rising else -1.0)
+        return (x - task.image).sign().to(torch.int8)
+
+    for stroke in strokes:
+        kind = stroke.student
+        name, signs = next(bank_) if kind is None else (stroke.direction, ascended(kind))
         theta = None if stroke.filter is None else np.array([*stroke.filter, stroke.weight])
         brush = Brush(name, signs, theta)
         yield brush.turning(*stroke.turned) if stroke.turned else brush
@@ -285,12 +300,8 @@ def brushes_of(task: Task, strokes: Sequence[Stroke]) -> Iterator[Brush]:
 
 def _walks(task: Task, gradients: Gradients) -> Iterator[Brush]:
     """Signs of where a substitute's score rises and falls, a few steps along its gradient."""
-    step = (task.upper - task.lower) / WALK
     for name, sign in (("substitute up", 1.0), ("substitute down", -1.0)):
-        x = task.image
-        for _ in range(WALK):
-            x = x + sign * step * gradients(x[None])[0].sign()
-            x = x.clamp(task.lower, task.upper)
+        x = ascent(task, gradients, sign)
         yield Brush(name, (x - task.image).sign().to(torch.int8))
 
 

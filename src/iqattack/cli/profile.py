@@ -79,6 +79,17 @@ def profile(
     strokes: Annotated[
         int, typer.Option(min=1, metavar="N", help="Of the profile, at most.", rich_help_panel=HOW)
     ] = 16,
+    students: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Queries, in all, that students of the model learn from: small networks that then "
+            "say where it can be moved, without a query. [dim]20,000 are a good many; 0 for "
+            "none.[/dim]",
+            rich_help_panel=HOW,
+        ),
+    ] = 0,
     seed: Seed = 0,
     input: Input = None,  # noqa: A002 - as the option is called
     score_range: ScoreRange = None,
@@ -123,6 +134,7 @@ def profile(
             queries=queries,
             seed=seed,
             strokes=strokes,
+            students=students,
             limit=limit,
             convert=convert,
             resize=resize,

@@ -3,7 +3,7 @@
 from iqattack.directions.bank import BANK, bank, high_frequencies
 from iqattack.directions.choice import Choice
 from iqattack.directions.low_frequency import low_frequency, orthogonal
-from iqattack.directions.profile import MOST_SIDE, Profile, Stroke, ranked, read_profile
+from iqattack.directions.profile import MOST_SIDE, STUDENT, Profile, Stroke, ranked, read_profile
 from iqattack.directions.sparse_noise import SUPPORTS, Draw, SparseNoise, Support, interval
 from iqattack.directions.squares import eta, window
 from iqattack.directions.textures import BUNDLED, SOURCES, Source, crop, textures
@@ -13,6 +13,7 @@ __all__ = [
     "BUNDLED",
     "MOST_SIDE",
     "SOURCES",
+    "STUDENT",
     "SUPPORTS",
     "Choice",
     "Draw",

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import (
     AfterValidator,
+    Base64Bytes,
     BaseModel,
     ConfigDict,
     Field,
@@ -25,13 +26,17 @@ from pydantic import (
 
 from iqattack.directions.bank import BANK
 from iqattack.errors import InputError
+from iqattack.students import KINDS, Students, read_students
 
 MOST_SIDE = 17  # of a filter, pixels
 
 
+STUDENT = "student: "  # before the kind, in place of a direction of the bank
+
+
 def _known(name: str) -> str:
-    if name not in BANK:
-        raise ValueError(f"'{name}' is no direction of the bank")
+    if name not in BANK and name.removeprefix(STUDENT) not in KINDS:
+        raise ValueError(f"'{name}' is no direction of the bank, and no student")
     return name
 
 
@@ -48,6 +53,8 @@ def _square(filter_: tuple[float, ...]) -> tuple[float, ...]:
 class Stroke(BaseModel):
     """A direction of the bank, plus filtered high frequencies of the image where it has a filter.
 
+    The direction may also be where a student, of a kind, expects the score to move (`student: …`).
+
     filter: coefficients of a square filter, row by row; weight: of the direction beside it;
     turned: channels (red is 0) in which the direction is the contrary.
     """
@@ -58,6 +65,12 @@ class Stroke(BaseModel):
     weight: float = 1.0
     filter: Annotated[tuple[float, ...], AfterValidator(_square)] | None = None
     turned: tuple[Annotated[int, Field(ge=0, le=2)], ...] = ()
+
+    @property
+    def student(self) -> str | None:
+        """The kind of the student that gives the direction, if one does."""
+        kind = self.direction.removeprefix(STUDENT)
+        return None if kind == self.direction else kind
 
     @model_validator(mode="after")
     def _not_nothing(self) -> Self:
@@ -78,11 +91,14 @@ class Ranked(Stroke):
 
 
 class Profile(BaseModel):
-    """What was learnt, how, and what it cost; the strokes in the order in which to try them."""
+    """What was learnt, how, and what it cost; the strokes in the order in which to try them.
+
+    students: safetensors of those that strokes name, in base64. format: 2 where there are any.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: int = Field(default=1, ge=1, le=1)
+    format: int = Field(default=1, ge=1, le=2)
     version: str
     model: str
     images: tuple[str, ...]
@@ -92,6 +108,27 @@ class Profile(BaseModel):
     seed: int
     queries: int = Field(description="images that the model scored for it, in all")
     strokes: tuple[Ranked, ...] = Field(min_length=1)
+    students: Base64Bytes | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        asked = {stroke.student for stroke in self.strokes} - {None}
+        try:
+            there = set(self.taught())
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        if missing := asked - there:
+            raise ValueError(f"a stroke asks for a student of '{missing.pop()}', which is missing")
+        return self
+
+    def taught(self) -> Students:
+        """The students by kind."""
+        return {} if self.students is None else _students(self.students)
+
+
+@lru_cache(maxsize=4)  # every image of a run asks for the same ones
+def _students(content: bytes) -> Students:
+    return read_students(content, "students")
 
 
 def read_profile(path: Path) -> Profile:

@@ -111,6 +111,7 @@ class Account:
             reach=self.target.reach,
             boundary=self.target.boundary,
             rng=self._rng,
+            rising=self.target.rising,
             stage=lambda name: self.stages.append((self._numbered + 1, name)),
         )
 

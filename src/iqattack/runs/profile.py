@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from iqattack.attacks.filter_search import (
     first_brushes,
     searched_filters,
 )
-from iqattack.directions import BANK, Profile, Stroke, ranked
+from iqattack.directions import BANK, STUDENT, Profile, Stroke, ranked
 from iqattack.engine import Engine, Failure, QueryLog
 from iqattack.engine.log import refuse_links
 from iqattack.errors import InputError, RunError
@@ -39,6 +40,8 @@ from iqattack.runs.files import FolderLock, cannot_write, write_text
 from iqattack.runs.how import DEFAULT_HOW, How, Setup, paid_again
 from iqattack.runs.losses import check_losses
 from iqattack.runs.settings import Record, Settings
+from iqattack.runs.students import fewest, forget, studying
+from iqattack.students import KINDS, Students, written
 from iqattack.version import __version__
 
 FILE = "profile.json"
@@ -54,6 +57,7 @@ def make_profile(
     scorer: Scorer,
     *,
     strokes: int = STROKES,
+    students: int = 0,
     resume: bool = False,
     by_spec: bool = False,
     how: How = DEFAULT_HOW,
@@ -64,7 +68,9 @@ def make_profile(
     settings: `queries` are those of the search on one image; each image then costs one for each
         filter that was found on another, and for each direction of the bank that its own search did
         not come to.
-    strokes: of the profile, at most. by_spec, how: as in `execute`; workers answer for all images.
+    strokes: of the profile, at most. students: queries, in all, that students of the model learn
+        from (`runs/students.py`); 0 for none.
+    by_spec, how: as in `execute`; workers answer for all images.
 
     folder/profile.toml: the settings; queries.sqlite: every score, so that none is asked for again;
     profile.json: what the attack takes. Raises InputError for what cannot be used or gains nothing,
@@ -77,8 +83,16 @@ def make_profile(
             f"objective '{settings.objective}': a profile learns from scores; "
             "leave the boundary out"
         )
+    if 0 < students < fewest(len(images)):
+        raise InputError(
+            f"students {students}: expected at least {fewest(len(images)):,} queries for "
+            f"{len(images)} images, or 0 for no students"
+        )
     notify = callbacks or Callbacks()
     record = Record.now(settings, scorer, how.retry)
+    if students:  # no option of the attack, but what one has to resume with
+        taught = settings.model_copy(update={"attack": f"{settings.attack}, students {students}"})
+        record = record.model_copy(update={"settings": taught})
     with (
         _opened(folder, record, resume, Traits.of(scorer).price),
         closing(QueryLog(folder / LOG)) as log,
@@ -88,7 +102,7 @@ def make_profile(
             ceiling := how.ceiling(scorer, log),
         ) as pool,
     ):
-        each = settings.queries + len(BANK) + len(images)
+        each = settings.queries + len(BANK) + len(images) + len(KINDS) + students // len(images)
         cost = how.may_cost(scorer, len(images) * each, log.sent(), ceiling)
         for phrase in (cost, paid_again(scorer, log) if resume else None):
             if phrase is not None:
@@ -103,7 +117,9 @@ def make_profile(
             note=notify.note,
             progress=notify.progress,
         )
-        items, value = engine.run_set(images, profiling(settings.queries))
+        items, value = engine.run_set(
+            images, profiling(settings.queries, students, folder, notify.note)
+        )
         for item in items:
             if isinstance(item, Failure):
                 remedy = (
@@ -112,7 +128,7 @@ def make_profile(
                 raise InputError(f"{item.reason}; {remedy}")
         if ceiling is not None:
             ceiling.release()
-        known, gains = cast(Findings, value)
+        known, gains, learnt = cast(Findings, value)
         best = ranked(known, np.array(gains), strokes)
         if not best:
             raise InputError(
@@ -129,26 +145,40 @@ def make_profile(
             seed=settings.seed,
             queries=sum(log.queries(entry.name) for entry in images),
             strokes=best,
+            format=2 if learnt else 1,
+            students=b64encode(written(learnt)) if learnt else None,
         )
-        write_text(folder / FILE, profile.model_dump_json(indent=2) + "\n")
+        text = profile.model_dump_json(indent=2, exclude=None if learnt else {"students"})
+        write_text(folder / FILE, text + "\n")
+        forget(folder)
     return profile
 
 
-Findings = tuple[list[Stroke], list[list[float]]]
+Findings = tuple[list[Stroke], list[list[float]], Students]
 
 
-def profiling(queries: int) -> SetAttack:
+def profiling(
+    queries: int,
+    students: int = 0,
+    folder: Path | None = None,
+    note: Callable[[str, str], None] = lambda _subject, _phrase: None,
+) -> SetAttack:
     """Searches each image with so many queries, then tries what was found on all of them.
 
-    Returns strokes, and their gains: a list for each image.
+    students: queries that they learn from; folder: keeps what they know, see `studying`. Returns
+    strokes, their gains (a list for each image), and the students.
     """
 
     def learn(given: SetTask) -> SetSearch:
         found = yield from single(_searching(queries))(given)
         known = [Stroke(direction=name) for name in BANK]
         known += [stroke for stroke in cast(list[Stroke | None], found) if stroke is not None]
-        gains = yield from single(_trying(known), thorough=True)(given)
-        return known, gains
+        taught: Students = {}
+        if students and folder is not None:
+            taught = cast(Students, (yield from studying(students, folder, note)(given)))
+            known += [Stroke(direction=STUDENT + kind) for kind in taught]
+        gains = yield from single(_trying(known, taught), thorough=True)(given)
+        return known, gains, taught
 
     return learn
 
@@ -168,13 +198,13 @@ def _searching(queries: int) -> Attack:
     return search
 
 
-def _trying(strokes: Sequence[Stroke]) -> Attack:
+def _trying(strokes: Sequence[Stroke], students: Students) -> Attack:
     """Tries all strokes; returns what they gain, no more than an attack makes use of."""
 
     def search(task: Task) -> AnySearch:
         canvas = Canvas(_as_at_first(task))
         gains = []
-        for brush in brushes_of(canvas.task, strokes):
+        for brush in brushes_of(canvas.task, strokes, students):
             gain = yield from canvas.ask(canvas.painted(brush))
             gains.append(min(gain, task.reach))
         return gains
