@@ -17,8 +17,8 @@ SCORE_BASED = [
     # A pattern, not single values, and not to the corner: lengths are at most 0.9 of its own.
     ("square:norm=l2,epsilon=3.6,p_init=0.1", 600, 0.3),
     # Signs of an estimate from 20 samples: a walk that goes the right way somewhat more often.
-    ("nes", 800, 0.5),
-    ("nes:samples=100", 1600, 0.75),
+    ("nes:grey=no", 800, 0.5),
+    ("nes:samples=100,grey=no", 1600, 0.75),
     # Each direction once, of the length that a whole box takes.
     ("simba", 400, 0.55),
     # Every value once, or until none is to be flipped: the optimum.

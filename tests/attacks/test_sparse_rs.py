@@ -37,6 +37,15 @@ def test_no_more_pixels_differ_than_may(sparse_task, play, kind, height, width, 
             assert (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1) <= k
 
 
+@pytest.mark.parametrize("kind", ["pixels", "patch", "frame"])
+def test_channels_change_alike_where_grey(sparse_task, play, kind) -> None:
+    for grey, alike in (("", True), (",grey=no", False)):
+        task = sparse_task(12, 9, 60)
+        search = load_attack(f"sparse-rs:kind={kind}{grey}")(task)
+        played = play(search, task, lambda x: float(x[0].mean()))
+        assert all(torch.equal(z, z[:1].expand_as(z)) is alike for z in played.candidates)
+
+
 def test_in_a_box_all_pixels_may_differ_but_those_that_cannot(make_task) -> None:
     task = make_task(torch.full((3, 6, 7), 100.0))
     task.lower8[:, 0], task.upper8[:, 0] = 100, 100
@@ -65,7 +74,7 @@ def test_on_a_linear_model_it_finds_the_heaviest_pixels(sparse_task, play) -> No
     ends = torch.maximum(w * (255.0 - 100.0), w * -100.0)
     optimum = float(ends.sum(dim=0).flatten().topk(k).values.sum())
     gain = lambda x: float((w * (x - task.image)).sum())  # noqa: E731
-    played = play(load_attack("sparse-rs")(task), task, gain)
+    played = play(load_attack("sparse-rs:grey=no")(task), task, gain)
     assert max(played.gains) >= 0.95 * optimum
 
 

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iqattack.attacks import square_l2
+from iqattack.attacks import load_attack, square_l2
 from iqattack.attacks.ran import ran
 from iqattack.attacks.square import side, square
 from iqattack.attacks.square_l2 import shift, tiles
@@ -94,6 +94,22 @@ def test_both_end_where_the_score_range_does(natural, make_task, play) -> None:
         played = play(attack(task), task, lambda x, gains=gains: next(gains))
         assert played.ended
         assert len(played.gains) == 3
+
+
+@pytest.mark.parametrize(
+    ("spec", "alike"),
+    [
+        ("square", False), ("square:grey=yes", True),
+        ("square:norm=l2", False), ("square:norm=l2,grey=yes", True),
+        ("ran", False), ("ran:grey=yes", True),
+    ],
+)  # fmt: skip
+def test_channels_change_alike_where_grey(natural, make_task, play, spec, alike) -> None:
+    image = natural(20, 30).clamp(20.0, 235.0)  # nothing is cut off at 0 or 255
+    task = make_task(image, queries=40)
+    played = play(load_attack(spec)(task), task, lambda x: float(x[0].mean()))
+    for change in (new.float() - image for new in played.candidates):
+        assert torch.allclose(change, change[:1].expand_as(change), atol=1e-3) is alike
 
 
 # -- L2 -------------------------------------------------------------------------------------------

@@ -287,7 +287,7 @@ def brushes_of(
 
     @cache
     def ascended(kind: str) -> Tensor:
-        x = ascent(task, students[kind].gradient, 1.0 if task.rising else -1.0)
+        x = ascent(task, students[kind].smoothed(task.rng), 1.0 if task.rising else -1.0)
         return (x - task.image).sign().to(torch.int8)
 
     for stroke in strokes:

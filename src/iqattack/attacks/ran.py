@@ -23,18 +23,22 @@ P_INIT = 0.04
 
 
 def ran(
-    task: Task, squares: Annotated[int, Field(ge=1)] = SQUARES, p_init: Fraction = P_INIT
+    task: Task,
+    squares: Annotated[int, Field(ge=1)] = SQUARES,
+    p_init: Fraction = P_INIT,
+    grey: bool = False,
 ) -> Search:
     """Random search from vertical stripes, `squares` squares a step.
 
-    squares: how many a step; p_init: share of pixels of each of the first ones.
+    squares: how many a step; p_init: share of pixels of each of the first ones;
+    grey: whether the channels of a stripe or square have one sign (ours), not each its own.
     """
     if torch.equal(task.lower8, task.upper8):
         return
 
     def sampled(x_hat: Tensor, i: int) -> Tensor:
         for _ in range(squares):
-            x_hat = repaint(task, x_hat, side(task, i, p_init))
+            x_hat = repaint(task, x_hat, side(task, i, p_init), grey)
         return x_hat
 
-    yield from random_search(task, stripes(task), sampled)
+    yield from random_search(task, stripes(task, grey), sampled)

@@ -35,13 +35,16 @@ def sparse_rs(
     kind: Literal["pixels", "patch", "frame"] = "pixels",
     alpha: Fraction = 0.3,
     p_init: Fraction = 0.4,
+    grey: bool = True,
 ) -> Search:
     """Random search over which pixels differ, or over the colours of a patch or frame.
 
     kind: scattered pixels (sec. 4), a square patch that moves, or the image's frame (sec. 5), of as
         many pixels as the constraint allows.
     alpha: twice the share of M that is chosen anew at first, as its schedule begins at a half;
-        p_init: share of the patch or frame that is repainted at first; authors: 0.5 for a frame.
+        p_init: share of the patch or frame that is repainted at first; authors: 0.5 for a frame;
+        grey: whether the channels of a pixel change alike (ours; `benchmarks/baselines.py` shows
+        what it brings), not each as it likes, as in the paper.
     """
     k = allowed(task)
     if k == 0:
@@ -51,7 +54,8 @@ def sparse_rs(
     best_gain = float("-inf")
     M = best_M = start(task, k)
     # A patch begins as stripes from top to bottom.
-    colours = (3, 1, image.shape[-1]) if kind == "patch" else image.shape
+    channels = 1 if grey else 3
+    colours = (channels, *((1, image.shape[-1]) if kind == "patch" else image.shape[1:]))
     high = torch.rand(colours, generator=task.rng, dtype=torch.float32) < 0.5  # else the lower end
     high = best_high = high.expand(image.shape)
     for proposal in count(1):
@@ -66,13 +70,13 @@ def sparse_rs(
         nominal = spent * NOMINAL // task.queries
         if kind == "pixels":
             share = alpha / ALPHA_OVER[bisect_left(AFTER, nominal)]
-            swap(M, high, max(1, round(share * k)), task.rng)
+            swap(M, high, max(1, round(share * k)), channels, task.rng)
         elif kind == "patch" and proposal % (MOVE_EVERY * (1 + proposal // FEWER_AFTER)) == 0:
             shift = moved(M, FARTHEST * (1.0 - spent / task.queries), task.rng)
             M, high = M.roll(shift, (0, 1)), high.roll(shift, (1, 2))
         else:
             share = p_init / P_OVER[bisect_left(P_AFTER, nominal)]
-            repaint(M, high, max(1, isqrt(round(share * k))), task.rng)
+            repaint(M, high, max(1, isqrt(round(share * k))), channels, task.rng)
 
 
 def allowed(task: Task) -> int:
@@ -125,7 +129,7 @@ def frame(task: Task, k: int) -> Tensor:
     return M
 
 
-def swap(M: Tensor, high: Tensor, a: int, rng: torch.Generator) -> None:
+def swap(M: Tensor, high: Tensor, a: int, channels: int, rng: torch.Generator) -> None:
     """`a` pixels leave M and as many enter it, in colours of their own (algorithm 2)."""
     inside, outside = (torch.nonzero(mask.view(-1))[:, 0] for mask in (M, ~M))
     leaving = inside[torch.randperm(len(inside), generator=rng)[:a]]
@@ -135,17 +139,17 @@ def swap(M: Tensor, high: Tensor, a: int, rng: torch.Generator) -> None:
     # Where all pixels may differ there is none to enter, and those drawn change their colours.
     drawn = entering if len(entering) else leaving
     high.view(3, -1)[:, drawn] = (
-        torch.rand((3, len(drawn)), generator=rng, dtype=torch.float32) < 0.5
+        torch.rand((channels, len(drawn)), generator=rng, dtype=torch.float32) < 0.5
     )
 
 
-def repaint(M: Tensor, high: Tensor, h: int, rng: torch.Generator) -> None:
+def repaint(M: Tensor, high: Tensor, h: int, channels: int, rng: torch.Generator) -> None:
     """A square of side h on M gets one colour, an end of the box for each channel."""
     inside = torch.nonzero(M)
     place = inside[int(torch.randint(len(inside), (), generator=rng))].tolist()
     first = [max(0, x - int(torch.randint(h, (), generator=rng))) for x in place]
     rows, columns = (slice(x, x + h) for x in first)
-    high[:, rows, columns] = torch.rand((3, 1, 1), generator=rng, dtype=torch.float32) < 0.5
+    high[:, rows, columns] = torch.rand((channels, 1, 1), generator=rng, dtype=torch.float32) < 0.5
 
 
 def window(length: int, part: int, rng: torch.Generator) -> slice:

@@ -25,7 +25,11 @@ NOMINAL = 10_000
 
 
 def square(
-    task: Task, norm: Norm = "linf", p_init: Fraction = 0.05, epsilon: Positive = EPSILON
+    task: Task,
+    norm: Norm = "linf",
+    p_init: Fraction = 0.05,
+    epsilon: Positive = EPSILON,
+    grey: bool = False,
 ) -> Search:
     """Algorithm 1.
 
@@ -33,15 +37,18 @@ def square(
         is at most ε as well; p_init: share of pixels of the first squares, for L2 0.1 in the paper.
     epsilon: ε of L2 as RMS over the image, in grey levels, before rounding to 8 bits: of less than
         one, rounding makes more or less.
+    grey: whether the channels of a stripe or square have one sign (ours), not each its own.
     """
     if torch.equal(task.lower8, task.upper8):
         return
 
     def sampled(x_hat: Tensor, i: int) -> Tensor:
         h = side(task, i, p_init)
-        return shift(task, x_hat, epsilon, h) if norm == "l2" else repaint(task, x_hat, h)
+        if norm == "l2":
+            return shift(task, x_hat, epsilon, h, grey)
+        return repaint(task, x_hat, h, grey)
 
-    start = tiles(task, epsilon) if norm == "l2" else stripes(task)
+    start = tiles(task, epsilon, grey) if norm == "l2" else stripes(task, grey)
     yield from random_search(task, start, sampled)
 
 
@@ -62,17 +69,18 @@ def side(task: Task, i: int, p_init: float) -> int:
     return max(1, round(float((p * task.image8[0].numel()) ** 0.5)))
 
 
-def stripes(task: Task) -> Tensor:
+def stripes(task: Task, grey: bool = False) -> Tensor:
     """Vertical stripes one pixel wide, a sign for each channel of each (sec. 3.3)."""
-    signs = torch.randint(2, (3, 1, task.image8.shape[2]), generator=task.rng).bool()
+    channels = 1 if grey else 3
+    signs = torch.randint(2, (channels, 1, task.image8.shape[2]), generator=task.rng).bool()
     return torch.where(signs, task.upper8, task.lower8)
 
 
-def repaint(task: Task, x_hat: Tensor, h: int) -> Tensor:
+def repaint(task: Task, x_hat: Tensor, h: int, grey: bool = False) -> Tensor:
     """Algorithm 2: a square of one sign ρ a channel, drawn until it changes something."""
     while True:
         place = window(x_hat.shape, h, task.rng)
-        rho = torch.randint(2, (3, 1, 1), generator=task.rng).bool()
+        rho = torch.randint(2, (1 if grey else 3, 1, 1), generator=task.rng).bool()
         square = torch.where(rho, task.upper8[place], task.lower8[place])
         if not torch.equal(square, x_hat[place]):
             new = x_hat.clone()

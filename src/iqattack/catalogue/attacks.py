@@ -127,6 +127,7 @@ ATTACKS: dict[str, AttackText] = {
                 "most epsilon",
                 "p_init": "share of the pixels that the first squares cover",
                 "epsilon": "that of l2, in grey levels",
+                "grey": "whether the channels of a stripe or square have one sign",
             },
         ),
         AttackText(
@@ -140,21 +141,27 @@ ATTACKS: dict[str, AttackText] = {
             {
                 "squares": "squares in each candidate",
                 "p_init": "share of the pixels that each of the first squares covers",
+                "grey": "whether the channels of a stripe or square have one sign",
             },
         ),
         AttackText(
             "nes",
-            "sign steps along a gradient estimated from antithetic Gaussian samples",
+            "sign steps along a gradient estimated from noisy samples",
             "Ilyas, Engstrom, Athalye & Lin, ICML 2018",
             "nes:nes",
             SCORES,
-            "Estimates the gradient of the score from pairs of noisy candidates and takes a sign "
-            "step along it, with momentum.",
+            "Estimates the gradient of the score from noisy candidates, each compared with the mean "
+            "of all, and takes a sign step along it, with momentum. Grey noise and shrinking steps "
+            "are ours; the paper's form is nes:mirrored=yes,grey=no,last=1.",
             {
                 "samples": "candidates of one estimate, rounded down to pairs",
                 "sigma": "standard deviation of the samples, in grey levels",
-                "eta": "step, in grey levels",
+                "eta": "first step, in grey levels",
+                "last": "last step, in grey levels",
                 "momentum": "share of the last direction that is kept in the next",
+                "grey": "whether noise is the same in all channels",
+                "mirrored": "whether each sample is followed by its mirror image (antithetic)",
+                "density": "share of the pixels that a sample changes",
             },
         ),
         AttackText(
@@ -247,6 +254,7 @@ ATTACKS: dict[str, AttackText] = {
                 "kind": "scattered pixels, a square patch that moves, or the image's frame",
                 "alpha": "twice the share of the pixels that the first candidates choose anew",
                 "p_init": "share of the patch or frame that the first candidates repaint",
+                "grey": "whether the channels of a pixel change alike",
             },
             "l0:500",
         ),

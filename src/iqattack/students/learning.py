@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +22,7 @@ RATE = 4e-3  # of Adam, at first; falls along a cosine to a twentieth
 WARM = 20  # steps until then
 LONGEST = 1.0  # gradient of the weights
 CHANGES = 48  # of a picture, for one step
+COPIES, NOISE = 4, 4.0  # of images, for a smooth gradient; grey levels
 FIRST = 0.5  # what a network's slopes are to the model's before it learns
 
 
@@ -79,6 +80,22 @@ class Student(nn.Module):
         """Where the score rises (N, 3, H, W)."""
         with torch.inference_mode(False), torch.enable_grad():
             return self._slope(images.detach().clone().requires_grad_(), keep=False)
+
+    def smoothed(self, rng: torch.Generator) -> Callable[[Tensor], Tensor]:
+        """The mean of its gradients at noisy copies of images.
+
+        What a network says of one point alone holds for no other network (Wu et al., 2018,
+        arXiv 1802.09707, who take the same for classifiers that stand for another).
+        """
+
+        def gradient(images: Tensor) -> Tensor:
+            total = torch.zeros_like(images)
+            for _ in range(COPIES):
+                noise = torch.randn(images.shape, generator=rng, dtype=torch.float32)
+                total += self.gradient(images + NOISE * noise)
+            return total / COPIES
+
+        return gradient
 
     def slopes(self, lesson: Lesson, numbers: Sequence[int]) -> Tensor:
         """What it says of changes of a picture (N,), with the graph of its weights."""
