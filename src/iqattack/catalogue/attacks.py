@@ -150,8 +150,8 @@ ATTACKS: dict[str, AttackText] = {
             "Ilyas, Engstrom, Athalye & Lin, ICML 2018",
             "nes:nes",
             SCORES,
-            "Estimates the gradient of the score from noisy candidates, each compared with the mean "
-            "of all, and takes a sign step along it, with momentum. Grey noise and shrinking steps "
+            "Estimates the gradient of the score from noisy candidates, each compared with their "
+            "mean, and takes a sign step along it, with momentum. Grey noise and shrinking steps "
             "are ours; the paper's form is nes:mirrored=yes,grey=no,last=1.",
             {
                 "samples": "candidates of one estimate, rounded down to pairs",
