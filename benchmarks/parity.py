@@ -20,7 +20,11 @@ from strength import ROWS
 
 # Mean gain in points of 100 and SROCC of clean and attacked scores, at 2,000 queries: measured by
 # us with other people's code on these images.
-REFERENCE = {"ran": (15.5, 0.30), "nes": (16.6, 0.25), "square": (13.4, 0.39)}
+REFERENCE = {
+    "ran": (15.5, 0.30),
+    "nes:mirrored=yes,grey=no,last=1": (16.6, 0.25),  # as it was published
+    "square": (13.4, 0.39),
+}
 TOLERANCE = 0.2
 
 

@@ -22,7 +22,7 @@ from common import ROOT, shared_data
 from fingerprints import fingerprint
 from iqattack.attacks import ATTACKS
 
-FILES = ("strength", "filter_search", "visibility")
+FILES = ("strength", "filter_search", "visibility", "limit_attacks", "baselines")
 CLOSE = 1e-5  # of the score range, and in SSIM: what another processor may change
 
 
