@@ -183,7 +183,7 @@ def _runs(line: str) -> None:
         assert package.attacks.load_attack(context.params["name"])
 
 
-@pytest.mark.parametrize("name", [*(MODELS.keys() - {"builtin"}), "onnx:FILE[,option=value]"])
+@pytest.mark.parametrize("name", [*sorted(MODELS.keys() - {"builtin"}), "onnx:FILE[,option=value]"])
 def test_a_kind_of_model_in_full(iqattack, name):
     said = iqattack("models", name)
     text = MODELS[name.partition(":")[0]]
