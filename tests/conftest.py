@@ -1,4 +1,5 @@
 import runpy
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -6,6 +7,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+# pytest-xdist's workers ignore Ctrl-C, and so would programs that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _helper = runpy.run_path(str(Path(__file__).with_name("torchvision_cpu.py")))
 TORCHVISION_OPERATORS = _helper["declare_missing_operators"]()
