@@ -234,6 +234,39 @@ def test_what_students_cannot_learn_from(teach, learn):
         learn(students=fewest(5))
 
 
+@pytest.mark.parametrize("from_query", [0, 300, 450])
+def test_a_model_that_fails_while_students_ask(tmp_path, settings, large, monkeypatch, from_query):
+    """What it raises names the image; scores that are none teach nothing."""
+    monkeypatch.setattr("iqattack.runs.students.LEARNING", 2)
+    asked = []
+
+    def scoring(failing):
+        def score(batch):
+            asked.append(len(batch))
+            grey = batch.double().mean(1)
+            scores = (grey[:, 1:] - grey[:, :-1]).abs().mean((1, 2))
+            return failing(batch, scores) if sum(asked) > from_query + len(large) else scores
+
+        return wrap(score, name="edges", score_range=(0.0, 60.0), lower_better=False)
+
+    def raising(batch, scores):
+        if float(batch.double().mean()) > 110:
+            raise ValueError("out of order")
+        return scores
+
+    changed = settings(attack="filter-search", model="edges", queries=FEWEST)
+    with pytest.raises(InputError, match=r"2\.png.*out of order; leave it out"):
+        make_profile(tmp_path / "raises", changed, large, scoring(raising), students=FEW)
+    asked.clear()
+    none = scoring(lambda batch, scores: torch.full_like(scores, float("nan")))
+    if from_query:
+        profile = make_profile(tmp_path / "none", changed, large, none, students=FEW)
+        assert set(profile.taught()) == set(KINDS)
+    else:
+        with pytest.raises(InputError, match="nothing tried moved"):
+            make_profile(tmp_path / "none", changed, large, none, students=FEW)
+
+
 def test_an_attack_begins_where_a_student_points(teach, tmp_path, large, settings, counted):
     """With a profile of students alone, its first query is the ascent of one."""
     teach()

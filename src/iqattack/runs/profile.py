@@ -14,6 +14,7 @@ import numpy as np
 from iqattack.attacks import (
     AnySearch,
     Attack,
+    ImageFailed,
     SearchEnded,
     SetAttack,
     SetSearch,
@@ -175,7 +176,8 @@ def profiling(
         known += [stroke for stroke in cast(list[Stroke | None], found) if stroke is not None]
         taught: Students = {}
         if students and folder is not None:
-            taught = cast(Students, (yield from studying(students, folder, note)(given)))
+            with suppress(ImageFailed):  # the engine names the image
+                taught = cast(Students, (yield from studying(students, folder, note)(given)))
             known += [Stroke(direction=STUDENT + kind) for kind in taught]
         gains = yield from single(_trying(known, taught), thorough=True)(given)
         return known, gains, taught

@@ -35,6 +35,7 @@ LEARNING = 600  # steps, each round
 WAYS = (0.0, 0.25, 0.5, 1.0)
 TOGETHER = 8  # changes of a picture that are asked about in one turn
 MOST_PIXELS = 512 * 512  # of an image: what a network's second derivatives take in reasonable time
+UNSCORED = -1.0  # gain of what got no finite score, see `Answer`
 FEWEST = 32  # queries for an image and round, below which nothing is learnt
 
 
@@ -108,7 +109,7 @@ Asking = Generator[Sequence[Proposal], Sequence[Answer], list[Lesson]]
 
 
 def _asked(tasks: Sequence[Task], pictures: Sequence[Tensor], each: int, seed: int) -> Asking:
-    """A lesson for each task: what so many changes of its picture do to its score."""
+    """Lessons: what so many changes of each task's picture do to its score, where it has one."""
     answers = yield [(k, picture[None]) for k, picture in enumerate(pictures)]
     _check_ends(answers)
     # As scored: a constraint that is more than a box may have brought it back.
@@ -126,10 +127,12 @@ def _asked(tasks: Sequence[Task], pictures: Sequence[Tensor], each: int, seed: i
         ]
         _check_ends(answers)
         for k, answer in enumerate(answers):
-            for number, pixels, gain in zip(numbers, answer.pixels, answer.gain, strict=True):
-                # Upwards, whichever way the objective wants it: one score is what all learn.
-                lessons[k].add(pixels, kind_of(number), _sign(tasks[k]) * (float(gain) - at[k]))
-    return lessons
+            gains = answer.gain.tolist()
+            for number, pixels, gain in zip(numbers, answer.pixels, gains, strict=True):
+                if min(gain, at[k]) > UNSCORED:
+                    # Upwards, whichever way the objective wants it: one score is what all learn.
+                    lessons[k].add(pixels, kind_of(number), _sign(tasks[k]) * (gain - at[k]))
+    return [lesson for lesson in lessons if lesson.moved]
 
 
 def _check_ends(answers: Iterable[Answer]) -> None:
@@ -143,7 +146,7 @@ def _taught(students: dict[str, Student], lessons: Sequence[Lesson], seed: int, 
     if kept.is_file():
         students |= read_students(b64decode(read_text(kept)), str(kept))
         return
-    for student in students.values():
+    for student in students.values() if lessons else ():
         if float(student.scale) == 1.0:
             fit_scale(student, lessons)
         learn(student, lessons, LEARNING, torch.Generator().manual_seed(seed))

@@ -40,7 +40,7 @@ class Lesson:
 
     def add(self, pixels: Tensor, kind: int, moved: float) -> None:
         """What was scored (3, H, W) uint8, of which the difference to the picture is kept."""
-        change = (pixels.to(torch.int16) - self.picture).to(torch.int8)
+        change = pixels.to(torch.int16) - self.picture
         channels = change[:1] if torch.equal(change, change[:1].expand(3, -1, -1)) else change
         self._changes.append(zlib.compress(channels.numpy().tobytes(), 1))
         self.kinds.append(kind)
@@ -51,7 +51,7 @@ class Lesson:
         _, height, width = self.picture.shape
         found = torch.empty(len(numbers), 3, height, width)
         for row, number in zip(found, numbers, strict=True):
-            raw = np.frombuffer(zlib.decompress(self._changes[number]), np.int8)
+            raw = np.frombuffer(zlib.decompress(self._changes[number]), np.int16)
             row[:] = torch.from_numpy(raw.reshape(-1, height, width).astype(np.float32))
         return found.flatten(1)
 
@@ -143,7 +143,7 @@ def fit_scale(student: Student, lessons: Sequence[Lesson]) -> None:
         moved = torch.tensor([lesson.moved[number] for number in numbers])
         wanted += float((moved - moved.mean()).norm())
         found += float((slopes - slopes.mean()).norm())
-    if found > 0.0 and math.isfinite(found):
+    if wanted > 0.0 and found > 0.0 and math.isfinite(found):
         student.scale *= FIRST * wanted / found
 
 
