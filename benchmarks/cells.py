@@ -6,7 +6,6 @@ computed twice, and rows are dropped when the code that made them changed.
 
 from __future__ import annotations
 
-import csv
 import itertools
 import math
 import os
@@ -22,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter
 from rich.console import Console
 from rich.progress import track
 
@@ -33,6 +31,8 @@ from common import (
     dev_images,
     measure,
     rank_directions,
+    read_csv,
+    write_csv,
 )
 from fingerprints import fingerprint
 from iqattack.attacks import ATTACKED, ATTACKS, Gradient, labelled, load_attack
@@ -216,14 +216,11 @@ def column(rows: Sequence[Row], name: str) -> Floats:
 
 def read_rows(path: Path) -> list[Row]:
     """All rows of a file, whatever code they were measured with."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return TypeAdapter(list[Row]).validate_python(list(csv.DictReader(file)))
+    return read_csv(path, Row)
 
 
 def kept(path: Path) -> list[Row]:
     """The rows whose attacks still have the code that they were measured with, and earlier ones."""
-    if not path.exists():
-        return []
     rows = read_rows(path)
     latest = {(row.cell, row.image, row.code): row for row in rows}.values()
     known = [r for r in latest if r.attack.partition(":")[0] in ATTACKS]
@@ -257,15 +254,7 @@ def measured(path: Path) -> tuple[list[Row], str]:
 
 def rewrite(path: Path, rows: Iterable[Row]) -> None:
     """The file with these rows alone."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([field.name for field in fields(Row)])
-        for row in sorted(rows, key=lambda r: (*astuple(r.cell), r.image)):
-            writer.writerow(_cells(row))
-
-
-def _cells(row: Row) -> list[str]:
-    return [f"{v:.6g}" if isinstance(v, float) else str(v) for v in asdict(row).values()]
+    write_csv(path, Row, sorted(rows, key=lambda r: (*astuple(r.cell), r.image)), anew=True)
 
 
 def shared(groups: Iterable[list[Row]]) -> list[Row]:
@@ -331,11 +320,7 @@ def complete(
     rows = kept(path)
     rewrite(path, rows)
     there = [row for row in rows if not (unseen and math.isnan(row.jod))]
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        for row in compute(missing(cells, limit, there, images), workers):
-            writer.writerow(_cells(row))
-            file.flush()
+    write_csv(path, Row, compute(missing(cells, limit, there, images), workers))
     rows = kept(path)
     rewrite(path, rows)
     return [row for row in rows if row.cell in cells]

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import platform
 import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from iqattack.attacks import Attack
 from iqattack.constraints import Constraint, parse_constraint
@@ -30,6 +33,7 @@ from scnn import scnn as load_scnn
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 Floats = NDArray[np.float64]
+R = TypeVar("R")  # a dataclass whose fields are the columns of a CSV file
 
 
 def shared_data() -> Path:
@@ -257,6 +261,27 @@ def _crossing(item: Outcome, log: QueryLog, boundary: float) -> float:
     gains = item.target.gain(torch.from_numpy(log.rows(item.entry.name)["score"].copy()))
     crossed = torch.nonzero(gains >= boundary * item.target.reach)
     return float(crossed[0]) + 1.0 if len(crossed) else float("nan")
+
+
+def read_csv(path: Path, kind: type[R]) -> list[R]:
+    """The rows of a CSV file, of which there are none while it is not there."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return TypeAdapter(list[kind]).validate_python(list(csv.DictReader(file)))  # type: ignore[valid-type]
+
+
+def write_csv(path: Path, kind: type[Any], rows: Iterable[Any], *, anew: bool = False) -> None:
+    """Rows of that kind, each on disk as soon as it is there; behind the others, or alone."""
+    anew = anew or not path.exists()
+    with path.open("w" if anew else "a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if anew:
+            writer.writerow([field.name for field in fields(kind)])
+        for row in rows:
+            values = asdict(row).values()
+            writer.writerow([f"{v:.6g}" if isinstance(v, float) else str(v) for v in values])
+            file.flush()
 
 
 def markdown(rows: Sequence[dict[str, str]]) -> str:

@@ -12,12 +12,11 @@ made of them, and of gradients that are looked at anew.
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,14 +25,24 @@ import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
-from pydantic import TypeAdapter
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from cells import Cell, Row, chosen, complete, image_set, spread
-from common import ROOT, Floats, machine, markdown, mean, measure, shared_data, with_interval
+from common import (
+    ROOT,
+    Floats,
+    machine,
+    markdown,
+    mean,
+    measure,
+    read_csv,
+    shared_data,
+    with_interval,
+    write_csv,
+)
 from fingerprints import MAX_POOLING
 from iqattack.attacks import Search, Task
 from iqattack.directions import high_frequencies
@@ -263,10 +272,7 @@ def shown(name: str) -> str:
 
 def read() -> list[Limit]:
     """The rows that are there."""
-    if not ROWS.exists():
-        return []
-    with ROWS.open(newline="", encoding="utf-8") as file:
-        return TypeAdapter(list[Limit]).validate_python(list(csv.DictReader(file)))
+    return read_csv(ROWS, Limit)
 
 
 def compute(limit: int, workers: int) -> None:
@@ -278,22 +284,11 @@ def compute(limit: int, workers: int) -> None:
         for k, name in itertools.product(spread()[:limit], VICTIMS)
         if (name, entries[k].name) not in there
     ]
-    new = not ROWS.exists()
-    with (
-        ROWS.open("a", newline="", encoding="utf-8") as file,
-        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow([field.name for field in fields(Limit)])
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(limits, *each) for each in todo]
         console = Console(stderr=True)
-        for job in track(as_completed(jobs), "limits", len(jobs), console=console):
-            writer.writerows(
-                [f"{v:.6g}" if isinstance(v, float) else v for v in asdict(row).values()]
-                for row in job.result()
-            )
-            file.flush()
+        done = track(as_completed(jobs), "limits", len(jobs), console=console)
+        write_csv(ROWS, Limit, (row for job in done for row in job.result()))
 
 
 @dataclass(frozen=True)

@@ -5,42 +5,50 @@
     python benchmarks/students.py --report                      # only writes the page
 
 Profiles learn from half of the development images (twelve, three of each distortion), in the box
-`linf:3`; each is then used on the other half. Rows are added to benchmarks/students.csv, profiles
-lie in benchmarks/out/students; docs/students.md is made of the rows.
+`linf:3`; each is then used on the other half (both are those of benchmarks/baselines.py). Rows are
+added to benchmarks/students.csv, profiles lie in benchmarks/out/students; docs/students.md is made
+of the rows.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import TypeAdapter
 from rich.console import Console
 from rich.progress import track
 
 import iqattack
+from baselines import CHOOSING, REPORTING
 from cells import image_set
-from common import ROOT, Floats, machine, markdown, measure, shared_data, with_interval
-from fingerprints import MAX_POOLING
+from common import (
+    ROOT,
+    Floats,
+    machine,
+    markdown,
+    measure,
+    read_csv,
+    shared_data,
+    with_interval,
+    write_csv,
+)
 from iqattack.attacks import load_attack
+from iqattack.directions import read_profile
 from iqattack.images import ImageSet
-from limit import BOX, CEILING, ratio, shown, victim
+from limit import BOX, CEILING, VICTIMS, ratio, shown, victim
 
-VICTIMS = ("builtin", "cnniqa", "scnn", MAX_POOLING, "brisque")
 LEARNT = (0, 5_000, 20_000, 100_000)  # queries that students learn from
 SEARCH = 300  # queries of a profile's search on one image
-QUERIES = (1, 5, 20, 100)  # of the attack, each image
+QUERIES = (2, 5, 20, 100)  # of the attack, each image; the first is the clean one
 NOTHING = -1  # learnt: no profile at all
 ROWS = ROOT / "benchmarks" / "students.csv"
 PAGE = ROOT / "docs" / "students.md"
 NOTE = Path(__file__).with_suffix(".md")  # the page without its tables
 PROFILES = ROOT / "benchmarks" / "out" / "students"
-KINDS = 4  # of distortion; images take turns in them
 
 
 @dataclass(frozen=True)
@@ -59,17 +67,15 @@ class Row:
     gain: float
 
 
-def half(number: int) -> int:
-    """0 for the images that teach, 1 for those that are attacked; each has all distortions."""
-    return number // KINDS % 2
-
-
 def profile_of(name: str, learnt: int) -> tuple[Path, int]:
     """The file of a profile, made where it is missing, and what it cost."""
     folder = PROFILES / f"{shown(name)}-{learnt}"
+    file = folder / "profile.json"
+    if file.exists():
+        return file, read_profile(file).queries
     entries = image_set("dev").entries
     made = iqattack.profile(
-        ImageSet(tuple(entry for k, entry in enumerate(entries) if half(k) == 0)),
+        ImageSet(tuple(entries[k] for k in CHOOSING.images)),
         victim(name).scorer,
         out=folder,
         constraint=f"linf:{BOX}",
@@ -77,7 +83,7 @@ def profile_of(name: str, learnt: int) -> tuple[Path, int]:
         students=learnt,
         resume=(folder / "profile.toml").exists(),
     )
-    return folder / "profile.json", made.queries
+    return file, made.queries
 
 
 def rows_of(name: str, learnt: int, there: set[Row]) -> list[Row]:
@@ -85,8 +91,8 @@ def rows_of(name: str, learnt: int, there: set[Row]) -> list[Row]:
     known = {(row.image, row.queries) for row in there}
     todo = [
         (k, queries)
-        for k, queries in itertools.product(range(len(image_set("dev"))), QUERIES)
-        if half(k) and (image_set("dev").entries[k].name, queries) not in known
+        for k, queries in itertools.product(REPORTING.images, QUERIES)
+        if (image_set("dev").entries[k].name, queries) not in known
     ]
     if not todo:
         return []
@@ -115,31 +121,15 @@ def ceilings(name: str, there: set[Row]) -> list[Row]:
     """White-box PGD on the attacked half, as `limit.py` has it."""
     known = {row.image for row in there}
     return [
-        Row(name, NOTHING, 0, 0, entry.name, victim(name).ascended(k, CEILING, lambda g: g))
-        for k, entry in enumerate(image_set("dev"))
-        if half(k) and entry.name not in known
+        Row(name, NOTHING, 0, 0, image, victim(name).ascended(k, CEILING, lambda g: g))
+        for k, image in zip(REPORTING.images, REPORTING.names, strict=True)
+        if image not in known
     ]
 
 
 def read() -> list[Row]:
     """The rows that are there."""
-    if not ROWS.exists():
-        return []
-    with ROWS.open(newline="", encoding="utf-8") as file:
-        return TypeAdapter(list[Row]).validate_python(list(csv.DictReader(file)))
-
-
-def add(rows: Sequence[Row]) -> None:
-    """Write rows behind those that are there."""
-    new = not ROWS.exists()
-    with ROWS.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow([field.name for field in fields(Row)])
-        writer.writerows(
-            [f"{v:.6g}" if isinstance(v, float) else v for v in asdict(row).values()]
-            for row in rows
-        )
+    return read_csv(ROWS, Row)
 
 
 # -- the page -------------------------------------------------------------------------------------
@@ -193,7 +183,7 @@ def write_page() -> None:
 def main() -> None:
     """Measure what is missing, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--victims", nargs="+", default=list(VICTIMS), choices=VICTIMS)
+    parser.add_argument("--victims", nargs="+", default=list(VICTIMS), choices=list(VICTIMS))
     parser.add_argument(
         "--learnt", nargs="+", type=int, default=[0, 5_000, 20_000], help="queries of students"
     )
@@ -202,10 +192,11 @@ def main() -> None:
     shared_data()
     if not options.report:
         for name in options.victims:
-            add(ceilings(name, {r for r in read() if (r.victim, r.queries) == (name, 0)}))
+            known = {r for r in read() if (r.victim, r.queries) == (name, 0)}
+            write_csv(ROWS, Row, ceilings(name, known))
             for learnt in (NOTHING, *options.learnt):
                 there = {r for r in read() if (r.victim, r.learnt) == (name, learnt)}
-                add(rows_of(name, learnt, there))
+                write_csv(ROWS, Row, rows_of(name, learnt, there))
     write_page()
 
 

@@ -72,6 +72,7 @@ def test_the_reporting_half_has_defaults_the_papers_form_and_what_is_preferred(b
     }  # fmt: skip
     assert baselines.reported(best) == [
         "nes", baselines.PAPERS, "nes:last=1", "square", "square:grey=yes", "ran", "sparse-rs",
+        "sparse-rs:grey=no",
         *baselines.OTHERS,
     ]  # fmt: skip
 
