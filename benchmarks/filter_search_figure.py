@@ -16,7 +16,9 @@ from matplotlib.axes import Axes
 
 from common import ROOT, Floats, cnniqa, dev_images, rank_directions, shared_data
 from iqattack.attacks import Attack, Search, Task, load_attack
-from iqattack.attacks.filter_search import Brush, Canvas, first_brushes, searched_filters
+from iqattack.attacks.painting.canvas import Brush, Canvas
+from iqattack.attacks.painting.filters import searched_filters
+from iqattack.attacks.painting.first import first_brushes
 from iqattack.constraints import parse_constraint
 from iqattack.engine import Engine, Outcome, QueryLog
 from iqattack.images import ImageSet

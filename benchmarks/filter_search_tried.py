@@ -41,21 +41,10 @@ from common import (
     write_doc,
 )
 from iqattack.attacks import Answer, Search, Task
-from iqattack.attacks.filter_search import (
-    FILTERS,
-    MARGIN,
-    PALETTE,
-    SHARE,
-    SIDE,
-    WEIGHT,
-    Brush,
-    Canvas,
-    Optimiser,
-    Window,
-    first_brushes,
-    painted_regions,
-    searched,
-)
+from iqattack.attacks.painting.canvas import MARGIN, Brush, Canvas, Window
+from iqattack.attacks.painting.filters import FILTERS, SHARE, SIDE, WEIGHT, Optimiser, searched
+from iqattack.attacks.painting.first import first_brushes
+from iqattack.attacks.painting.regions import PALETTE, painted_regions
 from iqattack.directions import bank
 from iqattack.images import ImageSet
 from scorers import scorer

@@ -65,8 +65,9 @@ def modules(*files: Path) -> dict[Path, ast.Module]:
         imports = (n for n in ast.walk(found[path]) if isinstance(n, ast.ImportFrom))
         for node in imports:
             match (node.module or "").split("."):
-                case ["iqattack", package, name] if package in FOLLOWED and name not in CONTRACT:
-                    todo.append(PACKAGE / package / f"{name}.py")
+                case ["iqattack", package, *inner, name] if package in FOLLOWED:
+                    if name not in CONTRACT:
+                        todo.append(PACKAGE.joinpath(package, *inner, f"{name}.py"))
                 case ["iqattack", package] if package in FOLLOWED:
                     todo += [exported_from(package)[alias.name] for alias in node.names]
     return found

@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from iqattack.attacks import is_white_box, load_attack
-from iqattack.attacks.filter_search import Brush, Canvas, brushes_of
+from iqattack.attacks.painting.canvas import Brush, Canvas
+from iqattack.attacks.painting.first import brushes_of
 from iqattack.directions import BANK, Profile, Stroke, bank, high_frequencies
 from iqattack.objectives import ScoreBoundary
 

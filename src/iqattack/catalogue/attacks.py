@@ -45,6 +45,17 @@ _BOUNDARY = {
     "starts": "candidates of texture tried at most to cross the boundary",
     "adapt": "queries that each boundary gets before the next one is set; 0: there is one boundary",
 }
+_FILTER = {
+    "filters": "queries for the search of the filter, at most",
+    "share": "of the budget for it, at most",
+    "patience": "queries without progress after which the search of the filter ends",
+    "side": "of the filter in pixels, odd",
+    "palette": "best filters that regions are painted with",
+}
+_KNOWN = {
+    "profile": "profile.json of iqattack profile, in place of the bank",
+    "substitute": "model whose gradients give two more directions",
+}
 _NORM = "distance to the clean image that is made small"
 
 ATTACKS: dict[str, AttackText] = {
@@ -87,16 +98,23 @@ ATTACKS: dict[str, AttackText] = {
             "then repaints regions with the best filters. Where the objective has a score "
             "boundary, it only needs to know whether a candidate crosses it.",
             {
-                "filters": "queries for the search of the filter, at most",
-                "share": "of the budget for it, at most",
-                "patience": "queries without progress after which the search of the filter ends",
-                "side": "of the filter in pixels, odd",
-                "palette": "best filters that regions are painted with",
+                **_FILTER,
                 "channels": "also try the best direction with negated channels",
                 "regions": "repaint regions",
-                "profile": "profile.json of iqattack profile, in place of the bank",
-                "substitute": "model whose gradients give two more directions",
+                **_KNOWN,
             },
+        ),
+        AttackText(
+            "portfolio-search",
+            "filter-search, whose regions take the brushes and channels that gain most",
+            "iqattack",
+            "portfolio_search:portfolio_search",
+            SCORES,
+            "Begins as filter-search does, then repaints regions with the best filters and the "
+            "whole bank, in all channels, in one, or to the contrary in one. Both are drawn by how "
+            "much queries of each gained lately, which finds out what this model looks at: it is "
+            "stronger where a model sees colours, and with many queries.",
+            {**_FILTER, **_KNOWN},
         ),
         AttackText(
             "surfree",

@@ -1,6 +1,7 @@
 """Directions that attacks start from and search along."""
 
 from iqattack.directions.bank import BANK, bank, high_frequencies
+from iqattack.directions.by_gain import ByGain
 from iqattack.directions.choice import Choice
 from iqattack.directions.low_frequency import low_frequency, orthogonal
 from iqattack.directions.profile import MOST_SIDE, STUDENT, Profile, Stroke, ranked, read_profile
@@ -15,6 +16,7 @@ __all__ = [
     "SOURCES",
     "STUDENT",
     "SUPPORTS",
+    "ByGain",
     "Choice",
     "Draw",
     "Profile",

@@ -22,13 +22,9 @@ from iqattack.attacks import (
     Task,
     single,
 )
-from iqattack.attacks.filter_search import (
-    Brush,
-    Canvas,
-    brushes_of,
-    first_brushes,
-    searched_filters,
-)
+from iqattack.attacks.painting.canvas import Brush, Canvas
+from iqattack.attacks.painting.filters import searched_filters
+from iqattack.attacks.painting.first import brushes_of, first_brushes
 from iqattack.directions import BANK, STUDENT, Profile, Stroke, ranked
 from iqattack.engine import Engine, Failure, QueryLog
 from iqattack.engine.log import refuse_links

@@ -1,0 +1,37 @@
+"""The last stage: back towards the image, as far as the picture still crosses a score boundary."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from iqattack.attacks.contract import Search
+from iqattack.attacks.painting.canvas import Canvas
+from iqattack.attacks.start import towards_image
+from iqattack.objectives import ScoreBoundary
+
+HALVINGS = 10  # of the whole picture
+
+
+def way_back(canvas: Canvas) -> Search:
+    """As a whole by halving, then square by square; nothing where no boundary is crossed."""
+    goal = canvas.task.boundary
+    if goal is not None and canvas.crossed:
+        canvas.task.stage("way back")
+        x = yield from towards_image(canvas.task, canvas.best, goal, HALVINGS)
+        yield from _taken_back(canvas, x, goal)
+
+
+def _taken_back(canvas: Canvas, x: Tensor, goal: ScoreBoundary) -> Search:
+    """Random squares, coarse to fine, taken back to the image where the rest still crosses."""
+    image, first_left = canvas.image, canvas.left
+    while True:
+        window = (slice(None), *canvas.square(first_left))
+        if torch.equal(x[window], image[window]):
+            continue
+        candidate = x.clone()
+        candidate[window] = image[window]
+        answer = yield candidate[None]
+        canvas.left = answer.left
+        if goal.crossed(float(answer.gain[0])):
+            x = answer.pixels[0]

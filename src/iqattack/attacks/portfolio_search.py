@@ -1,0 +1,95 @@
+"""Portfolio search (ours): many ways to paint, each used as much as it gains on this model.
+
+What moves one NR-IQA model moves no other: some look at luma alone and some at colours, some
+average and some take maxima, and a black box does not say which it is. This is filter search with
+a third stage that finds out.
+
+1. *Bank* and 2. *filter*, as `filter_search.py` has them.
+3. *Channels*: the best picture's brush in one channel, or to the contrary in one.
+4. *Portfolio*: squares, from coarse to fine, are repainted. The brush comes from the best filters
+   and the whole bank, and it paints all channels, one, or one to the contrary. Brush and channels
+   are drawn by what queries of each gained lately, so that a model that does not see colours costs
+   few queries to know, and one that does gets most of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from iqattack.attacks.contract import Search, Task
+from iqattack.attacks.options import Count, CountFromOne, Fraction, ModelOption, ProfileFile
+from iqattack.attacks.painting.canvas import EVERY, Brush, Canvas, Channels
+from iqattack.attacks.painting.filters import (
+    FILTERS,
+    PATIENCE,
+    SHARE,
+    SIDE,
+    Side,
+    searched_filters,
+)
+from iqattack.attacks.painting.first import DIRECTIONS, first_brushes
+from iqattack.attacks.painting.regions import PALETTE
+from iqattack.attacks.painting.way_back import way_back
+from iqattack.directions import ByGain
+
+SOME: tuple[Channels, ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1))
+DOUBT = 0.5  # faith in directions that were not among the first, beside 1
+
+
+def portfolio_search(
+    task: Task,
+    filters: Count = FILTERS,
+    share: Fraction = SHARE,
+    patience: CountFromOne = PATIENCE,
+    side: Side = SIDE,
+    palette: CountFromOne = PALETTE,
+    profile: ProfileFile | None = None,
+    substitute: ModelOption | None = None,
+) -> Search:
+    """Bank, filter, channels, portfolio.
+
+    filters: most queries for the filter; share: of the budget, at most, for it; patience: queries
+        for it that may bring nothing, one after the other; side: of the filter, pixels, odd;
+        palette: how many of the best filters are in the portfolio; profile: file of `iqattack
+        profile`, whose strokes and students take the place of the bank; substitute: spec of a
+        model whose gradients give two more directions.
+    """
+    if torch.equal(task.lower8, task.upper8):
+        return
+    canvas = Canvas(task)
+    task.stage("bank" if profile is None else "profile")
+    directions = yield from first_brushes(canvas, profile, substitute, keep=None)
+    task.stage("filter")
+    budget = min(filters, int(share * task.queries))
+    found = yield from searched_filters(canvas, directions[0], budget, patience, side)
+    brushes = [*found[:palette], *directions]
+    task.stage("channels")
+    yield from _in_channels(canvas, brushes[0])
+    task.stage("portfolio")
+    first, rest = brushes[: palette + DIRECTIONS], brushes[palette + DIRECTIONS :]
+    faith = [1.0] * len(first) + [DOUBT] * len(rest)
+    yield from _painted(canvas, ByGain(brushes, faith), ByGain((EVERY, *SOME)))
+    yield from way_back(canvas)
+
+
+def _in_channels(canvas: Canvas, brush: Brush) -> Search:
+    """The whole picture in one way after the other, on top of what gained."""
+    for channels in SOME:
+        if canvas.done:
+            break
+        yield from canvas.ask(canvas.painted(replace(brush, channels=channels)))
+
+
+def _painted(canvas: Canvas, brushes: ByGain[Brush], channels: ByGain[Channels]) -> Search:
+    """Squares, drawn and kept where they gain, until there is nothing left to gain."""
+    first_left = canvas.left
+    while not canvas.done:
+        numbers = torch.rand(2, generator=canvas.task.rng, dtype=torch.float32).tolist()
+        brush, way = brushes.draw(numbers[0]), channels.draw(numbers[1])
+        candidate = replace(brushes.options[brush], channels=channels.options[way])
+        before = canvas.gain
+        gain = yield from canvas.ask(canvas.painted(candidate, canvas.square(first_left)))
+        brushes.learn(brush, gain - before)
+        channels.learn(way, gain - before)
