@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Generic, TypeVar
@@ -11,6 +12,7 @@ T = TypeVar("T")
 KEPT = 0.99  # of what is known, after each query: what gained at first need not gain now
 PRIOR = 2.0  # queries that an option seems to have had before its first
 SHARPNESS = 2.0  # exponent of gains
+LEAST = 1e-100  # of a mean gain: below, nothing has gained
 
 
 class ByGain(Generic[T]):
@@ -31,10 +33,11 @@ class ByGain(Generic[T]):
 
     def shares(self) -> list[float]:
         """How likely each is drawn next; they sum to 1."""
-        # Where nothing has gained yet, faith is all there is.
-        mean = sum(self._gained) / sum(self._drawn) if any(self._gained) else 1.0
+        mean = sum(self._gained) / max(sum(self._drawn), 1.0)
+        # Where nothing has gained, or too little to tell, faith is all there is.
+        unit = mean if mean > LEAST else math.inf
         rates = [
-            ((gained + PRIOR * faith * mean) / (drawn + PRIOR)) ** SHARPNESS
+            ((gained / unit + PRIOR * faith) / (drawn + PRIOR)) ** SHARPNESS
             for gained, drawn, faith in zip(self._gained, self._drawn, self._faith, strict=True)
         ]
         return [rate / sum(rates) for rate in rates]
