@@ -184,7 +184,7 @@ def _show(learnt: Profile) -> None:
         title_justify="left",
     )
     table.add_column("try", justify="right")
-    table.add_column("direction of the bank")
+    table.add_column("direction")
     table.add_column("filter")
     table.add_column("gain alone", justify="right")
     table.add_column("gain so far", justify="right")
