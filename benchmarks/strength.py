@@ -158,7 +158,7 @@ def ceilings(rows: list[Row]) -> dict[tuple[str, str], dict[str, float]]:
     """Largest gain of the white-box attack at any budget, by model and box and image."""
     found: dict[tuple[str, str], dict[str, float]] = {}
     for row in rows:
-        if ATTACKS[row.attack].white_box:
+        if ATTACKS[row.attack.partition(":")[0]].white_box:
             best = found.setdefault((row.model, row.box), {})
             best[row.image] = max(best.get(row.image, 0.0), row.gain)
     return found

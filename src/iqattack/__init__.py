@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Task,
         Threads,
         TransientError,
+        apply,
         attack,
         compare,
         evaluate,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         profile,
         report,
         survey,
+        universal,
         verify,
         wrap,
     )
@@ -49,6 +51,7 @@ __all__ = [
     "TransientError",
     "__version__",
     "api",
+    "apply",
     "attack",
     "compare",
     "evaluate",
@@ -60,6 +63,7 @@ __all__ = [
     "profile",
     "report",
     "survey",
+    "universal",
     "verify",
     "wrap",
 ]

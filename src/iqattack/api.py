@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from iqattack.attacks import (
     ATTACKS,
@@ -32,7 +32,7 @@ from iqattack.attacks import (
     kind_of,
 )
 from iqattack.catalogue.constraints import DEFAULT as DEFAULT_CONSTRAINT
-from iqattack.directions import Profile
+from iqattack.directions import Perturbation, Profile
 from iqattack.engine import Interrupted
 from iqattack.errors import DeviceError, InputError, TransientError
 from iqattack.images import ImageSet, match_mos, read_mos
@@ -56,9 +56,11 @@ from iqattack.probing import QUERIES, Probe
 from iqattack.probing import probe as run_probe
 from iqattack.reporting import write_report
 from iqattack.runs import (
+    PERTURBATION,
     Callbacks,
     Comparison,
     How,
+    Laid,
     Result,
     Run,
     Settings,
@@ -67,11 +69,13 @@ from iqattack.runs import (
     Survey,
     UntrustedError,
     VerifyResult,
+    apply_universal,
     check_trusted,
     execute,
     full_reference,
     make_profile,
     make_survey,
+    make_universal,
     measured,
     summary_at,
 )
@@ -103,6 +107,7 @@ __all__ = [
     "Executor",
     "ImageSet",
     "InProcess",
+    "Perturbation",
     "Probe",
     "Processes",
     "Profile",
@@ -120,6 +125,7 @@ __all__ = [
     "UntrustedError",
     "VerifyResult",
     "all_attacks",
+    "apply",
     "attack",
     "builtin_card",
     "compare",
@@ -134,6 +140,7 @@ __all__ = [
     "profile",
     "report",
     "survey",
+    "universal",
     "verify",
     "wrap",
 ]
@@ -511,6 +518,135 @@ def profile(
             how=how,
             callbacks=callbacks,
         )
+
+
+def universal(
+    images: Images,
+    model: Scorer | str,
+    *,
+    out: str | Path,
+    constraint: str = DEFAULT_CONSTRAINT,
+    objective: str = "rank",
+    queries: int = 5000,
+    seed: int = 0,
+    way: str = "filter",
+    k: int = 8,
+    minibatch: int = 4,
+    limit: int | None = None,
+    convert: bool = False,
+    resize: int | None = None,
+    batch: int | None = None,
+    workers: int | None = None,
+    concurrency: int | None = None,
+    pool: ScorePool | None = None,
+    retry: Retry = DEFAULT_RETRY,
+    max_requests: int | None = None,
+    max_cost: float | None = None,
+    resume: bool = False,
+    score_range: tuple[float, float] | None = None,
+    lower_better: bool | None = None,
+    input: str | None = None,  # noqa: A002
+    timeout: float | None = None,
+    device: str = "cpu",
+    callbacks: Callbacks | None = None,
+) -> Perturbation:
+    """Learn patterns that move a model's scores on any image, for `apply` and the attack
+    `universal:file=OUT/perturbation.safetensors`.
+
+    queries: for all images together, clean ones included. objective: `rank` learns patterns for
+    both directions, each on the images that it is for; `up` and `down` one, on all.
+    way: `filter` is ours; `nes`, `evolution` and `square` learn fixed tiles, as others do.
+    k: patterns of each direction, at most, to choose from. minibatch: images that a candidate is
+        laid on. The rest is as in `attack`.
+
+    Raises InputError for what cannot be used, RunError for a folder that does not fit.
+    """
+    how = How(
+        batch=batch,
+        workers=workers,
+        concurrency=concurrency,
+        pool=pool,
+        retry=retry,
+        device=device,
+        timeout=timeout,
+        max_requests=max_requests,
+        max_cost=max_cost,
+    )
+    folder = _path("out", out)
+    notify = callbacks or Callbacks()
+    chosen, settings, scorer = _prepared(
+        images,
+        model,
+        score_range=score_range,
+        lower_better=lower_better,
+        attack="filter-search",
+        constraint=constraint,
+        objective=objective,
+        queries=queries,
+        seed=seed,
+        limit=limit,
+        convert=convert,
+        resize=resize,
+        input=input,
+        timeout=timeout,
+        device=device,
+        notify=notify,
+    )
+    for phrase in chosen.notes:
+        notify.note("images", phrase)
+    with _closing(scorer, model):
+        return make_universal(
+            folder,
+            settings,
+            chosen,
+            scorer,
+            way=way,
+            most=k,
+            minibatch=minibatch,
+            resume=resume,
+            by_spec=isinstance(model, str),
+            how=how,
+            callbacks=callbacks,
+        )
+
+
+def apply(
+    perturbation: str | Path,
+    images: Images,
+    *,
+    out: str | Path,
+    direction: Literal["up", "down"] | None = None,
+    number: int = 1,
+    constraint: str | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    convert: bool = False,
+    resize: int | None = None,
+    callbacks: Callbacks | None = None,
+) -> Iterator[Laid | InputError]:
+    """Lay a universal perturbation on images of any size, at no query; each as a PNG in `out`.
+
+    perturbation: `perturbation.safetensors`, or the folder that it is in. direction: of raw scores;
+    None for the only one that was learnt. number: of the pattern, from 1 on. constraint: None for
+    the one that it was learnt in. seed: of the run that one wants the same pictures as.
+
+    Yields what was written, or the InputError of an image that cannot be read. Raises InputError
+    for a file, direction or number that does not fit, RunError for an `out` that is not empty.
+    """
+    path = _path("perturbation", perturbation)
+    chosen, _, _ = _resolve(images, None, None, False, limit, callbacks or Callbacks())
+    return apply_universal(
+        path / PERTURBATION if path.is_dir() else path,
+        chosen,
+        _path("out", out),
+        rising=None if direction is None else direction == "up",
+        number=number,
+        constraint=constraint,
+        seed=seed,
+        convert=convert,
+        resize=resize,
+        callbacks=callbacks,
+    )
 
 
 def probe(

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, Valida
 from torch import Tensor
 
 from iqattack.attacks.contract import Gradient
-from iqattack.directions import read_profile
+from iqattack.directions import read_profile, read_universal
 from iqattack.errors import InputError, one_line, unknown
 from iqattack.images import ImageSet, read_image
 from iqattack.imports import absolute
@@ -51,6 +51,20 @@ def _with_profile(path: Path) -> Path:
 
 ProfileFile = Annotated[Path, AfterValidator(_with_profile)]
 
+
+def _with_universal(path: Path) -> Path:
+    path = absolute(path)
+    if path.exists() and not path.is_file():
+        raise InputError(
+            f"universal perturbation '{path}': is no file; expected the perturbation.safetensors "
+            "that iqattack universal wrote"
+        )
+    read_universal(path)  # InputError where it is none, likewise
+    return path
+
+
+UniversalFile = Annotated[Path, AfterValidator(_with_universal)]
+
 ATTACKED = "attacked"  # in place of a spec: the model under attack itself
 
 
@@ -77,6 +91,7 @@ class Gradients:
 ModelOption = Annotated[Gradients, BeforeValidator(Gradients)]
 
 
+BUILT_IN = "built in"  # in place of a path of the package
 REQUIRED = Parameter.empty  # in place of a default
 
 # Type and range of what `_in_words` cannot derive.
@@ -88,6 +103,7 @@ _WORDS: tuple[tuple[Any, tuple[str, str]], ...] = (
     (Path, ("path", "")),
     (ImageFolder, ("folder of images", "")),
     (ProfileFile, ("file", "")),
+    (UniversalFile, ("file", "")),
     (ModelOption, ("model", "as in --model")),
 )
 
@@ -199,7 +215,7 @@ def as_text(value: object) -> str:
     if isinstance(value, tuple | list):
         return "+".join(map(as_text, value))
     if isinstance(value, Path):
-        return "built in"
+        return BUILT_IN
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return text(value) if isinstance(value, float) else str(value)

@@ -17,6 +17,10 @@ SUBSTITUTE = (
     "black box with a substitute: the scores of its candidates, and gradients of another model "
     "that the attacker has"
 )
+LEARNT = (
+    "black box with what was learnt before: the scores of its candidates, and a file that scores "
+    "of other images taught"
+)
 WHITE_BOX = "white box: gradients of the attacked model itself"
 
 
@@ -340,6 +344,21 @@ ATTACKS: dict[str, AttackText] = {
                 "substitute": "model whose gradients are taken, as in --model",
                 "steps": "of a walk to the end of the box",
                 "mask": "walk over edges and texture first, then everywhere",
+            },
+        ),
+        AttackText(
+            "universal",
+            "one change for all images, learnt beforehand by iqattack universal",
+            "Moosavi-Dezfooli et al., CVPR 2017; by queries: Bychkov et al., ICME 2025",
+            "universal:universal",
+            LEARNT,
+            "Lays patterns on the image that were learnt on others, and asks about each. What they "
+            "cost to learn is in their file, and is to be reported beside their gain; iqattack "
+            "apply lays them on without asking.",
+            {
+                "file": "perturbation.safetensors of iqattack universal; by default one that was "
+                "learnt on the built-in model",
+                "k": "patterns to choose from, one query each",
             },
         ),
         AttackText(

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from iqattack.cli.apply import apply
 from iqattack.cli.attack import attack
 from iqattack.cli.compare import compare
 from iqattack.cli.demo import demo
@@ -28,6 +29,7 @@ from iqattack.cli.profile import profile
 from iqattack.cli.report import report
 from iqattack.cli.samples import samples
 from iqattack.cli.survey import survey
+from iqattack.cli.universal import universal
 from iqattack.cli.verify import verify
 from iqattack.errors import IqattackError
 from iqattack.memory import keep_freed_memory
@@ -70,6 +72,21 @@ for command, panel, examples in (
             "iqattack attack others/ --model cnniqa:weights.pth --queries 50 "
             "--attack filter-search:profile=profiles/cnniqa/profile.json --out runs/profiled",
         ),
+    ),
+    (
+        universal,
+        "Attack",
+        (
+            "iqattack universal some/*.png --model cnniqa:weights.pth --out universals/cnniqa",
+            "iqattack attack others/ --model cnniqa:weights.pth --queries 9 "
+            "--attack universal:file=universals/cnniqa/perturbation.safetensors,k=8 "
+            "--out runs/universal",
+        ),
+    ),
+    (
+        apply,
+        "Attack",
+        ("iqattack apply universals/cnniqa others/ --direction up --out changed",),
     ),
     (
         survey,

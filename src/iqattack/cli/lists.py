@@ -65,7 +65,7 @@ def _note_hidden(phrases: list[str]) -> None:
 
 def _show_attack(kind: AttackKind) -> None:
     """What an attack does, for whom, and its options; of somebody else's, its docstring."""
-    from iqattack.attacks.options import forms  # noqa: PLC0415 - imports PyTorch
+    from iqattack.attacks.options import BUILT_IN, forms  # noqa: PLC0415 - imports PyTorch
 
     text = kind.text
     _echo_paragraph(f"{kind.name}: {kind.summary}")
@@ -85,7 +85,8 @@ def _show_attack(kind: AttackKind) -> None:
         Console().print(table)
     else:
         typer.echo("It has no options.\n")
-    given = next((f"{o.name}={o.default or 'VALUE'}" for o in options), None)
+    shown = (o for o in options if o.default != BUILT_IN)
+    given = next((f"{o.name}={o.default or 'VALUE'}" for o in shown), None)
     spec = ":".join(filter(None, (kind.name, given)))
     constraint = text.constraint if text else None
     _echo_example("--model", "builtin", "--attack", spec, constraint=constraint)

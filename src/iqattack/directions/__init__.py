@@ -8,6 +8,15 @@ from iqattack.directions.profile import MOST_SIDE, STUDENT, Profile, Stroke, ran
 from iqattack.directions.sparse_noise import SUPPORTS, Draw, SparseNoise, Support, interval
 from iqattack.directions.squares import eta, window
 from iqattack.directions.textures import BUNDLED, SOURCES, Source, crop, textures
+from iqattack.directions.universal import (
+    Known,
+    Pattern,
+    Perturbation,
+    Tile,
+    Universal,
+    ordered,
+    read_universal,
+)
 
 __all__ = [
     "BANK",
@@ -19,20 +28,27 @@ __all__ = [
     "ByGain",
     "Choice",
     "Draw",
+    "Known",
+    "Pattern",
+    "Perturbation",
     "Profile",
     "Source",
     "SparseNoise",
     "Stroke",
     "Support",
+    "Tile",
+    "Universal",
     "bank",
     "crop",
     "eta",
     "high_frequencies",
     "interval",
     "low_frequency",
+    "ordered",
     "orthogonal",
     "ranked",
     "read_profile",
+    "read_universal",
     "textures",
     "window",
 ]

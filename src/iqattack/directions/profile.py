@@ -72,6 +72,11 @@ class Stroke(BaseModel):
         kind = self.direction.removeprefix(STUDENT)
         return None if kind == self.direction else kind
 
+    @property
+    def theta(self) -> NDArray[np.float64] | None:
+        """Filter and weight in one, as they are searched; None without a filter."""
+        return None if self.filter is None else np.array([*self.filter, self.weight])
+
     @model_validator(mode="after")
     def _not_nothing(self) -> Self:
         if self.filter is not None and not any((*self.filter, self.weight)):

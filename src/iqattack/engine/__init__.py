@@ -1,5 +1,6 @@
 """Plans, searches, counts and replays: the only part that asks for scores."""
 
+from iqattack.engine.account import allowed
 from iqattack.engine.engine import Engine, Searching
 from iqattack.engine.events import Attacked, Event, Failure, Note, Outcome, Replies
 from iqattack.engine.log import QueryLog, image_hash
@@ -24,6 +25,7 @@ __all__ = [
     "Searcher",
     "Searching",
     "Workers",
+    "allowed",
     "image_generator",
     "image_hash",
 ]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from iqattack.attacks import Answer, BudgetSpent, ImageFailed, SearchEnded, Task
-from iqattack.constraints import Constraint, Floor
+from iqattack.constraints import Constraint, Floor, Region
 from iqattack.engine.log import Row, Rows, image_hash
 from iqattack.errors import InputError, RunError
 from iqattack.objectives import Target
@@ -287,11 +287,7 @@ class Account:
         if candidates.dtype not in (torch.uint8, torch.float32, torch.float64):
             candidates = candidates.float()
         _check_numbers(candidates)
-        if not self._region.is_box:
-            candidates = self._region.project(candidates.float())
-        # Bounds are whole grey levels, so that clamping after the rounding is the same as before
-        # it, on a quarter of the memory; and what was not finite ends within them, too.
-        images = torch.clamp(to_8_bits(candidates), self._region.lower, self._region.upper)
+        images = allowed(candidates, self._region)
         if self._floor is not None and not self._floor.of_result:
             images = self._above(self._floor, images)
         return images
@@ -377,6 +373,15 @@ def _check_numbers(candidates: Tensor) -> None:
         return
     if bool(candidates.isnan().flatten(1).all(1).any()):
         raise InputError("the attack yielded a candidate that is NaN throughout")
+
+
+def allowed(candidates: Tensor, region: Region) -> Tensor:
+    """The pictures (N, 3, H, W) uint8 of a region that are nearest to candidates."""
+    if not region.is_box:
+        candidates = region.project(candidates.float())
+    # Bounds are whole grey levels, so that clamping after the rounding is the same as before it,
+    # on a quarter of the memory; and what was not finite ends within them, too.
+    return torch.clamp(to_8_bits(candidates), region.lower, region.upper)
 
 
 def to_8_bits(images: Tensor) -> Tensor:

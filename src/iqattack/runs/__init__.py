@@ -14,16 +14,20 @@ from iqattack.runs.survey import Survey
 from iqattack.runs.surveying import make_survey
 from iqattack.runs.traces import Trace, read_traces, results_at, summary_at
 from iqattack.runs.trust import UntrustedError, check_trusted
+from iqattack.runs.universal import FILE as PERTURBATION
+from iqattack.runs.universal import Laid, apply_universal, make_universal
 from iqattack.runs.verify import Difference, VerifyResult, verify
 from iqattack.runs.visibility import Meter, full_reference, measured, unmeasured
 
 __all__ = [
     "ALLOWED",
     "COLUMNS",
+    "PERTURBATION",
     "Callbacks",
     "Comparison",
     "Difference",
     "How",
+    "Laid",
     "Means",
     "Meter",
     "ModelRecord",
@@ -38,12 +42,14 @@ __all__ = [
     "Trace",
     "UntrustedError",
     "VerifyResult",
+    "apply_universal",
     "check_trusted",
     "compare",
     "execute",
     "full_reference",
     "make_profile",
     "make_survey",
+    "make_universal",
     "measured",
     "merge",
     "read_traces",

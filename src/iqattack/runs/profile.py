@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -26,23 +26,19 @@ from iqattack.attacks.painting.canvas import Brush, Canvas
 from iqattack.attacks.painting.filters import searched_filters
 from iqattack.attacks.painting.first import brushes_of, first_brushes
 from iqattack.directions import BANK, STUDENT, Profile, Stroke, ranked
-from iqattack.engine import Engine, Failure, QueryLog
-from iqattack.engine.log import refuse_links
-from iqattack.errors import InputError, RunError
+from iqattack.errors import InputError
 from iqattack.images import ImageSet
-from iqattack.models import Scorer, Traits
-from iqattack.objectives import parse_objective
+from iqattack.models import Scorer
 from iqattack.runs.execute import Callbacks
-from iqattack.runs.files import FolderLock, cannot_write, write_text
-from iqattack.runs.how import DEFAULT_HOW, How, Setup, paid_again
-from iqattack.runs.losses import check_losses
+from iqattack.runs.files import write_text
+from iqattack.runs.how import DEFAULT_HOW, How
+from iqattack.runs.learning import Kind, learning
 from iqattack.runs.settings import Record, Settings
 from iqattack.runs.students import fewest, forget, studying
 from iqattack.students import KINDS, Students, written
 from iqattack.version import __version__
 
 FILE = "profile.json"
-LOG = "queries.sqlite"
 STROKES = 16  # of a profile, at most
 FEWEST = 1 + len(BANK) + 3 + 1  # queries for an image: clean, the bank, channels, one filter
 
@@ -90,41 +86,22 @@ def make_profile(
     if students:  # no option of the attack, but what one has to resume with
         taught = settings.model_copy(update={"attack": f"{settings.attack}, students {students}"})
         record = record.model_copy(update={"settings": taught})
-    with (
-        _opened(folder, record, resume, Traits.of(scorer).price),
-        closing(QueryLog(folder / LOG)) as log,
-        how.pool_of(
-            scorer,
-            record.model_spec if by_spec else None,
-            ceiling := how.ceiling(scorer, log),
-        ) as pool,
-    ):
-        each = settings.queries + len(BANK) + len(images) + len(KINDS) + students // len(images)
-        cost = how.may_cost(scorer, len(images) * each, log.sent(), ceiling)
-        for phrase in (cost, paid_again(scorer, log) if resume else None):
-            if phrase is not None:
-                notify.note("model", phrase)
-        setup = Setup(settings, scorer, how)
-        engine = Engine(
-            scorer,
-            parse_objective(settings.objective),
-            replace(setup(notify.stop, pool), finish=lambda outcome: outcome),
-            queries=each,
-            log=log,
-            note=notify.note,
-            progress=notify.progress,
-        )
-        items, value = engine.run_set(
-            images, profiling(settings.queries, students, folder, notify.note)
-        )
-        for item in items:
-            if isinstance(item, Failure):
-                remedy = (
-                    "go on with --resume" if item.transient else "leave it out, with another --out"
-                )
-                raise InputError(f"{item.reason}; {remedy}")
-        if ceiling is not None:
-            ceiling.release()
+    each = settings.queries + len(BANK) + len(images) + len(KINDS) + students // len(images)
+    with learning(
+        Kind("profile", "profile.toml"),
+        folder,
+        settings,
+        record,
+        images,
+        scorer,
+        profiling(settings.queries, students, folder, notify.note),
+        queries=each,
+        total=len(images) * each,
+        resume=resume,
+        by_spec=by_spec,
+        how=how,
+        notify=notify,
+    ) as (value, spent):
         known, gains, learnt = cast(Findings, value)
         best = ranked(known, np.array(gains), strokes)
         if not best:
@@ -140,7 +117,7 @@ def make_profile(
             objective=settings.objective,
             queries_per_image=settings.queries,
             seed=settings.seed,
-            queries=sum(log.queries(entry.name) for entry in images),
+            queries=spent,
             strokes=best,
             format=2 if learnt else 1,
             students=b64encode(written(learnt)) if learnt else None,
@@ -213,45 +190,3 @@ def _trying(strokes: Sequence[Stroke], students: Students) -> Attack:
 def _as_at_first(task: Task) -> Task:
     """The task with its generator as it was: the bank's noise is the same, and known already."""
     return replace(task, rng=task.rng.clone_state())
-
-
-@contextmanager
-def _opened(folder: Path, record: Record, resume: bool, price: float | None) -> Iterator[None]:
-    """The folder, with its settings in it and nobody else writing. price: of a query."""
-    path = folder / "profile.toml"
-    refuse_links(path, folder / FolderLock.NAME)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from None
-    lock = FolderLock(folder)
-    try:
-        if path.is_file():
-            if not resume:
-                raise RunError(
-                    f"{folder}: holds a profile already; go on with --resume, or use another --out"
-                )
-            difference = Record.read(path).difference(record)
-            if difference:
-                raise RunError(
-                    f"{folder}: belongs to other settings: {difference}; use another --out"
-                )
-            if (folder / "search.sqlite").exists():
-                raise RunError(
-                    f"{folder}: was begun by iqattack {Record.read(path).versions['iqattack']}, "
-                    "which asked otherwise; use another --out"
-                )
-            check_losses(
-                folder / LOG,
-                accept=False,
-                price=price,
-                remedy="or use another --out",
-                digests=Record.read(path).digests,
-            )
-        elif any(entry.name != FolderLock.NAME for entry in folder.iterdir()):
-            raise RunError(f"{folder}: is not empty and no profile; use another --out")
-        else:
-            write_text(path, record.text())
-        yield
-    finally:
-        lock.release()

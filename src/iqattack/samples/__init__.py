@@ -2,6 +2,14 @@
 
 from iqattack.samples.distortions import DISTORTIONS, distort
 from iqattack.samples.labels import pseudo_mos
-from iqattack.samples.photos import MOS, sample_set, write_samples
+from iqattack.samples.photos import MOS, photographs, sample_set, write_samples
 
-__all__ = ["DISTORTIONS", "MOS", "distort", "pseudo_mos", "sample_set", "write_samples"]
+__all__ = [
+    "DISTORTIONS",
+    "MOS",
+    "distort",
+    "photographs",
+    "pseudo_mos",
+    "sample_set",
+    "write_samples",
+]

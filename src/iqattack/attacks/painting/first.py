@@ -6,7 +6,6 @@ from collections.abc import Generator, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,8 +81,7 @@ def brushes_of(
     for stroke in strokes:
         kind = stroke.student
         name, signs = next(bank_) if kind is None else (stroke.direction, ascended(kind))
-        theta = None if stroke.filter is None else np.array([*stroke.filter, stroke.weight])
-        brush = Brush(name, signs, theta)
+        brush = Brush(name, signs, stroke.theta)
         yield brush.turning(*stroke.turned) if stroke.turned else brush
 
 

@@ -1,0 +1,51 @@
+"""Lays patterns that suit any image on one of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from iqattack.attacks.contract import Task
+from iqattack.attacks.painting.canvas import Brush, Canvas
+from iqattack.attacks.painting.first import brushes_of
+from iqattack.directions import Pattern, Stroke, Tile
+
+SIGNS = 4  # directions of the bank whose signs are kept
+
+
+class Layer:
+    """Of one image; what it lays on is the same whenever it is asked."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._canvas: Canvas | None = None
+        self._brush = lru_cache(SIGNS)(self._brush_of)
+
+    def __call__(self, pattern: Pattern) -> Tensor:
+        """The image under a pattern (3, H, W): grey levels, or white and black for the ends."""
+        return self._tiled(pattern) if isinstance(pattern, Tile) else self._painted(pattern)
+
+    def _tiled(self, tile: Tile) -> Tensor:
+        """Its values say how far from the image to the ends of the box."""
+        image, (height, width) = self.task.image, self.task.image8.shape[1:]
+        down, across = tile.values.shape[1:]
+        repeated = tile.values.repeat(1, -(-height // down), -(-width // across))
+        values = repeated[:, :height, :width]
+        room = torch.where(values > 0, self.task.upper - image, image - self.task.lower)
+        return image + values * room
+
+    def _painted(self, stroke: Stroke) -> Tensor:
+        if self._canvas is None:
+            self._canvas = Canvas(self.task)
+        brush = self._brush(stroke.model_copy(update={"filter": None, "weight": 1.0}))
+        if stroke.filter is not None:
+            brush = replace(brush, theta=stroke.theta)
+        return self._canvas.painted(brush)
+
+    def _brush_of(self, direction: Stroke) -> Brush:
+        # As at first: the bank's noise is the same, however much was asked before.
+        task = replace(self.task, rng=self.task.rng.clone_state())
+        return next(brushes_of(task, [direction]))

@@ -1,0 +1,39 @@
+"""A universal perturbation: learnt once, laid on any image (Moosavi-Dezfooli et al., CVPR 2017).
+
+`iqattack universal` learns one from scores (`universal_ways.py`); this attack lays it on, at one
+query for each pattern that it may choose from.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from iqattack.attacks.contract import Search, Task
+from iqattack.attacks.options import CountFromOne, UniversalFile
+from iqattack.attacks.painting.layer import Layer
+from iqattack.directions import read_universal
+from iqattack.errors import InputError
+
+BUNDLED = Path(__file__).with_name("universal_builtin.safetensors")
+
+
+def universal(task: Task, file: UniversalFile = BUNDLED, k: CountFromOne = 1) -> Search:
+    """The first patterns of a file, one query each.
+
+    file: `perturbation.safetensors` of `iqattack universal`, where nothing is said one that was
+        learnt on the built-in model; k: patterns to choose from, at most.
+    """
+    if torch.equal(task.lower8, task.upper8):
+        return
+    patterns = read_universal(file).patterns(rising=task.rising)
+    if not patterns:
+        way, other = ("rise", "fall") if task.rising else ("fall", "rise")
+        raise InputError(
+            f"universal perturbation '{file}': was learnt for scores that {other}, and this one is "
+            f"to {way}; learn one with objective rank"
+        )
+    lay = Layer(task)
+    for pattern in patterns[:k]:
+        yield lay(pattern)[None]

@@ -1,0 +1,71 @@
+"""`iqattack apply`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+import iqattack
+from iqattack.cli.options import HOW, RUN, Convert, Limit, Resize, Seed
+from iqattack.cli.progress import display
+from iqattack.errors import InputError
+
+
+def apply(
+    perturbation: Annotated[
+        Path, typer.Argument(help="Folder of [bold]iqattack universal[/bold], or the file in it.")
+    ],
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGES...", help="Folders, files, patterns or lists, of any size."),
+    ],
+    out: Annotated[Path, typer.Option(help="New folder for the pictures.", rich_help_panel=RUN)],
+    direction: Annotated[
+        Literal["up", "down"] | None,
+        typer.Option(help="Of raw scores; where both were learnt.", rich_help_panel=HOW),
+    ] = None,
+    number: Annotated[
+        int, typer.Option(metavar="N", help="Which of its patterns.", rich_help_panel=HOW)
+    ] = 1,
+    constraint: Annotated[
+        str | None,
+        typer.Option(help="Of the pictures; by default as it was learnt.", rich_help_panel=HOW),
+    ] = None,
+    seed: Seed = 0,
+    limit: Limit = None,
+    convert: Convert = False,
+    resize: Resize = None,
+) -> None:
+    """Lay a universal perturbation on images, at no query and without a model.
+
+    What an attack with universal:file=… has scored comes out to the byte.
+    """
+    written = failed = 0
+    with display() as shown:
+        notify = iqattack.Callbacks(
+            checked=partial(shown.counted, "images"), note=shown.callbacks.note
+        )
+        for item in iqattack.apply(
+            perturbation,
+            images,
+            out=out,
+            direction=direction,
+            number=number,
+            constraint=constraint,
+            seed=seed,
+            limit=limit,
+            convert=convert,
+            resize=resize,
+            callbacks=notify,
+        ):
+            if isinstance(item, InputError):
+                failed += 1
+                typer.echo(f"{item}", err=True)
+            else:
+                written += 1
+    typer.echo(f"{written:,} images: {out}" + (f"; {failed:,} failed" if failed else ""))
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,221 @@
+"""`iqattack universal`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import iqattack
+from iqattack.catalogue import constraints
+from iqattack.cli.options import (
+    HOW,
+    RUN,
+    Batch,
+    Concurrency,
+    Convert,
+    Device,
+    Input,
+    Limit,
+    LowerBetter,
+    MaxCost,
+    MaxRequests,
+    Resize,
+    Retries,
+    ScoreRange,
+    Seed,
+    Timeout,
+    Workers,
+    parse_batch,
+    parse_range,
+    parse_workers,
+)
+from iqattack.cli.progress import display
+from iqattack.cli.signals import interruptible
+
+if TYPE_CHECKING:
+    from iqattack.api import Perturbation
+
+
+def universal(
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Folders, files, patterns or lists; more images make it general.",
+        ),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="The model, as [bold]iqattack models[/bold] lists them.", rich_help_panel=HOW
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder that keeps the perturbation; it must be new.", rich_help_panel=RUN
+        ),
+    ],
+    constraint: Annotated[
+        str,
+        typer.Option(help="As the attack will have it: bands:2.5, linf:3, …", rich_help_panel=HOW),
+    ] = constraints.DEFAULT,
+    objective: Annotated[
+        str,
+        typer.Option(
+            metavar="rank|up|down",
+            help="rank learns for both directions, each on the images that it is for.",
+            rich_help_panel=HOW,
+        ),
+    ] = "rank",
+    queries: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="For all images together, their clean images included.",
+            rich_help_panel=HOW,
+        ),
+    ] = 5000,
+    way: Annotated[
+        str,
+        typer.Option(
+            metavar="filter|nes|evolution|square",
+            help="What is searched: a filter of each image's own detail (ours), or a fixed tile, "
+            "as others do.",
+            rich_help_panel=HOW,
+        ),
+    ] = "filter",
+    k: Annotated[
+        int,
+        typer.Option(
+            "--k",
+            min=1,
+            metavar="K",
+            help="Patterns of each direction to choose from, at most.",
+            rich_help_panel=HOW,
+        ),
+    ] = 8,
+    minibatch: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Images that a candidate is laid on.",
+            rich_help_panel=HOW,
+        ),
+    ] = 4,
+    seed: Seed = 0,
+    input: Input = None,  # noqa: A002 - as the option is called
+    score_range: ScoreRange = None,
+    lower_better: LowerBetter = None,
+    limit: Limit = None,
+    convert: Convert = False,
+    resize: Resize = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the one in --out; what was scored is read from its log. Only what was "
+            "in flight when a session was killed is asked again.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
+    device: Device = "cpu",
+    batch: Batch = "auto",
+    workers: Workers = None,
+    concurrency: Concurrency = None,
+    retries: Retries = 3,
+    timeout: Timeout = None,
+    max_requests: MaxRequests = None,
+    max_cost: MaxCost = None,
+) -> None:
+    """Learn one change that moves the scores of any image, and lay it on others at no query.
+
+    Candidates are laid on a few of the images at a time, and what they gain on average is what
+    counts. The best are tried on all images and put into the order in which they are worth trying.
+    The queries are counted, kept in the file, and never more than --queries.
+    """
+    wanted_range, wanted_batch = parse_range(score_range), parse_batch(batch)
+    wanted_workers = parse_workers(workers)
+    with interruptible(out / "universal.toml", "--resume") as stop, display(stop) as shown:
+        learnt = iqattack.universal(
+            images,
+            model,
+            out=out,
+            constraint=constraint,
+            objective=objective,
+            queries=queries,
+            seed=seed,
+            way=way,
+            k=k,
+            minibatch=minibatch,
+            limit=limit,
+            convert=convert,
+            resize=resize,
+            batch=wanted_batch,
+            workers=wanted_workers,
+            concurrency=concurrency,
+            retry=iqattack.Retry(retries),
+            input=input,
+            timeout=timeout,
+            max_requests=max_requests,
+            max_cost=max_cost,
+            resume=resume,
+            score_range=wanted_range,
+            lower_better=lower_better,
+            device=device,
+            callbacks=shown.callbacks,
+        )
+    _show(learnt)
+    file = out / "perturbation.safetensors"
+    typer.echo(f"perturbation  {file}")
+    options = {
+        "--model": model,
+        "--input": input,
+        "--score-range": score_range,
+        "--attack": f"universal:file={file}",
+        "--constraint": constraint,
+        "--objective": objective,
+        "--resize": None if resize is None else str(resize),
+        "--timeout": None if timeout is None else f"{timeout:g}",
+        "--concurrency": None if concurrency is None else str(concurrency),
+        "--device": None if device == "cpu" else device,
+        "--queries": "2",
+        "--out": "runs/universal",
+    }
+    flags = {None: [], True: ["--lower-better"], False: ["--no-lower-better"]}[lower_better]
+    flags += ["--convert"] if convert else []
+    given = [part for name, value in options.items() if value is not None for part in (name, value)]
+    typer.echo("next: " + shlex.join(["iqattack", "attack", "OTHER_IMAGES", *given, *flags]))
+    ways = ["--direction", "up"] if learnt.learnt.up and learnt.learnt.down else []
+    laid = ["iqattack", "apply", str(out), "OTHER_IMAGES", *ways, "--out", "changed"]
+    typer.echo(f"or at no query: {shlex.join(laid)}")
+
+
+def _show(perturbation: Perturbation) -> None:
+    learnt = perturbation.learnt
+    console = Console()
+    table = Table(
+        title=Text(f"{learnt.model}: {len(learnt.images)} images, {learnt.queries:,} queries"),
+        title_justify="left",
+    )
+    for name in ("scores", "try", "pattern"):
+        table.add_column(name)
+    table.add_column("gain alone", justify="right")
+    table.add_column("gain so far", justify="right")
+    for way, known in (("up", learnt.up), ("down", learnt.down)):
+        for number, pattern in enumerate(known, 1):
+            table.add_row(
+                way,
+                str(number),
+                pattern.text(perturbation.tiles),
+                f"{pattern.gain:.3f}",
+                f"{pattern.together:.3f}",
+            )
+    console.print(table)

@@ -1,0 +1,188 @@
+"""Patterns that suit any image: what a universal perturbation is made of, and its file.
+
+A pattern is a stroke, which says the same of every picture's own detail, or a tile, which is laid
+on it again and again. The file is one of safetensors, whose metadata hold how it was learnt and the
+strokes; its tensors are the tiles.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from iqattack.directions.profile import Stroke, in_order
+from iqattack.errors import InputError
+
+KEY = "iqattack"  # of the metadata
+EXPECTED = "expected a file that iqattack universal wrote"
+MOST = 4096  # pixels a side of a tile
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Values (1 or 3, h, w) float32 from −1, the lower end of the box, to 1, the upper one."""
+
+    values: Tensor
+
+
+Pattern = Stroke | Tile
+
+
+class Known(BaseModel):
+    """A pattern with what it brought on the images that it was learnt on.
+
+    stroke, tile: one of them; the tile by the name of its tensor. gain: mean over the images when
+    it is laid on alone; together: mean of the best gain of it and all that stand before it; both
+    fractions of the score range.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    stroke: Stroke | None = None
+    tile: str | None = None
+    gain: float
+    together: float
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.stroke is None) == (self.tile is None):
+            raise ValueError("expected a stroke or a tile")
+        if self.stroke is not None and self.stroke.student is not None:
+            raise ValueError("a student is no pattern that suits any image")
+        return self
+
+    def text(self, tiles: Mapping[str, Tensor]) -> str:
+        """In a few words."""
+        if self.stroke is None:
+            _, height, width = tiles[str(self.tile)].shape
+            return f"tile of {width}×{height}"
+        side = "" if self.stroke.filter is None else round(len(self.stroke.filter) ** 0.5)
+        return self.stroke.direction + (f", filter {side}×{side}" if side else "")
+
+
+class Universal(BaseModel):
+    """What was learnt, how, and what it cost.
+
+    up, down: patterns that raise and lower raw scores, in the order in which to try them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = Field(default=1, ge=1, le=1)
+    version: str
+    model: str
+    images: tuple[str, ...]
+    constraint: str
+    objective: str
+    way: str
+    seed: int
+    queries: int = Field(ge=0, description="images that the model scored for it, in all")
+    up: tuple[Known, ...] = ()
+    down: tuple[Known, ...] = ()
+
+    def known(self, *, rising: bool) -> tuple[Known, ...]:
+        """Those for one direction of the raw score."""
+        return self.up if rising else self.down
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """A file's content: what is known, and the tiles by name."""
+
+    learnt: Universal
+    tiles: Mapping[str, Tensor]
+
+    def patterns(self, *, rising: bool) -> list[Pattern]:
+        """In the order in which to try them."""
+        return [
+            known.stroke if known.stroke is not None else Tile(self.tiles[str(known.tile)])
+            for known in self.learnt.known(rising=rising)
+        ]
+
+    def to_bytes(self) -> bytes:
+        """As the file has it; the same bytes for the same content."""
+        tiles = {name: self.tiles[name].contiguous() for name in sorted(self.tiles)}
+        return save(tiles, metadata={KEY: self.learnt.model_dump_json()})
+
+
+def ordered(
+    patterns: Sequence[Pattern], gains: NDArray[np.float64], most: int, prefix: str
+) -> tuple[list[Known], dict[str, Tensor]]:
+    """Patterns, whose gains are columns (images × patterns), in the order in which to try them.
+
+    Also the tiles among them, by name; prefix: of the names.
+    """
+    order = in_order(gains, most) or [int(gains.mean(0).argmax())]
+    together = np.maximum.accumulate(np.maximum(gains[:, order], 0.0), axis=1).mean(0)
+    known, tiles = [], {}
+    for place, (k, mean) in enumerate(zip(order, together, strict=True)):
+        pattern, name = patterns[k], f"{prefix} {place}"
+        stroke = None if isinstance(pattern, Tile) else pattern
+        if isinstance(pattern, Tile):
+            tiles[name] = pattern.values
+        known.append(
+            Known(
+                stroke=stroke,
+                tile=None if stroke else name,
+                gain=float(gains[:, k].mean()),
+                together=float(mean),
+            )
+        )
+    return known, tiles
+
+
+def read_universal(path: Path) -> Perturbation:
+    """Read a universal perturbation; InputError where the file is none."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"universal perturbation '{path}': cannot be read ({error.strerror}); {EXPECTED}"
+        ) from error
+    try:
+        return _parsed(content)
+    except ValueError as error:
+        raise InputError(f"universal perturbation '{path}': {error}; {EXPECTED}") from None
+
+
+@lru_cache(maxsize=4)  # every image of a run reads the same file
+def _parsed(content: bytes) -> Perturbation:
+    try:
+        tiles = load(content)
+    except SafetensorError as error:
+        raise ValueError(f"no safetensors ({error})") from None
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    text = header.get("__metadata__", {}).get(KEY)
+    if text is None:
+        raise ValueError(f"its metadata have no '{KEY}'")
+    try:
+        learnt = Universal.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    for known in (*learnt.up, *learnt.down):
+        if known.tile is not None:
+            _check(known.tile, tiles)
+    return Perturbation(learnt, tiles)
+
+
+def _check(name: str, tiles: Mapping[str, Tensor]) -> None:
+    values = tiles.get(name)
+    if values is None:
+        raise ValueError(f"has no tensor '{name}'")
+    shape = tuple(values.shape)
+    if len(shape) != 3 or shape[0] not in (1, 3) or not all(0 < s <= MOST for s in shape[1:]):
+        raise ValueError(f"'{name}' has shape {shape}, no (1 or 3, h, w) of up to {MOST} pixels")
+    if not (values.is_floating_point() and bool((values.abs() <= 1).all())):
+        raise ValueError(f"'{name}' holds values that are not from −1 to 1")

@@ -1,0 +1,137 @@
+"""Learning from a set of images, in a folder with settings and a log, to go on with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from iqattack.attacks import SetAttack
+from iqattack.engine import Engine, Failure, QueryLog
+from iqattack.engine.log import refuse_links
+from iqattack.errors import InputError, RunError
+from iqattack.images import ImageSet
+from iqattack.models import Scorer, Traits
+from iqattack.objectives import parse_objective
+from iqattack.runs.execute import Callbacks
+from iqattack.runs.files import FolderLock, cannot_write, write_text
+from iqattack.runs.how import How, Setup, paid_again
+from iqattack.runs.losses import check_losses
+from iqattack.runs.settings import Record, Settings
+
+LOG = "queries.sqlite"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is learnt. settings: the file in its folder that holds how."""
+
+    noun: str
+    settings: str
+
+
+@contextmanager
+def learning(
+    kind: Kind,
+    folder: Path,
+    settings: Settings,
+    record: Record,
+    images: ImageSet,
+    scorer: Scorer,
+    attack: SetAttack,
+    *,
+    queries: int,
+    total: int,
+    resume: bool,
+    by_spec: bool,
+    how: How,
+    notify: Callbacks,
+) -> Iterator[tuple[object, int]]:
+    """What a set attack returned, and the queries that it took; the folder is locked until the end.
+
+    settings: of the engine; record: what a session has to resume with.
+    queries: about one image, at most; total: about all. Every score is kept in queries.sqlite, so
+    that none is asked for again. Raises InputError where an image fails, RunError for a folder that
+    does not fit, Interrupted when asked to stop.
+    """
+    with (
+        _opened(folder, kind, record, resume, Traits.of(scorer).price),
+        closing(QueryLog(folder / LOG)) as log,
+        how.pool_of(
+            scorer,
+            record.model_spec if by_spec else None,
+            ceiling := how.ceiling(scorer, log),
+        ) as pool,
+    ):
+        cost = how.may_cost(scorer, total, log.sent(), ceiling)
+        for phrase in (cost, paid_again(scorer, log) if resume else None):
+            if phrase is not None:
+                notify.note("model", phrase)
+        engine = Engine(
+            scorer,
+            parse_objective(settings.objective),
+            replace(
+                Setup(settings, scorer, how)(notify.stop, pool),
+                finish=lambda outcome: outcome,
+            ),
+            queries=queries,
+            log=log,
+            note=notify.note,
+            progress=notify.progress,
+        )
+        items, value = engine.run_set(images, attack)
+        for item in items:
+            if isinstance(item, Failure):
+                remedy = (
+                    "go on with --resume" if item.transient else "leave it out, with another --out"
+                )
+                raise InputError(f"{item.reason}; {remedy}")
+        if ceiling is not None:
+            ceiling.release()
+        yield value, sum(log.queries(entry.name) for entry in images)
+
+
+@contextmanager
+def _opened(
+    folder: Path, kind: Kind, record: Record, resume: bool, price: float | None
+) -> Iterator[None]:
+    """The folder, with its settings in it and nobody else writing. price: of a query."""
+    path = folder / kind.settings
+    refuse_links(path, folder / FolderLock.NAME)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    lock = FolderLock(folder)
+    try:
+        if path.is_file():
+            if not resume:
+                raise RunError(
+                    f"{folder}: holds a {kind.noun} already; go on with --resume, or use another "
+                    "--out"
+                )
+            difference = Record.read(path).difference(record)
+            if difference:
+                raise RunError(
+                    f"{folder}: belongs to other settings: {difference}; use another --out"
+                )
+            if (folder / "search.sqlite").exists():
+                raise RunError(
+                    f"{folder}: was begun by iqattack {Record.read(path).versions['iqattack']}, "
+                    "which asked otherwise; use another --out"
+                )
+            check_losses(
+                folder / LOG,
+                accept=False,
+                price=price,
+                remedy="or use another --out",
+                digests=Record.read(path).digests,
+            )
+        elif any(entry.name != FolderLock.NAME for entry in folder.iterdir()):
+            raise RunError(f"{folder}: is not empty and no {kind.noun}; use another --out")
+        else:
+            write_text(path, record.text())
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,234 @@
+"""Makes a universal perturbation from scores, and lays one on pictures, at no query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from iqattack.attacks import Task
+from iqattack.attacks import universal_ways as ways
+from iqattack.attacks.painting.layer import Layer
+from iqattack.constraints import Constraint, Linf, parse_constraint
+from iqattack.directions import Pattern, Perturbation, Tile, Universal, read_universal
+from iqattack.engine import allowed, image_generator
+from iqattack.errors import InputError, RunError, unknown
+from iqattack.images import ImageEntry, ImageSet, encode_png, read_image, write_bytes, write_png
+from iqattack.models import Scorer
+from iqattack.runs.execute import Callbacks
+from iqattack.runs.files import cannot_write
+from iqattack.runs.how import DEFAULT_HOW, How
+from iqattack.runs.learning import Kind, learning
+from iqattack.runs.settings import Record, Settings
+from iqattack.samples import photographs
+from iqattack.version import __version__
+
+FILE = "perturbation.safetensors"
+PICTURE = "perturbation.png"
+MOST = 8  # patterns of each direction
+SHOWN, GREY, STRONG = 224, 128, 127  # of a pattern's picture: a side, what nothing is, the ends
+FEWEST = 8  # queries for an image
+
+
+@dataclass(frozen=True)
+class Laid:
+    """One picture that a pattern was laid on. path: of what was written."""
+
+    entry: ImageEntry
+    path: Path
+
+
+def make_universal(
+    folder: Path,
+    settings: Settings,
+    images: ImageSet,
+    scorer: Scorer,
+    *,
+    way: str = "filter",
+    most: int = MOST,
+    minibatch: int = ways.MINIBATCH,
+    resume: bool = False,
+    by_spec: bool = False,
+    how: How = DEFAULT_HOW,
+    callbacks: Callbacks | None = None,
+) -> Perturbation:
+    """Learn patterns that move a model's scores on any image, and write them.
+
+    settings: `queries` is the budget for all images together, their clean images included.
+    way: of `attacks.universal_ways.WAYS`. most: patterns of each direction; minibatch: images that
+    a candidate is laid on. The rest is as in `execute`.
+
+    folder/universal.toml: the settings; queries.sqlite: every score, so that none is asked for
+    again; perturbation.safetensors: what the attack `universal` and `apply_universal` take;
+    perturbation.png: how each looks. Raises InputError for what cannot be used or gains nothing,
+    RunError for a folder that does not fit, Interrupted when asked to stop.
+    """
+    if way not in ways.WAYS:
+        raise unknown("way", way, list(ways.WAYS))
+    if most < 1 or minibatch < 1:
+        raise InputError(f"k {most}, minibatch {minibatch}: expected at least 1")
+    if settings.queries < FEWEST * len(images):
+        raise InputError(
+            f"queries {settings.queries}: expected at least {FEWEST * len(images)} in all, "
+            f"{FEWEST} for each of {len(images)} images; or take fewer with --limit"
+        )
+    if ":" in settings.objective or settings.objective == "farther":
+        raise InputError(
+            f"objective '{settings.objective}': expected rank, up or down; a universal "
+            "perturbation moves all scores of a kind one way"
+        )
+    notify = callbacks or Callbacks()
+    record = Record.now(settings, scorer, how.retry)
+    what = f"universal {way}, at most {most} patterns, {minibatch} images at a time"
+    # No attack's option, but what one has to resume with.
+    record = record.model_copy(update={"settings": settings.model_copy(update={"attack": what})})
+    with learning(
+        Kind("universal perturbation", "universal.toml"),
+        folder,
+        settings,
+        record,
+        images,
+        scorer,
+        ways.learning(way, settings.queries, most=most, minibatch=minibatch, note=notify.note),
+        queries=settings.queries,
+        total=settings.queries,
+        resume=resume,
+        by_spec=by_spec,
+        how=how,
+        notify=notify,
+    ) as (value, spent):
+        (up, tiles_up), (down, tiles_down) = cast(tuple[ways.Learnt, ways.Learnt], value)
+        if not up and not down:
+            raise InputError(
+                f"{folder}: no image has a score that can move; give other images or the model's "
+                "true score range"
+            )
+        learnt = Universal(
+            version=__version__,
+            model=scorer.name,
+            images=tuple(entry.name for entry in images),
+            constraint=settings.constraint,
+            objective=settings.objective,
+            way=way,
+            seed=settings.seed,
+            queries=spent,
+            up=tuple(up),
+            down=tuple(down),
+        )
+        perturbation = Perturbation(learnt, tiles_up | tiles_down)
+        write_bytes(folder / FILE, perturbation.to_bytes())
+        write_bytes(folder / PICTURE, encode_png(picture(perturbation)))
+    return perturbation
+
+
+# -- on pictures ----------------------------------------------------------------------------------
+
+
+def apply_universal(
+    file: Path,
+    images: ImageSet,
+    out: Path,
+    *,
+    rising: bool | None = None,
+    number: int = 1,
+    constraint: str | None = None,
+    seed: int = 0,
+    convert: bool = False,
+    resize: int | None = None,
+    callbacks: Callbacks | None = None,
+) -> Iterator[Laid | InputError]:
+    """Lay a pattern on pictures of any size, at no query; each as a PNG in `out`.
+
+    rising: whether raw scores are to rise; None for the only way that was learnt. number: of the
+    pattern, from 1 on. constraint: of the pictures; None for the one that it was learnt in. seed:
+    of a run whose pictures are to come out, as far as a pattern has noise.
+
+    An image that cannot be read is yielded as the InputError; the others go on. Raises InputError
+    for a file or number that does not fit, RunError for an `out` that is in use.
+    """
+    notify = callbacks or Callbacks()
+    perturbation = read_universal(file)
+    learnt = perturbation.learnt
+    if rising is None:
+        if learnt.up and learnt.down:
+            raise InputError(f"{file}: was learnt for both directions; say up or down")
+        rising = bool(learnt.up)
+    patterns = perturbation.patterns(rising=rising)
+    way = "up" if rising else "down"
+    if not 1 <= number <= len(patterns):
+        there = f"1 to {len(patterns)}" if patterns else "none"
+        raise InputError(f"{file}: pattern {number} for {way}: there is {there}")
+    allowed = parse_constraint(learnt.constraint if constraint is None else constraint)
+    allowed.check()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        used = any(out.iterdir())
+    except OSError as error:
+        raise cannot_write(out, error) from None
+    if used:
+        raise RunError(f"{out}: is not empty; use another --out")
+    for done, entry in enumerate(images, 1):
+        try:
+            found = read_image(entry.path, convert=convert, resize=resize)
+        except InputError as error:
+            yield error
+            continue
+        for phrase in found.notes:
+            notify.note(entry.name, phrase)
+        path = out / entry.png_name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rng = image_generator(seed, entry.name)
+        write_png(path, laid(patterns[number - 1], found.pixels, allowed, rng, rising=rising))
+        notify.checked(done, len(images))
+        yield Laid(entry, path)
+
+
+def laid(
+    pattern: Pattern,
+    image: Tensor,
+    constraint: Constraint,
+    rng: torch.Generator,
+    *,
+    rising: bool,
+) -> Tensor:
+    """An image (3, H, W) uint8 under a pattern, as the engine would have it scored."""
+    region = constraint.around(image)
+    task = Task(
+        image8=image,
+        lower8=region.lower,
+        upper8=region.upper,
+        project=region.project,
+        queries=1,
+        reach=1.0,
+        boundary=None,
+        rng=rng,
+        rising=rising,
+    )
+    return allowed(Layer(task)(pattern)[None], region)[0]
+
+
+def picture(perturbation: Perturbation) -> Tensor:
+    """All patterns (3, H, W) uint8, those for up above those for down, the first on the left.
+
+    Of a tile: its values as grey levels, repeated. Of a stroke: what it changes of a photograph.
+    """
+    photo = torch.from_numpy(photographs()["chelsea"].copy()).permute(2, 0, 1)
+    photo = photo[:, :SHOWN, 100 : 100 + SHOWN].contiguous()
+    grey = torch.full_like(photo, GREY)
+    rows = []
+    for rising in (True, False):
+        row = []
+        for pattern in perturbation.patterns(rising=rising):
+            under = grey if isinstance(pattern, Tile) else photo
+            rng = image_generator(perturbation.learnt.seed, "")
+            after = laid(pattern, under, Linf(STRONG), rng, rising=rising)
+            row.append((after.int() - under + GREY).clamp(0, 255).to(torch.uint8))
+        if row:
+            rows.append(torch.cat(row, 2))
+    width = max(row.shape[2] for row in rows)
+    return torch.cat([F.pad(row, (0, width - row.shape[2]), value=255) for row in rows], 1)

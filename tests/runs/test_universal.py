@@ -1,0 +1,255 @@
+"""Universal perturbations: learnt within a budget, kept in a file, laid on any image."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save
+
+import iqattack
+from iqattack.attacks import load_attack
+from iqattack.attacks.universal_ways import WAYS
+from iqattack.constraints import Linf, parse_constraint
+from iqattack.directions import Known, Perturbation, Stroke, Tile, Universal, read_universal
+from iqattack.engine import Interrupted, image_generator
+from iqattack.errors import InputError, RunError
+from iqattack.images import read_image
+from iqattack.models import wrap
+from iqattack.runs import Callbacks, Run, execute, make_universal, verify
+from iqattack.runs.how import How
+from iqattack.runs.universal import FEWEST, FILE, PICTURE, laid
+
+QUERIES = 400
+
+
+@pytest.fixture
+def counted():
+    """A linear score that repeats every 8 pixels, and how many images it was asked for."""
+    asked = []
+    weights = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(3)).double()
+
+    def score(batch):
+        asked.append(len(batch))
+        height, width = batch.shape[2:]
+        tiled = weights.repeat(1, -(-height // 8), -(-width // 8))[:, :height, :width]
+        return 128 + (tiled * (batch.double() - 128)).mean((1, 2, 3))
+
+    return wrap(score, name="tiled", score_range=(100.0, 156.0), lower_better=False), asked, weights
+
+
+@pytest.fixture
+def learn(tmp_path, settings, images, counted):
+    def run(folder="universal", queries=QUERIES, objective="rank", constraint=None, **options):
+        changed = settings(
+            attack="filter-search", model="tiled", queries=queries, objective=objective
+        )
+        if constraint is not None:
+            changed = changed.model_copy(update={"constraint": constraint})
+        return make_universal(tmp_path / folder, changed, images, counted[0], **options)
+
+    return run
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("queries", [FEWEST * 5, 97, QUERIES])
+def test_the_budget_is_hard_and_what_was_learnt_gains(
+    learn, counted, tmp_path, images, way, queries
+):
+    found = learn(way=way, queries=queries)
+    assert found.learnt.queries == sum(counted[1]) <= queries
+    assert found.learnt.images == tuple(entry.name for entry in images)
+    assert read_universal(tmp_path / "universal" / FILE).learnt == found.learnt
+    assert found.learnt.up
+    assert found.learnt.down
+    for known in (found.learnt.up, found.learnt.down):
+        assert len(known) <= 8
+        together = [pattern.together for pattern in known]
+        assert together == sorted(together)
+    if queries == QUERIES:
+        assert found.learnt.up[0].gain > 0.0
+
+
+@pytest.mark.parametrize(("way", "share"), [("nes", 0.35), ("evolution", 0.25), ("square", 0.25)])
+def test_a_fixed_tile_finds_what_repeats(learn, counted, way, share):
+    """The optimum on a linear score is known: the signs of its weights, at the ends of the box."""
+    found = learn(
+        way=way, queries=6000, objective="up", most=1, minibatch=1, constraint="linf:8"
+    )  # fmt: skip
+    optimum = 8.0 * float(counted[2].abs().mean()) / 56
+    assert share * optimum < found.learnt.up[0].gain <= optimum * 1.01
+
+
+@pytest.mark.parametrize("objective", ["up", "down"])
+def test_one_direction_is_learnt_on_all_images(learn, objective):
+    found = learn(objective=objective)
+    known = {"up": found.learnt.up, "down": found.learnt.down}
+    assert known[objective]
+    assert not known["down" if objective == "up" else "up"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_it_goes_on_and_pays_nothing_twice(learn, counted, tmp_path, way):
+    learn("whole", way=way)
+    paid = sum(counted[1])
+    counted[1].clear()
+    for share in (0.2, 0.6, 0.97):
+        stop = Callbacks(stop=lambda n=share * paid: sum(counted[1]) > n)
+        with pytest.raises(Interrupted):
+            learn(way=way, resume=share > 0.2, callbacks=stop)
+    learn(way=way, resume=True)
+    assert sum(counted[1]) == paid
+    files = [(tmp_path / folder / name).read_bytes() for name in (FILE, PICTURE)
+             for folder in ("whole", "universal")]  # fmt: skip
+    assert files[0] == files[1]
+    assert files[2] == files[3]
+
+
+def test_another_one_is_left_alone(learn):
+    learn()
+    with pytest.raises(RunError, match="holds a universal perturbation already; go on with"):
+        learn()
+    with pytest.raises(RunError, match=r"universal filter.* there, universal nes.* here"):
+        learn(way="nes", resume=True)
+    with pytest.raises(RunError, match="belongs to other settings"):
+        learn(queries=QUERIES + 1, resume=True)
+
+
+def test_what_cannot_be_learnt_is_refused(learn, images):
+    with pytest.raises(InputError, match="unknown way 'filters': did you mean 'filter'"):
+        learn(way="filters")
+    with pytest.raises(InputError, match=f"expected at least {FEWEST * len(images)} in all"):
+        learn(queries=FEWEST * len(images) - 1)
+    for objective in ("farther", "up:0.5", "rank:0.2"):
+        with pytest.raises(InputError, match="expected rank, up or down"):
+            learn(objective=objective)
+
+
+def test_an_attack_lays_it_on_and_a_run_verifies(learn, counted, tmp_path, settings, images):
+    learn()
+    path = tmp_path / "universal" / FILE
+    asked = settings(attack=f"universal:file={path},k=3", model="tiled", queries=4)
+    run = Run.create(tmp_path / "run", asked, counted[0])
+    summary = execute(run, images, counted[0])
+    assert summary.attacked == len(images)
+    assert all(row.queries <= 4 for row in run.results)
+    assert summary.mean_gain > 0.0
+    assert verify(run, counted[0]).ok
+
+
+def test_what_is_applied_is_what_an_attack_scored(learn, counted, tmp_path, settings, images):
+    """With one pattern, the attacked image is either the pattern's or the clean one."""
+    learn(objective="up")
+    path = tmp_path / "universal" / FILE
+    asked = settings(
+        attack=f"universal:file={path}", model="tiled", queries=2, objective="up", seed=5
+    )
+    run = Run.create(tmp_path / "run", asked, counted[0])
+    execute(run, images, counted[0])
+    out = tmp_path / "out"
+    laid_on = list(
+        iqattack.apply(
+            tmp_path / "universal", images, out=out, constraint=asked.constraint, seed=5
+        )
+    )  # fmt: skip
+    assert [item.entry.name for item in laid_on] == [entry.name for entry in images]
+    gained = [row for row in run.results if row.gain > 0.0]
+    assert gained
+    for row in gained:
+        saved = read_image(run.images / row.png_name).pixels
+        assert torch.equal(read_image(out / row.png_name).pixels, saved)
+
+
+@pytest.mark.parametrize("shape", [(24, 20), (1, 1), (7, 300), (65, 33)])
+@pytest.mark.parametrize("box", ["linf:3", "jnd:0.38", "bands:2.5"])
+def test_patterns_suit_any_size_and_box(shape, box):
+    pixels = torch.randint(256, (3, *shape), generator=torch.Generator().manual_seed(1)).byte()
+    constraint = parse_constraint(box)
+    region = constraint.around(pixels)
+    tile = Tile(torch.rand(3, 5, 4, generator=torch.Generator().manual_seed(2)) * 2 - 1)
+    stroke = Stroke(direction="noise", weight=1.0, filter=tuple(np.linspace(-1, 1, 25).tolist()))
+    for pattern in (tile, stroke, Stroke(direction="checkerboard 2")):
+        rng = image_generator(0, "a.png")
+        once, again = (laid(pattern, pixels, constraint, rng, rising=True) for _ in range(2))
+        assert torch.equal(once, again)
+        assert bool(((once >= region.lower) & (once <= region.upper)).all())
+
+
+def test_a_tile_is_repeated_and_takes_the_ends_of_the_box():
+    pixels = torch.full((3, 5, 7), 100, dtype=torch.uint8)
+    pixels[:, 0, 0] = 254
+    values = torch.tensor([[[1.0, -1.0, 0.5]]])
+    found = laid(Tile(values), pixels, Linf(4), image_generator(0, ""), rising=True).int()
+    change = found - pixels
+    assert change[0, 0, 0] == 1  # white is near
+    assert change[0, 1].tolist() == [4, -4, 2, 4, -4, 2, 4]
+    assert torch.equal(change[:, 2], change[:, 3])
+
+
+def test_a_file_that_is_none_is_refused(tmp_path):
+    learnt = Universal(
+        version="1", model="m", images=("a.png",), constraint="linf:3", objective="up",
+        way="nes", seed=0, queries=9, up=(Known(tile="up 0", gain=0.1, together=0.1),),
+    )  # fmt: skip
+    good = Perturbation(learnt, {"up 0": torch.zeros(3, 4, 4)}).to_bytes()
+    path = tmp_path / "p.safetensors"
+    path.write_bytes(good)
+    assert read_universal(path).patterns(rising=True)
+    for content, reason in (
+        (b"", "no safetensors"),
+        (good[:-7], "no safetensors"),
+        (save({"up 0": torch.zeros(3, 4, 4)}), "its metadata have no 'iqattack'"),
+        (Perturbation(learnt, {}).to_bytes(), "has no tensor 'up 0'"),
+        (Perturbation(learnt, {"up 0": torch.zeros(4, 4)}).to_bytes(), "has shape"),
+        (Perturbation(learnt, {"up 0": torch.full((3, 4, 4), 2.0)}).to_bytes(), "from −1 to 1"),
+        (Perturbation(learnt, {"up 0": torch.full((3, 4, 4), np.nan)}).to_bytes(), "from −1 to 1"),
+        (save({}, {"iqattack": json.dumps({"format": 9})}), "format"),
+    ):  # fmt: skip
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=rf"p\.safetensors': .*{reason}.*; expected a file"):
+            read_universal(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_universal(tmp_path / "none")
+    with pytest.raises(InputError, match="is no file; expected the perturbation"):
+        load_attack(f"universal:file={tmp_path}")
+
+
+def test_a_direction_that_was_not_learnt(learn, tmp_path, images, settings, counted):
+    learn(objective="up")
+    folder = tmp_path / "universal"
+    with pytest.raises(InputError, match="pattern 1 for down: there is none"):
+        list(iqattack.apply(folder, images, out=tmp_path / "out", direction="down"))
+    with pytest.raises(InputError, match="pattern 9 for up: there is 1 to"):
+        list(iqattack.apply(folder, images, out=tmp_path / "out", number=9))
+    asked = settings(
+        attack=f"universal:file={folder / FILE}", model="tiled", queries=2, objective="down"
+    )
+    run = Run.create(tmp_path / "run", asked, counted[0])
+    with pytest.raises(InputError, match="was learnt for scores that rise"):
+        execute(run, images, counted[0])
+
+
+def test_applying_leaves_out_what_cannot_be_read(learn, tmp_path, images):
+    learn()
+    folder = tmp_path / "some"
+    folder.mkdir()
+    for k, side in enumerate((9, 40)):
+        Image.new("RGB", (side, side), (90, 120, 40)).save(folder / f"{k}.png")
+    (folder / "2.png").write_bytes(b"none")
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="was learnt for both directions; say up or down"):
+        list(iqattack.apply(tmp_path / "universal", folder, out=out))
+    found = list(iqattack.apply(tmp_path / "universal", folder, out=out, direction="down"))
+    assert [isinstance(item, InputError) for item in found] == [False, False, True]
+    assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png"]
+    with pytest.raises(RunError, match="is not empty; use another --out"):
+        list(iqattack.apply(tmp_path / "universal", folder, out=out, direction="down"))
+
+
+def test_batches_change_nothing(learn, tmp_path):
+    for batch in (1, 3, 16):
+        learn(f"b{batch}", how=How(batch=batch))
+    written = [(tmp_path / f"b{batch}" / FILE).read_bytes() for batch in (1, 3, 16)]
+    assert all(one == other for one, other in pairwise(written))
