@@ -206,6 +206,38 @@ def test_profile_and_an_attack_that_uses_it(iqattack):
     )
 
 
+def test_a_universal_perturbation_attacks_and_is_applied(iqattack):
+    options = ("--constraint", "linf:3", "--queries", "200", "--objective", "up", "--convert")
+    asked = ("universal", "photos", "--model", "model.py:load", "--out", "learnt", *options)
+    said = iqattack(*asked)
+    assert said.status == 0
+    assert "4 images, " in said.out
+    file = Path("learnt/perturbation.safetensors")
+    *_, attack, apply = said.out.splitlines()
+    attack = attack.removeprefix("next: iqattack ").replace("OTHER_IMAGES", "photos")
+    assert iqattack(*shlex.split(attack)).status == 0
+    run = package.open_run("runs/universal")
+    assert run.settings.attack == f"universal:file={file.absolute()}"
+    assert all(row.queries <= 2 for row in run.results)
+    assert iqattack("verify", "runs/universal", "--trust").status == 0
+    apply = apply.removeprefix("or at no query: iqattack ").replace("OTHER_IMAGES", "photos")
+    said = iqattack(*shlex.split(apply), "--convert")
+    assert (said.status, said.out.splitlines()[-1]) == (0, "4 images: changed")
+    again = iqattack(*asked)
+    assert again.error == (
+        "error: learnt: holds a universal perturbation already; go on with --resume, or use "
+        "another --out"
+    )
+    assert iqattack("apply", "learnt", "photos", "--out", "changed").error == (
+        "error: changed: is not empty; use another --out"
+    )
+    Path("photos/broken.png").write_bytes(b"none")
+    said = iqattack("apply", "learnt", "photos", "--out", "more", "--convert")
+    assert said.status == 1
+    assert "broken.png" in said.err
+    assert said.out.splitlines()[-1] == "4 images: more; 1 failed"
+
+
 def test_a_range_that_is_not_the_models_is_told(iqattack):
     options = ("--constraint", "linf:3", "--queries", "5", "--objective", "up", "--out", "run")
     said = iqattack(

@@ -83,6 +83,7 @@ def test_columns_by_themselves(attack):
     [
         (("--mos", "PIPE.csv"), "is a named pipe"),
         (("--attack", "filter-search:profile=PIPE.json"), "is no file"),
+        (("--attack", "universal:file=PIPE.json"), "is no file"),
         (
             ("--attack", "PIPE.py:attack"),
             "attack file 'PIPE.py': is a named pipe; expected FILE.py",

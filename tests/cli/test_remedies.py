@@ -73,11 +73,14 @@ THROUGH = {
     "runs/visibility.py": ("evaluate",),
     "runs/pairs.py": LOOKING,
     "runs/provenance.py": LOOKING,
-    "engine/log.py": (*LOOKING, "attack", "profile"),
+    "engine/log.py": (*LOOKING, "attack", "profile", "universal"),
     "reporting/page.py": ("report",),
     "runs/execute.py": ("attack",),
-    "runs/losses.py": ("attack", "profile"),
+    "runs/losses.py": ("attack", "profile", "universal"),
     "runs/profile.py": ("profile",),
+    "runs/learning.py": ("profile", "universal"),
+    "runs/universal.py": ("universal",),
+    "directions/universal.py": ("universal", "apply", "attack"),
 }
 
 

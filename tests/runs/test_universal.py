@@ -212,7 +212,7 @@ def test_a_file_that_is_none_is_refused(tmp_path):
             read_universal(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_universal(tmp_path / "none")
-    with pytest.raises(InputError, match="is no file; expected the perturbation"):
+    with pytest.raises(InputError, match="is no file; expected a file that iqattack"):
         load_attack(f"universal:file={tmp_path}")
 
 

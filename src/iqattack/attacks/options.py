@@ -54,11 +54,6 @@ ProfileFile = Annotated[Path, AfterValidator(_with_profile)]
 
 def _with_universal(path: Path) -> Path:
     path = absolute(path)
-    if path.exists() and not path.is_file():
-        raise InputError(
-            f"universal perturbation '{path}': is no file; expected the perturbation.safetensors "
-            "that iqattack universal wrote"
-        )
     read_universal(path)  # InputError where it is none, likewise
     return path
 

@@ -144,6 +144,8 @@ def ordered(
 
 def read_universal(path: Path) -> Perturbation:
     """Read a universal perturbation; InputError where the file is none."""
+    if path.exists() and not path.is_file():  # a named pipe would block
+        raise InputError(f"universal perturbation '{path}': is no file; {EXPECTED}")
     try:
         content = path.read_bytes()
     except OSError as error:
