@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from iqattack.attacks import (
     ATTACKS,
@@ -145,6 +145,7 @@ __all__ = [
     "wrap",
 ]
 
+T = TypeVar("T")
 Images = ImageSet | str | Path | Sequence[str | Path]
 
 
@@ -483,14 +484,21 @@ def profile(
         max_requests=max_requests,
         max_cost=max_cost,
     )
-    folder = _path("out", out)
-    notify = callbacks or Callbacks()
-    chosen, settings, scorer = _prepared(
+    make = partial(
+        make_profile,
+        _path("out", out),
+        strokes=strokes,
+        students=students,
+        resume=resume,
+        how=how,
+        callbacks=callbacks,
+    )
+    return _learnt(
+        make,
         images,
         model,
         score_range=score_range,
         lower_better=lower_better,
-        attack="filter-search",
         constraint=constraint,
         objective=objective,
         queries=queries,
@@ -501,23 +509,8 @@ def profile(
         input=input,
         timeout=timeout,
         device=device,
-        notify=notify,
+        notify=callbacks or Callbacks(),
     )
-    for phrase in chosen.notes:
-        notify.note("images", phrase)
-    with _closing(scorer, model):
-        return make_profile(
-            folder,
-            settings,
-            chosen,
-            scorer,
-            strokes=strokes,
-            students=students,
-            resume=resume,
-            by_spec=isinstance(model, str),
-            how=how,
-            callbacks=callbacks,
-        )
 
 
 def universal(
@@ -572,14 +565,22 @@ def universal(
         max_requests=max_requests,
         max_cost=max_cost,
     )
-    folder = _path("out", out)
-    notify = callbacks or Callbacks()
-    chosen, settings, scorer = _prepared(
+    make = partial(
+        make_universal,
+        _path("out", out),
+        way=way,
+        most=k,
+        minibatch=minibatch,
+        resume=resume,
+        how=how,
+        callbacks=callbacks,
+    )
+    return _learnt(
+        make,
         images,
         model,
         score_range=score_range,
         lower_better=lower_better,
-        attack="filter-search",
         constraint=constraint,
         objective=objective,
         queries=queries,
@@ -590,24 +591,8 @@ def universal(
         input=input,
         timeout=timeout,
         device=device,
-        notify=notify,
+        notify=callbacks or Callbacks(),
     )
-    for phrase in chosen.notes:
-        notify.note("images", phrase)
-    with _closing(scorer, model):
-        return make_universal(
-            folder,
-            settings,
-            chosen,
-            scorer,
-            way=way,
-            most=k,
-            minibatch=minibatch,
-            resume=resume,
-            by_spec=isinstance(model, str),
-            how=how,
-            callbacks=callbacks,
-        )
 
 
 def apply(
@@ -623,14 +608,14 @@ def apply(
     convert: bool = False,
     resize: int | None = None,
     callbacks: Callbacks | None = None,
-) -> Iterator[Laid | InputError]:
+) -> list[Laid | InputError]:
     """Lay a universal perturbation on images of any size, at no query; each as a PNG in `out`.
 
     perturbation: `perturbation.safetensors`, or the folder that it is in. direction: of raw scores;
     None for the only one that was learnt. number: of the pattern, from 1 on. constraint: None for
     the one that it was learnt in. seed: of the run that one wants the same pictures as.
 
-    Yields what was written, or the InputError of an image that cannot be read. Raises InputError
+    Returns what was written, or the InputError of an image that cannot be read. Raises InputError
     for a file, direction or number that does not fit, RunError for an `out` that is not empty.
     """
     path = _path("perturbation", perturbation)
@@ -933,6 +918,19 @@ def _check_trusted(run: Run, *, trust: bool, accept_changed: bool, notify: Callb
         found = verify_run(run, None, progress=notify.checked)
         error.differences = found.differences
         raise
+
+
+def _learnt(
+    make: Callable[..., T], images: Images, model: Scorer | str, *, notify: Callbacks, **given: Any
+) -> T:
+    """What `make` learns from images about a model; given: as in `_prepared`."""
+    chosen, settings, scorer = _prepared(
+        images, model, attack="filter-search", notify=notify, **given
+    )
+    for phrase in chosen.notes:
+        notify.note("images", phrase)
+    with _closing(scorer, model):
+        return make(settings, chosen, scorer, by_spec=isinstance(model, str))
 
 
 def _prepared(

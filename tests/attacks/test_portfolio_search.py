@@ -91,10 +91,10 @@ def test_channels_are_painted_to_the_contrary_or_left(image, make_task, channels
 
 
 def test_it_tells_its_stages_and_ends_its_budget(image, make_task, play) -> None:
-    told = []
-    task = replace(make_task(image, queries=200), stage=told.append)
+    stages = []
+    task = replace(make_task(image, queries=200), stage=stages.append)
     found = play(load_attack("portfolio-search:patience=5")(task), task, lambda _: 0.0)
-    assert told == ["bank", "filter", "channels", "portfolio"]
+    assert stages == ["bank", "filter", "channels", "portfolio"]
     assert len(found.gains) > len(BANK) + 3 + 5 + 6
 
 

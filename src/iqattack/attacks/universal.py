@@ -22,8 +22,8 @@ BUNDLED = Path(__file__).with_name("universal_builtin.safetensors")
 def universal(task: Task, file: UniversalFile = BUNDLED, k: CountFromOne = 1) -> Search:
     """The first patterns of a file, one query each.
 
-    file: `perturbation.safetensors` of `iqattack universal`, where nothing is said one that was
-        learnt on the built-in model; k: patterns to choose from, at most.
+    file: `perturbation.safetensors` of `iqattack universal`, by default one that was learnt on
+        the built-in model; k: patterns to choose from, at most.
     """
     if torch.equal(task.lower8, task.upper8):
         return

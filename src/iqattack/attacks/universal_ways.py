@@ -14,7 +14,6 @@ the images whose scores are to rise, and patterns that lower them on the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -102,12 +101,8 @@ class Group:
         return self._layers[number]
 
 
-@dataclass(frozen=True)
-class Way:
-    """How patterns of one direction are searched. search: returns candidates for the last round."""
-
-    summary: str
-    search: Callable[[Group, int, int], Trying]
+Way = Callable[[Group, int, int], Trying]
+"""Searches one direction, and leaves so many queries; returns candidates for the last round."""
 
 
 def learning(
@@ -151,7 +146,7 @@ def _learnt(
         return [], {}
     everyone = list(group.numbers)
     kept = min(FINALISTS, max(group.left // (2 * len(everyone)), 1))
-    candidates = yield from way.search(group, kept * len(everyone), minibatch)
+    candidates = yield from way(group, kept * len(everyone), minibatch)
     patterns, columns = [], []
     for pattern in candidates[:kept]:
         if group.left < len(group.numbers):
@@ -305,9 +300,4 @@ def _tile(values: NDArray[np.float64]) -> Tile:
     return Tile(torch.from_numpy(np.clip(values, -1.0, 1.0).astype(np.float32)))
 
 
-WAYS: dict[str, Way] = {
-    "filter": Way("ours: the bank, then a filter of each image's own detail", filters),
-    "nes": Way("a tile of 32×32 by natural evolution strategies", nes),
-    "evolution": Way("a tile of 8×8 by differential evolution", evolution),
-    "square": Way("the whole picture by random squares", square),
-}
+WAYS: dict[str, Way] = {"filter": filters, "nes": nes, "evolution": evolution, "square": square}

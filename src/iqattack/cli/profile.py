@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +34,7 @@ from iqattack.cli.options import (
     parse_range,
     parse_workers,
 )
+from iqattack.cli.output import say_attack
 from iqattack.cli.progress import display
 from iqattack.cli.signals import interruptible
 
@@ -155,24 +155,22 @@ def profile(
     _show(learnt)
     file = out / "profile.json"
     typer.echo(f"profile  {file}")
-    options = {
-        "--model": model,
-        "--input": input,
-        "--score-range": score_range,
-        "--attack": f"filter-search:profile={file}",
-        "--constraint": constraint,
-        "--objective": objective,
-        "--resize": None if resize is None else str(resize),
-        "--timeout": None if timeout is None else f"{timeout:g}",
-        "--concurrency": None if concurrency is None else str(concurrency),
-        "--device": None if device == "cpu" else device,
-        "--queries": "100",
-        "--out": "runs/profiled",
-    }
-    flags = {None: [], True: ["--lower-better"], False: ["--no-lower-better"]}[lower_better]
-    flags += ["--convert"] if convert else []
-    given = [part for name, value in options.items() if value is not None for part in (name, value)]
-    typer.echo("next: " + shlex.join(["iqattack", "attack", "OTHER_IMAGES", *given, *flags]))
+    say_attack(
+        f"filter-search:profile={file}",
+        queries=100,
+        out="runs/profiled",
+        model=model,
+        input=input,
+        score_range=score_range,
+        lower_better=lower_better,
+        constraint=constraint,
+        objective=objective,
+        convert=convert,
+        resize=resize,
+        timeout=timeout,
+        concurrency=concurrency,
+        device=device,
+    )
 
 
 def _show(learnt: Profile) -> None:

@@ -35,6 +35,7 @@ from iqattack.cli.options import (
     parse_range,
     parse_workers,
 )
+from iqattack.cli.output import say_attack
 from iqattack.cli.progress import display
 from iqattack.cli.signals import interruptible
 
@@ -175,24 +176,22 @@ def universal(
     _show(learnt)
     file = out / "perturbation.safetensors"
     typer.echo(f"perturbation  {file}")
-    options = {
-        "--model": model,
-        "--input": input,
-        "--score-range": score_range,
-        "--attack": f"universal:file={file}",
-        "--constraint": constraint,
-        "--objective": objective,
-        "--resize": None if resize is None else str(resize),
-        "--timeout": None if timeout is None else f"{timeout:g}",
-        "--concurrency": None if concurrency is None else str(concurrency),
-        "--device": None if device == "cpu" else device,
-        "--queries": "2",
-        "--out": "runs/universal",
-    }
-    flags = {None: [], True: ["--lower-better"], False: ["--no-lower-better"]}[lower_better]
-    flags += ["--convert"] if convert else []
-    given = [part for name, value in options.items() if value is not None for part in (name, value)]
-    typer.echo("next: " + shlex.join(["iqattack", "attack", "OTHER_IMAGES", *given, *flags]))
+    say_attack(
+        f"universal:file={file}",
+        queries=2,
+        out="runs/universal",
+        model=model,
+        input=input,
+        score_range=score_range,
+        lower_better=lower_better,
+        constraint=constraint,
+        objective=objective,
+        convert=convert,
+        resize=resize,
+        timeout=timeout,
+        concurrency=concurrency,
+        device=device,
+    )
     ways = ["--direction", "up"] if learnt.learnt.up and learnt.learnt.down else []
     laid = ["iqattack", "apply", str(out), "OTHER_IMAGES", *ways, "--out", "changed"]
     typer.echo(f"or at no query: {shlex.join(laid)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -141,15 +140,15 @@ def apply_universal(
     convert: bool = False,
     resize: int | None = None,
     callbacks: Callbacks | None = None,
-) -> Iterator[Laid | InputError]:
+) -> list[Laid | InputError]:
     """Lay a pattern on pictures of any size, at no query; each as a PNG in `out`.
 
     rising: whether raw scores are to rise; None for the only way that was learnt. number: of the
     pattern, from 1 on. constraint: of the pictures; None for the one that it was learnt in. seed:
     of a run whose pictures are to come out, as far as a pattern has noise.
 
-    An image that cannot be read is yielded as the InputError; the others go on. Raises InputError
-    for a file or number that does not fit, RunError for an `out` that is in use.
+    What became of each image: an image that cannot be read is an InputError, and the others go on.
+    Raises InputError for a file or number that does not fit, RunError for an `out` that is in use.
     """
     notify = callbacks or Callbacks()
     perturbation = read_universal(file)
@@ -163,8 +162,8 @@ def apply_universal(
     if not 1 <= number <= len(patterns):
         there = f"1 to {len(patterns)}" if patterns else "none"
         raise InputError(f"{file}: pattern {number} for {way}: there is {there}")
-    allowed = parse_constraint(learnt.constraint if constraint is None else constraint)
-    allowed.check()
+    box = parse_constraint(learnt.constraint if constraint is None else constraint)
+    box.check()
     try:
         out.mkdir(parents=True, exist_ok=True)
         used = any(out.iterdir())
@@ -172,20 +171,22 @@ def apply_universal(
         raise cannot_write(out, error) from None
     if used:
         raise RunError(f"{out}: is not empty; use another --out")
+    found: list[Laid | InputError] = []
     for done, entry in enumerate(images, 1):
         try:
-            found = read_image(entry.path, convert=convert, resize=resize)
+            clean = read_image(entry.path, convert=convert, resize=resize)
         except InputError as error:
-            yield error
-            continue
-        for phrase in found.notes:
-            notify.note(entry.name, phrase)
-        path = out / entry.png_name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rng = image_generator(seed, entry.name)
-        write_png(path, laid(patterns[number - 1], found.pixels, allowed, rng, rising=rising))
+            found.append(error)
+        else:
+            for phrase in clean.notes:
+                notify.note(entry.name, phrase)
+            rng = image_generator(seed, entry.name)
+            path = out / entry.png_name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_png(path, laid(patterns[number - 1], clean.pixels, box, rng, rising=rising))
+            found.append(Laid(entry, path))
         notify.checked(done, len(images))
-        yield Laid(entry, path)
+    return found
 
 
 def laid(

@@ -44,7 +44,7 @@ def searched_filters(
 
 
 class Optimiser(Protocol):
-    """A minimiser that is asked for a generation, point by point, and then told of it."""
+    """A minimiser that proposes a generation, point by point, and then gets its values."""
 
     @property
     def population_size(self) -> int: ...  # noqa: D102
