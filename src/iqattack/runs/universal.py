@@ -30,7 +30,10 @@ from iqattack.version import __version__
 FILE = "perturbation.safetensors"
 PICTURE = "perturbation.png"
 MOST = 8  # patterns of each direction
-SHOWN, GREY, STRONG = 224, 128, 127  # of a pattern's picture: a side, what nothing is, the ends
+SHOWN, GREY = 224, 128  # of a pattern's picture: a side, and what nothing is
+BOX = (
+    8  # grey levels of it, magnified to white and black: a wider one would end at the photograph's
+)
 FEWEST = 8  # queries for an image
 
 
@@ -216,7 +219,8 @@ def laid(
 def picture(perturbation: Perturbation) -> Tensor:
     """All patterns (3, H, W) uint8, those for up above those for down, the first on the left.
 
-    Of a tile: its values as grey levels, repeated. Of a stroke: what it changes of a photograph.
+    Of a tile: its values as grey levels, repeated. Of a stroke: what it changes of a photograph,
+    magnified.
     """
     photo = torch.from_numpy(photographs()["chelsea"].copy()).permute(2, 0, 1)
     photo = photo[:, :SHOWN, 100 : 100 + SHOWN].contiguous()
@@ -227,8 +231,9 @@ def picture(perturbation: Perturbation) -> Tensor:
         for pattern in perturbation.patterns(rising=rising):
             under = grey if isinstance(pattern, Tile) else photo
             rng = image_generator(perturbation.learnt.seed, "")
-            after = laid(pattern, under, Linf(STRONG), rng, rising=rising)
-            row.append((after.int() - under + GREY).clamp(0, 255).to(torch.uint8))
+            after = laid(pattern, under, Linf(BOX), rng, rising=rising)
+            change = (after.int() - under) * (GREY // BOX)
+            row.append((change + GREY).clamp(0, 255).to(torch.uint8))
         if row:
             rows.append(torch.cat(row, 2))
     width = max(row.shape[2] for row in rows)
