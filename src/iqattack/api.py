@@ -525,6 +525,7 @@ def universal(
     way: str = "filter",
     k: int = 8,
     minibatch: int = 4,
+    jpeg: int | None = None,
     limit: int | None = None,
     convert: bool = False,
     resize: int | None = None,
@@ -550,7 +551,8 @@ def universal(
     both directions, each on the images that it is for; `up` and `down` one, on all.
     way: `filter` is ours; `nes`, `evolution` and `square` learn fixed tiles, as others do.
     k: patterns of each direction, at most, to choose from. minibatch: images that a candidate is
-        laid on. The rest is as in `attack`.
+        laid on. jpeg: quality that every image is recompressed with before it is scored, so that
+        what is learnt survives it; None for no JPEG. The rest is as in `attack`.
 
     Raises InputError for what cannot be used, RunError for a folder that does not fit.
     """
@@ -571,6 +573,7 @@ def universal(
         way=way,
         most=k,
         minibatch=minibatch,
+        jpeg=jpeg,
         resume=resume,
         how=how,
         callbacks=callbacks,

@@ -238,6 +238,20 @@ def test_a_universal_perturbation_attacks_and_is_applied(iqattack):
     assert said.out.splitlines()[-1] == "4 images: more; 1 failed"
 
 
+def test_a_universal_perturbation_is_learnt_behind_jpeg(iqattack):
+    asked = ("universal", "photos", "--model", "model.py:load", "--out", "learnt")
+    asked += ("--queries", "60", "--jpeg")
+    assert iqattack(*asked, "101").error == (
+        "error: jpeg 101: expected a quality from 1 to 100, such as 75; leave it out to score "
+        "candidates as they are"
+    )
+    assert not Path("learnt").exists()
+    said = iqattack(*asked, "80")
+    assert said.status == 0
+    assert "scored after JPEG 80" in " ".join(said.out.split())
+    assert "scored after JPEG 80 there, " in iqattack(*asked, "75", "--resume").error
+
+
 def test_a_range_that_is_not_the_models_is_told(iqattack):
     options = ("--constraint", "linf:3", "--queries", "5", "--objective", "up", "--out", "run")
     said = iqattack(

@@ -1,5 +1,6 @@
 """What is said while something is loaded, and while runs are compared."""
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -13,7 +14,8 @@ from rich.console import Console
 
 import iqattack as package
 from iqattack.cli import progress
-from iqattack.cli.progress import LOADING, Display
+from iqattack.cli.progress import LOADING, Display, seconds_left
+from iqattack.engine import Progress
 from iqattack.errors import InputError
 
 
@@ -129,3 +131,28 @@ def test_event_lines_are_json_whatever_the_encoding_of_standard_error(monkeypatc
     assert [json.loads(line) for line in lines] == [
         {"event": "note", "image": "zü 😀.png", "text": "größer"}
     ]
+
+
+SHARED = Progress("attack", 0, 12, 900, 0, 1000, 5000, 0.1, 4, 9.0, pooled=True)
+
+
+def test_images_that_share_a_budget_are_counted_by_queries(capsys):
+    console = Console(force_terminal=True, width=120)
+    with console.capture() as captured:
+        shown = Display(console=console)
+        shown.start()
+        shown.progress(SHARED)
+        shown.end()
+    assert "1000/5000 queries" in captured.get()
+    assert "at most 0:40 left" in captured.get()
+    Display(console=Console(force_terminal=False)).progress(SHARED)
+    (line,) = lines(capsys)
+    assert (line["spent"], line["budget"], line["seconds_left"]) == (1000, 5000, 40)
+    assert (line["done"], line["images"]) == (0, 12)
+
+
+def test_what_is_left_of_a_shared_budget_hangs_on_no_image():
+    """In the end images are done one after the other, and none of them has queries of its own."""
+    late = dataclasses.replace(SHARED, done=11)
+    assert seconds_left(late) == seconds_left(SHARED) == pytest.approx(40.0)
+    assert seconds_left(dataclasses.replace(late, pooled=False)) == pytest.approx(5000 / 12 / 100)

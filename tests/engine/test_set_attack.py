@@ -43,12 +43,12 @@ ATTACKS = {"lists": lists} | {
 
 def run_set(kit, images, scorer, attack, **options):
     """Items by name, and what the attack returned."""
-    items, value = kit.engine(scorer, None, **options).run_set(images, attack)
+    items, returned = kit.engine(scorer, None, **options).run_set(images, attack)
     names = [item.entry.name for item in items if isinstance(item, Outcome)]
     failed = {item.entry.name: item for item in items if isinstance(item, Failure)}
     if not any(item.transient for item in failed.values()):  # else it ended there
         assert names == [e.name for e in images if e.name not in failed]
-    return {item.entry.name: item for item in items}, value
+    return {item.entry.name: item for item in items}, returned.value
 
 
 def plain(kit, items):

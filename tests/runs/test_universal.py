@@ -1,6 +1,13 @@
 """Universal perturbations: learnt within a budget, kept in a file, laid on any image."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from io import BytesIO
 from itertools import pairwise
 
 import numpy as np
@@ -14,12 +21,13 @@ from iqattack.attacks import load_attack
 from iqattack.attacks.universal_ways import WAYS
 from iqattack.constraints import Linf, parse_constraint
 from iqattack.directions import Known, Perturbation, Stroke, Tile, Universal, read_universal
-from iqattack.engine import Interrupted, image_generator
+from iqattack.engine import Interrupted, QueryLog, image_generator, image_hash
 from iqattack.errors import InputError, RunError
 from iqattack.images import read_image
 from iqattack.models import wrap
 from iqattack.runs import Callbacks, Run, execute, make_universal, verify
 from iqattack.runs.how import How
+from iqattack.runs.learning import LOG
 from iqattack.runs.universal import FEWEST, FILE, PICTURE, laid
 
 QUERIES = 400
@@ -253,3 +261,206 @@ def test_batches_change_nothing(learn, tmp_path):
         learn(f"b{batch}", how=How(batch=batch))
     written = [(tmp_path / f"b{batch}" / FILE).read_bytes() for batch in (1, 3, 16)]
     assert all(one == other for one, other in pairwise(written))
+
+
+# -- ours -----------------------------------------------------------------------------------------
+
+
+def test_filters_have_the_symmetries_of_a_square(learn):
+    found = learn(queries=1200).learnt
+    filters = [k.stroke.filter for k in (*found.up, *found.down) if k.stroke.filter is not None]
+    assert filters
+    for coefficients in filters:
+        kernel = np.array(coefficients).reshape(5, 5)
+        for other in (kernel.T, kernel[::-1], kernel[:, ::-1]):
+            np.testing.assert_array_equal(kernel, other)
+
+
+def test_a_model_of_colour_gets_negated_channels(tmp_path, settings, images):
+    """Red and blue are to rise, green is to fall: no direction of the bank but a hue does that."""
+
+    def score(batch):
+        pattern = torch.where(torch.arange(batch.shape[3]) % 2 == 0, 1.0, -1.0).double()
+        signs = torch.tensor([1.0, -1.0, 1.0]).double()[:, None, None]
+        return 128 + (signs * pattern * (batch.double() - 128)).mean((1, 2, 3))
+
+    model = wrap(score, name="colour", score_range=(100.0, 156.0), lower_better=False)
+    asked = settings(attack="filter-search", model="colour", queries=1200, objective="up")
+    found = make_universal(tmp_path / "learnt", asked, images, model)
+    best = found.learnt.up[0]
+    assert best.gain > 0.9 * 3.0 / 56
+    turned = [
+        pattern.text({}) for pattern in found.learnt.up if pattern.stroke and pattern.stroke.turned
+    ]
+    assert any("negated in green" in text or "negated in red and blue" in text for text in turned)
+
+
+def test_patterns_complement_each_other(tmp_path, settings, images):
+    """Stripes across raise the scores of two images, stripes down those of the three others."""
+
+    def score(batch):
+        across, down = (
+            torch.where(torch.arange(side) % 2 == 0, 1.0, -1.0).double() for side in batch.shape[2:]
+        )
+        one = (across[:, None] * batch.double()).mean((1, 2, 3))
+        other = (down * batch.double()).mean((1, 2, 3))
+        return 128 + torch.where(batch.double().mean((1, 2, 3)) < 85, one, other)
+
+    model = wrap(score, name="two kinds", score_range=(100.0, 156.0), lower_better=False)
+    asked = settings(attack="filter-search", model="two kinds", queries=1500, objective="up")
+    known = make_universal(tmp_path / "learnt", asked, images, model).learnt.up
+    assert 0.5 * 3.0 / 56 < known[0].gain < 0.65 * 3.0 / 56
+    assert known[-1].together > 0.9 * 3.0 / 56
+
+
+# -- a model behind JPEG --------------------------------------------------------------------------
+
+
+def coded(image, quality):
+    """By Pillow, as anyone would."""
+    file = BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=quality)
+    return torch.from_numpy(np.asarray(Image.open(file)).transpose(2, 0, 1).copy())
+
+
+def test_behind_jpeg_the_model_sees_jpeg_and_the_log_has_what_was_sent(tmp_path, settings, images):
+    """Of the clean images; candidates of a first session are none of those."""
+    seen = set()
+
+    def score(batch):
+        seen.update(map(image_hash, batch))
+        return batch.double().mean((1, 2, 3))
+
+    asked = settings(attack="filter-search", model="m", queries=QUERIES)
+    model = wrap(score, name="m", score_range=(0.0, 255.0), lower_better=False)
+    found = make_universal(tmp_path / "learnt", asked, images, model, jpeg=30)
+    assert found.learnt.jpeg == 30
+    assert read_universal(tmp_path / "learnt" / FILE).learnt.jpeg == 30
+    clean = [read_image(entry.path).pixels for entry in images]
+    assert {image_hash(coded(image, 30)) for image in clean} <= seen
+    assert not {image_hash(image) for image in clean} & seen
+    log = QueryLog(tmp_path / "learnt" / LOG)
+    rows = {entry.name: log.rows(entry.name) for entry in images}
+    log.close()
+    for entry, image in zip(images, clean, strict=True):
+        assert rows[entry.name]["hash"][0] == image_hash(image)
+        assert rows[entry.name]["score"][0] == float(coded(image, 30).double().mean())
+        assert not set(rows[entry.name]["hash"].tolist()) & seen
+
+
+def test_another_quality_is_another_perturbation(learn, tmp_path):
+    learn(jpeg=75)
+    assert "scored after JPEG 75" in (tmp_path / "universal" / "universal.toml").read_text()
+    for other, there in ((74, "JPEG 74"), (None, "at a time")):
+        with pytest.raises(RunError, match=rf"scored after JPEG 75 there, .*{there} here"):
+            learn(jpeg=other, resume=True)
+    learn(jpeg=75, resume=True)
+    learn("plain")
+    content = (tmp_path / "plain" / FILE).read_bytes()
+    assert b"jpeg" not in content  # which versions of before could not read
+    assert content != (tmp_path / "universal" / FILE).read_bytes()
+
+
+@pytest.mark.parametrize("quality", [0, 101])
+def test_a_quality_that_jpeg_does_not_have_is_refused(learn, tmp_path, quality):
+    with pytest.raises(InputError, match=f"jpeg {quality}: expected a quality from 1 to 100"):
+        learn(jpeg=quality)
+    assert not (tmp_path / "universal").exists()
+
+
+# -- processes ------------------------------------------------------------------------------------
+
+SLOW_MODEL = """
+import os, pathlib, time
+from iqattack.engine import image_hash
+
+HERE = pathlib.Path(__file__).parent
+
+def load():
+    asked = os.open(HERE / "asked", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def score(images):
+        scores = []
+        for image in images:
+            grey = image.int()
+            fine = (grey[:, :, 1:] - grey[:, :, :-1]).abs().sum()
+            scores.append(int(3 * fine + grey.sum()) / image.numel())
+            time.sleep(0.005 if (HERE / "slow").exists() else 0.0)
+            os.write(asked, f"{image_hash(image)}\\n".encode())
+        return scores
+
+    score.score_range, score.lower_better = (0.0, 400.0), False
+    return score
+"""
+BATCH = 3
+
+
+@pytest.fixture
+def from_spec(tmp_path, images, photos):
+    """Learns by a model of a file, which notes the images that it scores in the file `asked`."""
+    (tmp_path / "model.py").write_text(SLOW_MODEL)
+
+    def run(out, **options):
+        given = {"constraint": "linf:3", "queries": QUERIES, "batch": BATCH, **options}
+        return iqattack.universal(
+            str(photos), f"{tmp_path / 'model.py'}:load", out=tmp_path / out, **given
+        )
+
+    return run
+
+
+def written(folder):
+    return [(folder / name).read_bytes() for name in (FILE, PICTURE)]
+
+
+def test_a_kill_loses_what_is_in_flight_and_no_more(from_spec, tmp_path, photos):
+    from_spec("whole")
+    asked, slow = tmp_path / "asked", tmp_path / "slow"
+    whole = Counter(asked.read_text().split())
+    assert max(whole.values()) == 1
+    asked.unlink()
+    slow.touch()
+    program = (
+        "import sys, iqattack; photos, model, out = sys.argv[1:]; iqattack.universal("
+        f"photos, model, out=out, constraint='linf:3', queries={QUERIES}, batch={BATCH})"
+    )
+    killed = subprocess.Popen(
+        [sys.executable, "-c", program, photos, f"{tmp_path / 'model.py'}:load", tmp_path / "out"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    while not asked.exists() or len(asked.read_bytes().split()) < QUERIES // 2:
+        assert killed.poll() is None
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    slow.unlink()
+    paid = len(asked.read_text().split())
+    assert paid < whole.total()
+    from_spec("out", resume=True)
+    again = Counter(asked.read_text().split())
+    assert again.keys() == whole.keys()
+    assert (again - whole).total() <= BATCH
+    assert written(tmp_path / "out") == written(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("jpeg", [None, 75])
+def test_workers_learn_the_same(from_spec, tmp_path, jpeg):
+    from_spec("one", jpeg=jpeg, queries=120)
+    from_spec("two", jpeg=jpeg, queries=120, workers=2)
+    assert written(tmp_path / "one") == written(tmp_path / "two")
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_progress_counts_queries_of_the_whole_budget(learn, counted, resume):
+    states = []
+    watching = Callbacks(progress=states.append)
+    if resume:
+        stop = Callbacks(stop=lambda: sum(counted[1]) > QUERIES // 2)
+        with pytest.raises(Interrupted):
+            learn(callbacks=stop)
+    found = learn(resume=resume, callbacks=watching)
+    assert all(state.pooled and state.budget == QUERIES for state in states)
+    spent = [state.spent for state in states]
+    assert spent == sorted(spent)
+    assert (spent[0] > QUERIES // 2) == resume
+    assert spent[-1] == found.learnt.queries

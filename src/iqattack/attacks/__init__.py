@@ -7,6 +7,7 @@ from iqattack.attacks.contract import (
     AnySearch,
     Attack,
     BudgetSpent,
+    Chosen,
     Gradient,
     ImageFailed,
     NothingLeft,
@@ -21,6 +22,7 @@ from iqattack.attacks.contract import (
 )
 from iqattack.attacks.lifting import FREE_ANSWERS, guarded, name_of, single
 from iqattack.attacks.options import ATTACKED, check_given
+from iqattack.attacks.ranking import ranking
 from iqattack.attacks.specs import (
     GIVEN,
     all_attacks,
@@ -45,6 +47,7 @@ __all__ = [
     "Attack",
     "AttackKind",
     "BudgetSpent",
+    "Chosen",
     "Gradient",
     "ImageFailed",
     "NothingLeft",
@@ -67,6 +70,7 @@ __all__ = [
     "labelled",
     "load_attack",
     "name_of",
+    "ranking",
     "single",
     "taken_files",
 ]

@@ -19,14 +19,14 @@ back one `Answer` for each; `single` lifts an attack on one image to a set.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from iqattack.objectives import ScoreBoundary
+from iqattack.objectives import ScoreBoundary, Standing
 
 
 class SearchEnded(Exception):  # noqa: N818 - like GeneratorExit, no fault
@@ -152,10 +152,26 @@ class SetTask:
     tasks: of its images, in the order of the set, each made when it is looked at first. A task's
         `queries` are that image's own limit.
     rng: the set's own generator; tasks have theirs.
+    queries: how many images the model may still score for all of them; None for no limit but their
+        own.
+    standing: how the images stand, and what that is worth, where the objective is one of the set.
     """
 
     tasks: Sequence[Task]
     rng: torch.Generator
+    queries: int | None = None
+    standing: Standing | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a set attack returns that decides itself which picture each image ends as.
+
+    pictures: by number of the image, (3, H, W) uint8 that were scored; of the others, the clean
+    image stays.
+    """
+
+    pictures: Mapping[int, Tensor]
 
 
 Proposal = tuple[int, Tensor]  # number of an image of the set, and candidates for it

@@ -105,7 +105,11 @@ class Display:
             more = f"· {rate:.0f} queries/s · mean gain {state.gain:.3f}"
             more += f" · {state.attempts} attempts failed" if state.attempts else ""
             more += "" if left is None else f" · at most {clock(left)} left"
-            self._update(state.doing or state.stage, state.done, state.images, more)
+            doing = state.doing or state.stage
+            if state.pooled:
+                self._update(doing, state.spent, state.budget, more, "queries")
+            else:
+                self._update(doing, state.done, state.images, more)
             return
         self._json(
             {
@@ -115,6 +119,7 @@ class Display:
                 "done": state.done,
                 "images": state.images,
                 "queries": state.queries,
+                **({"spent": state.spent, "budget": state.budget} if state.pooled else {}),
                 "attempts": state.attempts,
                 "queries_per_second": round(rate, 1),
                 "mean_gain": round(state.gain, 4),
@@ -206,7 +211,7 @@ def seconds_left(state: State) -> float | None:
         return None
     rate = state.queries / max(state.seconds, 1e-9)
     left = float(state.budget - state.spent)
-    if state.stage == "attack":
+    if state.stage == "attack" and not state.pooled:
         left = min(left, (state.images - state.done) * state.budget / state.images)
     return left / rate
 

@@ -111,6 +111,15 @@ def universal(
             rich_help_panel=HOW,
         ),
     ] = 4,
+    jpeg: Annotated[
+        int | None,
+        typer.Option(
+            metavar="QUALITY",
+            help="Score every image after JPEG of this quality (1 to 100), so that what is learnt "
+            "survives a service that recompresses uploads.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
     seed: Seed = 0,
     input: Input = None,  # noqa: A002 - as the option is called
     score_range: ScoreRange = None,
@@ -156,6 +165,7 @@ def universal(
             way=way,
             k=k,
             minibatch=minibatch,
+            jpeg=jpeg,
             limit=limit,
             convert=convert,
             resize=resize,
@@ -201,7 +211,10 @@ def _show(perturbation: Perturbation) -> None:
     learnt = perturbation.learnt
     console = Console()
     table = Table(
-        title=Text(f"{learnt.model}: {len(learnt.images)} images, {learnt.queries:,} queries"),
+        title=Text(
+            f"{learnt.model}: {len(learnt.images)} images, {learnt.queries:,} queries"
+            + ("" if learnt.jpeg is None else f", scored after JPEG {learnt.jpeg}")
+        ),
         title_justify="left",
     )
     for name in ("scores", "try", "pattern"):

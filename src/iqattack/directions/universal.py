@@ -27,6 +27,7 @@ from iqattack.errors import InputError
 KEY = "iqattack"  # of the metadata
 EXPECTED = "expected a file that iqattack universal wrote"
 MOST = 4096  # pixels a side of a tile
+CHANNELS = ("red", "green", "blue")
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,19 @@ class Known(BaseModel):
         if self.stroke is None:
             _, height, width = tiles[str(self.tile)].shape
             return f"tile of {width}×{height}"
-        side = "" if self.stroke.filter is None else round(len(self.stroke.filter) ** 0.5)
-        return self.stroke.direction + (f", filter {side}×{side}" if side else "")
+        text = self.stroke.direction
+        if self.stroke.turned:
+            text += f", negated in {' and '.join(CHANNELS[k] for k in self.stroke.turned)}"
+        if self.stroke.filter is not None:
+            side = round(len(self.stroke.filter) ** 0.5)
+            text += f", filter {side}×{side}"
+        return text
 
 
 class Universal(BaseModel):
     """What was learnt, how, and what it cost.
 
+    jpeg: quality that images were recompressed with before they were scored; None for no JPEG.
     up, down: patterns that raise and lower raw scores, in the order in which to try them.
     """
 
@@ -88,6 +95,7 @@ class Universal(BaseModel):
     way: str
     seed: int
     queries: int = Field(ge=0, description="images that the model scored for it, in all")
+    jpeg: int | None = Field(default=None, ge=1, le=100)
     up: tuple[Known, ...] = ()
     down: tuple[Known, ...] = ()
 
@@ -113,7 +121,9 @@ class Perturbation:
     def to_bytes(self) -> bytes:
         """As the file has it; the same bytes for the same content."""
         tiles = {name: self.tiles[name].contiguous() for name in sorted(self.tiles)}
-        return save(tiles, metadata={KEY: self.learnt.model_dump_json()})
+        # Left out where there is none: versions of before do not know it.
+        without = None if self.learnt.jpeg else {"jpeg"}
+        return save(tiles, metadata={KEY: self.learnt.model_dump_json(exclude=without)})
 
 
 def ordered(
@@ -121,9 +131,12 @@ def ordered(
 ) -> tuple[list[Known], dict[str, Tensor]]:
     """Patterns, whose gains are columns (images × patterns), in the order in which to try them.
 
-    Also the tiles among them, by name; prefix: of the names.
+    The first gains most on average, as it may be laid on without a choice; each other adds most to
+    the best gain so far. Also the tiles among them, by name; prefix: of the names.
     """
-    order = in_order(gains, most) or [int(gains.mean(0).argmax())]
+    first = int(gains.mean(0).argmax())
+    alone = np.maximum(gains[:, first], 0.0)
+    order = [first, *in_order(gains - alone[:, None], most - 1)]
     together = np.maximum.accumulate(np.maximum(gains[:, order], 0.0), axis=1).mean(0)
     known, tiles = [], {}
     for place, (k, mean) in enumerate(zip(order, together, strict=True)):

@@ -86,6 +86,7 @@ class Account:
         self._images = image[None]
         self._asked: list[int] = []  # hashes of the candidates that the next answer is about
         self._exhausted = False
+        self._shared = False  # it is a budget of several images that is spent first
         # Gain, score and image of the last ones that were the best, for a floor of the result.
         self._earlier: deque[Scored] = deque(maxlen=EARLIER)
         self._fallback: Scored | None = None
@@ -162,8 +163,14 @@ class Account:
 
     # -- asking ---------------------------------------------------------------------------------
 
-    def admit(self, candidates: Tensor) -> list[Request]:
-        """What the model has to score before `answer` can be called; an image only once."""
+    def admit(self, candidates: Tensor, left: int | None = None) -> list[Request]:
+        """What the model has to score before `answer` can be called; an image only once. left: of a
+        budget that images share.
+        """
+        most = self._search_queries
+        self._shared = left is not None and self._numbered + left < most
+        if left is not None:
+            most = min(most, self._numbered + left)
         images = self._encoded(candidates)
         self._images = images
         self._asked = []
@@ -172,7 +179,7 @@ class Account:
         for image in images:
             digest = image_hash(image)
             if digest not in self._scores and digest not in coming:
-                if self._numbered == self._search_queries:
+                if self._numbered == most:
                     self._exhausted = True
                     break
                 if not self._known(digest):
@@ -211,6 +218,16 @@ class Account:
         found = max((nothing, self._fallback or nothing, shortened), key=lambda it: it[0])
         self.best_gain, self.best_score, self.best = found
         self.floored = found is nothing
+
+    def choose(self, picture: Tensor) -> None:
+        """Have a picture (3, H, W) uint8 that was scored as the result, in place of the best;
+        InputError for another one.
+        """
+        digest = image_hash(picture)
+        score = self._scores.get(digest, math.nan)
+        if not math.isfinite(score):
+            raise InputError(f"{self.name}: the attack chose a picture that has no score")
+        self.best, self.best_score, self.best_gain = picture, score, self._gain(digest)
 
     def admit_clean(self) -> list[Request]:
         """The clean image once more, beyond the budget, which leaves room for it: what the model
@@ -299,10 +316,11 @@ class Account:
 
     # -- answering ------------------------------------------------------------------------------
 
-    def answer(self) -> Answer:
+    def answer(self, left: int | None = None) -> Answer:
         """For the candidates of the last `admit`, once all of its requests have a reply.
 
-        Those after the end of the budget, or of an image that failed, are left out.
+        Those after the end of the budget, or of an image that failed, are left out. left: of a
+        budget that images share.
         """
         asked = self._asked
         if self.failure is not None:
@@ -317,7 +335,8 @@ class Account:
                 if self._floor is not None and self._floor.of_result:
                     self._earlier.append((self.best_gain, self.best_score, self.best))
         gain_of = torch.tensor(gains, dtype=torch.float64)
-        left = self._search_queries - self._numbered
+        own = self._search_queries - self._numbered
+        left = own if left is None else min(own, left)
         return Answer(images, gain_of, left, self._end(Answer(images, gain_of, left)))
 
     def _end(self, answer: Answer) -> SearchEnded | None:
@@ -325,6 +344,8 @@ class Account:
             return ImageFailed(str(self.failure), answer)
         if self._exhausted:
             limit, whose = self._search_queries, f"the budget of {self.name}"
+            if self._shared:
+                limit, whose = self._numbered, "the budget of all images"
             return BudgetSpent(limit, self._numbered, whose, answer)
         return None
 

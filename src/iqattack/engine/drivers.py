@@ -16,6 +16,7 @@ from iqattack.attacks import (
     Answer,
     AnySearch,
     Attack,
+    Chosen,
     SetAttack,
     SetSearch,
     SetTask,
@@ -27,6 +28,7 @@ from iqattack.engine.account import Account
 from iqattack.engine.events import CleanScore, Event, Failure, Found, Note, Outcome, Returned
 from iqattack.errors import InputError
 from iqattack.images import ImageEntry
+from iqattack.objectives import Standing
 from iqattack.scoring import Reply, Request
 
 CLEAN_BYTES = 8  # that an image takes for each of its values while its clean score is asked for
@@ -327,7 +329,8 @@ class SetDriver(AccountsDriver):
 
     makers: of each image, in order, a function that opens its account. An image that was never
     looked at is opened in the end, and comes out as it went in. An attack that asks nothing new
-    again and again is ended. A failure that may pass ends it, too, and nothing comes out but that:
+    again and again is ended. Where it returns a `Chosen`, that says which picture each image ends
+    as, in place of the best. A failure that may pass ends it, too, and nothing comes out but that:
     going on, it would ask what it does not ask when it is replayed and the image is scored.
     """
 
@@ -338,13 +341,20 @@ class SetDriver(AccountsDriver):
         attack: SetAttack,
         rng: torch.Generator,
         failed: FailureOf,
+        *,
+        total: int | None = None,
+        standing: Standing | None = None,
     ) -> None:
+        """total: queries about all images, their clean ones included; then all are opened."""
         super().__init__(failed)
         self._entries = entries
+        self._total = total
         self._accounts = LazyAccounts(makers)
         self._numbers = {entry.name: number for number, entry in enumerate(entries)}
+        self._order: list[tuple[str, int]] = []
         self._asked: list[int] = []  # numbers of the images of the last proposals
-        self._search: SetSearch = attack(SetTask(LazyTasks(self._accounts), rng))
+        tasks = LazyTasks(self._accounts)
+        self._search: SetSearch = attack(SetTask(tasks, rng, self._left(), standing))
         self._begun = False
         self._value: object = None
 
@@ -382,10 +392,12 @@ class SetDriver(AccountsDriver):
                 account = self._accounts[number]
                 before = account.numbered
                 if account.failure is None:
-                    self.ask(account.admit(candidates))
+                    self.ask(account.admit(candidates, self._left()))
                 else:
                     account.admit(candidates[:0])
-                new += account.numbered - before
+                if account.numbered > before:
+                    self._order.append((account.name, account.numbered - before))
+                    new += account.numbered - before
             if self.unanswered:
                 return
             free = 0 if new else free + 1
@@ -396,15 +408,26 @@ class SetDriver(AccountsDriver):
             self._search.close()
         self.done = True
 
+    def _left(self) -> int | None:
+        """Queries, of all images together."""
+        if self._total is None:
+            return None
+        asked = sum(self._accounts[k].numbered for k in range(len(self._accounts)))
+        return max(self._total - asked, 0)
+
     def _answers(self) -> list[Answer]:
-        return [self._accounts[number].answer() for number in self._asked]
+        left = self._left()
+        return [self._accounts[number].answer(left) for number in self._asked]
 
     def events(self) -> Iterator[Event]:
         """What came of each image, then what the attack returned."""
+        chosen = self._value.pictures if isinstance(self._value, Chosen) else None
         for number, entry in enumerate(self._entries):
             account = self._accounts.get(number)
             if self._transient and account.failure is None:
                 continue
+            if chosen is not None and account.failure is None:
+                account.choose(chosen.get(number, account.clean))
             account.close()
             yield self.came_of(entry, account)
-        yield Returned(self._value)
+        yield Returned(self._value, tuple(self._order))

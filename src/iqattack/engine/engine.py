@@ -27,7 +27,7 @@ from iqattack.engine.searcher import Limits, Plan, Searcher
 from iqattack.errors import InputError
 from iqattack.images import ImageEntry, ImageSet
 from iqattack.models import Scorer
-from iqattack.objectives import Objective, Target, towards_end
+from iqattack.objectives import Objective, SetObjective, Standing, Target, towards_end
 from iqattack.scoring import DEFAULT_RETRY, InProcess, Retry, ScorePool
 
 
@@ -42,7 +42,14 @@ class Searching(Protocol):
         """See `Searcher`."""
         ...
 
-    def search_set(self, plans: Sequence[Plan], attack: SetAttack) -> Events:
+    def search_set(
+        self,
+        plans: Sequence[Plan],
+        attack: SetAttack,
+        *,
+        total: int | None = None,
+        standing: Standing | None = None,
+    ) -> Events:
         """See `Searcher`."""
         ...
 
@@ -175,15 +182,21 @@ class Engine:
         self._check_range(scores)
 
     def run_set(
-        self, images: ImageSet, attack: SetAttack
-    ) -> tuple[list[Attacked | Failure], object]:
+        self, images: ImageSet, attack: SetAttack, *, total: int | None = None
+    ) -> tuple[list[Attacked | Failure], Returned]:
         """Outcomes and failures of an attack on all images, and what it returned; errors as in
-        `run`.
+        `run`. total: queries about all images, which no path exceeds; InputError where it does not
+        suffice for the clean ones.
 
         An image whose clean image cannot be scored is left out of the set.
         """
+        if total is not None and total <= len(images):
+            raise InputError(
+                f"budget of {total} queries for all images: {len(images)} are taken by the clean "
+                "ones; give more, or fewer images with --limit"
+            )
         items: list[Attacked | Failure] = []
-        recorder = self._recorder(images)
+        recorder = self._recorder(images, total)
         survey = self._surveyed(images, recorder)
         while True:
             try:
@@ -193,25 +206,32 @@ class Engine:
                 break
         todo = [entry for entry in images if entry.name in targets]
         self._begin(recorder, targets, {}, len(images) - len(todo))
-        value: object = None
+        standing = None
+        if isinstance(self._objective, SetObjective):
+            names = [entry.name for entry in todo]
+            standing = self._objective.standing(names, [targets[name] for name in names])
+        returned = Returned(None)
         with closing(
-            self._searching.search_set(list(self._plans(todo, targets)), attack)
+            self._searching.search_set(
+                list(self._plans(todo, targets)), attack, total=total, standing=standing
+            )
         ) as events:
             for event in events:
                 recorder.record(event)
                 if isinstance(event, Returned):
-                    value = event.value
+                    returned = event
                 elif isinstance(event, Attacked | Failure):
                     items.append(event)
-        return items, value
+        return items, returned
 
-    def _recorder(self, images: ImageSet) -> Recorder:
+    def _recorder(self, images: ImageSet, total: int | None = None) -> Recorder:
         self._log.open_tasks([entry.name for entry in images])
         self._log.forget_failures()
         return Recorder(
             self._log,
             images=len(images),
             queries=self._queries,
+            total=total,
             note=self._note,
             progress=self._progress,
         )

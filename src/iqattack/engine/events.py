@@ -115,6 +115,10 @@ class Failure(Event):
 
 @dataclass(frozen=True)
 class Returned(Event):
-    """What a set attack returned."""
+    """What a set attack returned.
+
+    order: in which it asked: name of an image and queries about it, one round after the other.
+    """
 
     value: object
+    order: tuple[tuple[str, int], ...] = ()

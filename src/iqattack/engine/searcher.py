@@ -19,7 +19,7 @@ from iqattack.engine.schedule import Finish, Listed, Opener, Schedule, Source
 from iqattack.errors import InputError
 from iqattack.images import ImageEntry, Picture, read_file, read_image
 from iqattack.models import Scorer
-from iqattack.objectives import Target
+from iqattack.objectives import Standing, Target
 from iqattack.scoring import ScorePool
 
 
@@ -110,8 +110,16 @@ class Searcher:
         """An outcome, as `finish` makes it, or a `Failure` for each plan; replies on the way."""
         return self.play(Listed(map(self.opener, plans)))
 
-    def search_set(self, plans: Sequence[Plan], attack: SetAttack) -> Events:
-        """The same for an attack on all of them, and in the end `Returned`.
+    def search_set(
+        self,
+        plans: Sequence[Plan],
+        attack: SetAttack,
+        *,
+        total: int | None = None,
+        standing: Standing | None = None,
+    ) -> Events:
+        """The same for an attack on all of them, and in the end `Returned`. total: queries about
+        all of them; standing: of an objective of the set.
 
         InputError for a floor of the result, which one query of each image is kept for.
         """
@@ -127,6 +135,8 @@ class Searcher:
                 attack,
                 image_generator(self.seed, ""),
                 model_failed,
+                total=total,
+                standing=standing,
             )
 
         def failed(error: InputError, _queries: int) -> Event:

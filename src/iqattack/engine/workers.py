@@ -39,6 +39,7 @@ from iqattack.engine.schedule import Interrupted, Opener
 from iqattack.engine.searcher import Carried, Job, Plan, Searcher, failure_of
 from iqattack.errors import InputError, IqattackError
 from iqattack.images import ImageEntry
+from iqattack.objectives import Standing
 
 STARTS = 3  # workers in a row that end before their model is loaded
 LOSSES = 3  # of workers at the same query of an image: two may be accidents
@@ -259,6 +260,9 @@ class Workers:
         self,
         plans: Sequence[Plan],  # noqa: ARG002
         attack: SetAttack,  # noqa: ARG002
+        *,
+        total: int | None = None,  # noqa: ARG002
+        standing: Standing | None = None,  # noqa: ARG002
     ) -> Events:
         """InputError: one search is not shared by processes; a pool of processes is for that."""
         raise InputError(

@@ -8,11 +8,13 @@ from iqattack.objectives.objective import (
     Objective,
     OneWay,
     Rank,
+    SetObjective,
     Target,
     WithBoundary,
     parse_objective,
     towards_end,
 )
+from iqattack.objectives.standing import Standing
 
 __all__ = [
     "OBJECTIVES",
@@ -22,6 +24,8 @@ __all__ = [
     "OneWay",
     "Rank",
     "ScoreBoundary",
+    "SetObjective",
+    "Standing",
     "Target",
     "WithBoundary",
     "parse_objective",

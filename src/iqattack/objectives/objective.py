@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, overload
+from typing import Literal, Protocol, overload, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from iqattack.errors import InputError, unknown
 from iqattack.objectives.boundary import ScoreBoundary
+from iqattack.objectives.standing import FirstPlaces, RankCorrelation, Standing
 from iqattack.specs import number, text
 
 Direction = Literal["up", "down"]
@@ -206,16 +210,151 @@ class WithBoundary(Objective):
         return [replace(target, fraction=self.fraction) for target in targets]
 
 
+@runtime_checkable
+class SetObjective(Objective, Protocol):
+    """Values the scores of all pictures at once, which share one budget."""
+
+    @property
+    def of_set(self) -> bool:
+        """Always."""
+        return True
+
+    def standing(self, names: Sequence[str], targets: Sequence[Target]) -> Standing:
+        """How pictures of these names stand, whose targets `targets` made; InputError where a
+        picture is named that is not among them.
+        """
+        ...
+
+
+def _ways(targets: Sequence[Target]) -> NDArray[np.float64]:
+    return np.array([1.0 if target.direction == "up" else -1.0 for target in targets])
+
+
+def _qualities(targets: Sequence[Target]) -> NDArray[np.float64]:
+    """Of the clean pictures, in widths of the score range, larger ones better."""
+    better = [1.0 if (t.direction == "up") == t.rising else -1.0 for t in targets]
+    return np.array([sign * t.clean / t.width for sign, t in zip(better, targets, strict=True)])
+
+
+@dataclass(frozen=True)
+class Srocc(SetObjective):
+    """The SROCC between clean and attacked scores, as low as it can be made.
+
+    Directions are those of `rank`, though a picture need not go farther than its place.
+    """
+
+    @property
+    def name(self) -> str:
+        """`srocc`."""
+        return "srocc"
+
+    def targets(
+        self, clean: Sequence[float], score_range: ScoreRange, lower_better: bool
+    ) -> list[Target]:
+        """Those of `rank`."""
+        return Rank().targets(clean, score_range, lower_better)
+
+    def standing(self, names: Sequence[str], targets: Sequence[Target]) -> Standing:
+        """All are free to be moved."""
+        free = np.ones(len(names), dtype=np.bool_)
+        return RankCorrelation(_qualities(targets), _ways(targets), free)
+
+
+@dataclass(frozen=True)
+class Top(SetObjective):
+    """The first k places of the ranking.
+
+    into, out: names of pictures that are to come among them, and to leave; only these are changed.
+    Without any, all pictures are, and the first k are to be others than they were.
+    """
+
+    k: int
+    into: tuple[str, ...] = ()
+    out: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise InputError(f"objective '{self.name}': expected at least 1 place, e.g. top:3")
+        if len(self.into) > self.k:
+            raise InputError(
+                f"objective '{self.name}': {len(self.into)} pictures do not fit into "
+                f"{self.k} places"
+            )
+        twice = [name for name, n in Counter((*self.into, *self.out)).items() if n > 1]
+        if twice:
+            raise InputError(f"objective '{self.name}': names {twice[0]} twice; once is enough")
+
+    @property
+    def name(self) -> str:
+        """`top:K,into=NAME,out=NAME`."""
+        named = [f"into={name}" for name in self.into] + [f"out={name}" for name in self.out]
+        return ",".join([f"top:{self.k}", *named])
+
+    def targets(
+        self, clean: Sequence[float], score_range: ScoreRange, lower_better: bool
+    ) -> list[Target]:
+        """The first k down, all others up; equal scores are all among the first."""
+        sign = -1.0 if lower_better else 1.0
+        order = sorted((sign * score for score in clean), reverse=True)
+        last = order[min(self.k, len(order)) - 1] if order else 0.0
+        return [
+            towards_end("down" if sign * y0 >= last else "up", y0, score_range, lower_better)
+            for y0 in clean
+        ]
+
+    def standing(self, names: Sequence[str], targets: Sequence[Target]) -> Standing:
+        """Only the named pictures are free to be moved, if there are any."""
+        unknown_ = [name for name in (*self.into, *self.out) if name not in names]
+        if unknown_:
+            raise unknown("image of the objective", unknown_[0], names)
+        if len(names) <= self.k:
+            raise InputError(
+                f"objective '{self.name}': {len(names)} images, of which all are among the first "
+                f"{self.k}; take fewer places or more images"
+            )
+        ways = _ways(targets)
+        wanted = np.array([(name in self.into) - float(name in self.out) for name in names])
+        free = wanted != 0
+        if not free.any():
+            wanted, free = np.where(ways < 0.0, -1.0, 0.0), ~free
+        return FirstPlaces(_qualities(targets), ways, free, self.k, wanted)
+
+
 OBJECTIVES: dict[str, Objective] = {
     objective.name: objective for objective in (Rank(), OneWay("up"), OneWay("down"), Farther())
 }
+SROCC, TOP = Srocc(), "top"
 
 
 def parse_objective(spec: str) -> Objective:
-    """One of OBJECTIVES, alone or with a score boundary (`rank:0.2`); InputError otherwise."""
+    """One of OBJECTIVES, alone or with a score boundary (`rank:0.2`), or one of the whole set:
+    `srocc`, or places of its ranking (`top:3`, `top:3,into=a.png,out=b.png`); InputError otherwise.
+    """
     name, colon, value = spec.partition(":")
+    if name == TOP:
+        return _parse_top(spec, value)
+    if name == SROCC.name:
+        if colon:
+            raise InputError(f"objective '{spec}': {name} takes no score boundary; write {name}")
+        return SROCC
     if name not in OBJECTIVES:
-        raise unknown("objective", name, OBJECTIVES)
+        raise unknown("objective", name, [*OBJECTIVES, SROCC.name, "top:3"])
     if not colon:
         return OBJECTIVES[name]
     return WithBoundary(OBJECTIVES[name], number(spec, value, "rank:0.2"))
+
+
+def _parse_top(spec: str, fields: str) -> Top:
+    places, *named = fields.split(",")
+    if not places.isdecimal():
+        raise InputError(f"objective '{spec}': expected how many places, e.g. top:3")
+    names: dict[str, list[str]] = {"into": [], "out": []}
+    for field in named:
+        way, equals, name = field.partition("=")
+        if way not in names or not equals or not name:
+            raise InputError(
+                f"objective '{spec}': '{field}' is neither into=IMAGE nor out=IMAGE, such as "
+                "top:3,into=a.png; an image whose name has a comma has to be renamed"
+            )
+        names[way].append(name)
+    return Top(int(places), tuple(names["into"]), tuple(names["out"]))

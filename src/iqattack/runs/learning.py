@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from iqattack.attacks import SetAttack
-from iqattack.engine import Engine, Failure, QueryLog
+from iqattack.engine import Engine, Failure, Progress, QueryLog
 from iqattack.engine.log import refuse_links
 from iqattack.errors import InputError, RunError
 from iqattack.images import ImageSet
@@ -19,6 +19,7 @@ from iqattack.runs.files import FolderLock, cannot_write, write_text
 from iqattack.runs.how import How, Setup, paid_again
 from iqattack.runs.losses import check_losses
 from iqattack.runs.settings import Record, Settings
+from iqattack.scoring import Recompressed
 
 LOG = "queries.sqlite"
 
@@ -47,14 +48,20 @@ def learning(
     by_spec: bool,
     how: How,
     notify: Callbacks,
+    jpeg: int | None = None,
 ) -> Iterator[tuple[object, int]]:
     """What a set attack returned, and the queries that it took; the folder is locked until the end.
 
     settings: of the engine; record: what a session has to resume with.
-    queries: about one image, at most; total: about all. Every score is kept in queries.sqlite, so
-    that none is asked for again. Raises InputError where an image fails, RunError for a folder that
-    does not fit, Interrupted when asked to stop.
+    queries: about one image, at most; total: about all, which progress is counted in. Every score
+    is kept in queries.sqlite, so that none is asked for again. jpeg: quality of the round trip that
+    every image takes before it is scored; None for none. Raises InputError where an image fails,
+    RunError for a folder that does not fit, Interrupted when asked to stop.
     """
+
+    def progress(state: Progress) -> None:
+        notify.progress(replace(state, budget=total, pooled=True))
+
     with (
         _opened(folder, kind, record, resume, Traits.of(scorer).price),
         closing(QueryLog(folder / LOG)) as log,
@@ -72,15 +79,17 @@ def learning(
             scorer,
             parse_objective(settings.objective),
             replace(
-                Setup(settings, scorer, how)(notify.stop, pool),
+                Setup(settings, scorer, how)(
+                    notify.stop, pool if jpeg is None else Recompressed(pool, jpeg)
+                ),
                 finish=lambda outcome: outcome,
             ),
             queries=queries,
             log=log,
             note=notify.note,
-            progress=notify.progress,
+            progress=progress,
         )
-        items, value = engine.run_set(images, attack)
+        items, returned = engine.run_set(images, attack)
         for item in items:
             if isinstance(item, Failure):
                 remedy = (
@@ -89,7 +98,7 @@ def learning(
                 raise InputError(f"{item.reason}; {remedy}")
         if ceiling is not None:
             ceiling.release()
-        yield value, sum(log.queries(entry.name) for entry in images)
+        yield returned.value, sum(log.queries(entry.name) for entry in images)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from iqattack.runs.how import DEFAULT_HOW, How
 from iqattack.runs.learning import Kind, learning
 from iqattack.runs.settings import Record, Settings
 from iqattack.samples import photographs
+from iqattack.scoring import check_quality
 from iqattack.version import __version__
 
 FILE = "perturbation.safetensors"
@@ -54,6 +55,7 @@ def make_universal(
     way: str = "filter",
     most: int = MOST,
     minibatch: int = ways.MINIBATCH,
+    jpeg: int | None = None,
     resume: bool = False,
     by_spec: bool = False,
     how: How = DEFAULT_HOW,
@@ -63,7 +65,9 @@ def make_universal(
 
     settings: `queries` is the budget for all images together, their clean images included.
     way: of `attacks.universal_ways.WAYS`. most: patterns of each direction; minibatch: images that
-    a candidate is laid on. The rest is as in `execute`.
+    a candidate is laid on. jpeg: quality that images are recompressed with before they are scored,
+    clean ones included, so that what is learnt survives it; None for no JPEG. The rest is as in
+    `execute`.
 
     folder/universal.toml: the settings; queries.sqlite: every score, so that none is asked for
     again; perturbation.safetensors: what the attack `universal` and `apply_universal` take;
@@ -74,6 +78,8 @@ def make_universal(
         raise unknown("way", way, list(ways.WAYS))
     if most < 1 or minibatch < 1:
         raise InputError(f"k {most}, minibatch {minibatch}: expected at least 1")
+    if jpeg is not None:
+        check_quality(jpeg)
     if settings.queries < FEWEST * len(images):
         raise InputError(
             f"queries {settings.queries}: expected at least {FEWEST * len(images)} in all, "
@@ -87,6 +93,8 @@ def make_universal(
     notify = callbacks or Callbacks()
     record = Record.now(settings, scorer, how.retry)
     what = f"universal {way}, at most {most} patterns, {minibatch} images at a time"
+    if jpeg is not None:
+        what += f", scored after JPEG {jpeg}"
     # No attack's option, but what one has to resume with.
     record = record.model_copy(update={"settings": settings.model_copy(update={"attack": what})})
     with learning(
@@ -103,6 +111,7 @@ def make_universal(
         by_spec=by_spec,
         how=how,
         notify=notify,
+        jpeg=jpeg,
     ) as (value, spent):
         (up, tiles_up), (down, tiles_down) = cast(tuple[ways.Learnt, ways.Learnt], value)
         if not up and not down:
@@ -119,6 +128,7 @@ def make_universal(
             way=way,
             seed=settings.seed,
             queries=spent,
+            jpeg=jpeg,
             up=tuple(up),
             down=tuple(down),
         )

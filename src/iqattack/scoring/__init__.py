@@ -6,6 +6,7 @@ from iqattack.scoring.executor import Executor, Threads
 from iqattack.scoring.in_process import InProcess
 from iqattack.scoring.pool import Pool
 from iqattack.scoring.processes import Processes, threads_each
+from iqattack.scoring.recompressed import Recompressed, check_quality
 from iqattack.scoring.retry import DEFAULT_RETRY, NO_RETRY, Retry
 
 __all__ = [
@@ -17,10 +18,12 @@ __all__ = [
     "InProcess",
     "Pool",
     "Processes",
+    "Recompressed",
     "Reply",
     "Request",
     "Retry",
     "ScorePool",
     "Threads",
+    "check_quality",
     "threads_each",
 ]

@@ -1,0 +1,315 @@
+"""The ranking of a set as the aim (ours): one budget for all images, spent where it counts most.
+
+Any attack on one image becomes one on a ranking. Each image is searched as if it were alone, a
+query at a time, and before each round three things are known of every image: the gains that
+pictures of it have been scored with, what another query is likely to add, and which places it could
+take among the others.
+
+1. *What stands*: of all pictures that were scored so far, whichever image they are of, one is
+   chosen for each so that the value of the set is least (`Standing.chosen`). An image need not go
+   as far as it can: it has a place in the ranking, and stops there.
+2. *What is reachable*: searches gain less and less. The mean gain of a search's n-th query, over
+   the images of a direction that came so far, is scaled by how well this image did with the queries
+   that it had; what nobody has tried yet is expected to fall off as 1/n.
+3. *Where the next queries go*: for each image and each place that it could take, what the place is
+   worth over the queries that it is likely to take to get there; both with the others where they
+   are, and where an equal share of what is left would bring them, as an image that goes down and
+   one that goes up need not go half as far to pass each other. The images that promise most per
+   query are asked about next, those that nothing is known of before others. Where a place lies
+   between two pictures that were scored, their mixture is tried instead of the search's next
+   candidate.
+
+SMA (Yang et al., arXiv 2404.13277) sets targets for all scores first and drives each image towards
+its own, with gradients; here targets follow from what turns out to be within reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from iqattack.attacks.contract import (
+    Answer,
+    AnySearch,
+    Attack,
+    Chosen,
+    SetAttack,
+    SetSearch,
+    SetTask,
+    Task,
+)
+from iqattack.attacks.lifting import guarded
+from iqattack.objectives.standing import EQUAL, Standing
+
+AT_ONCE = 8  # a round asks about one of so many images
+PICTURES = 32  # of an image that are kept
+MIXING = 2.0  # queries that a place between two pictures is expected to take, more where it is
+TRIES = 8  # tried in vain, until so many times
+OTHERS = 2.0  # images that a guess counts as
+FRESH = 10.0  # times that an image counts which was not asked about yet
+FIRST = 0.1  # what a first query is thought to gain before any was asked
+FAR = 1e9  # queries: as good as never
+
+Floats = NDArray[np.float64]
+
+
+class Searched:
+    """What is known of one image.
+
+    gains, pictures: that were scored, from 0 and the clean image upwards, thinned to PICTURES.
+    path: the best gain after each query of the search.
+    """
+
+    def __init__(self, attack: Attack, task: Task) -> None:
+        self.task = task
+        self.gains = [0.0]
+        self.pictures = [task.image8]
+        self.path = [0.0]
+        self.open = task.queries > 0 and task.reach > 0.0
+        self._search: AnySearch | None = guarded(attack, task) if self.open else None
+        self._next: Tensor | None = None
+        self._in_vain = 0  # mixtures, one after the other
+        self._place: Place | None = None  # that the last mixture was for
+
+    @property
+    def best(self) -> float:
+        """The largest gain."""
+        return self.gains[-1]
+
+    @property
+    def searching(self) -> bool:
+        """Whether the search has another candidate."""
+        if self._search is not None and self._next is None:
+            self._advance(None)
+        return self.open and self._next is not None
+
+    @property
+    def mixes(self) -> bool:
+        """Whether mixtures of its pictures may be tried."""
+        return self.open and self._in_vain < TRIES
+
+    @property
+    def mixing(self) -> float:
+        """Queries that a place between two pictures is expected to take."""
+        return MIXING * (1 + self._in_vain)
+
+    def candidates(self, place: Place) -> Tensor:
+        """What to try for a place."""
+        if place.ahead and self._next is not None:
+            self._place = None
+            return self._next
+        self._place = place
+        high = int(np.searchsorted(self.gains, place.middle))
+        low = self.gains[high - 1]
+        share = (place.middle - low) / (self.gains[high] - low)
+        return torch.lerp(self.pictures[high - 1].float(), self.pictures[high].float(), share)[None]
+
+    def take(self, answer: Answer) -> None:
+        """Keep what came of them."""
+        for gain, picture in zip(answer.gain.tolist(), answer.pixels, strict=True):
+            self._keep(gain, picture)
+        place, self._place = self._place, None
+        if place is not None:
+            hit = any(place.low < gain < place.high for gain in answer.gain.tolist())
+            self._in_vain = 0 if hit else self._in_vain + 1
+        else:
+            self._in_vain = 0
+            for gain in answer.gain.tolist():
+                self.path.append(max(self.path[-1], gain))
+            self._advance(answer)
+        if answer.end is not None:
+            self.open = False
+
+    def _advance(self, answer: Answer | None) -> None:
+        search = self._search
+        if search is None:
+            return
+        try:
+            self._next = next(search) if answer is None else search.send(answer)
+        except StopIteration:
+            self._search = self._next = None
+
+    def _keep(self, gain: float, picture: Tensor) -> None:
+        """In order; of too many pictures, the one that is missed least goes."""
+        if gain <= 0.0 or gain in self.gains:
+            return
+        place = int(np.searchsorted(self.gains, gain))
+        self.gains.insert(place, gain)
+        self.pictures.insert(place, picture.clone())
+        if len(self.gains) > PICTURES:
+            gaps = np.subtract(self.gains[2:], self.gains[:-2])
+            least = 1 + int(np.argmin(gaps))
+            del self.gains[least], self.pictures[least]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Between two images, in gains of the one that is to go there; ahead of what it has reached, or
+    not. middle: a gain between low and high.
+    """
+
+    low: float
+    middle: float
+    high: float
+    ahead: bool
+
+
+class Growth:
+    """What searches of one direction gain with their queries, learnt while they go on."""
+
+    def __init__(self, paths: Sequence[Sequence[float]]) -> None:
+        longest = max(map(len, paths), default=1)
+        steps = np.full((len(paths), longest - 1), np.nan)
+        recent, harmonic = FIRST, 1.0
+        for row, path in zip(steps, paths, strict=True):
+            row[: len(path) - 1] = np.diff(path)
+            half = (len(path) - 1) // 2
+            recent += path[-1] - path[half]
+            harmonic += float(np.sum(1.0 / np.arange(half + 1, len(path))))
+        self._late = recent / harmonic  # over n, what the n-th query adds
+        known = np.isfinite(steps).sum(0)
+        guess = OTHERS * self._late / np.arange(1, longest)
+        self._steps = (np.nansum(steps, axis=0) + guess) / (known + OTHERS)
+        self._sums = np.concatenate([[0.0], np.cumsum(self._steps)])
+
+    def after(self, path: Sequence[float], queries: float) -> float:
+        """The gain that a search with this path is likely to have after so many more."""
+        done, last = len(path) - 1, len(self._sums) - 1
+        within = np.interp(done + queries, np.arange(last + 1), self._sums)
+        beyond = self._late * np.log(max((done + queries + 1) / (last + 1), 1.0))
+        return float(path[-1] + self._scale(path) * (within + beyond - self._sums[done]))
+
+    def _scale(self, path: Sequence[float]) -> float:
+        """How well a search did, beside what was to be expected."""
+        expected = self._sums[len(path) - 1]
+        return float((path[-1] + 0.5 * expected + self._late) / (1.5 * expected + self._late))
+
+    def queries(self, path: Sequence[float], gains: Floats) -> Floats:
+        """That a search with this path is likely to take for gains (M,) beyond its last."""
+        done = len(path) - 1
+        further = self._sums[done] + (gains - path[-1]) / self._scale(path)
+        within = np.searchsorted(self._sums, further) - done
+        last = len(self._sums) - 1
+        with np.errstate(over="ignore"):
+            grown = np.exp((further - self._sums[-1]) / self._late)
+        beyond = last - done + (last + 1) * (grown - 1.0)
+        needed = np.where(further <= self._sums[-1], within, beyond)
+        return np.asarray(np.clip(needed, 1.0, FAR))
+
+
+class Outlook:
+    """What may come of each image, before a round.
+
+    stands: the gain that each image has at present. left: queries, for all free images together.
+    """
+
+    def __init__(
+        self,
+        standing: Standing,
+        images: Sequence[Searched],
+        stands: Sequence[float],
+        left: int,
+    ) -> None:
+        self._standing = standing
+        self._images = images
+        self._stands = stands
+        self._free = [number for number, free in enumerate(standing.free) if free]
+        self._growth = {
+            way: Growth([images[k].path for k in self._free if standing.ways[k] == way])
+            for way in (-1.0, 1.0)
+        }
+        self._now = np.asarray(standing.clean + standing.ways * np.array(stands))
+        self._later = self._now.copy()
+        for number in self._free:
+            image = images[number]
+            if stands[number] == image.best and image.searching:
+                growth = self._growth[standing.ways[number]]
+                gain = growth.after(image.path, left / len(self._free))
+                self._later[number] = self._at(number, min(gain, image.task.reach))[0]
+
+    def promising(self, most: int) -> dict[int, Place]:
+        """The images that promise most per query, at most so many, and the place of each."""
+        found: list[tuple[float, int, Place]] = []
+        for number in self._free:
+            rate, place = self._best(number)
+            if place is not None:
+                fresh = FRESH if len(self._images[number].path) == 1 else 1.0
+                found.append((-rate * fresh, number, place))
+        found.sort(key=lambda it: it[:2])
+        return {number: place for _, number, place in found[:most]}
+
+    def _at(self, number: int, gain: float) -> Floats:
+        return self._standing.at(number, np.array([gain]))
+
+    def _best(self, number: int) -> tuple[float, Place | None]:
+        """The place that is worth most per query, and how much that is."""
+        options = (
+            self._best_among(self._later, number, ahead=True),
+            self._best_among(self._now, number, ahead=True),
+            self._best_among(self._now, number, ahead=False),
+        )
+        return max(options, key=lambda it: it[0])
+
+    def _best_among(
+        self, others: Floats, number: int, *, ahead: bool
+    ) -> tuple[float, Place | None]:
+        """Where the other images are at these positions."""
+        standing, image = self._standing, self._images[number]
+        way, reach = standing.ways[number], image.task.reach
+        edges = np.unique(way * (np.delete(others, number) - standing.clean[number]))
+        edges = np.concatenate([[0.0], edges[(edges > 0.0) & (edges < reach)], [reach]])
+        low, high = edges[:-1], edges[1:]
+        middle = 0.5 * (low + high)
+        costs = standing.costs(number, standing.at(number, middle), others)
+        worth = standing.costs(number, self._at(number, self._stands[number]), others) - costs
+        if ahead:
+            able = (low >= image.best) & image.searching
+            queries = self._growth[way].queries(image.path, low)
+        else:
+            scored = np.searchsorted(image.gains, low, "right") < np.searchsorted(image.gains, high)
+            able = ~scored & (high <= image.best) & image.mixes
+            queries = np.full(len(low), image.mixing)
+        rates = np.where(able & (worth > EQUAL) & (low < high), worth / queries, 0.0)
+        k = int(np.argmax(rates))
+        if not rates[k] > 0.0:
+            return 0.0, None
+        return float(rates[k]), Place(float(low[k]), float(middle[k]), float(high[k]), ahead)
+
+
+def ranking(attack: Attack) -> SetAttack:
+    """An attack on the ranking of a set: `attack` on its images, as far as that helps."""
+
+    def lifted(given: SetTask) -> SetSearch:
+        standing = given.standing
+        if standing is None:
+            raise ValueError("the objective is none of a set")
+        images = [Searched(attack, task) for task in given.tasks]
+        at_once = -(-int(np.count_nonzero(standing.free)) // AT_ONCE)
+        left = given.queries or sum(task.queries for task in given.tasks)
+        stands = [0.0] * len(images)
+        while True:
+            gains = [np.array(image.gains) for image in images]
+            # A picture may have been dropped meanwhile.
+            start = [
+                min(int(np.searchsorted(one, gain)), len(one) - 1)
+                for one, gain in zip(gains, stands, strict=True)
+            ]
+            chosen = standing.chosen(gains, start)
+            stands = [image.gains[k] for image, k in zip(images, chosen, strict=True)]
+            places = Outlook(standing, images, stands, left).promising(at_once)
+            if not places:
+                break
+            asked = {number: images[number].candidates(place) for number, place in places.items()}
+            answers = yield list(asked.items())
+            left -= sum(map(len, asked.values()))
+            for number, answer in zip(asked, answers, strict=True):
+                images[number].take(answer)
+        picked = {number: images[number].pictures[k] for number, k in enumerate(chosen) if k > 0}
+        return Chosen(picked)
+
+    return lifted

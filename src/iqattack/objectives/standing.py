@@ -1,0 +1,202 @@
+"""How a set of images stands by its scores, and what it costs the attacker that one stands there.
+
+Positions are qualities in fractions of the score range, larger ones better. Standing objectives
+are made less: an attack moves images until the value is as low as can be.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from iqattack.evaluation import srocc
+
+Floats = NDArray[np.float64]
+SWEEPS = 100  # over all images, after which a choice is as good as it will be
+EQUAL = 1e-12  # costs that differ by less are equal
+
+
+@dataclass(frozen=True)
+class Standing(ABC):
+    """Clean positions of the images of a set, (N,), and which way each one moves.
+
+    ways: (N,) 1 where a gain raises the quality, −1 where it lowers it. free: (N,) bool, the images
+    that may be changed.
+    """
+
+    clean: Floats
+    ways: Floats
+    free: NDArray[np.bool_]
+
+    def at(self, number: int, gains: Floats) -> Floats:
+        """Positions of an image with these gains."""
+        return np.asarray(self.clean[number] + self.ways[number] * gains)
+
+    @abstractmethod
+    def value(self, now: Floats) -> float:
+        """What is reported of positions (N,); less is better for the attacker."""
+
+    def potential(self, now: Floats) -> float:
+        """The value, by which places are compared; it may tell more finely what leads to less."""
+        return self.value(now)
+
+    @abstractmethod
+    def costs(self, number: int, at: Floats, now: Floats) -> Floats:
+        """The potential, but for a constant, if that image stood at each of these positions (M,)
+        and all others where they are `now`.
+        """
+
+    def chosen(self, gains: Sequence[Floats], start: Sequence[int]) -> list[int]:
+        """Which of its gains each image is to have for the least value.
+
+        gains: of each image, those that pictures were scored with, from 0, its clean one, upwards.
+        start: a choice to begin with. Exact for one image at a time, until no image has anything to
+        win; from `start`, and from clean images and the largest gains where that is better. Of
+        places as good, the one with the smallest gain is taken: it shows least.
+        """
+        clean, largest = [0] * len(gains), [len(one) - 1 for one in gains]
+        largest = [k if free else 0 for k, free in zip(largest, self.free, strict=True)]
+        ends = [self._settled(gains, begun) for begun in (list(start), clean, largest)]
+        return min(
+            ends, key=lambda end: (self.potential(self.positions(gains, end)), _touched(end))
+        )
+
+    def positions(self, gains: Sequence[Floats], chosen: Sequence[int]) -> Floats:
+        """Positions (N,) of all images with the chosen ones of their gains."""
+        moved = np.array([one[k] for one, k in zip(gains, chosen, strict=True)])
+        return np.asarray(self.clean + self.ways * moved)
+
+    def _settled(self, gains: Sequence[Floats], chosen: list[int]) -> list[int]:
+        now = self.positions(gains, chosen)
+        able = [k for k, free in enumerate(self.free) if free and len(gains[k]) > 1]
+        for _ in range(SWEEPS):
+            before = list(chosen)
+            for number in able:
+                places = self.at(number, gains[number])
+                costs = self.costs(number, places, now)
+                pick = int(np.argmax(costs <= costs.min() + EQUAL))
+                if costs[pick] < costs[chosen[number]] - EQUAL or pick < chosen[number]:
+                    chosen[number], now[number] = pick, places[pick]
+            if chosen == before:
+                break
+        return chosen
+
+
+def _touched(chosen: Sequence[int]) -> int:
+    return sum(k > 0 for k in chosen)
+
+
+@dataclass(frozen=True)
+class RankCorrelation(Standing):
+    """SROCC between clean and present scores.
+
+    Its numerator is Σ a·r, with a the centred clean ranks and r the present ranks; and each image j
+    that image i comes to stand above of adds a_i − a_j to it, as one rank goes up and the other
+    down. So the least value inverts pairs by the difference of their clean ranks.
+    """
+
+    _ranks: Floats = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        ranks = rankdata(self.clean)
+        object.__setattr__(self, "_ranks", ranks - ranks.mean())
+
+    def value(self, now: Floats) -> float:
+        """SROCC, −1..1; 1 where all scores are equal and it has no value."""
+        found = srocc(self.clean, now)
+        return found if np.isfinite(found) else 1.0
+
+    def costs(self, number: int, at: Floats, now: Floats) -> Floats:
+        """The value but for a constant, ties aside."""
+        order = np.argsort(now)
+        others, ranks = now[order], self._ranks[order]
+        # Of the images that it stands above of, the sum of a_i − a_j, itself adding 0; a tie half.
+        below = np.concatenate([[0.0], np.cumsum(self._ranks[number] - ranks)])
+        left, right = (np.searchsorted(others, at, side) for side in ("left", "right"))
+        numerator = 0.5 * (below[left] + below[right])
+        return np.asarray(numerator / (float(np.square(self._ranks).sum()) or 1.0))
+
+
+@dataclass(frozen=True)
+class FirstPlaces(Standing):
+    """The share of chosen images that are not yet where they are to be: among the first k, or out.
+
+    k: places. wanted: (N,) 1 for images that are to come among them, −1 for those that are to go,
+    0 for the others. Of equal qualities, the one that suits the attacker less counts as better.
+
+    One image alone often changes nothing of that, as another one takes its place. So passes count a
+    little, too: an image that is to go has as many passes before it as it lacks images above it
+    that may stay, k of them; one that is to come, as there are too many above it that are not to.
+    """
+
+    k: int
+    wanted: Floats
+
+    def value(self, now: Floats) -> float:
+        """0..1."""
+        above = (now[None] > now[:, None]).sum(1)
+        equal = (now[None] == now[:, None]).sum(1) - 1
+        surely, maybe = above + equal < self.k, above < self.k
+        missing = ((self.wanted > 0) & ~surely) | ((self.wanted < 0) & maybe)
+        return float(missing.sum() / self._chosen)
+
+    def potential(self, now: Floats) -> float:
+        """The value, and a little for passes."""
+        return self.value(now) + self._little * self.passes(now)
+
+    def passes(self, now: Floats) -> int:
+        """How many are lacking, in all."""
+        stay, come = self.wanted >= 0, self.wanted > 0
+        lacking = self.k - (now[stay][None] > now[~stay][:, None]).sum(1)
+        excess = (now[~come][None] >= now[come][:, None]).sum(1) - (self.k - come.sum())
+        return int(np.maximum(lacking, 0).sum() + np.maximum(excess, 0).sum())
+
+    def costs(self, number: int, at: Floats, now: Floats) -> Floats:
+        """The potential but for a constant."""
+        rest = np.arange(len(now)) != number
+        order = np.argsort(-now[rest], kind="stable")
+        others, wanted = now[rest][order], self.wanted[rest][order]
+        if len(others) < self.k:
+            return np.zeros(len(at))
+        # The last of the others is out where this one comes in.
+        costs = np.where(at > others[self.k - 1], -self.wanted[number], -wanted[self.k - 1])
+        return np.asarray(costs / self._chosen + self._little * self._passes(number, at, now))
+
+    def _passes(self, number: int, at: Floats, now: Floats) -> Floats:
+        """As `passes`, but for a constant: its own, and those of images that it passes."""
+        rest = np.arange(len(now)) != number
+        leave, come = self.wanted < 0, self.wanted > 0
+        stay, spare = now[rest & ~leave], self.k - int(come.sum())
+        found = np.zeros(len(at))
+        if leave[number]:
+            found += np.maximum(self.k - _above(stay, at), 0)
+        else:
+            lacking = (now[rest & ~leave][None] > now[leave][:, None]).sum(1) < self.k
+            found += _above(now[leave][lacking], at, equal=True)
+        others = now[rest & ~come]
+        if come[number]:
+            found += np.maximum(_above(others, at, equal=True) - spare, 0)
+        else:
+            full = (others[None] >= now[come][:, None]).sum(1) >= spare
+            found -= _above(now[come][full], at)
+        return found
+
+    @property
+    def _chosen(self) -> int:
+        return max(int(np.count_nonzero(self.wanted)), 1)
+
+    @property
+    def _little(self) -> float:
+        """All passes together count less than an image in its place."""
+        return 0.5 / (self._chosen**2 * len(self.clean))
+
+
+def _above(positions: Floats, at: Floats, *, equal: bool = False) -> Floats:
+    """How many positions lie above each of `at`, or where it is."""
+    found = np.searchsorted(np.sort(positions), at, "left" if equal else "right")
+    return np.asarray(len(positions) - found)

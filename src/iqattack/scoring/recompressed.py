@@ -1,0 +1,110 @@
+"""A pool whose model sees every image after JPEG, as a service that recompresses uploads does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iqattack.errors import InputError
+from iqattack.pillow import Image
+from iqattack.scoring.contract import Reply, Request, ScorePool
+
+BEST = 100  # quality, at most
+
+
+class Recompressed:
+    """A `ScorePool` that codes each image as JPEG of a quality and decodes it before it is scored.
+
+    Replies are about the images that came, so whoever asks keeps, hashes and reports those.
+    InputError for a quality that is not from 1 to 100.
+    """
+
+    def __init__(self, pool: ScorePool, quality: int) -> None:
+        check_quality(quality)
+        self._pool = pool
+        self._quality = quality
+        self._asked: dict[Request, Request] = {}  # by what was sent in its place
+
+    @property
+    def batch(self) -> int:
+        """See `ScorePool`."""
+        return self._pool.batch
+
+    @property
+    def capacity(self) -> int:
+        """See `ScorePool`."""
+        return self._pool.capacity
+
+    @property
+    def pending(self) -> int:
+        """See `ScorePool`."""
+        return self._pool.pending
+
+    @property
+    def sent(self) -> int:
+        """See `ScorePool`."""
+        return self._pool.sent
+
+    @property
+    def running(self) -> int:
+        """See `ScorePool`."""
+        return self._pool.running
+
+    @property
+    def notes(self) -> list[str]:
+        """See `ScorePool`."""
+        return self._pool.notes
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Have images of one size scored after JPEG."""
+        sent = [replace(r, image=recompressed(r.image, self._quality)) for r in requests]
+        self._asked |= zip(sent, requests, strict=True)
+        self._pool.submit(sent)
+
+    def wait(self, *, resend: bool = True) -> list[Reply]:
+        """See `ScorePool`."""
+        replies = self._pool.wait(resend=resend)
+        found = [replace(reply, request=self._asked[reply.request]) for reply in replies]
+        for reply in replies:
+            if reply.final:
+                del self._asked[reply.request]
+        return found
+
+    def wake(self) -> None:
+        """See `ScorePool`."""
+        self._pool.wake()
+
+    def short(self) -> None:
+        """See `ScorePool`."""
+        self._pool.short()
+
+    def forget(self) -> None:
+        """See `ScorePool`."""
+        self._asked.clear()
+        self._pool.forget()
+
+    def close(self) -> None:
+        """See `ScorePool`."""
+        self._pool.close()
+
+
+def recompressed(image: Tensor, quality: int) -> Tensor:
+    """An image (3, H, W) uint8 coded as JPEG and decoded; chroma is subsampled, 4:2:0."""
+    file = BytesIO()
+    pixels = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    pixels.save(file, "JPEG", quality=quality)
+    return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1).contiguous()
+
+
+def check_quality(quality: int) -> None:
+    """InputError for one that JPEG does not have."""
+    if not 1 <= quality <= BEST:
+        raise InputError(
+            f"jpeg {quality}: expected a quality from 1 to {BEST}, such as 75; leave it out to "
+            "score candidates as they are"
+        )
