@@ -50,7 +50,7 @@ from iqattack.models import (
     wrap,
 )
 from iqattack.models.time_limit import check_timeout
-from iqattack.objectives import parse_objective
+from iqattack.objectives import SetObjective, parse_objective
 from iqattack.perception import Viewing
 from iqattack.probing import QUERIES, Probe
 from iqattack.probing import probe as run_probe
@@ -158,6 +158,7 @@ def attack(
     constraint: str = DEFAULT_CONSTRAINT,
     objective: str = "rank",
     queries: int = 2000,
+    budget_total: int | None = None,
     seed: int = 0,
     floor: str | None = None,
     mos: str | Path | None = None,
@@ -200,6 +201,8 @@ def attack(
     attack, constraint, objective, floor: specs as on the command line; an attack may be a generator
         function of a `Task`, too, of which a run remembers the name alone.
     queries: images that the model may score for each image, the clean one included.
+    budget_total: for all images together, with objective `srocc` or `top:3`, which are of the whole
+        set; of one image up to four equal shares then, and never more than `queries`.
     mos: table of opinion scores. mos_columns: of one that is not recognised, as
         `image=NAME,mos=NAME` or `dmos=NAME`; numbers count from 1. mos_lower_better: for a set that
         brings difference scores along; a table tells by itself.
@@ -269,6 +272,7 @@ def attack(
         floor=floor,
         objective=objective,
         queries=queries,
+        budget_total=budget_total,
         seed=seed,
         limit=limit,
         convert=convert,
@@ -319,7 +323,8 @@ def _check_of_shard(
     notify: Callbacks,
 ) -> bool:
     """Whether the model of a shard is checked; InputError for one that needs a survey."""
-    if surveyed is None and parse_objective(objective).of_set:
+    aim = parse_objective(objective)
+    if surveyed is None and aim.of_set and not isinstance(aim, SetObjective):
         raise InputError(
             f"shard {Shard.parse(shard)}: with objective {objective} the direction of an image "
             "depends on the scores of all: have them scored once with 'iqattack survey', and give "
@@ -927,6 +932,8 @@ def _learnt(
     make: Callable[..., T], images: Images, model: Scorer | str, *, notify: Callbacks, **given: Any
 ) -> T:
     """What `make` learns from images about a model; given: as in `_prepared`."""
+    if isinstance(parse_objective(given["objective"]), SetObjective):
+        raise InputError(f"objective '{given['objective']}': expected rank, up or down")
     chosen, settings, scorer = _prepared(
         images, model, attack="filter-search", notify=notify, **given
     )

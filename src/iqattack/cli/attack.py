@@ -111,10 +111,12 @@ def attack(
     objective: Annotated[
         str,
         typer.Option(
-            metavar="rank|up|down|farther",
+            metavar="rank|up|down|farther|srocc|top:K",
             help="rank makes good images look worse to the model and bad ones better, so that "
             "the ranking breaks; up makes all look better, down worse; farther moves each to the "
-            "end of the score range that is farther from it.",
+            "end of the score range that is farther from it. With --budget-total: srocc makes the "
+            "SROCC of clean and attacked scores as low as it can be; top:3,into=a.png has a.png "
+            "among the first three (out=b.png: not among them), and top:3 has others there.",
             rich_help_panel=HOW,
         ),
     ] = "rank",
@@ -126,6 +128,15 @@ def attack(
             rich_help_panel=HOW,
         ),
     ] = 2000,
+    budget_total: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Images that the model may score for all images together, of srocc and top:K; "
+            "they go where they change the ranking most.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
     seed: Seed = 0,
     shard: Shard = None,
     survey: Survey = None,
@@ -193,6 +204,7 @@ def attack(
             constraint=constraint,
             objective=objective,
             queries=queries,
+            budget_total=budget_total,
             seed=seed,
             floor=floor,
             mos=mos,

@@ -72,9 +72,11 @@ def _measures(summary: Summary, *, every: bool) -> Table:
     settings = summary.settings
     over = settings.constraint + (f" {settings.floor}" if settings.floor else "")
     below = f"{summary.budget} of " if summary.budget < settings.queries else ""
+    budget = f"{below}{settings.queries} queries"
+    if settings.budget_total is not None:
+        budget = f"{settings.budget_total} queries for all images"
     title = cell(
-        f"{summary.model.name} under {summary.attack}, {over}, {settings.objective}, "
-        f"{below}{settings.queries} queries"
+        f"{summary.model.name} under {summary.attack}, {over}, {settings.objective}, {budget}"
     )
     silent = "These say nothing about robustness: see above." if summary.verdict.silent else None
     table = Table(title=title, title_justify="left", caption=silent, caption_justify="left")
@@ -95,6 +97,16 @@ def _measures(summary: Summary, *, every: bool) -> Table:
     table.add_section()
     if every:
         table.add_row("mean queries", number(summary.means.queries, 1))
+    if (ranking := summary.ranking) is not None:
+        last = ranking.last
+        for label, value in (
+            ("images changed", str(ranking.touched)),
+            ("JOD of these, mean (least)", _mean_least(ranking.jod, ranking.jod_least)),
+            (f"NDCG@{ranking.places}", number(last.ndcg)),
+            (f"still among the first {ranking.places}", number(last.overlap)),
+            ("queries for all images", str(last.queries)),
+        ):
+            table.add_row(label, value)
     table.add_row("images attacked", f"{summary.attacked} of {summary.images}")
     table.add_row("unchanged", str(summary.unchanged))
     ended = summary.scores.crossing.without_reach
@@ -104,6 +116,10 @@ def _measures(summary: Summary, *, every: bool) -> Table:
     if summary.pending:
         table.add_row("still to do", str(summary.pending))
     return table
+
+
+def _mean_least(mean: float | None, least: float | None) -> str:
+    return NONE if mean is None else f"{number(mean, 2)} ({number(least, 2)})"
 
 
 def show_summary(

@@ -195,6 +195,8 @@ class Engine:
                 f"budget of {total} queries for all images: {len(images)} are taken by the clean "
                 "ones; give more, or fewer images with --limit"
             )
+        if isinstance(self._objective, SetObjective):
+            self._objective.check([entry.name for entry in images])
         items: list[Attacked | Failure] = []
         recorder = self._recorder(images, total)
         survey = self._surveyed(images, recorder)

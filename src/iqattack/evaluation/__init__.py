@@ -24,6 +24,7 @@ from iqattack.evaluation.curves import (
 )
 from iqattack.evaluation.gain import mean_gain, normalised_gain
 from iqattack.evaluation.paired import holm, wilcoxon_p
+from iqattack.evaluation.ranking import ndcg, top_overlap
 from iqattack.evaluation.robustness import (
     EPSILON,
     Robustness,
@@ -71,6 +72,7 @@ __all__ = [
     "logistic5",
     "mae",
     "mean_gain",
+    "ndcg",
     "normalised_gain",
     "plcc",
     "plcc_logistic",
@@ -82,6 +84,7 @@ __all__ = [
     "rmse",
     "srocc",
     "success_rate",
+    "top_overlap",
     "wasserstein_score",
     "wilcoxon_p",
 ]

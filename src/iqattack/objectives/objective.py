@@ -219,9 +219,13 @@ class SetObjective(Objective, Protocol):
         """Always."""
         return True
 
+    def check(self, names: Sequence[str]) -> None:
+        """InputError for pictures that it is no objective of, before anything is asked."""
+        ...
+
     def standing(self, names: Sequence[str], targets: Sequence[Target]) -> Standing:
-        """How pictures of these names stand, whose targets `targets` made; InputError where a
-        picture is named that is not among them.
+        """How pictures of these names stand, whose targets `targets` made; InputError as in
+        `check`.
         """
         ...
 
@@ -254,6 +258,9 @@ class Srocc(SetObjective):
         """Those of `rank`."""
         return Rank().targets(clean, score_range, lower_better)
 
+    def check(self, names: Sequence[str]) -> None:
+        """Any will do."""
+
     def standing(self, names: Sequence[str], targets: Sequence[Target]) -> Standing:
         """All are free to be moved."""
         free = np.ones(len(names), dtype=np.bool_)
@@ -280,9 +287,14 @@ class Top(SetObjective):
                 f"objective '{self.name}': {len(self.into)} pictures do not fit into "
                 f"{self.k} places"
             )
-        twice = [name for name, n in Counter((*self.into, *self.out)).items() if n > 1]
+        twice = [name for name, n in Counter(self.named).items() if n > 1]
         if twice:
             raise InputError(f"objective '{self.name}': names {twice[0]} twice; once is enough")
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The chosen pictures."""
+        return (*self.into, *self.out)
 
     @property
     def name(self) -> str:
@@ -302,16 +314,23 @@ class Top(SetObjective):
             for y0 in clean
         ]
 
-    def standing(self, names: Sequence[str], targets: Sequence[Target]) -> Standing:
-        """Only the named pictures are free to be moved, if there are any."""
-        unknown_ = [name for name in (*self.into, *self.out) if name not in names]
+    def check(self, names: Sequence[str]) -> None:
+        """InputError where one is named that is not there, or all have a place."""
+        unknown_ = [name for name in self.named if name not in names]
         if unknown_:
-            raise unknown("image of the objective", unknown_[0], names)
+            raise InputError(
+                f"objective '{self.name}': no image is called {unknown_[0]}; names are those that "
+                f"results.csv has, such as {names[0]}"
+            )
         if len(names) <= self.k:
             raise InputError(
                 f"objective '{self.name}': {len(names)} images, of which all are among the first "
                 f"{self.k}; take fewer places or more images"
             )
+
+    def standing(self, names: Sequence[str], targets: Sequence[Target]) -> Standing:
+        """Only the named pictures are free to be moved, if there are any."""
+        self.check(names)
         ways = _ways(targets)
         wanted = np.array([(name in self.into) - float(name in self.out) for name in names])
         free = wanted != 0

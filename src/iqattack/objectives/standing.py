@@ -19,6 +19,7 @@ from iqattack.evaluation import srocc
 Floats = NDArray[np.float64]
 SWEEPS = 100  # over all images, after which a choice is as good as it will be
 EQUAL = 1e-12  # costs that differ by less are equal
+DIGITS = 12  # of potentials that are compared
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,13 @@ class Standing(ABC):
         """
         clean, largest = [0] * len(gains), [len(one) - 1 for one in gains]
         largest = [k if free else 0 for k, free in zip(largest, self.free, strict=True)]
-        ends = [self._settled(gains, begun) for begun in (list(start), clean, largest)]
-        return min(
-            ends, key=lambda end: (self.potential(self.positions(gains, end)), _touched(end))
-        )
+        begun = [list(start), clean, largest]
+        ends = [self._settled(gains, list(one)) for one in begun]
+
+        def key(end: list[int]) -> tuple[float, int]:
+            return round(self.potential(self.positions(gains, end)), DIGITS), _touched(end)
+
+        return min([*ends, *begun], key=key)  # costs leave ties aside, so that an end may be worse
 
     def positions(self, gains: Sequence[Floats], chosen: Sequence[int]) -> Floats:
         """Positions (N,) of all images with the chosen ones of their gains."""

@@ -95,6 +95,10 @@ def settings(summary: Summary) -> list[tuple[str, str]]:
         ("floor", asked.floor),
         ("objective", asked.objective),
         (
+            "queries for all images",
+            None if asked.budget_total is None else f"at most {asked.budget_total:,}",
+        ),
+        (
             "queries for an image",
             f"at most {asked.queries:,}, mean {number(summary.means.queries, 1)}",
         ),
@@ -219,6 +223,7 @@ def charts(
                 f"SROCC with people's opinion is {before} before the attack and {after} after it.",
             )
         )
+    said += _ranking_chart(summary)
     said += [
         Chart(
             "queries",
@@ -284,6 +289,56 @@ def charts(
         for result in (results if shown is None else shown)
     )
     return said, Table(columns, rows)
+
+
+def _ranking_chart(summary: Summary) -> list[Chart]:
+    """Where the ranking was the objective."""
+    ranking = summary.ranking
+    if ranking is None:
+        return []
+    last, k = ranking.last, ranking.places
+    points = [ranking.curve[i] for i in _spread(len(ranking.curve), 11)]
+    of_all = _queries(last.queries)
+    return [
+        Chart(
+            "ranking",
+            "The ranking against all queries",
+            f"After {of_all} for all images, SROCC of clean and attacked scores is "
+            f"{number(last.srocc, 2)}, and {percent(last.overlap, 0)} of the first {k} are still "
+            f"among them; {images(last.touched)} {_were(last.touched)} changed, of "
+            f"{summary.attacked:,}. Up to there, each point is the best choice of what had been "
+            "scored by then.",
+            Table(
+                ("queries", "SROCC", "KROCC", f"NDCG@{k}", f"overlap of first {k}", "changed"),
+                tuple(
+                    (
+                        f"{point.queries:,}",
+                        number(point.srocc, 2),
+                        number(point.krocc, 2),
+                        number(point.ndcg, 2),
+                        percent(point.overlap, 0),
+                        f"{point.touched:,}",
+                    )
+                    for point in points
+                ),
+            ),
+        )
+    ]
+
+
+def ranking_series(summary: Summary) -> dict[str, Any] | None:
+    """The curve of the ranking against queries for all images; None where it was no objective."""
+    if summary.ranking is None:
+        return None
+    curve = summary.ranking.curve
+    return {
+        "queries": [point.queries for point in curve],
+        "places": summary.ranking.places,
+        **{
+            name: _rounded([getattr(point, name) for point in curve])
+            for name in ("srocc", "ndcg", "overlap")
+        },
+    }
 
 
 def _jod_chart(summary: Summary) -> list[Chart]:

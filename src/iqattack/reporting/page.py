@@ -136,6 +136,7 @@ def write_report(
                 "scores": run.model.score_range,
                 "lower_better": run.model.lower_better,
                 "mos_lower_better": run.settings.mos_lower_better,
+                "ranking": content.ranking_series(summary),
                 **drawn,
             }
             (folder / DATA).write_text(f"{MARK}{json.dumps(data, allow_nan=False)};\n")

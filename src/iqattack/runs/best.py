@@ -12,7 +12,7 @@ from iqattack.constraints import parse_floor
 from iqattack.engine.log import QueryLog, Rows
 from iqattack.errors import RunError
 from iqattack.evaluation import normalised_gain
-from iqattack.objectives import Direction, Target, towards_end
+from iqattack.objectives import Direction, SetObjective, Target, parse_objective, towards_end
 from iqattack.runs.columns import Results
 from iqattack.runs.results import OK, UNCHANGED, Result
 from iqattack.runs.settings import ModelRecord, Record, Settings
@@ -96,9 +96,11 @@ def _differing(waiting: list[Doubted], results: Results, record: Record) -> Iter
 def keeps_best(settings: Settings) -> bool:
     """Whether the result is the best of what was scored, which a log tells.
 
-    With a score boundary it is the least different image that crosses it, and under a floor of the
-    result what was made of the best one.
+    With a score boundary it is the least different image that crosses it, with an objective of the
+    set the one that suits its ranking, and under a floor of the result what was made of the best.
     """
+    if isinstance(parse_objective(settings.objective), SetObjective):
+        return False
     floor = None if settings.floor is None else parse_floor(settings.floor)
     return ":" not in settings.objective and (floor is None or not floor.of_result)
 

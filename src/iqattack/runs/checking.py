@@ -94,13 +94,13 @@ class Checking:
     def __call__(self, scores: Mapping[str, float]) -> Iterator[Event]:
         """What is asked, and what a person should know, as events."""
         checked = Checked.read(self._log)
-        if checked is None and self._settings.queries >= FEWEST:
+        if checked is None and self._settings.share(len(self._images)) >= FEWEST:
             batch, given = self._how.may_batch(self._scorer), self._how.batch_of(self._scorer)
             # What changed between two sessions is no larger batch's doing.
             checked = Checked(
                 images=tuple(self._pair()),
                 batch=batch,
-                late=True,
+                late=self._settings.budget_total is None,
                 wide=batch and given != 2 and not self._begun,
                 workers=self._how.apart,
             )

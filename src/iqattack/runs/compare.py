@@ -79,7 +79,7 @@ _COMMON: dict[str, Callable[[Run], object]] = {
     "constraint": lambda run: run.settings.constraint,
     "floor": lambda run: run.settings.floor or "none",
     "objective": lambda run: run.settings.objective,
-    "budget": lambda run: run.settings.queries,
+    "budget": lambda run: run.settings.budget_total or run.settings.queries,
     "seed": lambda run: run.settings.seed,
 }
 ALLOWED = ("images", "mos", "range", *_COMMON)

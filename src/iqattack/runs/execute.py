@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
-from iqattack.attacks import Attack, taken_files
+from iqattack.attacks import Attack, ranking, taken_files
 from iqattack.directions import read_profile
 from iqattack.engine import (
+    Attacked,
     Engine,
     Failure,
     Interrupted,
@@ -24,8 +25,10 @@ from iqattack.images import ImageSet, write_bytes
 from iqattack.models import Scorer, Traits, suggestion
 from iqattack.objectives import parse_objective
 from iqattack.runs.checking import Checking
+from iqattack.runs.columns import Results
 from iqattack.runs.how import DEFAULT_HOW, How, Needed, Setup, paid_again, searching
 from iqattack.runs.provenance import finish
+from iqattack.runs.ranking import keep_order
 from iqattack.runs.results import Saved
 from iqattack.runs.run import Run
 from iqattack.runs.settings import Settings
@@ -120,7 +123,7 @@ def execute(
                 check = Checking(run.settings, log, whole, scorer, how, ceiling=ceiling, stop=stop)
             known = None if survey is None else survey[0].known
             asked = True
-            _attack_all(run, log, images, scorer, searched, report, check, known)
+            _attack_all(run, log, images, scorer, searched, report, check, known, setup)
         _release(ceiling)
         failures = log.failures()
         if len(failures) == len(images):
@@ -166,6 +169,7 @@ def _attack_all(
     report: _Report,
     check: Checking | None,
     whole: Mapping[str, float] | None,
+    setup: Setup,
 ) -> None:
     """Everything that has no result yet; pictures and results are kept as they come. whole: as the
     engine has it.
@@ -174,20 +178,36 @@ def _attack_all(
         scorer,
         parse_objective(run.settings.objective),
         searched,
-        queries=run.settings.queries,
+        queries=run.settings.most(len(images)),
         log=log,
         note=report.notify.note,
         progress=report.progress,
         check=check,
         whole=whole,
     )
-    for item in engine.run(images):
+    items: Iterable[Attacked | Failure] = engine.run(images)
+    if run.settings.budget_total is not None:
+        items = _of_set(run, log, images, engine, lambda: setup.load_attack(scorer))
+    for item in items:
         if isinstance(item, Failure):
             report.notify.failed(item.entry.name, item.reason)
         elif isinstance(item, Saved):
             # The image first: a result in the log says that its file is there.
             write_bytes(run.images / item.entry.png_name, item.png)
             finish(log, run.record, item.entry.name, item.row.model_dump_json())
+
+
+def _of_set(
+    run: Run, log: QueryLog, images: ImageSet, engine: Engine, attack: Callable[[], Attack]
+) -> Sequence[Attacked | Failure]:
+    """What came of an attack on all images together; nothing where all have a result. attack: gives
+    the one on a single image.
+    """
+    if len(log.finished()) + len(log.failures()) == len(images) and log.finished():
+        return []
+    items, returned = engine.run_set(images, ranking(attack()), total=run.settings.budget_total)
+    keep_order(log, returned.order)
+    return items
 
 
 class _Report:
@@ -225,6 +245,7 @@ class _Report:
             check=self._run.check,
             nonfinite=self._run.nonfinite,
             visibility=seen,
+            ranking=self._run.ranking(Results.of(results)),
         )
         self._run.write_summary(summary)
         return summary
@@ -264,7 +285,8 @@ def _say_what_to_know(
         notify.note("model", change.told)
     for loss in run.record.losses:
         notify.note("log", loss.told)
-    queries = len(images) * run.settings.queries - log.kept_number(TAKEN)
+    total = run.settings.budget_total or len(images) * run.settings.queries
+    queries = total - log.kept_number(TAKEN)
     cost = how.may_cost(scorer, queries, log.sent(), ceiling)
     left = not run.fresh and len(log.finished()) < len(images)
     for told in (cost, paid_again(scorer, log) if left else None):

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from iqattack.attacks import ATTACKED, Attack, Gradient, as_guest, labelled, load_attack, name_of
+from iqattack.attacks import ATTACKED, Attack, Gradient, as_guest, load_attack, name_of
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.engine import Limits, QueryLog, Searcher, Searching, Workers, cluster
 from iqattack.errors import InputError
@@ -290,14 +290,14 @@ class Setup:
             seed=settings.seed,
             convert=settings.convert,
             resize=settings.resize,
-            finish=partial(Saved.of, attack=labelled(settings.attack, settings.model)),
+            finish=partial(Saved.of, attack=settings.label),
             stop=stop,
             notes=notes,
         )
 
     def _loaded(self) -> tuple[Scorer, Attack]:
         scorer = self._scorer()
-        return scorer, self._attack(scorer)
+        return scorer, self.load_attack(scorer)
 
     def _in_process(self, scorer: Scorer) -> ScorePool:
         batch = self.how.batch or Traits.of(scorer).batch
@@ -318,7 +318,8 @@ class Setup:
             autocast=settings.autocast,
         )
 
-    def _attack(self, scorer: Scorer) -> Attack:
+    def load_attack(self, scorer: Scorer) -> Attack:
+        """The attack on one image; InputError where it cannot be had with this model."""
         if self.attack is not None:
             return as_guest(self.attack, name_of(self.attack))
         return load_attack(self.settings.attack, partial(self._gradients, scorer))
@@ -347,6 +348,16 @@ def searching(
     """
     how = setup.how
     setup.needed.check(setup.settings)  # here, before anything is asked, and on other machines
+    if setup.settings.budget_total is not None:
+        if how.engine == RAY:
+            raise InputError(
+                f"engine {RAY}: attacks images one by one, and those of objective "
+                f"{setup.settings.objective} share a budget; take workers, or none"
+            )
+        spec = setup.model if isinstance(setup.model, str) else None
+        with how.pool_of(scorer, spec, ceiling) as pool:
+            yield replace(setup, model=scorer)(stop, pool)
+        return
     if how.engine == RAY:
         with _on_cluster(setup, scorer, images, stop) as workers:
             yield workers

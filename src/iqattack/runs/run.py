@@ -13,7 +13,6 @@ from typing import Self
 
 from torch import Tensor
 
-from iqattack.attacks import labelled
 from iqattack.engine import QueryLog
 from iqattack.engine.log import BESIDE, End, Rows, refuse_links
 from iqattack.errors import RunError
@@ -36,6 +35,7 @@ from iqattack.runs.files import (
 from iqattack.runs.losses import Losses, check_losses, endless, gone, unsound
 from iqattack.runs.owner import is_own, owner, write_signed
 from iqattack.runs.provenance import CODE, believed, signed_text
+from iqattack.runs.ranking import Ranking, ranking_of
 from iqattack.runs.results import Result, csv_lines, read_failures
 from iqattack.runs.settings import Loss, ModelChange, ModelRecord, Record, Settings
 from iqattack.runs.summary import Session, Summary, Visibility, summarise
@@ -413,7 +413,7 @@ class Run:
                 reason,
                 queries=log.queries(name),
                 attempts=attempts.get(name, 0),
-                attack=labelled(self.settings.attack, self.settings.model),
+                attack=self.settings.label,
                 entry=(entries or {}).get(name),
             )
             for name, reason in log.failures().items()
@@ -499,6 +499,7 @@ class Run:
             check=self.check,
             nonfinite=self.nonfinite,
             visibility=visibility,
+            ranking=self.ranking(Results.of(results)),
         )
         return summary.model_copy(update={"findings": (*summary.findings, *self.notes)})
 
@@ -514,6 +515,11 @@ class Run:
         """To what share of the attack's images the model gave no finite score."""
         with self.open_log() as log:
             return nonfinite(log)
+
+    def ranking(self, results: Results) -> Ranking | None:
+        """What became of the ranking, where that is the objective; see `ranking_of`."""
+        with self.open_log() as log:
+            return ranking_of(log, self.record, results)
 
     def last_session(self) -> Session | None:
         """How long the last session took that wrote summary.json, None when none did."""

@@ -28,13 +28,13 @@ from pydantic import (
     model_validator,
 )
 
-from iqattack.attacks import canonical_attack, taken_files
+from iqattack.attacks import canonical_attack, labelled, taken_files
 from iqattack.catalogue.constraints import DEFAULT
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.errors import InputError, RunError
 from iqattack.images import ImageSet, MosColumns
 from iqattack.models import Inference, Input, Scorer, Traits
-from iqattack.objectives import parse_objective
+from iqattack.objectives import SetObjective, Top, parse_objective
 from iqattack.perception.jod import brought_along
 from iqattack.runs.files import feed, read_text
 from iqattack.runs.shards import Shard
@@ -45,6 +45,7 @@ from iqattack.version import __version__
 FORMAT = 1
 DIGESTS_SINCE = (0, 2)
 MOST_QUERIES = 10**9  # of an image: more is a slip of the finger
+SHARES = 4  # of a budget for all images, equal ones, that one image may take at most
 FEWEST = 3  # queries under a floor of the result: the clean image, a candidate, the result
 MOST_LOGGED = 2**60  # queries of a log: more is no number of any
 OF_MODELS = ("onnxruntime", "pyiqa", "torchvision")  # named where a model has imported them
@@ -55,6 +56,7 @@ class Settings(BaseModel):
     """Everything that decides a run's results; two runs with equal settings give equal bytes.
 
     images: folders, files, patterns and lists, as absolute paths.
+    queries: for each image, at most; budget_total: for all of them, of an objective of the set.
     mos: the table of opinion scores; mos_columns: those chosen of it, None for as its header says;
     mos_lower_better: True where it holds DMOS.
     model: its spec, with absolute paths. input: how it wants its images; None for as they are.
@@ -83,6 +85,7 @@ class Settings(BaseModel):
     floor: str | None = None
     objective: str = "rank"
     queries: int = 2000
+    budget_total: int | None = None
     seed: int = 0
     limit: int | None = None
     convert: bool = False
@@ -147,6 +150,58 @@ class Settings(BaseModel):
                 "which takes one for the result; ask more, or leave the floor out"
             )
         return self
+
+    @model_validator(mode="after")
+    def _of_set(self) -> Self:
+        of_set = isinstance(parse_objective(self.objective), SetObjective)
+        if self.budget_total is None:
+            if of_set:
+                raise InputError(
+                    f"objective {self.objective}: is one of all images together; give the queries "
+                    "for all of them, such as --budget-total 5000"
+                )
+            return self
+        if not of_set:
+            raise InputError(
+                f"budget-total {self.budget_total}: is for objectives of all images together, "
+                f"srocc or top:3; with {self.objective} give --queries, for each image"
+            )
+        if not 1 <= self.budget_total <= MOST_LOGGED:
+            raise InputError(f"budget-total {self.budget_total}: expected at least 1 query")
+        if self.shard is not None:
+            raise InputError(
+                f"shard {self.shard}: objective {self.objective} is one of all images together; "
+                "leave it out, or take rank"
+            )
+        if self.floor is not None and parse_floor(self.floor).of_result:
+            raise InputError(
+                f"floor {self.floor}: takes a query for the result of each image; with objective "
+                f"{self.objective} take ssim:0.95, or none"
+            )
+        return self
+
+    @property
+    def label(self) -> str:
+        """The attack as tables have it: said to be white-box if it is no black-box attack, and
+        pooled where images share a budget.
+        """
+        pooled = "" if self.budget_total is None else ", pooled"
+        return f"{labelled(self.attack, self.model)}{pooled}"
+
+    def share(self, images: int) -> int:
+        """Queries of an image, where each of so many gets as many as any other."""
+        if self.budget_total is None:
+            return self.queries
+        return min(self.queries, self.budget_total // max(images, 1))
+
+    def most(self, images: int) -> int:
+        """Queries that one of so many images may take."""
+        if self.budget_total is None:
+            return self.queries
+        objective = parse_objective(self.objective)
+        free = len(objective.named) if isinstance(objective, Top) and objective.named else images
+        left = max(self.budget_total - images, 0)
+        return min(self.queries, 1 + min(SHARES * -(-left // max(free, 1)), left))
 
     @field_validator("objective")
     @classmethod

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from iqattack.attacks import is_white_box, labelled
+from iqattack.attacks import is_white_box
 from iqattack.errors import RunError
 from iqattack.evaluation import (
     Evaluation,
@@ -22,6 +22,7 @@ from iqattack.evaluation import (
 from iqattack.evaluation.bootstrap import LARGE
 from iqattack.probing import Check, findings, is_constant
 from iqattack.runs.columns import Results
+from iqattack.runs.ranking import Ranking
 from iqattack.runs.results import UNCHANGED, Result
 from iqattack.runs.settings import ModelChange, ModelRecord, Record, Settings
 from iqattack.runs.verdict import Spread, Verdict, doubts_of, verdict_of
@@ -117,6 +118,7 @@ class Summary(BaseModel):
     and none of more: the log has them.
     visibility: how JOD and FLIP were measured, where they were.
     full_reference: means over images of metrics of pyiqa, by name; where they were asked for.
+    ranking: what became of the ranking, where it was the objective and the run is done.
     """
 
     model_config = ConfigDict(
@@ -149,6 +151,7 @@ class Summary(BaseModel):
     hashes: dict[str, str]
     visibility: Visibility | None = None
     full_reference: dict[str, Measured] = {}
+    ranking: Ranking | None = None
 
     @computed_field(repr=False)  # type: ignore[prop-decorator]
     @property
@@ -158,8 +161,8 @@ class Summary(BaseModel):
 
     @property
     def attack(self) -> str:
-        """The attack's spec, said to be white-box if it is no black-box attack."""
-        return labelled(self.settings.attack, self.settings.model)
+        """The attack as tables have it; see `Settings.label`."""
+        return self.settings.label
 
     @property
     def mean_gain(self) -> float:
@@ -178,12 +181,13 @@ def summarise(
     budget: int | None = None,
     intervals: bool = True,
     visibility: Visibility | None = None,
+    ranking: Ranking | None = None,
 ) -> Summary:
     """The measures of results; RunError when no image is finished.
 
     check: of the model. nonfinite: see `Summary`. budget: queries for each image that the results
     are of; None for the run's. intervals: the bootstrap's, which take most of the time. visibility:
-    how jod and flip of the results were measured.
+    how jod and flip of the results were measured. ranking: see `ranking_of`.
     """
     results = Results.of(results)
     done = results.done
@@ -254,6 +258,7 @@ def summarise(
             if kept and digest is not None
         },
         visibility=visibility,
+        ranking=ranking,
     )
     found = findings(check or Check(), clean, record.model.score_range)
     found += record.told

@@ -91,6 +91,11 @@ def results_at(run: Run, queries: int) -> tuple[Results, int]:
     results, pending = run.checked_state(pictures=queries == budget)
     if queries == budget:
         return results, pending
+    if run.settings.budget_total is not None:
+        raise RunError(
+            f"{run.folder}: its images share {run.settings.budget_total:,} queries, and none has a "
+            "budget of its own; summary.json and the page have the ranking after fewer"
+        )
     if not keeps_best(run.settings):
         given = (
             f"objective {run.settings.objective} keeps the least different image"

@@ -19,6 +19,7 @@ from iqattack.evaluation.verdict import (
     judge,
     noise_gain,
 )
+from iqattack.objectives import Top, parse_objective
 from iqattack.perception.jod import NO_DIFFERENCE
 from iqattack.probing.check import ends as to
 from iqattack.probing.scores import AGAINST, COARSE, LABELLED, NARROW, common_step
@@ -194,8 +195,10 @@ def verdict_of(summary: Summary) -> Verdict:
     if judgement.kind in SILENT:
         text = _silence(summary, judgement.kind)
     else:
-        text = f"{_moved(summary)}; {_ranking(summary, judgement.kind, judgement.needed)}, and "
-        text += f"{_seen(summary)}."
+        what = _places(summary) or (
+            f"{_moved(summary)}; {_ranking(summary, judgement.kind, judgement.needed)}"
+        )
+        text = f"{what}, and {_seen(summary)}."
         if short := [doubt.short for doubt in doubts]:
             text += f" Read this with care: {'; '.join(short)}."
     return Verdict(
@@ -443,6 +446,8 @@ def _of_all(summary: Summary) -> str:
 def _moved(summary: Summary) -> str:
     queries = f"{summary.budget:,} quer{'y' if summary.budget == 1 else 'ies'}"
     gain, limit = summary.scores.mean_gain, f"With at most {queries} an image"
+    if summary.settings.budget_total is not None:
+        limit = f"With {summary.queries:,} queries for all images"
     ended = summary.scores.crossing.without_reach
     left = (
         f"; {ended:,} of them {_were(ended)} not attacked, as the clean score lay at the end of "
@@ -461,6 +466,29 @@ def _moved(summary: Summary) -> str:
     return (
         f"{limit}, the attack moved scores by {percent(gain, digits)} of their range{within} on "
         f"average over {_of_all(summary)}{left}"
+    )
+
+
+def _places(summary: Summary) -> str | None:
+    """What became of chosen places of the ranking, where they were the objective: the others are
+    as they were, so that the ranking as a whole says nothing.
+    """
+    objective, ranking = parse_objective(summary.settings.objective), summary.ranking
+    if ranking is None or not isinstance(objective, Top):
+        return None
+    k, done = objective.k, 1.0 - ranking.last.value
+    first = "the first" if k == 1 else f"the first {k}"
+    chosen = len(objective.named)
+    if chosen:
+        there = f"among {first}" if objective.into else f"not among {first}"
+        there += ", or not" if objective.into and objective.out else ""
+        are = "is" if round(done * chosen) == 1 else "are"
+        what = f"{round(done * chosen)} of {chosen} chosen {are} where they were to be, {there}"
+    else:
+        what = f"{percent(done, 0)} of {first} had to give way to others"
+    return (
+        f"With {summary.queries:,} queries for all images, {what}; {images(ranking.touched)} "
+        f"{_were(ranking.touched)} changed"
     )
 
 

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iqattack.attacks import labelled
 from iqattack.constraints import is_scale, parse_constraint, parse_floor
 from iqattack.engine import QueryLog, image_hash
 from iqattack.engine.log import End, Rows, refuse_links
@@ -42,6 +41,7 @@ NEWER = (
     "check.still", "means.ssim_images", "jod", "flip", "means.jod", "means.jod_least",
     "means.jod_below", "means.jod_images", "means.flip", "visibility", "check.workers",
     "check.drift", "nonfinite", "scores.draw_size", "settings.compile",
+    "settings.budget_total", "ranking",
 )  # fmt: skip
 # By how much JOD and FLIP may differ: their packages compute in float32, as each processor does.
 CLOSE = 0.03  # share by which a scale that a constraint finds may differ between machines
@@ -276,6 +276,9 @@ def _check_log(run: Run, log: QueryLog, results: Results) -> Iterator[Difference
             yield Difference(image, f"{len(rows)} queries in the log, of a budget of {budget}")
         elif there and len(rows) == budget and math.isfinite(rows["score"][0]):
             yield Difference(image, f"failed, and the log has all {budget} queries of it")
+    total, asked = run.settings.budget_total, sum(map(log.queries, log.images()))
+    if total is not None and asked > total:
+        yield Difference(LOG, f"has {asked} queries, of a budget of {total} for all", False)
     wrong = misfit(log, End.read(run.folder / LOG))
     if wrong is not None:
         yield Difference(LOG, wrong, False)
@@ -305,7 +308,7 @@ def _check_directions(
             yield Difference(image, f"direction {way} reported, {there.get(image)} in the log")
     wrong = {n: way for n, way in there.items() if n in expected and way != expected[n]}
     unsure = log.kept(REPAIRED) is not None or not run.record.digests
-    if wrong and unsure and objective.name.partition(":")[0] == "rank":
+    if wrong and unsure and objective.of_set:
         notes.append(
             f"{len(wrong)} images, such as {next(iter(wrong))}, have not the direction that all "
             "clean scores give: images that failed at first may be why"
@@ -383,7 +386,7 @@ def _check(
     if asked is not None:
         yield from _check_scores(asked, rows, result, clean, adversarial)
     yield from _check_gain(run, result)
-    if result.attack != (label := labelled(settings.attack, settings.model)):
+    if result.attack != (label := settings.label):
         yield f"attack is {label}, reported {result.attack}"
     yield from _check_allowed(run, result, clean, adversarial, seen)
     yield from _check_pixels(result, clean, adversarial)
@@ -591,6 +594,7 @@ def _check_summary(run: Run, results: Results, seen: _Seen) -> Iterator[Differen
             nonfinite=run.nonfinite,
             intervals=False,
             visibility=visibility_,
+            ranking=run.ranking(results),
         )
     except RunError as error:
         yield Difference(SUMMARY, f"cannot be checked: {error}", of_image=False)

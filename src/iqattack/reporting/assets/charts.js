@@ -27,6 +27,13 @@
   // No ticks between whole numbers.
   const whole = (most) => (most < 8 ? { dtick: 1 } : {});
 
+  // Numbers to write along a logarithmic axis.
+  const rounded = (values) => {
+    const ends = [Math.min(...values), Math.max(...values)];
+    const all = Array.from({ length: 12 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power));
+    return all.flat().filter((tick) => ends[0] <= tick && tick <= ends[1]);
+  };
+
   const line = (colour, more = {}) => ({ mode: "lines", line: { color: theme.colour(colour), ...more } });
 
   function draw(id) {
@@ -107,6 +114,25 @@
         layout: {
           xaxis: scale(data.mos_lower_better ? "DMOS" : "MOS", data.mos_lower_better),
           yaxis: scale("model score", data.lower_better, "<br>"),
+        },
+      }));
+    }
+
+    if (data.ranking) {
+      const { ranking } = data;
+      const measure = (name, label, more) => ({
+        type: "scatter", x: ranking.queries, y: ranking[name], name: label, ...line(...more),
+      });
+      show("chart-ranking", () => ({
+        traces: [
+          measure("srocc", "SROCC", ["text", { width: 2.5, shape: "hv" }]),
+          measure("ndcg", `NDCG@${ranking.places}`, ["accent", { width: 1.5, shape: "hv" }]),
+          measure("overlap", `overlap of first ${ranking.places}`, ["down", { width: 1.5, shape: "hv", dash: "dot" }]),
+        ],
+        layout: {
+          xaxis: axis("queries for all images", { type: "log", tickvals: rounded(ranking.queries) }),
+          yaxis: axis("of clean and attacked scores"),
+          hovermode: "x unified",
         },
       }));
     }

@@ -1,0 +1,42 @@
+"""What became of a ranking: the first places, and how much of its order is left there.
+
+Positions are qualities, larger ones better. Of images with equal ones, the earlier in the arrays
+goes first.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from iqattack.errors import InputError
+
+
+def _order(positions: ArrayLike) -> NDArray[np.int64]:
+    return np.argsort(-np.asarray(positions, dtype=np.float64), kind="stable")
+
+
+def _check(before: ArrayLike, after: ArrayLike, k: int) -> None:
+    x, y = np.shape(before), np.shape(after)
+    if x != y or len(x) != 1 or not 1 <= k <= x[0]:
+        raise InputError(f"positions of shape {x} and {y}, first {k}: expected as many, and k ≤ N")
+
+
+def top_overlap(before: ArrayLike, after: ArrayLike, k: int) -> float:
+    """The share of the first k images (N,) that are still among the first k, 0..1."""
+    _check(before, after, k)
+    return len(set(_order(before)[:k].tolist()) & set(_order(after)[:k].tolist())) / k
+
+
+def ndcg(before: ArrayLike, after: ArrayLike, k: int) -> float:
+    """NDCG@k of the ranking by `after`, with the qualities of `before` as relevance, 0..1.
+
+    Relevances are those qualities from 0, the worst of all images, to 1, the best; gains are linear
+    and discounts 1 / log₂(1 + place) (Järvelin & Kekäläinen, TOIS 2002). NaN where all are equal.
+    """
+    _check(before, after, k)
+    relevance = np.asarray(before, dtype=np.float64)
+    relevance = relevance - relevance.min()
+    discounts = 1.0 / np.log2(np.arange(k) + 2.0)
+    best = float(relevance[_order(before)[:k]] @ discounts)
+    return float(relevance[_order(after)[:k]] @ discounts) / best if best > 0.0 else float("nan")

@@ -1,0 +1,202 @@
+"""What an attack on the ranking of a set came to, query by query; see `objectives.SetObjective`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from iqattack.engine import QueryLog
+from iqattack.errors import RunError
+from iqattack.evaluation import krocc, ndcg, srocc, top_overlap
+from iqattack.objectives import SetObjective, Standing, Top, parse_objective, towards_end
+from iqattack.runs.best import gains_of
+from iqattack.runs.columns import Results
+from iqattack.runs.settings import Record
+
+ORDER = "order of the queries"  # the name in the log of what `keep_order` keeps
+POINTS = 40  # of the curve
+PLACES = 10  # of NDCG and overlap, at most a quarter of the images; or those of the objective
+
+Floats = NDArray[np.float64]
+
+
+class RankingPoint(BaseModel):
+    """The ranking after so many queries about all images, clean ones included.
+
+    value: of the objective: SROCC, or the share of chosen images that are not yet in their place.
+    srocc, krocc: of clean and attacked scores. ndcg, overlap: of the first places. touched: images
+    that are changed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+    queries: int
+    value: float
+    srocc: float
+    krocc: float
+    ndcg: float
+    overlap: float
+    touched: int
+
+
+class Ranking(BaseModel):
+    """What an attack on the ranking came to.
+
+    budget: queries for all images. places: that NDCG and overlap are of. touched: images that were
+    changed; jod, jod_least: of these alone, where that was measured. curve: as if the budget had
+    been smaller, with the best choice of what had been scored by then; its last point is what was
+    saved.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+    budget: int
+    places: int
+    touched: int
+    jod: float | None
+    jod_least: float | None
+    curve: tuple[RankingPoint, ...]
+
+    @property
+    def last(self) -> RankingPoint:
+        """What was saved."""
+        return self.curve[-1]
+
+
+def keep_order(log: QueryLog, order: Sequence[tuple[str, int]]) -> None:
+    """Keep in which order a set attack asked: image and number of queries, round by round."""
+    numbers = {image: number for number, image in enumerate(log.images())}
+    log.keep(ORDER, json.dumps([[numbers[image], queries] for image, queries in order]))
+
+
+def read_order(log: QueryLog) -> list[tuple[int, int]]:
+    """The same, by the images' numbers; RunError where it is not that of the log's rows.
+
+    Nothing before a run is done.
+    """
+    text = log.kept(ORDER)
+    if text is None:
+        return []
+    images = log.images()
+    asked = np.zeros(len(images), dtype=np.int64)
+    order: list[tuple[int, int]] = []
+    try:
+        for number, queries in json.loads(text):
+            if type(number) is not int or type(queries) is not int or number < 0 or queries < 1:
+                raise ValueError
+            asked[number] += queries
+            order.append((number, queries))
+    except (ValueError, TypeError, IndexError, RecursionError):
+        raise RunError(f"{log.path}: its order of queries is none; put back a copy") from None
+    before = [1 + len(log.again(image)) for image in images]
+    for image, first, queries in zip(images, before, asked.tolist(), strict=True):
+        if queries and log.queries(image) != first + queries:
+            raise RunError(
+                f"{log.path}: {image}: has {log.queries(image)} queries, and its order of queries "
+                f"{first + queries}; put back a copy"
+            )
+    return order
+
+
+def ranking_of(log: QueryLog, record: Record, results: Results) -> Ranking | None:
+    """What a run came to; None where its objective is none of the set, or it is not done."""
+    objective = parse_objective(record.settings.objective)
+    budget = record.settings.budget_total
+    order = read_order(log) if isinstance(objective, SetObjective) else []
+    if not isinstance(objective, SetObjective) or budget is None or log.kept(ORDER) is None:
+        return None
+    images, directions = log.images(), log.directions()
+    if len(results) < len(images):
+        return None
+    known = [image for image in images if image in directions]
+    clean = [log.clean_score(image) for image in known]
+    model = record.model
+    targets = [
+        towards_end(directions[image], float(score or 0.0), model.score_range, model.lower_better)
+        for image, score in zip(known, clean, strict=True)
+    ]
+    standing = objective.standing(known, targets)
+    gains = [
+        gains_of(log.rows(image), target, model)
+        for image, target in zip(known, targets, strict=True)
+    ]
+    first = [1 + len(log.again(image)) for image in known]
+    places = _places(objective, len(known))
+    curve = _curve(standing, known, gains, first, [(images[k], n) for k, n in order], places)
+    done = results.done
+    gain_of = dict(zip(done.images, done.real("gain").tolist(), strict=True))
+    reached = np.array([max(gain_of.get(image, 0.0), 0.0) for image in known])
+    queries = sum(map(log.queries, images))
+    last = _point(standing, queries, reached, places)
+    changed = [result.jod for result in done if (result.gain or 0.0) > 0.0]
+    jods = [value for value in changed if value is not None]
+    return Ranking(
+        budget=budget,
+        places=places,
+        touched=last.touched,
+        jod=float(np.mean(jods)) if jods else None,
+        jod_least=min(jods, default=None),
+        curve=(*(point for point in curve if point.queries < queries), last),
+    )
+
+
+def _places(objective: SetObjective, images: int) -> int:
+    if isinstance(objective, Top):
+        return objective.k
+    return max(min(PLACES, images // 4), 1)
+
+
+def _curve(
+    standing: Standing,
+    known: Sequence[str],
+    gains: Sequence[Floats],
+    first: Sequence[int],
+    order: Sequence[tuple[str, int]],
+    places: int,
+) -> list[RankingPoint]:
+    """At totals that grow by a factor, with the best choice of what had been scored by then.
+
+    known: images that have a place; gains: of the queries of each; first: of them, how many came
+    before the search; order: image and queries, round by round.
+    """
+    numbers = {image: number for number, image in enumerate(known)}
+    begun = sum(first)
+    totals = list(accumulate((queries for _, queries in order), initial=begun))
+    wanted = set(np.searchsorted(totals, np.geomspace(begun, totals[-1], POINTS)).tolist())
+    seen, chosen = list(first), [0] * len(known)
+    points = []
+    for done, total in enumerate(totals):
+        if done:
+            image, queries = order[done - 1]
+            seen[numbers[image]] += queries
+        if done not in wanted:
+            continue
+        there = [_gained(one[:n]) for one, n in zip(gains, seen, strict=True)]
+        start = [min(k, len(one) - 1) for k, one in zip(chosen, there, strict=True)]
+        chosen = standing.chosen(there, start)
+        moved = np.array([one[k] for one, k in zip(there, chosen, strict=True)])
+        points.append(_point(standing, total, moved, places))
+    return points
+
+
+def _gained(gains: Floats) -> Floats:
+    """Gains that an image may have, from 0 upwards."""
+    return np.unique(np.append(gains[np.isfinite(gains) & (gains > 0.0)], 0.0))
+
+
+def _point(standing: Standing, queries: int, gains: Floats, places: int) -> RankingPoint:
+    now = np.asarray(standing.clean + standing.ways * gains)
+    return RankingPoint(
+        queries=queries,
+        value=standing.value(now),
+        srocc=srocc(standing.clean, now),
+        krocc=krocc(standing.clean, now),
+        ndcg=ndcg(standing.clean, now, places),
+        overlap=top_overlap(standing.clean, now, places),
+        touched=int(np.count_nonzero(gains > 0.0)),
+    )
