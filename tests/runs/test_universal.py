@@ -18,7 +18,7 @@ from safetensors.torch import save
 
 import iqattack
 from iqattack.attacks import load_attack
-from iqattack.attacks.universal_ways import WAYS
+from iqattack.attacks.universal_ways import ALIKE, WAYS
 from iqattack.constraints import Linf, parse_constraint
 from iqattack.directions import Known, Perturbation, Stroke, Tile, Universal, read_universal
 from iqattack.engine import Interrupted, QueryLog, image_generator, image_hash
@@ -266,14 +266,12 @@ def test_batches_change_nothing(learn, tmp_path):
 # -- ours -----------------------------------------------------------------------------------------
 
 
-def test_filters_have_the_symmetries_of_a_square(learn):
-    found = learn(queries=1200).learnt
-    filters = [k.stroke.filter for k in (*found.up, *found.down) if k.stroke.filter is not None]
-    assert filters
-    for coefficients in filters:
-        kernel = np.array(coefficients).reshape(5, 5)
-        for other in (kernel.T, kernel[::-1], kernel[:, ::-1]):
-            np.testing.assert_array_equal(kernel, other)
+def test_filters_have_the_symmetries_of_a_square():
+    kernel = (ALIKE @ np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.1])).reshape(5, 5)
+    assert ALIKE.shape == (25, 6)
+    for other in (kernel.T, kernel[::-1], kernel[:, ::-1]):
+        np.testing.assert_array_equal(kernel, other)
+    np.testing.assert_allclose(ALIKE.T @ ALIKE, np.eye(6), atol=1e-12)
 
 
 def test_a_model_of_colour_gets_negated_channels(tmp_path, settings, images):
@@ -293,6 +291,23 @@ def test_a_model_of_colour_gets_negated_channels(tmp_path, settings, images):
         pattern.text({}) for pattern in found.learnt.up if pattern.stroke and pattern.stroke.turned
     ]
     assert any("negated in green" in text or "negated in red and blue" in text for text in turned)
+
+
+def test_a_grating_of_opponent_colours_is_found(tmp_path, settings, images):
+    """Diagonal stripes of red against cyan: no direction of the bank tells colours apart."""
+
+    def score(batch):
+        down, across = (torch.arange(side).double() for side in batch.shape[2:])
+        wave = torch.cos(2 * torch.pi * (3 * down[:, None] + across) / 8 + 0.3).sign()
+        signs = torch.tensor([1.0, -1.0, -1.0]).double()[:, None, None]
+        return 128 + (signs * wave * (batch.double() - 128)).mean((1, 2, 3))
+
+    model = wrap(score, name="grating", score_range=(100.0, 156.0), lower_better=False)
+    asked = settings(attack="filter-search", model="grating", queries=1500, objective="up")
+    found = make_universal(tmp_path / "learnt", asked, images, model)
+    best = found.learnt.up[0]
+    assert best.text(found.tiles) == "tile of 8×8"
+    assert best.gain == pytest.approx(3.0 / 56, rel=0.01)
 
 
 def test_patterns_complement_each_other(tmp_path, settings, images):

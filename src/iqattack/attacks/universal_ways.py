@@ -4,8 +4,9 @@ A candidate is a pattern that is laid on several images at once, a *minibatch*, 
 its mean gain there. Directions are learnt one after the other: patterns that raise raw scores on
 the images whose scores are to rise, and patterns that lower them on the others.
 
-- `filter` (ours): the bank and then a filter of each image's own detail, as in `filter_search.py`.
-  A filter says something of every picture, where a fixed tile does not look at any.
+- `filter` (ours): the bank and gratings of opponent colours, then filters of each image's own
+  detail, as in `filter_search.py`. A filter adapts to every image, where a fixed tile is the same
+  on all.
 - `nes`, `evolution`, `square`: tiles of 32×32 by NES, of 8×8 by differential evolution (Storn &
   Price, 1997), of the whole picture by Square Attack's random search; what Bychkov et al. (ICME
   2025) learn universal perturbations with, budgets and boxes aside.
@@ -13,6 +14,7 @@ the images whose scores are to rise, and patterns that lower them on the others.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
@@ -30,11 +32,29 @@ LAYERS = 64  # images whose detail is kept
 FINALISTS = 16  # patterns that are tried on all images in the end
 MINIBATCH = 4  # images
 FIRST = 0.25  # of a direction's budget, at most, for the bank
+PERIOD, PHASE = 8, 0.3  # of gratings: pixels; no wave has a zero at a pixel
+WAVES = (
+    (1, 0),
+    (0, 1),
+    (1, 1),
+    (1, -1),
+    (2, 0),
+    (0, 2),
+    (2, 2),
+    (2, -2),
+    (3, 1),
+    (3, -1),
+    (1, 3),
+    (1, -3),
+)  # cycles in a period, down and across
+OPPONENTS = ((1, -1, 1), (1, 1, -1), (1, -1, -1))  # magenta, yellow and red against the others
+SHARES = (0.5, 0.25, 0.25)  # of what is left then, for one filter after the other
 
 PAIRS, SIGMA, STEP, MOMENTUM = 10, 0.5, 0.2, 0.9  # of NES; lengths in halves of the box
 POPULATION, SCALE, CROSSING = 50, 0.5, 0.9  # of differential evolution
 P_INIT = 0.05  # share of the tile that the first squares cover
 
+Gained = dict[int, float]
 Learnt = tuple[list[Known], dict[str, Tensor]]
 Asking = Generator[Sequence[Proposal], Sequence[Answer], NDArray[np.float64]]
 Trying = Generator[Sequence[Proposal], Sequence[Answer], list[Pattern]]
@@ -44,7 +64,7 @@ class Group:
     """The images of one direction, and what may still be asked about them.
 
     numbers: of the images in the set; left: queries, whichever image they are about. An image that
-    fails leaves.
+    fails leaves. What a stroke or a grating gained on an image is kept.
     """
 
     def __init__(
@@ -59,6 +79,7 @@ class Group:
         self.rng = rng
         self._tasks = tasks
         self._layers: dict[int, Layer] = {}
+        self._known: dict[tuple[Pattern, int], float] = {}
 
     def size(self) -> tuple[int, int]:
         """Height and width that hold every image."""
@@ -73,25 +94,41 @@ class Group:
     def gains(self, pattern: Pattern, numbers: Sequence[int]) -> Asking:
         """What it gains on each of these images, no more than their scores leave; NaN of none.
 
-        Each counts as a query, though what is known costs none.
+        Each counts as a query unless it is known, though the engine's log may know it, too.
         """
-        asked = [number for number in numbers if number in self.numbers]
+        found = {number: self._remembered(pattern, number) for number in numbers}
+        asked = [k for k in numbers if k in self.numbers and np.isnan(found[k])]
+        if not asked:
+            return np.array([found[number] for number in numbers])
         answers = yield [(number, self._layer(number)(pattern)[None]) for number in asked]
         self.left -= len(asked)
-        found = dict.fromkeys(numbers, np.nan)
         for number, answer in zip(asked, answers, strict=True):
             if answer.end is not None or not len(answer.gain):
                 self.numbers.remove(number)
             else:
                 found[number] = min(float(answer.gain[0]), self._tasks[number].reach)
+                if isinstance(pattern, Stroke) or pattern in GRATINGS:  # others never come again
+                    self._known[pattern, number] = found[number]
         return np.array([found[number] for number in numbers])
 
     def mean(
-        self, pattern: Pattern, numbers: Sequence[int]
+        self, pattern: Pattern, numbers: Sequence[int], beside: Gained | None = None
     ) -> Generator[Sequence[Proposal], Sequence[Answer], float]:
-        """The mean of what it gains on these images."""
+        """The mean of what it gains on these images.
+
+        beside: what others gain, image by image; then the better of the two counts.
+        """
         gains = yield from self.gains(pattern, numbers)
+        if beside is not None:
+            gains = np.maximum(gains, [beside[number] for number in numbers])
         return float(np.nanmean(gains)) if np.isfinite(gains).any() else -1.0
+
+    def cost(self, pattern: Pattern) -> int:
+        """Queries to know what it gains on all images."""
+        return sum(bool(np.isnan(self._remembered(pattern, k))) for k in self.numbers)
+
+    def _remembered(self, pattern: Pattern, number: int) -> float:
+        return self._known.get((pattern, number), np.nan)
 
     def _layer(self, number: int) -> Layer:
         if number not in self._layers:
@@ -148,9 +185,11 @@ def _learnt(
     kept = min(FINALISTS, max(group.left // (2 * len(everyone)), 1))
     candidates = yield from way(group, kept * len(everyone), minibatch)
     patterns, columns = [], []
-    for pattern in candidates[:kept]:
-        if group.left < len(group.numbers):
-            break
+    for pattern in candidates:
+        cost = group.cost(pattern)
+        if group.left < cost or (cost and not kept):
+            continue
+        kept -= bool(cost)
         gains = yield from group.gains(pattern, everyone)
         patterns.append(pattern)
         columns.append(gains)
@@ -165,50 +204,124 @@ def _learnt(
 
 
 def filters(group: Group, reserve: int, minibatch: int) -> Trying:
-    """The bank on a minibatch, then CMA-ES for a filter beside the best direction.
+    """Fixed patterns on a minibatch, then by CMA-ES one filter after the other, each beside a
+    direction of the bank.
 
-    All of a generation are laid on the same images, and each generation on others.
+    The direction's channels are turned where that gains, as some models look at colours. The first
+    filter is to gain most by itself, or beside a grating that gains more than any direction; each
+    other beside those before it. All of a generation are laid on the same images, and each
+    generation on others.
     """
-    first = group.left
-    size = max(min(len(group.numbers), int(FIRST * first) // len(BANK)), 1)
+    first, everyone = group.left, list(group.numbers)
+    size = max(min(len(everyone), int(FIRST * first) // (len(BANK) + len(GRATINGS))), 1)
     numbers = group.draw(size)
-    bank: list[tuple[float, Stroke]] = []
-    for direction in BANK:
+    bank: list[Stroke] = []
+    fixed: list[tuple[float, Pattern]] = []
+    patterns: list[Pattern] = [*(Stroke(direction=name) for name in BANK), *GRATINGS]
+    for pattern in patterns:
         if group.left < reserve + size:
             break
-        stroke = Stroke(direction=direction)
-        bank.append(((yield from group.mean(stroke, numbers)), stroke))
-    bank.sort(key=lambda pair: -pair[0])
-    best = bank[0][1] if bank else Stroke(direction=next(iter(BANK)))
-    seed = int(group.rng.integers(2**31))
-    search = CMA(mean=np.append(np.zeros(SIDE**2), WEIGHT), sigma=1.0, seed=seed)
-    tried: list[tuple[float, Stroke]] = []
+        fixed.append(((yield from group.mean(pattern, numbers)), pattern))
+        if isinstance(pattern, Stroke):
+            bank.append(pattern)
+    fixed.sort(key=lambda pair: -pair[0])
+    beside: Gained | None = None
+    finals: list[Pattern] = []
+    tried: list[Pattern] = []
+    if fixed and isinstance(grating := fixed[0][1], Tile):  # filters are for what it leaves
+        finals.append(grating)
+        gains = yield from group.gains(grating, everyone)
+        beside = dict(zip(everyone, np.fmax(gains, 0.0).tolist(), strict=True))
+    shares = SHARES[: max(reserve // max(len(everyone), 1), 1)]
+    for number in range(len(shares)):
+        values = {}
+        for stroke in bank:
+            values[stroke] = yield from group.mean(stroke, numbers, beside)
+        bank.sort(key=lambda stroke: -values[stroke])
+        best = bank[0] if bank else Stroke(direction=next(iter(BANK)))
+        for channel in range(3):
+            if best not in values or group.left < reserve + size:
+                break
+            other = best.model_copy(update={"turned": (*best.turned, channel)})
+            values[other] = yield from group.mean(other, numbers, beside)
+            bank.append(other)
+            best = max(best, other, key=lambda stroke: values[stroke])
+        share = shares[number] / sum(shares[number:])
+        until = group.left - int(share * max(group.left - reserve, 0))
+        found = yield from _filter(group, best, until, minibatch, beside)
+        if not found:
+            break
+        finals.append(found[0])
+        tried = _alternately(tried, found[1:])
+        gains = yield from group.gains(found[0], everyone)
+        reserve -= len(everyone)
+        beside = {
+            k: max(0.0 if beside is None else beside[k], gain)
+            for k, gain in zip(everyone, gains.tolist(), strict=True)
+        }
+    # Fixed patterns differ most from each other.
+    strokes = [stroke for stroke in bank if stroke.turned]
+    return finals + _alternately(tried, [*strokes, *(pattern for _, pattern in fixed)])
+
+
+def _gratings() -> tuple[Tile, ...]:
+    """Stripes of opponent colours, which the bank lacks, in eight orientations and at periods from
+    2.5 to 8 pixels.
+    """
+    down, across = np.mgrid[:PERIOD, :PERIOD]
+    tiles = []
+    for (a, b), colours in itertools.product(WAVES, OPPONENTS):
+        wave = np.where(np.cos(2 * np.pi * (a * down + b * across) / PERIOD + PHASE) > 0, 1.0, -1.0)
+        tiles.append(_tile(np.array(colours)[:, None, None] * wave))
+    return tuple(tiles)
+
+
+def _filter(
+    group: Group, best: Stroke, until: int, minibatch: int, beside: Gained | None
+) -> Generator[Sequence[Proposal], Sequence[Answer], list[Pattern]]:
+    """Filters beside a direction, searched until that many queries are left, the best guess first.
+
+    They have the symmetries of a square: what suits any image has no reason to tell left from right
+    or up from down, and six numbers are found sooner than 25.
+    """
+    start = np.append(np.zeros(ALIKE.shape[1]), WEIGHT)
+    search = CMA(mean=start, sigma=1.0, seed=int(group.rng.integers(2**31)))
+    tried: list[tuple[float, Pattern]] = []
     while group.numbers:
         numbers = group.draw(minibatch)
-        if group.left < reserve + len(numbers) * search.population_size:
+        if group.left < until + len(numbers) * search.population_size:
             break
         generation = []
         for _ in range(search.population_size):
             theta = search.ask()
-            stroke = _stroke(best.direction, theta)
-            generation.append((theta, (yield from group.mean(stroke, numbers))))
+            stroke = _stroke(best, theta)
+            generation.append((theta, (yield from group.mean(stroke, numbers, beside))))
         search.tell([(theta, -gain) for theta, gain in generation])
         # Others have other images: what counts is how far it is above its generation, and late
         # generations are better ones.
         mean = float(np.mean([gain for _, gain in generation]))
         top, gain = max(generation, key=lambda pair: pair[1])
-        tried.append((search.generation + gain - mean, _stroke(best.direction, top)))
+        tried.append((search.generation + gain - mean, _stroke(best, top)))
     tried.sort(key=lambda pair: -pair[0])
-    late = [_stroke(best.direction, search.mean)] if tried else []
-    late += [stroke for _, stroke in tried]
-    fixed = [stroke for _, stroke in bank]
-    # Half of the finalists are fixed directions: they differ most from each other.
-    return _alternately(late, fixed)
+    guess: list[Pattern] = [_stroke(best, search.mean)] if tried else []
+    return guess + [stroke for _, stroke in tried]
 
 
-def _stroke(direction: str, theta: NDArray[np.float64]) -> Stroke:
-    *coefficients, weight = theta.tolist()
-    return Stroke(direction=direction, weight=weight, filter=tuple(coefficients))
+def _alike(side: int) -> NDArray[np.float64]:
+    """A basis (side², n) of unit vectors of filters that are symmetric in each way a square is."""
+    away = np.abs(np.arange(side) - side // 2)
+    kinds = [tuple(sorted(pair)) for pair in itertools.product(away.tolist(), repeat=2)]
+    alike = np.array([[kind == other for other in sorted(set(kinds))] for kind in kinds], float)
+    basis: NDArray[np.float64] = alike / np.sqrt(alike.sum(0))
+    return basis
+
+
+ALIKE = _alike(SIDE)
+
+
+def _stroke(best: Stroke, theta: NDArray[np.float64]) -> Stroke:
+    coefficients, weight = ALIKE @ theta[:-1], float(theta[-1])
+    return best.model_copy(update={"filter": tuple(coefficients.tolist()), "weight": weight})
 
 
 def _alternately(one: Sequence[Pattern], other: Sequence[Pattern]) -> list[Pattern]:
@@ -300,4 +413,5 @@ def _tile(values: NDArray[np.float64]) -> Tile:
     return Tile(torch.from_numpy(np.clip(values, -1.0, 1.0).astype(np.float32)))
 
 
+GRATINGS = _gratings()
 WAYS: dict[str, Way] = {"filter": filters, "nes": nes, "evolution": evolution, "square": square}

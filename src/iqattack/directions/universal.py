@@ -30,7 +30,7 @@ MOST = 4096  # pixels a side of a tile
 CHANNELS = ("red", "green", "blue")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tile:
     """Values (1 or 3, h, w) float32 from −1, the lower end of the box, to 1, the upper one."""
 

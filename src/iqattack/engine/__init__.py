@@ -1,7 +1,7 @@
 """Plans, searches, counts and replays: the only part that asks for scores."""
 
 from iqattack.engine.account import allowed
-from iqattack.engine.engine import Engine, Searching
+from iqattack.engine.engine import Engine, Searching, check_set
 from iqattack.engine.events import Attacked, Event, Failure, Note, Outcome, Replies
 from iqattack.engine.log import QueryLog, image_hash
 from iqattack.engine.recorder import Progress
@@ -26,6 +26,7 @@ __all__ = [
     "Searching",
     "Workers",
     "allowed",
+    "check_set",
     "image_generator",
     "image_hash",
 ]

@@ -190,13 +190,7 @@ class Engine:
 
         An image whose clean image cannot be scored is left out of the set.
         """
-        if total is not None and total <= len(images):
-            raise InputError(
-                f"budget of {total} queries for all images: {len(images)} are taken by the clean "
-                "ones; give more, or fewer images with --limit"
-            )
-        if isinstance(self._objective, SetObjective):
-            self._objective.check([entry.name for entry in images])
+        check_set(self._objective, images, total)
         items: list[Attacked | Failure] = []
         recorder = self._recorder(images, total)
         survey = self._surveyed(images, recorder)
@@ -358,6 +352,17 @@ class Engine:
                 f"{low:g} to {high:g}{others}; gains are fractions of that range, and an image "
                 "beyond the end that it is to reach is not attacked: check the range",
             )
+
+
+def check_set(objective: Objective, images: ImageSet, total: int | None) -> None:
+    """InputError where an objective or a budget of all images is none of these."""
+    if total is not None and total <= len(images):
+        raise InputError(
+            f"budget of {total} queries for all images: {len(images)} are taken by the clean ones; "
+            "give more, or fewer images with --limit"
+        )
+    if isinstance(objective, SetObjective):
+        objective.check([entry.name for entry in images])
 
 
 def spread(entries: Sequence[ImageEntry]) -> Iterator[ImageEntry]:

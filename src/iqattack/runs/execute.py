@@ -18,6 +18,7 @@ from iqattack.engine import (
     Progress,
     QueryLog,
     Searching,
+    check_set,
 )
 from iqattack.engine.log import TAKEN
 from iqattack.errors import InputError, IqattackError, RunError
@@ -100,9 +101,7 @@ def execute(
     asked = False
     try:
         log = run.open_log()
-        _same_images(run, log, images)
-        if shard is not None:
-            _same_set(run, log, whole)
+        _check_images(run, log, images, whole)
         if survey is not None:
             _take_over(run, log, *survey, whole, images)
         _forget_lost(run, log, images, notify)
@@ -302,6 +301,16 @@ def _of_its_version(run: Run, error: IqattackError) -> IqattackError:
     if not isinstance(error, RunError) or begun == __version__:
         return error
     return RunError(f"{error} (iqattack {begun} began the run, this is {__version__})")
+
+
+def _check_images(run: Run, log: QueryLog, images: ImageSet, whole: ImageSet) -> None:
+    """RunError for others than the run was begun with, InputError for such as its objective cannot
+    be of.
+    """
+    _same_images(run, log, images)
+    if run.settings.shard is not None:
+        _same_set(run, log, whole)
+    check_set(parse_objective(run.settings.objective), images, run.settings.budget_total)
 
 
 def _same_images(run: Run, log: QueryLog, images: ImageSet) -> None:

@@ -26,6 +26,7 @@ from iqattack.runs.best import miscounted, misreported
 from iqattack.runs.columns import Results
 from iqattack.runs.files import read_json, read_text
 from iqattack.runs.losses import misfit
+from iqattack.runs.ranking import ORDER
 from iqattack.runs.results import REWRITE, SEEN, Result, each_csv_row, same, visibility
 from iqattack.runs.run import LOG, REPAIRED, Run
 from iqattack.runs.settings import ModelRecord
@@ -279,6 +280,8 @@ def _check_log(run: Run, log: QueryLog, results: Results) -> Iterator[Difference
     total, asked = run.settings.budget_total, sum(map(log.queries, log.images()))
     if total is not None and asked > total:
         yield Difference(LOG, f"has {asked} queries, of a budget of {total} for all", False)
+    if total is not None and len(results) == log.count() and log.kept(ORDER) is None:
+        yield Difference(LOG, f"has no {ORDER}, which the ranking after fewer follows from", False)
     wrong = misfit(log, End.read(run.folder / LOG))
     if wrong is not None:
         yield Difference(LOG, wrong, False)
