@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from iqattack.attacks import SetAttack
-from iqattack.engine import Engine, Failure, Progress, QueryLog
+from iqattack.engine import Engine, Failure, QueryLog
 from iqattack.engine.log import refuse_links
 from iqattack.errors import InputError, RunError
 from iqattack.images import ImageSet
@@ -53,15 +53,11 @@ def learning(
     """What a set attack returned, and the queries that it took; the folder is locked until the end.
 
     settings: of the engine; record: what a session has to resume with.
-    queries: about one image, at most; total: about all, which progress is counted in. Every score
+    queries: about one image, at most; total: about all, which no path exceeds. Every score
     is kept in queries.sqlite, so that none is asked for again. jpeg: quality of the round trip that
     every image takes before it is scored; None for none. Raises InputError where an image fails,
     RunError for a folder that does not fit, Interrupted when asked to stop.
     """
-
-    def progress(state: Progress) -> None:
-        notify.progress(replace(state, budget=total, pooled=True))
-
     with (
         _opened(folder, kind, record, resume, Traits.of(scorer).price),
         closing(QueryLog(folder / LOG)) as log,
@@ -87,9 +83,9 @@ def learning(
             queries=queries,
             log=log,
             note=notify.note,
-            progress=progress,
+            progress=notify.progress,
         )
-        items, returned = engine.run_set(images, attack)
+        items, returned = engine.run_set(images, attack, total=total)
         for item in items:
             if isinstance(item, Failure):
                 remedy = (
