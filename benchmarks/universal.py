@@ -491,7 +491,7 @@ def plot(found: Found) -> None:
     mpl.use("Agg")
     panels = sorted({(box, budget) for _, box, budget in found}, key=lambda p: (p[1], p[0]))
     figure, axes = plt.subplots(
-        len(panels), 1, figsize=(9, 3.3 * len(panels)), squeeze=False, layout="constrained"
+        len(panels), 1, figsize=(9, 0.7 + 3.3 * len(panels)), squeeze=False, layout="constrained"
     )
     colours = dict(zip(ORDER, ("C3", "0.55", "C0", "C1", "C2"), strict=True))
     for axis, (box, budget) in zip(axes[:, 0], panels, strict=True):
@@ -510,10 +510,16 @@ def plot(found: Found) -> None:
         axis.set_ylabel("gain, points of 100")
         axis.set_title(f"box {box}, learnt with {budget:,} queries, laid on images never asked")
         axis.grid(axis="y", alpha=0.3)
-    axes[0, 0].legend(
-        title="narrow bar: one pattern, no query\nwide, pale: best of 8, a query each",
-        fontsize=8, title_fontsize=8, ncols=2,
-    )  # fmt: skip
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        title="narrow bar: one pattern, no query; wide, pale: best of 8, a query each",
+        loc="outside lower center",
+        fontsize=8,
+        title_fontsize=8,
+        ncols=len(ORDER),
+    )
     figure.savefig(PLOT, dpi=90)
     plt.close(figure)
 
