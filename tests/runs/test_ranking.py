@@ -89,7 +89,7 @@ def test_the_ranking_is_turned_round_and_reported(ranked):
     assert ranking.last.srocc == srocc(clean, attacked) < 0.0
     assert ranking.last.value == ranking.last.srocc
     assert ranking.last.krocc == krocc(clean, attacked)
-    assert ranking.last.ndcg == ndcg(clean, attacked, ranking.places)
+    assert ranking.last.ndcg == pytest.approx(ndcg(clean, attacked, ranking.places), abs=1e-9)
     assert ranking.last.overlap == top_overlap(clean, attacked, ranking.places)
     assert ranking.touched == sum(result.gain > 0 for result in run.results)
     queries = [point.queries for point in ranking.curve]
@@ -159,12 +159,62 @@ def test_a_model_that_fails_on_an_image_leaves_the_others(ranked):
 
     model = wrap(score, name="brightness", score_range=(0.0, 255.0), lower_better=False)
     run = ranked(scorer=model, how=How(batch=1))
-    failed = [result.image for result in run.results if result.failed]
-    assert failed == ["0.png"]
     summary = run.summary()
-    assert (summary.attacked, summary.failed) == (4, 1)
+    assert (summary.attacked, summary.failed) == (5, 0)
+    assert summary.nonfinite > 0.0  # candidates without a score, of which the log knows
     assert summary.queries <= TOTAL
     assert verify(run, None).ok
+
+
+def test_an_attack_that_raises_fails_its_image_alone(tmp_path, images, photos, counted):
+    def some(task):
+        if float(task.image.mean()) > 140:
+            raise ValueError("too bright for me")
+        for step in range(1, 40):
+            yield (task.image + (step if task.rising else -step))[None]
+
+    run = iqattack.attack(
+        photos, counted[0], out=tmp_path / "run", attack=some, **{**GIVEN, "constraint": "linf:60"}
+    )
+    failed = {result.image: result.status for result in run.results if result.failed}
+    assert list(failed) == ["4.png"]
+    assert "too bright for me" in failed["4.png"]
+    assert run.summary().ranking.last.srocc < 1.0
+    assert verify(Run.open(run.folder), None).ok
+
+
+def test_a_worse_choice_than_was_within_reach_is_found(ranked):
+    run = ranked(constraint="linf:90")
+    with closing(QueryLog(run.folder / LOG)) as log:
+        for image, text in [(r.image, r.model_dump_json()) for r in run.results]:
+            result = json.loads(text)
+            result |= {"score_adv": result["score_clean"], "gain": 0.0, "status": "unchanged"}
+            log.finish(image, json.dumps(result))
+    found = [str(difference) for difference in verify(run, None).differences]
+    assert any("was within reach" in line for line in found)
+
+
+def test_a_chosen_image_without_a_score_is_named(ranked):
+    def score(batch):
+        means = batch.double().mean((1, 2, 3))
+        return means.where(means < 145, float("nan"))
+
+    model = wrap(score, name="brightness", score_range=(0.0, 255.0), lower_better=False)
+    with pytest.raises(InputError, match=r"4\.png: .* expected a finite number"):
+        ranked(scorer=model, objective="top:1,out=4.png")
+
+
+def test_scores_that_are_rounded_tie(ranked, photos):
+    """Positions are fractions of the range: that they are rounded must not decide a place."""
+
+    def score(batch):
+        return (batch.double().mean((1, 2, 3)) / 2.55).round()
+
+    model = wrap(score, name="brightness", score_range=(0.0, 100.0), lower_better=False)
+    run = ranked(scorer=model, objective="top:1,into=3.png", budget_total=150, constraint="linf:60")
+    by = {result.image: result.score_adv for result in run.results}
+    there = by["3.png"] > max(score for image, score in by.items() if image != "3.png")
+    assert (run.summary().ranking.last.value == 0.0) == there
 
 
 @pytest.mark.parametrize(

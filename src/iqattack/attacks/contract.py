@@ -20,12 +20,13 @@ back one `Answer` for each; `single` lifts an attack on one image to a set.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from iqattack.errors import InputError
 from iqattack.objectives import ScoreBoundary, Standing
 
 
@@ -168,10 +169,11 @@ class Chosen:
     """What a set attack returns that decides itself which picture each image ends as.
 
     pictures: by number of the image, (3, H, W) uint8 that were scored; of the others, the clean
-    image stays.
+    image stays. failed: images that it could not attack, and why.
     """
 
     pictures: Mapping[int, Tensor]
+    failed: Mapping[int, InputError] = field(default_factory=dict)
 
 
 Proposal = tuple[int, Tensor]  # number of an image of the set, and candidates for it

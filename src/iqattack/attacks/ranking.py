@@ -44,6 +44,7 @@ from iqattack.attacks.contract import (
     Task,
 )
 from iqattack.attacks.lifting import guarded
+from iqattack.errors import InputError
 from iqattack.objectives.standing import EQUAL, Standing
 
 AT_ONCE = 8  # a round asks about one of so many images
@@ -58,16 +59,49 @@ FAR = 1e9  # queries: as good as never
 Floats = NDArray[np.float64]
 
 
+class Kept:
+    """Gains in order, from 0 upwards; of more than PICTURES, the one that is missed least goes.
+
+    A gain that was there once is passed over, so that it matters neither whether nor how often an
+    answer came from memory.
+    """
+
+    def __init__(self) -> None:
+        self.gains = [0.0]
+        self._seen = {0.0}
+
+    def put(self, gain: float) -> tuple[int, int | None] | None:
+        """Add a gain, if it is one: where, and which one went then."""
+        if not gain > 0.0 or gain in self._seen:
+            return None
+        self._seen.add(gain)
+        place = int(np.searchsorted(self.gains, gain))
+        self.gains.insert(place, gain)
+        if len(self.gains) <= PICTURES:
+            return place, None
+        least = 1 + int(np.argmin(np.subtract(self.gains[2:], self.gains[:-2])))
+        del self.gains[least]
+        return place, least
+
+
+def kept_gains(gains: Floats) -> list[float]:
+    """The gains whose pictures are still there after an image gained these (N,), in their order."""
+    kept = Kept()
+    for gain in gains.tolist():
+        kept.put(gain)
+    return kept.gains
+
+
 class Searched:
     """What is known of one image.
 
-    gains, pictures: that were scored, from 0 and the clean image upwards, thinned to PICTURES.
-    path: the best gain after each query of the search.
+    gains, pictures: that were scored, from 0 and the clean image upwards, as `Kept` has them. path:
+    the best gain after each candidate of the search. error: that the attack raised.
     """
 
     def __init__(self, attack: Attack, task: Task) -> None:
         self.task = task
-        self.gains = [0.0]
+        self._kept = Kept()
         self.pictures = [task.image8]
         self.path = [0.0]
         self.open = task.queries > 0 and task.reach > 0.0
@@ -75,6 +109,17 @@ class Searched:
         self._next: Tensor | None = None
         self._in_vain = 0  # mixtures, one after the other
         self._place: Place | None = None  # that the last mixture was for
+        self.error: InputError | None = None
+
+    @property
+    def gains(self) -> list[float]:
+        """Those that its pictures have."""
+        return self._kept.gains
+
+    @property
+    def stalled(self) -> int:
+        """Candidates since the best gain."""
+        return len(self.path) - 1 - self.path.index(self.path[-1])
 
     @property
     def best(self) -> float:
@@ -112,10 +157,14 @@ class Searched:
     def take(self, answer: Answer) -> None:
         """Keep what came of them."""
         for gain, picture in zip(answer.gain.tolist(), answer.pixels, strict=True):
-            self._keep(gain, picture)
-        place, self._place = self._place, None
-        if place is not None:
-            hit = any(place.low < gain < place.high for gain in answer.gain.tolist())
+            if (put := self._kept.put(gain)) is not None:
+                place, gone = put
+                self.pictures.insert(place, picture.clone())
+                if gone is not None:
+                    del self.pictures[gone]
+        aim, self._place = self._place, None
+        if aim is not None:
+            hit = any(aim.low < gain < aim.high for gain in answer.gain.tolist())
             self._in_vain = 0 if hit else self._in_vain + 1
         else:
             self._in_vain = 0
@@ -133,18 +182,9 @@ class Searched:
             self._next = next(search) if answer is None else search.send(answer)
         except StopIteration:
             self._search = self._next = None
-
-    def _keep(self, gain: float, picture: Tensor) -> None:
-        """In order; of too many pictures, the one that is missed least goes."""
-        if gain <= 0.0 or gain in self.gains:
-            return
-        place = int(np.searchsorted(self.gains, gain))
-        self.gains.insert(place, gain)
-        self.pictures.insert(place, picture.clone())
-        if len(self.gains) > PICTURES:
-            gaps = np.subtract(self.gains[2:], self.gains[:-2])
-            least = 1 + int(np.argmin(gaps))
-            del self.gains[least], self.pictures[least]
+        except InputError as error:  # what the attack raises is this image's failure alone
+            self._search = self._next = None
+            self.error, self.open = error, False
 
 
 @dataclass(frozen=True)
@@ -189,8 +229,12 @@ class Growth:
         expected = self._sums[len(path) - 1]
         return float((path[-1] + 0.5 * expected + self._late) / (1.5 * expected + self._late))
 
-    def queries(self, path: Sequence[float], gains: Floats) -> Floats:
-        """That a search with this path is likely to take for gains (M,) beyond its last."""
+    def queries(self, path: Sequence[float], gains: Floats, stalled: int = 0) -> Floats:
+        """That a search with this path is likely to take for gains (M,) beyond its last.
+
+        stalled: queries since it gained anything; the next gain takes as many again, and one more
+        (Laplace's rule of succession).
+        """
         done = len(path) - 1
         further = self._sums[done] + (gains - path[-1]) / self._scale(path)
         within = np.searchsorted(self._sums, further) - done
@@ -199,7 +243,7 @@ class Growth:
             grown = np.exp((further - self._sums[-1]) / self._late)
         beyond = last - done + (last + 1) * (grown - 1.0)
         needed = np.where(further <= self._sums[-1], within, beyond)
-        return np.asarray(np.clip(needed, 1.0, FAR))
+        return np.asarray(np.clip(needed, 1.0 + stalled, FAR))
 
 
 class Outlook:
@@ -223,7 +267,7 @@ class Outlook:
             way: Growth([images[k].path for k in self._free if standing.ways[k] == way])
             for way in (-1.0, 1.0)
         }
-        self._now = np.asarray(standing.clean + standing.ways * np.array(stands))
+        self._now = standing.moved(np.array(stands))
         self._later = self._now.copy()
         for number in self._free:
             image = images[number]
@@ -269,7 +313,7 @@ class Outlook:
         worth = standing.costs(number, self._at(number, self._stands[number]), others) - costs
         if ahead:
             able = (low >= image.best) & image.searching
-            queries = self._growth[way].queries(image.path, low)
+            queries = self._growth[way].queries(image.path, low, image.stalled)
         else:
             scored = np.searchsorted(image.gains, low, "right") < np.searchsorted(image.gains, high)
             able = ~scored & (high <= image.best) & image.mixes
@@ -290,7 +334,9 @@ def ranking(attack: Attack) -> SetAttack:
             raise ValueError("the objective is none of a set")
         images = [Searched(attack, task) for task in given.tasks]
         at_once = -(-int(np.count_nonzero(standing.free)) // AT_ONCE)
-        left = given.queries or sum(task.queries for task in given.tasks)
+        left = given.queries
+        if left is None:
+            left = sum(task.queries for task in given.tasks)
         stands = [0.0] * len(images)
         while True:
             gains = [np.array(image.gains) for image in images]
@@ -306,10 +352,11 @@ def ranking(attack: Attack) -> SetAttack:
                 break
             asked = {number: images[number].candidates(place) for number, place in places.items()}
             answers = yield list(asked.items())
-            left -= sum(map(len, asked.values()))
+            left = min(left, max(answer.left for answer in answers))
             for number, answer in zip(asked, answers, strict=True):
                 images[number].take(answer)
         picked = {number: images[number].pictures[k] for number, k in enumerate(chosen) if k > 0}
-        return Chosen(picked)
+        failed = {number: image.error for number, image in enumerate(images) if image.error}
+        return Chosen(picked, failed)
 
     return lifted

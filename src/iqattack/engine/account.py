@@ -344,7 +344,7 @@ class Account:
             return ImageFailed(str(self.failure), answer)
         if self._exhausted:
             limit, whose = self._search_queries, f"the budget of {self.name}"
-            if self._shared:
+            if self._shared:  # what is left of it is this image's limit
                 limit, whose = self._numbered, "the budget of all images"
             return BudgetSpent(limit, self._numbered, whose, answer)
         return None

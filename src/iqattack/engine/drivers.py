@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -366,6 +367,16 @@ class SetDriver(AccountsDriver):
         """That of an image."""
         return self._accounts[self._numbers[name]]
 
+    def take(self, reply: Reply) -> None:
+        """Put it into its account; where images share a budget, one that the model fails on for
+        good is one without a finite score: it is in the log then, as whatever is asked afterwards
+        depends on it.
+        """
+        if self._total is None or reply.score is not None or reply.transient:
+            super().take(reply)
+        else:
+            self.account(reply.request.name).settle(reply.request.number, math.nan)
+
     def advance(self) -> None:
         """Send answers and take proposals until some of them need a score."""
         if self._transient:
@@ -422,12 +433,14 @@ class SetDriver(AccountsDriver):
     def events(self) -> Iterator[Event]:
         """What came of each image, then what the attack returned."""
         chosen = self._value.pictures if isinstance(self._value, Chosen) else None
+        errors = self._value.failed if isinstance(self._value, Chosen) else {}
         for number, entry in enumerate(self._entries):
             account = self._accounts.get(number)
             if self._transient and account.failure is None:
                 continue
             if chosen is not None and account.failure is None:
                 account.choose(chosen.get(number, account.clean))
+                account.failure = errors.get(number)
             account.close()
             yield self.came_of(entry, account)
         yield Returned(self._value, tuple(self._order))

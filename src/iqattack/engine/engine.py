@@ -191,9 +191,10 @@ class Engine:
         An image whose clean image cannot be scored is left out of the set.
         """
         check_set(self._objective, images, total)
+        failed = self._log.failures()
         items: list[Attacked | Failure] = []
         recorder = self._recorder(images, total)
-        survey = self._surveyed(images, recorder)
+        survey = self._surveyed(self._in_set(images, failed), recorder)
         while True:
             try:
                 items.append(next(survey))
@@ -204,8 +205,12 @@ class Engine:
         self._begin(recorder, targets, {}, len(images) - len(todo))
         standing = None
         if isinstance(self._objective, SetObjective):
+            self._check_named(images, targets)
             names = [entry.name for entry in todo]
             standing = self._objective.standing(names, [targets[name] for name in names])
+        if total is not None:  # that a clean image without a finite score took is spent, too
+            out = [entry.name for entry in images if entry.name not in targets]
+            total = max(total - sum(map(self._log.queries, out)), 0)
         returned = Returned(None)
         with closing(
             self._searching.search_set(
@@ -219,6 +224,27 @@ class Engine:
                 elif isinstance(event, Attacked | Failure):
                     items.append(event)
         return items, returned
+
+    def _check_named(self, images: ImageSet, targets: Mapping[str, Target]) -> None:
+        """InputError for an image that the objective names and that has no clean score."""
+        named = getattr(self._objective, "named", ())
+        lost = [e.name for e in images if e.name in named and e.name not in targets]
+        if lost:
+            reason = self._log.failures().get(lost[0], "its clean image has no finite score")
+            raise InputError(f"objective '{self._objective.name}': {lost[0]}: {reason}")
+
+    def _in_set(self, images: ImageSet, failed: Mapping[str, str]) -> ImageSet:
+        """The images that a search is on. Once it has begun, images without a clean score stay out,
+        and failed, as it would not replay with them.
+        """
+        log = self._log
+        names = [entry.name for entry in images]
+        if not any(log.queries(name) > 1 + len(log.again(name)) for name in names):
+            return images
+        out = {name for name in names if log.clean_score(name) is None}
+        for name in out & failed.keys():
+            log.fail(name, failed[name])
+        return ImageSet(tuple(entry for entry in images if entry.name not in out))
 
     def _recorder(self, images: ImageSet, total: int | None = None) -> Recorder:
         self._log.open_tasks([entry.name for entry in images])

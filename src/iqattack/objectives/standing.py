@@ -19,7 +19,7 @@ from iqattack.evaluation import srocc
 Floats = NDArray[np.float64]
 SWEEPS = 100  # over all images, after which a choice is as good as it will be
 EQUAL = 1e-12  # costs that differ by less are equal
-DIGITS = 12  # of potentials that are compared
+DIGITS = 12  # of positions and potentials: what differs by less is equal, but for rounding
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,10 @@ class Standing(ABC):
 
     def at(self, number: int, gains: Floats) -> Floats:
         """Positions of an image with these gains."""
-        return np.asarray(self.clean[number] + self.ways[number] * gains)
+        return np.asarray(np.round(self.clean[number] + self.ways[number] * gains, DIGITS))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "clean", np.round(self.clean, DIGITS))
 
     @abstractmethod
     def value(self, now: Floats) -> float:
@@ -73,7 +76,11 @@ class Standing(ABC):
     def positions(self, gains: Sequence[Floats], chosen: Sequence[int]) -> Floats:
         """Positions (N,) of all images with the chosen ones of their gains."""
         moved = np.array([one[k] for one, k in zip(gains, chosen, strict=True)])
-        return np.asarray(self.clean + self.ways * moved)
+        return self.moved(moved)
+
+    def moved(self, gains: Floats) -> Floats:
+        """Positions (N,) of all images with these gains."""
+        return np.asarray(np.round(self.clean + self.ways * gains, DIGITS))
 
     def _settled(self, gains: Sequence[Floats], chosen: list[int]) -> list[int]:
         now = self.positions(gains, chosen)
@@ -107,6 +114,7 @@ class RankCorrelation(Standing):
     _ranks: Floats = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         ranks = rankdata(self.clean)
         object.__setattr__(self, "_ranks", ranks - ranks.mean())
 
@@ -116,10 +124,10 @@ class RankCorrelation(Standing):
         return found if np.isfinite(found) else 1.0
 
     def costs(self, number: int, at: Floats, now: Floats) -> Floats:
-        """The value but for a constant, ties aside."""
+        """The value but for a constant; with a tie, as if it lay halfway between both orders."""
         order = np.argsort(now)
         others, ranks = now[order], self._ranks[order]
-        # Of the images that it stands above of, the sum of a_i − a_j, itself adding 0; a tie half.
+        # Of the images that it stands above of, the sum of a_i − a_j, itself adding 0.
         below = np.concatenate([[0.0], np.cumsum(self._ranks[number] - ranks)])
         left, right = (np.searchsorted(others, at, side) for side in ("left", "right"))
         numerator = 0.5 * (below[left] + below[right])

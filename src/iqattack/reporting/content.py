@@ -100,7 +100,7 @@ def settings(summary: Summary) -> list[tuple[str, str]]:
         ),
         (
             "queries for an image",
-            f"at most {asked.queries:,}, mean {number(summary.means.queries, 1)}",
+            f"at most {asked.most(summary.images):,}, mean {number(summary.means.queries, 1)}",
         ),
         ("seed", str(asked.seed)),
         (
@@ -224,7 +224,7 @@ def charts(
             )
         )
     said += _ranking_chart(summary)
-    said += [
+    by_query = [
         Chart(
             "queries",
             "Gain against queries",
@@ -239,7 +239,11 @@ def charts(
                     for i in _spread(len(queries), 11)
                 ),
             ),
-        ),
+        )
+    ]
+    if summary.settings.budget_total is None:  # else searches are of different lengths by choice
+        said += by_query
+    said += [
         Chart(
             "crossing",
             "Boundary crossing",

@@ -65,6 +65,8 @@ class Checking:
         noisy. That is beside the budget and in no row, as the log must replay.
         """
         log = self._log
+        if self._settings.budget_total is not None:
+            return  # nothing is beside that one
         self._begun = any(log.clean_score(name) is not None for name in log.images())
         checked = Checked.read(log)
         if checked is None or len(log.finished()) == log.count():

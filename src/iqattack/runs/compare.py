@@ -19,6 +19,7 @@ from iqattack.evaluation import (
 from iqattack.perception.viewing import Viewing
 from iqattack.runs.columns import Results
 from iqattack.runs.run import Run
+from iqattack.runs.settings import Settings
 from iqattack.runs.summary import Measured, Summary, Visibility, mean_measured, summarise
 from iqattack.runs.traces import results_at
 from iqattack.runs.visibility import measured
@@ -74,12 +75,18 @@ class Comparison(BaseModel):
     rows: tuple[Row, ...]
 
 
+def _budget(settings: Settings) -> str:
+    if settings.budget_total is None:
+        return f"{settings.queries:,} an image"
+    return f"{settings.budget_total:,} for all images"
+
+
 # What two runs must have in common, by the name with which it can be allowed to differ.
 _COMMON: dict[str, Callable[[Run], object]] = {
     "constraint": lambda run: run.settings.constraint,
     "floor": lambda run: run.settings.floor or "none",
     "objective": lambda run: run.settings.objective,
-    "budget": lambda run: run.settings.budget_total or run.settings.queries,
+    "budget": lambda run: _budget(run.settings),
     "seed": lambda run: run.settings.seed,
 }
 ALLOWED = ("images", "mos", "range", *_COMMON)

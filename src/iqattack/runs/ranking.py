@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from iqattack.attacks.ranking import kept_gains
 from iqattack.engine import QueryLog
 from iqattack.errors import RunError
 from iqattack.evaluation import krocc, ndcg, srocc, top_overlap
 from iqattack.objectives import SetObjective, Standing, Top, parse_objective, towards_end
+from iqattack.objectives.standing import DIGITS
 from iqattack.runs.best import gains_of
 from iqattack.runs.columns import Results
 from iqattack.runs.settings import Record
@@ -105,46 +109,94 @@ def read_order(log: QueryLog) -> list[tuple[int, int]]:
     return order
 
 
+@dataclass(frozen=True)
+class _Set:
+    """The images that a ranking is of. names: of those that have a direction; gains: of all queries
+    of each; first: of them, how many came before the search; reached: the gain that was saved.
+    """
+
+    standing: Standing
+    names: list[str]
+    gains: list[Floats]
+    first: list[int]
+    reached: Floats
+
+    @classmethod
+    def of(cls, log: QueryLog, record: Record, results: Results, objective: SetObjective) -> Self:
+        directions, model, done = log.directions(), record.model, results.done
+        names = [image for image in log.images() if image in directions]
+        targets = [
+            towards_end(
+                directions[image],
+                float(log.clean_score(image) or 0.0),
+                model.score_range,
+                model.lower_better,
+            )
+            for image in names
+        ]
+        saved = dict(zip(done.images, done.real("gain").tolist(), strict=True))
+        return cls(
+            objective.standing(names, targets),
+            names,
+            [gains_of(log.rows(image), t, model) for image, t in zip(names, targets, strict=True)],
+            [1 + len(log.again(image)) for image in names],
+            np.array([max(saved.get(image, 0.0), 0.0) for image in names]),
+        )
+
+
+def _objective(log: QueryLog, record: Record, results: Results) -> SetObjective | None:
+    """That of a run that is done, where it is one of the set."""
+    objective = parse_objective(record.settings.objective)
+    done = len(results) == log.count() and log.kept(ORDER) is not None
+    return objective if isinstance(objective, SetObjective) and done else None
+
+
 def ranking_of(log: QueryLog, record: Record, results: Results) -> Ranking | None:
     """What a run came to; None where its objective is none of the set, or it is not done."""
-    objective = parse_objective(record.settings.objective)
-    budget = record.settings.budget_total
-    order = read_order(log) if isinstance(objective, SetObjective) else []
-    if not isinstance(objective, SetObjective) or budget is None or log.kept(ORDER) is None:
+    objective, budget = _objective(log, record, results), record.settings.budget_total
+    if objective is None or budget is None:
         return None
-    images, directions = log.images(), log.directions()
-    if len(results) < len(images):
-        return None
-    known = [image for image in images if image in directions]
-    clean = [log.clean_score(image) for image in known]
-    model = record.model
-    targets = [
-        towards_end(directions[image], float(score or 0.0), model.score_range, model.lower_better)
-        for image, score in zip(known, clean, strict=True)
-    ]
-    standing = objective.standing(known, targets)
-    gains = [
-        gains_of(log.rows(image), target, model)
-        for image, target in zip(known, targets, strict=True)
-    ]
-    first = [1 + len(log.again(image)) for image in known]
-    places = _places(objective, len(known))
-    curve = _curve(standing, known, gains, first, [(images[k], n) for k, n in order], places)
-    done = results.done
-    gain_of = dict(zip(done.images, done.real("gain").tolist(), strict=True))
-    reached = np.array([max(gain_of.get(image, 0.0), 0.0) for image in known])
+    images = log.images()
+    order = [(images[number], queries) for number, queries in read_order(log)]
+    ranked = _Set.of(log, record, results, objective)
+    places = _places(objective, len(ranked.names))
     queries = sum(map(log.queries, images))
-    last = _point(standing, queries, reached, places)
-    changed = [result.jod for result in done if (result.gain or 0.0) > 0.0]
-    jods = [value for value in changed if value is not None]
+    last = _point(ranked.standing, queries, ranked.reached, places)
+    jods = [r.jod for r in results.done if (r.gain or 0.0) > 0.0 and r.jod is not None]
+    curve = (point for point in _curve(ranked, order, places) if point.queries < queries)
     return Ranking(
         budget=budget,
         places=places,
         touched=last.touched,
         jod=float(np.mean(jods)) if jods else None,
         jod_least=min(jods, default=None),
-        curve=(*(point for point in curve if point.queries < queries), last),
+        curve=(*curve, last),
     )
+
+
+def better_choice(log: QueryLog, record: Record, results: Results) -> str | None:
+    """What could have been saved instead, in a phrase: of what was scored, another choice has a
+    lower value. None where there is no such choice, as an attack leaves none.
+    """
+    objective = _objective(log, record, results)
+    if objective is None:
+        return None
+    ranked = _Set.of(log, record, results, objective)
+    failed = log.failures()
+    gains = [
+        np.array([0.0] if name in failed else kept_gains(one))
+        for name, one in zip(ranked.names, ranked.gains, strict=True)
+    ]
+    saved = [
+        min(int(np.searchsorted(one, gain)), len(one) - 1)
+        for one, gain in zip(gains, ranked.reached, strict=True)
+    ]
+    standing = ranked.standing
+    best = standing.positions(gains, standing.chosen(gains, saved))
+    now = standing.moved(ranked.reached)
+    if standing.potential(best) >= standing.potential(now) - 10.0**-DIGITS:
+        return None
+    return f"{standing.value(best):g} was within reach, {standing.value(now):g} was saved"
 
 
 def _places(objective: SetObjective, images: int) -> int:
@@ -153,24 +205,15 @@ def _places(objective: SetObjective, images: int) -> int:
     return max(min(PLACES, images // 4), 1)
 
 
-def _curve(
-    standing: Standing,
-    known: Sequence[str],
-    gains: Sequence[Floats],
-    first: Sequence[int],
-    order: Sequence[tuple[str, int]],
-    places: int,
-) -> list[RankingPoint]:
-    """At totals that grow by a factor, with the best choice of what had been scored by then.
-
-    known: images that have a place; gains: of the queries of each; first: of them, how many came
-    before the search; order: image and queries, round by round.
+def _curve(ranked: _Set, order: Sequence[tuple[str, int]], places: int) -> list[RankingPoint]:
+    """At totals that grow by a factor, with the best choice of what had been scored by then. order:
+    image and queries, round by round.
     """
-    numbers = {image: number for number, image in enumerate(known)}
-    begun = sum(first)
+    numbers = {image: number for number, image in enumerate(ranked.names)}
+    begun, standing = sum(ranked.first), ranked.standing
     totals = list(accumulate((queries for _, queries in order), initial=begun))
     wanted = set(np.searchsorted(totals, np.geomspace(begun, totals[-1], POINTS)).tolist())
-    seen, chosen = list(first), [0] * len(known)
+    seen, chosen = list(ranked.first), [0] * len(ranked.names)
     points = []
     for done, total in enumerate(totals):
         if done:
@@ -178,7 +221,7 @@ def _curve(
             seen[numbers[image]] += queries
         if done not in wanted:
             continue
-        there = [_gained(one[:n]) for one, n in zip(gains, seen, strict=True)]
+        there = [_gained(one[:n]) for one, n in zip(ranked.gains, seen, strict=True)]
         start = [min(k, len(one) - 1) for k, one in zip(chosen, there, strict=True)]
         chosen = standing.chosen(there, start)
         moved = np.array([one[k] for one, k in zip(there, chosen, strict=True)])
@@ -192,7 +235,7 @@ def _gained(gains: Floats) -> Floats:
 
 
 def _point(standing: Standing, queries: int, gains: Floats, places: int) -> RankingPoint:
-    now = np.asarray(standing.clean + standing.ways * gains)
+    now = standing.moved(gains)
     return RankingPoint(
         queries=queries,
         value=standing.value(now),

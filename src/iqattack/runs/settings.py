@@ -199,7 +199,9 @@ class Settings(BaseModel):
         if self.budget_total is None:
             return self.queries
         objective = parse_objective(self.objective)
-        free = len(objective.named) if isinstance(objective, Top) and objective.named else images
+        free = images
+        if isinstance(objective, Top):  # it may take no more than that
+            free = len(objective.named) or objective.k
         left = max(self.budget_total - images, 0)
         return min(self.queries, 1 + min(SHARES * -(-left // max(free, 1)), left))
 

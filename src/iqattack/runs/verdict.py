@@ -244,7 +244,8 @@ def doubts_of(summary: Summary) -> list[Doubt]:
     check = summary.check
     tried = summary.attacked - summary.scores.crossing.without_reach if summary.budget > 1 else 0
     unheard = summary.nonfinite >= MOST_NONFINITE  # no score says whether one would have moved
-    if tried and summary.unchanged == summary.attacked and not unheard:
+    pooled = summary.settings.budget_total is not None  # scores moved, and no place was won
+    if tried and summary.unchanged == summary.attacked and not unheard and not pooled:
         still = check is not None and check.still
         short = "no score moved in the wanted direction"
         if still:
@@ -455,6 +456,8 @@ def _moved(summary: Summary) -> str:
         if ended
         else ""
     )
+    if summary.unchanged == summary.attacked and summary.settings.budget_total is not None:
+        return f"{limit}, no change of the order of {_of_all(summary)} was within reach"
     if summary.unchanged == summary.attacked:
         no = f"the attack moved no score of {_of_all(summary)} in the wanted direction"
         return f"{limit}, {no}{left}"

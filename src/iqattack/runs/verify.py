@@ -26,7 +26,7 @@ from iqattack.runs.best import miscounted, misreported
 from iqattack.runs.columns import Results
 from iqattack.runs.files import read_json, read_text
 from iqattack.runs.losses import misfit
-from iqattack.runs.ranking import ORDER
+from iqattack.runs.ranking import ORDER, better_choice
 from iqattack.runs.results import REWRITE, SEEN, Result, each_csv_row, same, visibility
 from iqattack.runs.run import LOG, REPAIRED, Run
 from iqattack.runs.settings import ModelRecord
@@ -152,6 +152,7 @@ def verify(
         differences += _check_log(run, log, results)
         differences += _check_directions(run, log, done, notes)
         notes += _not_checked(run, log, before)
+        differences += _check_choice(run, log, results)
     differences += _check_mos(run, done, notes)
     differences += _check_csv(run, results, complete=pending == 0)
     if pending == 0:
@@ -319,6 +320,16 @@ def _check_directions(
         return
     for image, way in wrong.items():
         yield Difference(image, f"direction is {expected[image]}, reported {way}")
+
+
+def _check_choice(run: Run, log: QueryLog, results: Results) -> Iterator[Difference]:
+    """That of all that was scored, what suits the objective of a set best was saved."""
+    try:
+        better = better_choice(log, run.record, results)
+    except RunError as error:
+        better = str(error)
+    if better is not None:
+        yield Difference("ranking", better, False)
 
 
 def _check_mos(run: Run, done: Sequence[Result], notes: list[str]) -> Iterator[Difference]:
@@ -614,5 +625,8 @@ def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
     if isinstance(value, dict):
         for key, part in value.items():
             yield from _leaves(part, f"{name}.{key}" if name else key)
+    elif isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+        for number, part in enumerate(value):
+            yield from _leaves(part, f"{name}.{number}")
     else:
         yield name, value

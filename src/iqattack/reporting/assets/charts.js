@@ -137,7 +137,7 @@
       }));
     }
 
-    show("chart-queries", () => ({
+    if (document.getElementById("chart-queries")) show("chart-queries", () => ({
       traces: [
         { type: "scatter", x: curve.queries, y: curve.lower, name: "lower quartile", showlegend: false, ...line("accent", { width: 1, shape: "hv" }) },
         { type: "scatter", x: curve.queries, y: curve.upper, name: "between quartiles", fill: "tonexty", fillcolor: tint("accent"), ...line("accent", { width: 1, shape: "hv" }) },
