@@ -166,6 +166,27 @@ def test_a_model_that_fails_on_an_image_leaves_the_others(ranked):
     assert verify(run, None).ok
 
 
+def test_a_model_that_is_repaired_between_sessions_changes_nothing(ranked):
+    asked = []
+
+    def model(broken):
+        def score(batch):
+            asked.append(len(batch))
+            means = batch.double().mean((1, 2, 3))
+            if broken and any(72 < mean < 80 for mean in means.tolist()):  # of the second image
+                raise ValueError("out of order")
+            return means
+
+        return wrap(score, name="brightness", score_range=(0.0, 255.0), lower_better=False)
+
+    stop = Callbacks(stop=lambda: sum(asked) >= 100)
+    with pytest.raises(Interrupted):
+        ranked(scorer=model(True), callbacks=stop, how=How(batch=1))
+    run = ranked(scorer=model(False), resume=True, how=How(batch=1))
+    assert run.summary().queries <= TOTAL
+    assert verify(run, None).ok
+
+
 def test_an_attack_that_raises_fails_its_image_alone(tmp_path, images, photos, counted):
     def some(task):
         if float(task.image.mean()) > 140:

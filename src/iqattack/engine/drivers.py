@@ -350,6 +350,7 @@ class SetDriver(AccountsDriver):
         super().__init__(failed)
         self._entries = entries
         self._total = total
+        self._ranked = standing is not None
         self._accounts = LazyAccounts(makers)
         self._numbers = {entry.name: number for number, entry in enumerate(entries)}
         self._order: list[tuple[str, int]] = []
@@ -368,11 +369,11 @@ class SetDriver(AccountsDriver):
         return self._accounts[self._numbers[name]]
 
     def take(self, reply: Reply) -> None:
-        """Put it into its account; where images share a budget, one that the model fails on for
+        """Put it into its account; with an objective of the set, one that the model fails on for
         good is one without a finite score: it is in the log then, as whatever is asked afterwards
         depends on it.
         """
-        if self._total is None or reply.score is not None or reply.transient:
+        if not self._ranked or reply.score is not None or reply.transient:
             super().take(reply)
         else:
             self.account(reply.request.name).settle(reply.request.number, math.nan)

@@ -75,9 +75,9 @@ class Comparison(BaseModel):
     rows: tuple[Row, ...]
 
 
-def _budget(settings: Settings) -> str:
+def _budget(settings: Settings) -> int | str:
     if settings.budget_total is None:
-        return f"{settings.queries:,} an image"
+        return settings.queries
     return f"{settings.budget_total:,} for all images"
 
 
