@@ -65,9 +65,9 @@ class Checking:
         noisy. That is beside the budget and in no row, as the log must replay.
         """
         log = self._log
+        self._begun = any(log.clean_score(name) is not None for name in log.images())
         if self._settings.budget_total is not None:
             return  # nothing is beside that one
-        self._begun = any(log.clean_score(name) is not None for name in log.images())
         checked = Checked.read(log)
         if checked is None or len(log.finished()) == log.count():
             return

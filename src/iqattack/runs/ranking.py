@@ -147,8 +147,9 @@ class _Set:
 def _objective(log: QueryLog, record: Record, results: Results) -> SetObjective | None:
     """That of a run that is done, where it is one of the set."""
     objective = parse_objective(record.settings.objective)
-    done = len(results) == log.count() and log.kept(ORDER) is not None
-    return objective if isinstance(objective, SetObjective) and done else None
+    if not isinstance(objective, SetObjective) or len(results) < log.count():
+        return None
+    return None if log.kept(ORDER) is None else objective
 
 
 def ranking_of(log: QueryLog, record: Record, results: Results) -> Ranking | None:

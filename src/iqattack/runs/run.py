@@ -518,6 +518,8 @@ class Run:
 
     def ranking(self, results: Results) -> Ranking | None:
         """What became of the ranking, where that is the objective; see `ranking_of`."""
+        if self.settings.budget_total is None:
+            return None  # to open the log of a million images takes a while
         with self.open_log() as log:
             return ranking_of(log, self.record, results)
 

@@ -278,14 +278,20 @@ def _check_log(run: Run, log: QueryLog, results: Results) -> Iterator[Difference
             yield Difference(image, f"{len(rows)} queries in the log, of a budget of {budget}")
         elif there and len(rows) == budget and math.isfinite(rows["score"][0]):
             yield Difference(image, f"failed, and the log has all {budget} queries of it")
-    total, asked = run.settings.budget_total, sum(map(log.queries, log.images()))
-    if total is not None and asked > total:
-        yield Difference(LOG, f"has {asked} queries, of a budget of {total} for all", False)
-    if total is not None and len(results) == log.count() and log.kept(ORDER) is None:
-        yield Difference(LOG, f"has no {ORDER}, which the ranking after fewer follows from", False)
+    if run.settings.budget_total is not None:
+        yield from _check_total(run.settings.budget_total, log, results)
     wrong = misfit(log, End.read(run.folder / LOG))
     if wrong is not None:
         yield Difference(LOG, wrong, False)
+
+
+def _check_total(total: int, log: QueryLog, results: Results) -> Iterator[Difference]:
+    """That a budget for all images was kept, and in which order it was spent."""
+    asked = sum(map(log.queries, log.images()))
+    if asked > total:
+        yield Difference(LOG, f"has {asked} queries, of a budget of {total} for all", False)
+    if len(results) == log.count() and log.kept(ORDER) is None:
+        yield Difference(LOG, f"has no {ORDER}, which the ranking after fewer follows from", False)
 
 
 def _check_directions(
