@@ -2,11 +2,13 @@
 
 What moves one NR-IQA model moves no other: some look at luma alone and some at colours, some
 average and some take maxima, and a black box does not say which it is. This is filter search with
-a third stage that finds out.
+stages that find out.
 
-1. *Bank* and 2. *filter*, as `filter_search.py` has them.
-3. *Channels*: the best picture's brush in one channel, or to the contrary in one.
-4. *Portfolio*: squares, from coarse to fine, are repainted. The brush comes from the best filters
+1. *Bank*, as `filter_search.py` has it.
+2. *Colours*: checkerboards of opponent colours, as networks that see colour answer them.
+3. *Filter*, as `filter_search.py` has it, beside the best of all.
+4. *Channels*: the best picture's brush in one channel, or to the contrary in one.
+5. *Portfolio*: squares, from coarse to fine, are repainted. The brush comes from the best filters
    and the whole bank, and it paints all channels, one, or one to the contrary. Brush and channels
    are drawn by what queries of each gained lately, so that a model that does not see colours costs
    few queries to know, and one that does gets most of them.
@@ -29,10 +31,10 @@ from iqattack.attacks.painting.filters import (
     Side,
     searched_filters,
 )
-from iqattack.attacks.painting.first import DIRECTIONS, first_brushes
+from iqattack.attacks.painting.first import DIRECTIONS, Stage, first_brushes
 from iqattack.attacks.painting.regions import PALETTE
 from iqattack.attacks.painting.way_back import way_back
-from iqattack.directions import ByGain
+from iqattack.directions import ByGain, coloured_checkerboards
 
 SOME: tuple[Channels, ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1))
 DOUBT = 0.5  # faith in directions that were not among the first, beside 1
@@ -48,7 +50,7 @@ def portfolio_search(
     profile: ProfileFile | None = None,
     substitute: ModelOption | None = None,
 ) -> Search:
-    """Bank, filter, channels, portfolio.
+    """Bank, colours, filter, channels, portfolio.
 
     filters: most queries for the filter; share: of the budget, at most, for it; patience: queries
         for it that may bring nothing, one after the other; side: of the filter, pixels, odd;
@@ -61,6 +63,9 @@ def portfolio_search(
     canvas = Canvas(task)
     task.stage("bank" if profile is None else "profile")
     directions = yield from first_brushes(canvas, profile, substitute, keep=None)
+    if profile is None:
+        task.stage("colours")
+        directions = yield from _with_colours(canvas, directions)
     task.stage("filter")
     budget = min(filters, int(share * task.queries))
     found = yield from searched_filters(canvas, directions[0], budget, patience, side)
@@ -72,6 +77,19 @@ def portfolio_search(
     faith = [1.0] * len(first) + [DOUBT] * len(rest)
     yield from _painted(canvas, ByGain(brushes, faith), ByGain((EVERY, *SOME)))
     yield from way_back(canvas)
+
+
+def _with_colours(canvas: Canvas, directions: list[Brush]) -> Stage:
+    """Coloured ones before the others where they gain more; else the portfolio has them, as what
+    the bank has in grey, with channels to the contrary.
+    """
+    for direction in coloured_checkerboards(canvas.image):
+        if canvas.done:
+            break
+        brush, before = Brush(*direction), canvas.gain
+        if (yield from canvas.ask(canvas.painted(brush))) > before:
+            directions = [brush, *directions]
+    return directions
 
 
 def _in_channels(canvas: Canvas, brush: Brush) -> Search:

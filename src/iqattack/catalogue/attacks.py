@@ -114,10 +114,11 @@ ATTACKS: dict[str, AttackText] = {
             "iqattack",
             "portfolio_search:portfolio_search",
             SCORES,
-            "Begins as filter-search does, then repaints regions with the best filters and the "
-            "whole bank, in all channels, in one, or to the contrary in one. Both are drawn by how "
-            "much queries of each gained lately, which finds out what this model looks at: it is "
-            "stronger where a model sees colours, and with many queries.",
+            "Begins as filter-search does, asks about opponent colours, then repaints regions with "
+            "the best filters and the whole bank, in all channels, in one, or to the contrary in "
+            "one. Both are drawn by how much queries of each gained lately, which finds out what "
+            "this model looks at: it is stronger where a model sees colours, and with many "
+            "queries.",
             {**_FILTER, **_KNOWN},
         ),
         AttackText(

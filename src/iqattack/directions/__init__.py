@@ -3,6 +3,7 @@
 from iqattack.directions.bank import BANK, bank, high_frequencies
 from iqattack.directions.by_gain import ByGain
 from iqattack.directions.choice import Choice
+from iqattack.directions.coloured import coloured_checkerboards
 from iqattack.directions.low_frequency import low_frequency, orthogonal
 from iqattack.directions.profile import MOST_SIDE, STUDENT, Profile, Stroke, ranked, read_profile
 from iqattack.directions.sparse_noise import SUPPORTS, Draw, SparseNoise, Support, interval
@@ -39,6 +40,7 @@ __all__ = [
     "Tile",
     "Universal",
     "bank",
+    "coloured_checkerboards",
     "crop",
     "eta",
     "high_frequencies",
