@@ -32,6 +32,7 @@ from iqattack.attacks import (
     kind_of,
 )
 from iqattack.catalogue.constraints import DEFAULT as DEFAULT_CONSTRAINT
+from iqattack.defences import parse_defence
 from iqattack.directions import Perturbation, Profile
 from iqattack.engine import Interrupted
 from iqattack.errors import DeviceError, InputError, TransientError
@@ -45,8 +46,11 @@ from iqattack.models import (
     Scorer,
     Traits,
     builtin_card,
+    defend,
     load_model,
     model_kinds,
+    spec_of,
+    split_spec,
     wrap,
 )
 from iqattack.models.time_limit import check_timeout
@@ -129,6 +133,7 @@ __all__ = [
     "attack",
     "builtin_card",
     "compare",
+    "defend",
     "evaluate",
     "export",
     "find",
@@ -154,6 +159,7 @@ def attack(
     model: Scorer | str,
     *,
     out: str | Path,
+    defence: str | None = None,
     attack: str | Attack = "filter-search",
     constraint: str = DEFAULT_CONSTRAINT,
     objective: str = "rank",
@@ -198,6 +204,7 @@ def attack(
     model: what `load_model` or `wrap` gave, or a spec, which is then loaded with `score_range`,
         `lower_better`, `input`, `timeout`, `device`, `compile` and `autocast`. A run remembers a
         spec, and an object only by its name, range and direction.
+    defence: what stands before the model, such as `jpeg:75+median:3`; queries go through it.
     attack, constraint, objective, floor: specs as on the command line; an attack may be a generator
         function of a `Task`, too, of which a run remembers the name alone.
     queries: images that the model may score for each image, the clean one included.
@@ -238,6 +245,7 @@ def attack(
     Images that could not be attacked have a `status` that says why. Raises InputError for what
     cannot be used, RunError for a folder that does not fit.
     """
+    model = _behind(defence, model)
     how = How(
         batch=batch,
         workers=workers,
@@ -345,6 +353,7 @@ def survey(
     model: Scorer | str,
     *,
     out: str | Path,
+    defence: str | None = None,
     limit: int | None = None,
     convert: bool = False,
     resize: int | None = None,
@@ -379,6 +388,7 @@ def survey(
     Images that could not be scored are in `failed`. Raises InputError for what cannot be used,
     RunError for a path that does not fit.
     """
+    model = _behind(defence, model)
     how = How(
         batch=batch,
         workers=workers,
@@ -646,6 +656,7 @@ def probe(
     model: Scorer | str,
     images: Images | None = None,
     *,
+    defence: str | None = None,
     queries: int = QUERIES,
     score_range: tuple[float, float] | None = None,
     lower_better: bool | None = None,
@@ -664,6 +675,7 @@ def probe(
 
     A failure of the model is a finding. Raises InputError for what cannot be loaded or read.
     """
+    model = _behind(defence, model)
     notify = callbacks or Callbacks()
     loaded: Loaded
     if isinstance(model, str):
@@ -1025,8 +1037,19 @@ def _prepared(
     return chosen, settings_of(model.name), model
 
 
+def _behind(defence: str | None, model: Scorer | str) -> Scorer | str:
+    """A model with defences before it, if any are given; a spec stays one."""
+    if defence is None:
+        return model
+    chain = parse_defence(defence)
+    return spec_of(chain.spec, model) if isinstance(model, str) else defend(model, chain.spec)
+
+
 def _loading_model(spec: str) -> str:
     """What is said while it loads; the address of a service and a command may hold a secret."""
+    parts = split_spec(spec)
+    if parts is not None:
+        return f"{_loading_model(parts[1])}, defended by {parts[0]}"
     kind = spec.partition(":")[0]
     shown = kind in ("builtin", "cnniqa", "pyiqa", "onnx") or kind.endswith(".py")
     return f"loading the model {spec}" if shown else "loading the model"

@@ -33,7 +33,8 @@ def test_constraints_of_the_catalogue_are_constraints():
 
 def test_every_kind_of_model_has_a_loader():
     there = {*loading.NAMED.values(), loading.HTTP, loading.TOML, loading.FILE, loading.MODULE}
-    assert {kind.text.name for kind in there} == set(models.MODELS)
+    assert {kind.text.name for kind in there} | {"defended"} == set(models.MODELS)
+    assert loading.load_model(models.MODELS["defended"].spec).name.startswith("builtin, defended")
     assert tuple(loading.NAMED) == models.NAMED
     for name, kind in loading.NAMED.items():
         assert kind.text.name == name

@@ -138,6 +138,14 @@ MODELS: dict[str, ModelText] = {
             f"--input float01 {_UNDECLARED}",
             template="torch",
         ),
+        ModelText(
+            "defended",
+            "defended(DEFENCE):MODEL",
+            "any of these with a defence before it; iqattack defences",
+            "A model behind defences: what --defence DEFENCE --model MODEL makes of it, for "
+            "commands without that option. What the model needs and declares stays as it is.",
+            "defended(jpeg:75):builtin",
+        ),
     )
 }
 

@@ -21,7 +21,7 @@ from iqattack.cli.demo import demo
 from iqattack.cli.evaluate import evaluate
 from iqattack.cli.export import export
 from iqattack.cli.interrupts import INTERRUPTED
-from iqattack.cli.lists import attacks, models
+from iqattack.cli.lists import attacks, defences, models
 from iqattack.cli.merge import merge
 from iqattack.cli.once import OnceCommand
 from iqattack.cli.probe import probe
@@ -121,6 +121,14 @@ for command, panel, examples in (
     (verify, "Look at a run", ("iqattack verify runs/photos",)),
     (attacks, "What there is", ("iqattack attacks", "iqattack attacks filter-search")),
     (models, "What there is", ("iqattack models", "iqattack models builtin")),
+    (
+        defences,
+        "What there is",
+        (
+            "iqattack defences",
+            "iqattack attack photos/ --model builtin --defence jpeg:75+median:3 --out runs/behind",
+        ),
+    ),
     (
         samples,
         "Attack",

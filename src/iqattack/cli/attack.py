@@ -22,6 +22,7 @@ from iqattack.cli.options import (
     Compile,
     Concurrency,
     Convert,
+    Defence,
     Device,
     Engine,
     GpusPerWorker,
@@ -76,6 +77,7 @@ def attack(
         ),
     ] = None,
     mos_columns: MosColumns = None,
+    defence: Defence = None,
     input: Input = None,  # noqa: A002 - as the option is called
     score_range: ScoreRange = None,
     lower_better: LowerBetter = None,
@@ -219,6 +221,7 @@ def attack(
             gpus_per_worker=gpus_per_worker,
             concurrency=concurrency,
             retry=iqattack.Retry(retries),
+            defence=defence,
             input=input,
             timeout=timeout,
             max_requests=max_requests,

@@ -1,4 +1,4 @@
-"""`iqattack attacks` and `iqattack models`: what there is, printed without importing PyTorch."""
+"""`iqattack attacks`, `models` and `defences`: what there is, printed without importing PyTorch."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rich.text import Text
 
 from iqattack import plugins
 from iqattack.catalogue.attacks import ATTACKS
+from iqattack.catalogue.defences import DEFENCES
 from iqattack.catalogue.models import MODELS, NAMED, ModelText, model_kinds
 from iqattack.errors import InputError, unknown
 
@@ -154,6 +155,31 @@ def models(
                 f"models {name} {template}: '{template}' is one argument too many; to print a "
                 f"template, iqattack models template NAME"
             )
+
+
+def defences(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="Explain one defence.", show_default=False),
+    ] = None,
+) -> None:
+    """List the defences that can stand before a model, with their papers; or explain one.
+
+    Several are joined by +: the first sees an image first. `defended(jpeg:75):builtin` is the spec
+    of a model with one before it, for commands without --defence.
+    """
+    if name is None:
+        table = Table("defence", "what it does", "paper")
+        for text in DEFENCES.values():
+            table.add_row(*map(Text, (text.form, text.summary, text.paper)))
+        Console().print(table)
+        return
+    found = DEFENCES.get(name.partition(":")[0])
+    if found is None:
+        raise unknown("defence", name, DEFENCES)
+    _echo_paragraph(f"{found.name}: {found.summary}")
+    _echo_facts({"form": found.form, "values": found.limits, "paper": found.paper})
+    _echo_example("--model", "builtin", "--defence", found.spec)
 
 
 def _template(name: str | None) -> str:

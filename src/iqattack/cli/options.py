@@ -38,6 +38,15 @@ Input = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+Defence = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME:VALUE[+…]",
+        help="What stands before the model, as [bold]iqattack defences[/bold] lists it, such as "
+        "jpeg:75+median:3; every query goes through it.",
+        rich_help_panel=WHAT,
+    ),
+]
 MosColumns = Annotated[
     str | None,
     typer.Option(

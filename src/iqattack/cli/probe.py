@@ -14,6 +14,7 @@ import iqattack
 from iqattack.cli.options import (
     RUN,
     Convert,
+    Defence,
     Device,
     Input,
     LowerBetter,
@@ -43,6 +44,7 @@ def probe(
             "default those of [bold]iqattack samples[/bold].",
         ),
     ] = None,
+    defence: Defence = None,
     input: Input = None,  # noqa: A002 - as the option is called
     score_range: ScoreRange = None,
     lower_better: LowerBetter = None,
@@ -77,6 +79,7 @@ def probe(
             queries=queries,
             score_range=wanted_range,
             lower_better=lower_better,
+            defence=defence,
             input=input,
             timeout=timeout,
             convert=convert,

@@ -21,6 +21,7 @@ from iqattack.cli.options import (
     Compile,
     Concurrency,
     Convert,
+    Defence,
     Device,
     Engine,
     GpusPerWorker,
@@ -68,6 +69,7 @@ def survey(
             rich_help_panel=RUN,
         ),
     ],
+    defence: Defence = None,
     input: Input = None,  # noqa: A002 - as the option is called
     score_range: ScoreRange = None,
     lower_better: LowerBetter = None,
@@ -124,6 +126,7 @@ def survey(
             gpus_per_worker=gpus_per_worker,
             concurrency=concurrency,
             retry=iqattack.Retry(retries),
+            defence=defence,
             input=input,
             timeout=timeout,
             max_requests=max_requests,

@@ -14,6 +14,7 @@ from iqattack.models.checked import (
     as_failure,
     score_checked,
 )
+from iqattack.models.defended import defend, spec_of, split_spec
 from iqattack.models.device import dealt, in_turn
 from iqattack.models.gradients import MODEL_LOCK, gradient_of
 from iqattack.models.inference import EAGER, Inference
@@ -40,11 +41,14 @@ __all__ = [
     "as_failure",
     "builtin_card",
     "dealt",
+    "defend",
     "gradient_of",
     "in_turn",
     "load_model",
     "model_kinds",
     "score_checked",
+    "spec_of",
+    "split_spec",
     "suggestion",
     "wrap",
 ]

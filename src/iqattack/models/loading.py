@@ -14,6 +14,7 @@ from torch import Tensor
 
 from iqattack import plugins
 from iqattack.catalogue.models import MODELS, ModelText
+from iqattack.defences import parse_defence
 from iqattack.errors import InputError, unknown
 from iqattack.imports import Imported, file_of
 from iqattack.isolation import guest
@@ -22,6 +23,7 @@ from iqattack.models.builtin import Builtin
 from iqattack.models.callable import load_callable, make_callable
 from iqattack.models.checked import Model, check_range
 from iqattack.models.cnniqa import Cnniqa
+from iqattack.models.defended import defend, spec_of, split_spec
 from iqattack.models.inference import EAGER, Inference
 from iqattack.models.inputs import Input
 from iqattack.models.pyiqa import Pyiqa
@@ -158,6 +160,7 @@ def load_model(
     compile: bool = False,  # noqa: A002 - likewise
     autocast: str | None = None,
     declared: bool = True,
+    defence: str | None = None,
 ) -> Model:
     """The black box that spec names, in one of the forms of the catalogue.
 
@@ -168,6 +171,8 @@ def load_model(
     compile: run a torch module through `torch.compile`; autocast: to `bfloat16` or `float16`. Both
         change scores.
     declared: whether range and direction have to be known; if not, they may be None.
+    defence: what stands before it, such as `jpeg:75+median:3`; `defended(jpeg:75):builtin` is the
+        spec of such a model.
 
     Raises InputError for an unknown kind, a model that cannot be loaded, one whose range or
     direction is neither declared nor given, and options of torch with a model that is no module.
@@ -177,6 +182,21 @@ def load_model(
             f"model: {type(spec).__name__} is no spec; expected text such as 'mine.py:load', or "
             "wrap(function, score_range=(0, 100), lower_better=False) for an object"
         )
+    if defence is not None:
+        spec = spec_of(defence, spec)
+    if (parts := split_spec(spec)) is not None:
+        chain = parse_defence(parts[0])  # what is wrong with it is found before a model is loaded
+        model_behind = load_model(
+            parts[1],
+            score_range=score_range,
+            lower_better=lower_better,
+            device=device,
+            input=input,
+            timeout=timeout,
+            compile=compile,
+            autocast=autocast,
+        )
+        return defend(model_behind, chain.spec)
     limit = None if timeout is None else check_timeout(timeout)
     given = Given(device, Input.parse(input), limit, Inference(compile, autocast))
     with guest():

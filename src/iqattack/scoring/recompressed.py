@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from io import BytesIO
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from iqattack.defences import coded
 from iqattack.errors import InputError
-from iqattack.pillow import Image
 from iqattack.scoring.contract import Reply, Request, ScorePool
 
 BEST = 100  # quality, at most
@@ -95,10 +93,8 @@ class Recompressed:
 
 def recompressed(image: Tensor, quality: int) -> Tensor:
     """An image (3, H, W) uint8 coded as JPEG and decoded; chroma is subsampled, 4:2:0."""
-    file = BytesIO()
-    pixels = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    pixels.save(file, "JPEG", quality=quality)
-    return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1).contiguous()
+    pixels = coded(image.permute(1, 2, 0).contiguous().numpy(), "JPEG", quality)
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def check_quality(quality: int) -> None:

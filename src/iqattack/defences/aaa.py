@@ -1,0 +1,38 @@
+"""AAA, "Adversarial Attack on Attackers", of a quality score (Chen et al., NeurIPS 2022).
+
+The score range is cut into intervals, each with an attractor in its middle. Within an interval
+scores are told so that they fall where they rise, and small steps are misled; steps of more than an
+interval are told as they are. No score is told further off than an interval is long, so clean ones
+keep most of their order.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from iqattack.defences.base import Behind, Points, Reshaping
+
+AMPLITUDE = 0.35  # of the sine, in lengths of an interval; above 1/(2π) it turns slopes around
+
+
+class Aaa(Reshaping):
+    """Scores mirrored at the attractor (`linear`), or less a sine of their distance to it (`sine`).
+
+    points: length of an interval, hundredths of the score range.
+    """
+
+    name: ClassVar[str] = "aaa"
+    points: Points
+    form: Literal["linear", "sine"] = "linear"
+
+    def reshaped(self, score: float, image: Tensor, behind: Behind) -> float:  # noqa: ARG002
+        """See `Reshaping`."""
+        length, low = self.points * behind.point, behind.score_range[0]
+        attractor = low + (math.floor((score - low) / length) + 0.5) * length
+        off = score - attractor
+        if self.form == "linear":
+            return attractor - off
+        return score - AMPLITUDE * length * math.sin(2.0 * math.pi * off / length)

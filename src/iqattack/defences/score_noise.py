@@ -1,0 +1,21 @@
+"""Noise on scores: small differences drown in it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from iqattack.defences.base import Behind, Points, Reshaping
+
+
+class ScoreNoise(Reshaping):
+    """Gaussian, of a deviation of so many hundredths of the score range."""
+
+    name: ClassVar[str] = "score-noise"
+    points: Points
+
+    def reshaped(self, score: float, image: Tensor, behind: Behind) -> float:
+        """See `Reshaping`."""
+        chance = behind.chance(image, self.spec)
+        return score + self.points * behind.point * float(chance.standard_normal())

@@ -1,0 +1,114 @@
+"""A model with defences before it, as one black box."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from iqattack.defences import Answers, Behind, Chain, parse_defence
+from iqattack.errors import InputError
+from iqattack.models.base import Scorer, Scores, Traits
+from iqattack.models.checked import Model, answers
+
+_SPEC = re.compile(r"defended\(([^()]*)\):(.+)", re.DOTALL)
+
+
+class Defended:
+    """Answers of a model through defences: images (N, 3, H, W) uint8 to N scores.
+
+    model: any scorer. chain: of defences. key: of their random choices.
+    """
+
+    def __init__(self, model: Scorer, chain: Chain, key: int = 0) -> None:
+        self.model, self.chain = model, chain
+        self._behind = Behind(model.score_range, key)
+        self._most = Traits.of(model).batch
+
+    def __call__(self, images: Tensor) -> Scores:
+        """Raw scores, or an exception in place of one that failed."""
+        found = self.chain(images, self._ask, self._behind)
+        if any(isinstance(answer, Exception) for answer in found):
+            return found
+        return torch.tensor(found, dtype=torch.float64)
+
+    def _ask(self, images: Tensor) -> Answers:
+        """In calls that the model takes."""
+        batches = torch.split(images, self._most or max(len(images), 1))
+        return [answer for batch in batches for answer in answers(self.model, batch)]
+
+    def hold(self) -> None:
+        """See `Model`."""
+        self._call("hold")
+
+    def close(self) -> None:
+        """See `Model`."""
+        self._call("close")
+
+    def _call(self, name: str) -> None:
+        method: Callable[[], None] | None = getattr(self.model, name, None)
+        if method is not None:
+            method()
+
+
+def defend(model: Scorer, defence: str, *, key: int = 0) -> Model:
+    """A model with defences before it: `defend(model, "jpeg:75+median:3")`.
+
+    The first of several sees an image first. key: of the random choices of those that have any;
+    they hang on it and on the pixels alone, so that every run is reproducible. A query of such a
+    model is one image, however often the model itself looks at versions of it; its notes say how
+    often.
+
+    Raises InputError for a spec that `iqattack defences` does not list.
+    """
+    chain = parse_defence(defence)
+    traits = Traits.of(model)
+    notes = traits.notes
+    if chain.scored > 1:
+        notes = (*notes, f"{chain.spec}: scores {chain.scored} versions of each image")
+    own = replace(
+        traits,
+        spec=None if traits.spec is None else spec_of(chain.spec, traits.spec),
+        batch=None if traits.batch is None else max(traits.batch // chain.scored, 1),
+        price=None if traits.price is None else traits.price * chain.scored,
+        rate=None if traits.rate is None else traits.rate / chain.scored,
+        notes=notes,
+    )
+    behind = {
+        name: getattr(model, name)
+        for name in ("input", "inference", "device")
+        if hasattr(model, name)
+    }
+    return Model(
+        Defended(model, chain, key),
+        f"{model.name}, defended by {chain.spec}",
+        model.score_range,
+        model.lower_better,
+        chain.smallest(model.min_size),
+        traits=own,
+        **behind,
+    )
+
+
+def spec_of(defence: str, model: str) -> str:
+    """The spec of a model with defences before it."""
+    return f"defended({defence}):{model}"
+
+
+def split_spec(spec: str) -> tuple[str, str] | None:
+    """The defences and the model of such a spec; None for that of a model without any.
+
+    InputError for one that begins as such and goes on otherwise.
+    """
+    if not spec.startswith("defended("):
+        return None
+    match = _SPEC.fullmatch(spec)
+    if match is None:
+        raise InputError(
+            f"model '{spec}': expected defended(DEFENCE):MODEL, such as "
+            "'defended(jpeg:75+median:3):builtin'; iqattack defences lists what there is"
+        )
+    return match[1], match[2]
