@@ -112,7 +112,8 @@ class Measured:
 
     gain: of the score range; rms: grey levels; over: share of pixels over 0.38 of Liu et al.'s
     JND; jod: by ColorVideoVDP, NaN where it is not installed; first: queries until a tenth of the
-    way to the end was crossed, NaN where it never was.
+    way to the end was crossed, NaN where it never was. pictures: as they were attacked, uint8
+    (3, H, W).
     """
 
     label: str
@@ -126,6 +127,7 @@ class Measured:
     jod: Floats
     first: Floats
     unchanged: int
+    pictures: tuple[torch.Tensor, ...] = ()
 
     @property
     def srocc(self) -> float:
@@ -209,6 +211,7 @@ def measure(
         jod=np.array([jod(item.clean, item.adversarial) for item in ordered]),
         first=np.array(first),
         unchanged=sum(item.gain <= 0.0 for item in ordered),
+        pictures=tuple(item.adversarial for item in ordered),
     )
 
 
@@ -222,6 +225,7 @@ def joined(label: str, parts: Sequence[Measured]) -> Measured:
     return Measured(
         label=label,
         unchanged=sum(part.unchanged for part in parts),
+        pictures=tuple(picture for part in parts for picture in part.pictures),
         **{name: all_of(name) for name in names},
     )
 

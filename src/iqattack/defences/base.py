@@ -69,12 +69,15 @@ class Behind:
 class Defence(BaseModel, ABC):
     """One defence; its fields are the values of its spec.
 
-    name: that its spec begins with.
+    name: that its spec begins with. random: whether its answers are. tells: whether it only tells
+    other scores than the model's, and a picture is worth to the model what it was.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ClassVar[str]
+    random: ClassVar[bool] = False
+    tells: ClassVar[bool] = False
 
     @classmethod
     def values(cls) -> list[str]:
@@ -122,6 +125,8 @@ class Purifier(Defence):
 class Randomised(Defence):
     """A defence that shows the model random versions of each image, and averages their scores."""
 
+    random: ClassVar[bool] = True
+
     passes: Passes = 1
 
     @property
@@ -152,6 +157,8 @@ class Randomised(Defence):
 class Reshaping(Defence):
     """A defence that tells other scores than the model's, and leaves images as they are."""
 
+    tells: ClassVar[bool] = True
+
     @abstractmethod
     def reshaped(self, score: float, image: Tensor, behind: Behind) -> float:
         """What is told in place of a finite raw score of an image (3, H, W) uint8."""
@@ -181,6 +188,11 @@ class Chain:
     def scored(self) -> int:
         """Images that the model scores for each that it is asked about."""
         return int(np.prod([defence.scored for defence in self.defences]))
+
+    @property
+    def random(self) -> bool:
+        """Whether any of them is."""
+        return any(defence.random for defence in self.defences)
 
     def smallest(self, min_size: int) -> int:
         """Smallest height and width that all of them take."""

@@ -13,6 +13,7 @@ class ScoreNoise(Reshaping):
     """Gaussian, of a deviation of so many hundredths of the score range."""
 
     name: ClassVar[str] = "score-noise"
+    random: ClassVar[bool] = True
     points: Points
 
     def reshaped(self, score: float, image: Tensor, behind: Behind) -> float:

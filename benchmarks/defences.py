@@ -1,0 +1,358 @@
+"""How well defences hold: every one, at two strengths, against attacks that know it or do not.
+
+    python benchmarks/defences.py                              # hours; goes on where it stopped
+    python benchmarks/defences.py --attacks filter-search --limit 4
+    python benchmarks/defences.py --report                     # only writes the page
+
+Development images in the box `linf:3`, objective `rank` as the undefended model has it. *Adaptive*
+attacks ask the defended model; others ask the model itself, and their result is then shown to the
+defended one. Rows of images are added to benchmarks/defences.csv; docs/defences-figures.md is made
+of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from cells import image_set
+from common import (
+    ROOT,
+    Floats,
+    machine,
+    markdown,
+    mean,
+    measure,
+    read_csv,
+    shared_data,
+    with_interval,
+    write_csv,
+)
+from fingerprints import PACKAGE, fingerprint, text, without_docstrings
+from iqattack.attacks import load_attack
+from iqattack.defences import Chain, parse_defence
+from iqattack.evaluation import srocc
+from iqattack.images import ImageSet, read_image
+from iqattack.models import Scorer, defend, score_checked
+from iqattack.objectives import Target, parse_objective
+from scorers import scorer
+
+VICTIMS = ("cnniqa", "scnn", "builtin")
+ATTACKS = ("filter-search", "square", "score-boundary")
+# The milder one first.
+DEFENCES = (
+    ("jpeg:75", "jpeg:30"),
+    ("webp:75", "webp:30"),
+    ("resize:0.75", "resize:0.5"),
+    ("bits:5", "bits:3"),
+    ("median:3", "median:7"),
+    ("blur:3", "blur:7"),
+    ("unsharp:0.5", "unsharp:2"),
+    ("tv:0.02", "tv:0.1"),
+    ("crop:0.9:1", "crop:0.7:4"),
+    ("flip:1", "flip:4"),
+    ("noise:3:1", "noise:8:4"),
+    ("smoothing:8:9", "smoothing:16:9"),
+    ("round:2", "round:10"),
+    ("score-noise:1", "score-noise:5"),
+    ("aaa:2", "aaa:10"),
+    ("aaa:2:sine", "aaa:10:sine"),
+)
+NONE = "none"
+BOX, QUERIES = "linf:3", 500
+KEYS = range(1, 9)  # of random choices that no attack has seen
+FEWEST = 4  # images of a line
+ROWS = ROOT / "benchmarks" / "defences.csv"
+PAGE = ROOT / "docs" / "defences-figures.md"
+NOTE = Path(__file__).with_suffix(".md")  # the page without its tables
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one image.
+
+    code: see `code`. model, clean: raw scores of the clean image by the model itself, and through
+    the defence. Gains are of the score range: told: what an adaptive attack was told; adaptive: of
+    its picture in truth, see `truth`; other: of the picture of the attack on the model itself.
+    """
+
+    victim: str
+    attack: str
+    defence: str
+    image: str
+    code: str
+    model: float
+    clean: float
+    told: float
+    adaptive: float
+    other: float
+
+
+# -- one image ------------------------------------------------------------------------------------
+
+
+@cache
+def code(attack: str, victim: str, defence: str) -> str:
+    """Of what decides a row beside its settings."""
+    files = sorted((PACKAGE / "defences").glob("*.py")) if defence != NONE else []
+    parts = [fingerprint(attack, victim, BOX)]
+    parts += [text(without_docstrings(path.read_text(encoding="utf-8"))) for path in files]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:8]
+
+
+@cache
+def targets(victim: str) -> list[Target]:
+    """Where the scores of all images are to go, as the model itself has them."""
+    images = torch.stack([read_image(entry.path).pixels for entry in image_set("dev")])
+    model = scorer(victim)
+    clean = score_checked(model, images).tolist()
+    return parse_objective("rank").targets(clean, model.score_range, model.lower_better)
+
+
+def truth(model: Scorer, defence: str) -> list[Scorer]:
+    """What scores a picture in truth, once an attack is over.
+
+    A defence that only tells other scores leaves the model's own; what is random is drawn anew,
+    several times, as a picture that was kept for its score had luck with those that it had.
+    """
+    kept = Chain(tuple(one for one in parse_defence(defence).defences if not one.tells))
+    if not kept.defences:
+        return [model]
+    if not kept.random:
+        return [defend(model, kept.spec)]
+    return [defend(model, kept.spec, key=key) for key in KEYS]
+
+
+def gain(
+    models: Sequence[Scorer], clean: torch.Tensor, changed: torch.Tensor, rising: bool
+) -> float:
+    """Mean over models, of the score range, of what a picture gains; below 0 where it loses."""
+    low, high = models[0].score_range
+    both = torch.stack([clean, changed])
+    moved = [float(score_checked(model, both).diff()[0]) for model in models]
+    return (1.0 if rising else -1.0) * float(np.mean(moved)) / (high - low)
+
+
+def rows_of(victim: str, attack: str, number: int, defences: Sequence[str]) -> list[Row]:
+    """Of one image and several defences."""
+    torch.set_num_threads(1)
+    model, target = scorer(victim), targets(victim)[number]
+    entry = image_set("dev").entries[number]
+    clean = read_image(entry.path).pixels
+
+    def attacked(asked: Scorer) -> tuple[float, float, torch.Tensor]:
+        found = measure(
+            attack,
+            asked,
+            ImageSet((entry,)),
+            load_attack(attack),
+            constraint=BOX,
+            queries=QUERIES,
+            objective=target.direction,
+        )
+        return float(found.clean[0]), float(found.gain[0]), found.pictures[0]
+
+    score, told, picture = attacked(model)
+    rows = []
+    for defence in defences:
+        if defence == NONE:
+            rows.append(
+                Row(
+                    victim,
+                    attack,
+                    NONE,
+                    entry.name,
+                    code(attack, victim, NONE),
+                    score,
+                    score,
+                    told,
+                    told,
+                    told,
+                )
+            )
+            continue
+        through, promised, adaptive = attacked(defend(model, defence))
+        judges = truth(model, defence)
+        rows.append(
+            Row(
+                victim,
+                attack,
+                defence,
+                entry.name,
+                code(attack, victim, defence),
+                score,
+                through,
+                promised,
+                gain(judges, clean, adaptive, target.rising),
+                gain(judges, clean, picture, target.rising),
+            )
+        )
+    return rows
+
+
+# -- all of them ----------------------------------------------------------------------------------
+
+
+def current() -> list[Row]:
+    """Rows of today's code."""
+    return [
+        row for row in read_csv(ROWS, Row) if row.code == code(row.attack, row.victim, row.defence)
+    ]
+
+
+def complete(options: argparse.Namespace) -> None:
+    """Add what is missing, the milder strengths of all first."""
+    rows = current()
+    write_csv(ROWS, Row, rows, anew=True)
+    known = {(row.victim, row.attack, row.defence, row.image) for row in rows}
+    names = [entry.name for entry in image_set("dev")][: options.limit]
+    with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
+        for strength, attack in itertools.product((0, 1), options.attacks):
+            wanted = [NONE, *(pair[strength] for pair in DEFENCES)]
+            jobs = []
+            for victim, (number, image) in itertools.product(options.victims, enumerate(names)):
+                missing = [d for d in wanted if (victim, attack, d, image) not in known]
+                known |= {(victim, attack, d, image) for d in missing}
+                if missing:
+                    jobs.append(pool.submit(rows_of, victim, attack, number, missing))
+            done = track(
+                as_completed(jobs),
+                f"{attack}, strength {strength + 1}",
+                len(jobs),
+                console=Console(stderr=True),
+            )
+            for job in done:
+                write_csv(ROWS, Row, job.result())
+
+
+# -- the page -------------------------------------------------------------------------------------
+
+
+def column(rows: Sequence[Row], name: str) -> Floats:
+    """Of a gain in points of 100."""
+    return 100.0 * np.array([getattr(row, name) for row in rows])
+
+
+def lines(rows: Sequence[Row], victim: str) -> list[dict[str, str]]:
+    """A line for each defence of one victim."""
+    found: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.victim == victim:
+            found[row.attack, row.defence].append(row)
+    table = []
+    for defence in (NONE, *itertools.chain.from_iterable(DEFENCES)):
+        line, there = {"defence": f"`{defence}`" if defence != NONE else NONE}, False
+        for attack in ATTACKS:
+            cell = found[attack, defence]
+            cell = cell if len(cell) >= FEWEST else []
+            there |= bool(cell)
+            for name in ("adaptive", "told", "other"):
+                if attack != ATTACKS[0] and name == "told":
+                    continue
+                shown = with_interval(".1f", mean, column(cell, name)) if cell else "–"
+                hidden = defence == NONE and name != "adaptive"
+                line[f"{attack}, {WORDS[name]}"] = "" if hidden and cell else shown
+        every = {row.image: row for attack in ATTACKS for row in found[attack, defence]}
+        pairs = list(every.values())
+        line["SROCC of clean scores"] = (
+            f"{srocc(np.array([r.model for r in pairs]), np.array([r.clean for r in pairs])):.2f}"
+            if there and defence != NONE and len(pairs) >= FEWEST
+            else ""
+        )
+        line["images"] = str(max(len(found[attack, defence]) for attack in ATTACKS))
+        if there:
+            table.append(line)
+    return table
+
+
+WORDS = {"adaptive": "adaptive", "told": "as told", "other": "not adaptive"}
+
+
+def standing(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """Of each defence, its worst adaptive gain over attacks, as a share of the undefended one."""
+    cells: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    scores: dict[tuple[str, str], dict[str, tuple[float, float]]] = defaultdict(dict)
+    for row in rows:
+        cells[row.victim, row.attack, row.defence].append(row.adaptive)
+        scores[row.victim, row.defence][row.image] = (row.model, row.clean)
+    table = []
+    for defence in itertools.chain.from_iterable(DEFENCES):
+        shares, kept = {}, []
+        for victim in VICTIMS:
+            worst, open_ = (
+                [
+                    np.mean(found)
+                    for attack in ATTACKS
+                    if len(found := cells[victim, attack, which]) >= FEWEST
+                ]
+                for which in (defence, NONE)
+            )
+            if worst and open_:
+                shares[victim] = max(worst) / max(open_)
+                own = np.array(list(scores[victim, defence].values()))
+                kept.append(srocc(own[:, 0], own[:, 1]))
+        if len(shares) == len(VICTIMS):
+            table.append(
+                (float(np.mean(list(shares.values()))), defence, shares, float(np.min(kept)))
+            )
+    return [
+        {
+            "defence": f"`{defence}`",
+            "gain left, mean": f"{share:.2f}",
+            **{victim: f"{shares[victim]:.2f}" for victim in VICTIMS},
+            "SROCC of clean scores, least": f"{kept:.2f}",
+        }
+        for share, defence, shares, kept in sorted(table)
+    ]
+
+
+def write_page(rows: Sequence[Row]) -> None:
+    """docs/defences-figures.md."""
+    parts = {"standing": markdown(standing(rows))}
+    for victim in VICTIMS:
+        parts[victim] = markdown(lines(rows, victim))
+    there = {(row.victim, row.attack, row.defence) for row in rows}
+    absent = [
+        f"{attack} on {victim} ({missing} of {2 * len(DEFENCES)} defences)"
+        for victim, attack in itertools.product(VICTIMS, ATTACKS)
+        if (missing := sum((victim, attack, d) not in there for pair in DEFENCES for d in pair))
+    ]
+    parts["absent"] = f"Not measured yet: {', '.join(absent)}." if absent else ""
+    body = NOTE.read_text(encoding="utf-8")
+    for name, part in parts.items():
+        body = body.replace(f"{{{name}}}", part)
+    body = body.replace("{machine}", machine()).replace("{keys}", str(len(KEYS)))
+    PAGE.write_text(body.rstrip() + "\n", encoding="utf-8")
+    print(body)
+
+
+def main() -> None:
+    """Measure what is missing, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--victims", nargs="+", default=VICTIMS, choices=VICTIMS)
+    parser.add_argument("--attacks", nargs="+", default=ATTACKS, choices=ATTACKS)
+    parser.add_argument("--limit", type=int, default=24, help="images, of 24")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--report", action="store_true", help="measure nothing")
+    options = parser.parse_args()
+    shared_data()
+    if not options.report:
+        complete(options)
+    write_page(current())
+
+
+if __name__ == "__main__":
+    main()
