@@ -148,6 +148,25 @@ def test_a_run_goes_through_the_defence(spec, photos, tmp_path, defence) -> None
         assert found.item() == pytest.approx(score)
 
 
+def test_the_gradients_of_the_model_behind_make_no_black_box(tmp_path) -> None:
+    """An attacker who has those of the model itself is no black-box attacker of the defended one."""
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)).save(picture)
+    run = iqattack.attack(
+        picture,
+        "builtin",
+        defence="jpeg:90",
+        attack="transfer:substitute=builtin",
+        queries=4,
+        constraint="linf:3",
+        out=tmp_path / "run",
+        objective="up",
+        check=False,
+    )
+    assert run.summary().white_box
+    assert "white-box" in run.summary().attack
+
+
 def test_gradients_do_not_go_through_it(spec) -> None:
     with pytest.raises(InputError, match="gives scores alone"):
         gradient_of(load_model("builtin", defence="jpeg:75"))

@@ -109,6 +109,13 @@ def sha256(path):
         ("https://host/score#batch=2", True),
         ("service.toml", True),
         ("something-new:x", True),
+        ("defended(jpeg:75):builtin", False),
+        ("defended(jpeg:75):defended(round:5):cnniqa:weights.pth", False),
+        ("defended(jpeg:75):model.py:load", True),
+        ("defended(jpeg:75):defended(round:5):command:sh -c evil", True),
+        ("defended(jpeg:75):pyiqa:musiq,pretrained_model_path=evil.pth", True),
+        ("defended(jpeg:75)builtin", True),
+        ("defended(builtin)", True),
     ],
 )
 def test_what_is_code(spec, code):

@@ -14,7 +14,7 @@ from iqattack.models.checked import (
     as_failure,
     score_checked,
 )
-from iqattack.models.defended import defend, spec_of, split_spec
+from iqattack.models.defended import bare_spec, defend, spec_of, split_spec
 from iqattack.models.device import dealt, in_turn
 from iqattack.models.gradients import MODEL_LOCK, gradient_of
 from iqattack.models.inference import EAGER, Inference
@@ -39,6 +39,7 @@ __all__ = [
     "WrongAnswerError",
     "answers",
     "as_failure",
+    "bare_spec",
     "builtin_card",
     "dealt",
     "defend",

@@ -112,3 +112,10 @@ def split_spec(spec: str) -> tuple[str, str] | None:
             "'defended(jpeg:75+median:3):builtin'; iqattack defences lists what there is"
         )
     return match[1], match[2]
+
+
+def bare_spec(spec: str) -> str:
+    """The spec of the model itself, behind all defences; what is no spec of one stays as it is."""
+    while (match := _SPEC.fullmatch(spec)) is not None:
+        spec = match[2]
+    return spec

@@ -33,7 +33,7 @@ from iqattack.catalogue.constraints import DEFAULT
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.errors import InputError, RunError
 from iqattack.images import ImageSet, MosColumns
-from iqattack.models import Inference, Input, Scorer, Traits
+from iqattack.models import Inference, Input, Scorer, Traits, bare_spec
 from iqattack.objectives import SetObjective, Top, parse_objective
 from iqattack.perception.jod import brought_along
 from iqattack.runs.files import feed, read_text
@@ -186,7 +186,7 @@ class Settings(BaseModel):
         pooled where images share a budget.
         """
         pooled = "" if self.budget_total is None else ", pooled"
-        return f"{labelled(self.attack, self.model)}{pooled}"
+        return f"{labelled(self.attack, bare_spec(self.model))}{pooled}"
 
     def share(self, images: int) -> int:
         """Queries of an image, where each of so many gets as many as any other."""

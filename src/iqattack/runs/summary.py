@@ -20,6 +20,7 @@ from iqattack.evaluation import (
     mean_gain,
 )
 from iqattack.evaluation.bootstrap import LARGE
+from iqattack.models import bare_spec
 from iqattack.probing import Check, findings, is_constant
 from iqattack.runs.columns import Results
 from iqattack.runs.ranking import Ranking
@@ -211,7 +212,7 @@ def summarise(
         created=record.created,
         versions=record.versions,
         settings=record.settings,
-        white_box=is_white_box(record.settings.attack, record.settings.model),
+        white_box=is_white_box(record.settings.attack, bare_spec(record.settings.model)),
         model=record.model,
         files=record.files,
         changes=record.changes,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from iqattack import plugins
 from iqattack.errors import InputError, RunError
 from iqattack.imports import absolute
+from iqattack.models import bare_spec
 from iqattack.models.pyiqa import parse_options
 from iqattack.runs.files import feed
 from iqattack.runs.owner import is_own
@@ -69,6 +70,7 @@ def runs_code(spec: str) -> bool:
     Packages that are installed were trusted when they were: those of pyiqa, but for files that are
     given to it, which may be pickled, and metrics that load code of others; and entry points.
     """
+    spec = bare_spec(spec)
     name, _, argument = spec.partition(":")
     if name in DATA:
         return False
@@ -94,6 +96,7 @@ def _pyiqa_options(argument: str) -> tuple[str, dict[str, Any] | None]:
 
 def _kind(spec: str) -> str:
     """What a model that is no data is, in a phrase."""
+    spec = bare_spec(spec)
     name = spec.partition(":")[0]
     if name in ("http", "https"):
         return "a connection to a service"
@@ -115,7 +118,7 @@ def files_of(run: Run) -> list[FileState]:
     recorded = dict(model.files)
     if model.weights is not None and model.sha256 is not None:
         recorded[model.weights] = model.sha256
-    spec = run.record.model_spec
+    spec = bare_spec(run.record.model_spec)
     source = spec.rpartition(":")[0]
     kind = spec.partition(":")[0]
     if kind == "pyiqa":
