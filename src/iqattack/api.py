@@ -31,6 +31,8 @@ from iqattack.attacks import (
     find,
     kind_of,
 )
+from iqattack.auditing import Card, Steps, Suite, read_suite
+from iqattack.auditing import audit as run_audit
 from iqattack.catalogue.constraints import DEFAULT as DEFAULT_CONSTRAINT
 from iqattack.defences import parse_defence
 from iqattack.directions import Perturbation, Profile
@@ -131,6 +133,7 @@ __all__ = [
     "all_attacks",
     "apply",
     "attack",
+    "audit",
     "builtin_card",
     "compare",
     "defend",
@@ -613,6 +616,91 @@ def universal(
     )
 
 
+def audit(
+    model: Scorer | str,
+    images: Images | None = None,
+    *,
+    out: str | Path,
+    suite: str | Suite = "standard",
+    defence: str | None = None,
+    limit: int | None = None,
+    mos: str | Path | None = None,
+    mos_columns: str | None = None,
+    mos_lower_better: bool = False,
+    convert: bool = False,
+    resize: int | None = None,
+    batch: int | None = None,
+    workers: int | None = None,
+    concurrency: int | None = None,
+    retry: Retry = DEFAULT_RETRY,
+    verified: bool = True,
+    resume: bool = False,
+    score_range: tuple[float, float] | None = None,
+    lower_better: bool | None = None,
+    input: str | None = None,  # noqa: A002 - as the command line calls it
+    timeout: float | None = None,
+    device: str = "cpu",
+    callbacks: Callbacks | None = None,
+) -> Card:
+    """Run a suite of attacks on a model, and write its card: `card.json` in the folder `out`.
+
+    images: the sample set by default, with its pseudo-MOS. suite: `quick`, `standard`, `quick-v1`
+    or a file, `mine.toml`. limit: only the first so many images, though the suite may have more.
+    verified: whether every saved image is scored again, at a query for each score. resume: go on
+    with the audit that is in `out`. The rest is as in `attack`.
+
+    The runs lie in `out/runs`, each as `attack` writes it. Raises InputError for what cannot be
+    used, RunError for a folder that does not fit.
+    """
+    notify = callbacks or Callbacks()
+    chosen = read_suite(suite) if isinstance(suite, str) else suite
+    model = _behind(defence, model)
+
+    def checked(run: Run) -> bool:
+        own = None if isinstance(model, str) else model
+        return verify(run, own, timeout=timeout, retry=retry, device=device, callbacks=notify).ok
+
+    def given(name: str, value: object) -> dict[str, str]:
+        return {} if value is None else {name: str(value)}
+
+    return run_audit(
+        chosen,
+        model,
+        images,
+        _path("out", out),
+        Steps(
+            attack,
+            partial(evaluate, callbacks=notify),
+            checked if verified else None,
+            partial(notify.note, "audit"),
+        ),
+        names={
+            "model": model if isinstance(model, str) else model.name,
+            **given("images", _listed(images)),
+            **given("limit", limit),
+        },
+        options={
+            "mos": mos,
+            "mos_columns": mos_columns,
+            "mos_lower_better": mos_lower_better,
+            "convert": convert,
+            "resize": resize,
+            "batch": batch,
+            "workers": workers,
+            "concurrency": concurrency,
+            "retry": retry,
+            "score_range": score_range,
+            "lower_better": lower_better,
+            "input": input,
+            "timeout": timeout,
+            "device": device,
+            "callbacks": notify,
+        },
+        limit=limit,
+        resume=resume,
+    )
+
+
 def apply(
     perturbation: str | Path,
     images: Images,
@@ -1035,6 +1123,13 @@ def _prepared(
             "wrap"
         )
     return chosen, settings_of(model.name), model
+
+
+def _listed(images: Images | None) -> str | None:
+    """Which images were given, in one line; None for none."""
+    if images is None or isinstance(images, ImageSet):
+        return None if images is None else f"a set of {len(images):,}"
+    return ", ".join([str(images)] if isinstance(images, str | Path) else map(str, images))
 
 
 def _behind(defence: str | None, model: Scorer | str) -> Scorer | str:

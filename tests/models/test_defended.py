@@ -149,7 +149,7 @@ def test_a_run_goes_through_the_defence(spec, photos, tmp_path, defence) -> None
 
 
 def test_the_gradients_of_the_model_behind_make_no_black_box(tmp_path) -> None:
-    """An attacker who has those of the model itself is no black-box attacker of the defended one."""
+    """Who has those of the model itself is no black-box attacker of the defended one."""
     picture = tmp_path / "picture.png"
     Image.fromarray(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)).save(picture)
     run = iqattack.attack(

@@ -16,6 +16,7 @@ import typer
 
 from iqattack.cli.apply import apply
 from iqattack.cli.attack import attack
+from iqattack.cli.audit import audit
 from iqattack.cli.compare import compare
 from iqattack.cli.demo import demo
 from iqattack.cli.evaluate import evaluate
@@ -54,6 +55,14 @@ for command, panel, examples in (
             "--constraint linf:3 --out runs/musiq",
             "iqattack attack photos/ --model mymodel.py:load --score-range -1,1 "
             "--no-lower-better --attack noise --out runs/mine",
+        ),
+    ),
+    (
+        audit,
+        "Attack",
+        (
+            "iqattack audit builtin --suite quick --out audits/builtin",
+            "iqattack audit mymodel.py:load photos/ --policy policy.toml --out audits/mine",
         ),
     ),
     (

@@ -1,0 +1,41 @@
+"""Audits: a fixed suite of attacks on one model, its card, and what a policy says of that."""
+
+from iqattack.auditing.audit import CARD, Steps, audit, plan, read_card
+from iqattack.auditing.card import WORST, Card, Line, Value, card_of, shown
+from iqattack.auditing.policy import (
+    Outcome,
+    Policy,
+    Rule,
+    exit_status,
+    judged,
+    junit,
+    markdown,
+    read_policy,
+)
+from iqattack.auditing.suite import Attempt, Suite, bundled, read_suite
+
+__all__ = [
+    "CARD",
+    "WORST",
+    "Attempt",
+    "Card",
+    "Line",
+    "Outcome",
+    "Policy",
+    "Rule",
+    "Steps",
+    "Suite",
+    "Value",
+    "audit",
+    "bundled",
+    "card_of",
+    "exit_status",
+    "judged",
+    "junit",
+    "markdown",
+    "plan",
+    "read_card",
+    "read_policy",
+    "read_suite",
+    "shown",
+]

@@ -1,0 +1,146 @@
+"""An audit: all runs of a suite on one model, as one that can be gone on with, and its card."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from iqattack.auditing.card import Card, Done, card_of
+from iqattack.auditing.suite import Attempt, Suite
+from iqattack.errors import InputError, RunError
+from iqattack.runs import Run, Summary
+from iqattack.runs.files import cannot_write, write_text
+from iqattack.samples import MOS, write_samples
+
+CARD = "card.json"
+AUDIT = "audit.toml"
+PICTURES = "images"  # of the sample set, where none were given
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How an audit's steps are taken: by the functions of the package's own interface.
+
+    attack, evaluate, verify: see there. note: called with what an audit does next.
+    """
+
+    attack: Callable[..., Run]
+    evaluate: Callable[[Run], Summary]
+    verify: Callable[[Run], bool] | None
+    note: Callable[[str], None] = lambda _phrase: None
+
+
+def audit(
+    suite: Suite,
+    model: Any,
+    images: Any,
+    out: Path,
+    steps: Steps,
+    *,
+    names: Mapping[str, Any],
+    options: Mapping[str, Any],
+    limit: int | None = None,
+    resume: bool = False,
+) -> Card:
+    """Run a suite, and write the card.
+
+    images: as `iqattack.attack` takes them, None for the sample set. names: what else decides the
+    result, as it is kept, to be compared on going on. options: for every attack, the same.
+
+    Raises RunError for a folder that holds something else, or another audit.
+    """
+    _begin(out, {"suite": suite.id, "digest": suite.digest, **names}, resume=resume)
+    given = dict(options)
+    if images is None:
+        folder = out / PICTURES
+        if not (folder / MOS).is_file():
+            write_samples(folder)
+        images, given["mos"] = folder, folder / MOS
+    limits = [number for number in (suite.limit, limit) if number is not None]
+    done, runs = [], len(suite.attempts) * len(suite.seeds)
+    for number, (attempt, seed) in enumerate(plan(suite), 1):
+        folder = out / "runs" / folder_of(number, attempt, seed)
+        steps.note(f"{number} of {runs}: {attempt.attack} in {attempt.constraint}")
+        run = steps.attack(
+            images,
+            model,
+            out=folder,
+            attack=attempt.attack,
+            constraint=attempt.constraint,
+            objective=suite.objective,
+            queries=suite.budgets[-1],
+            seed=seed,
+            limit=min(limits, default=None),
+            resume=(folder / "run.toml").is_file(),
+            **given,
+        )
+        summary = steps.evaluate(run)
+        if summary.pending:
+            raise RunError(f"{run.folder}: {summary.pending} images are still to do; go on with it")
+        verified = None if steps.verify is None else steps.verify(run)
+        done.append(Done(run, summary, attempt.attack, attempt.constraint, seed, verified))
+    card = card_of(suite, done)
+    write_text(out / CARD, card.model_dump_json(indent=2) + "\n")
+    return card
+
+
+def plan(suite: Suite) -> Iterator[tuple[Attempt, int]]:
+    """All runs of a suite: attacks and seeds, in their order."""
+    yield from product(suite.attempts, suite.seeds)
+
+
+def folder_of(number: int, attempt: Attempt, seed: int) -> str:
+    """The name of a run's folder: `01-square-linf-3`."""
+    text = f"{number:02d}-{attempt.attack}-{attempt.constraint}" + (f"-seed{seed}" if seed else "")
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")[:80]
+
+
+def read_card(path: str | Path) -> Card:
+    """A card from its file, or from the folder that it is in; InputError for one that is none."""
+    file = Path(path)
+    file = file / CARD if file.is_dir() else file
+    try:
+        return Card.model_validate_json(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); check the path") from None
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{file}: is no card ({reason}); expected what 'iqattack audit' wrote"
+        ) from None
+
+
+def _begin(out: Path, wanted: Mapping[str, Any], *, resume: bool) -> None:
+    """A new folder, or one of the same audit to be gone on with."""
+    kept = {name: value for name, value in wanted.items() if value is not None}
+    file = out / AUDIT
+    if file.is_file():
+        if not resume:
+            raise RunError(
+                f"{out}: holds an audit; go on with it by --resume, or take another --out"
+            )
+        try:
+            there = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise RunError(f"{file}: cannot be read; put it back, or take another --out") from None
+        for name in {**there, **kept}:
+            if there.get(name) != kept.get(name):
+                raise RunError(
+                    f"{out}: {name} is {there.get(name, 'not given')} there, "
+                    f"{kept.get(name, 'not given')} here; expected the same, or another --out"
+                )
+        return
+    try:
+        if out.exists() and any(out.iterdir()):
+            raise RunError(f"{out}: is not empty; take another --out")
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(file, tomli_w.dumps(kept))
+    except OSError as error:
+        raise cannot_write(out, error) from None

@@ -1,0 +1,187 @@
+"""Policies: what a model has to withstand, so that a build fails where it does not.
+
+```toml
+[[rules]]
+measure = "gain"
+queries = 500
+at_most = 0.15
+
+[[rules]]
+measure = "srocc"
+at_least = 0.6
+bound = "lower"
+```
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from xml.etree import ElementTree
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from iqattack.auditing.card import WORST, Card, Line, Value, shown
+from iqattack.errors import InputError
+
+Measure = Literal["gain", "srocc", "plcc", "krocc", "r", "srocc_drop", "plcc_drop"]
+State = Literal["passed", "failed", "not measured"]
+
+
+class Rule(BaseModel):
+    """One thing that has to hold.
+
+    measure: of a card's lines. attack: its spec, the worst case by default. constraint: all of the
+    card's by default. queries: the card's largest budget by default. at_most, at_least: one of
+    them. bound: whether the measure itself counts, or an end of its 95 % interval.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    measure: Measure
+    attack: str = WORST
+    constraint: str | None = None
+    queries: int | None = Field(None, ge=1)
+    at_most: float | None = None
+    at_least: float | None = None
+    bound: Literal["value", "lower", "upper"] = "value"
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Rule:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError("expected either at_most or at_least")
+        return self
+
+    @property
+    def limit(self) -> float:
+        """The one that is given."""
+        return float(self.at_most if self.at_least is None else self.at_least)  # type: ignore[arg-type]
+
+    def of(self, value: Value) -> float | None:
+        """What counts of a value."""
+        return {"value": value.value, "lower": value.low, "upper": value.high}[self.bound]
+
+    def holds(self, found: float) -> bool:
+        """Whether it does."""
+        return found <= self.limit if self.at_least is None else found >= self.limit
+
+    @property
+    def text(self) -> str:
+        """It in words: `gain after 500 queries is at most 0.15`."""
+        what = {"value": "", "lower": "lower end of ", "upper": "upper end of "}[self.bound]
+        when = "" if self.queries is None else f" after {self.queries:,} queries"
+        whose = "" if self.attack == WORST else f" of {self.attack}"
+        where = "" if self.constraint is None else f" in {self.constraint}"
+        side = "at most" if self.at_least is None else "at least"
+        return f"{what}{self.measure}{whose}{where}{when} is {side} {self.limit:g}"
+
+
+class Policy(BaseModel):
+    """All rules that have to hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rules: tuple[Rule, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one rule on one constraint. told: in words, with the value."""
+
+    rule: Rule
+    constraint: str
+    state: State
+    told: str
+
+
+def read_policy(path: str | Path) -> Policy:
+    """A policy from a TOML file; InputError for one that cannot be read."""
+    try:
+        return Policy.model_validate(tomllib.loads(Path(path).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"policy {path}: cannot be read ({error.strerror}); check it") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InputError(f"policy {path}: {place}: {first['msg']}; check the file") from None
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"policy {path}: is no TOML ({reason}); check the file") from None
+
+
+def judged(policy: Policy, card: Card) -> list[Outcome]:
+    """Every rule on every constraint that it is about.
+
+    What a card has no line or no value of was not measured, which is no pass.
+    """
+    found = []
+    for rule in policy.rules:
+        constraints = card.constraints if rule.constraint is None else [rule.constraint]
+        queries = card.budgets[-1] if rule.queries is None else rule.queries
+        found += [_outcome(rule, c, card.line(rule.attack, c, queries)) for c in constraints]
+    return found
+
+
+def _outcome(rule: Rule, constraint: str, line: Line | None) -> Outcome:
+    place = "" if rule.constraint is not None else f" in {constraint}"
+    if line is None:
+        return Outcome(
+            rule, constraint, "not measured", f"{rule.text}{place}: the card has no such line"
+        )
+    value = line.measures.get(rule.measure, Value(value=None))
+    number = rule.of(value)
+    if number is None or math.isnan(number):
+        return Outcome(rule, constraint, "not measured", f"{rule.text}{place}: it has no value")
+    state: State = "passed" if rule.holds(number) else "failed"
+    return Outcome(rule, constraint, state, f"{rule.text}{place}: it is {shown(value)}")
+
+
+def exit_status(outcomes: Sequence[Outcome]) -> int:
+    """0 where all hold, 1 where one does not, 2 where none fails and one could not be measured."""
+    states = {outcome.state for outcome in outcomes}
+    return 1 if "failed" in states else 2 if "not measured" in states else 0
+
+
+def junit(outcomes: Sequence[Outcome], card: Card) -> str:
+    """As JUnit's XML, a test for each: what is not measured is an error there."""
+    counts = {
+        state: sum(o.state == state for o in outcomes) for state in ("failed", "not measured")
+    }
+    suite = ElementTree.Element(
+        "testsuite",
+        name=f"iqattack {card.suite.id}",
+        tests=str(len(outcomes)),
+        failures=str(counts["failed"]),
+        errors=str(counts["not measured"]),
+    )
+    for outcome in outcomes:
+        case = ElementTree.SubElement(
+            suite,
+            "testcase",
+            classname=card.model.name,
+            name=f"{outcome.rule.text} ({outcome.constraint})",
+        )
+        kind = {"failed": "failure", "not measured": "error"}.get(outcome.state)
+        if kind is not None:
+            ElementTree.SubElement(case, kind, message=outcome.told)
+    ElementTree.indent(suite)
+    text = ElementTree.tostring(suite, encoding="unicode")
+    return f"<?xml version='1.0' encoding='utf-8'?>\n{text}\n"
+
+
+def markdown(outcomes: Sequence[Outcome], card: Card) -> str:
+    """A paragraph and a list, for a pull request."""
+    marks = {"passed": "✅", "failed": "❌", "not measured": "⚠️"}
+    status = ("holds", "does not hold", "could not be measured")[exit_status(outcomes)]
+    lines = [f"**The policy {status}.** {_plain(card.verdict)}", ""]
+    lines += [f"- {marks[outcome.state]} {_plain(outcome.told)}" for outcome in outcomes]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    """What Markdown would take for its own is escaped."""
+    return "".join(f"\\{letter}" if letter in "\\`*_<>|#" else letter for letter in text)

@@ -1,0 +1,154 @@
+"""Suites: fixed evaluations, so that figures of different people can be compared.
+
+A suite is data, `suites/NAME-vVERSION.toml`: attacks, constraints, budgets, objective, seeds. One
+that was published never changes; what is changed has the next version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from iqattack.attacks import canonical_attack
+from iqattack.constraints import parse_constraint
+from iqattack.errors import InputError, IqattackError, unknown
+from iqattack.objectives import SetObjective, WithBoundary, parse_objective
+
+SUITES = files("iqattack") / "auditing" / "suites"
+_BUNDLED = re.compile(r"([a-z0-9]+)-v(\d+)")
+_NAME = re.compile(r"[a-z][a-z0-9]*")
+
+
+class Attempt(BaseModel):
+    """One attack in one constraint, as specs in their canonical forms."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    attack: str
+    constraint: str
+
+    @field_validator("attack")
+    @classmethod
+    def _attack(cls, spec: str) -> str:
+        return canonical_attack(spec)
+
+    @field_validator("constraint")
+    @classmethod
+    def _constraint(cls, spec: str) -> str:
+        return parse_constraint(spec).spec
+
+
+class Suite(BaseModel):
+    """A fixed evaluation.
+
+    name, version: together what it is called. about: it in a sentence. objective: of every attack.
+    budgets: queries for each image that measures are of, rising; attacks are run with the largest,
+    and the smaller ones are read from the log. seeds: each attack is run with every one. limit:
+    only the first so many images. attempts: attacks, each in a constraint.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    version: int = Field(ge=1)
+    about: str
+    objective: str = "rank"
+    budgets: tuple[int, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    limit: int | None = Field(None, ge=1)
+    attempts: tuple[Attempt, ...] = Field(min_length=1)
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise InputError(f"name '{name}': expected small letters and digits, such as mine")
+        return name
+
+    @field_validator("objective")
+    @classmethod
+    def _objective(cls, name: str) -> str:
+        objective = parse_objective(name)
+        if isinstance(objective, SetObjective | WithBoundary):
+            raise InputError(
+                f"objective '{name}': expected rank, up, down or farther, of which smaller budgets "
+                "can be read from the log"
+            )
+        return objective.name
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if list(self.budgets) != sorted(set(self.budgets)) or self.budgets[0] < 1:
+            raise InputError(f"budgets {list(self.budgets)}: expected rising numbers of queries")
+        if len(set(self.attempts)) < len(self.attempts):
+            raise InputError("attempts: one attack is there twice in the same constraint")
+        return self
+
+    @property
+    def id(self) -> str:
+        """What it is called: `quick-v1`."""
+        return f"{self.name}-v{self.version}"
+
+    @property
+    def constraints(self) -> tuple[str, ...]:
+        """Each once, in their order."""
+        return tuple(dict.fromkeys(attempt.constraint for attempt in self.attempts))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides a result, and of its name."""
+        content = self.model_dump(mode="json", exclude={"about"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def bundled() -> dict[str, list[int]]:
+    """Names of the suites in the package, and their versions, rising."""
+    found: dict[str, list[int]] = {}
+    for file in SUITES.iterdir():
+        match = _BUNDLED.fullmatch(file.name.removesuffix(".toml"))
+        if match is not None and file.name.endswith(".toml"):
+            found.setdefault(match[1], []).append(int(match[2]))
+    return {name: sorted(versions) for name, versions in sorted(found.items())}
+
+
+def read_suite(spec: str) -> Suite:
+    """A suite of the package, `quick` or `quick-v1`, or one in a file, `mine.toml`.
+
+    A name alone means its newest version. InputError for one that there is not, or that cannot be
+    read.
+    """
+    if spec.endswith(".toml"):
+        path = Path(spec)
+        try:
+            return _parsed(path.read_bytes(), spec)
+        except OSError as error:
+            raise InputError(f"{spec}: cannot be read ({error.strerror}); check the path") from None
+    known = bundled()
+    name, _, version = spec.partition("-v")
+    if name not in known:
+        raise unknown("suite", spec, [*known, "FILE.toml"])
+    if version and version not in map(str, known[name]):
+        raise unknown("suite", spec, [f"{name}-v{number}" for number in known[name]])
+    number = int(version) if version else known[name][-1]
+    return _parsed((SUITES / f"{name}-v{number}.toml").read_bytes(), spec)
+
+
+def _parsed(text: bytes, spec: str) -> Suite:
+    try:
+        return Suite.model_validate(tomllib.loads(text.decode()))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InputError(f"suite {spec}: {place or 'it'}: {first['msg']}; check the file") from None
+    except IqattackError as error:
+        raise InputError(f"suite {spec}: {error}") from None
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"suite {spec}: is no TOML ({reason}); check the file") from None

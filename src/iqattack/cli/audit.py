@@ -1,0 +1,213 @@
+"""`iqattack audit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import iqattack
+from iqattack.cli.options import (
+    HOW,
+    RUN,
+    WHAT,
+    Batch,
+    Concurrency,
+    Convert,
+    Defence,
+    Device,
+    Input,
+    Limit,
+    LowerBetter,
+    MosColumns,
+    Resize,
+    Retries,
+    ScoreRange,
+    Timeout,
+    Workers,
+    parse_batch,
+    parse_range,
+    parse_workers,
+)
+from iqattack.cli.progress import display
+from iqattack.cli.signals import interruptible
+from iqattack.specs import printable
+
+if TYPE_CHECKING:
+    from iqattack.auditing import Card, Outcome
+
+MARKS = {"passed": "holds", "failed": "FAILS", "not measured": "not measured"}
+
+
+def audit(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="The model, as [bold]iqattack models[/bold] lists them.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder that keeps the audit; it must be new.", rich_help_panel=RUN)
+    ],
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[IMAGES...]",
+            help="Folders, files, patterns or lists; the sample set by default.",
+            show_default=False,
+        ),
+    ] = None,
+    suite: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE.toml",
+            help="quick: minutes. standard: the figures to report. quick-v1: that very version.",
+            rich_help_panel=HOW,
+        ),
+    ] = "standard",
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="What the model has to withstand: the exit status is 1 where it does not, 2 where "
+            "that could not be measured; junit.xml and summary.md say so in --out.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+    defence: Defence = None,
+    mos: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Opinion scores: a CSV with image,mos, or a published database's table or folder.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    mos_columns: MosColumns = None,
+    input: Input = None,  # noqa: A002 - as the option is called
+    score_range: ScoreRange = None,
+    lower_better: LowerBetter = None,
+    limit: Limit = None,
+    convert: Convert = False,
+    resize: Resize = None,
+    verified: Annotated[
+        bool,
+        typer.Option(
+            "--verify/--no-verify",
+            help="Whether every saved image is scored again, at a query for each score.",
+            rich_help_panel=RUN,
+        ),
+    ] = True,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the audit in --out; nothing that was scored is asked again.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
+    device: Device = "cpu",
+    batch: Batch = "auto",
+    workers: Workers = None,
+    concurrency: Concurrency = None,
+    retries: Retries = 3,
+    timeout: Timeout = None,
+) -> None:
+    """Run a fixed suite of attacks on a model, and write a card that can be compared and checked.
+
+    The card has every attack's measures at every budget and the worst case over attacks, image by
+    image, with 95 % intervals. With --policy, the exit status says whether the model withstands.
+    """
+    from iqattack.auditing import (  # noqa: PLC0415 - loads torch
+        CARD,
+        exit_status,
+        judged,
+        junit,
+        markdown,
+        read_policy,
+    )
+    from iqattack.runs.files import write_text  # noqa: PLC0415
+
+    wanted_range, wanted_batch = parse_range(score_range), parse_batch(batch)
+    rules = None if policy is None else read_policy(policy)  # before anything is asked
+    with interruptible(out / "audit.toml", "--resume") as stop, display(stop) as shown:
+        card = iqattack.audit(
+            model,
+            images or None,
+            out=out,
+            suite=suite,
+            defence=defence,
+            limit=limit,
+            mos=mos,
+            mos_columns=mos_columns,
+            convert=convert,
+            resize=resize,
+            batch=wanted_batch,
+            workers=parse_workers(workers),
+            concurrency=concurrency,
+            retry=iqattack.Retry(retries),
+            verified=verified,
+            resume=resume,
+            score_range=wanted_range,
+            lower_better=lower_better,
+            input=input,
+            timeout=timeout,
+            device=device,
+            callbacks=shown.callbacks,
+        )
+    _show(card)
+    typer.echo(f"card  {out / CARD}")
+    unsound = [run.folder for run in card.runs if run.verified is False]
+    for folder in unsound:
+        typer.echo(f"{out / folder}: not as reported; 'iqattack verify' tells more", err=True)
+    status = 1 if unsound else 0
+    if rules is not None:
+        outcomes = judged(rules, card)
+        write_text(out / "junit.xml", junit(outcomes, card))
+        write_text(out / "summary.md", markdown(outcomes, card))
+        _say(outcomes)
+        status = status or exit_status(outcomes)
+    if status:
+        raise typer.Exit(status)
+
+
+def _show(card: Card) -> None:
+    """The verdict, and a table of all lines."""
+    from iqattack.auditing import shown  # noqa: PLC0415 - loads torch
+
+    console = Console()
+    console.print(Text(card.verdict), soft_wrap=not console.is_terminal)
+    for constraint in card.constraints:
+        title = Text(f"{card.model.name}, {card.suite.id}, {constraint}")
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        for name in ("queries", "attack", "gain, %", "SROCC", "first"):
+            table.add_column(name, justify="left" if name == "attack" else "right", no_wrap=True)
+        for queries in card.budgets:
+            lines = [
+                line
+                for line in card.lines
+                if (line.constraint, line.queries) == (constraint, queries)
+            ]
+            shares = lines[0].best
+            for line in lines:
+                table.add_row(
+                    f"{queries:,}" if line is lines[0] else "",
+                    Text(line.attack, style="bold" if line.best else ""),
+                    shown(line.measures["gain"], percent=True).replace(" %", ""),
+                    shown(line.measures["srocc"]),
+                    "" if line.best else f"{100 * shares[line.attack]:.0f} %",
+                    end_section=line is lines[-1],
+                )
+        console.print(table)
+
+
+def _say(outcomes: list[Outcome]) -> None:
+    for outcome in outcomes:
+        typer.echo(f"{MARKS[outcome.state]}: {printable(outcome.told)}")

@@ -1,0 +1,267 @@
+"""An audit: runs, the worst case over them, going on, the card, and what the command says."""
+
+import csv
+import hashlib
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import iqattack
+from iqattack.auditing import WORST, Card, Suite, read_card
+from iqattack.cli import main
+from iqattack.errors import InputError, RunError
+from iqattack.evaluation import bootstrap_interval, evaluate_scores, mean_gain, srocc
+
+MODEL = """
+import pathlib
+
+ASKED = pathlib.Path(__file__).with_name("asked")
+
+def load():
+    def score(images):
+        with ASKED.open("a") as file:
+            file.write("x" * len(images))
+        exact = images.long().flatten(1)
+        return (exact * exact).sum(1).double() / exact.shape[1] / 255.0
+
+    score.score_range, score.lower_better = (0.0, 255.0), False
+    return score
+"""
+SUITE = {
+    "name": "mine",
+    "version": 1,
+    "about": "Mine.",
+    "budgets": [20, 30],
+    "seeds": [0, 1],
+    "attempts": [
+        {"attack": "noise", "constraint": "linf:3"},
+        {"attack": "square", "constraint": "linf:3"},
+        {"attack": "noise", "constraint": "linf:8"},
+    ],
+}
+TOML = """
+name = "mine"
+version = 1
+about = "Mine."
+budgets = [6, 20]
+attempts = [{attack = "noise", constraint = "linf:8"}, {attack = "square", constraint = "linf:8"}]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch):
+    """Intervals take longer than everything else here, and have tests of their own."""
+    few = partial(evaluate_scores, resamples=20)
+    for module in ("runs.summary", "auditing.card"):
+        monkeypatch.setattr(f"iqattack.{module}.evaluate_scores", few)
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch) -> Path:
+    """A working folder with photos/, six images of 24×20 pixels, model.py and mine.toml."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    rng = np.random.default_rng(0)
+    for k in range(6):
+        pixels = rng.integers(20 + 20 * k, 60 + 20 * k, (20, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{k:02d}.png")
+    (tmp_path / "model.py").write_text(MODEL)
+    (tmp_path / "mine.toml").write_text(TOML)
+    return tmp_path
+
+
+@pytest.fixture
+def audited(work):
+    def run(out="audit", **options):
+        suite = options.pop("suite", Suite.model_validate(SUITE))
+        return iqattack.audit("model.py:load", "photos", out=out, suite=suite, **options)
+
+    return run
+
+
+def rows_of(folder):
+    with (folder / "results.csv").open(newline="") as file:
+        return {row["image"]: row for row in csv.DictReader(file)}
+
+
+def test_the_worst_case_is_the_best_attack_on_each_image(audited, work) -> None:
+    """Computed again from results.csv of all attacks and seeds."""
+    card = audited()
+    assert len(card.runs) == 6
+    runs = [(run, rows_of(work / "audit" / run.folder)) for run in card.runs]
+    for constraint in ("linf:3", "linf:8"):
+        inside = [(run, rows) for run, rows in runs if run.constraint == constraint]
+        names = sorted(inside[0][1])
+        gains = np.array([[float(rows[name]["gain"]) for name in names] for _, rows in inside])
+        scores = np.array(
+            [[float(rows[name]["score_adv"]) for name in names] for _, rows in inside]
+        )
+        clean = [float(inside[0][1][name]["score_clean"]) for name in names]
+        best, images = gains.argmax(0), np.arange(len(names))
+        worst = card.line(WORST, constraint, 30)
+        assert worst.images == 6
+        assert worst.measures["gain"].value == pytest.approx(gains.max(0).mean())
+        ends = worst.measures["gain"].low, worst.measures["gain"].high
+        assert ends == pytest.approx(bootstrap_interval(mean_gain, gains.max(0), n=20))
+        assert worst.measures["srocc"].value == pytest.approx(srocc(clean, scores[best, images]))
+        assert sum(worst.best.values()) == pytest.approx(1.0)
+        for attack in worst.best:
+            mine = [k for k, (run, _) in enumerate(inside) if run.attack == attack]
+            line = card.line(attack, constraint, 30)
+            assert line.measures["gain"].value == pytest.approx(gains[mine].mean())
+            assert line.measures["srocc"].value == pytest.approx(srocc(clean, scores[mine[0]]))
+            share = np.mean([k in mine for k in best])
+            assert worst.best[attack] == pytest.approx(share)
+
+
+def test_more_queries_and_more_attacks_are_no_better_for_the_model(audited) -> None:
+    card = audited()
+    for constraint in card.constraints:
+        few, many = (card.line(WORST, constraint, q).measures["gain"].value for q in (20, 30))
+        assert 0.0 < few <= many
+        alone = [
+            line for line in card.lines if line.constraint == constraint and line.queries == 30
+        ]
+        assert many == max(line.measures["gain"].value for line in alone)
+
+
+def test_smaller_budgets_are_read_from_the_log(audited) -> None:
+    """Of an attack that does not plan its budget, they are what a run with that budget gains."""
+    card = audited()
+    small = audited("small", suite=Suite.model_validate(SUITE | {"budgets": [20]}))
+    of = "noise", "linf:8", 20
+    assert card.line(*of).measures == small.line(*of).measures
+
+
+def test_the_same_bytes_twice_and_with_workers(audited, work) -> None:
+    audited("one", suite="mine.toml")
+    first = (work / "one" / "card.json").read_bytes()
+    audited("two", suite="mine.toml", workers=2)
+    assert (work / "two" / "card.json").read_bytes() == first
+    audited("one", suite="mine.toml", resume=True)
+    assert (work / "one" / "card.json").read_bytes() == first
+
+
+def test_what_was_stopped_goes_on_and_asks_nothing_twice(audited, work) -> None:
+    audited("whole", verified=False)
+    asked = work / "asked"
+    once = len(asked.read_text())
+    asked.unlink()
+
+    def stop():
+        return asked.exists() and len(asked.read_text()) > once // 2
+
+    with pytest.raises(iqattack.api.Interrupted):
+        audited("audit", verified=False, callbacks=iqattack.Callbacks(stop=stop))
+    assert not (work / "audit" / "card.json").exists()
+    audited("audit", verified=False, resume=True)
+    assert len(asked.read_text()) <= once + 16  # clean images at the start of a session, a batch
+    assert (work / "audit" / "card.json").read_bytes() == (
+        work / "whole" / "card.json"
+    ).read_bytes()
+
+
+def test_another_audit_is_not_gone_on_with(audited, work) -> None:
+    audited(suite="mine.toml", limit=2)
+    with pytest.raises(RunError, match="go on with it by --resume"):
+        audited(suite="mine.toml", limit=2)
+    with pytest.raises(RunError, match="limit is 2 there, 3 here"):
+        audited(suite="mine.toml", limit=3, resume=True)
+    with pytest.raises(RunError, match="suite is mine-v1 there, quick-v1 here"):
+        audited(suite="quick", limit=2, resume=True)
+    (work / "mine.toml").write_text(TOML.replace("20", "21"))
+    with pytest.raises(RunError, match="digest is"):
+        audited(suite="mine.toml", limit=2, resume=True)
+    (work / "full").mkdir()
+    (work / "full" / "note").write_text("mine")
+    with pytest.raises(RunError, match="is not empty"):
+        audited("full")
+    assert [path.name for path in (work / "full").iterdir()] == ["note"]
+
+
+def test_a_card_has_no_folder_of_whoever_made_it(audited, work) -> None:
+    card = audited(suite="mine.toml", limit=3)
+    text = (work / "audit" / "card.json").read_text()
+    assert str(work) not in text
+    assert card.model.files == {
+        "model.py": hashlib.sha256((work / "model.py").read_bytes()).hexdigest()
+    }
+    assert read_card("audit") == read_card("audit/card.json") == card
+    Card.model_validate(json.loads(text))
+
+
+def test_the_digest_of_images_is_of_names_and_pixels(audited, work) -> None:
+    digests = {audited("one", suite="mine.toml", limit=2).images.digest}
+    shutil.copytree("photos", "same")
+    (work / "photos" / "00.png").rename(work / "photos" / "000.png")
+    digests.add(audited("two", suite="mine.toml", limit=2).images.digest)
+    assert len(digests) == 2
+    again = iqattack.audit("model.py:load", "same", out="three", suite="mine.toml", limit=2)
+    assert again.images.digest in digests
+
+
+def test_a_defence_is_audited_in_place_of_the_model(audited) -> None:
+    card = audited(suite="mine.toml", limit=2, defence="round:20")
+    assert card.model.name == "model.py:load, defended by round:20"
+
+
+def test_opinion_scores_give_drops(audited, work) -> None:
+    lines = "".join(f"{k:02d}.png,{k}\n" for k in range(6))
+    (work / "mos.csv").write_text("image,mos\n" + lines)
+    card = audited(suite="mine.toml", mos="mos.csv")
+    worst = card.line(WORST, "linf:8", 20)
+    assert worst.measures["srocc_drop"].value is not None
+    assert "srocc_drop" not in audited("two", suite="mine.toml").lines[0].measures
+
+
+def test_a_run_that_was_touched_fails_its_verification(audited, work, capsys) -> None:
+    card = audited(suite="mine.toml", limit=2)
+    assert all(run.verified for run in card.runs)
+    picture = next((work / "audit" / card.runs[0].folder / "adversarial").glob("*.png"))
+    Image.fromarray(np.zeros((20, 24, 3), np.uint8)).save(picture)
+    args = ["audit", "model.py:load", "photos", "--suite", "mine.toml", "--limit", "2"]
+    assert main([*args, "--out", "audit", "--resume"]) == 1
+    assert "not as reported" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("at_most", "queries", "status"), [(1.0, 20, 0), (0.0001, 20, 1), (1.0, 7, 2)]
+)
+def test_a_policy_gives_the_exit_status(work, capsys, at_most, queries, status) -> None:
+    rule = f'[[rules]]\nmeasure = "gain"\nat_most = {at_most}\nqueries = {queries}\n'
+    (work / "policy.toml").write_text(rule)
+    args = ["audit", "model.py:load", "photos", "--suite", "mine.toml", "--limit", "4"]
+    assert main([*args, "--out", "audit", "--policy", "policy.toml"]) == status
+    said = capsys.readouterr().out
+    assert {0: "holds:", 1: "FAILS:", 2: "not measured:"}[status] in said
+    assert "<testsuite" in (work / "audit" / "junit.xml").read_text()
+    words = ("holds", "does not hold", "could not be measured")
+    assert words[status] in (work / "audit" / "summary.md").read_text()
+
+
+def test_a_wrong_policy_or_suite_is_found_before_anything_is_asked(work, capsys) -> None:
+    (work / "policy.toml").write_text("[[rules")
+    args = ["audit", "model.py:load", "photos", "--out", "audit"]
+    assert main([*args, "--policy", "policy.toml"]) == 2
+    assert main([*args, "--suite", "quik"]) == 2
+    assert main([*args, "--suite", "mine.toml", "--defence", "jpeg:0"]) == 2
+    assert not (work / "audit").exists()
+    assert not (work / "asked").exists()
+    lines = capsys.readouterr().err.splitlines()
+    assert len([line for line in lines if line.startswith("error: ")]) == 3
+
+
+def test_the_command_shows_every_line(work, capsys) -> None:
+    args = ["audit", "model.py:load", "photos", "--suite", "mine.toml", "--limit", "4"]
+    assert main([*args, "--out", "audit"]) == 0
+    out = capsys.readouterr().out
+    for word in ("worst case", "noise", "square", "mine-v1", "card  audit/card.json"):
+        assert word in out
+    with pytest.raises(InputError, match="is no card"):
+        (work / "none.json").write_text("{}")
+        read_card("none.json")

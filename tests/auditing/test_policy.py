@@ -1,0 +1,139 @@
+"""Policies: what holds, what does not, and what could not be measured."""
+
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iqattack.auditing import (
+    WORST,
+    Card,
+    Line,
+    Policy,
+    Rule,
+    Value,
+    exit_status,
+    judged,
+    junit,
+    markdown,
+    read_policy,
+)
+from iqattack.auditing.card import CardImages, CardModel, SuiteRecord
+from iqattack.errors import InputError
+
+
+def card(*lines, name="model"):
+    return Card(
+        suite=SuiteRecord(id="mine-v1", digest="0"),
+        model=CardModel(name=name, score_range=(0.0, 1.0), lower_better=False, files={}),
+        images=CardImages(count=12, attacked=12, digest="0"),
+        runs=(),
+        lines=lines,
+        seen=(),
+    )
+
+
+SROCC = Value(value=0.5, low=0.2, high=0.7)
+
+
+def line(constraint, queries, gain, srocc=SROCC, attack=WORST):
+    return Line(
+        attack=attack,
+        constraint=constraint,
+        queries=queries,
+        images=12,
+        measures={"gain": gain, "srocc": srocc},
+    )
+
+
+GAIN = Value(value=0.2, low=0.1, high=0.3)
+CARD = card(
+    line("linf:3", 50, Value(value=0.1, low=0.05, high=0.15)),
+    line("linf:3", 500, GAIN),
+    line("linf:3", 500, Value(value=0.02, low=0.0, high=0.04), attack="noise"),
+    line("bands:2.5", 500, Value(value=0.4, low=0.3, high=0.5), srocc=Value(value=None)),
+)
+
+
+def states(**rule):
+    return [outcome.state for outcome in judged(Policy(rules=(Rule(**rule),)), CARD)]
+
+
+def test_a_rule_is_about_the_worst_case_of_every_constraint_at_the_largest_budget() -> None:
+    assert states(measure="gain", at_most=0.3) == ["passed", "failed"]
+    assert states(measure="gain", at_most=0.4) == ["passed", "passed"]
+    assert states(measure="gain", at_most=0.1, queries=50, constraint="linf:3") == ["passed"]
+    assert states(measure="gain", at_most=0.05, attack="noise", constraint="linf:3") == ["passed"]
+
+
+def test_what_is_not_there_was_not_measured() -> None:
+    assert states(measure="srocc", at_least=0.4) == ["passed", "not measured"]
+    assert states(measure="gain", at_most=1.0, queries=50) == ["passed", "not measured"]
+    assert states(measure="plcc", at_least=0.4, constraint="linf:3") == ["not measured"]
+    assert states(measure="gain", at_most=1.0, attack="square")[0] == "not measured"
+
+
+@given(
+    limit=st.floats(-1, 1), bound=st.sampled_from(["value", "lower", "upper"]), most=st.booleans()
+)
+def test_the_end_of_the_interval_that_was_asked_for_counts(limit, bound, most) -> None:
+    side = {"at_most": limit} if most else {"at_least": limit}
+    counted = {"value": 0.2, "lower": 0.1, "upper": 0.3}[bound]
+    wanted = counted <= limit if most else counted >= limit
+    assert states(measure="gain", bound=bound, constraint="linf:3", **side) == [
+        "passed" if wanted else "failed"
+    ]
+
+
+@pytest.mark.parametrize(("limits", "status"), [((0.4, 0.5), 0), ((0.4, 0.1), 1), ((0.1, 0.4), 1)])
+def test_exit_statuses(limits, status) -> None:
+    rules = tuple(Rule(measure="gain", at_most=limit) for limit in limits)
+    assert exit_status(judged(Policy(rules=rules), CARD)) == status
+    missing = Rule(measure="plcc", at_least=0.0, constraint="linf:3")
+    both = judged(Policy(rules=(*rules, missing)), CARD)
+    assert exit_status(both) == (status or 2)  # what fails, fails
+
+
+def test_junit_has_a_test_for_each() -> None:
+    rules = (
+        Rule(measure="gain", at_most=0.3),
+        Rule(measure="srocc", at_least=0.0, bound="lower"),
+    )
+    outcomes = judged(Policy(rules=rules), card(*CARD.lines, name="a<b & 'c'"))
+    suite = ElementTree.fromstring(junit(outcomes, card(*CARD.lines, name="a<b & 'c'")))
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("4", "1", "1")
+    assert [[kind.tag for kind in case] for case in suite] == [[], ["failure"], [], ["error"]]
+    assert {case.get("classname") for case in suite} == {"a<b & 'c'"}
+
+
+def test_markdown_says_it_in_a_paragraph() -> None:
+    rules = (Rule(measure="gain", at_most=0.3),)
+    odd = card(*CARD.lines, name="x_*`<b>|y")
+    text = markdown(judged(Policy(rules=rules), odd), odd)
+    assert text.startswith("**The policy does not hold.** ")
+    assert r"x\_\*\`\<b\>\|y" in text
+    assert len(text.splitlines()) == 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "rules"),
+        ("rules = []", "at least 1"),
+        ('[[rules]]\nmeasure = "gain"', "either at_most or at_least"),
+        ('[[rules]]\nmeasure = "gain"\nat_most = 1\nat_least = 0', "either"),
+        ('[[rules]]\nmeasure = "beauty"\nat_most = 1', "measure"),
+        ('[[rules]]\nmeasure = "gain"\nat_mots = 1', "at_mots"),
+        ("[[rules", "is no TOML"),
+    ],
+)
+def test_a_wrong_policy_says_what_and_where(tmp_path, text, reason) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=reason) as failed:
+        read_policy(path)
+    assert "policy.toml" in str(failed.value)
+    assert "\n" not in str(failed.value)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_policy(tmp_path / "absent.toml")
