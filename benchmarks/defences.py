@@ -75,6 +75,7 @@ NONE = "none"
 BOX, QUERIES = "linf:3", 500
 KEYS = range(1, 9)  # of random choices that no attack has seen
 FEWEST = 4  # images of a line
+HELD = 0.25  # share of the gain: what leaves less on every model is said to hold
 ROWS = ROOT / "benchmarks" / "defences.csv"
 PAGE = ROOT / "docs" / "defences-figures.md"
 NOTE = Path(__file__).with_suffix(".md")  # the page without its tables
@@ -281,47 +282,88 @@ def lines(rows: Sequence[Row], victim: str) -> list[dict[str, str]]:
 WORDS = {"adaptive": "adaptive", "told": "as told", "other": "not adaptive"}
 
 
-def standing(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """Of each defence, its worst adaptive gain over attacks, as a share of the undefended one."""
+@dataclass(frozen=True)
+class Standing:
+    """What a defence leaves of the strongest attack, adaptive, as a share of what it gains without.
+
+    shares: of each victim. kept: least SROCC over victims of clean scores with and without it.
+    """
+
+    defence: str
+    shares: dict[str, float]
+    kept: float
+
+    @property
+    def share(self) -> float:
+        """The mean over victims."""
+        return float(np.mean(list(self.shares.values())))
+
+
+def standings(rows: Sequence[Row]) -> list[Standing]:
+    """Of the defences that were measured on all victims, what leaves least first."""
     cells: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     scores: dict[tuple[str, str], dict[str, tuple[float, float]]] = defaultdict(dict)
     for row in rows:
         cells[row.victim, row.attack, row.defence].append(row.adaptive)
         scores[row.victim, row.defence][row.image] = (row.model, row.clean)
+
+    def worst(victim: str, defence: str) -> float | None:
+        found = [cells[victim, attack, defence] for attack in ATTACKS]
+        return max((float(np.mean(gains)) for gains in found if len(gains) >= FEWEST), default=None)
+
     table = []
     for defence in itertools.chain.from_iterable(DEFENCES):
         shares, kept = {}, []
         for victim in VICTIMS:
-            worst, open_ = (
-                [
-                    np.mean(found)
-                    for attack in ATTACKS
-                    if len(found := cells[victim, attack, which]) >= FEWEST
-                ]
-                for which in (defence, NONE)
-            )
-            if worst and open_:
-                shares[victim] = max(worst) / max(open_)
+            behind, without = worst(victim, defence), worst(victim, NONE)
+            if behind is not None and without:
+                shares[victim] = behind / without
                 own = np.array(list(scores[victim, defence].values()))
                 kept.append(srocc(own[:, 0], own[:, 1]))
         if len(shares) == len(VICTIMS):
-            table.append(
-                (float(np.mean(list(shares.values()))), defence, shares, float(np.min(kept)))
-            )
-    return [
-        {
-            "defence": f"`{defence}`",
-            "gain left, mean": f"{share:.2f}",
-            **{victim: f"{shares[victim]:.2f}" for victim in VICTIMS},
-            "SROCC of clean scores, least": f"{kept:.2f}",
-        }
-        for share, defence, shares, kept in sorted(table)
-    ]
+            table.append(Standing(defence, shares, float(np.min(kept))))
+    return sorted(table, key=lambda standing: standing.share)
+
+
+def standing_table(table: Sequence[Standing]) -> str:
+    """As Markdown."""
+    return markdown(
+        [
+            {
+                "defence": f"`{row.defence}`",
+                "gain left, mean": f"{row.share:.2f}",
+                **{victim: f"{row.shares[victim]:.2f}" for victim in VICTIMS},
+                "SROCC of clean scores, least": f"{row.kept:.2f}",
+            }
+            for row in table
+        ]
+    )
+
+
+def conclusion(table: Sequence[Standing]) -> str:
+    """What it means, in two sentences."""
+    if not table:
+        return ""
+    best, half = table[0], [row for row in table if row.share < 0.5]
+    worse = [row for row in table if row.share > 1.0]
+    holds = [row for row in table if max(row.shares.values()) < HELD]
+    named = ", ".join(f"`{row.defence}`" for row in holds)
+    first = (
+        f"Those that leave less than {HELD:.0%} of the gain on every model: {named}."
+        if holds
+        else f"None leaves less than {HELD:.0%} of the gain on every model: none holds."
+    )
+    return (
+        f"{first} Least is left by `{best.defence}`, {best.share:.0%} on average, at an SROCC of "
+        f"clean scores of {best.kept:.2f}; {len(half)} of {len(table)} leave less than half, and "
+        f"{len(worse)} more than there was without."
+    )
 
 
 def write_page(rows: Sequence[Row]) -> None:
     """docs/defences-figures.md."""
-    parts = {"standing": markdown(standing(rows))}
+    table = standings(rows)
+    parts = {"standing": standing_table(table), "conclusion": conclusion(table)}
     for victim in VICTIMS:
         parts[victim] = markdown(lines(rows, victim))
     there = {(row.victim, row.attack, row.defence) for row in rows}
