@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import inspect
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ from common import (
     with_interval,
     write_csv,
 )
-from fingerprints import PACKAGE, fingerprint, text, without_docstrings
+from fingerprints import fingerprint, text, without_docstrings
 from iqattack.attacks import load_attack
 from iqattack.defences import Chain, parse_defence
 from iqattack.evaluation import srocc
@@ -72,6 +73,7 @@ DEFENCES = (
     ("aaa:2:sine", "aaa:10:sine"),
 )
 NONE = "none"
+OWN = "iqattack.defences"
 BOX, QUERIES = "linf:3", 500
 KEYS = range(1, 9)  # of random choices that no attack has seen
 FEWEST = 4  # images of a line
@@ -107,10 +109,13 @@ class Row:
 
 @cache
 def code(attack: str, victim: str, defence: str) -> str:
-    """Of what decides a row beside its settings."""
-    files = sorted((PACKAGE / "defences").glob("*.py")) if defence != NONE else []
+    """Of what decides a row beside its settings: the attack, and the files of the defences."""
     parts = [fingerprint(attack, victim, BOX)]
-    parts += [text(without_docstrings(path.read_text(encoding="utf-8"))) for path in files]
+    if defence != NONE:
+        kinds = [kind for one in parse_defence(defence).defences for kind in type(one).__mro__]
+        files = {Path(inspect.getfile(kind)) for kind in kinds if kind.__module__.startswith(OWN)}
+        trees = (without_docstrings(file.read_text(encoding="utf-8")) for file in sorted(files))
+        parts += map(text, trees)
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:8]
 
 

@@ -20,16 +20,19 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from iqattack.attacks import (
+    ATTACKED,
     ATTACKS,
     GIVEN,
     Answer,
     Attack,
     BudgetSpent,
+    Gradient,
     Task,
     all_attacks,
     check_given,
     find,
     kind_of,
+    load_attack,
 )
 from iqattack.auditing import Card, Steps, Suite, read_suite
 from iqattack.auditing import audit as run_audit
@@ -49,6 +52,7 @@ from iqattack.models import (
     Traits,
     builtin_card,
     defend,
+    gradient_of,
     load_model,
     model_kinds,
     spec_of,
@@ -67,6 +71,7 @@ from iqattack.runs import (
     Comparison,
     How,
     Laid,
+    ModelRecord,
     Result,
     Run,
     Settings,
@@ -654,11 +659,35 @@ def audit(
     """
     notify = callbacks or Callbacks()
     chosen = read_suite(suite) if isinstance(suite, str) else suite
+    if not isinstance(chosen, Suite):
+        raise InputError(f"suite {suite!r}: expected a name, such as 'quick', or a Suite")
     model = _behind(defence, model)
+    if not isinstance(model, str):
+        _check_scorer(model)
+    if limit is not None and limit < 1:
+        raise InputError(f"limit {limit}: expected at least 1 image")
+    if images is not None:
+        _resolve(images, mos, mos_columns, mos_lower_better, limit, notify)
+    # All that may be wrong with model and attacks is found before anything is written or asked.
+    if isinstance(model, str):
+        notify.loading(_loading_model(model))
+        loaded: Scorer = load_model(
+            model,
+            score_range=score_range,
+            lower_better=lower_better,
+            input=input,
+            timeout=timeout,
+            device=device,
+        )
+    else:
+        loaded = model
+    with _closing(loaded, model):
+        record = ModelRecord.of(loaded)
+        for attempt in chosen.attempts:
+            load_attack(attempt.attack, partial(_gradients_of, loaded))
 
     def checked(run: Run) -> bool:
-        own = None if isinstance(model, str) else model
-        return verify(run, own, timeout=timeout, retry=retry, device=device, callbacks=notify).ok
+        return verify(run, model, timeout=timeout, retry=retry, device=device, callbacks=notify).ok
 
     def given(name: str, value: object) -> dict[str, str]:
         return {} if value is None else {name: str(value)}
@@ -676,6 +705,7 @@ def audit(
         ),
         names={
             "model": model if isinstance(model, str) else model.name,
+            **given("model_files", ", ".join(record.hashes) or None),
             **given("images", _listed(images)),
             **given("limit", limit),
         },
@@ -1125,6 +1155,11 @@ def _prepared(
     return chosen, settings_of(model.name), model
 
 
+def _gradients_of(scorer: Scorer, spec: str) -> Gradient:
+    """Of the attacked model, or none yet: a substitute is loaded by the run."""
+    return gradient_of(scorer) if spec == ATTACKED else lambda images: images
+
+
 def _listed(images: Images | None) -> str | None:
     """Which images were given, in one line; None for none."""
     if images is None or isinstance(images, ImageSet):
@@ -1137,6 +1172,8 @@ def _behind(defence: str | None, model: Scorer | str) -> Scorer | str:
     if defence is None:
         return model
     chain = parse_defence(defence)
+    if not isinstance(model, str):
+        _check_scorer(model)
     return spec_of(chain.spec, model) if isinstance(model, str) else defend(model, chain.spec)
 
 

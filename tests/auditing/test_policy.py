@@ -107,13 +107,20 @@ def test_junit_has_a_test_for_each() -> None:
     assert {case.get("classname") for case in suite} == {"a<b & 'c'"}
 
 
-def test_markdown_says_it_in_a_paragraph() -> None:
+def test_markdown_says_it_and_no_name_is_markup() -> None:
     rules = (Rule(measure="gain", at_most=0.3),)
-    odd = card(*CARD.lines, name="x_*`<b>|y")
+    odd = card(*CARD.lines, name="![a](http://x/y.png) @bob `b`")
     text = markdown(judged(Policy(rules=rules), odd), odd)
-    assert text.startswith("**The policy does not hold.** ")
-    assert r"x\_\*\`\<b\>\|y" in text
+    assert text.startswith("**The policy does not hold.** `![a](http://x/y.png) @bob 'b': ")
     assert len(text.splitlines()) == 2 + 2
+    assert text.count("`") == 2 * 3
+
+
+def test_a_failure_is_not_rounded_away() -> None:
+    near = card(line("linf:3", 500, Value(value=0.15004, low=0.1, high=0.2)))
+    (outcome,) = judged(Policy(rules=(Rule(measure="gain", at_most=0.15),)), near)
+    assert outcome.state == "failed"
+    assert "is at most 0.15 in linf:3: it is 0.15004 [0.1, 0.2]" in outcome.told
 
 
 @pytest.mark.parametrize(
@@ -125,6 +132,12 @@ def test_markdown_says_it_in_a_paragraph() -> None:
         ('[[rules]]\nmeasure = "gain"\nat_most = 1\nat_least = 0', "either"),
         ('[[rules]]\nmeasure = "beauty"\nat_most = 1', "measure"),
         ('[[rules]]\nmeasure = "gain"\nat_mots = 1', "at_mots"),
+        *(
+            (f'[[rules]]\nmeasure = "gain"\nat_most = {odd}', "at_most")
+            for odd in ("nan", "inf", "true", '"1"')
+        ),
+        ('[[rules]]\nmeasure = "gain"\nat_most = 1\nconstraint = "linf"', "linf:3"),
+        ('[[rules]]\nmeasure = "gain"\nat_most = 1\nattack = "sqare"', "did you mean 'square'"),
         ("[[rules", "is no TOML"),
     ],
 )

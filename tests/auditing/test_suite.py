@@ -65,6 +65,7 @@ def test_the_digest_hangs_on_all_that_decides_a_result() -> None:
         ('name = "My suite"', "expected small letters"),
         ("budgets = [20, 5]", "expected rising numbers"),
         ("budgets = []", "at least 1"),
+        ("seeds = [0, 0]", "expected each once"),
         ('objective = "srocc"', "expected rank, up, down or farther"),
         ("extra = 1", "not permitted"),
         ("limit = 0", "greater than or equal to 1"),

@@ -111,6 +111,7 @@ def test_a_score_that_is_no_number_is_passed_on(spec, images) -> None:
         "jpeg:x", "resize:0", "resize:1.1", "bits:9", "median:2", "median:1", "blur:4", "unsharp:0",
         "tv:-1", "crop:0", "crop:0.9:0", "flip:0", "noise:nan", "noise:inf", "noise:3:10001",
         "smoothing:0", "round:101", "aaa:5:cosine", "score-noise:", "JPEG:75",
+        "round:1e-322", "crop:1e-310", "noise:1e+1", "noise:3:200+crop:0.9:100",
     ],
 )  # fmt: skip
 def test_what_does_not_exist_is_refused_with_what_does(spec) -> None:
@@ -344,6 +345,55 @@ def test_small_steps_are_misled_and_large_ones_are_not(form) -> None:
     assert found[0] > found[1] > found[2]
     assert found[1] == pytest.approx(45.0)
     assert np.allclose(np.subtract(found[3:], found[:3]), 10.0)
+
+
+@pytest.mark.parametrize("spec", ["aaa:5", "aaa:7", "aaa:7:sine", "aaa:60", "round:60", "round:30"])
+def test_what_is_in_the_range_is_told_in_the_range(spec) -> None:
+    for behind in (BEHIND, Behind((-3.0, 7.0))):
+        low, high = behind.score_range
+        scores = np.linspace(low, high, 301).tolist()
+        found = told(spec, scores, behind)
+        assert low - 1e-9 <= min(found) <= max(found) <= high + 1e-9
+        assert told(spec, [low - 1.0, high + 1.0], behind) == [low - 1.0, high + 1.0]
+
+
+def test_two_random_defences_have_numbers_of_their_own() -> None:
+    images = torch.arange(2000).reshape(-1, 1, 1, 1) % torch.tensor([256, 251, 241]).reshape(
+        3, 1, 1
+    )
+    images = images.to(torch.uint8)
+    once, twice = (
+        parse_defence(spec)(images, lambda shown: [50.0] * len(shown), BEHIND)
+        for spec in ("score-noise:1", "score-noise:1+score-noise:1")
+    )
+    assert abs(np.std(once) - 1.0) < 0.05
+    assert abs(np.std(twice) - math.sqrt(2.0)) < 0.07
+
+
+def test_a_model_is_asked_about_few_versions_at_once(images) -> None:
+    asked = []
+
+    def ask(shown):
+        asked.append(len(shown))
+        return [1.0] * len(shown)
+
+    assert parse_defence("noise:3:50")(images, ask, BEHIND) == [1.0, 1.0]
+    assert sum(asked) == 100
+    assert max(asked) <= 16
+
+
+@pytest.mark.parametrize(
+    ("sigma", "radius", "confidence", "scores"),
+    [
+        (0.0, 1.0, 0.9, [1.0]),
+        (1.0, -1.0, 0.9, [1.0]),
+        (1.0, 1.0, 2.0, [1.0]),
+        (1.0, 1.0, 0.9, [math.nan]),
+    ],
+)
+def test_a_certificate_of_nonsense_is_refused(sigma, radius, confidence, scores) -> None:
+    with pytest.raises(InputError, match="expected sigma above 0"):
+        certified_bounds(scores, sigma, radius, confidence)
 
 
 def test_the_mirror_is_at_the_attractor() -> None:

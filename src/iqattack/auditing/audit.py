@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +23,7 @@ from iqattack.samples import MOS, write_samples
 
 CARD = "card.json"
 AUDIT = "audit.toml"
+VERIFIED = "verified.json"  # which runs were, by the digest of their results
 PICTURES = "images"  # of the sample set, where none were given
 
 
@@ -28,7 +31,8 @@ PICTURES = "images"  # of the sample set, where none were given
 class Steps:
     """How an audit's steps are taken: by the functions of the package's own interface.
 
-    attack, evaluate, verify: see there. note: called with what an audit does next.
+    attack, evaluate, verify: see there; no verify where nothing is to be scored again. note: called
+    with what an audit does next.
     """
 
     attack: Callable[..., Run]
@@ -56,6 +60,11 @@ def audit(
 
     Raises RunError for a folder that holds something else, or another audit.
     """
+    if images is None and options.get("mos") is not None:
+        raise InputError(
+            f"mos {options['mos']}: is of images of yours; give them, too, or leave it out: the "
+            "sample set brings its own"
+        )
     _begin(out, {"suite": suite.id, "digest": suite.digest, **names}, resume=resume)
     given = dict(options)
     if images is None:
@@ -64,6 +73,7 @@ def audit(
             write_samples(folder)
         images, given["mos"] = folder, folder / MOS
     limits = [number for number in (suite.limit, limit) if number is not None]
+    known = _Verified(out / VERIFIED)
     done, runs = [], len(suite.attempts) * len(suite.seeds)
     for number, (attempt, seed) in enumerate(plan(suite), 1):
         folder = out / "runs" / folder_of(number, attempt, seed)
@@ -84,11 +94,33 @@ def audit(
         summary = steps.evaluate(run)
         if summary.pending:
             raise RunError(f"{run.folder}: {summary.pending} images are still to do; go on with it")
-        verified = None if steps.verify is None else steps.verify(run)
-        done.append(Done(run, summary, attempt.attack, attempt.constraint, seed, verified))
+        verified = known.of(run, steps.verify)
+        done.append(Done(run, summary, attempt.label, attempt.constraint, seed, verified))
     card = card_of(suite, done)
     write_text(out / CARD, card.model_dump_json(indent=2) + "\n")
     return card
+
+
+class _Verified:
+    """Which runs were verified, so that none is paid for twice: an answer by results.csv's digest.
+
+    path: of the file that keeps it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._kept: dict[str, bool] = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            self._kept = {}
+
+    def of(self, run: Run, verify: Callable[[Run], bool] | None) -> bool | None:
+        """Whether a run is as reported; None where that is not known, and not to be asked."""
+        digest = hashlib.sha256((run.folder / "results.csv").read_bytes()).hexdigest()
+        if self._kept.get(digest) is not True and verify is not None:
+            self._kept[digest] = verify(run)
+            write_text(self._path, json.dumps(self._kept, indent=2) + "\n")
+        return self._kept.get(digest)
 
 
 def plan(suite: Suite) -> Iterator[tuple[Attempt, int]]:
@@ -98,7 +130,7 @@ def plan(suite: Suite) -> Iterator[tuple[Attempt, int]]:
 
 def folder_of(number: int, attempt: Attempt, seed: int) -> str:
     """The name of a run's folder: `01-square-linf-3`."""
-    text = f"{number:02d}-{attempt.attack}-{attempt.constraint}" + (f"-seed{seed}" if seed else "")
+    text = f"{number:02d}-{attempt.label}-{attempt.constraint}" + (f"-seed{seed}" if seed else "")
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")[:80]
 
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from iqattack.auditing.suite import Suite
+from iqattack.errors import RunError
 from iqattack.evaluation import Evaluation, evaluate_scores
 from iqattack.runs import Run, Summary
 from iqattack.runs.settings import ModelRecord
 from iqattack.runs.traces import results_at
 from iqattack.version import __version__
 
-FORMAT = 1
+FEWEST = 3  # images: fewer have no interval, and no order
 WORST = "worst case"
-Floats = NDArray[np.float64]
 
 
 class Value(BaseModel):
@@ -54,7 +54,12 @@ class CardModel(BaseModel):
     @classmethod
     def of(cls, record: ModelRecord) -> CardModel:
         """Of a run's record, without the folders of whoever ran it."""
-        names = {path.replace("\\", "/").rpartition("/")[2]: d for path, d in record.files.items()}
+        names: dict[str, str] = {}
+        for path, digest in sorted(record.files.items()):
+            name = path.replace("\\", "/").rpartition("/")[2]
+            while name in names:
+                name += "'"
+            names[name] = digest
         return cls(
             name=record.name,
             score_range=record.score_range,
@@ -64,12 +69,15 @@ class CardModel(BaseModel):
 
 
 class CardImages(BaseModel):
-    """The images. attacked: of them, by every attack. digest: SHA-256 of all names and pixels."""
+    """The images. attacked: of them, by one attack at least; partly: by some attacks and not by
+    others. digest: SHA-256 of all names and pixels.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     count: int
     attacked: int
+    partly: int = 0
     digest: str
 
 
@@ -99,7 +107,8 @@ class Line(BaseModel):
     """The measures of one attack with one budget, or of the worst case.
 
     attack: its spec, or `worst case`: of each image the attack, and seed, that gained most. images:
-    that the measures are of. measures: gain (mean, of the score range; over seeds, too), of the
+    that the measures are of: those that it finished, and in the worst case those that any did.
+    measures: gain (mean, of the score range; over seeds, too), of the
     first seed srocc, plcc and krocc of clean and attacked scores and r (R robustness on the score
     range), srocc_drop and plcc_drop with opinion scores, where there are any. best: in the worst
     case, the share of images that each attack gained most on.
@@ -133,7 +142,7 @@ class Card(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    format: int = FORMAT
+    format: Literal[1] = 1
     iqattack: str = __version__
     suite: SuiteRecord
     model: CardModel
@@ -163,8 +172,9 @@ class Card(BaseModel):
     @property
     def verdict(self) -> str:
         """It in a few sentences, of the worst case at the largest budget."""
-        queries = self.budgets[-1]
-        said = []
+        if not self.lines:
+            return f"{self.model.name}: nothing was measured."
+        queries, said = self.budgets[-1], []
         for constraint in self.constraints:
             line = self.line(WORST, constraint, queries)
             if line is None:
@@ -176,10 +186,20 @@ class Card(BaseModel):
             said.append(
                 f"in {constraint} they move by {shown(gain, percent=True)} of their range{order}"
             )
+        lost = self.images.count - self.images.attacked
+        partly = self.images.partly
+        left = ", ".join(
+            f"{number} of {self.images.count} images {what}"
+            for number, what in (
+                (lost, "could not be attacked"),
+                (partly, "failed with some attacks"),
+            )
+            if number
+        )
         return (
             f"{self.model.name}: with {queries:,} queries an image, the strongest attack of "
             f"{self.suite.id} on each of {self.images.attacked} images moves scores: "
-            f"{'; '.join(said)}."
+            f"{'; '.join(said)}.{f' {left.capitalize()}.' if left else ''}"
         )
 
 
@@ -201,7 +221,9 @@ def shown(value: Value, *, percent: bool = False) -> str:
 
 @dataclass(frozen=True)
 class Done:
-    """One run of a suite that is done. summary: its measures. verified: see `RunRecord`."""
+    """One run of a suite that is done. attack: without folders. summary: its measures. verified:
+    see `RunRecord`.
+    """
 
     run: Run
     summary: Summary
@@ -220,7 +242,10 @@ class _At:
 
 
 def card_of(suite: Suite, done: Sequence[Done]) -> Card:
-    """The card of the runs of a suite, which have the same model and images."""
+    """The card of the runs of a suite; RunError where they are not of one model and images."""
+    first = done[0].summary
+    for each in done[1:]:
+        _check_same(each, first)
     found: dict[tuple[int, int], _At] = {}
     for number, each in enumerate(done):
         for queries in suite.budgets:
@@ -230,21 +255,23 @@ def card_of(suite: Suite, done: Sequence[Done]) -> Card:
                 dict(zip(names, rows.real("score_adv").tolist(), strict=True)),
                 dict(zip(names, rows.real("gain").tolist(), strict=True)),
             )
-    rows = results_at(done[0].run, suite.budgets[-1])[0].done
-    common = set.intersection(*(set(at.gains) for at in found.values()))
-    kept = np.array([str(name) in common for name in rows.images], bool)
-    names = [str(name) for name in np.asarray(rows.images)[kept]]
-    base = _Base(done[0].run, names, rows.real("score_clean")[kept], rows.real("mos")[kept])
+    base = _Base.of([each.run for each in done], suite.budgets[-1])
     lines = []
     for constraint in suite.constraints:
         inside = [k for k, each in enumerate(done) if each.constraint == constraint]
         for queries in suite.budgets:
             lines += _lines(base, done, inside, queries, found)
-    first = done[0].summary
+    finished = [set(found[number, suite.budgets[-1]].gains) for number in range(len(done))]
+    everywhere = set.intersection(*finished)
     return Card(
         suite=SuiteRecord(id=suite.id, digest=suite.digest),
         model=CardModel.of(first.model),
-        images=CardImages(count=first.images, attacked=len(names), digest=_digest(first)),
+        images=CardImages(
+            count=first.images,
+            attacked=len(base.names),
+            partly=len(base.names) - len(everywhere),
+            digest=_digest(done),
+        ),
         runs=tuple(map(_record, done)),
         lines=tuple(lines),
         seen=tuple(
@@ -261,14 +288,51 @@ def card_of(suite: Suite, done: Sequence[Done]) -> Card:
     )
 
 
+def _check_same(each: Done, first: Summary) -> None:
+    """RunError where a run is of another model, or of images with other pixels, than the first."""
+    here = each.summary
+    what = None
+    if here.model.changed(first.model) or here.model.name != first.model.name:
+        what = "is of another model"
+    elif here.images != first.images:
+        what = f"is of {here.images} images, and not {first.images}"
+    else:
+        both = here.hashes.keys() & first.hashes.keys()
+        odd = sorted(name for name in both if here.hashes[name] != first.hashes[name])
+        what = f"had other pixels of {odd[0]}" if odd else None
+    if what is not None:
+        raise RunError(
+            f"{each.run.folder}: {what} than the runs before it; delete this folder, put back what "
+            "was changed, and go on with --resume"
+        )
+
+
 @dataclass(frozen=True)
 class _Base:
-    """What all runs share: a run, and its images that every attack was tried on."""
+    """What all runs share: the model, and the images that any attack finished, in their order."""
 
-    run: Run
-    names: list[str]
-    clean: Floats
-    mos: Floats
+    model: ModelRecord
+    clean: dict[str, float]
+    mos: dict[str, float]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the images."""
+        return list(self.clean)
+
+    @classmethod
+    def of(cls, runs: Sequence[Run], queries: int) -> _Base:
+        """What is known of images from all of the runs."""
+        clean: dict[str, float] = {}
+        mos: dict[str, float] = {}
+        for run in runs:
+            rows = results_at(run, queries)[0].done
+            names = [str(name) for name in rows.images]
+            clean = dict(zip(names, rows.real("score_clean").tolist(), strict=True)) | clean
+            mos = dict(zip(names, rows.real("mos").tolist(), strict=True)) | mos
+        order = {name: number for number, name in enumerate(runs[0].image_names())}
+        names = sorted(clean, key=lambda name: order.get(name, len(order)))
+        return cls(runs[0].model, {name: clean[name] for name in names}, mos)
 
 
 def _lines(
@@ -278,54 +342,51 @@ def _lines(
     queries: int,
     found: Mapping[tuple[int, int], _At],
 ) -> list[Line]:
-    """Of the attacks of one constraint with one budget, and their worst case first."""
-    gains = np.array([[found[k, queries].gains[name] for name in base.names] for k in inside])
-    scores = np.array([[found[k, queries].scores[name] for name in base.names] for k in inside])
-    best = gains.argmax(0) if base.names else np.zeros(0, int)
-    attacks = [done[k].attack for k in inside]
-    shares = {
-        attack: float(np.mean([attacks[k] == attack for k in best])) if len(best) else 0.0
-        for attack in dict.fromkeys(attacks)
-    }
-    columns = np.arange(len(base.names))
-    constraint = done[inside[0]].constraint
-    lines = [
-        _line(base, WORST, constraint, queries, scores[best, columns], gains[best, columns], shares)
-    ]
+    """Of the attacks of one constraint with one budget, and their worst case first.
+
+    An image that one of them failed on is in the lines of the others.
+    """
+    at = [found[number, queries] for number in inside]
+    attacks, constraint = [done[k].attack for k in inside], done[inside[0]].constraint
+    worst, shares = _At({}, {}), dict.fromkeys(attacks, 0.0)
+    for name in base.names:
+        tried = [k for k, one in enumerate(at) if name in one.gains]
+        if tried:
+            best = max(tried, key=lambda k: at[k].gains[name])
+            worst.gains[name], worst.scores[name] = at[best].gains[name], at[best].scores[name]
+            shares[attacks[best]] += worst.gains[name] > 0.0
+    moved = max(sum(gain > 0.0 for gain in worst.gains.values()), 1)
+    best_on = {attack: number / moved for attack, number in shares.items()}
+    lines = [_line(base, WORST, constraint, queries, worst, best_on)]
     for attack in dict.fromkeys(attacks):
-        rows = [number for number, name in enumerate(attacks) if name == attack]
-        # Of several seeds: their mean gain on each image, and the scores of the first.
-        lines.append(
-            _line(base, attack, constraint, queries, scores[rows[0]], gains[rows].mean(0), {})
-        )
+        seeds = [one for one, name in zip(at, attacks, strict=True) if name == attack]
+        names = [name for name in base.names if all(name in one.gains for one in seeds)]
+        mean = {name: float(np.mean([one.gains[name] for one in seeds])) for name in names}
+        scores = {name: seeds[0].scores[name] for name in names}
+        lines.append(_line(base, attack, constraint, queries, _At(scores, mean), {}))
     return lines
 
 
 def _line(
-    base: _Base,
-    attack: str,
-    constraint: str,
-    queries: int,
-    attacked: Floats,
-    gains: Floats,
-    best: dict[str, float],
+    base: _Base, attack: str, constraint: str, queries: int, at: _At, best: dict[str, float]
 ) -> Line:
-    model = base.run.model
-    mos = None if np.isnan(base.mos).all() else base.mos
+    names = list(at.gains)
+    gains = np.array([at.gains[name] for name in names])
+    mos = np.array([base.mos[name] for name in names])
     scores = evaluate_scores(
-        base.clean,
-        attacked,
+        [base.clean[name] for name in names],
+        [at.scores[name] for name in names],
         gains,
         np.ones_like(gains),  # boundaries that were crossed are no measure here
-        mos,
-        score_range=model.score_range,
-        lower_better=model.lower_better,
+        None if np.isnan(mos).all() else mos,
+        score_range=base.model.score_range,
+        lower_better=base.model.lower_better,
     )
     return Line(
         attack=attack,
         constraint=constraint,
         queries=queries,
-        images=len(base.names),
+        images=len(names),
         measures=_measures(scores),
         best=best,
     )
@@ -335,6 +396,8 @@ def _measures(scores: Evaluation) -> dict[str, Value]:
     """By their names on a card."""
 
     def value(measured: float, name: str) -> Value:
+        if scores.n < FEWEST:
+            return Value(value=_finite(measured) if name == "mean_gain" else None)
         low, high = scores.intervals.get(name, (None, None))
         return Value(value=_finite(measured), low=_finite(low), high=_finite(high))
 
@@ -356,9 +419,12 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else float(value)
 
 
-def _digest(summary: Summary) -> str:
-    """Of the names and pixels of all images."""
-    text = "".join(f"{name} {digest}\n" for name, digest in sorted(summary.hashes.items()))
+def _digest(done: Sequence[Done]) -> str:
+    """Of the names and pixels of all images that any run has."""
+    hashes: dict[str, str] = {}
+    for each in done:
+        hashes |= each.summary.hashes
+    text = "".join(f"{name} {digest}\n" for name, digest in sorted(hashes.items()))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

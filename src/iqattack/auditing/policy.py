@@ -20,15 +20,19 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from xml.etree import ElementTree
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from iqattack.auditing.card import WORST, Card, Line, Value, shown
-from iqattack.errors import InputError
+from iqattack.attacks import canonical_attack
+from iqattack.auditing.card import WORST, Card, Line, Value
+from iqattack.auditing.suite import Suite
+from iqattack.constraints import parse_constraint
+from iqattack.errors import InputError, IqattackError
 
 Measure = Literal["gain", "srocc", "plcc", "krocc", "r", "srocc_drop", "plcc_drop"]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 State = Literal["passed", "failed", "not measured"]
 
 
@@ -46,9 +50,19 @@ class Rule(BaseModel):
     attack: str = WORST
     constraint: str | None = None
     queries: int | None = Field(None, ge=1)
-    at_most: float | None = None
-    at_least: float | None = None
+    at_most: Number | None = None
+    at_least: Number | None = None
     bound: Literal["value", "lower", "upper"] = "value"
+
+    @field_validator("attack")
+    @classmethod
+    def _attack(cls, spec: str) -> str:
+        return spec if spec == WORST else canonical_attack(spec)
+
+    @field_validator("constraint")
+    @classmethod
+    def _constraint(cls, spec: str | None) -> str | None:
+        return None if spec is None else parse_constraint(spec).spec
 
     @model_validator(mode="after")
     def _one_bound(self) -> Rule:
@@ -87,6 +101,27 @@ class Policy(BaseModel):
 
     rules: tuple[Rule, ...] = Field(min_length=1)
 
+    def check(self, suite: Suite, *, mos: bool) -> None:
+        """InputError for a rule that no card of this suite has a line for. mos: whether there are
+        opinion scores.
+        """
+        attacks = {WORST, *(attempt.attack for attempt in suite.attempts)}
+        for rule in self.rules:
+            for name, value, there in (
+                ("attack", rule.attack, sorted(attacks)),
+                ("constraint", rule.constraint, list(suite.constraints)),
+                ("queries", rule.queries, list(suite.budgets)),
+            ):
+                if value is not None and value not in there:
+                    raise InputError(
+                        f"policy: {rule.text}: {name} {value} is not in suite {suite.id}; expected "
+                        f"one of {', '.join(map(str, there))}"
+                    )
+            if rule.measure.endswith("_drop") and not mos:
+                raise InputError(
+                    f"policy: {rule.text}: is measured against opinion scores; give --mos, too"
+                )
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -108,6 +143,8 @@ def read_policy(path: str | Path) -> Policy:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise InputError(f"policy {path}: {place}: {first['msg']}; check the file") from None
+    except IqattackError as error:
+        raise InputError(f"policy {path}: {error}") from None
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise InputError(f"policy {path}: is no TOML ({reason}); check the file") from None
@@ -137,7 +174,7 @@ def _outcome(rule: Rule, constraint: str, line: Line | None) -> Outcome:
     if number is None or math.isnan(number):
         return Outcome(rule, constraint, "not measured", f"{rule.text}{place}: it has no value")
     state: State = "passed" if rule.holds(number) else "failed"
-    return Outcome(rule, constraint, state, f"{rule.text}{place}: it is {shown(value)}")
+    return Outcome(rule, constraint, state, f"{rule.text}{place}: it is {_exactly(value)}")
 
 
 def exit_status(outcomes: Sequence[Outcome]) -> int:
@@ -177,11 +214,18 @@ def markdown(outcomes: Sequence[Outcome], card: Card) -> str:
     """A paragraph and a list, for a pull request."""
     marks = {"passed": "✅", "failed": "❌", "not measured": "⚠️"}
     status = ("holds", "does not hold", "could not be measured")[exit_status(outcomes)]
-    lines = [f"**The policy {status}.** {_plain(card.verdict)}", ""]
-    lines += [f"- {marks[outcome.state]} {_plain(outcome.told)}" for outcome in outcomes]
+    lines = [f"**The policy {status}.** {_code(card.verdict)}", ""]
+    lines += [f"- {marks[outcome.state]} {_code(outcome.told)}" for outcome in outcomes]
     return "\n".join(lines) + "\n"
 
 
-def _plain(text: str) -> str:
-    """What Markdown would take for its own is escaped."""
-    return "".join(f"\\{letter}" if letter in "\\`*_<>|#" else letter for letter in text)
+def _exactly(value: Value) -> str:
+    """A value and its interval with as many digits as a limit may have."""
+    if value.value is None or value.low is None or value.high is None:
+        return f"{value.value:.6g}"
+    return f"{value.value:.6g} [{value.low:.6g}, {value.high:.6g}]"
+
+
+def _code(text: str) -> str:
+    """As Markdown's code, in which no name is a link, an image or a person."""
+    return f"`{text.replace('`', chr(39))}`"

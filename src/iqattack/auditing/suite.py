@@ -16,7 +16,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from iqattack.attacks import canonical_attack
+from iqattack.attacks import canonical_attack, taken_files
 from iqattack.constraints import parse_constraint
 from iqattack.errors import InputError, IqattackError, unknown
 from iqattack.objectives import SetObjective, WithBoundary, parse_objective
@@ -43,6 +43,24 @@ class Attempt(BaseModel):
     @classmethod
     def _constraint(cls, spec: str) -> str:
         return parse_constraint(spec).spec
+
+    @property
+    def label(self) -> str:
+        """The attack without the folders of files that it takes."""
+        label = self.attack
+        for path in taken_files(self.attack).values():
+            label = label.replace(str(path), path.name)
+        return label
+
+    @property
+    def content(self) -> dict[str, object]:
+        """All that decides a result, wherever files lie: those by SHA-256."""
+        named = {
+            n: path for n, path in taken_files(self.attack).items() if str(path) in self.attack
+        }
+        files = {name: _sha256(path) for name, path in named.items()}
+        content: dict[str, object] = {"attack": self.label, "constraint": self.constraint}
+        return content | {"files": files} if files else content
 
 
 class Suite(BaseModel):
@@ -87,6 +105,8 @@ class Suite(BaseModel):
     def _sound(self) -> Self:
         if list(self.budgets) != sorted(set(self.budgets)) or self.budgets[0] < 1:
             raise InputError(f"budgets {list(self.budgets)}: expected rising numbers of queries")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise InputError(f"seeds {list(self.seeds)}: expected each once")
         if len(set(self.attempts)) < len(self.attempts):
             raise InputError("attempts: one attack is there twice in the same constraint")
         return self
@@ -104,7 +124,8 @@ class Suite(BaseModel):
     @property
     def digest(self) -> str:
         """SHA-256 of all that decides a result, and of its name."""
-        content = self.model_dump(mode="json", exclude={"about"})
+        content = self.model_dump(mode="json", exclude={"about", "attempts"})
+        content["attempts"] = [attempt.content for attempt in self.attempts]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -124,20 +145,32 @@ def read_suite(spec: str) -> Suite:
     A name alone means its newest version. InputError for one that there is not, or that cannot be
     read.
     """
+    known = bundled()
     if spec.endswith(".toml"):
         path = Path(spec)
         try:
-            return _parsed(path.read_bytes(), spec)
+            suite = _parsed(path.read_bytes(), spec)
         except OSError as error:
             raise InputError(f"{spec}: cannot be read ({error.strerror}); check the path") from None
-    known = bundled()
+        if suite.name in known:
+            raise InputError(
+                f"suite {spec}: name '{suite.name}' is that of a published one; give it another"
+            )
+        return suite
     name, _, version = spec.partition("-v")
     if name not in known:
         raise unknown("suite", spec, [*known, "FILE.toml"])
-    if version and version not in map(str, known[name]):
+    if spec != name and version not in map(str, known[name]):
         raise unknown("suite", spec, [f"{name}-v{number}" for number in known[name]])
     number = int(version) if version else known[name][-1]
     return _parsed((SUITES / f"{name}-v{number}.toml").read_bytes(), spec)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:  # a folder, or gone; what needs it says so
+        return ""
 
 
 def _parsed(text: bytes, spec: str) -> Suite:

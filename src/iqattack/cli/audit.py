@@ -120,7 +120,7 @@ def audit(
     retries: Retries = 3,
     timeout: Timeout = None,
 ) -> None:
-    """Run a fixed suite of attacks on a model, and write a card that can be compared and checked.
+    """Run a fixed suite of attacks on a model, and write a card of what it found.
 
     The card has every attack's measures at every budget and the worst case over attacks, image by
     image, with 95 % intervals. With --policy, the exit status says whether the model withstands.
@@ -132,11 +132,14 @@ def audit(
         junit,
         markdown,
         read_policy,
+        read_suite,
     )
     from iqattack.runs.files import write_text  # noqa: PLC0415
 
     wanted_range, wanted_batch = parse_range(score_range), parse_batch(batch)
     rules = None if policy is None else read_policy(policy)  # before anything is asked
+    if rules is not None:
+        rules.check(read_suite(suite), mos=mos is not None or not images)
     with interruptible(out / "audit.toml", "--resume") as stop, display(stop) as shown:
         card = iqattack.audit(
             model,
@@ -168,6 +171,12 @@ def audit(
     for folder in unsound:
         typer.echo(f"{out / folder}: not as reported; 'iqattack verify' tells more", err=True)
     status = 1 if unsound else 0
+    lost = card.images.count - card.images.attacked
+    for number, what in ((lost, "could not be attacked"), (card.images.partly, "failed with some")):
+        if number:
+            where = "status in results.csv of each run"
+            typer.echo(f"{number} of {card.images.count} images {what}; see {where}", err=True)
+            status = 1
     if rules is not None:
         outcomes = judged(rules, card)
         write_text(out / "junit.xml", junit(outcomes, card))
@@ -188,7 +197,8 @@ def _show(card: Card) -> None:
         title = Text(f"{card.model.name}, {card.suite.id}, {constraint}")
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
         for name in ("queries", "attack", "gain, %", "SROCC", "first"):
-            table.add_column(name, justify="left" if name == "attack" else "right", no_wrap=True)
+            left = name == "attack"
+            table.add_column(name, justify="left" if left else "right", no_wrap=not left)
         for queries in card.budgets:
             lines = [
                 line

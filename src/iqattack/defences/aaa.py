@@ -15,13 +15,14 @@ from torch import Tensor
 
 from iqattack.defences.base import Behind, Points, Reshaping
 
-AMPLITUDE = 0.35  # of the sine, in lengths of an interval; above 1/(2π) it turns slopes around
+AMPLITUDE = 0.35  # ours: of the sine, in intervals; above 1/(2π) it turns slopes around
 
 
 class Aaa(Reshaping):
     """Scores mirrored at the attractor (`linear`), or less a sine of their distance to it (`sine`).
 
-    points: length of an interval, hundredths of the score range.
+    points: length of an interval, at most, hundredths of the score range, which is cut into equal
+    ones. What is outside of it stays.
     """
 
     name: ClassVar[str] = "aaa"
@@ -30,8 +31,12 @@ class Aaa(Reshaping):
 
     def reshaped(self, score: float, image: Tensor, behind: Behind) -> float:  # noqa: ARG002
         """See `Reshaping`."""
-        length, low = self.points * behind.point, behind.score_range[0]
-        attractor = low + (math.floor((score - low) / length) + 0.5) * length
+        low, high = behind.score_range
+        if not low <= score <= high:
+            return score
+        intervals = math.ceil(100.0 / self.points - 1e-9)
+        length = (high - low) / intervals
+        attractor = low + (min(math.floor((score - low) / length), intervals - 1) + 0.5) * length
         off = score - attractor
         if self.form == "linear":
             return attractor - off

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -28,25 +29,29 @@ def _odd(size: int) -> int:
     return size
 
 
+TOGETHER = 16  # versions of an image that a model is asked about at once
+
 # What values of specs may be.
 Quality = Annotated[int, Field(ge=1, le=100)]
-Share = Annotated[float, Field(gt=0.0, le=1.0)]
+Share = Annotated[float, Field(ge=0.001, le=1.0)]
 Size = Annotated[int, Field(ge=3, le=99), AfterValidator(_odd)]
 Amount = Annotated[float, Field(gt=0.0, le=10.0)]
 Sigma = Annotated[float, Field(gt=0.0, le=255.0)]
 Passes = Annotated[int, Field(ge=1, le=10_000)]
-Points = Annotated[float, Field(gt=0.0, le=100.0)]
+Points = Annotated[float, Field(ge=0.001, le=100.0)]
 
 
 @dataclass(frozen=True)
 class Behind:
     """What a defence knows of the model behind it.
 
-    score_range: of the model. key: of all random choices.
+    score_range: of the model. key: of all random choices. place: of the defence that asks, among
+    all before the model.
     """
 
     score_range: tuple[float, float]
     key: int = 0
+    place: int = 0
 
     @property
     def point(self) -> float:
@@ -62,7 +67,7 @@ class Behind:
         scores. A single pixel that differs gives other numbers.
         """
         digest = xxhash.xxh3_128(image.contiguous().numpy().tobytes())
-        digest.update(f"{spec} {tuple(image.shape)} {self.key}".encode())
+        digest.update(f"{spec} {tuple(image.shape)} {self.key} {self.place}".encode())
         return np.random.default_rng(digest.intdigest())
 
 
@@ -147,7 +152,10 @@ class Randomised(Defence):
         found: Answers = []
         for image in images:
             rng = behind.chance(image, self.spec)
-            answers = ask(torch.stack([self.version(image, rng) for _ in range(self.passes)]))
+            answers: Answers = []
+            for first in range(0, self.passes, TOGETHER):
+                some = range(first, min(first + TOGETHER, self.passes))
+                answers += ask(torch.stack([self.version(image, rng) for _ in some]))
             scores = [one for one in answers if not isinstance(one, Exception)]
             failure = next((one for one in answers if isinstance(one, Exception)), None)
             found.append(self.together(scores) if failure is None else failure)
@@ -187,7 +195,7 @@ class Chain:
     @property
     def scored(self) -> int:
         """Images that the model scores for each that it is asked about."""
-        return int(np.prod([defence.scored for defence in self.defences]))
+        return math.prod(defence.scored for defence in self.defences)
 
     @property
     def random(self) -> bool:
@@ -205,4 +213,5 @@ class Chain:
         if not self.defences:
             return ask(images)
         first, rest = self.defences[0], replace(self, defences=self.defences[1:])
-        return first(images, lambda changed: rest(changed, ask, behind), behind)
+        further = replace(behind, place=behind.place + 1)
+        return first(images, lambda changed: rest(changed, ask, further), behind)

@@ -21,6 +21,8 @@ from iqattack.defences.unsharp import Unsharp
 from iqattack.defences.webp import WebP
 from iqattack.errors import InputError, unknown
 
+MOST = 10_000  # versions of an image, of all defences together
+
 KINDS: dict[str, type[Defence]] = {
     kind.name: kind
     for kind in (
@@ -48,7 +50,20 @@ def parse_defence(spec: str) -> Chain:
 
     InputError for one that does not exist, or that does not take these values.
     """
-    return Chain(tuple(_parse_one(part) for part in spec.split("+")))
+    if not isinstance(spec, str):
+        raise InputError(f"defence {spec!r}: expected text, such as 'jpeg:75+median:3'")
+    parts = spec.split("+")
+    if not all(parts):
+        raise InputError(
+            f"defence '{spec}': expected defences joined by +, such as jpeg:75+median:3"
+        )
+    chain = Chain(tuple(map(_parse_one, parts)))
+    if chain.scored > MOST:
+        raise InputError(
+            f"defence '{spec}': scores {chain.scored:,} versions of each image; expected at most "
+            f"{MOST:,}"
+        )
+    return chain
 
 
 def _parse_one(spec: str) -> Defence:

@@ -10,12 +10,16 @@ from iqattack.defences.base import Behind, Points, Reshaping
 
 
 class Rounding(Reshaping):
-    """To multiples of so many hundredths of the score range, counted from its low end."""
+    """To multiples of so many hundredths of the score range, counted from its low end, and to no
+    more than its high end. What is outside stays.
+    """
 
     name: ClassVar[str] = "round"
     points: Points
 
     def reshaped(self, score: float, image: Tensor, behind: Behind) -> float:  # noqa: ARG002
         """See `Reshaping`."""
-        step, low = self.points * behind.point, behind.score_range[0]
-        return low + step * round((score - low) / step)
+        step, (low, high) = self.points * behind.point, behind.score_range
+        if not low <= score <= high:
+            return score
+        return min(low + step * round((score - low) / step), high)

@@ -13,6 +13,7 @@ from scipy.stats import binom, norm
 
 from iqattack.defences.base import Passes
 from iqattack.defences.noise import Noise
+from iqattack.errors import InputError
 
 
 class Smoothing(Noise):
@@ -36,8 +37,13 @@ def certified_bounds(
     that confidence; infinite where there are too few passes to say. They are of Gaussian noise,
     which clipping and rounding to 8 bits changes a little.
 
-    Chiang et al., NeurIPS 2020, section 4.
+    Raises InputError for values that are none. Chiang et al., NeurIPS 2020, section 4.
     """
+    if not (sigma > 0.0 and radius >= 0.0 and 0.0 < confidence < 1.0) or np.isnan(scores).any():
+        raise InputError(
+            f"sigma {sigma}, radius {radius}, confidence {confidence}: expected sigma above 0, "
+            "radius of at least 0, confidence between 0 and 1, and scores that are numbers"
+        )
     ordered, n = np.sort(np.asarray(scores, float)), len(scores)
     # So many scores are at least below the quantile Φ(−r/σ), and as many above Φ(r/σ).
     beyond = int(binom.ppf((1.0 - confidence) / 2.0, n, norm.cdf(-radius / sigma)))

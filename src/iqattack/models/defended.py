@@ -24,8 +24,8 @@ class Defended:
     """
 
     def __init__(self, model: Scorer, chain: Chain, key: int = 0) -> None:
-        self.model, self.chain = model, chain
-        self._behind = Behind(model.score_range, key)
+        self.model, self.chain, self.key = model, chain, key
+        self._behind = Behind(model.score_range or (0.0, 1.0), key)
         self._most = Traits.of(model).batch
 
     def __call__(self, images: Tensor) -> Scores:
@@ -65,6 +65,14 @@ def defend(model: Scorer, defence: str, *, key: int = 0) -> Model:
     Raises InputError for a spec that `iqattack defences` does not list.
     """
     chain = parse_defence(defence)
+    inner = model.function if isinstance(model, Model) else None
+    if isinstance(inner, Defended) and inner.key == key:  # one chain, and numbers of its own each
+        return defend(inner.model, f"{chain.spec}+{inner.chain.spec}", key=key)
+    if model.score_range is None and any(one.tells for one in chain.defences):
+        raise InputError(
+            f"defence '{chain.spec}': tells scores in their range, which model '{model.name}' does "
+            "not declare; give --score-range LO,HI"
+        )
     traits = Traits.of(model)
     notes = traits.notes
     if chain.scored > 1:

@@ -195,6 +195,7 @@ def load_model(
             timeout=timeout,
             compile=compile,
             autocast=autocast,
+            declared=declared,
         )
         return defend(model_behind, chain.spec)
     limit = None if timeout is None else check_timeout(timeout)
