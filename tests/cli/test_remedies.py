@@ -76,6 +76,7 @@ THROUGH = {
     "engine/log.py": (*LOOKING, "attack", "profile", "universal"),
     "reporting/page.py": ("report",),
     "auditing/audit.py": ("audit",),
+    "auditing/parsing.py": ("audit",),
     "auditing/policy.py": ("audit",),
     "auditing/suite.py": ("audit",),
     "runs/execute.py": ("attack",),

@@ -16,20 +16,20 @@ bound = "lower"
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 from xml.etree import ElementTree
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from iqattack.attacks import canonical_attack
 from iqattack.auditing.card import WORST, Card, Line, Value
+from iqattack.auditing.parsing import parsed
 from iqattack.auditing.suite import Suite
 from iqattack.constraints import parse_constraint
-from iqattack.errors import InputError, IqattackError
+from iqattack.errors import InputError
 
 Measure = Literal["gain", "srocc", "plcc", "krocc", "r", "srocc_drop", "plcc_drop"]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -136,18 +136,10 @@ class Outcome:
 def read_policy(path: str | Path) -> Policy:
     """A policy from a TOML file; InputError for one that cannot be read."""
     try:
-        return Policy.model_validate(tomllib.loads(Path(path).read_text(encoding="utf-8")))
+        text = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"policy {path}: cannot be read ({error.strerror}); check it") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InputError(f"policy {path}: {place}: {first['msg']}; check the file") from None
-    except IqattackError as error:
-        raise InputError(f"policy {path}: {error}") from None
-    except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"policy {path}: is no TOML ({reason}); check the file") from None
+    return parsed(Policy, text, f"policy {path}")
 
 
 def judged(policy: Policy, card: Card) -> list[Outcome]:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tomllib
 from importlib.resources import files
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from iqattack.attacks import canonical_attack, taken_files
+from iqattack.auditing.parsing import parsed
 from iqattack.constraints import parse_constraint
-from iqattack.errors import InputError, IqattackError, unknown
+from iqattack.errors import InputError, unknown
 from iqattack.objectives import SetObjective, WithBoundary, parse_objective
 
 SUITES = files("iqattack") / "auditing" / "suites"
@@ -149,7 +149,7 @@ def read_suite(spec: str) -> Suite:
     if spec.endswith(".toml"):
         path = Path(spec)
         try:
-            suite = _parsed(path.read_bytes(), spec)
+            suite = parsed(Suite, path.read_bytes(), f"suite {spec}")
         except OSError as error:
             raise InputError(f"{spec}: cannot be read ({error.strerror}); check the path") from None
         if suite.name in known:
@@ -163,7 +163,7 @@ def read_suite(spec: str) -> Suite:
     if spec != name and version not in map(str, known[name]):
         raise unknown("suite", spec, [f"{name}-v{number}" for number in known[name]])
     number = int(version) if version else known[name][-1]
-    return _parsed((SUITES / f"{name}-v{number}.toml").read_bytes(), spec)
+    return parsed(Suite, (SUITES / f"{name}-v{number}.toml").read_bytes(), f"suite {spec}")
 
 
 def _sha256(path: Path) -> str:
@@ -171,17 +171,3 @@ def _sha256(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:  # a folder, or gone; what needs it says so
         return ""
-
-
-def _parsed(text: bytes, spec: str) -> Suite:
-    try:
-        return Suite.model_validate(tomllib.loads(text.decode()))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InputError(f"suite {spec}: {place or 'it'}: {first['msg']}; check the file") from None
-    except IqattackError as error:
-        raise InputError(f"suite {spec}: {error}") from None
-    except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"suite {spec}: is no TOML ({reason}); check the file") from None
