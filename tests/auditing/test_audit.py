@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import iqattack
-from iqattack.auditing import WORST, Card, Suite, read_card, read_suite
+from iqattack.auditing import WORST, Card, Policy, Rule, Suite, judged, read_card, read_suite
 from iqattack.cli import main
 from iqattack.errors import InputError, RunError
 from iqattack.evaluation import bootstrap_interval, evaluate_scores, mean_gain, srocc
@@ -342,6 +342,8 @@ def test_attacks_in_files_are_on_the_card_by_name_and_content(work) -> None:
     (work / "odd.py").write_text(ODD)
     (work / "mine.toml").write_text(TOML.replace('"square"', '"odd.py:search"'))
     card = iqattack.audit("model.py:load", "photos", out="audit", suite="mine.toml", limit=2)
+    rule = Rule(measure="gain", at_most=1.0, attack="odd.py:search")
+    assert [outcome.state for outcome in judged(Policy(rules=(rule,)), card)] == ["passed"]
     assert str(work) not in (work / "audit" / "card.json").read_text()
     assert card.runs[1].folder == "runs/02-odd.py-search-linf-8"
     there = read_suite("mine.toml").digest

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from iqattack.attacks import canonical_attack
 from iqattack.auditing.card import WORST, Card, Line, Value
 from iqattack.auditing.parsing import parsed
-from iqattack.auditing.suite import Suite
+from iqattack.auditing.suite import Attempt, Suite
 from iqattack.constraints import parse_constraint
 from iqattack.errors import InputError
 
@@ -71,6 +71,13 @@ class Rule(BaseModel):
         return self
 
     @property
+    def label(self) -> str:
+        """The attack as lines of a card have it."""
+        if self.attack == WORST:
+            return WORST
+        return Attempt(attack=self.attack, constraint="none").label
+
+    @property
     def limit(self) -> float:
         """The one that is given."""
         return float(self.at_most if self.at_least is None else self.at_least)  # type: ignore[arg-type]
@@ -88,7 +95,7 @@ class Rule(BaseModel):
         """It in words: `gain after 500 queries is at most 0.15`."""
         what = {"value": "", "lower": "lower end of ", "upper": "upper end of "}[self.bound]
         when = "" if self.queries is None else f" after {self.queries:,} queries"
-        whose = "" if self.attack == WORST else f" of {self.attack}"
+        whose = "" if self.attack == WORST else f" of {self.label}"
         where = "" if self.constraint is None else f" in {self.constraint}"
         side = "at most" if self.at_least is None else "at least"
         return f"{what}{self.measure}{whose}{where}{when} is {side} {self.limit:g}"
@@ -151,7 +158,7 @@ def judged(policy: Policy, card: Card) -> list[Outcome]:
     for rule in policy.rules:
         constraints = card.constraints if rule.constraint is None else [rule.constraint]
         queries = card.budgets[-1] if rule.queries is None else rule.queries
-        found += [_outcome(rule, c, card.line(rule.attack, c, queries)) for c in constraints]
+        found += [_outcome(rule, c, card.line(rule.label, c, queries)) for c in constraints]
     return found
 
 
