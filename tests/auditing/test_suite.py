@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import iqattack
 from iqattack.attacks import ATTACKS
 from iqattack.auditing import Suite, bundled, read_suite
 from iqattack.errors import InputError
@@ -15,6 +16,7 @@ PUBLISHED = {
     "standard-v1": "5d18f24bdf3b92b20d5ab4b2f64f922f7e025b091ee550709567148f09613a5c",
 }
 # Of their attacks, all defaults.
+PACKAGE = str(Path(iqattack.__file__).parent)
 OPTIONS = json.loads(Path(__file__).with_name("options.json").read_text())
 MINE = {
     "name": "mine",
@@ -37,7 +39,9 @@ def test_options_that_published_suites_leave_out_are_what_they_were() -> None:
     """A default that changes changes the suite."""
     names = {attempt.attack for suite in map(read_suite, PUBLISHED) for attempt in suite.attempts}
     assert {name: OPTIONS[name] for name in names} == {
-        name: {option: str(value) for option, value in ATTACKS[name].options.items()}
+        name: {
+            o: str(value).replace(PACKAGE, "iqattack") for o, value in ATTACKS[name].options.items()
+        }
         for name in names
     }
 

@@ -233,6 +233,7 @@ def test_twenty_kills_of_workers(kit, folder):
 @pytest.mark.slow
 def test_a_signal_ends_a_run_and_its_workers_in_good_order(kit, folder):
     out = folder / "signals"
+    (folder / "slow").write_text("0.005")  # or it may be over before a signal comes
     for again, number in enumerate((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
         run = Started(folder, out, "--workers", str(WORKERS))
         wanted = run.scored + 30
@@ -247,6 +248,7 @@ def test_a_signal_ends_a_run_and_its_workers_in_good_order(kit, folder):
         assert "stopping after the batch in flight" in run.errors
         assert "Traceback" not in run.errors
         kept(kit, folder, run, again)  # one score at the beginning of each session that goes on
+    (folder / "slow").unlink()
     Started(folder, out).finish()
     same(kit, folder, out)
     assert run.scored == IMAGES * QUERIES + 3

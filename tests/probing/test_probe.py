@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -575,6 +575,7 @@ def test_json(sound):
 
 
 @settings(max_examples=60, deadline=None)
+@example(step=0.3, places=[0, 21, 42, 63, 84, 105, 126, 148], start=0.0)
 @given(
     step=st.sampled_from([0.01, 0.1, 0.3, 1.0, 12.5]),
     places=st.lists(st.integers(0, 300), min_size=8, max_size=30, unique=True),

@@ -150,11 +150,23 @@ def common_step(values: np.ndarray) -> float | None:
     rounding = 4 * float(np.finfo(dtype).eps) * float(np.abs(values).max())
     smallest = float(np.diff(values).min())
     decimals = [10.0**-k for k in range(-1, 7)]
-    for step in sorted([*decimals, *(smallest / k for k in range(1, 21))], reverse=True):
+    common = smallest / max(round(smallest / _common(offsets[1:], 100 * rounding)), 1)
+    tried = {*decimals, common, *(smallest / k for k in range(1, 21))}
+    for step in sorted(tried, reverse=True):
         apart = np.abs(offsets / step - np.rint(offsets / step)) * step
         if step > 100 * rounding and apart.max() <= max(rounding, 1e-6 * step):
             return step
     return None
+
+
+def _common(offsets: np.ndarray, least: float) -> float:
+    """About the greatest common divisor, by Euclid's algorithm: what remains below least is 0."""
+    found = float(offsets[0])
+    for offset in offsets[1:].tolist():
+        rest = offset
+        while rest > least:
+            found, rest = rest, abs(found - rest * round(found / rest))
+    return found
 
 
 def direction(subject: Subject) -> list[Finding]:
