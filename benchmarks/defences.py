@@ -88,8 +88,8 @@ class Row:
     """What became of one image.
 
     code: see `code`. model, clean: raw scores of the clean image by the model itself, and through
-    the defence. Gains are of the score range: told: what an adaptive attack was told; adaptive: of
-    its picture in truth, see `truth`; other: of the picture of the attack on the model itself.
+    the defence. Gains are of the score range: reported: to an adaptive attack; adaptive:
+    of its picture in truth, see `truth`; other: of the picture of the attack on the model itself.
     """
 
     victim: str
@@ -99,7 +99,7 @@ class Row:
     code: str
     model: float
     clean: float
-    told: float
+    reported: float
     adaptive: float
     other: float
 
@@ -171,7 +171,7 @@ def rows_of(victim: str, attack: str, number: int, defences: Sequence[str]) -> l
         )
         return float(found.clean[0]), float(found.gain[0]), found.pictures[0]
 
-    score, told, picture = attacked(model)
+    score, reported, picture = attacked(model)
     rows = []
     for defence in defences:
         if defence == NONE:
@@ -184,9 +184,9 @@ def rows_of(victim: str, attack: str, number: int, defences: Sequence[str]) -> l
                     code(attack, victim, NONE),
                     score,
                     score,
-                    told,
-                    told,
-                    told,
+                    reported,
+                    reported,
+                    reported,
                 )
             )
             continue
@@ -265,8 +265,8 @@ def lines(rows: Sequence[Row], victim: str) -> list[dict[str, str]]:
             cell = found[attack, defence]
             cell = cell if len(cell) >= FEWEST else []
             there |= bool(cell)
-            for name in ("adaptive", "told", "other"):
-                if attack != ATTACKS[0] and name == "told":
+            for name in ("adaptive", "reported", "other"):
+                if attack != ATTACKS[0] and name == "reported":
                     continue
                 shown = with_interval(".1f", mean, column(cell, name)) if cell else "–"
                 hidden = defence == NONE and name != "adaptive"
@@ -284,7 +284,7 @@ def lines(rows: Sequence[Row], victim: str) -> list[dict[str, str]]:
     return table
 
 
-WORDS = {"adaptive": "adaptive", "told": "as told", "other": "not adaptive"}
+WORDS = {"adaptive": "adaptive", "reported": "as reported", "other": "not adaptive"}
 
 
 @dataclass(frozen=True)

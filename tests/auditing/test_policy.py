@@ -120,7 +120,7 @@ def test_a_failure_is_not_rounded_away() -> None:
     near = card(line("linf:3", 500, Value(value=0.15004, low=0.1, high=0.2)))
     (outcome,) = judged(Policy(rules=(Rule(measure="gain", at_most=0.15),)), near)
     assert outcome.state == "failed"
-    assert "is at most 0.15 in linf:3: it is 0.15004 [0.1, 0.2]" in outcome.told
+    assert "is at most 0.15 in linf:3: it is 0.15004 [0.1, 0.2]" in outcome.text
 
 
 @pytest.mark.parametrize(

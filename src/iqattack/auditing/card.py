@@ -14,6 +14,7 @@ from iqattack.auditing.suite import Suite
 from iqattack.errors import RunError
 from iqattack.evaluation import Evaluation, evaluate_scores
 from iqattack.runs import Run, Summary
+from iqattack.runs.columns import Results
 from iqattack.runs.settings import ModelRecord
 from iqattack.runs.traces import results_at
 from iqattack.version import __version__
@@ -247,6 +248,7 @@ def card_of(suite: Suite, done: Sequence[Done]) -> Card:
     for each in done[1:]:
         _check_same(each, first)
     found: dict[tuple[int, int], _At] = {}
+    whole: list[Results] = []
     for number, each in enumerate(done):
         for queries in suite.budgets:
             rows = results_at(each.run, queries)[0].done
@@ -255,7 +257,8 @@ def card_of(suite: Suite, done: Sequence[Done]) -> Card:
                 dict(zip(names, rows.real("score_adv").tolist(), strict=True)),
                 dict(zip(names, rows.real("gain").tolist(), strict=True)),
             )
-    base = _Base.of([each.run for each in done], suite.budgets[-1])
+        whole.append(rows)
+    base = _Base.of(done[0].run, whole)
     lines = []
     for constraint in suite.constraints:
         inside = [k for k, each in enumerate(done) if each.constraint == constraint]
@@ -321,18 +324,17 @@ class _Base:
         return list(self.clean)
 
     @classmethod
-    def of(cls, runs: Sequence[Run], queries: int) -> _Base:
-        """What is known of images from all of the runs."""
+    def of(cls, first: Run, whole: Sequence[Results]) -> _Base:
+        """What is known of images from the results of all runs, in the order of the first."""
         clean: dict[str, float] = {}
         mos: dict[str, float] = {}
-        for run in runs:
-            rows = results_at(run, queries)[0].done
+        for rows in whole:
             names = [str(name) for name in rows.images]
             clean = dict(zip(names, rows.real("score_clean").tolist(), strict=True)) | clean
             mos = dict(zip(names, rows.real("mos").tolist(), strict=True)) | mos
-        order = {name: number for number, name in enumerate(runs[0].image_names())}
+        order = {name: number for number, name in enumerate(first.image_names())}
         names = sorted(clean, key=lambda name: order.get(name, len(order)))
-        return cls(runs[0].model, {name: clean[name] for name in names}, mos)
+        return cls(first.model, {name: clean[name] for name in names}, mos)
 
 
 def _lines(

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from iqattack.attacks import canonical_attack
 from iqattack.auditing.card import WORST, Card, Line, Value
 from iqattack.auditing.parsing import parsed
-from iqattack.auditing.suite import Attempt, Suite
+from iqattack.auditing.suite import Suite, label_of
 from iqattack.constraints import parse_constraint
 from iqattack.errors import InputError
 
@@ -73,9 +73,7 @@ class Rule(BaseModel):
     @property
     def label(self) -> str:
         """The attack as lines of a card have it."""
-        if self.attack == WORST:
-            return WORST
-        return Attempt(attack=self.attack, constraint="none").label
+        return WORST if self.attack == WORST else label_of(self.attack)
 
     @property
     def limit(self) -> float:
@@ -132,12 +130,12 @@ class Policy(BaseModel):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one rule on one constraint. told: in words, with the value."""
+    """What became of one rule on one constraint. text: in words, with the value."""
 
     rule: Rule
     constraint: str
     state: State
-    told: str
+    text: str
 
 
 def read_policy(path: str | Path) -> Policy:
@@ -203,7 +201,7 @@ def junit(outcomes: Sequence[Outcome], card: Card) -> str:
         )
         kind = {"failed": "failure", "not measured": "error"}.get(outcome.state)
         if kind is not None:
-            ElementTree.SubElement(case, kind, message=outcome.told)
+            ElementTree.SubElement(case, kind, message=outcome.text)
     ElementTree.indent(suite)
     text = ElementTree.tostring(suite, encoding="unicode")
     return f"<?xml version='1.0' encoding='utf-8'?>\n{text}\n"
@@ -214,7 +212,7 @@ def markdown(outcomes: Sequence[Outcome], card: Card) -> str:
     marks = {"passed": "✅", "failed": "❌", "not measured": "⚠️"}
     status = ("holds", "does not hold", "could not be measured")[exit_status(outcomes)]
     lines = [f"**The policy {status}.** {_code(card.verdict)}", ""]
-    lines += [f"- {marks[outcome.state]} {_code(outcome.told)}" for outcome in outcomes]
+    lines += [f"- {marks[outcome.state]} {_code(outcome.text)}" for outcome in outcomes]
     return "\n".join(lines) + "\n"
 
 

@@ -26,6 +26,13 @@ _BUNDLED = re.compile(r"([a-z0-9]+)-v(\d+)")
 _NAME = re.compile(r"[a-z][a-z0-9]*")
 
 
+def label_of(attack: str) -> str:
+    """The spec of an attack without the folders of files that it takes."""
+    for path in taken_files(attack).values():
+        attack = attack.replace(str(path), path.name)
+    return attack
+
+
 class Attempt(BaseModel):
     """One attack in one constraint, as specs in their canonical forms."""
 
@@ -47,10 +54,7 @@ class Attempt(BaseModel):
     @property
     def label(self) -> str:
         """The attack without the folders of files that it takes."""
-        label = self.attack
-        for path in taken_files(self.attack).values():
-            label = label.replace(str(path), path.name)
-        return label
+        return label_of(self.attack)
 
     @property
     def content(self) -> dict[str, object]:

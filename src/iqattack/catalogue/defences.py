@@ -144,7 +144,7 @@ DEFENCES: dict[str, DefenceText] = {
         DefenceText(
             "aaa",
             "aaa:POINTS[:linear|sine]",
-            "scores told so that small steps seem to lead the other way",
+            "scores reshaped so that small steps seem to lead the other way",
             "points, the length of an interval, are from 0.001 to 100; linear by default",
             "Chen et al., NeurIPS 2022",
             "aaa:5",

@@ -220,4 +220,4 @@ def _show(card: Card) -> None:
 
 def _say(outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
-        typer.echo(f"{MARKS[outcome.state]}: {printable(outcome.told)}")
+        typer.echo(f"{MARKS[outcome.state]}: {printable(outcome.text)}")
