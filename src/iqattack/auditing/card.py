@@ -15,6 +15,7 @@ from iqattack.errors import RunError
 from iqattack.evaluation import Evaluation, evaluate_scores
 from iqattack.runs import Run, Summary
 from iqattack.runs.columns import Results
+from iqattack.runs.numbers import without_folders
 from iqattack.runs.settings import ModelRecord
 from iqattack.runs.traces import results_at
 from iqattack.version import __version__
@@ -442,6 +443,6 @@ def _record(each: Done) -> RunRecord:
         queries=summary.queries,
         noise=None if check is None else _finite(check.noise / (high - low)),
         batch=None if check is None else _finite(check.batch / (high - low)),
-        findings=summary.findings,
+        findings=tuple(map(without_folders, summary.findings)),
         verified=each.verified,
     )

@@ -27,9 +27,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from iqattack.attacks import canonical_attack
 from iqattack.auditing.card import WORST, Card, Line, Value
 from iqattack.auditing.parsing import parsed
-from iqattack.auditing.suite import Suite, label_of
+from iqattack.auditing.suite import Suite
 from iqattack.constraints import parse_constraint
 from iqattack.errors import InputError
+from iqattack.runs.numbers import without_folders
 
 Measure = Literal["gain", "srocc", "plcc", "krocc", "r", "srocc_drop", "plcc_drop"]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -73,7 +74,7 @@ class Rule(BaseModel):
     @property
     def label(self) -> str:
         """The attack as lines of a card have it."""
-        return WORST if self.attack == WORST else label_of(self.attack)
+        return WORST if self.attack == WORST else without_folders(self.attack)
 
     @property
     def limit(self) -> float:

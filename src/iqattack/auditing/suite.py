@@ -20,17 +20,11 @@ from iqattack.auditing.parsing import parsed
 from iqattack.constraints import parse_constraint
 from iqattack.errors import InputError, unknown
 from iqattack.objectives import SetObjective, WithBoundary, parse_objective
+from iqattack.runs.numbers import without_folders
 
 SUITES = files("iqattack") / "auditing" / "suites"
 _BUNDLED = re.compile(r"([a-z0-9]+)-v(\d+)")
 _NAME = re.compile(r"[a-z][a-z0-9]*")
-
-
-def label_of(attack: str) -> str:
-    """The spec of an attack without the folders of files that it takes."""
-    for path in taken_files(attack).values():
-        attack = attack.replace(str(path), path.name)
-    return attack
 
 
 class Attempt(BaseModel):
@@ -54,7 +48,7 @@ class Attempt(BaseModel):
     @property
     def label(self) -> str:
         """The attack without the folders of files that it takes."""
-        return label_of(self.attack)
+        return without_folders(self.attack)
 
     @property
     def content(self) -> dict[str, object]:
