@@ -12,21 +12,25 @@ from iqattack.auditing.policy import (
     markdown,
     read_policy,
 )
-from iqattack.auditing.suite import Attempt, Suite, bundled, read_suite
+from iqattack.auditing.published import Beside, beside
+from iqattack.auditing.suite import Attempt, Published, Suite, bundled, read_suite
 
 __all__ = [
     "CARD",
     "WORST",
     "Attempt",
+    "Beside",
     "Card",
     "Line",
     "Outcome",
     "Policy",
+    "Published",
     "Rule",
     "Steps",
     "Suite",
     "Value",
     "audit",
+    "beside",
     "bundled",
     "card_of",
     "exit_status",
