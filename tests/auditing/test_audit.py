@@ -230,7 +230,7 @@ def test_opinion_scores_give_drops(audited, work) -> None:
 
 
 def test_a_gain_on_the_scale_of_the_clean_scores(audited, work) -> None:
-    """Computed again from results.csv: (mean of attacked − mean of clean) / (max − min of clean)."""
+    """Computed again from results.csv: the mean change over the range of the clean scores."""
     card = audited(suite=Suite.model_validate(SUITE | {"seeds": [0], "objective": "up"}))
     rows = rows_of(work / "audit" / card.runs[0].folder).values()
     clean, attacked = (

@@ -50,7 +50,8 @@ def test_published_suites_are_what_they_were() -> None:
 
 def test_options_that_published_suites_leave_out_are_what_they_were() -> None:
     """A default that changes changes the suite."""
-    names = {attempt.attack.partition(":")[0] for suite in map(read_suite, PUBLISHED) for attempt in suite.attempts}
+    attempts = (attempt for suite in map(read_suite, PUBLISHED) for attempt in suite.attempts)
+    names = {attempt.attack.partition(":")[0] for attempt in attempts}
     assert {name: OPTIONS[name] for name in names} == {
         name: {
             o: str(value).replace(PACKAGE, "iqattack") for o, value in ATTACKS[name].options.items()

@@ -68,8 +68,8 @@ def audit(
         str,
         typer.Option(
             metavar="NAME|FILE.toml",
-            help="quick: minutes. standard: the figures to report. yang2024, bychkov2025: a paper's "
-            "protocol, beside its figures. quick-v1: that very version.",
+            help="quick: minutes. standard: the figures to report. yang2024, bychkov2025: "
+            "a paper's protocol, beside its figures. quick-v1: that very version.",
             rich_help_panel=HOW,
         ),
     ] = "standard",
