@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from iqattack.attacks import (
     ATTACKED,
@@ -36,6 +36,7 @@ from iqattack.attacks import (
 )
 from iqattack.auditing import Card, Steps, Suite, read_suite
 from iqattack.auditing import audit as run_audit
+from iqattack.auditing.audit import is_audit, runs_of
 from iqattack.catalogue.constraints import DEFAULT as DEFAULT_CONSTRAINT
 from iqattack.defences import parse_defence
 from iqattack.directions import Perturbation, Profile
@@ -65,6 +66,8 @@ from iqattack.perception import Viewing
 from iqattack.probing import QUERIES, Probe
 from iqattack.probing import probe as run_probe
 from iqattack.reporting import write_report
+from iqattack.reporting.figures import Request
+from iqattack.reporting.figures import plot as plot_runs
 from iqattack.runs import (
     PERTURBATION,
     Callbacks,
@@ -108,6 +111,9 @@ from iqattack.scoring import (
     Threads,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = [
     "ATTACKS",
     "Answer",
@@ -149,6 +155,7 @@ __all__ = [
     "merge",
     "model_kinds",
     "open_run",
+    "plot",
     "probe",
     "profile",
     "report",
@@ -901,6 +908,13 @@ def _run_of(run: Run | str | Path) -> Run:
     return run if isinstance(run, Run) else Run.open(_path("run", run))
 
 
+def _runs_of(given: Run | str | Path) -> list[Run]:
+    """A run, or all those of an audit."""
+    if not isinstance(given, Run) and is_audit(folder := _path("run", given)):
+        return runs_of(folder)
+    return [_run_of(given)]
+
+
 def _path(name: str, given: str | Path) -> Path:
     """A path that was given; InputError for an empty text, which would be the working folder."""
     if given == "":
@@ -944,6 +958,62 @@ def report(
         None if out is None else _path("out", out),
         viewing=_viewing(display, distance),
         progress=notify.pictured,
+        measuring=notify.measured,
+    )
+
+
+def plot(
+    runs: Run | str | Path | Sequence[Run | str | Path],
+    kind: str = "gain-queries",
+    *,
+    out: str | Path | None = None,
+    labels: Sequence[str] = (),
+    columns: int = 1,
+    height: float | None = None,
+    boundaries: Sequence[float] = (),
+    visibility: str = "ssim",
+    style: str | Path | None = None,
+    data: str | Path | None = None,
+    callbacks: Callbacks | None = None,
+) -> Figure:
+    """Draw runs in one figure for a paper, as a matplotlib Figure, which notebooks show.
+
+    runs: one or several, or the folder of an audit, for all its runs.
+    kind: `gain-queries` (mean of the largest gain so far against queries), `scatter` (attacked
+        against clean scores), `crossing` (share of images across a score boundary against queries)
+        or `ssim` (gain against how visible the change is).
+    out: a file for it, .pdf, .svg, .png or .pgf. data: a CSV file for the numbers that are drawn.
+    labels: what each run is called; by default what differs between them. columns: of a page, 1 or
+        2, for 3.5 and 7.16 inches. height: inches, by default what fits. style: a style file of
+        matplotlib, which goes before ours.
+    boundaries: of `crossing`, as fractions of the way from the clean score to the end of the score
+        range; by default those of the objectives, or else 0.1, 0.2 and 0.5 for one run and 0.2 for
+        several. visibility: of `ssim`: `ssim`, or `jod`, which is measured as in `evaluate`.
+
+    Neither the settings of matplotlib nor its backend are changed, and the same runs give the same
+    bytes. Raises InputError for what cannot be used, and without matplotlib; RunError for a run
+    that cannot be drawn.
+    """
+    request = Request(
+        kind,
+        tuple(labels),
+        columns,
+        height,
+        None if style is None else _path("style", style),
+        tuple(boundaries),
+        visibility,
+        None if out is None else _path("out", out),
+        None if data is None else _path("data", data),
+    )
+    notify = callbacks or Callbacks()
+    notify.loading("reading runs")
+    given = [runs] if isinstance(runs, Run | str | Path) else runs
+    opened = [run for each in given for run in _runs_of(each)]
+    return plot_runs(
+        opened,
+        request,
+        note=notify.note,
+        progress=notify.compared,
         measuring=notify.measured,
     )
 

@@ -134,6 +134,19 @@ def folder_of(number: int, attempt: Attempt, seed: int) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")[:80]
 
 
+def runs_of(folder: Path) -> list[Run]:
+    """The runs of an audit's folder, in the order of its suite; InputError without any."""
+    found = sorted((folder / "runs").glob("*/run.toml"))
+    if not found:
+        raise InputError(f"{folder}: is an audit without a run yet; go on with it")
+    return [Run.open(path.parent) for path in found]
+
+
+def is_audit(folder: Path) -> bool:
+    """Whether a folder is that of an audit."""
+    return (folder / AUDIT).is_file()
+
+
 def read_card(path: str | Path) -> Card:
     """A card from its file, or from the folder that it is in; InputError for one that is none."""
     file = Path(path)

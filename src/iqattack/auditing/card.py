@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from iqattack.auditing.suite import Suite
 from iqattack.errors import RunError
 from iqattack.evaluation import Evaluation, evaluate_scores
+from iqattack.notebook import block, items, lines, table
 from iqattack.runs import Run, Summary
 from iqattack.runs.columns import Results
 from iqattack.runs.numbers import without_folders
@@ -205,6 +206,29 @@ class Card(BaseModel):
             f"{self.suite.id} on each of {self.images.attacked} images moves scores: "
             f"{'; '.join(said)}.{f' {left.capitalize()}.' if left else ''}"
         )
+
+    def _rows(self) -> list[list[str]]:
+        """A row for each line, the first of which names its columns."""
+        rows = [["constraint", "queries", "attack", "gain", "SROCC"]]
+        for line in self.lines:
+            gain, srocc = line.measures["gain"], line.measures["srocc"]
+            values = (shown(gain, percent=True), shown(srocc))
+            rows.append([line.constraint, f"{line.queries:,}", line.attack, *values])
+        return rows
+
+    def _unsound(self) -> list[str]:
+        return [f"{run.folder}: is not as reported" for run in self.runs if run.verified is False]
+
+    def __repr__(self) -> str:
+        rows = [(f"{row[0]}, {row[1]} queries, {row[2]}", f"gain {row[3]}, SROCC {row[4]}")
+                for row in self._rows()[1:]]  # fmt: skip
+        return lines(self.verdict, rows, self._unsound())
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        head, *rows = self._rows()
+        return block(self.verdict, table(head, rows, ("attack",)), items(self._unsound()))
 
 
 def shown(value: Value, *, percent: bool = False) -> str:

@@ -25,6 +25,7 @@ from iqattack.cli.interrupts import INTERRUPTED
 from iqattack.cli.lists import attacks, defences, models
 from iqattack.cli.merge import merge
 from iqattack.cli.once import OnceCommand
+from iqattack.cli.plot import plot
 from iqattack.cli.probe import probe
 from iqattack.cli.profile import profile
 from iqattack.cli.report import report
@@ -126,6 +127,15 @@ for command, panel, examples in (
         ),
     ),
     (report, "Look at a run", ("iqattack report runs/photos",)),
+    (
+        plot,
+        "Look at a run",
+        (
+            "iqattack plot runs/square runs/nes --out gain.pdf",
+            "iqattack plot audits/builtin --kind ssim --columns 2 --out ssim.pdf",
+            "iqattack plot runs/square --kind crossing --boundary 0.1 --out crossing.svg",
+        ),
+    ),
     (export, "Look at a run", ("iqattack export runs/photos --webdataset shards/photos",)),
     (verify, "Look at a run", ("iqattack verify runs/photos",)),
     (attacks, "What there is", ("iqattack attacks", "iqattack attacks filter-search")),

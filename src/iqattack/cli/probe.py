@@ -106,14 +106,8 @@ def show_probe(found: Probe, console: Console | None = None) -> None:
         verdict = Text(row.verdict, style=STYLES[row.verdict])
         table.add_row(row.topic, cell(row.value), verdict, cell(row.remedy))
     console.print(table)
-    problems = len(found.problems)
-    notes = sum(row.verdict == "note" for row in found.findings)
-    typer.echo(f"verdict: {_several(problems, 'problem')}, {_several(notes, 'note')}")
+    typer.echo(f"verdict: {found.text}")
     if found.unasked:
         typer.echo(f"not asked, too few queries left (raise --queries): {', '.join(found.unasked)}")
     if found.options:
         typer.echo(f"options for iqattack attack: {' '.join(found.options)}")
-
-
-def _several(n: int, what: str) -> str:
-    return f"{n or 'no'} {what}{'' if n == 1 else 's'}"

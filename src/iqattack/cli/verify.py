@@ -105,30 +105,6 @@ def show_verified(result: VerifyResult, printed: Sequence[Difference] = ()) -> N
     for difference in result.differences:
         if difference not in printed:
             typer.echo(printable(str(difference)))
-    rest = "".join(
-        f", {n} {what}"
-        for n, what in ((result.failed, "failed before"), (result.pending, "still to do"))
-        if n
-    )
     for note in result.notes:
         typer.echo(f"note: {printable(note)}")
-    typer.echo(f"{result.checked} images checked: {_verdict(result)}{rest}")
-
-
-def _verdict(result: VerifyResult) -> str:
-    """What came of it, and how many scores the model was asked for, where not for all."""
-    from iqattack.runs.verify import TOLERANCE  # noqa: PLC0415 - loads torch
-
-    images = len({found.image for found in result.differences if found.of_image})
-    files = list(dict.fromkeys(f.image for f in result.differences if not f.of_image))
-    parts = [f"{images} differ"] if images else []
-    parts += [f"{printable(name)} differs" for name in files]
-    every = 2 * result.checked
-    if result.scored is not None and result.scored < every:
-        parts.append(f"{result.scored} of {every} scores were asked again")
-        if result.ok:
-            parts.append("what was checked is as reported")
-    parts = parts or ["all as reported"]
-    if result.scored and result.tolerance != TOLERANCE:
-        parts.append(f"scores within {result.tolerance:g} of the range")
-    return ", ".join(parts)
+    typer.echo(result.text)

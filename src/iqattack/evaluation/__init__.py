@@ -1,6 +1,11 @@
 """Measures of an attack: pure functions of scores, arrays in and floats out."""
 
-from iqattack.evaluation.bootstrap import Interval, bootstrap_interval, bootstrap_intervals
+from iqattack.evaluation.bootstrap import (
+    Interval,
+    bootstrap_interval,
+    bootstrap_intervals,
+    mean_band,
+)
 from iqattack.evaluation.correlation import (
     fit_logistic5,
     krocc,
@@ -14,6 +19,7 @@ from iqattack.evaluation.correlation import (
 from iqattack.evaluation.curves import (
     Crossing,
     GainByQuery,
+    best_at,
     best_so_far,
     boundary_crossing,
     crossing,
@@ -55,6 +61,7 @@ __all__ = [
     "Interval",
     "Robustness",
     "absolute_gain",
+    "best_at",
     "best_so_far",
     "bootstrap_interval",
     "bootstrap_intervals",
@@ -71,6 +78,7 @@ __all__ = [
     "krocc",
     "logistic5",
     "mae",
+    "mean_band",
     "mean_gain",
     "ndcg",
     "normalised_gain",

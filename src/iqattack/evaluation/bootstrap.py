@@ -69,6 +69,29 @@ def percentile_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     return float(low), float(high)
 
 
+def mean_band(
+    values: ArrayLike, n: int = RESAMPLES, seed: int = 0, level: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The ends of the bootstrap interval of the mean of each column, (Q,) both; see above.
+
+    values: (N, Q), a row for each image; the rows are drawn whole, so that a band is of one set of
+    draws. NaN without any image.
+    """
+    rows = np.asarray(values, dtype=np.float64)
+    size, columns = rows.shape
+    if not size:
+        nothing = np.full(columns, np.nan)
+        return nothing, nothing
+    means = np.empty((n, columns))
+    for mean, drawn in zip(means, bootstrap_draws(size, n, seed), strict=True):
+        mean[:] = np.bincount(drawn, minlength=size) @ rows / len(drawn)
+    measured = rows.mean(axis=0)
+    ends = np.array(
+        [draws_interval(means[:, k], measured[k], size, level) for k in range(columns)]
+    ).reshape(columns, 2)
+    return ends[:, 0], ends[:, 1]
+
+
 def bootstrap_interval(
     statistic: Callable[..., float],
     *arrays: ArrayLike,

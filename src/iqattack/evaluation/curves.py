@@ -91,7 +91,7 @@ def best_so_far(gains: Sequence[ArrayLike], budget: int) -> Array:
     last value once its search has ended. Nothing gained is 0, and so is a query without a number.
     Raises InputError for a budget below 1.
     """
-    return _best_at(gains, np.arange(1, budget + 1) if budget >= 1 else [budget])
+    return best_at(gains, np.arange(1, budget + 1) if budget >= 1 else [budget])
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def gain_by_query(gains: Sequence[ArrayLike], queries: ArrayLike) -> GainByQuery
     All NaN without any image. Raises InputError for a number below 1.
     """
     points = np.asarray(queries, dtype=np.int64)
-    best = _best_at(gains, points)
+    best = best_at(gains, points)
     if not len(best):
         nothing = np.full(points.shape, np.nan)
         return GainByQuery(points, nothing, nothing, nothing, nothing)
@@ -119,7 +119,11 @@ def gain_by_query(gains: Sequence[ArrayLike], queries: ArrayLike) -> GainByQuery
     return GainByQuery(points, q25, median, q75, best.mean(axis=0))
 
 
-def _best_at(gains: Sequence[ArrayLike], queries: ArrayLike) -> Array:
+def best_at(gains: Sequence[ArrayLike], queries: ArrayLike) -> Array:
+    """`best_so_far` after each of these numbers of queries (Q,) alone: (N, Q).
+
+    Raises InputError for a number below 1.
+    """
     points = np.asarray(queries, dtype=np.int64)
     if points.size and points.min() < 1:
         raise InputError(f"gain after {points.min()} queries: expected at least 1")

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from iqattack.models import Input
+from iqattack.notebook import block, items, lines, table
 
 INPUT = "--input "
 
@@ -70,9 +71,43 @@ class Probe:
         """Whether nothing is a problem."""
         return not self.problems
 
+    @property
+    def text(self) -> str:
+        """How many problems and notes there are."""
+        notes = sum(finding.verdict is Verdict.NOTE for finding in self.findings)
+        return f"{_several(len(self.problems), 'problem')}, {_several(notes, 'note')}"
+
+    @property
+    def _sentence(self) -> str:
+        return f"{self.model}: {self.text}, in {_several(self.queries, 'query', 'queries')}."
+
+    def _rest(self) -> list[str]:
+        unasked, options = ", ".join(self.unasked), " ".join(self.options)
+        said = [f"not asked, too few queries left: {unasked}"] if unasked else []
+        return said + ([f"options for iqattack attack: {options}"] if options else [])
+
+    def __repr__(self) -> str:
+        rows = [
+            (
+                f"{found.topic} ({found.verdict})",
+                "; ".join(filter(None, (found.value, found.remedy))),
+            )
+            for found in self.findings
+        ]
+        return lines(self._sentence, rows, self._rest())
+
+    def _repr_html_(self) -> str:
+        rows = [(found.topic, found.value, found.verdict, found.remedy) for found in self.findings]
+        columns = ("topic", "what was found", "verdict", "what to do")
+        return block(self._sentence, table(columns, rows, columns), items(self._rest()))
+
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain values, for JSON."""
         return {**asdict(self), "options": list(self.options), "ok": self.ok}
+
+
+def _several(n: int, what: str, plural: str | None = None) -> str:
+    return f"{n or 'no'} {what if n == 1 else plural or f'{what}s'}"
 
 
 def unique(texts: Iterable[str]) -> tuple[str, ...]:

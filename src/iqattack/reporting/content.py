@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from iqattack.evaluation import boundary_crossing, gain_by_query, progress
+from iqattack.evaluation import best_at, boundary_crossing, gain_by_query, progress
 from iqattack.models import Inference
 from iqattack.runs import ModelRecord, Result, Summary, Trace
 from iqattack.runs.columns import Results
@@ -158,9 +158,7 @@ def series_of_many(done: Results, traces: Iterable[Trace]) -> dict[str, Any]:
     best = np.zeros((len(points), len(done)), dtype=np.float32)
     reaches = np.empty(len(done))
     for k, trace in enumerate(traces):
-        gains = np.where(np.isfinite(trace.gains), trace.gains, 0.0)
-        running = np.maximum(np.maximum.accumulate(gains), 0.0)
-        best[:, k] = running[np.minimum(points, len(running)) - 1]
+        best[:, k] = best_at([trace.gains], points)[0]
         reaches[k] = trace.reach
     quartiles = np.array([np.quantile(row, [0.25, 0.5, 0.75]) for row in best]).T
     return _drawn(points, quartiles, progress(done.real("gain"), reaches))

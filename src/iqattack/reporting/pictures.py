@@ -11,9 +11,6 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from iqattack.errors import InputError, RunError
@@ -22,6 +19,7 @@ from iqattack.pillow import Image
 from iqattack.runs import Meter, Result, Run
 from iqattack.runs.numbers import without_folders
 from iqattack.runs.pairs import Scored, read_pair
+from iqattack.runs.pixels import to_array, to_png
 from iqattack.runs.results import JND_MODEL, JND_SCALE
 from iqattack.specs import printable
 
@@ -56,13 +54,13 @@ def write_pictures(
         missing = printable(without_folders(str(error)))
     else:
         threshold = JND_SCALE * JND_MODELS[JND_MODEL](before)
-        data["original"] = _base64(_png(_array(before)[..., ::-1]))  # BGR
-        data["attacked"] = _base64(_png(_array(after)[..., ::-1]))
+        data["original"] = _base64(to_png(to_array(before)))
+        data["attacked"] = _base64(to_png(to_array(after)))
         # A whole number of grey levels is over the threshold just when it is over its floor.
-        data["limit"] = _base64(_png(threshold.floor().clamp(max=255.0).byte().numpy()))
+        data["limit"] = _base64(to_png(threshold.floor().clamp(max=255.0).byte().numpy()))
         data["visible"] = None if meter is None else _visible(meter, result, before, after)
         thumb = f"{THUMBS}/{name}.jpg"
-        small = Image.fromarray(_array(after))
+        small = Image.fromarray(to_array(after))
         small.thumbnail(THUMB, Image.Resampling.BICUBIC, reducing_gap=2.0)
         small.save(folder / thumb, quality=80)
     pixels = f"{PIXELS}/{name}.js"
@@ -86,7 +84,7 @@ def _visible(
         if known is not None and tool is not None:
             share = tool.visible(before, after) / most
             levels = share.clamp(0.0, 1.0).mul(255.0).round().byte().numpy()
-            return {"map": _base64(_png(levels)), "what": what, "most": most}
+            return {"map": _base64(to_png(levels)), "what": what, "most": most}
     return None
 
 
@@ -95,15 +93,6 @@ def _pair(run: Run, result: Result, pair: Scored | None) -> tuple[Tensor, Tensor
     if result.failed:
         raise InputError(f"{result.status}: there is no attacked image")
     return read_pair(run, result, pair)
-
-
-def _array(pixels: Tensor) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
-
-
-def _png(array: NDArray[np.uint8]) -> bytes:
-    """Lossless; OpenCV takes half of Pillow's time for it."""
-    return cv2.imencode(".png", array)[1].tobytes()
 
 
 def _base64(data: bytes) -> str:

@@ -16,13 +16,16 @@ from iqattack.evaluation import (
     holm,
     wilcoxon_p,
 )
+from iqattack.notebook import block, items, table
 from iqattack.perception.viewing import Viewing
 from iqattack.runs.columns import Results
+from iqattack.runs.numbers import NONE, images, number, percent, without_folders
 from iqattack.runs.run import Run
 from iqattack.runs.settings import Settings
 from iqattack.runs.summary import Measured, Summary, Visibility, mean_measured, summarise
 from iqattack.runs.traces import results_at
 from iqattack.runs.visibility import measured
+from iqattack.specs import printable
 
 
 class Row(BaseModel):
@@ -74,6 +77,53 @@ class Comparison(BaseModel):
     epsilon: float = EPSILON
     rows: tuple[Row, ...]
 
+    @property
+    def sentence(self) -> str:
+        """Which run gained most; whether the others differ from the first is in `p_holm`."""
+        best = max(self.rows, key=lambda row: row.gain.value)
+        low, high = best.gain.interval
+        left = f", {self.left_out:,} left out" if self.left_out else ""
+        return (
+            f"Of {len(self.rows)} runs on {images(self.images)}{left}, {best.run} "
+            f"({without_folders(best.attack)}) gained most: {percent(best.gain.value)} "
+            f"[{number(100.0 * low, 1)}, {number(100.0 * high, 1)}] of the score range."
+        )
+
+    def _table(self) -> list[list[str]]:
+        """Headings, and a row for each run."""
+
+        def cell(found: Measured | None, digits: int) -> str:
+            return NONE if found is None else number(found.value, digits)
+
+        seen = any(row.jod is not None for row in self.rows)
+        found = [["run", "attack", "model", "gain", "less the first's", "p (Holm)", "SROCC"]]
+        found[0] += ["SSIM", *(["JOD"] if seen else []), "queries", "verdict"]
+        for row in self.rows:
+            p = number(row.p_holm, 3)
+            names = [row.run, without_folders(row.attack), row.model]
+            gains = [cell(row.gain, 3), cell(row.difference, 3), p, cell(row.srocc, 3)]
+            jods = [cell(row.jod, 2)] if seen else []
+            rest = [cell(row.ssim, 4), *jods, cell(row.queries, 1), row.verdict]
+            found.append([*names, *gains, *rest])
+        return found
+
+    def __repr__(self) -> str:
+        table = [[printable(text) for text in row] for row in self._table()]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        padded = (
+            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+            for row in table
+        )
+        return "\n".join([printable(self.sentence), *padded])
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        head, *rows = self._table()
+        differing = [f"{row.run}: {row.differs}" for row in self.rows if row.differs]
+        texts = ("attack", "model", "verdict")
+        return block(self.sentence, table(head, rows, texts), items(differing))
+
 
 def _budget(settings: Settings) -> int | str:
     if settings.budget_total is None:
@@ -121,7 +171,7 @@ def compare(
             raise InputError(f"allow: has {name} {times} times; name it once")
     if len(runs) < 2:
         raise InputError(f"{len(runs)} run to compare: expected two or more")
-    _refuse_twice(runs)
+    refuse_twice(runs)
     done = [
         (run.checked_state() if queries is None else results_at(run, queries))[0].done
         for run in runs
@@ -162,8 +212,8 @@ def compare(
         rows.append(_row(run, summary, found, differs, **test))
     progress(len(rows), len(runs))
     every = {name for run in runs for name in run.image_names()}
-    images = len(common[0])
-    return Comparison(images=images, left_out=len(every) - images, rows=tuple(rows))
+    finished = len(common[0])
+    return Comparison(images=finished, left_out=len(every) - finished, rows=tuple(rows))
 
 
 def _common(done: Sequence[Results]) -> list[Results]:
@@ -178,10 +228,11 @@ def _common(done: Sequence[Results]) -> list[Results]:
     ]
 
 
-def _refuse_twice(runs: Sequence[Run]) -> None:
+def refuse_twice(runs: Sequence[Run]) -> None:
+    """InputError where a run is among them more than once."""
     homes = [run.images.parent.resolve() for run in runs]
-    for number, (home, run) in enumerate(zip(homes, runs, strict=True)):
-        if home in homes[:number]:
+    for k, (home, run) in enumerate(zip(homes, runs, strict=True)):
+        if home in homes[:k]:
             first = runs[homes.index(home)].folder
             raise InputError(f"{run.folder}: is the same run as {first}; give each run once")
 

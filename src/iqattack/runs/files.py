@@ -31,11 +31,17 @@ def write_text(path: Path, text: str | Iterable[str]) -> None:
     """Replace a text file in one step; InputError when it cannot be written. text: whole, or its
     parts.
     """
+    parts = [text] if isinstance(text, str) else text
+    write_bytes(path, (part.encode("utf-8") for part in parts))
+
+
+def write_bytes(path: Path, data: bytes | Iterable[bytes], option: str = "--out") -> None:
+    """The same for a file of any kind. option: that says where it lies."""
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         try:
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                file.writelines([text] if isinstance(text, str) else text)
+            with temporary.open("wb") as file:
+                file.writelines([data] if isinstance(data, bytes) else data)
                 file.flush()
                 os.fsync(file.fileno())  # some file systems report a full disk only here
             temporary.replace(path)
@@ -43,7 +49,7 @@ def write_text(path: Path, text: str | Iterable[str]) -> None:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise cannot_write(path, error) from None
+        raise cannot_write(path, error, option) from None
 
 
 def read_text(path: Path) -> str:

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from iqattack.engine import QueryLog
 from iqattack.engine.log import BESIDE, End, Rows, refuse_links
-from iqattack.errors import RunError
+from iqattack.errors import IqattackError, RunError
 from iqattack.images import ImageEntry, read_image
 from iqattack.imports import absolute
 from iqattack.models import Scorer, Traits
+from iqattack.notebook import block, facts
 from iqattack.objectives import Direction
 from iqattack.probing import Check
 from iqattack.runs.best import doubtful, miscounted, misreported
@@ -33,11 +34,13 @@ from iqattack.runs.files import (
     write_text,
 )
 from iqattack.runs.losses import Losses, check_losses, endless, gone, unsound
+from iqattack.runs.numbers import without_folders
 from iqattack.runs.owner import is_own, owner, write_signed
 from iqattack.runs.provenance import CODE, believed, signed_text
 from iqattack.runs.ranking import Ranking, ranking_of
 from iqattack.runs.results import Result, csv_lines, read_failures
 from iqattack.runs.settings import Loss, ModelChange, ModelRecord, Record, Settings
+from iqattack.runs.showing import Shown, shown
 from iqattack.runs.summary import Session, Summary, Visibility, summarise
 from iqattack.runs.visibility import VISIBILITY, known
 from iqattack.scoring import DEFAULT_RETRY, Retry
@@ -301,7 +304,28 @@ class Run:
         _remove_empty(self._made)
 
     def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r})"
+        asked = self.settings
+        budget = f"{asked.queries:,} queries an image"
+        if asked.budget_total is not None:
+            budget = f"{asked.budget_total:,} queries for all images"
+        what = f"{without_folders(asked.label)} in {asked.constraint} on {self.model.name}"
+        return f"Run({str(self.folder)!r}: {printable(what)}, {budget})"
+
+    def _repr_html_(self) -> str:
+        try:
+            return self.summary()._repr_html_()
+        except IqattackError as error:  # nothing is finished yet, or a file is gone
+            return block(str(error), facts([("run", repr(self))]))
+
+    def show(self, image: str | int | None = None) -> Shown:
+        """An image before and after, with its scores and an amplified difference, for a notebook;
+        its `save` writes a file.
+
+        image: its name, or its number among the results; by default the one whose score moved most.
+        Raises RunError while no image is finished, InputError for one that is not there, failed, or
+        whose pictures cannot be had.
+        """
+        return shown(self, image)
 
     # -- what is in it --------------------------------------------------------------------------
 

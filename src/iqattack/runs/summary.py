@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from functools import partial
@@ -21,8 +22,10 @@ from iqattack.evaluation import (
 )
 from iqattack.evaluation.bootstrap import LARGE
 from iqattack.models import bare_spec
+from iqattack.notebook import block, facts, items, lines
 from iqattack.probing import Check, findings, is_constant
 from iqattack.runs.columns import Results
+from iqattack.runs.numbers import images, jod, number, percent, without_folders
 from iqattack.runs.ranking import Ranking
 from iqattack.runs.results import UNCHANGED, Result
 from iqattack.runs.settings import ModelChange, ModelRecord, Record, Settings
@@ -169,6 +172,42 @@ class Summary(BaseModel):
     def mean_gain(self) -> float:
         """Mean fraction of the score range that scores moved in the wanted direction."""
         return self.scores.mean_gain
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """What a terminal and a notebook show of it."""
+        scores, means, asked = self.scores, self.means, self.settings
+
+        def with_interval(text: str, name: str, digits: int = 3, scale: float = 1.0) -> str:
+            low, high = (scale * end for end in scores.intervals.get(name, (math.nan, math.nan)))
+            known = not math.isnan(low) and not math.isnan(high)
+            return f"{text} [{number(low, digits)}, {number(high, digits)}]" if known else text
+
+        srocc = number(scores.clean_attacked.srocc)
+        drop = None if scores.drops is None else number(scores.drops.srocc)
+        what = f"{without_folders(self.attack)} in {asked.constraint}, objective {asked.objective}"
+        left = ((self.failed, "failed"), (self.pending, "still to do"))
+        counted = [images(self.attacked), *(f"{n:,} {what}" for n, what in left if n)]
+        rows = [
+            ("model", self.model.name),
+            ("attack", what),
+            ("images", ", ".join(counted)),
+            ("mean gain", with_interval(percent(self.mean_gain), "mean_gain", 1, 100.0)),
+            ("SROCC clean–attacked", with_interval(srocc, "clean_attacked.srocc")),
+            ("SROCC drop", None if drop is None else with_interval(drop, "drops.srocc")),
+            ("SSIM, mean", None if means.ssim is None else number(means.ssim, 4)),
+            ("JOD, mean", None if means.jod is None else jod(means.jod)),
+            ("JOD, least", None if means.jod_least is None else jod(means.jod_least)),
+            ("queries, mean", number(means.queries, 1)),
+        ]
+        return [(name, value) for name, value in rows if value is not None]
+
+    def __repr__(self) -> str:
+        return lines(self.verdict.text, self._facts(), self.findings)
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        return block(self.verdict.text, facts(self._facts()), items(self.findings))
 
 
 def summarise(

@@ -19,6 +19,7 @@ from iqattack.engine.log import End, Rows, refuse_links
 from iqattack.errors import InputError, RunError
 from iqattack.images import ImageEntry, pixels_sha256, read_image, read_mos
 from iqattack.models import Scorer
+from iqattack.notebook import block, items, lines
 from iqattack.objectives import parse_objective, towards_end
 from iqattack.perception import linf, rms
 from iqattack.perception.viewing import Viewing
@@ -33,6 +34,7 @@ from iqattack.runs.settings import ModelRecord
 from iqattack.runs.summary import Visibility, summarise
 from iqattack.runs.visibility import VISIBILITY, Measurements, Meter
 from iqattack.scoring import DEFAULT_RETRY, InProcess, Request, Retry, ScorePool
+from iqattack.specs import printable
 
 TOLERANCE, MOST_TOLERANCE = 1e-6, 0.1  # of the score range: by how much scores may differ
 TABLE, SUMMARY = "results.csv", "summary.json"
@@ -86,6 +88,33 @@ class VerifyResult:
     def ok(self) -> bool:
         """Whether everything is as reported."""
         return not self.differences
+
+    @property
+    def text(self) -> str:
+        """What came of it, and how many scores the model was asked for, where not for all."""
+        files = dict.fromkeys(found.image for found in self.differences if not found.of_image)
+        differ = len({found.image for found in self.differences if found.of_image})
+        parts = [f"{differ} differ"] if differ else []
+        parts += [f"{printable(name)} differs" for name in files]
+        every = 2 * self.checked
+        if self.scored is not None and self.scored < every:
+            parts.append(f"{self.scored} of {every} scores were asked again")
+            if self.ok:
+                parts.append("what was checked is as reported")
+        parts = parts or ["all as reported"]
+        if self.scored and self.tolerance != TOLERANCE:
+            parts.append(f"scores within {self.tolerance:g} of the range")
+        left = ((self.failed, "failed before"), (self.pending, "still to do"))
+        parts += [f"{number} {what}" for number, what in left if number]
+        return f"{self.checked} images checked: {', '.join(parts)}"
+
+    def __repr__(self) -> str:
+        notes = (f"note: {note}" for note in self.notes)
+        return lines(self.text, (), (*map(str, self.differences), *notes))
+
+    def _repr_html_(self) -> str:
+        notes = [f"note: {note}" for note in self.notes]
+        return block(self.text, items([*map(str, self.differences), *notes]))
 
 
 def verify(

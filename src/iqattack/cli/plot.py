@@ -1,0 +1,91 @@
+"""`iqattack plot`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import iqattack
+from iqattack.cli.progress import display
+
+
+def plot(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Folders of runs, or of audits: all their runs."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE", help="The figure: its suffix says what it is, .pdf, .svg, .png or .pgf."
+        ),
+    ],
+    kind: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="gain-queries: mean gain against queries. scatter: attacked against clean scores. "
+            "crossing: share of images across a score boundary against queries. ssim: gain against "
+            "visibility.",
+        ),
+    ] = "gain-queries",
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="What a run is called, once for each in their order; by default what differs "
+            "between them.",
+        ),
+    ] = None,
+    columns: Annotated[
+        int, typer.Option(metavar="1|2", help="Width in columns of a page: 3.5 or 7.16 inches.")
+    ] = 1,
+    height: Annotated[
+        float | None, typer.Option(metavar="INCHES", help="By default what fits.")
+    ] = None,
+    boundary: Annotated[
+        list[float] | None,
+        typer.Option(
+            metavar="B",
+            help="With --kind crossing: a fraction of the way to the end of the score range, once "
+            "for each; by default that of the objective, or else 0.1, 0.2 and 0.5 for one run and "
+            "0.2 for several.",
+        ),
+    ] = None,
+    visibility: Annotated[
+        str,
+        typer.Option(metavar="ssim|jod", help="With --kind ssim: what gain is drawn against."),
+    ] = "ssim",
+    style: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.mplstyle", help="A style of matplotlib, which goes first."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="A table of the numbers that are drawn."),
+    ] = None,
+) -> None:
+    """Draw runs in one figure for a paper, with 95 % intervals over images.
+
+    Colours are safe for colour-blind readers, lines and marks differ in grey, too, and fonts are
+    embedded as TrueType. The same runs give the same bytes. Needs matplotlib (extra: plot).
+    """
+    with display() as shown:
+        iqattack.plot(
+            runs,
+            kind,
+            out=out,
+            labels=label or (),
+            columns=columns,
+            height=height,
+            boundaries=boundary or (),
+            visibility=visibility,
+            style=style,
+            data=data,
+            callbacks=shown.callbacks,
+        )
+    typer.echo(f"the figure       {out}")
+    if data is not None:
+        typer.echo(f"its numbers      {data}")

@@ -1,0 +1,70 @@
+"""What the runs of a figure are called: by what differs between them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from iqattack.errors import InputError
+from iqattack.runs import Run
+from iqattack.runs.numbers import without_folders
+from iqattack.specs import printable
+
+
+def _budget(run: Run) -> str:
+    total = run.settings.budget_total
+    return f"{run.settings.queries:,} queries" if total is None else f"{total:,} queries in all"
+
+
+def _floor(run: Run) -> str:
+    return "no floor" if run.settings.floor is None else f"floor {run.settings.floor}"
+
+
+# In the order in which a label has them; the budget comes last.
+_PROPERTIES: tuple[Callable[[Run], str], ...] = (
+    lambda run: run.settings.label,
+    lambda run: run.model.name,
+    lambda run: run.settings.constraint,
+    _floor,
+    lambda run: run.settings.objective,
+    lambda run: f"seed {run.settings.seed}",
+)
+
+
+def labels_of(runs: Sequence[Run], given: Sequence[str] = (), *, ends: bool = False) -> list[str]:
+    """A label for each run; InputError where some are given, and not one for each.
+
+    By default what differs: attack, model, constraint, floor, objective, seed and budget, in this
+    order; of a single run its attack. ends: a line's end tells the budget, which is then named only
+    where runs differ in nothing else. Runs that are alike in all of these have their folders.
+    """
+    if given:
+        if len(given) != len(runs):
+            raise InputError(
+                f"{len(given)} labels for {len(runs)} runs: expected one for each, in their order"
+            )
+        return [printable(label) for label in given]
+    if len(runs) == 1:
+        return [_clean(runs[0].settings.label)]
+    differing = [name for name in _PROPERTIES if len({name(run) for run in runs}) > 1]
+    labels = [_joined(run, differing) for run in runs]
+    if len({_budget(run) for run in runs}) > 1 and not (ends and len(set(labels)) == len(runs)):
+        differing.append(_budget)
+        labels = [_joined(run, differing) for run in runs]
+    times = Counter(labels)
+    return [
+        label if times[label] == 1 else ", ".join(filter(None, (label, _folder(run))))
+        for label, run in zip(labels, runs, strict=True)
+    ]
+
+
+def _joined(run: Run, properties: Sequence[Callable[[Run], str]]) -> str:
+    return ", ".join(_clean(of(run)) for of in properties)
+
+
+def _clean(text: str) -> str:
+    return printable(without_folders(text))
+
+
+def _folder(run: Run) -> str:
+    return printable(str(run.folder))
