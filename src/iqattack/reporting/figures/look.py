@@ -18,16 +18,14 @@ from matplotlib.figure import Figure
 
 from iqattack.errors import InputError, one_line
 
-# Okabe and Ito's colours but for the yellow one, which is too light on paper, in an order in which
-# neighbours differ in grey, too.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000", "#e69f00", "#56b4e9")
+# Okabe and Ito's colours but for the lightest two, in an order in which neighbours differ in grey.
+COLOURS = ("#0072b2", "#d55e00", "#000000", "#e69f00", "#009e73", "#cc79a7")
 DASHES: tuple[Any, ...] = (
     "-",
     (0, (4, 1.5)),
     (0, (1, 1.2)),
     (0, (5, 1.5, 1, 1.5)),
     (0, (3, 1, 1, 1, 1, 1)),
-    (0, (7, 2)),
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 GREY = "0.45"
@@ -126,10 +124,10 @@ def looking(style: Mapping[str, Any]) -> Iterator[None]:
     """Our settings, and those of a style, while the block lasts; whatever else was set does not
     count.
     """
+    settings: Any = {**LOOK, **style}
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(LOOK)
-        mpl.rcParams.update(style)
+        mpl.rcParams.update(settings)
         yield
 
 
