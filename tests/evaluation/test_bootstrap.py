@@ -3,7 +3,14 @@ import pytest
 from scipy import stats
 
 from iqattack.errors import InputError
-from iqattack.evaluation import bootstrap_interval, bootstrap_intervals, krocc, plcc, srocc
+from iqattack.evaluation import (
+    bootstrap_interval,
+    bootstrap_intervals,
+    krocc,
+    mean_band,
+    plcc,
+    srocc,
+)
 from iqattack.evaluation.bootstrap import bootstrap_draws
 from iqattack.evaluation.correlation import correlation_draws
 
@@ -74,3 +81,25 @@ def test_correlations_of_all_draws_at_once(pair, monkeypatch):
 
 def test_correlations_of_draws_of_nothing():
     assert all(np.isnan(v).all() for v in correlation_draws([], [], bootstrap_draws(0, 9)).values())
+
+
+def test_a_band_is_the_interval_of_each_mean():
+    values = RNG.normal(size=(30, 4))
+    low, high = mean_band(values, seed=5)
+    for k in range(4):
+        expected = bootstrap_interval(lambda x: float(np.mean(x)), values[:, k], seed=5)
+        np.testing.assert_allclose((low[k], high[k]), expected, atol=1e-12)
+
+
+def test_a_band_of_a_large_set_is_scaled(monkeypatch):
+    monkeypatch.setattr("iqattack.evaluation.bootstrap.LARGE", 100)
+    monkeypatch.setattr("iqattack.evaluation.bootstrap.PART", 50)
+    values = RNG.normal(size=(200, 1))
+    low, high = mean_band(values)
+    expected = bootstrap_interval(lambda x: float(np.mean(x)), values[:, 0])
+    np.testing.assert_allclose((low[0], high[0]), expected, atol=1e-12)
+
+
+def test_a_band_of_no_image_or_one():
+    assert np.isnan(mean_band(np.empty((0, 3)))).all()
+    np.testing.assert_array_equal(mean_band([[1.0, 2.0]]), ([1.0, 2.0], [1.0, 2.0]))

@@ -249,6 +249,11 @@ def test_labels_are_what_differs(two, known, tmp_path):
         "linf:3, seed 3, 4 queries",
     ]
     assert labels_of([long, seeded], ends=True) == ["linf:20, seed 0", "linf:3, seed 3"]
+    assert labels_of([long, seeded, two[1]], ends=True) == [
+        "linf:20, seed 0, 12 queries",
+        "linf:3, seed 3",
+        "linf:20, seed 0, 4 queries",
+    ]
     alike = ramped(tmp_path)
     assert labels_of([alike, known]) == [str(alike.folder), str(known.folder)]
 
@@ -270,9 +275,17 @@ def test_given_labels_are_texts_and_no_mathematics(two, tmp_path):
         iqattack.plot(two, labels=["a"])
 
 
-def test_a_legend_fits_its_columns(two):
-    labels = ["a name of some length " * 3, "another one " * 9]
-    figure = iqattack.plot(two, labels=labels)
+@pytest.mark.parametrize("columns", [1, 2])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["a name of some length " * 3, "another one " * 9, "c", "d"],
+        ["square, 300 queries", "nes", "filter-search, 300 queries", "square, 1,000 queries"],
+        ["a", "b", "c", "d"],
+    ],
+)
+def test_a_legend_fits_its_columns(two, known, run, labels, columns):
+    figure = iqattack.plot([*two, known, run], labels=labels, columns=columns)
     figure.draw_without_rendering()
     box = figure.legends[0].get_window_extent()
     assert 0 <= box.x0 < box.x1 <= figure.bbox.x1

@@ -285,6 +285,9 @@ def _legend(
         loc="outside upper center",
         ncols=_across(labels, columns),
         borderaxespad=0.1,
+        handlelength=None
+        if any(str(sample.get_linestyle()) != "None" for sample in samples)
+        else 1.0,
     )
     for shown, label in zip(legend.get_texts(), labels, strict=True):
         shown.set_parse_math(False)
@@ -299,7 +302,7 @@ def _across(labels: Sequence[str], columns: int) -> int:
         rows = -(-len(labels) // across)
         longest = [max(lengths[k : k + rows]) for k in range(0, len(labels), rows)]
         if sum(LETTER * length + HANDLE for length in longest) <= WIDTHS[columns]:
-            return across
+            return len(longest)
     return 1
 
 

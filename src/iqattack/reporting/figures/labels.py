@@ -35,8 +35,8 @@ def labels_of(runs: Sequence[Run], given: Sequence[str] = (), *, ends: bool = Fa
     """A label for each run; InputError where some are given, and not one for each.
 
     By default what differs: attack, model, constraint, floor, objective, seed and budget, in this
-    order; of a single run its attack. ends: a line's end tells the budget, which is then named only
-    where runs differ in nothing else. Runs that are alike in all of these have their folders.
+    order; of a single run its attack. ends: a line's end tells the budget, which then only those
+    have that differ in nothing else. Runs that are alike in all of these have their folders.
     """
     if given:
         if len(given) != len(runs):
@@ -48,12 +48,15 @@ def labels_of(runs: Sequence[Run], given: Sequence[str] = (), *, ends: bool = Fa
         return [_clean(runs[0].settings.label)]
     differing = [name for name in _PROPERTIES if len({name(run) for run in runs}) > 1]
     labels = [_joined(run, differing) for run in runs]
-    if len({_budget(run) for run in runs}) > 1 and not (ends and len(set(labels)) == len(runs)):
-        differing.append(_budget)
-        labels = [_joined(run, differing) for run in runs]
+    if len({_budget(run) for run in runs}) > 1:
+        times = Counter(labels)
+        labels = [
+            label if ends and times[label] == 1 else _with(label, _budget(run))
+            for label, run in zip(labels, runs, strict=True)
+        ]
     times = Counter(labels)
     return [
-        label if times[label] == 1 else ", ".join(filter(None, (label, _folder(run))))
+        label if times[label] == 1 else _with(label, printable(str(run.folder)))
         for label, run in zip(labels, runs, strict=True)
     ]
 
@@ -66,5 +69,5 @@ def _clean(text: str) -> str:
     return printable(without_folders(text))
 
 
-def _folder(run: Run) -> str:
-    return printable(str(run.folder))
+def _with(label: str, more: str) -> str:
+    return f"{label}, {more}" if label else more
