@@ -292,6 +292,22 @@ def test_a_legend_fits_its_columns(two, known, run, labels, columns):
     assert box.y0 > figure.axes[0].get_window_extent().y1
 
 
+def test_letters_and_room_that_lack_are_noted(two, tmp_path, recwarn):
+    notes = []
+    notify = iqattack.Callbacks(note=lambda *said: notes.append(said[1]))
+    asked = {"out": tmp_path / "f.png", "callbacks": notify}
+    iqattack.plot(two, labels=["\u65e5\u672c", "Ж é ≥"], **asked)
+    assert [note.partition(";")[0] for note in notes] == [
+        "has letters that its fonts lack, drawn as boxes"
+    ]
+    notes.clear()
+    iqattack.plot(two, labels=["Ж", "é ≥"], **asked)
+    assert notes == []
+    iqattack.plot([*two], labels=["a " * 100, "b " * 100], height=0.5, **asked)
+    assert [note.partition(";")[0] for note in notes] == ["has no room for its axes"]
+    assert not recwarn.list
+
+
 # -- files ----------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -38,6 +39,12 @@ FORMATS = ("pdf", "svg", "png", "pgf")
 MEASURES = ("ssim", "jod")
 OVER_QUERIES = ("gain-queries", "crossing")
 TALLEST = 24.0  # inches: more is a slip of the finger
+# What matplotlib warns of, and what there is to do.
+WARNED = {
+    "missing from font": "has letters that its fonts lack, drawn as boxes; name a font that has "
+    "them in a --style file, as font.family: NAME",
+    "collapsed to zero": "has no room for its axes; give a larger --height, or shorter labels",
+}
 
 
 @dataclass(frozen=True)
@@ -162,7 +169,7 @@ def plot(
             table = seen_table(seen, measure)
             figure = drawing.visibility(seen, measure, *size)
     if request.out is not None:
-        write_bytes(request.out, _encoded(figure, request.out, request.form))
+        write_bytes(request.out, _encoded(figure, request.out, request.form, note))
     if request.data is not None:
         write_bytes(request.data, (line.encode() for line in table), "--data")
     found: Figure = figure
@@ -181,16 +188,22 @@ def _matplotlib() -> tuple[Any, Any]:
     return import_module(f"{here}.drawing"), import_module(f"{here}.look")
 
 
-def _encoded(figure: Any, out: Path, form: str) -> bytes:
-    try:
-        data: bytes = figure.encoded(form)
-    except (RuntimeError, FileNotFoundError) as error:
-        if form != "pgf":
-            raise
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{out}: needs LaTeX to measure text ({reason}); install pdflatex, or take .pdf"
-        ) from None
+def _encoded(figure: Any, out: Path, form: str, note: Callable[[str, str], None]) -> bytes:
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        try:
+            data: bytes = figure.encoded(form)
+        except (RuntimeError, FileNotFoundError) as error:
+            if form != "pgf":
+                raise
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"{out}: needs LaTeX to measure text ({reason}); install pdflatex, or take .pdf"
+            ) from None
+    said = {str(warning.message) for warning in heard}
+    for part, what in WARNED.items():
+        if any(part in message for message in said):
+            note(str(out), what)
     return data
 
 
