@@ -51,9 +51,9 @@ class Callbacks:
     checked: (images done, images) while a run is verified; pictured: while its page is written.
     probed: (topic, images sent, ceiling) while a model is probed.
     loading: what is read or loaded before the first image is scored, such as `reading images`.
-    compared: (runs done, runs) while runs are compared or drawn. merged: (images done, images) while shards
-    are merged. measured: (images done, images) while the
-    visibility of changes is measured.
+    compared: (runs done, runs) while runs are compared or drawn. merged: (images done, images)
+    while shards are merged. measured: (images done, images) while the visibility of changes is
+    measured.
     """
 
     stop: Callable[[], bool] = lambda: False
