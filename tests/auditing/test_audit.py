@@ -59,6 +59,7 @@ def _few_resamples(monkeypatch):
     few = partial(evaluate_scores, resamples=20)
     for module in ("runs.summary", "auditing.card"):
         monkeypatch.setattr(f"iqattack.{module}.evaluate_scores", few)
+    monkeypatch.setattr("iqattack.auditing.card.RESAMPLES", 20)
 
 
 @pytest.fixture

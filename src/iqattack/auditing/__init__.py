@@ -1,7 +1,7 @@
 """Audits: a fixed suite of attacks on one model, its card, and what a policy says of that."""
 
 from iqattack.auditing.audit import CARD, Steps, audit, plan, read_card
-from iqattack.auditing.card import WORST, Card, Line, Value, card_of, shown
+from iqattack.auditing.card import WORST, Card, Curve, Line, Value, card_of, shown
 from iqattack.auditing.policy import (
     Outcome,
     Policy,
@@ -12,6 +12,7 @@ from iqattack.auditing.policy import (
     markdown,
     read_policy,
 )
+from iqattack.auditing.reference import reference_cards, references_for
 from iqattack.auditing.suite import Attempt, Suite, bundled, read_suite
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "WORST",
     "Attempt",
     "Card",
+    "Curve",
     "Line",
     "Outcome",
     "Policy",
@@ -37,5 +39,7 @@ __all__ = [
     "read_card",
     "read_policy",
     "read_suite",
+    "reference_cards",
+    "references_for",
     "shown",
 ]

@@ -1,6 +1,11 @@
 """Measures of an attack: pure functions of scores, arrays in and floats out."""
 
-from iqattack.evaluation.bootstrap import Interval, bootstrap_interval, bootstrap_intervals
+from iqattack.evaluation.bootstrap import (
+    Interval,
+    bootstrap_interval,
+    bootstrap_intervals,
+    mean_intervals,
+)
 from iqattack.evaluation.correlation import (
     fit_logistic5,
     krocc,
@@ -72,6 +77,7 @@ __all__ = [
     "logistic5",
     "mae",
     "mean_gain",
+    "mean_intervals",
     "ndcg",
     "normalised_gain",
     "plcc",

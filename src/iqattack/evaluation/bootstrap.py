@@ -112,3 +112,22 @@ def bootstrap_intervals(
     return {
         name: draws_interval(drawn, measured[name], size, level) for name, drawn in values.items()
     }
+
+
+def mean_intervals(
+    values: ArrayLike, *, n: int = RESAMPLES, seed: int = 0, level: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Bootstrap intervals of the means of rows (Q, N): lower and upper ends, each (Q,).
+
+    All rows have the draws of `bootstrap_interval`, so the interval of a row is the one that it
+    gives.
+    """
+    rows = np.asarray(values, dtype=np.float64)
+    draws = bootstrap_draws(rows.shape[1], n if rows.shape[1] else 0, seed)
+    means = np.array([rows[:, drawn].mean(axis=1) for drawn in draws]).reshape(-1, len(rows))
+    ends = [
+        draws_interval(drawn, float(row.mean()), rows.shape[1], level)
+        for drawn, row in zip(means.T, rows, strict=True)
+    ]
+    low, high = np.array(ends).reshape(-1, 2).T
+    return low, high
