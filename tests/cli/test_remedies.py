@@ -75,6 +75,8 @@ THROUGH = {
     "runs/provenance.py": LOOKING,
     "engine/log.py": (*LOOKING, "attack", "profile", "universal"),
     "reporting/page.py": ("report",),
+    "reporting/card_page.py": ("report", "audit"),
+    "reporting/telling.py": ("report", "audit"),
     "auditing/audit.py": ("audit",),
     "auditing/parsing.py": ("audit",),
     "auditing/policy.py": ("audit",),

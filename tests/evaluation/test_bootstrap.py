@@ -3,7 +3,15 @@ import pytest
 from scipy import stats
 
 from iqattack.errors import InputError
-from iqattack.evaluation import bootstrap_interval, bootstrap_intervals, krocc, plcc, srocc
+from iqattack.evaluation import (
+    bootstrap_interval,
+    bootstrap_intervals,
+    krocc,
+    mean_gain,
+    mean_intervals,
+    plcc,
+    srocc,
+)
 from iqattack.evaluation.bootstrap import bootstrap_draws
 from iqattack.evaluation.correlation import correlation_draws
 
@@ -74,3 +82,12 @@ def test_correlations_of_all_draws_at_once(pair, monkeypatch):
 
 def test_correlations_of_draws_of_nothing():
     assert all(np.isnan(v).all() for v in correlation_draws([], [], bootstrap_draws(0, 9)).values())
+
+
+@pytest.mark.parametrize("size", [1, 3, 24, 300, 13_000])
+def test_intervals_of_means_at_once_are_those_of_each(size):
+    """To the last bit, and of a set that is drawn from in part, too."""
+    rows = np.random.default_rng(2).normal(size=(3, size))
+    low, high = mean_intervals(rows, n=30)
+    expected = [bootstrap_interval(mean_gain, row, n=30) for row in rows]
+    assert list(zip(low.tolist(), high.tolist(), strict=True)) == expected

@@ -1,6 +1,6 @@
 """Audits: a fixed suite of attacks on one model, its card, and what a policy says of that."""
 
-from iqattack.auditing.audit import CARD, Steps, audit, plan, read_card
+from iqattack.auditing.audit import AUDIT, CARD, POLICY, Steps, audit, plan, read_card
 from iqattack.auditing.card import WORST, Card, Curve, Line, Value, card_of, shown
 from iqattack.auditing.policy import (
     Outcome,
@@ -16,7 +16,9 @@ from iqattack.auditing.reference import reference_cards, references_for
 from iqattack.auditing.suite import Attempt, Suite, bundled, read_suite
 
 __all__ = [
+    "AUDIT",
     "CARD",
+    "POLICY",
     "WORST",
     "Attempt",
     "Card",

@@ -23,6 +23,7 @@ from iqattack.samples import MOS, write_samples
 
 CARD = "card.json"
 AUDIT = "audit.toml"
+POLICY = "policy.toml"  # what the model has to withstand, as it was given last
 VERIFIED = "verified.json"  # which runs were, by the digest of their results
 PICTURES = "images"  # of the sample set, where none were given
 

@@ -132,8 +132,8 @@ class Line(BaseModel):
 class Curve(BaseModel):
     """The mean gain of one attack, or of the worst case, against queries.
 
-    queries: rising, the suite's budgets among them. gain, low, high: the mean and its interval after
-    each of them, as `Line` has them; None where there is none.
+    queries: rising, the suite's budgets among them. gain, low, high: the mean and its interval
+    after each of them, as `Line` has them; None where there is none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -301,7 +301,7 @@ def card_of(suite: Suite, done: Sequence[Done]) -> Card:
 
 
 def points_of(budgets: Sequence[int]) -> tuple[int, ...]:
-    """The numbers of queries that curves have: the budgets, rising, and others up to the largest."""
+    """Numbers of queries that curves have: the budgets, and others up to the largest; rising."""
     others = np.geomspace(1, budgets[-1], POINTS).round().astype(int)
     return tuple(sorted({*budgets, *others.tolist()}))
 

@@ -124,7 +124,9 @@ def mean_intervals(
     """
     rows = np.asarray(values, dtype=np.float64)
     draws = bootstrap_draws(rows.shape[1], n if rows.shape[1] else 0, seed)
-    means = np.array([rows[:, drawn].mean(axis=1) for drawn in draws]).reshape(-1, len(rows))
+    # Taken row by row in memory: a sum in another order would differ in the last bits.
+    means = np.array([rows.take(drawn, axis=1).mean(axis=1) for drawn in draws])
+    means = means.reshape(-1, len(rows))
     ends = [
         draws_interval(drawn, float(row.mean()), rows.shape[1], level)
         for drawn, row in zip(means.T, rows, strict=True)
