@@ -183,7 +183,7 @@ def _judged(card: Card, line: Line) -> Judgement:
         (ends[0], ends[1]),
         line.images,
         gain=_value(line, "gain"),
-        queries=line.queries if line.queries <= 1 else _chances(card, line),
+        queries=1 if line.queries <= 1 else _chances(card, line),
         noise=_most(card, "noise"),
         batch=_most(card, "batch"),
     )
@@ -191,7 +191,8 @@ def _judged(card: Card, line: Line) -> Judgement:
 
 def _chances(card: Card, line: Line) -> int:
     """How many scores of an image the worst case is the best of."""
-    return line.queries * sum(run.constraint == line.constraint for run in card.runs)
+    runs = sum(run.constraint == line.constraint for run in card.runs)
+    return line.queries * max(runs, 1)
 
 
 def _most(card: Card, name: str) -> float:

@@ -24,6 +24,7 @@ Judged = tuple[str, int, list[tuple[str, str]]]  # see `card_content.policy`
 
 INDEX = "index.html"
 TEMPLATE = "card.html"
+SHOWN = 3  # pictures
 STYLES = ("page.css", "card.css")
 FIRST = ("numbers.js", "theme.js")  # before anything is painted
 SCRIPTS = (PLOTLY, "plots.js", "slider.js", "card.js")  # in the order in which they run
@@ -60,7 +61,7 @@ def card_page(folder: Path, card: Card) -> str:
     here = runs_here(folder, card)
     troubles = [f"{one.trouble}." for one in here if one.trouble is not None]
     policy, wrong = _policy(folder / POLICY_FILE, card)
-    pictures = most_moved(folder, here)
+    pictures = most_moved(folder, here, SHOWN)
     chart = content.chart(card, references_for(card))
     scripts = {name: _inline(name) for name in (*FIRST, *SCRIPTS)}
     return template(TEMPLATE).render(

@@ -27,7 +27,6 @@ from iqattack.runs.numbers import jod, number, without_folders
 from iqattack.runs.pairs import read_pair, scored_pairs
 from iqattack.runs.visibility import known
 
-SHOWN = 3
 LONGEST = 1024  # pixels, of a side: larger pictures are made smaller for the page
 _FOLDER = re.compile(r"runs/(?!\.\.?$)[^/\\]+")
 
@@ -93,7 +92,7 @@ def _here(folder: Path, record: RunRecord) -> RunHere:
     return RunHere(record, run, results, trouble, link)
 
 
-def most_moved(folder: Path, runs: Sequence[RunHere], shown: int = SHOWN) -> list[Picture]:
+def most_moved(folder: Path, runs: Sequence[RunHere], shown: int) -> list[Picture]:
     """The images that gained most with the largest budget, in any constraint, by any attack."""
     best: dict[str, tuple[float, int, int]] = {}  # gain, number of the run, and of the row
     for k, one in enumerate(runs):
