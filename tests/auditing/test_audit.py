@@ -316,6 +316,8 @@ def test_a_policy_gives_the_exit_status(work, capsys, at_most, queries, status) 
     assert "<testsuite" in (work / "audit" / "junit.xml").read_text()
     words = ("holds", "does not hold", "could not be measured")
     assert words[status] in (work / "audit" / "summary.md").read_text()
+    assert f"The policy {words[status]}." in (work / "audit" / "index.html").read_text()
+    assert (work / "audit" / "policy.toml").read_text() == rule
 
 
 def test_a_wrong_policy_or_suite_is_found_before_anything_is_asked(work, capsys) -> None:
@@ -334,7 +336,14 @@ def test_the_command_shows_every_line(work, capsys) -> None:
     args = ["audit", "model.py:load", "photos", "--suite", "mine.toml", "--limit", "4"]
     assert main([*args, "--out", "audit"]) == 0
     out = capsys.readouterr().out
-    for word in ("worst case", "noise", "square", "mine-v1", "card  audit/card.json"):
+    for word in (
+        "worst case",
+        "noise",
+        "square",
+        "mine-v1",
+        "card  audit/card.json",
+        "page  audit/index.html",
+    ):
         assert word in out
     with pytest.raises(InputError, match="is no card"):
         (work / "none.json").write_text("{}")

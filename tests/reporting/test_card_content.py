@@ -181,6 +181,7 @@ def test_reference_models_are_grey_and_counted():
     assert all(one["colour"] is None for one in grey)
     assert chart.legend[-1].colour is None
     assert "2 of 3 reference models moved less." in chart.told
+    assert ("reference models", "2 of 3 moved less") in content.figures(own, others)[0].facts
     assert "other images" not in chart.told
     elsewhere = others[0].model_copy(
         update={"images": CardImages(count=9, attacked=9, partly=0, digest="0" * 64)}

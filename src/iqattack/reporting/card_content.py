@@ -316,8 +316,8 @@ def _found(share: float, checked: bool) -> str:
     return f"{percent(share, 2)} of the range" if share else "none found"
 
 
-def figures(card: Card) -> list[Figure]:
-    """The worst case of each constraint at the largest budget."""
+def figures(card: Card, references: Sequence[Card] = ()) -> list[Figure]:
+    """The worst case of each constraint at the largest budget, held against reference models."""
     found = []
     for line in _worst_lines(card):
         colour = card.constraints.index(line.constraint) % COLOURS
@@ -333,9 +333,14 @@ def figures(card: Card) -> list[Figure]:
                 one for one in card.seen if (one.attack, one.constraint) == (best, line.constraint)
             ]
             if seen and seen[0].jod is not None:
-                rows.append(("its visibility", f"JOD {jod(seen[0].jod)} (10: none)"))
+                rows.append(
+                    ("its visibility", f"JOD {jod(seen[0].jod)} (10: no visible difference)")
+                )
             elif seen and seen[0].ssim is not None:
                 rows.append(("its visibility", f"SSIM {number(seen[0].ssim, 4)}"))
+        less, others = _place(line, references)
+        if others:
+            rows.append(("reference models", f"{less} of {others} moved less"))
         found.append(
             Figure(
                 constraint=line.constraint,
@@ -563,7 +568,9 @@ def _told(card: Card, references: Sequence[Card]) -> str:
             f"Worst case within {line.constraint}: {before}"
             f"{percent(line.measures['gain'].value)} after {_queries(line.queries)}."
         )
-        said += _place(line, references)
+        less, others = _place(line, references)
+        if others:
+            said.append(f"{less} of {_number(others, 'reference model')} moved less.")
     if card.lines and all(line.images < FEWEST for line in _worst_lines(card)):
         said.append("So few images say little about others.")
     if any(other.images.digest != card.images.digest for other in references):
@@ -574,11 +581,8 @@ def _told(card: Card, references: Sequence[Card]) -> str:
     return " ".join(said)
 
 
-def _place(line: Line, references: Sequence[Card]) -> list[str]:
-    """How many reference models moved less."""
+def _place(line: Line, references: Sequence[Card]) -> tuple[int, int]:
+    """How many reference models moved less, and of how many."""
     others = [other.line(WORST, line.constraint, line.queries) for other in references]
     gains = [_value(other, "gain") for other in others if other is not None]
-    if not gains:
-        return []
-    less = sum(gain < _value(line, "gain") for gain in gains)
-    return [f"{less} of {_number(len(gains), 'reference model')} moved less."]
+    return sum(gain < _value(line, "gain") for gain in gains), len(gains)

@@ -62,7 +62,8 @@ def card_page(folder: Path, card: Card) -> str:
     troubles = [f"{one.trouble}." for one in here if one.trouble is not None]
     policy, wrong = _policy(folder / POLICY_FILE, card)
     pictures = most_moved(folder, here, SHOWN)
-    chart = content.chart(card, references_for(card))
+    references = references_for(card)
+    chart = content.chart(card, references)
     scripts = {name: _inline(name) for name in (*FIRST, *SCRIPTS)}
     return template(TEMPLATE).render(
         title=f"{card.model.name}, {card.suite.id}",
@@ -71,7 +72,7 @@ def card_page(folder: Path, card: Card) -> str:
         policy=policy,
         concerns=content.concerns(card, [*troubles, *wrong]),
         facts=content.facts(card),
-        figures=content.figures(card),
+        figures=content.figures(card, references),
         pictures=pictures,
         has_jod=any(name == "JOD" for picture in pictures for name, _ in picture.visibility),
         chart=chart,

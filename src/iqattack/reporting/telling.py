@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -113,7 +114,7 @@ def _picture(folder: Path, here: RunHere, row: int) -> Picture:
     assert results is not None
     digits = score_digits(run.model.score_range)
     (result,) = known(run, results.take([row]))[0]
-    text = {
+    text: dict[str, Any] = {
         "image": result.image,
         "constraint": here.record.constraint,
         "attack": here.record.attack,

@@ -75,8 +75,8 @@
       });
     });
     // Paper has another width than the screen.
-    window.addEventListener("beforeprint", () => Plotly.relayout(id, { width: 680 }));
-    window.addEventListener("afterprint", () => Plotly.relayout(id, { width: null, autosize: true }));
+    window.addEventListener("beforeprint", () => Plotly.relayout(id, { width: 680, height: 380 }));
+    window.addEventListener("afterprint", () => Plotly.relayout(id, { width: null, height: null, autosize: true }));
   }
 
   for (const stage of document.querySelectorAll(".telling .stage")) {
