@@ -27,6 +27,17 @@ def test_readme_python_is_true(tmp_path, monkeypatch):
     assert failed == 0
 
 
+def test_the_first_lines_of_python_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_samples(Path("photos"))
+    for path in sorted(Path("photos").glob("*.png"))[3:]:
+        path.unlink()
+    code = README.read_text("utf-8").partition("```python\n")[2].partition("```")[0]
+    assert "queries=500" in code
+    exec(compile(code.replace("queries=500", "queries=4"), str(README), "exec"), {})
+    assert "score" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_the_commands_for_a_model_of_ones_own_work_when_pasted(tmp_path):
     text = README.read_text("utf-8")

@@ -18,6 +18,7 @@ from iqattack.auditing import (
     Policy,
     Rule,
     Suite,
+    beside,
     judged,
     read_card,
     read_suite,
@@ -293,6 +294,40 @@ def test_opinion_scores_give_drops(audited, work) -> None:
     worst = card.line(WORST, "linf:8", 20)
     assert worst.measures["srocc_drop"].value is not None
     assert "srocc_drop" not in audited("two", suite="mine.toml").lines[0].measures
+
+
+def test_a_gain_on_the_scale_of_the_clean_scores(audited, work) -> None:
+    """Computed again from results.csv: the mean change over the range of the clean scores."""
+    card = audited(suite=Suite.model_validate(SUITE | {"seeds": [0], "objective": "up"}))
+    rows = rows_of(work / "audit" / card.runs[0].folder).values()
+    clean, attacked = (
+        np.array([float(row[name]) for row in rows]) for name in ("score_clean", "score_adv")
+    )
+    line = card.line("noise", "linf:3", 30)
+    expected = (attacked - clean).mean() / np.ptp(clean)
+    assert line.measures["gain_on_clean"].value == pytest.approx(expected)
+
+
+def test_published_figures_stand_beside_measured_ones(work, capsys) -> None:
+    figure = (
+        '{attack = "noise", constraint = "linf:8", queries = 20, model = "%s", measure = "%s", '
+        'value = 0.25, source = "A. Nonymous, 2024"}'
+    )
+    figures = ", ".join(
+        figure % pair for pair in [("ours", "gain"), ("PyIQA:M.O.D.E.L", "krocc_drop")]
+    )
+    (work / "mine.toml").write_text(TOML + f"published = [{figures}]\n")
+    args = ["audit", "model.py:load", "photos", "--suite", "mine.toml", "--out", "audit"]
+    assert main(args) == 0
+    out = capsys.readouterr().out
+    assert "A. Nonymous, 2024" in out
+    card = read_card("audit")
+    first, second = beside(read_suite("mine.toml"), card)
+    assert first.measured == card.line("noise", "linf:8", 20).measures["gain"]
+    assert second.measured is None  # no opinion scores
+    assert not first.same
+    named = card.model_copy(update={"model": card.model.model_copy(update={"name": "x:model"})})
+    assert [each.same for each in beside(read_suite("mine.toml"), named)] == [False, True]
 
 
 def test_a_run_that_was_touched_fails_its_verification(audited, work, capsys) -> None:

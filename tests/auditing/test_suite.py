@@ -14,6 +14,8 @@ from iqattack.errors import InputError
 PUBLISHED = {
     "quick-v1": "8b638fd369a1e0840240eac07b518219e2ebcd8b81841cc5be2d55fb3979da96",
     "standard-v1": "5d18f24bdf3b92b20d5ab4b2f64f922f7e025b091ee550709567148f09613a5c",
+    "yang2024-v1": "1c51e8e9aadb4f0b4dd222518a47ccf10cadff95f38aa023ec436907280dd517",
+    "bychkov2025-v1": "d11357ba76ae7122d54e6c671d5743492539a3ca09620fef931d73dc8faaf0f9",
 }
 # Of their attacks, all defaults.
 PACKAGE = str(Path(iqattack.__file__).parent)
@@ -26,6 +28,17 @@ MINE = {
     "attempts": [{"attack": "square", "constraint": "linf:3"}],
 }
 
+FIGURE = {
+    "model": "dbcnn", "attack": "square", "constraint": "linf:3", "queries": 20,
+    "measure": "gain", "value": 0.44, "source": "A. Nonymous, 2024",
+}  # fmt: skip
+
+
+def published(**changes: object) -> str:
+    """A line of a suite's file."""
+    figure = ", ".join(f"{key} = {value!r}" for key, value in (FIGURE | changes).items())
+    return f"published = [{{{figure}}}]"
+
 
 def test_published_suites_are_what_they_were() -> None:
     found = {f"{name}-v{n}" for name, versions in bundled().items() for n in versions}
@@ -37,7 +50,8 @@ def test_published_suites_are_what_they_were() -> None:
 
 def test_options_that_published_suites_leave_out_are_what_they_were() -> None:
     """A default that changes changes the suite."""
-    names = {attempt.attack for suite in map(read_suite, PUBLISHED) for attempt in suite.attempts}
+    attempts = (attempt for suite in map(read_suite, PUBLISHED) for attempt in suite.attempts)
+    names = {attempt.attack.partition(":")[0] for attempt in attempts}
     assert {name: OPTIONS[name] for name in names} == {
         name: {
             o: str(value).replace(PACKAGE, "iqattack") for o, value in ATTACKS[name].options.items()
@@ -61,6 +75,7 @@ def test_the_digest_hangs_on_all_that_decides_a_result() -> None:
     digests = {Suite.model_validate(MINE | other).digest for other in others} | {first.digest}
     assert len(digests) == len(others) + 1
     assert Suite.model_validate(MINE | {"about": "Another word."}).digest == first.digest
+    assert Suite.model_validate(MINE | {"published": [FIGURE]}).digest == first.digest
 
 
 @pytest.mark.parametrize(
@@ -76,6 +91,10 @@ def test_the_digest_hangs_on_all_that_decides_a_result() -> None:
         ('attempts = [{attack = "sqare", constraint = "linf:3"}]', "did you mean 'square'"),
         ('attempts = [{attack = "square", constraint = "linf"}]', "linf:3"),
         ("attempts = 3", "attempts"),
+        (published(attack="nes"), "nes.*none of the attempts"),
+        (published(constraint="linf:4"), "linf:4 is none of the attempts"),
+        (published(queries=21), "21 queries is none of the budgets"),
+        (published(measure="psnr"), "published.0.measure"),
         ("=", "is no TOML"),
     ],
 )

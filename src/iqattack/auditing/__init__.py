@@ -12,8 +12,9 @@ from iqattack.auditing.policy import (
     markdown,
     read_policy,
 )
+from iqattack.auditing.published import Beside, beside
 from iqattack.auditing.reference import reference_cards, references_for
-from iqattack.auditing.suite import Attempt, Suite, bundled, read_suite
+from iqattack.auditing.suite import Attempt, Published, Suite, bundled, read_suite
 
 __all__ = [
     "AUDIT",
@@ -21,16 +22,19 @@ __all__ = [
     "POLICY",
     "WORST",
     "Attempt",
+    "Beside",
     "Card",
     "Curve",
     "Line",
     "Outcome",
     "Policy",
+    "Published",
     "Rule",
     "Steps",
     "Suite",
     "Value",
     "audit",
+    "beside",
     "bundled",
     "card_of",
     "exit_status",

@@ -114,8 +114,10 @@ class Line(BaseModel):
     attack: its spec, or `worst case`: of each image the attack, and seed, that gained most. images:
     that the measures are of: those that it finished, and in the worst case those that any did.
     measures: gain (mean, of the score range; over seeds, too), of the
-    first seed srocc, plcc and krocc of clean and attacked scores and r (R robustness on the score
-    range), srocc_drop and plcc_drop with opinion scores, where there are any. best: in the worst
+    first seed gain_on_clean (absolute gain, higher = better, on the scale of the clean scores, as
+    the MSU benchmark has it), srocc, plcc and krocc of clean and attacked scores, r (R robustness
+    on the score range), and the drops of the three correlations with opinion scores, where there
+    are any. best: in the worst
     case, the share of images that each attack gained most on.
     """
 
@@ -475,6 +477,9 @@ def _measures(scores: Evaluation) -> dict[str, Value]:
     pair = scores.clean_attacked
     found = {
         "gain": value(scores.mean_gain, "mean_gain"),
+        "gain_on_clean": value(
+            scores.minmax_on_clean.absolute_gain, "minmax_on_clean.absolute_gain"
+        ),
         "srocc": value(pair.srocc, "clean_attacked.srocc"),
         "plcc": value(pair.plcc, "clean_attacked.plcc"),
         "krocc": value(pair.krocc, "clean_attacked.krocc"),
@@ -483,6 +488,7 @@ def _measures(scores: Evaluation) -> dict[str, Value]:
     if scores.drops is not None:
         found["srocc_drop"] = value(scores.drops.srocc, "drops.srocc")
         found["plcc_drop"] = value(scores.drops.plcc, "drops.plcc")
+        found["krocc_drop"] = value(scores.drops.krocc, "drops.krocc")
     return found
 
 

@@ -27,12 +27,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from iqattack.attacks import canonical_attack
 from iqattack.auditing.card import WORST, Card, Line, Value
 from iqattack.auditing.parsing import parsed
-from iqattack.auditing.suite import Suite
+from iqattack.auditing.suite import Measure, Suite
 from iqattack.constraints import parse_constraint
 from iqattack.errors import InputError
 from iqattack.runs.numbers import without_folders
 
-Measure = Literal["gain", "srocc", "plcc", "krocc", "r", "srocc_drop", "plcc_drop"]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 State = Literal["passed", "failed", "not measured"]
 

@@ -11,7 +11,7 @@ import json
 import re
 from importlib.resources import files
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -25,6 +25,10 @@ from iqattack.runs.numbers import without_folders
 SUITES = files("iqattack") / "auditing" / "suites"
 _BUNDLED = re.compile(r"([a-z0-9]+)-v(\d+)")
 _NAME = re.compile(r"[a-z][a-z0-9]*")
+# Of a card's lines.
+Measure = Literal[
+    "gain", "gain_on_clean", "srocc", "plcc", "krocc", "r", "srocc_drop", "plcc_drop", "krocc_drop"
+]
 
 
 class Attempt(BaseModel):
@@ -61,13 +65,41 @@ class Attempt(BaseModel):
         return content | {"files": files} if files else content
 
 
+class Published(BaseModel):
+    """A figure that a paper published, of one of the suite's attempts.
+
+    model: as the paper calls it, or pyiqa. measure: of a card's lines. source: paper and images.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    attack: str
+    constraint: str
+    queries: int
+    measure: Measure
+    value: float
+    source: str
+
+    @field_validator("attack")
+    @classmethod
+    def _attack(cls, spec: str) -> str:
+        return without_folders(canonical_attack(spec))
+
+    @field_validator("constraint")
+    @classmethod
+    def _constraint(cls, spec: str) -> str:
+        return parse_constraint(spec).spec
+
+
 class Suite(BaseModel):
     """A fixed evaluation.
 
     name, version: together what it is called. about: it in a sentence. objective: of every attack.
     budgets: queries for each image that measures are of, rising; attacks are run with the largest,
     and the smaller ones are read from the log. seeds: each attack is run with every one. limit:
-    only the first so many images. attempts: attacks, each in a constraint.
+    only the first so many images. attempts: attacks, each in a constraint. published: figures of
+    the paper that the suite follows, which decide no result.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,6 +112,7 @@ class Suite(BaseModel):
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     limit: int | None = Field(None, ge=1)
     attempts: tuple[Attempt, ...] = Field(min_length=1)
+    published: tuple[Published, ...] = ()
 
     @field_validator("name")
     @classmethod
@@ -107,6 +140,14 @@ class Suite(BaseModel):
             raise InputError(f"seeds {list(self.seeds)}: expected each once")
         if len(set(self.attempts)) < len(self.attempts):
             raise InputError("attempts: one attack is there twice in the same constraint")
+        attempted = {(attempt.label, attempt.constraint) for attempt in self.attempts}
+        for figure in self.published:
+            if (figure.attack, figure.constraint) not in attempted:
+                raise InputError(
+                    f"published: {figure.attack} in {figure.constraint} is none of the attempts"
+                )
+            if figure.queries not in self.budgets:
+                raise InputError(f"published: {figure.queries} queries is none of the budgets")
         return self
 
     @property
@@ -122,7 +163,7 @@ class Suite(BaseModel):
     @property
     def digest(self) -> str:
         """SHA-256 of all that decides a result, and of its name."""
-        content = self.model_dump(mode="json", exclude={"about", "attempts"})
+        content = self.model_dump(mode="json", exclude={"about", "attempts", "published"})
         content["attempts"] = [attempt.content for attempt in self.attempts]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

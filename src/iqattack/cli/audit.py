@@ -39,7 +39,7 @@ from iqattack.cli.signals import interruptible
 from iqattack.specs import printable
 
 if TYPE_CHECKING:
-    from iqattack.auditing import Card, Outcome
+    from iqattack.auditing import Card, Outcome, Suite
 
 MARKS = {"passed": "holds", "failed": "FAILS", "not measured": "not measured"}
 
@@ -68,7 +68,8 @@ def audit(
         str,
         typer.Option(
             metavar="NAME|FILE.toml",
-            help="quick: minutes. standard: the figures to report. quick-v1: that very version.",
+            help="quick: minutes. standard: the figures to report. yang2024, bychkov2025: "
+            "a paper's protocol, beside its figures. quick-v1: that very version.",
             rich_help_panel=HOW,
         ),
     ] = "standard",
@@ -168,6 +169,7 @@ def audit(
             callbacks=shown.callbacks,
         )
     _show(card)
+    _show_published(read_suite(suite), card)
     typer.echo(f"card  {out / CARD}")
     typer.echo(f"page  {out / INDEX}")
     unsound = [run.folder for run in card.runs if run.verified is False]
@@ -219,6 +221,32 @@ def _show(card: Card) -> None:
                     end_section=line is lines[-1],
                 )
         console.print(table)
+
+
+def _show_published(suite: Suite, card: Card) -> None:
+    """What the paper of a suite published, beside what was measured here."""
+    from iqattack.auditing import beside, shown  # noqa: PLC0415 - loads torch
+
+    figures = beside(suite, card)
+    if not figures:
+        return
+    console = Console()
+    table = Table(title="Published", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("model", "attack", "measure", "published", card.model.name):
+        left = name in ("model", "attack", "measure")
+        table.add_column(Text(name), justify="left" if left else "right", no_wrap=not left)
+    for figure in figures:
+        said = figure.published
+        table.add_row(
+            Text(said.model, style="bold" if figure.same else ""),
+            Text(f"{said.attack.partition(':')[0]}, {said.queries:,} queries"),
+            said.measure,
+            f"{said.value:g}",
+            "–" if figure.measured is None else shown(figure.measured),
+        )
+    console.print(table)
+    for source in dict.fromkeys(figure.published.source for figure in figures):
+        console.print(Text(f"published: {source}; other images, so compare with care"))
 
 
 def _say(outcomes: list[Outcome]) -> None:

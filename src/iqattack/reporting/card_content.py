@@ -26,8 +26,10 @@ COLUMNS = {
     "plcc": "PLCC",
     "krocc": "KROCC",
     "r": "R",
+    "gain_on_clean": "gain on clean",
     "srocc_drop": "SROCC drop",
     "plcc_drop": "PLCC drop",
+    "krocc_drop": "KROCC drop",
 }
 POLICY = ("The policy holds.", "The policy does not hold.", "The policy could not be measured.")
 MARKS = {"passed": "holds", "failed": "fails", "not measured": "not measured"}

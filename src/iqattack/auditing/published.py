@@ -1,0 +1,36 @@
+"""Published figures beside measured ones, for suites that follow a paper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from iqattack.auditing.card import Card, Value
+from iqattack.auditing.suite import Published, Suite
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A published figure, and what the card has for the same attack, constraint and budget.
+
+    measured: None where the card has no such line or measure, as without opinion scores. same:
+    whether the card's model goes by the same name; the images may still be others.
+    """
+
+    published: Published
+    measured: Value | None
+    same: bool
+
+
+def beside(suite: Suite, card: Card) -> list[Beside]:
+    """All figures that the suite's paper published, in the suite's order."""
+    found = []
+    for figure in suite.published:
+        line = card.line(figure.attack, figure.constraint, figure.queries)
+        measured = None if line is None else line.measures.get(figure.measure)
+        found.append(Beside(figure, measured, _plain(card.model.name) == _plain(figure.model)))
+    return found
+
+
+def _plain(name: str) -> str:
+    """`pyiqa:topiq_nr` and `TOPIQ-NR` name one model."""
+    return "".join(filter(str.isalnum, name.rpartition(":")[2].lower()))
