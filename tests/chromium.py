@@ -9,6 +9,7 @@ from pathlib import Path
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
+AXE = Path(__file__).parent / "reporting" / "axe" / "axe.min.js"
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
 
@@ -73,6 +74,19 @@ class Browser:
     def screenshot(self, path: Path) -> None:
         shot = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
         path.write_bytes(base64.b64decode(shot["data"]))
+
+    def faults(self) -> list[tuple[str, list[str]]]:
+        """Serious and critical faults that axe finds in what is shown."""
+        self.js(AXE.read_text(encoding="utf-8"))
+        found = self.driver.execute_async_script(
+            "const done = arguments[0]; axe.run({preload: false}).then(done)"
+        )
+        assert found["passes"]  # it did look
+        return [
+            (fault["id"], [node["html"] for node in fault["nodes"]])
+            for fault in found["violations"]
+            if fault["impact"] in ("serious", "critical")
+        ]
 
     def complaints(self) -> list[str]:
         """Everything on the console since the last time."""

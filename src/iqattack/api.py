@@ -34,7 +34,7 @@ from iqattack.attacks import (
     kind_of,
     load_attack,
 )
-from iqattack.auditing import Card, Steps, Suite, read_suite
+from iqattack.auditing import POLICY, Card, Steps, Suite, read_policy, read_suite
 from iqattack.auditing import audit as run_audit
 from iqattack.auditing.audit import is_audit, runs_of
 from iqattack.catalogue.constraints import DEFAULT as DEFAULT_CONSTRAINT
@@ -65,7 +65,7 @@ from iqattack.objectives import SetObjective, parse_objective
 from iqattack.perception import Viewing
 from iqattack.probing import QUERIES, Probe
 from iqattack.probing import probe as run_probe
-from iqattack.reporting import write_report
+from iqattack.reporting import write_card_page, write_report
 from iqattack.reporting.figures import Request
 from iqattack.reporting.figures import plot as plot_runs
 from iqattack.runs import (
@@ -98,6 +98,7 @@ from iqattack.runs import merge as merge_runs
 from iqattack.runs import verify as verify_run
 from iqattack.runs.export import SHARD
 from iqattack.runs.export import export as export_run
+from iqattack.runs.files import write_text
 from iqattack.runs.how import EVERYTHING
 from iqattack.runs.verify import TOLERANCE
 from iqattack.scoring import (
@@ -645,6 +646,7 @@ def audit(
     workers: int | None = None,
     concurrency: int | None = None,
     retry: Retry = DEFAULT_RETRY,
+    policy: str | Path | None = None,
     verified: bool = True,
     resume: bool = False,
     score_range: tuple[float, float] | None = None,
@@ -654,10 +656,12 @@ def audit(
     device: str = "cpu",
     callbacks: Callbacks | None = None,
 ) -> Card:
-    """Run a suite of attacks on a model, and write its card: `card.json` in the folder `out`.
+    """Run a suite of attacks on a model, and write its card: `card.json` in the folder `out`, with
+    `index.html`, a page that shows it.
 
     images: the sample set by default, with its pseudo-MOS. suite: `quick`, `standard`, `quick-v1`
     or a file, `mine.toml`. limit: only the first so many images, though the suite may have more.
+    policy: a file of rules that the page reports on, kept as `policy.toml`.
     verified: whether every saved image is scored again, at a query for each score. resume: go on
     with the audit that is in `out`. The rest is as in `attack`.
 
@@ -673,6 +677,9 @@ def audit(
         _check_scorer(model)
     if limit is not None and limit < 1:
         raise InputError(f"limit {limit}: expected at least 1 image")
+    if policy is not None:
+        read_policy(policy).check(chosen, mos=mos is not None or images is None)
+        rules = Path(policy).read_text(encoding="utf-8")
     if images is not None:
         _resolve(images, mos, mos_columns, mos_lower_better, limit, notify)
     # All that may be wrong with model and attacks is found before anything is written or asked.
@@ -699,11 +706,12 @@ def audit(
     def given(name: str, value: object) -> dict[str, str]:
         return {} if value is None else {name: str(value)}
 
-    return run_audit(
+    folder = _path("out", out)
+    card = run_audit(
         chosen,
         model,
         images,
-        _path("out", out),
+        folder,
         Steps(
             attack,
             partial(evaluate, callbacks=notify),
@@ -736,6 +744,10 @@ def audit(
         limit=limit,
         resume=resume,
     )
+    if policy is not None:
+        write_text(folder / POLICY, rules)
+    write_card_page(folder, card)
+    return card
 
 
 def apply(
@@ -944,15 +956,25 @@ def report(
     distance: float | None = None,
     callbacks: Callbacks | None = None,
 ) -> Path:
-    """Write the page of a run, finished or under way, and return the path of its index.html.
+    """Write the page of a run, finished or under way, or of an audit, and return the path of its
+    index.html.
 
-    out: its folder, RUN/report by default; an earlier page there is replaced. display, distance: of
-    JOD and FLIP, as in `evaluate`.
+    run: of an audit, its folder. out: the folder of the page, RUN/report by default; an earlier
+    page there is replaced. The page of an audit lies in its folder. display, distance: of JOD and
+    FLIP, as in `evaluate`; those of an audit are as its runs measured them.
 
-    Raises RunError while no image is finished, InputError for a folder that holds something else
-    or cannot be written.
+    Raises RunError while no image is finished, or where an audit has no card yet; InputError for a
+    folder that holds something else or cannot be written.
     """
     notify = callbacks or Callbacks()
+    if not isinstance(run, Run) and is_audit(folder := _path("run", run)):
+        for option, value in (("out", out), ("display", display), ("distance", distance)):
+            if value is not None:
+                raise InputError(
+                    f"{option} {value}: the page of an audit lies in its folder and shows what its "
+                    f"runs measured; leave --{option} out"
+                )
+        return write_card_page(folder)
     return write_report(
         _run_of(run),
         None if out is None else _path("out", out),

@@ -22,10 +22,14 @@ from iqattack.auditing import (
     judged,
     read_card,
     read_suite,
+    reference_cards,
+    references_for,
 )
+from iqattack.auditing.card import SuiteRecord
 from iqattack.cli import main
 from iqattack.errors import InputError, RunError
 from iqattack.evaluation import bootstrap_interval, evaluate_scores, mean_gain, srocc
+from iqattack.runs import read_traces
 
 MODEL = """
 import pathlib
@@ -69,6 +73,7 @@ def _few_resamples(monkeypatch):
     few = partial(evaluate_scores, resamples=20)
     for module in ("runs.summary", "auditing.card"):
         monkeypatch.setattr(f"iqattack.{module}.evaluate_scores", few)
+    monkeypatch.setattr("iqattack.auditing.card.RESAMPLES", 20)
 
 
 @pytest.fixture
@@ -127,6 +132,68 @@ def test_the_worst_case_is_the_best_attack_on_each_image(audited, work) -> None:
             assert line.measures["srocc"].value == pytest.approx(srocc(clean, scores[mine[0]]))
             share = np.mean([k in mine for k in best])
             assert worst.best[attack] == pytest.approx(share)
+
+
+def test_curves_are_of_the_best_so_far_and_agree_with_the_lines(audited, work) -> None:
+    """Computed again from every score in the logs; at the suite's budgets exactly as the lines."""
+    card = audited()
+    traces = {
+        run.folder: read_traces(iqattack.open_run(work / "audit" / run.folder)) for run in card.runs
+    }
+    assert len(card.curves) == 5
+    for curve in card.curves:
+        assert {1, 20, 30} <= set(curve.queries)
+        assert list(curve.queries) == sorted(set(curve.queries))
+        assert max(curve.queries) == 30
+        runs = [run for run in card.runs if run.constraint == curve.constraint]
+        mine = [run for run in runs if curve.attack in (WORST, run.attack)]
+        for k, queries in enumerate(curve.queries):
+            gains = [[max(t.gains[:queries]) for t in traces[run.folder]] for run in mine]
+            each = np.max(gains, axis=0) if curve.attack == WORST else np.mean(gains, axis=0)
+            assert curve.gain[k] == pytest.approx(each.mean())
+            ends = bootstrap_interval(mean_gain, each, n=20)
+            assert (curve.low[k], curve.high[k]) == pytest.approx(ends)
+        for queries in (20, 30):
+            k = curve.queries.index(queries)
+            gain = card.line(curve.attack, curve.constraint, queries).measures["gain"]
+            assert (curve.gain[k], curve.low[k], curve.high[k]) == (gain.value, gain.low, gain.high)
+
+
+def test_curves_of_two_images_have_no_interval(audited) -> None:
+    for curve in audited(suite="mine.toml", limit=2).curves:
+        assert None not in curve.gain
+        assert set(curve.low) == set(curve.high) == {None}
+
+
+@pytest.fixture
+def references(work, monkeypatch):
+    """The folder of reference cards, empty."""
+    folder = work / "references"
+    monkeypatch.setattr("iqattack.auditing.reference.CARDS", folder)
+    return folder
+
+
+def test_reference_cards_are_of_the_same_suite_and_of_other_models(audited, references) -> None:
+    card = audited(suite="mine.toml", limit=3)
+    assert reference_cards(card.suite) == []
+    references.mkdir()
+    model, suite = card.model, card.suite
+    own = card
+    other = card.model_copy(update={"model": model.model_copy(update={"name": "other"})})
+    changed = card.model_copy(update={"model": model.model_copy(update={"files": {"w": "1"}})})
+    strange = card.model_copy(update={"suite": suite.model_copy(update={"digest": "0"})})
+    for name, one in (("a", own), ("b", other), ("c", changed), ("d", strange)):
+        (references / f"{name}.json").write_text(one.model_dump_json())
+    (references / "README.md").write_text("no card")
+    assert reference_cards(card.suite) == [own, other, changed]
+    assert references_for(card) == [other, changed]
+
+
+def test_cards_in_the_package_can_be_read() -> None:
+    for name in ("quick", "standard"):
+        suite = read_suite(name)
+        for card in reference_cards(SuiteRecord(id=suite.id, digest=suite.digest)):
+            assert card.curves
 
 
 def test_more_queries_and_more_attacks_are_no_better_for_the_model(audited) -> None:
@@ -284,6 +351,8 @@ def test_a_policy_gives_the_exit_status(work, capsys, at_most, queries, status) 
     assert "<testsuite" in (work / "audit" / "junit.xml").read_text()
     words = ("holds", "does not hold", "could not be measured")
     assert words[status] in (work / "audit" / "summary.md").read_text()
+    assert f"The policy {words[status]}." in (work / "audit" / "index.html").read_text()
+    assert (work / "audit" / "policy.toml").read_text() == rule
 
 
 def test_a_wrong_policy_or_suite_is_found_before_anything_is_asked(work, capsys) -> None:
@@ -302,7 +371,14 @@ def test_the_command_shows_every_line(work, capsys) -> None:
     args = ["audit", "model.py:load", "photos", "--suite", "mine.toml", "--limit", "4"]
     assert main([*args, "--out", "audit"]) == 0
     out = capsys.readouterr().out
-    for word in ("worst case", "noise", "square", "mine-v1", "card  audit/card.json"):
+    for word in (
+        "worst case",
+        "noise",
+        "square",
+        "mine-v1",
+        "card  audit/card.json",
+        "page  audit/index.html",
+    ):
         assert word in out
     with pytest.raises(InputError, match="is no card"):
         (work / "none.json").write_text("{}")

@@ -7,7 +7,8 @@ from iqattack.evaluation import (
     bootstrap_interval,
     bootstrap_intervals,
     krocc,
-    mean_band,
+    mean_gain,
+    mean_intervals,
     plcc,
     srocc,
 )
@@ -83,23 +84,10 @@ def test_correlations_of_draws_of_nothing():
     assert all(np.isnan(v).all() for v in correlation_draws([], [], bootstrap_draws(0, 9)).values())
 
 
-def test_a_band_is_the_interval_of_each_mean():
-    values = RNG.normal(size=(30, 4))
-    low, high = mean_band(values, seed=5)
-    for k in range(4):
-        expected = bootstrap_interval(lambda x: float(np.mean(x)), values[:, k], seed=5)
-        np.testing.assert_allclose((low[k], high[k]), expected, atol=1e-12)
-
-
-def test_a_band_of_a_large_set_is_scaled(monkeypatch):
-    monkeypatch.setattr("iqattack.evaluation.bootstrap.LARGE", 100)
-    monkeypatch.setattr("iqattack.evaluation.bootstrap.PART", 50)
-    values = RNG.normal(size=(200, 1))
-    low, high = mean_band(values)
-    expected = bootstrap_interval(lambda x: float(np.mean(x)), values[:, 0])
-    np.testing.assert_allclose((low[0], high[0]), expected, atol=1e-12)
-
-
-def test_a_band_of_no_image_or_one():
-    assert np.isnan(mean_band(np.empty((0, 3)))).all()
-    np.testing.assert_array_equal(mean_band([[1.0, 2.0]]), ([1.0, 2.0], [1.0, 2.0]))
+@pytest.mark.parametrize("size", [1, 3, 24, 300, 13_000])
+def test_intervals_of_means_at_once_are_those_of_each(size):
+    """To the last bit, and of a set that is drawn from in part, too."""
+    rows = np.random.default_rng(2).normal(size=(3, size))
+    low, high = mean_intervals(rows, n=30)
+    expected = [bootstrap_interval(mean_gain, row, n=30) for row in rows]
+    assert list(zip(low.tolist(), high.tolist(), strict=True)) == expected

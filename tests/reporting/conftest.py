@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import iqattack
+from iqattack.auditing import Suite
 from iqattack.evaluation import evaluate_scores
 from iqattack.images import ImageEntry, ImageSet
 from iqattack.runs import Run
@@ -28,6 +29,8 @@ def _few_resamples() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         few = partial(evaluate_scores, resamples=20)
         patch.setattr("iqattack.runs.summary.evaluate_scores", few)
+        patch.setattr("iqattack.auditing.card.evaluate_scores", few)
+        patch.setattr("iqattack.auditing.card.RESAMPLES", 20)
         yield
 
 
@@ -37,32 +40,53 @@ def brightness(batch):
     return mean.where(mean < 248.0, 255.0)
 
 
+def hostile_images(photos: Path, *, mos: bool = True) -> ImageSet:
+    """Eight images in a new folder, one of them broken, some with names that are HTML."""
+    photos.mkdir()
+    rng = np.random.default_rng(0)
+    entries = []
+    for k, (width, height) in enumerate(SIZES):
+        name = HOSTILE.get(k, f"{k}.png")
+        path = photos / f"{k}.png"
+        low = 252 if k == WHITE else 20 + 20 * k
+        pixels = rng.integers(low, min(low + 40, 256), (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        if k == BROKEN:
+            path.write_bytes(path.read_bytes()[:200])
+        entries.append(ImageEntry(name, path, mos=float(k) if mos else None))
+    return ImageSet(tuple(entries))
+
+
 @pytest.fixture(scope="session")
-def make_run() -> Callable[..., Run]:
+def model():
+    """A model whose name is HTML."""
+    name = '<b>bright</b> & "co"'
+    return iqattack.wrap(brightness, name=name, score_range=(0.0, 255.0), lower_better=False)
+
+
+@pytest.fixture(scope="session")
+def audit(model, tmp_path_factory) -> Path:
+    """The folder of an audit of those images, with its page."""
+    folder = tmp_path_factory.mktemp("audit")
+    suite = {"name": "mine", "version": 1, "about": "Mine.", "budgets": [4, 12]}
+    attempts = [{"attack": name, "constraint": "linf:3"} for name in ("noise", "square")]
+    iqattack.audit(
+        model,
+        hostile_images(folder / "photos"),
+        out=folder / "audit",
+        suite=Suite.model_validate(suite | {"attempts": attempts}),
+    )
+    return folder / "audit"
+
+
+@pytest.fixture(scope="session")
+def make_run(model) -> Callable[..., Run]:
     """Attacks eight images in folder/photos, one of them broken, into folder/run."""
 
     def make(folder: Path, *, mos: bool = True, **changes: object) -> Run:
-        photos = folder / "photos"
-        photos.mkdir()
-        rng = np.random.default_rng(0)
-        entries = []
-        for k, (width, height) in enumerate(SIZES):
-            name = HOSTILE.get(k, f"{k}.png")
-            path = photos / f"{k}.png"
-            low = 252 if k == WHITE else 20 + 20 * k
-            pixels = rng.integers(low, min(low + 40, 256), (height, width, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(path)
-            if k == BROKEN:
-                path.write_bytes(path.read_bytes()[:200])
-            entries.append(ImageEntry(name, path, mos=float(k) if mos else None))
-        model = iqattack.wrap(
-            brightness,
-            name='<b>bright</b> & "co"',
-            score_range=(0.0, 255.0),
-            lower_better=False,
-        )
+        images = hostile_images(folder / "photos", mos=mos)
         asked = {"attack": "noise", "constraint": "linf:3", "queries": 12, **changes}
-        return iqattack.attack(ImageSet(tuple(entries)), model, out=folder / "run", **asked)
+        return iqattack.attack(images, model, out=folder / "run", **asked)
 
     return make
 

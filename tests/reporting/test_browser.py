@@ -20,7 +20,6 @@ from iqattack.runs.numbers import percent
 from iqattack.runs.visibility import known
 
 pytestmark = pytest.mark.slow
-AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
 LARGE = "7.png"  # 224×224
 CHARTS = {"scores", "mos", "queries", "crossing", "jod", "ssim"}
 
@@ -82,20 +81,6 @@ def look_at(browser, view):
 def choose(browser, name, value):
     Select(find(browser, f"select[name={name}]")).select_by_value(value)
     browser.settle()
-
-
-def faults(browser):
-    """Serious and critical faults that axe finds in what is shown."""
-    browser.js(AXE)
-    found = browser.driver.execute_async_script(
-        "const done = arguments[0]; axe.run({preload: false}).then(done)"
-    )
-    assert found["passes"]  # it did look
-    return [
-        (fault["id"], [node["html"] for node in fault["nodes"]])
-        for fault in found["violations"]
-        if fault["impact"] in ("serious", "critical")
-    ]
 
 
 def test_opens_from_disk_and_asks_for_nothing_else(chromium, page):
@@ -359,12 +344,12 @@ def test_axe_finds_nothing_serious(browser, dark):
     browser.dark(dark)
     ground = browser.js("return getComputedStyle(document.body).backgroundColor")
     assert ground == ("rgb(20, 23, 26)" if dark else "rgb(255, 255, 255)")
-    assert faults(browser) == []
+    assert browser.faults() == []
     browser.js("document.querySelectorAll('details').forEach(d => d.open = true)")
     open_image(browser)
     for view in ("slider", "difference", "visible"):
         look_at(browser, view)
-        assert faults(browser) == []
+        assert browser.faults() == []
 
 
 def test_colours_can_be_chosen(browser):

@@ -20,7 +20,7 @@ from iqattack.cli import main
 from iqattack.engine import Interrupted
 from iqattack.errors import InputError, RunError
 from iqattack.images import read_image
-from iqattack.reporting.page import _options
+from iqattack.reporting.rendering import options
 from iqattack.runs.pairs import read_pair, scored_pairs
 
 
@@ -350,7 +350,7 @@ def test_command(copy, capsys):
 def test_a_notice_with_an_option_and_markup():
     """Escaped once: the option stays in one line, and what looks like markup is text."""
     text = "<i>R&D's</i> scores: give --score-range 0,1 instead"
-    notice = _options(text)
+    notice = options(text)
     parsed = Parsed(str(notice))
     assert parsed.text == text
     assert parsed.tags == [("span", {"class": "option"})]

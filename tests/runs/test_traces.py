@@ -3,7 +3,17 @@ import pytest
 
 from iqattack.errors import InputError, RunError
 from iqattack.models import wrap
-from iqattack.runs import Callbacks, How, Run, execute, read_traces, results_at, summary_at
+from iqattack.runs import (
+    Callbacks,
+    How,
+    Run,
+    execute,
+    reached,
+    read_traces,
+    results_at,
+    summary_at,
+    traces,
+)
 
 
 @pytest.mark.parametrize("lower_better", [False, True])
@@ -91,3 +101,22 @@ def test_a_run_under_way_has_the_traces_so_far(tmp_path, settings, brightness, i
 def test_a_run_without_a_log_has_none(tmp_path, settings, brightness):
     Run.create(tmp_path / "run", settings(), brightness).close()
     assert read_traces(Run.open(tmp_path / "run")) == []
+
+
+def test_many_budgets_come_from_one_pass(tmp_path, settings, brightness, images, monkeypatch):
+    """And give what each of them gives alone."""
+    with Run.create(tmp_path / "run", settings(queries=30), brightness) as run:
+        execute(run, images, brightness)
+    passes, each = [], traces.each_trace
+    monkeypatch.setattr(traces, "each_trace", lambda run: passes.append(run) or each(run))
+    points = [7, 1, 30, 29, 7]
+    found = reached(run, points)
+    assert len(passes) == 1
+    assert found.queries == (1, 7, 29, 30)
+    for k, queries in enumerate(found.queries):
+        rows = results_at(run, queries)[0].done
+        assert rows.images == found.results.images
+        np.testing.assert_array_equal(found.scores[:, k], rows.real("score_adv"))
+        np.testing.assert_array_equal(found.gains[:, k], rows.real("gain"))
+    with pytest.raises(InputError, match="expected 1 to 30"):
+        reached(run, [1, 31])

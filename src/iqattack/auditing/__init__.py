@@ -1,7 +1,7 @@
 """Audits: a fixed suite of attacks on one model, its card, and what a policy says of that."""
 
-from iqattack.auditing.audit import CARD, Steps, audit, plan, read_card
-from iqattack.auditing.card import WORST, Card, Line, Value, card_of, shown
+from iqattack.auditing.audit import AUDIT, CARD, POLICY, Steps, audit, plan, read_card
+from iqattack.auditing.card import WORST, Card, Curve, Line, Value, card_of, shown
 from iqattack.auditing.policy import (
     Outcome,
     Policy,
@@ -13,14 +13,18 @@ from iqattack.auditing.policy import (
     read_policy,
 )
 from iqattack.auditing.published import Beside, beside
+from iqattack.auditing.reference import reference_cards, references_for
 from iqattack.auditing.suite import Attempt, Published, Suite, bundled, read_suite
 
 __all__ = [
+    "AUDIT",
     "CARD",
+    "POLICY",
     "WORST",
     "Attempt",
     "Beside",
     "Card",
+    "Curve",
     "Line",
     "Outcome",
     "Policy",
@@ -41,5 +45,7 @@ __all__ = [
     "read_card",
     "read_policy",
     "read_suite",
+    "reference_cards",
+    "references_for",
     "shown",
 ]

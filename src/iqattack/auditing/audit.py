@@ -23,6 +23,7 @@ from iqattack.samples import MOS, write_samples
 
 CARD = "card.json"
 AUDIT = "audit.toml"
+POLICY = "policy.toml"  # what the model has to withstand, as it was given last
 VERIFIED = "verified.json"  # which runs were, by the digest of their results
 PICTURES = "images"  # of the sample set, where none were given
 
@@ -143,8 +144,10 @@ def runs_of(folder: Path) -> list[Run]:
 
 
 def is_audit(folder: Path) -> bool:
-    """Whether a folder is that of an audit."""
-    return (folder / AUDIT).is_file()
+    """Whether a folder is that of an audit, finished or not, rather than of a run."""
+    return not (folder / "run.toml").exists() and any(
+        (folder / name).is_file() for name in (AUDIT, CARD)
+    )
 
 
 def read_card(path: str | Path) -> Card:

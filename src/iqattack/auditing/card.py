@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from iqattack.auditing.suite import Suite
 from iqattack.errors import RunError
-from iqattack.evaluation import Evaluation, evaluate_scores
+from iqattack.evaluation import Evaluation, evaluate_scores, mean_intervals
+from iqattack.evaluation.bootstrap import RESAMPLES
 from iqattack.notebook import block, items, lines, table
-from iqattack.runs import Run, Summary
-from iqattack.runs.columns import Results
+from iqattack.runs import Reached, Run, Summary, reached
 from iqattack.runs.numbers import without_folders
 from iqattack.runs.settings import ModelRecord
-from iqattack.runs.traces import results_at
 from iqattack.version import __version__
 
 FEWEST = 3  # images: fewer have no interval, and no order
 WORST = "worst case"
+POINTS = 16  # of a curve, evenly on a log axis, beside the budgets of the suite
+
+Array = NDArray[np.float64]
 
 
 class Value(BaseModel):
@@ -129,6 +132,23 @@ class Line(BaseModel):
     best: dict[str, float] = {}
 
 
+class Curve(BaseModel):
+    """The mean gain of one attack, or of the worst case, against queries.
+
+    queries: rising, the suite's budgets among them. gain, low, high: the mean and its interval
+    after each of them, as `Line` has them; None where there is none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+    attack: str
+    constraint: str
+    queries: tuple[int, ...]
+    gain: tuple[float | None, ...]
+    low: tuple[float | None, ...]
+    high: tuple[float | None, ...]
+
+
 class Seen(BaseModel):
     """How visible the changes of one run are: JOD and SSIM; None where they were not measured."""
 
@@ -155,6 +175,7 @@ class Card(BaseModel):
     runs: tuple[RunRecord, ...]
     lines: tuple[Line, ...]
     seen: tuple[Seen, ...]
+    curves: tuple[Curve, ...] = ()
 
     def line(self, attack: str, constraint: str, queries: int) -> Line | None:
         """The line of an attack, or of the worst case."""
@@ -261,45 +282,31 @@ class Done:
     verified: bool | None = None
 
 
-@dataclass(frozen=True)
-class _At:
-    """What became of all images with one budget, by name: score, gain."""
-
-    scores: dict[str, float]
-    gains: dict[str, float]
-
-
 def card_of(suite: Suite, done: Sequence[Done]) -> Card:
     """The card of the runs of a suite; RunError where they are not of one model and images."""
     first = done[0].summary
     for each in done[1:]:
         _check_same(each, first)
-    found: dict[tuple[int, int], _At] = {}
-    whole: list[Results] = []
-    for number, each in enumerate(done):
-        for queries in suite.budgets:
-            rows = results_at(each.run, queries)[0].done
-            names = [str(name) for name in rows.images]
-            found[number, queries] = _At(
-                dict(zip(names, rows.real("score_adv").tolist(), strict=True)),
-                dict(zip(names, rows.real("gain").tolist(), strict=True)),
-            )
-        whole.append(rows)
-    base = _Base.of(done[0].run, whole)
-    lines = []
+    points = points_of(suite.budgets)
+    runs = [reached(each.run, points) for each in done]
+    base = _Base.of(done[0].run, runs)
+    tried = [base.arranged(one) for one in runs]
+    lines, curves = list[Line](), list[Curve]()
     for constraint in suite.constraints:
         inside = [k for k, each in enumerate(done) if each.constraint == constraint]
+        cases = _cases([done[k].attack for k in inside], [tried[k] for k in inside])
         for queries in suite.budgets:
-            lines += _lines(base, done, inside, queries, found)
-    finished = [set(found[number, suite.budgets[-1]].gains) for number in range(len(done))]
-    everywhere = set.intersection(*finished)
+            at = points.index(queries)
+            lines += [_line(base, case, constraint, queries, at) for case in cases]
+        curves += [_curve(case, constraint, points) for case in cases]
+    everywhere = np.logical_and.reduce([~np.isnan(one.gains[:, -1]) for one in tried])
     return Card(
         suite=SuiteRecord(id=suite.id, digest=suite.digest),
         model=CardModel.of(first.model),
         images=CardImages(
             count=first.images,
             attacked=len(base.names),
-            partly=len(base.names) - len(everywhere),
+            partly=len(base.names) - int(everywhere.sum()),
             digest=_digest(done),
         ),
         runs=tuple(map(_record, done)),
@@ -315,7 +322,14 @@ def card_of(suite: Suite, done: Sequence[Done]) -> Card:
             )
             for each in done
         ),
+        curves=tuple(curves),
     )
+
+
+def points_of(budgets: Sequence[int]) -> tuple[int, ...]:
+    """Numbers of queries that curves have: the budgets, and others up to the largest; rising."""
+    others = np.geomspace(1, budgets[-1], POINTS).round().astype(int)
+    return tuple(sorted({*budgets, *others.tolist()}))
 
 
 def _check_same(each: Done, first: Summary) -> None:
@@ -338,73 +352,110 @@ def _check_same(each: Done, first: Summary) -> None:
 
 
 @dataclass(frozen=True)
+class _Tried:
+    """What one run, or several, reached on all images: raw scores and gains, (N, Q); NaN of images
+    that it failed on.
+    """
+
+    scores: Array
+    gains: Array
+
+
+@dataclass(frozen=True)
 class _Base:
-    """What all runs share: the model, and the images that any attack finished, in their order."""
+    """What all runs share: the model, and the images that any attack finished, in their order.
+
+    clean: raw scores, (N,). mos: opinion scores, (N,), NaN where there are none.
+    """
 
     model: ModelRecord
-    clean: dict[str, float]
-    mos: dict[str, float]
-
-    @property
-    def names(self) -> list[str]:
-        """Of the images."""
-        return list(self.clean)
+    names: tuple[str, ...]
+    clean: Array
+    mos: Array
 
     @classmethod
-    def of(cls, first: Run, whole: Sequence[Results]) -> _Base:
+    def of(cls, first: Run, runs: Sequence[Reached]) -> _Base:
         """What is known of images from the results of all runs, in the order of the first."""
         clean: dict[str, float] = {}
         mos: dict[str, float] = {}
-        for rows in whole:
-            names = [str(name) for name in rows.images]
-            clean = dict(zip(names, rows.real("score_clean").tolist(), strict=True)) | clean
-            mos = dict(zip(names, rows.real("mos").tolist(), strict=True)) | mos
+        for one in runs:
+            names = one.results.images
+            rated = one.results.real("mos").tolist()
+            scored = one.results.real("score_clean").tolist()
+            clean = dict(zip(names, scored, strict=True)) | clean
+            mos = dict(zip(names, rated, strict=True)) | mos
         order = {name: number for number, name in enumerate(first.image_names())}
-        names = sorted(clean, key=lambda name: order.get(name, len(order)))
-        return cls(first.model, {name: clean[name] for name in names}, mos)
+        ordered = sorted(clean, key=lambda name: order.get(name, len(order)))
+        return cls(
+            first.model,
+            tuple(ordered),
+            np.array([clean[name] for name in ordered], dtype=np.float64),
+            np.array([mos[name] for name in ordered], dtype=np.float64),
+        )
+
+    def arranged(self, one: Reached) -> _Tried:
+        """What a run reached, by the order of these images."""
+        numbers = {name: number for number, name in enumerate(self.names)}
+        rows = [numbers[name] for name in one.results.images]
+        whole = _Tried(*np.full((2, len(self.names), len(one.queries)), np.nan))
+        whole.scores[rows], whole.gains[rows] = one.scores, one.gains
+        return whole
 
 
-def _lines(
-    base: _Base,
-    done: Sequence[Done],
-    inside: Sequence[int],
-    queries: int,
-    found: Mapping[tuple[int, int], _At],
-) -> list[Line]:
-    """Of the attacks of one constraint with one budget, and their worst case first.
+@dataclass(frozen=True)
+class _Case:
+    """An attack over its seeds, or the worst case: what lines and curves are of.
 
-    An image that one of them failed on is in the lines of the others.
+    tried: scores of the first seed, gains that are means over seeds; of the worst case both of the
+    best. best: by attack, the share of images that it gained most on, (Q,); none of an attack.
     """
-    at = [found[number, queries] for number in inside]
-    attacks, constraint = [done[k].attack for k in inside], done[inside[0]].constraint
-    worst, shares = _At({}, {}), dict.fromkeys(attacks, 0.0)
-    for name in base.names:
-        tried = [k for k, one in enumerate(at) if name in one.gains]
-        if tried:
-            best = max(tried, key=lambda k: at[k].gains[name])
-            worst.gains[name], worst.scores[name] = at[best].gains[name], at[best].scores[name]
-            shares[attacks[best]] += worst.gains[name] > 0.0
-    moved = max(sum(gain > 0.0 for gain in worst.gains.values()), 1)
-    best_on = {attack: number / moved for attack, number in shares.items()}
-    lines = [_line(base, WORST, constraint, queries, worst, best_on)]
-    for attack in dict.fromkeys(attacks):
-        seeds = [one for one, name in zip(at, attacks, strict=True) if name == attack]
-        names = [name for name in base.names if all(name in one.gains for one in seeds)]
-        mean = {name: float(np.mean([one.gains[name] for one in seeds])) for name in names}
-        scores = {name: seeds[0].scores[name] for name in names}
-        lines.append(_line(base, attack, constraint, queries, _At(scores, mean), {}))
-    return lines
+
+    attack: str
+    tried: _Tried
+    best: dict[str, Array]
+
+    @property
+    def there(self) -> NDArray[np.bool_]:
+        """Which images it has, (N,)."""
+        return ~np.isnan(self.tried.gains[:, -1])
 
 
-def _line(
-    base: _Base, attack: str, constraint: str, queries: int, at: _At, best: dict[str, float]
-) -> Line:
-    names = list(at.gains)
-    gains = np.array([at.gains[name] for name in names])
-    mos = np.array([base.mos[name] for name in names])
+def _cases(attacks: Sequence[str], tried: Sequence[_Tried]) -> list[_Case]:
+    """The worst case, then each attack, of the runs in one constraint.
+
+    An image that one of them failed on is in the cases of the others.
+    """
+    gains = np.array([one.gains for one in tried])
+    scores = np.array([one.scores for one in tried])
+    known = np.where(np.isnan(gains), -np.inf, gains)
+    chosen = known.argmax(axis=0)[None]  # the first of equals
+    worst = _Tried(
+        np.take_along_axis(scores, chosen, axis=0)[0], np.take_along_axis(gains, chosen, axis=0)[0]
+    )
+    moved = worst.gains > 0.0
+    most = np.maximum(moved.sum(axis=0), 1)
+    names = list(dict.fromkeys(attacks))
+    best = {
+        name: (moved & np.isin(chosen[0], [k for k, n in enumerate(attacks) if n == name])).sum(
+            axis=0
+        )
+        / most
+        for name in names
+    }
+    cases = [_Case(WORST, worst, best)]
+    for name in names:
+        seeds = [k for k, n in enumerate(attacks) if n == name]
+        cases.append(_Case(name, _Tried(scores[seeds[0]], gains[seeds].mean(axis=0)), {}))
+    return cases
+
+
+def _line(base: _Base, case: _Case, constraint: str, queries: int, at: int) -> Line:
+    """Of a case after so many queries. at: their place among the points."""
+    there = case.there
+    gains, mos = case.tried.gains[there, at], base.mos[there]
     scores = evaluate_scores(
-        [base.clean[name] for name in names],
-        [at.scores[name] for name in names],
+        base.clean[there],
+        case.tried.scores[there, at],
         gains,
         np.ones_like(gains),  # boundaries that were crossed are no measure here
         None if np.isnan(mos).all() else mos,
@@ -412,12 +463,29 @@ def _line(
         lower_better=base.model.lower_better,
     )
     return Line(
-        attack=attack,
+        attack=case.attack,
         constraint=constraint,
         queries=queries,
-        images=len(names),
+        images=int(there.sum()),
         measures=_measures(scores),
-        best=best,
+        best={name: float(share[at]) for name, share in case.best.items()},
+    )
+
+
+def _curve(case: _Case, constraint: str, points: tuple[int, ...]) -> Curve:
+    gains = np.ascontiguousarray(case.tried.gains[case.there].T)
+    images = gains.shape[1]
+    means = gains.mean(axis=1) if images else np.full(len(points), np.nan)
+    low = high = np.full(len(points), np.nan)
+    if images >= FEWEST:
+        low, high = mean_intervals(gains, n=RESAMPLES)
+    return Curve(
+        attack=case.attack,
+        constraint=constraint,
+        queries=points,
+        gain=tuple(map(_finite, means.tolist())),
+        low=tuple(map(_finite, low.tolist())),
+        high=tuple(map(_finite, high.tolist())),
     )
 
 

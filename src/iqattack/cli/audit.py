@@ -78,7 +78,7 @@ def audit(
         typer.Option(
             metavar="FILE.toml",
             help="What the model has to withstand: the exit status is 1 where it does not, 2 where "
-            "that could not be measured; junit.xml and summary.md say so in --out.",
+            "that could not be measured; junit.xml, summary.md and the page say so in --out.",
             rich_help_panel=HOW,
         ),
     ] = None,
@@ -121,7 +121,7 @@ def audit(
     retries: Retries = 3,
     timeout: Timeout = None,
 ) -> None:
-    """Run a fixed suite of attacks on a model, and write a card of what it found.
+    """Run a fixed suite of attacks on a model, and write a card of what it found, with a page.
 
     The card has every attack's measures at every budget and the worst case over attacks, image by
     image, with 95 % intervals. With --policy, the exit status says whether the model withstands.
@@ -135,6 +135,7 @@ def audit(
         read_policy,
         read_suite,
     )
+    from iqattack.reporting.card_page import INDEX  # noqa: PLC0415
     from iqattack.runs.files import write_text  # noqa: PLC0415
 
     wanted_range, wanted_batch = parse_range(score_range), parse_batch(batch)
@@ -157,6 +158,7 @@ def audit(
             workers=parse_workers(workers),
             concurrency=concurrency,
             retry=iqattack.Retry(retries),
+            policy=policy,
             verified=verified,
             resume=resume,
             score_range=wanted_range,
@@ -169,6 +171,7 @@ def audit(
     _show(card)
     _show_published(read_suite(suite), card)
     typer.echo(f"card  {out / CARD}")
+    typer.echo(f"page  {out / INDEX}")
     unsound = [run.folder for run in card.runs if run.verified is False]
     for folder in unsound:
         typer.echo(f"{out / folder}: not as reported; 'iqattack verify' tells more", err=True)

@@ -14,15 +14,21 @@ from iqattack.cli.tables import say_unmeasured
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, finished or under way.")],
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a run, finished or under way, or of an audit.")
+    ],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder for the page; by default RUN/report."),
+        typer.Option(
+            metavar="DIR", help="Folder for the page; by default RUN/report, of an audit its own."
+        ),
     ] = None,
     screen: Screen = None,
     distance: Distance = None,
 ) -> None:
     """Write a page that shows what came of a run: verdict, measures, charts and every image.
+
+    Of an audit, it writes the page of its card again.
 
     It opens in a browser from disk, without a network. The folder can be moved, zipped and sent:
     the page needs nothing outside it, and tells of no folder of this machine. An earlier page is

@@ -4,7 +4,7 @@ from iqattack.evaluation.bootstrap import (
     Interval,
     bootstrap_interval,
     bootstrap_intervals,
-    mean_band,
+    mean_intervals,
 )
 from iqattack.evaluation.correlation import (
     fit_logistic5,
@@ -78,8 +78,8 @@ __all__ = [
     "krocc",
     "logistic5",
     "mae",
-    "mean_band",
     "mean_gain",
+    "mean_intervals",
     "ndcg",
     "normalised_gain",
     "plcc",

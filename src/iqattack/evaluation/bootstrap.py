@@ -69,29 +69,6 @@ def percentile_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     return float(low), float(high)
 
 
-def mean_band(
-    values: ArrayLike, n: int = RESAMPLES, seed: int = 0, level: float = 0.95
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The ends of the bootstrap interval of the mean of each column, (Q,) both; see above.
-
-    values: (N, Q), a row for each image; the rows are drawn whole, so that a band is of one set of
-    draws. NaN without any image.
-    """
-    rows = np.asarray(values, dtype=np.float64)
-    size, columns = rows.shape
-    if not size:
-        nothing = np.full(columns, np.nan)
-        return nothing, nothing
-    means = np.empty((n, columns))
-    for mean, drawn in zip(means, bootstrap_draws(size, n, seed), strict=True):
-        mean[:] = np.bincount(drawn, minlength=size) @ rows / len(drawn)
-    measured = rows.mean(axis=0)
-    ends = np.array(
-        [draws_interval(means[:, k], measured[k], size, level) for k in range(columns)]
-    ).reshape(columns, 2)
-    return ends[:, 0], ends[:, 1]
-
-
 def bootstrap_interval(
     statistic: Callable[..., float],
     *arrays: ArrayLike,
@@ -135,3 +112,24 @@ def bootstrap_intervals(
     return {
         name: draws_interval(drawn, measured[name], size, level) for name, drawn in values.items()
     }
+
+
+def mean_intervals(
+    values: ArrayLike, *, n: int = RESAMPLES, seed: int = 0, level: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Bootstrap intervals of the means of rows (Q, N): lower and upper ends, each (Q,).
+
+    All rows have the draws of `bootstrap_interval`, so the interval of a row is the one that it
+    gives.
+    """
+    rows = np.asarray(values, dtype=np.float64)
+    draws = bootstrap_draws(rows.shape[1], n if rows.shape[1] else 0, seed)
+    # Taken row by row in memory: a sum in another order would differ in the last bits.
+    means = np.array([rows.take(drawn, axis=1).mean(axis=1) for drawn in draws])
+    means = means.reshape(-1, len(rows))
+    ends = [
+        draws_interval(drawn, float(row.mean()), rows.shape[1], level)
+        for drawn, row in zip(means.T, rows, strict=True)
+    ]
+    low, high = np.array(ends).reshape(-1, 2).T
+    return low, high

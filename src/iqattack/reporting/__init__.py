@@ -1,5 +1,8 @@
-"""The page of a run: what came of it, for people, opening from disk without a network."""
+"""The pages of a run and of an audit: what came of them, for people, opening from disk without a
+network.
+"""
 
+from iqattack.reporting.card_page import write_card_page
 from iqattack.reporting.page import write_report
 
-__all__ = ["write_report"]
+__all__ = ["write_card_page", "write_report"]

@@ -12,19 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from iqattack.errors import InputError
 from iqattack.perception import Viewing
 from iqattack.reporting import content
 from iqattack.reporting.measures import measures
 from iqattack.reporting.pictures import PIXELS, THUMBS, write_pictures
+from iqattack.reporting.rendering import PLOTLY, asset, template
 from iqattack.reporting.sample import sample
 from iqattack.runs import COLUMNS, Meter, Run, Trace, measured
 from iqattack.runs.cells import csv_line, to_cell
@@ -39,8 +37,10 @@ from iqattack.version import __version__
 
 INDEX = "index.html"
 DATA = "data.js"
-PLOTLY = "plotly-basic.min.js"  # a quarter of plotly.js, and all that the charts need
-OURS = ("numbers.js", "theme.js", "charts.js", "gallery.js", "viewer.js", "page.js")
+OURS = (
+    "numbers.js", "theme.js", "plots.js", "charts.js", "gallery.js", "slider.js", "viewer.js",
+    "page.js",
+)  # fmt: skip
 SCRIPTS = (PLOTLY, *OURS[:1], DATA, *OURS[1:])  # in the order in which they run
 ALL = "all.csv"  # beside a page that shows a part of the images
 MARK = "iqattack.data = "  # what DATA begins with
@@ -50,7 +50,6 @@ LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file managers leave i
 PUBLISHING = {".gitignore", ".nojekyll", "CNAME"}  # beside a page on the web: they stay
 FACTORS = (4, 8, 16, 32, 64)  # by which the difference can be magnified
 FACTOR = 16
-_OPTION = re.compile(r"--[a-z][a-z-]*(?: [\d.,-]+\d)?")
 
 
 def write_report(
@@ -88,7 +87,7 @@ def write_report(
     pairs = scored_pairs(run, shown.done)
     charts, values = content.charts(summary, results, drawn, shown)
     failures = results.take(np.flatnonzero(results.failed))
-    page = _template().render(
+    page = template(INDEX).render(
         title=content.title(summary),
         verdict=summary.verdict.text,
         silent=summary.verdict.silent,
@@ -172,30 +171,6 @@ def _curves(run: Run, results: Results, shown: Results) -> tuple[dict[str, Any],
     return content.series_of_many(done, finished()), traces
 
 
-def _template() -> Any:
-    environment = Environment(
-        loader=PackageLoader("iqattack.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["options"] = _options
-    return environment.get_template(INDEX)
-
-
-def _shown(value: Any) -> Any:
-    """What the template shows, which may be of somebody else's run: see `printable`."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _options(text: str) -> Markup:
-    """A text whose options, such as --score-range 0,1, are not broken into two lines."""
-    # A plain string: what is put into a Markup would be escaped a second time.
-    return Markup(_OPTION.sub(r'<span class="option">\g<0></span>', str(escape(printable(text)))))
-
-
 def _write_all(path: Path, results: Results) -> None:
     """All images of a run, of which the page shows some: results.csv without the attack, which
     may have folders in it.
@@ -211,9 +186,8 @@ def _write_all(path: Path, results: Results) -> None:
 
 
 def _copy_assets(folder: Path) -> None:
-    ours = files("iqattack.reporting") / "assets"
     for name in ("page.css", PLOTLY, *OURS):
-        (folder / name).write_bytes((ours / name).read_bytes())
+        (folder / name).write_bytes(asset(name))
 
 
 def _refuse_other(out: Path, there: Path | None = None) -> None:

@@ -54,8 +54,7 @@ def write_pictures(
         missing = printable(without_folders(str(error)))
     else:
         threshold = JND_SCALE * JND_MODELS[JND_MODEL](before)
-        data["original"] = _base64(to_png(to_array(before)))
-        data["attacked"] = _base64(to_png(to_array(after)))
+        data["original"], data["attacked"] = as_png(before), as_png(after)
         # A whole number of grey levels is over the threshold just when it is over its floor.
         data["limit"] = _base64(to_png(threshold.floor().clamp(max=255.0).byte().numpy()))
         data["visible"] = None if meter is None else _visible(meter, result, before, after)
@@ -67,6 +66,11 @@ def write_pictures(
     script = f"iqattack.picture({number}, {json.dumps(data)});\n"
     (folder / pixels).write_text(script, encoding="ascii")
     return {"thumb": thumb, "pixels": pixels, "missing": missing}
+
+
+def as_png(pixels: Tensor) -> str:
+    """Pixels (3, H, W) uint8 as a PNG, in base64; nothing else of a file goes into it."""
+    return _base64(to_png(to_array(pixels)))
 
 
 def _visible(

@@ -12,7 +12,7 @@ from iqattack.runs.shards import Shard
 from iqattack.runs.summary import Means, Session, Summary, summarise
 from iqattack.runs.survey import Survey
 from iqattack.runs.surveying import make_survey
-from iqattack.runs.traces import Trace, read_traces, results_at, summary_at
+from iqattack.runs.traces import Reached, Trace, reached, read_traces, results_at, summary_at
 from iqattack.runs.trust import UntrustedError, check_trusted
 from iqattack.runs.universal import FILE as PERTURBATION
 from iqattack.runs.universal import Laid, apply_universal, make_universal
@@ -31,6 +31,7 @@ __all__ = [
     "Means",
     "Meter",
     "ModelRecord",
+    "Reached",
     "Record",
     "Result",
     "Run",
@@ -52,6 +53,7 @@ __all__ = [
     "make_universal",
     "measured",
     "merge",
+    "reached",
     "read_traces",
     "results_at",
     "summarise",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 
@@ -82,15 +82,73 @@ def results_at(run: Run, queries: int) -> tuple[Results, int]:
     score boundary, where the least different image that crosses it is kept: the log does not tell
     which that is.
     """
+    _check_budget(run, queries)
+    budget = run.settings.queries
+    results, pending = run.checked_state(pictures=queries == budget)
+    if queries == budget:
+        return results, pending
+    _check_smaller(run)
+    failed, traces = results.failed, _finished(run, results)
+
+    def at(number: int, result: Result) -> Result:
+        if failed[number]:
+            return result
+        score, gain, spent = next(traces).best(queries)
+        gone = dict.fromkeys(("linf", "rms", "psnr", "ssim", "ms_ssim", "jnd_violation", *SEEN))
+        status = OK if gain > 0.0 else UNCHANGED
+        found = {"score_adv": score, "gain": gain, "queries": spent, "status": status}
+        return result.model_copy(update={**gone, **found})
+
+    return Results.of(starmap(at, enumerate(results))), pending
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What the finished images of a run had reached after several numbers of queries.
+
+    results: of the N finished images, at the full budget. queries: (Q,), rising. scores: raw, of
+    the best image so far, (N, Q). gains: of the score range, (N, Q), at least 0.
+    """
+
+    results: Results
+    queries: tuple[int, ...]
+    scores: NDArray[np.float64]
+    gains: NDArray[np.float64]
+
+
+def reached(run: Run, queries: Sequence[int]) -> Reached:
+    """The best of each image after each of these numbers of queries, as `results_at` gives it, from
+    one pass over the log.
+
+    How visible the changes are is as the run has it. Errors as in `results_at`.
+    """
+    points = sorted(set(queries))
+    for number in points:
+        _check_budget(run, number)
+    results, _ = run.checked_state(pictures=False)
+    done, smaller = results.done, [n for n in points if n < run.settings.queries]
+    scores = np.repeat(done.real("score_adv")[:, None], len(points), axis=1)
+    gains = np.repeat(done.real("gain")[:, None], len(points), axis=1)
+    if smaller:
+        _check_smaller(run)
+        for k, trace in enumerate(_finished(run, results)):
+            for q, number in enumerate(smaller):
+                scores[k, q], gains[k, q], _ = trace.best(number)
+    return Reached(done, tuple(points), scores, gains)
+
+
+def _check_budget(run: Run, queries: int) -> None:
+    """InputError for a number of queries that the run does not have."""
     budget = run.settings.queries
     if not 1 <= queries <= budget:
         raise InputError(
             f"queries {queries}: expected 1 to {budget}, the budget of {run.folder}; "
             "a larger one needs a new run"
         )
-    results, pending = run.checked_state(pictures=queries == budget)
-    if queries == budget:
-        return results, pending
+
+
+def _check_smaller(run: Run) -> None:
+    """RunError where the log does not say what a smaller budget would have given."""
     if run.settings.budget_total is not None:
         raise RunError(
             f"{run.folder}: its images share {run.settings.budget_total:,} queries, and none has a "
@@ -106,26 +164,21 @@ def results_at(run: Run, queries: int) -> tuple[Results, int]:
             f"{run.folder}: {given}, which the log does not tell of a smaller budget; attack again "
             "with it"
         )
-    failed, left = results.failed, each_trace(run)
 
-    def at(number: int, result: Result) -> Result:
-        if failed[number]:
-            return result
+
+def _finished(run: Run, results: Results) -> Iterator[Trace]:
+    """The traces of the images that are finished, in their order."""
+    left = each_trace(run)
+    for image in results.done.images:
         for trace in left:  # both are in the order of the log
-            if trace.image == result.image:
+            if trace.image == image:
                 break
         else:
             raise RunError(
-                f"{run.folder}: {result.image}: has a result, and no direction in the log; put "
-                "back a copy of the log"
+                f"{run.folder}: {image}: has a result, and no direction in the log; put back a "
+                "copy of the log"
             )
-        score, gain, spent = trace.best(queries)
-        gone = dict.fromkeys(("linf", "rms", "psnr", "ssim", "ms_ssim", "jnd_violation", *SEEN))
-        status = OK if gain > 0.0 else UNCHANGED
-        found = {"score_adv": score, "gain": gain, "queries": spent, "status": status}
-        return result.model_copy(update={**gone, **found})
-
-    return Results.of(starmap(at, enumerate(results))), pending
+        yield trace
 
 
 def summary_at(run: Run, queries: int) -> Summary:

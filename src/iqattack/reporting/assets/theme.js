@@ -29,6 +29,19 @@ window.iqattack = window.iqattack || {};
   if (["light", "dark"].includes(remembered())) root.dataset.theme = remembered();
   system.addEventListener("change", changed);
 
+  // Paper is light, whatever the screen has.
+  let screen;
+  window.addEventListener("beforeprint", () => {
+    screen = root.dataset.theme;
+    root.dataset.theme = "light";
+    changed();
+  });
+  window.addEventListener("afterprint", () => {
+    if (screen) root.dataset.theme = screen;
+    else delete root.dataset.theme;
+    changed();
+  });
+
   // A colour of the style sheet as it is now; charts take no variables.
   function colour(name) {
     const probe = document.createElement("span");

@@ -218,11 +218,7 @@
     canvas.dataset.shrunk = shown !== data;
   }
 
-  function slide() {
-    const at = byId("slide").value;
-    byId("over").style.clipPath = `inset(0 0 0 ${at}%)`;
-    byId("edge").style.left = `${at}%`;
-  }
+  const slide = () => window.iqattack.slide(byId("slide"), byId("over"), byId("edge"));
 
   function zoom() {
     const device = window.devicePixelRatio || 1;

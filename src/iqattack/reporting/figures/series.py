@@ -14,7 +14,7 @@ from iqattack.evaluation import (
     Interval,
     best_at,
     bootstrap_interval,
-    mean_band,
+    mean_intervals,
     progress,
     srocc,
 )
@@ -239,7 +239,7 @@ def _curve(
     rows = np.asarray(values, dtype=np.float64)
     low = high = np.full(len(points), np.nan)
     if len(rows) >= FEWEST:
-        low, high = mean_band(rows)
+        low, high = mean_intervals(np.ascontiguousarray(rows.T))
     return Curve(of, len(rows), points, rows.mean(axis=0), low, high, boundary)
 
 

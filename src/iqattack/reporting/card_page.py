@@ -1,0 +1,122 @@
+"""The page of an audit: one file that needs nothing beside it, made from its card and its runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from base64 import b64encode
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from iqattack.auditing import CARD, Card, judged, read_card, read_policy, references_for
+from iqattack.auditing import POLICY as POLICY_FILE
+from iqattack.errors import InputError, RunError
+from iqattack.reporting import card_content as content
+from iqattack.reporting.rendering import PLOTLY, asset, template
+from iqattack.reporting.telling import RunHere, most_moved, runs_here
+from iqattack.runs.files import write_text
+from iqattack.runs.numbers import without_folders
+
+Judged = tuple[str, int, list[tuple[str, str]]]  # see `card_content.policy`
+
+INDEX = "index.html"
+TEMPLATE = "card.html"
+SHOWN = 3  # pictures
+STYLES = ("page.css", "card.css")
+FIRST = ("numbers.js", "theme.js")  # before anything is painted
+SCRIPTS = (PLOTLY, "plots.js", "slider.js", "card.js")  # in the order in which they run
+
+
+def write_card_page(folder: Path, card: Card | None = None) -> Path:
+    """Write the page of an audit beside its card, and return its path; an earlier one is replaced.
+
+    card: the one in the folder, if it was read already. The same card and runs give the same bytes.
+    What of the runs is not there, or differs from the card, is reported on the page.
+
+    Raises RunError for an audit without a card, InputError for a card that cannot be read.
+    """
+    if card is None:
+        if not (folder / CARD).is_file():
+            raise RunError(
+                f"{folder}: this audit has no card yet; go on with it by 'iqattack audit --resume'"
+            )
+        card = read_card(folder)
+    page = folder / INDEX
+    write_text(page, card_page(folder, card))
+    return page
+
+
+def card_page(folder: Path, card: Card) -> str:
+    """The page as HTML."""
+    here = runs_here(folder, card)
+    troubles = [f"{one.trouble}." for one in here if one.trouble is not None]
+    policy, wrong = _policy(folder / POLICY_FILE, card)
+    pictures = most_moved(folder, here, SHOWN)
+    references = references_for(card)
+    chart = content.chart(card, references)
+    scripts = {name: _inline(name) for name in (*FIRST, *SCRIPTS)}
+    return template(TEMPLATE).render(
+        title=f"{card.model.name}, {card.suite.id}",
+        card=card,
+        headline=content.headline(card),
+        policy=policy,
+        concerns=content.concerns(card, [*troubles, *wrong]),
+        facts=content.facts(card),
+        figures=content.figures(card, references),
+        pictures=pictures,
+        has_jod=any(name == "JOD" for picture in pictures for name, _ in picture.visibility),
+        chart=chart,
+        measures=content.measures(card),
+        visibility=content.visibility(card),
+        run_columns=content.RUN_COLUMNS,
+        runs=_runs(here),
+        pages=any(one.page for one in here),
+        provenance=content.provenance(card),
+        styles=[Markup(asset(name).decode()) for name in STYLES],
+        allowed=_allowed(list(scripts.values())),
+        first=[Markup(scripts[name]) for name in FIRST],
+        scripts=[Markup(scripts[name]) for name in SCRIPTS],
+        data=_data({"curves": chart.curves}),
+    )
+
+
+def _runs(here: Sequence[RunHere]) -> list[tuple[tuple[str, ...], bool, str | None]]:
+    """Of each run its cells, whether it failed its verification, and where its page is."""
+    return [(content.run_row(one.record), one.record.verified is False, one.page) for one in here]
+
+
+def _policy(path: Path, card: Card) -> tuple[Judged | None, list[str]]:
+    """What the policy in the audit's folder says, and why it cannot be read, if that is so."""
+    if not path.is_file() or not card.lines:
+        return None, []
+    try:
+        return content.policy(judged(read_policy(path), card)), []
+    except InputError as error:
+        return None, [f"{POLICY_FILE}: {without_folders(str(error))}."]
+
+
+def _inline(name: str) -> str:
+    """A script as it may stand in a page."""
+    text = asset(name).decode().replace("\r\n", "\n")
+    if "</script" in text.lower() or "<!--" in text:
+        raise ValueError(f"{name}: would end the element that it stands in")
+    return text
+
+
+def _allowed(scripts: Sequence[str]) -> str:
+    """The page's content security policy: these scripts, no other, and nothing from elsewhere."""
+    hashes = (b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _data(value: dict[str, Any]) -> Markup:
+    """JSON that no text in it can end the element of."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

@@ -1,0 +1,175 @@
+"""The most telling pictures of an audit: the images whose scores moved most, before and after."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from iqattack.auditing import Card
+from iqattack.auditing.card import RunRecord
+from iqattack.errors import InputError, RunError
+from iqattack.perception import ssim
+from iqattack.reporting.card_content import fixed, percent, score_digits
+from iqattack.reporting.content import LOOK
+from iqattack.reporting.pictures import as_png
+from iqattack.runs import Result, Run
+from iqattack.runs.columns import Results
+from iqattack.runs.numbers import jod, number, without_folders
+from iqattack.runs.pairs import read_pair, scored_pairs
+from iqattack.runs.visibility import known
+
+LONGEST = 1024  # pixels, of a side: larger pictures are made smaller for the page
+_FOLDER = re.compile(r"runs/(?!\.\.?$)[^/\\]+")
+
+
+@dataclass(frozen=True)
+class RunHere:
+    """A run of a card, as its folder has it. run, results: None where it cannot be read; trouble:
+    why, or how it differs from the card, None where it does not. page: of the run, beneath the
+    audit's folder, if it was written.
+    """
+
+    record: RunRecord
+    run: Run | None
+    results: Results | None
+    trouble: str | None
+    page: str | None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image of which the score moved a lot, as text. before, after: PNGs in base64; None where
+    they cannot be shown, missing: why. size: width and height of what is shown.
+    """
+
+    image: str
+    constraint: str
+    attack: str
+    clean: str
+    attacked: str
+    gain: str
+    look: str
+    visibility: tuple[tuple[str, str], ...]
+    before: str | None = None
+    after: str | None = None
+    size: tuple[int, int] = (1, 1)
+    note: str | None = None
+    missing: str | None = None
+
+
+def runs_here(folder: Path, card: Card) -> list[RunHere]:
+    """The runs of a card, read again from beneath its folder."""
+    return [_here(folder, record) for record in card.runs]
+
+
+def _here(folder: Path, record: RunRecord) -> RunHere:
+    place = folder / record.folder
+    if not _FOLDER.fullmatch(record.folder) or place.is_symlink():
+        return RunHere(record, None, None, f"{record.folder}: is no folder beneath the card", None)
+    page = f"{record.folder}/report/index.html"
+    link = page if (folder / page).is_file() else None
+    try:
+        run = Run.open(place)
+        results, _ = run.checked_state(pictures=False)
+        digest = hashlib.sha256((place / "results.csv").read_bytes()).hexdigest()
+    except (InputError, RunError, OSError) as error:
+        reason = without_folders(str(error).removeprefix(f"{place}: "))
+        if isinstance(error, OSError):
+            reason = f"results.csv cannot be read ({error.strerror})"
+        return RunHere(record, None, None, f"{record.folder}: {reason}", link)
+    trouble = None
+    if digest != record.results:
+        trouble = f"{record.folder}: results.csv is not the one that the card was made from"
+    return RunHere(record, run, results, trouble, link)
+
+
+def most_moved(folder: Path, runs: Sequence[RunHere], shown: int) -> list[Picture]:
+    """The images that gained most with the largest budget, in any constraint, by any attack."""
+    best: dict[str, tuple[float, int, int]] = {}  # gain, number of the run, and of the row
+    for k, one in enumerate(runs):
+        if one.results is None or one.trouble is not None:
+            continue
+        done = np.flatnonzero(~one.results.failed).tolist()
+        for row in done:
+            name, gain = one.results.images[row], float(one.results.real("gain")[row])
+            if gain > 0.0 and (name not in best or gain > best[name][0]):
+                best[name] = gain, k, row
+    first = sorted(best, key=lambda name: -best[name][0])[:shown]  # of equals the first in order
+    return [_picture(folder, runs[best[name][1]], best[name][2]) for name in first]
+
+
+def _picture(folder: Path, here: RunHere, row: int) -> Picture:
+    run, results = here.run, here.results
+    assert run is not None
+    assert results is not None
+    digits = score_digits(run.model.score_range)
+    (result,) = known(run, results.take([row]))[0]
+    text: dict[str, Any] = {
+        "image": result.image,
+        "constraint": here.record.constraint,
+        "attack": here.record.attack,
+        "clean": fixed(result.score_clean, digits),
+        "attacked": fixed(result.score_adv, digits),
+        "gain": percent(result.gain),
+        "look": LOOK[result.direction or "up"],
+    }
+    try:
+        before, after = _pair(folder, run, result)
+    except (InputError, RunError) as error:
+        reason = without_folders(str(error))
+        return Picture(**text, visibility=_seen(result.jod, math.nan), missing=reason)
+    similar = float(ssim(before, after))
+    pictures = [smaller(pixels) for pixels in (before, after)]
+    height, width = pictures[0].shape[1:]
+    note = None
+    if pictures[0].shape != before.shape:
+        note = f"Made smaller: {before.shape[2]}×{before.shape[1]} pixels were scored."
+    return Picture(
+        **text,
+        visibility=_seen(result.jod, similar),
+        before=as_png(pictures[0]),
+        after=as_png(pictures[1]),
+        size=(width, height),
+        note=note,
+    )
+
+
+def _seen(jods: float | None, similar: float) -> tuple[tuple[str, str], ...]:
+    """What is known of how visible a change is."""
+    known_jod = () if jods is None else (("JOD", jod(jods)),)
+    return known_jod if math.isnan(similar) else (*known_jod, ("SSIM", number(similar, 4)))
+
+
+def _pair(folder: Path, run: Run, result: Result) -> tuple[Tensor, Tensor]:
+    """Clean and attacked pixels as they were scored; errors as in `read_pair`."""
+    pair = scored_pairs(run, [result]).get(result.image)
+    try:
+        return read_pair(run, result, pair)
+    except InputError:
+        # The sample set lies in the audit's folder, which may have been moved since.
+        moved = folder / "images" / result.image
+        if not moved.is_file():
+            raise
+        return read_pair(run, result.model_copy(update={"path": str(moved)}), pair)
+
+
+def smaller(pixels: Tensor) -> Tensor:
+    """Pixels (3, H, W) uint8 with no side above `LONGEST`, each a mean of those it covers."""
+    height, width = pixels.shape[1:]
+    longest = max(height, width)
+    if longest <= LONGEST:
+        return pixels
+    size = tuple(max(1, round(side * LONGEST / longest)) for side in (width, height))
+    array = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+    small = cv2.resize(array, size, interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1)))
