@@ -507,6 +507,38 @@ def test_links_devices_and_odd_names_are_not_followed(work, tmp_path):
     assert f"{SQUARE}: is a link" in refuted(check())
 
 
+def test_nothing_that_a_submission_names_is_imported(work, monkeypatch):
+    """Neither its model nor an attack, though both are there, and whoever began the run."""
+    marker = work / "ran"
+    (work / "evil.py").write_text(f"open({str(marker)!r}, 'w')\n")
+    for spec in ("evil.py:load", "evil:load"):
+        for old in ('model = "', 'attack = "'):
+            shutil.rmtree("again", ignore_errors=True)
+            shutil.copytree("audit", "again")
+            for folder in (NOISE, SQUARE):
+                path = Path("again", folder, "run.toml")
+                lines = path.read_text().splitlines()
+                lines = [f'{old}{spec}"' if x.startswith(old) else x for x in lines]
+                path.write_text("\n".join(lines))
+            if "attack" in old:
+                edit(
+                    "again/card.json",
+                    lambda card: [run.update(attack=spec) for run in card["runs"]],
+                )
+            for suite in ("mine.toml", None):
+                check("again", images="photos", suite=suite)
+                check("again", "builtin", images="photos", suite=suite)
+    assert not marker.exists()
+    assert not (work / "loaded").exists()
+
+
+def test_a_log_without_its_end_is_not_verified(work):
+    Path(f"audit/{SQUARE}/log.end").unlink()
+    found = check()
+    assert (found.outcome, found.level) == ("not verified", "card")
+    assert any("log.end is not there" in finding.what for finding in found.findings)
+
+
 def test_files_that_are_too_large(work):
     with Path(f"audit/{SQUARE}/summary.json").open("r+b") as file:
         file.truncate(2**28 + 1)

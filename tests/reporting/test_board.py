@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,10 +17,11 @@ import iqattack
 from iqattack.auditing import WORST, Card, CardCheck, Finding, Value
 from iqattack.cli import main
 from iqattack.errors import InputError
-from iqattack.reporting.board import Board, rank_text, ranks
+from iqattack.reporting.board import Board, board_schema, rank_text, ranks
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
+SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "leaderboard.schema.json"
 CONSTRAINTS = ("bands:2.5", "linf:3")
 
 
@@ -121,8 +123,10 @@ def test_the_most_robust_comes_first_and_overlaps_share_ranks(write, tmp_path):
     assert [gain.value for gain in row.gains] == pytest.approx([0.05, 0.10])
     assert (row.srocc.value, row.srocc_drop.value) == (0.5, 0.1)
     assert board.sections[0].rankings[1].rows[0].jod_least == 7.25
-    kept = Board.model_validate_json(Path("site/leaderboard.json").read_text())
-    assert kept == board
+    text = Path("site/leaderboard.json").read_text()
+    assert Board.model_validate_json(text) == board
+    jsonschema.Draft202012Validator(board_schema()).validate(json.loads(text))
+    assert json.loads(SCHEMA.read_text(encoding="utf-8")) == board_schema(), "run `make schema`"
     for row in board.sections[0].rankings[0].rows:
         copy = Path("site") / row.card
         assert copy.read_bytes() in [path.read_bytes() for path in entries]

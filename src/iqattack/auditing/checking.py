@@ -710,6 +710,7 @@ class _Submission:
 
     def _summary(self, run: _Placed) -> Summary:
         results, pending = run.checked_state()
+        run.notes = ()  # on what is missing here, which `verify` reports
         return run.summary_of(reported(run, results), pending, None)
 
     def _check_version(self, runs: Mapping[str, _Placed]) -> None:

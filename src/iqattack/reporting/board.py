@@ -1,8 +1,12 @@
-"""The leaderboard: cards of many models, ranked, as a page that opens without a network."""
+"""The leaderboard: cards of many models, ranked, as a page that opens without a network.
+
+`python -m iqattack.reporting.board` prints the JSON Schema of leaderboard.json.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 import shutil
@@ -17,6 +21,7 @@ from typing import Any, Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict
+from pydantic.json_schema import GenerateJsonSchema
 
 from iqattack.auditing import WORST, Card, CardCheck, Value, read_card, shown
 from iqattack.auditing.audit import CARD
@@ -423,3 +428,13 @@ def _template() -> Any:
 def _shown(value: Any) -> Any:
     """What the template shows, which may be of somebody else's card: see `printable`."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def board_schema() -> dict[str, Any]:
+    """The schema (draft 2020-12) of leaderboard.json."""
+    schema = Board.model_json_schema(mode="serialization")
+    return {"$schema": GenerateJsonSchema.schema_dialect, **schema, "title": DATA}
+
+
+if __name__ == "__main__":
+    print(json.dumps(board_schema(), indent=2, ensure_ascii=False))
