@@ -523,7 +523,7 @@ def test_nothing_that_a_submission_names_is_imported(work, monkeypatch):
             if "attack" in old:
                 edit(
                     "again/card.json",
-                    lambda card: [run.update(attack=spec) for run in card["runs"]],
+                    lambda card, spec=spec: [run.update(attack=spec) for run in card["runs"]],
                 )
             for suite in ("mine.toml", None):
                 check("again", images="photos", suite=suite)
