@@ -580,7 +580,13 @@ def test_the_command_says_what_came_of_it(work, capsys):
     Path(f"audit/{NOISE}/adversarial/00.png").unlink()
     assert main(asked) == 1
     assert "audit: refuted" in capsys.readouterr().out
-    assert main(["check", "audit", "alone", "--suite", "mine.toml"]) == 2  # no such card
+    write = ["--suite", "mine.toml", "--json", "check.json"]
+    assert main(["check", "nowhere", "audit", *write]) == 1  # the others are checked all the same
+    said = capsys.readouterr()
+    assert "error: nowhere: is no card" in said.err
+    assert "audit: refuted" in said.out
+    assert len(read_checks("check.json")) == 1
+    assert main(["check", "nowhere", *write]) == 2
     assert main(["check", "audit", "--sample", "2"]) == 2
     assert "give --model, too" in capsys.readouterr().err
     Path("check.json").write_text("{}")

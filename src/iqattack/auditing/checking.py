@@ -186,7 +186,7 @@ def check_card(
     if file.name != CARD or not (folder / RUNS).is_dir():
         _suite_of(card, suite, found)
         found.open(file.name, "its runs are not beside it, so nothing on it can be verified")
-    elif not found.all_(_odd_files(folder)):
+    elif not found.refute_all(_odd_files(folder)):
         with _Submission.opened(folder, card, suite, images, found) as submission:
             submission.check(asking, progress, note)
     return CardCheck(
@@ -228,7 +228,7 @@ class _Found:
     def note(self, where: str, what: str) -> None:
         self._add("note", where, what, "files")
 
-    def all_(self, refuted: Iterable[tuple[str, str]]) -> bool:
+    def refute_all(self, refuted: Iterable[tuple[str, str]]) -> bool:
         """Refute each, in (where, what); whether there was any."""
         before = len(self.findings)
         for where, what in refuted:

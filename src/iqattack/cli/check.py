@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -118,11 +117,13 @@ def check(
             if value is not None:
                 raise InputError(f"{name} {value}: is of a model; give --model, too")
     found: list[CardCheck] = []
+    states = set[int]()
     for card in cards:
-        with display() as shown:
-            once = partial(iqattack.check_card, card, model, callbacks=shown.callbacks)
-            found.append(
-                once(
+        try:
+            with display() as shown:
+                result = iqattack.check_card(
+                    card,
+                    model,
                     suite=suite,
                     images=images or None,
                     sample=sample,
@@ -134,12 +135,17 @@ def check(
                     timeout=timeout,
                     retry=iqattack.Retry(retries),
                     device=device,
+                    callbacks=shown.callbacks,
                 )
-            )
-        _say(card, found[-1])
+        except InputError as error:  # the others are checked all the same
+            typer.echo(f"error: {printable(str(error))}", err=True)
+            states.add(error.exit_status)
+            continue
+        found.append(result)
+        states.add(result.exit_status)
+        _say(card, result)
     if json is not None:
         write_text(json, CardChecks(checks=tuple(found)).model_dump_json(indent=2) + "\n")
-    states = {each.exit_status for each in found}
     status = 1 if 1 in states else max(states)
     if status:
         raise typer.Exit(status)
