@@ -39,7 +39,7 @@ def check(
     cards: Annotated[
         list[Path],
         typer.Argument(
-            metavar="CARD_OR_FOLDER...",
+            metavar="CARD_OR_FOLDER",
             help="Folders that [bold]iqattack audit[/bold] wrote, or cards.",
             show_default=False,
         ),

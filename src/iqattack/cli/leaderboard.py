@@ -24,7 +24,7 @@ def leaderboard(
     entries: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FOLDER_OR_CARD...",
+            metavar="FOLDER_OR_CARD",
             help="Folders that [bold]iqattack audit[/bold] wrote, or cards alone, not verified.",
             show_default=False,
         ),
