@@ -38,9 +38,10 @@ test: $(VENV)/.dev $(VENV)/.pyiqa
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore $(RAY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(RAY)
 
-# The JSON Schema of summary.json, from the model that writes it.
+# The JSON Schemas of summary.json and leaderboard.json, from the models that write them.
 schema: $(STAMP)
 	$(BIN)/python -m iqattack.runs.schema > docs/summary.schema.json
+	$(BIN)/python -m iqattack.reporting.board > docs/leaderboard.schema.json
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

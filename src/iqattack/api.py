@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from iqattack.attacks import (
     ATTACKED,
@@ -34,8 +34,18 @@ from iqattack.attacks import (
     kind_of,
     load_attack,
 )
-from iqattack.auditing import POLICY, Card, Steps, Suite, read_policy, read_suite
+from iqattack.auditing import (
+    POLICY,
+    Asking,
+    Card,
+    CardCheck,
+    Steps,
+    Suite,
+    read_policy,
+    read_suite,
+)
 from iqattack.auditing import audit as run_audit
+from iqattack.auditing import check_card as run_check
 from iqattack.auditing.audit import is_audit, runs_of
 from iqattack.catalogue.constraints import DEFAULT as DEFAULT_CONSTRAINT
 from iqattack.defences import parse_defence
@@ -66,6 +76,7 @@ from iqattack.perception import Viewing
 from iqattack.probing import QUERIES, Probe
 from iqattack.probing import probe as run_probe
 from iqattack.reporting import write_card_page, write_report
+from iqattack.reporting.board import Board, write_board
 from iqattack.reporting.figures import Request
 from iqattack.reporting.figures import plot as plot_runs
 from iqattack.runs import (
@@ -75,6 +86,7 @@ from iqattack.runs import (
     How,
     Laid,
     ModelRecord,
+    Record,
     Result,
     Run,
     Settings,
@@ -120,6 +132,7 @@ __all__ = [
     "Answer",
     "BudgetSpent",
     "Callbacks",
+    "CardCheck",
     "CeilingReached",
     "Comparison",
     "Executor",
@@ -147,11 +160,13 @@ __all__ = [
     "attack",
     "audit",
     "builtin_card",
+    "check_card",
     "compare",
     "defend",
     "evaluate",
     "export",
     "find",
+    "leaderboard",
     "load_model",
     "merge",
     "model_kinds",
@@ -748,6 +763,120 @@ def audit(
         write_text(folder / POLICY, rules)
     write_card_page(folder, card)
     return card
+
+
+def check_card(
+    card: str | Path,
+    model: Scorer | str | None = None,
+    *,
+    suite: str | Path | Suite | None = None,
+    images: Images | None = None,
+    sample: int | None = None,
+    defence: str | None = None,
+    tolerance: float = TOLERANCE,
+    score_range: tuple[float, float] | None = None,
+    lower_better: bool | None = None,
+    input: str | None = None,  # noqa: A002 - as the command line calls it
+    timeout: float | None = None,
+    retry: Retry = DEFAULT_RETRY,
+    device: str = "cpu",
+    callbacks: Callbacks | None = None,
+) -> CardCheck:
+    """Hold a card against the runs beside it, and these against logs, pictures and the model.
+
+    card: the folder that `audit` wrote, which somebody may have sent, or a card alone. model: that
+    scores the saved images again; without one, all is checked that needs none. suite: of the card,
+    where it is no published one. images: the clean ones, of an audit of other images than the
+    sample set. sample: the number of images that the model scores again, drawn at random; all by
+    default. tolerance: by how much scores may differ, as in `verify`. The rest is as in `attack`.
+
+    Nothing that a submission names is loaded or run. Raises InputError for what holds no card, and
+    for a model that cannot be loaded.
+    """
+    notify = callbacks or Callbacks()
+    if timeout is not None:
+        check_timeout(timeout)
+    if sample is not None and sample < 1:
+        raise InputError(f"sample {sample}: expected at least 1 image")
+    chosen = read_suite(str(suite)) if isinstance(suite, str | Path) else suite
+    found = None if images is None else _resolve(images, None, None, False, None, notify)[0]
+    wanted = None if model is None else _behind(defence, model)
+    if wanted is not None and not isinstance(wanted, str):
+        _check_scorer(wanted)
+    loaded: list[Scorer] = []
+
+    def load(record: Record) -> Scorer:
+        if not isinstance(wanted, str):
+            return cast(Scorer, wanted)
+        notify.loading(_loading_model(wanted))
+        settings, known = record.settings, record.model
+        ends, lower = score_range, lower_better
+        for declared in (False, True):  # what it does not declare is as the runs have it
+            scorer = load_model(
+                wanted,
+                score_range=ends,
+                lower_better=lower,
+                input=settings.input if input is None else input,
+                timeout=timeout,
+                device=device,
+                compile=settings.compile,
+                autocast=settings.autocast,
+                declared=declared,
+            )
+            loaded.append(scorer)
+            if scorer.score_range is not None and scorer.lower_better is not None:
+                break
+            ends = known.score_range if scorer.score_range is None else ends
+            lower = known.lower_better if scorer.lower_better is None else lower
+        return scorer
+
+    def progress(done: int, images: int) -> None:
+        notify.checked(done, images)
+        if notify.stop():
+            raise Interrupted(f"stopped; {done} of {images} images of this run are checked")
+
+    try:
+        return run_check(
+            card,
+            None if wanted is None else Asking(load, sample, tolerance, retry),
+            suite=chosen,
+            images=None if found is None else {entry.name: entry.path for entry in found},
+            progress=progress,
+            note=partial(notify.note, "check"),
+        )
+    finally:
+        for scorer in loaded:
+            if isinstance(scorer, Model):
+                scorer.close()
+
+
+def leaderboard(
+    entries: Sequence[str | Path],
+    out: str | Path,
+    *,
+    checks: Sequence[CardCheck] = (),
+    images: Images | None = None,
+    suite: str | Path | Suite | None = None,
+    keep_refuted: bool = False,
+    callbacks: Callbacks | None = None,
+) -> Board:
+    """Rank cards in a page, and return what it shows; `out/index.html` and `out/leaderboard.json`.
+
+    entries: folders that `audit` wrote, and cards. Each folder is checked from its files, see
+    `check_card`; checks: results of earlier ones, such as with a model, which count for the cards
+    of the same bytes. images, suite: as in `check_card`. keep_refuted: list refuted submissions
+    below the tables, too, instead of leaving them out.
+
+    An earlier leaderboard in `out` is replaced. Raises InputError for what holds no card, and for a
+    folder that holds anything else.
+    """
+
+    def checked(entry: Path) -> CardCheck:
+        return check_card(entry, images=images, suite=suite, callbacks=callbacks)
+
+    return write_board(
+        entries, _path("out", out), checked, checks=checks, keep_refuted=keep_refuted
+    )
 
 
 def apply(

@@ -1,7 +1,15 @@
-"""Audits: a fixed suite of attacks on one model, its card, and what a policy says of that."""
+"""Audits: a fixed suite of attacks on one model, its card, its policy, and the check of a card."""
 
 from iqattack.auditing.audit import AUDIT, CARD, POLICY, Steps, audit, plan, read_card
 from iqattack.auditing.card import WORST, Card, Curve, Line, Value, card_of, shown
+from iqattack.auditing.checking import (
+    Asking,
+    CardCheck,
+    CardChecks,
+    Finding,
+    check_card,
+    read_checks,
+)
 from iqattack.auditing.policy import (
     Outcome,
     Policy,
@@ -21,10 +29,14 @@ __all__ = [
     "CARD",
     "POLICY",
     "WORST",
+    "Asking",
     "Attempt",
     "Beside",
     "Card",
+    "CardCheck",
+    "CardChecks",
     "Curve",
+    "Finding",
     "Line",
     "Outcome",
     "Policy",
@@ -37,12 +49,14 @@ __all__ = [
     "beside",
     "bundled",
     "card_of",
+    "check_card",
     "exit_status",
     "judged",
     "junit",
     "markdown",
     "plan",
     "read_card",
+    "read_checks",
     "read_policy",
     "read_suite",
     "reference_cards",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal, Self
@@ -164,8 +165,12 @@ class Suite(BaseModel):
     def digest(self) -> str:
         """SHA-256 of all that decides a result, and of its name."""
         content = self.model_dump(mode="json", exclude={"about", "attempts", "published"})
-        content["attempts"] = [attempt.content for attempt in self.attempts]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return digest_of(content | {"attempts": [attempt.content for attempt in self.attempts]})
+
+
+def digest_of(content: Mapping[str, object]) -> str:
+    """SHA-256 of a suite's fields, but for `about`; attempts: the content of each."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def bundled() -> dict[str, list[int]]:

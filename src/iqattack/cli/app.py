@@ -17,11 +17,13 @@ import typer
 from iqattack.cli.apply import apply
 from iqattack.cli.attack import attack
 from iqattack.cli.audit import audit
+from iqattack.cli.check import check
 from iqattack.cli.compare import compare
 from iqattack.cli.demo import demo
 from iqattack.cli.evaluate import evaluate
 from iqattack.cli.export import export
 from iqattack.cli.interrupts import INTERRUPTED
+from iqattack.cli.leaderboard import leaderboard
 from iqattack.cli.lists import attacks, defences, models
 from iqattack.cli.merge import merge
 from iqattack.cli.once import OnceCommand
@@ -138,6 +140,19 @@ for command, panel, examples in (
     ),
     (export, "Look at a run", ("iqattack export runs/photos --webdataset shards/photos",)),
     (verify, "Look at a run", ("iqattack verify runs/photos",)),
+    (
+        check,
+        "Audited models",
+        (
+            "iqattack check audits/builtin",
+            "iqattack check audits/builtin --model builtin --sample 3 --json check.json",
+        ),
+    ),
+    (
+        leaderboard,
+        "Audited models",
+        ("iqattack leaderboard audits/* --out site",),
+    ),
     (attacks, "What there is", ("iqattack attacks", "iqattack attacks filter-search")),
     (models, "What there is", ("iqattack models", "iqattack models builtin")),
     (

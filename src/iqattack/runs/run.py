@@ -344,6 +344,11 @@ class Run:
         """The folder of the attacked images."""
         return self._home / "adversarial"
 
+    @property
+    def mos_table(self) -> Path | None:
+        """Where the table of its opinion scores is; None where there is none."""
+        return None if self.settings.mos is None else Path(self.settings.mos)
+
     def read_clean(self, path: str | Path) -> Tensor:
         """The pixels of a clean image as the run saw them; InputError as in `read_image`."""
         settings = self.settings

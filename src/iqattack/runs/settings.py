@@ -368,7 +368,7 @@ class Record(BaseModel):
         """The record of a run that starts now."""
         return cls(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            versions=_versions(),
+            versions=versions_here(),
             settings=settings,
             model=ModelRecord.of(scorer),
             files={name: _sha256(path) for name, path in taken_files(settings.attack).items()},
@@ -472,7 +472,7 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _versions() -> dict[str, str]:
+def versions_here() -> dict[str, str]:
     """What scores and pixels may depend on: libraries, Python, and the kind of machine."""
     return {
         "iqattack": __version__,

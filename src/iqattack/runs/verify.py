@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,7 @@ NEWER = (
     "check.drift", "nonfinite", "scores.draw_size", "settings.compile",
     "settings.budget_total", "ranking",
 )  # fmt: skip
+UNSEEN = "JOD and FLIP are not checked, or not both"
 # By how much JOD and FLIP may differ: their packages compute in float32, as each processor does.
 CLOSE = 0.03  # share by which a scale that a constraint finds may differ between machines
 SEEN_TOLERANCE = {"jod": 2e-3, "flip": 1e-4}
@@ -124,6 +125,7 @@ def verify(
     tolerance: float = TOLERANCE,
     retry: Retry = DEFAULT_RETRY,
     accept_changed_model: bool = False,
+    only: Collection[str] | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> VerifyResult:
     """Read every saved PNG and its clean image again, score both, and compare with the run.
@@ -140,7 +142,8 @@ def verify(
     tolerance: by how much scores may differ, as a fraction of the score range, for models whose
         scores depend on the batch; here each image is scored alone. At most 0.1.
     retry: of failures that may pass. accept_changed_model: other contents of its files are noted,
-        and are no difference. progress: is notified of (images checked, images).
+        and are no difference. only: the images that are scored again, by name; None for all.
+    progress: is notified of (images checked, images).
 
     Raises RunError when the model is another one than the run's, nothing is finished, or the log is
     gone.
@@ -175,7 +178,8 @@ def verify(
             before = {}
         asked = None if scorer is None or pool is None else _Asked(scorer, pool, tolerance, before)
         for number, result in enumerate(done, start=1):
-            found = _check(run, asked, log, result, seen)
+            again = asked if only is None or result.image in only else None
+            found = _check(run, again, log, result, seen)
             differences += [Difference(result.image, what) for what in found]
             progress(number, len(done))
         differences += _check_log(run, log, results)
@@ -257,9 +261,23 @@ class _Seen:
     def notes(self) -> Iterator[str]:
         """Why what the run reports is not checked."""
         if self._meter.missing is not None and self._table:
-            yield f"JOD and FLIP are not checked, or not both: {self._meter.missing}"
+            yield f"{UNSEEN}: {self._meter.missing}"
         for what, why in self.unchecked.items():
             yield f"{what} is not checked: {why}"
+
+
+def reported(run: Run, results: Results) -> Results:
+    """Results with JOD and FLIP as visibility.json has them, or else results.csv, whoever wrote
+    these; nothing is measured.
+    """
+    seen = _Seen(run, Meter(Viewing.of()))
+    kept = Measurements.parse(run.images.parent).of(Viewing.of())
+    if kept is None:
+        return seen.reported(results)[0]
+    known = ((k, kept.images.get(image)) for k, image in enumerate(results.images))
+    return results.with_reals(
+        {k: {"jod": found.jod, "flip": found.flip} for k, found in known if found is not None}
+    )
 
 
 def _number_of(text: str) -> float:
@@ -370,10 +388,11 @@ def _check_choice(run: Run, log: QueryLog, results: Results) -> Iterator[Differe
 def _check_mos(run: Run, done: Sequence[Result], notes: list[str]) -> Iterator[Difference]:
     """Opinion scores against their table, where that is still there."""
     scored = [result for result in done if result.mos is not None]
-    path = run.settings.mos
+    path = run.mos_table
     if path is None:
         if scored:
-            notes.append("opinion scores came with the images, and are not checked")
+            where = "came with the images" if run.settings.mos is None else "have no table here"
+            notes.append(f"opinion scores {where}, and are not checked")
         return
     try:
         table = read_mos(path, run.settings.mos_columns)

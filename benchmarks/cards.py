@@ -1,0 +1,111 @@
+"""The cards of the reference models, and the leaderboard that they make.
+
+    python benchmarks/cards.py                       # what is missing of all models, with quick-v1
+    python benchmarks/cards.py --models niqe piqe    # only these; the page has all that are done
+    python benchmarks/cards.py --suite standard-v1
+    python benchmarks/cards.py --report              # only checks and writes from what is there
+    python benchmarks/cards.py --models builtin --limit 2 --reference /tmp/cards --site /tmp/site
+
+Each audit lies in benchmarks/out/cards/SUITE/MODEL, and goes on where it was stopped. When it is
+done, its model is asked again, and its card is copied to src/iqattack/auditing/reference/;
+docs/leaderboard/ is made of all audits of the suite that are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+import iqattack
+from common import ROOT, declare_operators
+from iqattack.auditing import CARD, Card, CardCheck, CardChecks, Suite, read_checks, read_suite
+from iqattack.auditing.audit import AUDIT
+from iqattack.reporting.board import Board, rank_text
+from iqattack.runs.files import write_text
+from scorers import scorer
+
+MODELS = ("builtin", "cnniqa", "scnn", "brisque", "niqe", "piqe")
+SUITE = "quick-v1"
+OUT = ROOT / "benchmarks" / "out" / "cards"
+REFERENCE = ROOT / "src" / "iqattack" / "auditing" / "reference"
+SITE = ROOT / "docs" / "leaderboard"
+CHECK = "check.json"  # beside the audit's card: what came of asking its model again
+
+
+def audited(name: str, suite: Suite, folder: Path, limit: int | None) -> Card:
+    """The card of a model, from its audit, which goes on where it was stopped."""
+    return iqattack.audit(
+        scorer(name),
+        out=folder,
+        suite=suite,
+        limit=limit,
+        resume=(folder / AUDIT).is_file(),
+    )
+
+
+def checked(name: str, suite: Suite, folder: Path) -> CardCheck:
+    """The check of an audit with its model, which is asked once for the same card."""
+    file = folder / CHECK
+    if file.is_file():
+        (known,) = read_checks(file)
+        if known.sha256 == hashlib.sha256((folder / CARD).read_bytes()).hexdigest():
+            return known
+    found = iqattack.check_card(folder, scorer(name), suite=suite)
+    write_text(file, CardChecks(checks=(found,)).model_dump_json(indent=2) + "\n")
+    return found
+
+
+def made(models: Sequence[str], suite: Suite, out: Path) -> list[Path]:
+    """The audits that are done, in the order of the models."""
+    return [path for name in models if ((path := out / suite.id / name) / CARD).is_file()]
+
+
+def write(folders: Sequence[Path], suite: Suite, reference: Path, site: Path) -> Board:
+    """The cards beside the package, and the page of all of them."""
+    checks = [checked(folder.name, suite, folder) for folder in folders]
+    reference.mkdir(parents=True, exist_ok=True)
+    for folder in folders:
+        shutil.copyfile(folder / CARD, reference / f"{folder.name}.{suite.id}.json")
+    return iqattack.leaderboard(folders, site, checks=checks, suite=suite)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Audit what is missing, check, and write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
+    parser.add_argument("--suite", default=SUITE)
+    parser.add_argument("--limit", type=int, help="only the first images, to try it")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of the audits")
+    parser.add_argument("--reference", type=Path, help="folder of the cards")
+    parser.add_argument("--site", type=Path, help="folder of the page")
+    parser.add_argument("--report", action="store_true", help="audit nothing")
+    options = parser.parse_args(arguments)
+    suite = read_suite(options.suite)
+    if options.limit is not None and None in (options.reference, options.site):
+        parser.error("--limit: is to try it; give --reference and --site, too")
+    torch.set_num_threads(1)
+    declare_operators()  # JOD needs them, too
+    out = options.out if options.limit is None else options.out / f"first-{options.limit}"
+    for name in options.models if not options.report else ():
+        card = audited(name, suite, out / suite.id / name, options.limit)
+        print(card.verdict, flush=True)
+    folders = made(MODELS, suite, out)
+    if not folders:
+        parser.error(f"{out / suite.id}: holds no audit that is done; run it without --report")
+    board = write(folders, suite, options.reference or REFERENCE, options.site or SITE)
+    for section in board.sections:
+        for ranking in section.rankings:
+            print(f"\n{section.suite}, {ranking.constraint}")
+            for row in ranking.rows:
+                print(f"{rank_text(row.rank):>5}  {row.model}  ({row.level})")
+    for refused in board.refused:
+        print(f"refuted: {refused.model}: {'; '.join(refused.reasons)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,881 @@
+"""Whether a card is true of the runs that it was made of; both may have been sent by anybody.
+
+Nothing that a submission names is imported, started or connected to. Of clean images, those of the
+sample set are made here, and others have to be given: a path that a foreign run names is not read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import random
+import re
+import stat
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice, product
+from pathlib import Path, PurePath
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from iqattack.auditing.audit import AUDIT, CARD, PICTURES, VERIFIED, folder_of
+from iqattack.auditing.card import Card, Done, card_of
+from iqattack.auditing.suite import Attempt, Suite, bundled, digest_of, read_suite
+from iqattack.errors import InputError, IqattackError, RunError
+from iqattack.images import read_image
+from iqattack.images.files import LARGEST_IMAGE
+from iqattack.models import Scorer
+from iqattack.perception import Viewing
+from iqattack.runs import Meter, ModelRecord, Record, Run, Summary, verify
+from iqattack.runs.columns import Results
+from iqattack.runs.files import MOST_BYTES, read_json, read_text
+from iqattack.runs.numbers import without_folders
+from iqattack.runs.owner import is_own
+from iqattack.runs.run import LOG
+from iqattack.runs.settings import versions_here
+from iqattack.runs.verify import TOLERANCE, UNSEEN, reported
+from iqattack.samples import MOS, write_samples
+from iqattack.scoring import DEFAULT_RETRY, Retry
+from iqattack.specs import is_line, printable
+from iqattack.version import __version__
+
+Level = Literal["card", "files", "model"]
+State = Literal["refuted", "not verified", "note"]
+LEVELS: tuple[Level, ...] = ("card", "files", "model")
+RUNS = "runs"
+SUMMED = ("numpy", "opencv", "pillow", "scikit-image")  # what pixels of the sample set depend on
+LARGEST_LOG = 2**34  # bytes
+MOST_FILES = 500_000
+MOST_RUNS = 10_000
+SHOWN = 5  # fields of a card, and differences of a run, that are named
+_ID = re.compile(r"([a-z][a-z0-9]*)-v([1-9][0-9]{0,8})")
+
+
+class Finding(BaseModel):
+    """Something that is not so, could not be verified, or should be known, in one line.
+
+    where: a file or folder beneath the submission, or `model`. level: that it is a matter of: what
+    is not verified of `model` leaves the files as they were found.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: State
+    where: str
+    what: str
+    level: Level = "files"
+
+    def __str__(self) -> str:
+        return f"{self.state}: {self.where}: {self.what}"
+
+
+class CardCheck(BaseModel):
+    """What became of the check of one submission.
+
+    submission: its name, without the folders above it. sha256: of card.json. wanted: the level that
+    was asked for; level: that it reached, `card` where nothing is verified, `files` where the card
+    follows from the runs and these agree with their logs and pictures, `model` where that model was
+    asked again, too. images: of each run, that were looked at, together; scored: scores that the
+    model was asked for again; sampled: the images that it was asked about, None for all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    format: Literal[1] = 1
+    iqattack: str = __version__
+    submission: str
+    model: str
+    suite: str
+    sha256: str
+    wanted: Level
+    level: Level
+    images: int = 0
+    scored: int = 0
+    sampled: tuple[str, ...] | None = None
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def outcome(self) -> Literal["holds", "refuted", "not verified"]:
+        """Refuted where one thing is; else whether the level that was asked for is reached."""
+        if any(finding.state == "refuted" for finding in self.findings):
+            return "refuted"
+        reached = LEVELS.index(self.level) >= LEVELS.index(self.wanted)
+        return "holds" if reached else "not verified"
+
+    @property
+    def exit_status(self) -> int:
+        """0 where it holds, 1 where it is refuted, 2 where it could not be verified."""
+        return {"holds": 0, "refuted": 1, "not verified": 2}[self.outcome]
+
+    def of(self, state: State) -> list[Finding]:
+        """The findings of that kind."""
+        return [finding for finding in self.findings if finding.state == state]
+
+
+class CardChecks(BaseModel):
+    """`check.json`: the checks of one or more submissions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    checks: tuple[CardCheck, ...]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How a model is asked again. load: gives it, once, as the first run records it; sample: the
+    number of images of each run that it is asked about, None for all; tolerance, retry: see
+    `verify`.
+    """
+
+    load: Callable[[Record], Scorer]
+    sample: int | None = None
+    tolerance: float = TOLERANCE
+    retry: Retry = DEFAULT_RETRY
+
+
+def read_checks(path: str | Path) -> list[CardCheck]:
+    """The checks of a file that `iqattack check --json` wrote; InputError for any other."""
+    file = Path(path)
+    try:
+        return list(CardChecks.model_validate_json(read_text(file)).checks)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise InputError(
+            f"{file}: holds no checks ({reason}); expected what 'iqattack check --json' wrote"
+        ) from None
+
+
+def check_card(
+    path: str | Path,
+    asking: Asking | None = None,
+    *,
+    suite: Suite | None = None,
+    images: Mapping[str, Path] | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
+    note: Callable[[str], None] = lambda _phrase: None,
+) -> CardCheck:
+    """Hold a card against the runs beside it, and these against their logs and pictures.
+
+    path: of a submission, the folder that `iqattack audit` wrote, or of a card. asking: how its
+    model is asked again; None for all that needs no model. suite: of the card, where it is not in
+    the package. images: clean images by name, of an audit of other images than the sample set.
+    progress: is called with (images checked, images) of a run; note: with what is checked next.
+
+    Raises InputError for what holds no card.
+    """
+    given = Path(path)
+    file = given / CARD if given.is_dir() else given
+    try:
+        text = read_text(file)
+        card = Card.model_validate_json(text)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise InputError(
+            f"{file}: is no card ({reason}); expected what 'iqattack audit' wrote"
+        ) from None
+    found = _Found()
+    folder = file.parent
+    if file.name != CARD or not (folder / RUNS).is_dir():
+        _suite_of(card, suite, found)
+        found.open(file.name, "its runs are not beside it, so nothing on it can be verified")
+    elif not found.refute_all(_odd_files(folder)):
+        with _Submission.opened(folder, card, suite, images, found) as submission:
+            submission.check(asking, progress, note)
+    return CardCheck(
+        submission=printable(file.absolute().parent.name if file.name == CARD else file.name),
+        model=card.model.name,
+        suite=card.suite.id,
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        wanted="files" if asking is None else "model",
+        level=found.level(asked=asking is not None),
+        images=found.images,
+        scored=found.scored,
+        sampled=found.sampled,
+        findings=tuple(found.findings),
+    )
+
+
+@dataclass
+class _Found:
+    """What was found so far."""
+
+    findings: list[Finding] = field(default_factory=list)
+    images: int = 0
+    scored: int = 0
+    sampled: tuple[str, ...] | None = None
+
+    def _add(self, state: State, where: str, what: str, level: Level) -> None:
+        text = " ".join(printable(what).split())
+        finding = Finding(state=state, where=printable(where), what=text, level=level)
+        if finding not in self.findings:
+            self.findings.append(finding)
+
+    def refute(self, where: str, what: str, level: Level = "files") -> None:
+        self._add("refuted", where, what, level)
+
+    def open(self, where: str, what: str, level: Level = "files") -> None:
+        """Something that could not be verified."""
+        self._add("not verified", where, what, level)
+
+    def note(self, where: str, what: str) -> None:
+        self._add("note", where, what, "files")
+
+    def refute_all(self, refuted: Iterable[tuple[str, str]]) -> bool:
+        """Refute each, in (where, what); whether there was any."""
+        before = len(self.findings)
+        for where, what in refuted:
+            self.refute(where, what)
+        return len(self.findings) > before
+
+    @property
+    def refuted(self) -> bool:
+        return any(finding.state == "refuted" for finding in self.findings)
+
+    def level(self, *, asked: bool) -> Level:
+        """The one that was reached."""
+        unsettled = {f.level for f in self.findings if f.state != "note"}
+        if self.refuted or "files" in unsettled:
+            return "card"
+        return "model" if asked and not unsettled and self.scored else "files"
+
+
+# -- what may be in a submission ------------------------------------------------------------------
+
+
+def _odd_files(folder: Path) -> Iterator[tuple[str, str]]:
+    """Links, devices, files that are too large and names that are no line, before any is read."""
+    todo, count = [folder / name for name in (CARD, AUDIT, VERIFIED, PICTURES, RUNS)], 0
+    while todo:
+        path = todo.pop()
+        where = path.relative_to(folder).as_posix()
+        try:
+            found = path.lstat()
+        except OSError:
+            continue
+        count += 1
+        if count > MOST_FILES:
+            yield folder.name, f"has more than {MOST_FILES:,} files"
+            return
+        if not is_line(where):
+            yield where, "has a name that is no printable text"
+        elif stat.S_ISDIR(found.st_mode):
+            with os.scandir(path) as inside:
+                todo += [Path(one.path) for one in islice(inside, MOST_FILES)]
+        elif not stat.S_ISREG(found.st_mode):
+            what = "a link" if stat.S_ISLNK(found.st_mode) else "no plain file"
+            yield where, f"is {what}, and a submission has none"
+        elif found.st_size > (most := _most_bytes(path.name)):
+            yield where, f"has {found.st_size:,} bytes, expected at most {most:,}"
+
+
+def _most_bytes(name: str) -> int:
+    if name.startswith(LOG):
+        return LARGEST_LOG
+    return MOST_BYTES if name.endswith((".json", ".toml", ".csv", ".end")) else LARGEST_IMAGE
+
+
+def _inside(folder: Path, name: str) -> Path | None:
+    """A file of a folder by a name that somebody else gave it; None for one outside, or a link."""
+    pure = PurePath(name)
+    if pure.is_absolute() or ".." in pure.parts or "\0" in name:
+        return None
+    path = folder
+    for part in pure.parts:
+        path = path / part
+        if path.is_symlink():
+            return None
+    return path if path.is_file() else None
+
+
+class _Placed(Run):
+    """A run to read, whose clean images are where `find` says, by name.
+
+    What the run reports is taken as it is: `verify` holds it against the pictures.
+    """
+
+    find: Callable[[str], Path | None] = staticmethod(lambda _name: None)
+
+    @classmethod
+    def at(cls, folder: Path, mos: Path | None) -> Self:
+        """A run of a submission. mos: its table of opinion scores here, if there is one."""
+        run = cls.open(folder)
+        run.absent, run._paths, run._checked, run._mos = set(), {}, None, mos
+        return run
+
+    absent: set[str]  # what was said of clean images that are not here
+    _paths: dict[str, str]
+    _checked: tuple[Results, int] | None
+    _mos: Path | None
+
+    @property
+    def mos_table(self) -> Path | None:
+        """See `Run`."""
+        return None if self.settings.mos is None else self._mos
+
+    def checked_state(self, *, pictures: bool = True) -> tuple[Results, int]:  # noqa: ARG002
+        """See `Run`; without the pictures, and once."""
+        if self._checked is None:
+            self._checked = super().checked_state(pictures=False)
+        return self._checked
+
+    def read_clean(self, path: str | Path) -> Tensor:
+        """The clean image of the name that has this path in the log; InputError without it."""
+        if not self._paths:
+            self._paths = {row.path: row.image for row in self.state()[0] if row.path}
+        name = self._paths.get(str(path), "")
+        file = self.find(name)
+        if file is None:
+            what = f"{name}: its clean image is not here; give it with --images"
+            self.absent.add(what)
+            raise InputError(what)
+        return super().read_clean(file)
+
+
+# -- the check of one submission ------------------------------------------------------------------
+
+
+@dataclass
+class _Submission:
+    """A folder with a card and its runs.
+
+    suite: of the card; None where it is not known. samples: by name, the files of the sample set
+    made here, None for an audit of other images.
+    """
+
+    folder: Path
+    card: Card
+    suite: Suite | None
+    images: Mapping[str, Path]
+    samples: dict[str, Path] | None
+    audit: dict[str, Any]
+    found: _Found
+    odd_samples: set[str] = field(default_factory=set)  # those that differ from the set made here
+
+    @classmethod
+    @contextmanager
+    def opened(
+        cls,
+        folder: Path,
+        card: Card,
+        suite: Suite | None,
+        images: Mapping[str, Path] | None,
+        found: _Found,
+    ) -> Iterator[_Submission]:
+        audit = _read_audit(folder, card, found)
+        known = _suite_of(card, suite, found)
+        listed = "images" in audit if audit else not (folder / PICTURES / MOS).is_file()
+        if listed:
+            yield cls(folder, card, known, images or {}, None, audit, found)
+            return
+        with tempfile.TemporaryDirectory() as made:
+            names = write_samples(Path(made))
+            samples = {name: Path(made) / name for name in names}
+            yield cls(folder, card, known, images or {}, samples, audit, found)
+
+    def check(
+        self,
+        asking: Asking | None,
+        progress: Callable[[int, int], None],
+        note: Callable[[str], None],
+    ) -> None:
+        """All of it."""
+        runs = self._runs()
+        if not runs:
+            return
+        self._check_settings(runs)
+        whole = self._check_same(runs)
+        for run in runs.values():
+            self._place(run)
+        scorer = None if asking is None else self._loaded(asking, runs)
+        only = self._sample(asking, runs) if scorer is not None else None
+        for number, (name, run) in enumerate(runs.items(), 1):
+            note(f"{number} of {len(runs)}: {name}")
+            whole &= self._verify(name, run, scorer, asking, only, progress)
+        if whole:
+            note("its card")
+            self._rebuild(runs)
+        self._notes(runs)
+
+    # -- which runs there are, and of what
+
+    def _runs(self) -> dict[str, _Placed]:
+        """The runs by their folders, in the order of the card or the suite."""
+        there = {path.name for path in islice((self.folder / RUNS).iterdir(), MOST_RUNS)
+                 if path.is_dir()}  # fmt: skip
+        if self.suite is not None:
+            pairs = product(self.suite.attempts, self.suite.seeds)
+            wanted = [folder_of(k, attempt, seed) for k, (attempt, seed) in enumerate(pairs, 1)]
+        else:
+            wanted = [record.folder.rpartition("/")[2] for record in self.card.runs]
+        for name in wanted:
+            if name not in there:
+                self.found.refute(f"{RUNS}/{name}", "is missing: the card is made of this run, too")
+        for name in sorted(there - set(wanted)):
+            self.found.refute(f"{RUNS}/{name}", "is no run of the suite")
+        runs = {}
+        mos = None
+        if self.samples is not None:
+            mos = next(iter(self.samples.values())).parent / MOS
+        for name in dict.fromkeys(wanted):
+            if name in there:
+                path = self.folder / RUNS / name
+                try:
+                    own = mos if self.samples is not None else _own_mos(path)
+                    runs[f"{RUNS}/{name}"] = _Placed.at(path, own)
+                except RunError as error:
+                    self._say(f"{RUNS}/{name}", path, error)
+        return runs
+
+    def _say(self, where: str, folder: Path, error: IqattackError) -> None:
+        """Refute a run by an error of reading it, whose message begins with its folder."""
+        text = str(error)
+        for prefix in (f"{folder}: ", f"{folder}{os.sep}"):
+            text = text.removeprefix(prefix)
+        self.found.refute(where, text.replace(str(self.folder) + os.sep, ""))
+
+    def _check_settings(self, runs: Mapping[str, _Placed]) -> None:
+        """That each run was asked for what the suite has."""
+        for where, run in runs.items():
+            settings = run.settings
+            for name in ("floor", "budget_total", "shard"):
+                if getattr(settings, name) is not None:
+                    text = f"{name} is {getattr(settings, name)}, and no suite has one"
+                    self.found.refute(where, text)
+        if self.suite is None:
+            self._check_claimed(runs)
+            return
+        expected = product(self.suite.attempts, self.suite.seeds)
+        folders = {
+            f"{RUNS}/{folder_of(k, attempt, seed)}": (attempt, seed)
+            for k, (attempt, seed) in enumerate(expected, 1)
+        }
+        for where, run in runs.items():
+            attempt, seed = folders[where]
+            settings, suite = run.settings, self.suite
+            for name, here, wanted in (
+                ("attack", without_folders(settings.attack), attempt.label),
+                ("constraint", settings.constraint, attempt.constraint),
+                ("seed", settings.seed, seed),
+                ("budget", settings.queries, suite.budgets[-1]),
+                ("objective", settings.objective, suite.objective),
+            ):
+                if here != wanted:
+                    self.found.refute(where, f"{name} is {here}, {wanted} in {suite.id}")
+            if suite.limit is not None and (settings.limit or suite.limit + 1) > suite.limit:
+                limit = "all images" if settings.limit is None else f"{settings.limit} images"
+                self.found.refute(where, f"takes {limit}, {suite.id} the first {suite.limit}")
+            if suite.limit != settings.limit is not None:
+                self.found.note(where, f"takes the first {settings.limit} images alone")
+            files = dict(attempt.content.get("files", {}))  # type: ignore[call-overload]
+            for name, digest in files.items():
+                if run.record.files.get(name) != digest:
+                    self.found.refute(where, f"{name} of its attack has other contents than here")
+
+    def _check_claimed(self, runs: Mapping[str, _Placed]) -> None:
+        """Of a suite that is not here, whether what the runs were asked for has its digest."""
+        card, records = self.card, {record.folder: record for record in self.card.runs}
+        for where, run in runs.items():
+            record, settings = records.get(where), run.settings
+            if record is None:
+                continue
+            for name, here, wanted in (
+                ("attack", without_folders(settings.attack), record.attack),
+                ("constraint", settings.constraint, record.constraint),
+                ("seed", settings.seed, record.seed),
+                ("budget", settings.queries, max(card.budgets, default=0)),
+            ):
+                if here != wanted:
+                    self.found.refute(where, f"{name} is {here}, {wanted} on the card")
+        if not _has_digest(card, [run.record for run in runs.values()]):
+            self.found.open(
+                CARD,
+                f"suite {card.suite.id} is not here, and what the runs were asked for has not its "
+                "digest; give its file with --suite",
+            )
+
+    def _check_same(self, runs: Mapping[str, _Placed]) -> bool:
+        """That all runs are of one model and one set of images; whether a card can be made."""
+        (_, first), before = next(iter(runs.items())), len(self.found.findings)
+        try:
+            names = first.image_names()
+            for where, run in runs.items():
+                for name in ("name", "score_range", "lower_better"):
+                    here, there = getattr(run.model, name), getattr(first.model, name)
+                    if here != there:
+                        self.found.refute(where, f"model's {name} is {here}, {there} before")
+                if run.model.hashes != first.model.hashes:
+                    self.found.refute(where, "is of another model than the runs before it")
+                if run.image_names() != names:
+                    self.found.refute(where, "is of other images than the runs before it")
+        except IqattackError as error:
+            self._say(RUNS, self.folder / RUNS, error)
+        if self.samples is not None and len(self.found.findings) == before:
+            expected = list(self.samples)[: first.settings.limit]
+            if names != expected:
+                self.found.refute(
+                    RUNS, f"their {len(names)} images are not the {len(expected)} of the sample set"
+                )
+        return len(self.found.findings) == before and not any(
+            f.what.startswith("is missing") for f in self.found.findings
+        )
+
+    # -- pictures
+
+    def _place(self, run: _Placed) -> None:
+        """Where its clean images are: made here, given, in the submission, or where an own run has
+        them.
+        """
+        own = is_own(run.folder / "run.toml")
+        try:
+            rows = {row.image: row for row in run.state()[0]}
+        except IqattackError:
+            rows = {}  # which is reported where it is verified
+
+        def find(name: str) -> Path | None:
+            if self.samples is not None and name in self.samples and name not in self.odd_samples:
+                return self.samples[name]
+            given = self.images.get(name) or _inside(self.folder / PICTURES, name)
+            if given is not None:
+                return given
+            path = Path(rows[name].path) if own and name in rows and rows[name].path else None
+            return path if path is not None and path.is_file() else None
+
+        run.find = find
+        if self.samples is None:
+            return
+        versions = run.record.versions
+        here = versions_here()
+        other = [name for name in SUMMED if versions.get(name) != here[name]]
+        for name, row in rows.items():
+            if name not in self.samples or row.failed or row.sha256 is None:
+                continue
+            if row.is_of(_pixels(self.samples[name])):
+                continue
+            self.odd_samples.add(name)
+            if other:
+                self.found.open(
+                    f"{PICTURES}/{name}",
+                    f"is not the picture of the sample set that is made here, where "
+                    f"{', '.join(other)} is another version",
+                )
+            else:
+                self.found.refute(f"{PICTURES}/{name}", "is not the picture of the sample set")
+
+    # -- scores
+
+    def _loaded(self, asking: Asking, runs: Mapping[str, _Placed]) -> Scorer | None:
+        """The model that was given, where it is that of the runs."""
+        first = next(iter(runs.values()))
+        scorer = asking.load(first.record)
+        here = ModelRecord.of(scorer)
+        for name in ("name", "score_range", "lower_better"):
+            there = getattr(first.model, name)
+            if getattr(here, name) != there:
+                what = f"{name} is {getattr(here, name)}, {there} in the runs; give that model"
+                self.found.open("model", what, "model")
+                return None
+        file = first.model.changed(here)
+        if file is not None:
+            what = f"{PurePath(file).name} has other contents here than in the runs"
+            self.found.open("model", what, "model")
+            return None
+        if not here.hashes:
+            self.found.note("model", "depends on no file, so that its name alone is compared")
+        return scorer
+
+    def _sample(self, asking: Asking | None, runs: Mapping[str, _Placed]) -> set[str] | None:
+        """Images that are scored again: drawn by chance, so that nobody knows which."""
+        if asking is None or asking.sample is None:
+            return None
+        names: dict[str, None] = {}
+        for run in runs.values():
+            try:
+                names |= dict.fromkeys(row.image for row in run.state()[0] if not row.failed)
+            except IqattackError:
+                continue  # which is reported where it is verified
+        drawn = random.SystemRandom().sample(list(names), min(asking.sample, len(names)))
+        if len(drawn) < len(names):
+            self.found.sampled = tuple(sorted(drawn))
+            self.found.note("model", f"was asked about {len(drawn)} of {len(names)} images")
+        return set(drawn)
+
+    def _verify(
+        self,
+        where: str,
+        run: _Placed,
+        scorer: Scorer | None,
+        asking: Asking | None,
+        only: set[str] | None,
+        progress: Callable[[int, int], None],
+    ) -> bool:
+        """One run; whether a card can be made of it."""
+        sound, asked = True, scorer
+        try:
+            run.checked_state()
+        except IqattackError as error:
+            self._say(where, run.folder, error)
+            sound, asked = False, None
+        how = asking or Asking(load=_no_model)
+        try:
+            result = verify(
+                run,
+                asked,
+                tolerance=how.tolerance,
+                retry=how.retry,
+                only=only,
+                progress=progress,
+            )
+        except IqattackError as error:
+            if sound and not isinstance(error, RunError):
+                raise  # of the model
+            self._say(where, run.folder, error)
+            return False
+        self.found.images += result.checked
+        self.found.scored += result.scored or 0
+        wrong = [d for d in result.differences if d.what not in run.absent]
+        # First what says that a picture is another one, which all else then follows from.
+        wrong.sort(key=lambda difference: "is not among" not in difference.what)
+        for difference in wrong[:SHOWN]:
+            self.found.refute(where, str(difference).replace(str(self.folder) + os.sep, ""))
+        if len(wrong) > SHOWN:
+            self.found.refute(where, f"and {len(wrong) - SHOWN} more differences")
+        if run.absent:
+            self.found.open(
+                where,
+                f"{len(run.absent)} clean images are not here, such as {min(run.absent)}",
+            )
+        for phrase in result.notes:
+            if not phrase.startswith(UNSEEN):  # JOD on the card is looked after in `_notes`
+                self.found.open(where, phrase)
+        if result.pending:
+            self.found.refute(where, f"{result.pending} images are still to do")
+            return False
+        if scorer is not None and only is None and (result.scored or 0) < 2 * result.checked:
+            what = f"{result.scored or 0} of {2 * result.checked} scores were asked again"
+            self.found.open(where, what, "model")
+        return sound
+
+    # -- the card
+
+    def _rebuild(self, runs: Mapping[str, _Placed]) -> None:
+        """Make the card of the runs again, and compare."""
+        card, verified = self.card, self._verified()
+        suite = self.suite or _Claimed.of(card, [run.record for run in runs.values()])
+        try:
+            done = [
+                Done(
+                    run,
+                    self._summary(run),
+                    without_folders(run.settings.attack),
+                    run.settings.constraint,
+                    run.settings.seed,
+                    verified.get(hashlib.sha256(_bytes(run, "results.csv")).hexdigest()),
+                )
+                for run in runs.values()
+            ]
+            made = card_of(suite, done)
+        except (IqattackError, OSError) as error:
+            text = str(error).replace(str(self.folder) + os.sep, "")
+            self.found.refute(CARD, f"no card can be made of the runs: {text}")
+            return
+        self._check_version(runs)
+        there = dict(_leaves(card.model_dump(mode="json", exclude={"iqattack"})))
+        here = dict(_leaves(made.model_dump(mode="json", exclude={"iqattack"})))
+        wrong = [
+            name
+            for name in dict.fromkeys((*here, *there))
+            if name not in there or name not in here or not _same(there[name], here[name])
+        ]
+        say = self.found.refute if card.iqattack == __version__ else self.found.open
+        for name in wrong[:SHOWN]:
+            says, follows = (printable(json.dumps(x.get(name), ensure_ascii=False))
+                             for x in (there, here))  # fmt: skip
+            say(CARD, f"{name} is {says}, and {follows} follows from the runs")
+        if len(wrong) > SHOWN:
+            say(CARD, f"and {len(wrong) - SHOWN} more fields differ")
+        if wrong and card.iqattack != __version__:
+            self.found.open(
+                CARD,
+                f"was written by iqattack {card.iqattack}, whose measures may be others than those "
+                f"of {__version__}; check it with that version",
+            )
+
+    def _summary(self, run: _Placed) -> Summary:
+        results, pending = run.checked_state()
+        run.notes = ()  # on what is missing here, which `verify` reports
+        return run.summary_of(reported(run, results), pending, None)
+
+    def _check_version(self, runs: Mapping[str, _Placed]) -> None:
+        """That the version on the card is that of a run, or this one."""
+        versions = {run.record.versions.get("iqattack", "") for run in runs.values()}
+        if self.card.iqattack not in versions:
+            made = ", ".join(sorted(versions))
+            self.found.open(
+                CARD, f"iqattack is {self.card.iqattack}, and the runs were begun by {made}"
+            )
+
+    def _verified(self) -> dict[str, bool]:
+        """What the audit kept of which runs were verified, by the digest of results.csv."""
+        try:
+            kept = read_json(read_text(self.folder / VERIFIED))
+        except (OSError, ValueError):
+            return {}
+        if not isinstance(kept, dict):
+            return {}
+        return {name: value for name, value in kept.items() if isinstance(value, bool)}
+
+    def _notes(self, runs: Mapping[str, _Placed]) -> None:
+        """What should be known of a card that holds."""
+        for record in self.card.runs:
+            if record.verified is False:
+                self.found.note(record.folder, "was not as reported when the audit verified it")
+        lost = self.card.images.count - self.card.images.attacked
+        if lost:
+            self.found.note(CARD, f"{lost} of {self.card.images.count} images were not attacked")
+        if any(seen.jod is not None for seen in self.card.seen):
+            missing = Meter(Viewing.of())
+            if missing.jod is None:
+                self.found.open(CARD, f"JOD is not measured again: {missing.missing}")
+        given = next(iter(runs.values())).settings
+        if given.score_range is not None or given.lower_better is not None:
+            self.found.note("model", "its range or direction was given by whoever ran the audit")
+
+
+def _no_model(_record: Record) -> Scorer:
+    raise InputError("no model was given")
+
+
+def _pixels(path: Path) -> Tensor:
+    return read_image(path).pixels
+
+
+def _bytes(run: Run, name: str) -> bytes:
+    return (run.images.parent / name).read_bytes()
+
+
+def _own_mos(folder: Path) -> Path | None:
+    """The table of opinion scores of a run that this user began."""
+    file = folder / "run.toml"
+    mos = Record.read(file).settings.mos if file.is_file() and is_own(file) else None
+    return None if mos is None else Path(mos)
+
+
+def _read_audit(folder: Path, card: Card, found: _Found) -> dict[str, Any]:
+    """audit.toml, held against the card."""
+    try:
+        kept = tomllib.loads(read_text(folder / AUDIT))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        found.open(AUDIT, f"cannot be read ({reason}); put it back")
+        return {}
+    for name, value in (("suite", card.suite.id), ("digest", card.suite.digest)):
+        if kept.get(name) != value:
+            found.refute(AUDIT, f"{name} is {kept.get(name, 'not given')}, {value} on the card")
+    return kept
+
+
+def _suite_of(card: Card, given: Suite | None, found: _Found) -> Suite | None:
+    """The suite of a card; None where it is not here."""
+    match, known = _ID.fullmatch(card.suite.id), bundled()
+    suite = given if given is not None and given.id == card.suite.id else None
+    if match is not None and match[1] in known:
+        if int(match[2]) not in known[match[1]]:
+            found.open(CARD, f"suite {card.suite.id} is not in iqattack {__version__}")
+            return None
+        suite = read_suite(card.suite.id)
+    if suite is not None and suite.digest != card.suite.digest:
+        found.refute(
+            CARD,
+            f"suite {suite.id} has the digest {suite.digest[:12]} here, and "
+            f"{card.suite.digest[:12]} on the card: it is another version",
+        )
+    return suite
+
+
+def _has_digest(card: Card, records: Sequence[Record]) -> bool:
+    """Whether a suite of what the runs were asked for, in their order, has the card's digest."""
+    match = _ID.fullmatch(card.suite.id)
+    asked = [(record, without_folders(record.settings.attack)) for record in records]
+    attempts: dict[tuple[str, str], dict[str, object]] = {}
+    for record, label in asked:
+        settings = record.settings
+        files = {name: digest for name, digest in record.files.items()
+                 if name == "attack" or f"{name}=" in settings.attack}  # fmt: skip
+        content: dict[str, object] = {"attack": label, "constraint": settings.constraint}
+        attempts.setdefault(
+            (label, settings.constraint), content | ({"files": files} if files else {})
+        )
+    seeds = list(dict.fromkeys(record.settings.seed for record in records))
+    order = [(label, record.settings.constraint, record.settings.seed) for record, label in asked]
+    if match is None or order != [(*attempt, seed) for attempt, seed in product(attempts, seeds)]:
+        return False
+    content = {
+        "name": match[1],
+        "version": int(match[2]),
+        "objective": records[0].settings.objective,
+        "budgets": card.budgets,
+        "seeds": seeds,
+        "attempts": list(attempts.values()),
+    }
+    limits = {None, records[0].settings.limit}
+    return any(digest_of(content | {"limit": limit}) == card.suite.digest for limit in limits)
+
+
+class _Claimed(Suite):
+    """A suite as a card and its runs have it, where it is not here: nothing of it is looked up."""
+
+    claimed: str = ""
+
+    @classmethod
+    def of(cls, card: Card, records: Sequence[Record]) -> _Claimed:
+        match = _ID.fullmatch(card.suite.id)
+        return cls.model_construct(
+            name=match[1] if match else card.suite.id,
+            version=int(match[2]) if match else 1,
+            about="",
+            objective=records[0].settings.objective,
+            budgets=tuple(card.budgets),
+            seeds=tuple(dict.fromkeys(record.settings.seed for record in records)),
+            limit=None,
+            attempts=tuple(
+                Attempt.model_construct(attack=r.settings.attack, constraint=r.settings.constraint)
+                for r in records
+            ),
+            claimed=card.suite.digest,
+        )
+
+    @property
+    def digest(self) -> str:
+        """As the card has it."""
+        return self.claimed
+
+
+def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """All values in a card, by where they are: `lines[0].measures.gain.value`."""
+    if isinstance(value, dict) and value:
+        for key, part in value.items():
+            yield from _leaves(part, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list) and value:
+        for number, part in enumerate(value):
+            yield from _leaves(part, f"{name}[{number}]")
+    else:
+        yield name, value
+
+
+def _same(there: object, here: object) -> bool:
+    """Whether a field of a card is what follows: floating point may round otherwise elsewhere."""
+    floats = (float, int)
+    if isinstance(there, floats) and isinstance(here, floats) and not isinstance(there, bool):
+        if isinstance(here, bool):
+            return False
+        if isinstance(there, float) or isinstance(here, float):
+            return math.isclose(there, here, rel_tol=1e-9, abs_tol=1e-12)
+    return type(there) is type(here) and there == here

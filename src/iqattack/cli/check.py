@@ -1,0 +1,166 @@
+"""`iqattack check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import iqattack
+from iqattack.cli.options import (
+    HOW,
+    RUN,
+    WHAT,
+    Defence,
+    Device,
+    Input,
+    LowerBetter,
+    Retries,
+    ScoreRange,
+    Timeout,
+    parse_range,
+)
+from iqattack.cli.progress import display
+from iqattack.errors import InputError
+from iqattack.specs import printable
+
+if TYPE_CHECKING:
+    from iqattack.auditing import CardCheck
+
+REACHED = {
+    "card": "nothing is verified",
+    "files": "the card follows from its runs, and these agree with their logs and pictures",
+    "model": "the model gave the same scores again, and all else agrees",
+}
+
+
+def check(
+    cards: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="CARD_OR_FOLDER",
+            help="Folders that [bold]iqattack audit[/bold] wrote, or cards.",
+            show_default=False,
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Have the saved images scored again by this model. What a submission names itself "
+            "is never loaded.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Images of each run that the model scores again, drawn at random; all by default.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="The suite of the card, where it is no published one.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The clean images, of an audit of other images than the sample set; may be "
+            "repeated.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    defence: Defence = None,
+    input: Input = None,  # noqa: A002 - as the option is called
+    score_range: ScoreRange = None,
+    lower_better: LowerBetter = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            help="By how much scores may differ, as a fraction of the score range, at most 0.1.",
+            rich_help_panel=HOW,
+        ),
+    ] = 1e-6,
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            "--json",
+            metavar="FILE",
+            help="Write the result as JSON, such as check.json.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    device: Device = "cpu",
+    retries: Retries = 3,
+    timeout: Timeout = None,
+) -> None:
+    """Verify a card from the runs beside it, and with --model by asking the model again.
+
+    The card is made again from the runs and compared field by field; every run is held against its
+    suite, its log and its pictures. Exit status 0 where all that was asked for holds, 1 where
+    something is refuted, 2 where it could not be verified. No code of a submission is run.
+    """
+    from iqattack.auditing import CardChecks  # noqa: PLC0415 - loads torch
+    from iqattack.runs.files import write_text  # noqa: PLC0415
+
+    ends = parse_range(score_range)
+    if model is None:
+        for name, value in (("--sample", sample), ("--defence", defence), ("--input", input)):
+            if value is not None:
+                raise InputError(f"{name} {value}: is of a model; give --model, too")
+    found: list[CardCheck] = []
+    states = set[int]()
+    for card in cards:
+        try:
+            with display() as shown:
+                result = iqattack.check_card(
+                    card,
+                    model,
+                    suite=suite,
+                    images=images or None,
+                    sample=sample,
+                    defence=defence,
+                    tolerance=tolerance,
+                    score_range=ends,
+                    lower_better=lower_better,
+                    input=input,
+                    timeout=timeout,
+                    retry=iqattack.Retry(retries),
+                    device=device,
+                    callbacks=shown.callbacks,
+                )
+        except InputError as error:  # the others are checked all the same
+            typer.echo(f"error: {printable(str(error))}", err=True)
+            states.add(error.exit_status)
+            continue
+        found.append(result)
+        states.add(result.exit_status)
+        _say(card, result)
+    if json is not None:
+        write_text(json, CardChecks(checks=tuple(found)).model_dump_json(indent=2) + "\n")
+    status = 1 if 1 in states else max(states)
+    if status:
+        raise typer.Exit(status)
+
+
+def _say(card: Path, found: CardCheck) -> None:
+    """All findings, and what came of it in a line."""
+    for finding in found.findings:
+        typer.echo(str(finding))
+    outcome = found.outcome
+    reached = REACHED[found.level]
+    parts = [printable(found.model), found.suite]
+    if found.images:
+        parts.append(f"{found.images} attacked images")
+    if found.scored:
+        parts.append(f"{found.scored} scores asked again")
+    said = outcome if outcome != "holds" else f"holds ({found.level}): {reached}"
+    typer.echo(f"{printable(str(card))}: {said} ({', '.join(map(printable, parts))})")

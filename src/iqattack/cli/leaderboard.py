@@ -1,0 +1,120 @@
+"""`iqattack leaderboard`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import iqattack
+from iqattack.cli.options import WHAT
+from iqattack.cli.progress import display
+from iqattack.specs import printable
+
+if TYPE_CHECKING:
+    from iqattack.reporting.board import Ranking, Section
+
+
+def leaderboard(
+    entries: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FOLDER_OR_CARD",
+            help="Folders that [bold]iqattack audit[/bold] wrote, or cards alone, not verified.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="Folder for the page; an earlier leaderboard is replaced."
+        ),
+    ],
+    checks: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="What [bold]iqattack check --json[/bold] wrote, such as of a check with the "
+            "model; may be repeated. Give only files that you wrote.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="The suite of the cards, where it is no published one.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The clean images, of audits of other images than the sample set; may be "
+            "repeated.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    keep_refuted: Annotated[
+        bool,
+        typer.Option(
+            "--keep-refuted",
+            help="List refuted submissions below the tables, with the reason, instead of leaving "
+            "them out.",
+        ),
+    ] = False,
+) -> None:
+    """Rank audited models in a page of its own, with their cards beside it.
+
+    Every folder is checked from its files first, as [bold]iqattack check[/bold] does. A refuted
+    submission is not ranked, and the exit status is then 1. Cards of different suites or images are
+    never in one table.
+    """
+    from iqattack.auditing import read_checks  # noqa: PLC0415 - loads torch
+
+    known = [each for file in checks or [] for each in read_checks(file)]
+    with display() as shown:
+        board = iqattack.leaderboard(
+            entries,
+            out,
+            checks=known,
+            suite=suite,
+            images=images or None,
+            keep_refuted=keep_refuted,
+            callbacks=shown.callbacks,
+        )
+    for section in board.sections:
+        for ranking in section.rankings:
+            _show(section, ranking)
+    for refused in board.refused:
+        said = "refuted, and not ranked"
+        typer.echo(f"{refused.submission}: {said}: {'; '.join(refused.reasons)}", err=True)
+    typer.echo(f"the page         {out / 'index.html'}")
+    if board.refused:
+        raise typer.Exit(1)
+
+
+def _show(section: Section, ranking: Ranking) -> None:
+    from iqattack.auditing import shown  # noqa: PLC0415 - loads torch
+    from iqattack.reporting.board import LEVEL_NAMES, rank_text  # noqa: PLC0415
+
+    title = Text(f"{section.suite}, {ranking.constraint}, {section.images} images")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("rank", "model", f"gain after {section.budgets[-1]:,}, %", "SROCC", "verified"):
+        left = name in ("model", "verified")
+        table.add_column(name, justify="left" if left else "right")
+    for row in ranking.rows:
+        table.add_row(
+            rank_text(row.rank),
+            Text(printable(row.model)),
+            shown(row.gains[-1], percent=True).replace(" %", ""),
+            shown(row.srocc),
+            LEVEL_NAMES[row.level],
+        )
+    Console().print(table)

@@ -1,0 +1,440 @@
+"""The leaderboard: cards of many models, ranked, as a page that opens without a network.
+
+`python -m iqattack.reporting.board` prints the JSON Schema of leaderboard.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from pydantic import BaseModel, ConfigDict
+from pydantic.json_schema import GenerateJsonSchema
+
+from iqattack.auditing import WORST, Card, CardCheck, Value, read_card, shown
+from iqattack.auditing.audit import CARD
+from iqattack.auditing.checking import LEVELS, Level
+from iqattack.errors import InputError
+from iqattack.runs.files import cannot_write
+from iqattack.runs.numbers import jod
+from iqattack.specs import printable
+from iqattack.version import __version__
+
+INDEX, DATA, CARDS = "index.html", "leaderboard.json", "cards"
+ASSETS = ("page.css", "board.css", "theme.js", "board.js")
+PUBLISHING = {".gitignore", ".nojekyll", "CNAME"}  # beside a page on the web: they stay
+LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
+LEVEL_NAMES = {"card": "not verified", "files": "files", "model": "model"}
+
+
+class Row(BaseModel):
+    """One card in one constraint.
+
+    rank: the best and the worst place that its interval leaves it; None where it has no gain. card:
+    its file, beneath the page; sha256: of that. level: that its check reached; reasons: why it is
+    no higher, or was refuted. gains: of the worst case, at each budget of the table; srocc:
+    between clean and attacked scores, and srocc_drop: of SROCC with opinion scores, None where
+    there are none, both at the largest budget. strongest: the attack that gained most on the
+    largest share of images. jod_least: of all its runs in this constraint; None where it was not
+    measured. images: that were attacked.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: tuple[int, int] | None
+    model: str
+    score_range: tuple[float, float]
+    lower_better: bool
+    card: str
+    sha256: str
+    level: Level
+    reasons: tuple[str, ...] = ()
+    iqattack: str
+    images: int
+    gains: tuple[Value, ...]
+    srocc: Value
+    srocc_drop: Value | None = None
+    strongest: str | None = None
+    share: float | None = None
+    jod_least: float | None = None
+
+
+class Ranking(BaseModel):
+    """All cards in one constraint, the most robust model first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    constraint: str
+    rows: tuple[Row, ...]
+
+
+class Section(BaseModel):
+    """All cards of one suite on one set of images. digest, pixels: SHA-256 of these. images: of the
+    set. budgets: in queries an image, rising.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    suite: str
+    digest: str
+    images: int
+    pixels: str
+    budgets: tuple[int, ...]
+    rankings: tuple[Ranking, ...]
+
+
+class Refused(BaseModel):
+    """A submission that was refuted, and is not ranked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    submission: str
+    model: str
+    suite: str
+    reasons: tuple[str, ...]
+
+
+class Board(BaseModel):
+    """`leaderboard.json`; the page shows nothing else. refused: empty in the file and on the page
+    unless they were to be kept.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    iqattack: str = __version__
+    sections: tuple[Section, ...]
+    refused: tuple[Refused, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A card, its bytes, and what became of its check."""
+
+    card: Card
+    data: bytes
+    check: CardCheck
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def file(self) -> str:
+        """Its copy beside the page."""
+        name = re.sub(r"[^A-Za-z0-9.]+", "-", self.card.model.name).strip("-.")[:60] or "model"
+        return f"{CARDS}/{name}-{self.sha256[:8]}.json"
+
+
+def write_board(
+    entries: Sequence[str | Path],
+    out: Path,
+    checked: Callable[[Path], CardCheck],
+    *,
+    checks: Sequence[CardCheck] = (),
+    keep_refuted: bool = False,
+) -> Board:
+    """Check and rank cards, and write the page; see `iqattack.leaderboard`.
+
+    checked: gives the check of one entry. An earlier leaderboard in `out` is replaced once this one
+    is whole. Raises InputError for what holds no card, cards that were given twice, a folder that
+    holds anything else, and where no card is left to rank.
+    """
+    out = out if out.name not in ("", "..") else out.resolve()
+    _refuse_other(out)
+    if not entries:
+        raise InputError("no card was given; give folders that 'iqattack audit' wrote, or cards")
+    found = [_entry(Path(entry), checked, checks) for entry in entries]
+    seen: dict[str, Path] = {}
+    for entry, path in zip(found, map(Path, entries), strict=True):
+        other = seen.setdefault(entry.sha256, path)
+        if other is not path:
+            raise InputError(f"{path}: has the same card as {other}; give it once")
+    board = _board(found)
+    if not board.sections:
+        first = board.refused[0]
+        raise InputError(
+            f"{first.submission}: is refuted ({first.reasons[0]}), and no other card is left to "
+            "rank; see 'iqattack check'"
+        )
+    _write(board if keep_refuted else board.model_copy(update={"refused": ()}), found, out)
+    return board
+
+
+def _entry(path: Path, checked: Callable[[Path], CardCheck], checks: Sequence[CardCheck]) -> _Entry:
+    """A card with the best check that there is of it, or one that refutes it."""
+    file = path / CARD if path.is_dir() else path
+    check = checked(path)
+    card, data = read_card(file), file.read_bytes()
+    known = [check, *(c for c in checks if c.sha256 == hashlib.sha256(data).hexdigest())]
+    refuting = next((each for each in known if each.outcome == "refuted"), None)
+    best = max(known, key=lambda each: LEVELS.index(each.level))
+    return _Entry(card, data, refuting or best)
+
+
+def _board(entries: Sequence[_Entry]) -> Board:
+    sections: dict[tuple[str, str, str], list[_Entry]] = {}
+    refused = []
+    for entry in entries:
+        card = entry.card
+        if entry.check.outcome == "refuted":
+            reasons = tuple(f"{f.where}: {f.what}" for f in entry.check.of("refuted"))
+            refused.append(
+                Refused(
+                    submission=entry.check.submission,
+                    model=card.model.name,
+                    suite=card.suite.id,
+                    reasons=reasons,
+                )
+            )
+            continue
+        key = card.suite.id, card.suite.digest, card.images.digest
+        sections.setdefault(key, []).append(entry)
+    return Board(
+        sections=tuple(_section(inside) for _, inside in sorted(sections.items())),
+        refused=tuple(refused),
+    )
+
+
+def _section(entries: Sequence[_Entry]) -> Section:
+    # Budgets and constraints are those of the suite: of the card that is verified best.
+    first = max(entries, key=lambda entry: LEVELS.index(entry.check.level)).card
+    budgets, constraints = tuple(first.budgets), first.constraints
+    return Section(
+        suite=first.suite.id,
+        digest=first.suite.digest,
+        images=first.images.count,
+        pixels=first.images.digest,
+        budgets=budgets,
+        rankings=tuple(
+            Ranking(constraint=c, rows=tuple(_rows(entries, c, budgets))) for c in constraints
+        ),
+    )
+
+
+def _rows(entries: Sequence[_Entry], constraint: str, budgets: Sequence[int]) -> list[Row]:
+    rows = [_row(entry, constraint, budgets) for entry in entries]
+    ranked = ranks([row.gains[-1] for row in rows])
+    rows = [row.model_copy(update={"rank": k}) for row, k in zip(rows, ranked, strict=True)]
+
+    def place(row: Row) -> tuple[float, str, str]:
+        known = row.rank is not None and row.gains[-1].value is not None
+        return (row.gains[-1].value or 0.0) if known else math.inf, row.model, row.sha256
+
+    return sorted(rows, key=place)
+
+
+def _row(entry: _Entry, constraint: str, budgets: Sequence[int]) -> Row:
+    card, none = entry.card, Value(value=None)
+    lines = [card.line(WORST, constraint, queries) for queries in budgets]
+    last = lines[-1] if lines else None
+    measures = {} if last is None else last.measures
+    best = {} if last is None else last.best
+    strongest = max(best, key=lambda attack: best[attack], default=None)
+    moved = strongest is not None and best[strongest] > 0.0
+    jods = [
+        seen.jod_least
+        for seen in card.seen
+        if seen.constraint == constraint and seen.jod_least is not None
+    ]
+    drop = measures.get("srocc_drop")
+    return Row(
+        rank=None,
+        model=card.model.name,
+        score_range=card.model.score_range,
+        lower_better=card.model.lower_better,
+        card=entry.file,
+        sha256=entry.sha256,
+        level=entry.check.level,
+        reasons=tuple(f"{f.where}: {f.what}" for f in entry.check.of("not verified")),
+        iqattack=card.iqattack,
+        images=0 if last is None else last.images,
+        gains=tuple(none if line is None else line.measures.get("gain", none) for line in lines),
+        srocc=measures.get("srocc", none),
+        srocc_drop=drop,
+        strongest=strongest if moved else None,
+        share=best[strongest] if moved and strongest is not None else None,
+        jod_least=min(jods, default=None),
+    )
+
+
+def ranks(gains: Sequence[Value]) -> list[tuple[int, int] | None]:
+    """The best and the worst place that the intervals leave each; None for one without a value.
+
+    The best place is after all whose interval lies wholly below, the worst one before all whose
+    interval lies wholly above: models whose intervals overlap share places. The fewer the better.
+    """
+    ends = [_ends(gain) for gain in gains]
+    known = [pair for pair in ends if pair is not None]
+    found: list[tuple[int, int] | None] = []
+    for pair in ends:
+        if pair is None:
+            found.append(None)
+            continue
+        below = sum(high < pair[0] for _, high in known)
+        above = sum(low > pair[1] for low, _ in known)
+        found.append((1 + below, len(known) - above))
+    return found
+
+
+def _ends(gain: Value) -> tuple[float, float] | None:
+    """The interval of a value, which is a point where none was measured."""
+    if gain.value is None or not math.isfinite(gain.value):
+        return None
+    if gain.low is None or gain.high is None:
+        return gain.value, gain.value
+    return min(gain.low, gain.value), max(gain.high, gain.value)
+
+
+def rank_text(rank: tuple[int, int] | None) -> str:
+    """`2`, or `1–3` where intervals overlap."""
+    if rank is None:
+        return "–"
+    low, high = rank
+    return f"{low}" if low == high else f"{low}–{high}"
+
+
+# -- the page -------------------------------------------------------------------------------------
+
+
+def _write(board: Board, entries: Sequence[_Entry], out: Path) -> None:
+    """The folder, in one step."""
+    page = _template().render(
+        board=board,
+        written=datetime.now(UTC).date().isoformat(),
+        has_jod=any(
+            row.jod_least is not None
+            for section in board.sections
+            for ranking in section.rankings
+            for row in ranking.rows
+        ),
+    )
+    cited = {row.card for s in board.sections for r in s.rankings for row in r.rows}
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".board-", dir=out.parent))
+        try:
+            (folder / CARDS).mkdir()
+            for entry in entries:
+                if entry.file in cited:
+                    (folder / entry.file).write_bytes(entry.data)
+            (folder / DATA).write_text(board.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            ours = files("iqattack.reporting") / "assets"
+            for name in ASSETS:
+                (folder / name).write_bytes((ours / name).read_bytes())
+            (folder / INDEX).write_text(page, encoding="utf-8")
+            folder.chmod(0o755)  # as any folder, not for one person alone
+            _put(folder, out)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise cannot_write(out, error) from None
+
+
+def _put(folder: Path, out: Path) -> None:
+    """A page that is whole in the place of an earlier one."""
+    if not out.exists():
+        folder.rename(out)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=".board-", dir=out.parent))
+    try:
+        out.rename(aside / "old")
+        try:
+            _refuse_other(out, aside / "old")  # something may have been put there meanwhile
+            for name in PUBLISHING:
+                if (aside / "old" / name).is_file():
+                    shutil.copy2(aside / "old" / name, folder / name)
+            folder.rename(out)
+        except BaseException:
+            (aside / "old").rename(out)
+            raise
+    finally:
+        if out.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _refuse_other(out: Path, there: Path | None = None) -> None:
+    """InputError for what is no leaderboard and no empty folder: only one may be replaced.
+
+    there: where what was at `out` is now.
+    """
+    there = out if there is None else there
+    try:
+        if there.is_symlink() or (there.exists() and not there.is_dir()):
+            raise InputError(f"{out}: is no folder; give another --out")
+        other = next(_others(there), None) if there.is_dir() else None
+        if there.is_dir() and there.resolve() in (Path.cwd(), *Path.cwd().parents):
+            raise InputError(
+                f"{out}: is the working folder or above it, and cannot be replaced; give another "
+                "--out"
+            )
+    except OSError as error:
+        raise cannot_write(out, error) from None
+    if other is not None:
+        raise InputError(
+            f"{out}: is not empty and no leaderboard, it has {printable(other)}; give another --out"
+        )
+
+
+def _others(folder: Path) -> Iterator[str]:
+    """What is in a folder that no leaderboard has."""
+    names = {path.name for path in folder.iterdir()} - LITTER - PUBLISHING
+    if names and DATA not in names:
+        yield min(names)
+    for name in sorted(names - {INDEX, DATA, CARDS, *ASSETS}):
+        yield name
+    for name in sorted(names):
+        path = folder / name
+        if path.is_symlink() or path.is_file() == (name == CARDS):
+            yield name
+    if CARDS in names and (folder / CARDS).is_dir():
+        for path in (folder / CARDS).iterdir():
+            plain = path.is_file() and not path.is_symlink()
+            if path.name not in LITTER and not (plain and path.name.endswith(".json")):
+                yield f"{CARDS}/{path.name}"
+
+
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("iqattack.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "rank": rank_text,
+        "jod": jod,
+        "measure": shown,
+        "percent": lambda value: shown(value, percent=True).replace(" %", ""),
+    }
+    environment.globals["levels"] = LEVEL_NAMES
+    return environment.get_template("leaderboard.html")
+
+
+def _shown(value: Any) -> Any:
+    """What the template shows, which may be of somebody else's card: see `printable`."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def board_schema() -> dict[str, Any]:
+    """The schema (draft 2020-12) of leaderboard.json."""
+    schema = Board.model_json_schema(mode="serialization")
+    return {"$schema": GenerateJsonSchema.schema_dialect, **schema, "title": DATA}
+
+
+if __name__ == "__main__":
+    print(json.dumps(board_schema(), indent=2, ensure_ascii=False))

@@ -1,0 +1,594 @@
+"""The check of a card: everything that may have been tampered with is found, by its own name."""
+
+import csv
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import iqattack
+from iqattack.auditing import Card, Suite, checking, read_checks
+from iqattack.cli import main
+from iqattack.errors import InputError
+from iqattack.evaluation import evaluate_scores
+from iqattack.samples import write_samples
+
+MODEL = """
+import pathlib
+
+pathlib.Path(__file__).with_name("loaded").write_text("")
+
+def load():
+    def score(images):
+        exact = images.long().flatten(1)
+        return (exact * exact).sum(1).double() / exact.shape[1] / {scale}
+
+    score.score_range, score.lower_better = (0.0, 255.0), False
+    return score
+"""
+TOML = """
+name = "mine"
+version = 1
+about = "Mine."
+budgets = [3, 8]
+attempts = [{attack = "noise", constraint = "linf:8"}, {attack = "square", constraint = "linf:8"}]
+"""
+NOISE, SQUARE = "runs/01-noise-linf-8", "runs/02-square-linf-8"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_resamples():
+    with pytest.MonkeyPatch.context() as patch:
+        few = partial(evaluate_scores, resamples=20)
+        for module in ("runs.summary", "auditing.card"):
+            patch.setattr(f"iqattack.{module}.evaluate_scores", few)
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """photos/ of three images of 24×20 pixels, model.py, mine.toml, and the audit of it."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "photos").mkdir()
+    rng = np.random.default_rng(0)
+    for k in range(3):
+        pixels = rng.integers(20 + 20 * k, 60 + 20 * k, (20, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "photos" / f"{k:02d}.png")
+    (folder / "model.py").write_text(MODEL.format(scale="255.0"))
+    (folder / "mine.toml").write_text(TOML)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        iqattack.audit("model.py:load", "photos", out="audit", suite="mine.toml")
+    (folder / "loaded").unlink()
+    return folder
+
+
+@pytest.fixture
+def work(made, tmp_path, monkeypatch):
+    """A copy of all that, where it is the working folder."""
+    shutil.copytree(made, tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def sent(work, monkeypatch):
+    """The audit as somebody else finds it: another user, and nothing where it was made."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(work / "state"))
+    (work / "audit").rename(work / "sent")
+    (work / "photos").rename(work / "clean")
+    toml = next((work / "sent").glob("runs/01*/run.toml")).read_text()
+    assert str(work) not in toml  # the copy names the folder that it was made in
+    return work / "sent"
+
+
+@pytest.fixture
+def gone(made):
+    """The folder that the audit was made in is not there."""
+    away = made.with_name("away")
+    made.rename(away)
+    yield
+    away.rename(made)
+
+
+def check(folder="audit", model=None, **options):
+    return iqattack.check_card(folder, model, **({"suite": "mine.toml"} | options))
+
+
+def refuted(found):
+    """What is refuted, as text, and that nothing else came of it."""
+    assert (found.outcome, found.exit_status, found.level) == ("refuted", 1, "card")
+    return "\n".join(map(str, found.of("refuted")))
+
+
+def edit(path, change):
+    data = json.loads(Path(path).read_text())
+    change(data)
+    Path(path).write_text(json.dumps(data))
+
+
+# -- what holds -----------------------------------------------------------------------------------
+
+
+def test_a_good_one_holds_by_its_files_and_runs_nothing(work):
+    found = check()
+    assert found.findings == ()
+    assert (found.outcome, found.level, found.wanted) == ("holds", "files", "files")
+    assert (found.images, found.scored, found.exit_status) == (6, 0, 0)
+    assert not (work / "loaded").exists()
+
+
+def test_a_good_one_holds_with_its_model(work):
+    found = check(model="model.py:load")
+    assert (found.outcome, found.level, found.scored) == ("holds", "model", 12)
+    assert found.findings == ()
+
+
+def test_a_sample_is_asked_about_and_named(work):
+    found = check(model="model.py:load", sample=1)
+    assert (found.outcome, found.level, found.scored) == ("holds", "model", 4)
+    assert len(found.sampled) == 1
+    assert check(model="model.py:load", sample=9).sampled is None  # that is all of them
+
+
+def test_a_suite_that_is_not_here_is_known_by_its_digest(work):
+    """The digest follows from what the runs were asked for, but for the words about it."""
+    assert check(suite=None).level == "files"
+    edit("audit/card.json", lambda card: card["suite"].update(digest="0" * 64))
+    found = check(suite=None)
+    assert "audit.toml: digest is" in refuted(found)
+    text = Path("audit/audit.toml").read_text()
+    attempts = [{"attack": "noise", "constraint": "linf:8"}]
+    digest = Suite.model_validate(
+        {"name": "mine", "version": 1, "about": "", "budgets": [3, 8], "attempts": attempts}
+    ).digest
+    edit("audit/card.json", lambda card: card["suite"].update(digest=digest))
+    old = json.loads(Path("audit/card.json").read_text())["suite"]["digest"]
+    Path("audit/audit.toml").write_text(
+        "\n".join(f'digest = "{old}"' if x.startswith("digest") else x for x in text.splitlines())
+    )
+    found = check(suite=None)
+    assert (found.outcome, found.level, found.exit_status) == ("not verified", "card", 2)
+    assert any("give its file with --suite" in finding.what for finding in found.findings)
+    assert "it is another version" in refuted(check())
+
+
+def test_what_was_sent_needs_its_clean_images(sent, gone):
+    found = check(sent)
+    assert found.outcome == "not verified"
+    assert all(finding.state == "not verified" for finding in found.findings)
+    assert any("give it with --images" in finding.what for finding in found.findings)
+    found = check(sent, images="clean")
+    assert (found.outcome, found.level, found.findings) == ("holds", "files", ())
+
+
+def test_what_was_sent_is_scored_by_the_model_that_is_given(sent, gone):
+    found = check(sent, "model.py:load", images="clean")
+    assert (found.outcome, found.level, found.scored) == ("holds", "model", 12)
+
+
+def test_paths_of_somebody_elses_run_are_not_read(sent, made):
+    """They are there, and yet not looked at: the run is not this user's."""
+    assert (made / "photos").is_dir()
+    assert check(sent).outcome == "not verified"
+
+
+def test_a_card_alone_is_not_verified(work):
+    shutil.copy("audit/card.json", "alone.json")
+    for entry in ("alone.json", "audit"):
+        shutil.rmtree("audit/runs", ignore_errors=True)
+        found = check(entry)
+        assert (found.outcome, found.level, found.exit_status) == ("not verified", "card", 2)
+        assert not found.of("refuted")
+
+
+def test_the_sample_set_is_made_here(tmp_path, monkeypatch):
+    """An audit of it needs no images from anybody, and other pictures in its place are found."""
+    monkeypatch.chdir(tmp_path)
+    Path("model.py").write_text(MODEL.format(scale="255.0"))
+    Path("mine.toml").write_text(TOML + "limit = 2\n")
+    iqattack.audit("model.py:load", out="audit", suite="mine.toml")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    shutil.rmtree("audit/images")
+    found = check()
+    assert (found.outcome, list(map(str, found.findings))) == ("holds", [])
+    write_samples(Path("other"))
+    for path in list(Path("other").glob("*.png"))[:24]:
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    shutil.rmtree("audit")
+    iqattack.audit("model.py:load", "other", out="audit", suite="mine.toml", mos="other/mos.csv")
+    kept = [x for x in Path("audit/audit.toml").read_text().splitlines() if "images" not in x]
+    Path("audit/audit.toml").write_text("\n".join(kept))
+    shutil.copytree("other", "audit/images")
+    assert "is not the picture of the sample set" in refuted(check())
+
+
+# -- what is tampered with ------------------------------------------------------------------------
+
+
+def leaves(value, path=()):
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from leaves(part, (*path, key))
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            yield from leaves(part, (*path, number))
+    else:
+        yield path, value
+
+
+def put(data, path, value):
+    for key in path[:-1]:
+        data = data[key]
+    data[path[-1]] = value
+
+
+@pytest.fixture
+def quickly(made):
+    """Checks a card with other contents: what is not the card's is checked once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(made)
+        rebuilt, seen = [], {}
+
+        def verify(run, scorer, **options):
+            if run.folder not in seen:
+                seen[run.folder] = checking_verify(run, scorer, **options)
+            return seen[run.folder]
+
+        def card_of(suite, done):
+            if not rebuilt:
+                rebuilt.append(checking_card_of(suite, done))
+            return rebuilt[0]
+
+        checking_verify, checking_card_of = checking.verify, checking.card_of
+        patch.setattr(checking, "verify", verify)
+        patch.setattr(checking, "card_of", card_of)
+        file = made / "audit" / "card.json"
+        whole = file.read_text()
+
+        def of(data):
+            file.write_text(json.dumps(data))
+            try:
+                return check(made / "audit", suite=str(made / "mine.toml"))
+            finally:
+                file.write_text(whole)
+
+        assert of(json.loads(whole)).findings == ()
+        yield of
+
+
+def test_every_number_of_a_card_is_checked(made, quickly):
+    """Each changed by a ten-thousandth, or by one: all are found, by their place."""
+    whole = json.loads((made / "audit" / "card.json").read_text())
+    numbers = [(path, value) for path, value in leaves(whole)
+               if isinstance(value, int | float) and not isinstance(value, bool)]  # fmt: skip
+    assert len(numbers) > 100
+    for path, value in numbers:
+        if path == ("format",):
+            continue
+        data = json.loads(json.dumps(whole))
+        put(data, path, value + 1 if isinstance(value, int) else value * 1.0001 + 1e-9)
+        found = quickly(data)
+        assert str(path[-1]) in refuted(found), path
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_any_changed_leaf_is_found(made, quickly, data):
+    whole = json.loads((made / "audit" / "card.json").read_text())
+    places = [(path, value) for path, value in leaves(whole) if path != ("format",)]
+    path, value = data.draw(st.sampled_from(places))
+    if isinstance(value, str):
+        other = data.draw(st.sampled_from([value + "x", "", value.swapcase() + "1"]))
+    elif isinstance(value, bool) or value is None:
+        other = data.draw(st.sampled_from([x for x in (True, False, None) if x is not value]))
+    elif isinstance(value, int):
+        other = value + data.draw(st.integers(-5, 5).filter(bool))
+    else:
+        least = 1e-6 * abs(value) + 1e-9
+        other = data.draw(st.floats(-10, 10).filter(lambda x: abs(x - value) > least))
+    changed = json.loads(json.dumps(whole))
+    put(changed, path, other)
+    try:
+        Card.model_validate_json(json.dumps(changed))
+    except ValueError:
+        with pytest.raises(InputError, match="is no card"):
+            quickly(changed)
+        return
+    found = quickly(changed)
+    assert found.outcome != "holds", (path, value, other)
+    assert found.findings
+
+
+def test_lines_that_are_taken_out_or_put_in(made, quickly):
+    whole = json.loads((made / "audit" / "card.json").read_text())
+    for name in ("lines", "seen", "runs"):
+        less = json.loads(json.dumps(whole))
+        less[name].pop()
+        assert name in refuted(quickly(less))
+        more = json.loads(json.dumps(whole))
+        more[name].append(more[name][0])
+        assert name in refuted(quickly(more))
+
+
+def test_a_swapped_picture(work):
+    one, other = (f"audit/{NOISE}/adversarial/0{k}.png" for k in (0, 1))
+    shutil.copy(other, one)
+    assert f"{NOISE}: 00.png: the attacked image is not among" in refuted(check())
+
+
+def test_an_edited_picture(work):
+    path = f"audit/{SQUARE}/adversarial/02.png"
+    pixels = np.array(Image.open(path))
+    pixels[0, 0, 0] ^= 1
+    Image.fromarray(pixels).save(path)
+    assert f"{SQUARE}: 02.png" in refuted(check())
+
+
+def test_a_picture_that_is_gone_or_none(work):
+    Path(f"audit/{SQUARE}/adversarial/02.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+    Path(f"audit/{NOISE}/adversarial/00.png").unlink()
+    text = refuted(check())
+    assert f"{NOISE}: 00.png" in text
+    assert f"{SQUARE}: 02.png" in text
+
+
+def test_other_clean_images(work):
+    pixels = np.array(Image.open("photos/01.png"))
+    pixels[0, 0] = 255 - pixels[0, 0]
+    Image.fromarray(pixels).save("photos/01.png")
+    assert "the clean image's SHA-256 is" in refuted(check(images="photos"))
+
+
+LOGS = {
+    "a score": "UPDATE chunk SET rows = zeroblob(length(rows)) WHERE task = 1",
+    "fewer queries": "DELETE FROM chunk WHERE task = 2",
+    "a result": "UPDATE result SET json = replace(json, '\"gain\":0.', '\"gain\":0.1')",
+    "a result less": "DELETE FROM result WHERE task = 2",
+    "a direction": "UPDATE direction SET direction = 'down'",
+}
+
+
+@pytest.mark.parametrize("what", LOGS)
+def test_a_changed_log(work, what):
+    with closing(sqlite3.connect(f"audit/{SQUARE}/log.sqlite")) as log:
+        tables = [row[0] for row in log.execute("SELECT name FROM sqlite_master")]
+        statement = LOGS[what]
+        if "direction SET" in statement and "direction" not in tables:
+            statement = (
+                "UPDATE task SET direction = CASE direction WHEN 'up' THEN 'down' ELSE 'up' END"
+            )
+        assert log.execute(statement).rowcount > 0
+        log.commit()
+    assert SQUARE in refuted(check())
+
+
+def test_a_log_that_is_gone_or_none(work):
+    Path(f"audit/{SQUARE}/log.sqlite").unlink()
+    Path(f"audit/{NOISE}/log.sqlite").write_bytes(b"not a log" * 1000)
+    text = refuted(check())
+    assert SQUARE in text
+    assert NOISE in text
+
+
+def test_an_edited_table(work):
+    path = Path(f"audit/{SQUARE}/results.csv")
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[1]["gain"] = "0.0001"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    text = refuted(check())
+    assert "gain is 0.0001 in results.csv" in text
+    assert "card.json: runs[1].results" in text
+
+
+def test_an_edited_summary(work):
+    edit(f"audit/{SQUARE}/summary.json", lambda data: data["scores"].update(mean_gain=0.0))
+    assert "summary.json: scores.mean_gain" in refuted(check())
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("budget", "queries = 8", "queries = 9"),
+        ("constraint", 'constraint = "linf:8"', 'constraint = "linf:3"'),
+        ("attack", 'attack = "square"', 'attack = "noise"'),
+        ("objective", 'objective = "rank"', 'objective = "up"'),
+        ("seed", "seed = 0", "seed = 1"),
+        ("floor", "seed = 0", 'seed = 0\nfloor = "ssim:0.5"'),
+    ],
+)
+def test_settings_that_are_not_the_suites(work, name, old, new):
+    path = Path(f"audit/{SQUARE}/run.toml")
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    assert f"{SQUARE}: {name} is" in refuted(check(images="photos"))
+    if name not in ("objective", "floor"):  # which no card has
+        assert f"{SQUARE}: {name} is" in refuted(check(images="photos", suite=None))
+
+
+def test_a_run_with_another_budget(work):
+    """A whole and sound one, put where that of the suite was."""
+    shutil.rmtree(f"audit/{SQUARE}")
+    run = iqattack.attack("photos", "model.py:load", out=f"audit/{SQUARE}", attack="square",
+                          constraint="linf:8", queries=20)  # fmt: skip
+    iqattack.evaluate(run)
+    assert f"{SQUARE}: budget is 20, 8 in mine-v1" in refuted(check())
+
+
+def test_another_version_of_the_suite(work):
+    Path("mine.toml").write_text(TOML.replace("[3, 8]", "[4, 8]"))
+    assert "it is another version" in refuted(check())
+
+
+def test_a_published_suite_that_was_changed(work):
+    edit("audit/card.json", lambda card: card["suite"].update(id="quick-v1"))
+    text = refuted(check(suite=None))
+    assert "card.json: suite quick-v1 has the digest" in text
+    edit("audit/card.json", lambda card: card["suite"].update(id="quick-v99"))
+    assert any("quick-v99 is not in iqattack" in f.what for f in check(suite=None).findings)
+
+
+def test_runs_that_are_missing_or_more(work):
+    shutil.copytree(f"audit/{NOISE}", "audit/runs/03-noise-linf-8")
+    shutil.rmtree(f"audit/{SQUARE}")
+    for suite in ("mine.toml", None):
+        text = refuted(check(suite=suite))
+        assert f"{SQUARE}: is missing" in text
+        assert "runs/03-noise-linf-8: is no run of the suite" in text
+
+
+def test_a_run_of_another_model(work):
+    Path("other.py").write_text(MODEL.format(scale="256.0"))
+    shutil.rmtree(f"audit/{SQUARE}")
+    run = iqattack.attack("photos", "other.py:load", out=f"audit/{SQUARE}", attack="square",
+                          constraint="linf:8", queries=8)  # fmt: skip
+    iqattack.evaluate(run)
+    assert f"{SQUARE}: model's name is other.py:load" in refuted(check())
+
+
+def test_a_model_that_answers_otherwise(work):
+    """Its file is as it was, and yet it answers otherwise."""
+    card = Card.model_validate_json(Path("audit/card.json").read_text())
+    record = {"name": card.model.name, "score_range": (0.0, 255.0), "lower_better": False}
+
+    def score(images):
+        exact = images.long().flatten(1)
+        return (exact * exact).sum(1).double() / exact.shape[1] / 255.0 + 0.01
+
+    score.files = (Path("model.py"),)
+    found = check(model=iqattack.wrap(score, **record), images="photos")
+    assert "score is" in refuted(found)
+
+
+def test_a_model_whose_file_has_changed_is_not_asked(work):
+    Path("model.py").write_text(MODEL.format(scale="256.0"))
+    found = check(model="model.py:load")
+    assert (found.outcome, found.level, found.exit_status) == ("not verified", "files", 2)
+    assert [f.where for f in found.findings] == ["model"]
+    assert "model.py has other contents" in found.findings[0].what
+
+
+def test_another_model_is_not_asked(work):
+    found = check(model="builtin")
+    assert (found.outcome, found.level, found.scored) == ("not verified", "files", 0)
+
+
+# -- what is hostile ------------------------------------------------------------------------------
+
+
+def test_links_devices_and_odd_names_are_not_followed(work, tmp_path):
+    outside = tmp_path / "secret.csv"
+    outside.write_text("secret")
+    for name in ("results.csv", "summary.json", "run.toml", "log.sqlite", "adversarial/00.png"):
+        path = Path(f"audit/{SQUARE}") / name
+        kept = path.read_bytes()
+        path.unlink()
+        path.symlink_to(outside)
+        assert f"{SQUARE}/{name}: is a link" in refuted(check())
+        path.unlink()
+        path.write_bytes(kept)
+    assert check().outcome == "holds"
+    Path(f"audit/{SQUARE}").rename(tmp_path / "run")
+    Path(f"audit/{SQUARE}").symlink_to(tmp_path / "run")
+    assert f"{SQUARE}: is a link" in refuted(check())
+
+
+def test_nothing_that_a_submission_names_is_imported(work, monkeypatch):
+    """Neither its model nor an attack, though both are there, and whoever began the run."""
+    marker = work / "ran"
+    (work / "evil.py").write_text(f"open({str(marker)!r}, 'w')\n")
+    for spec in ("evil.py:load", "evil:load"):
+        for old in ('model = "', 'attack = "'):
+            shutil.rmtree("again", ignore_errors=True)
+            shutil.copytree("audit", "again")
+            for folder in (NOISE, SQUARE):
+                path = Path("again", folder, "run.toml")
+                lines = path.read_text().splitlines()
+                lines = [f'{old}{spec}"' if x.startswith(old) else x for x in lines]
+                path.write_text("\n".join(lines))
+            if "attack" in old:
+                edit(
+                    "again/card.json",
+                    lambda card, spec=spec: [run.update(attack=spec) for run in card["runs"]],
+                )
+            for suite in ("mine.toml", None):
+                check("again", images="photos", suite=suite)
+                check("again", "builtin", images="photos", suite=suite)
+    assert not marker.exists()
+    assert not (work / "loaded").exists()
+
+
+def test_a_log_without_its_end_is_not_verified(work):
+    Path(f"audit/{SQUARE}/log.end").unlink()
+    found = check()
+    assert (found.outcome, found.level) == ("not verified", "card")
+    assert any("log.end is not there" in finding.what for finding in found.findings)
+
+
+def test_files_that_are_too_large(work):
+    with Path(f"audit/{SQUARE}/summary.json").open("r+b") as file:
+        file.truncate(2**28 + 1)
+    assert "summary.json: has 268,435,457 bytes" in refuted(check())
+
+
+def test_folders_on_the_card_lead_nowhere(work, made):
+    edit("audit/card.json", lambda card: card["runs"][0].update(folder="runs/../../../etc"))
+    for suite in ("mine.toml", None):
+        assert "card.json" in refuted(check(suite=suite)) or suite is None
+        assert check(suite=suite).outcome == "refuted"
+
+
+@pytest.mark.parametrize("text", ["", "[", "{}", "[" * 100_000, '{"format": 2}', "\0"])
+def test_what_is_no_card(work, text):
+    Path("audit/card.json").write_text(text)
+    with pytest.raises(InputError, match="is no card"):
+        check()
+
+
+def test_what_is_no_submission(work):
+    for name in ("nowhere", "photos", "photos/00.png"):
+        with pytest.raises(InputError, match="is no card"):
+            check(name)
+
+
+# -- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_says_what_came_of_it(work, capsys):
+    asked = ["check", "audit", "--suite", "mine.toml", "--json", "check.json"]
+    assert main(asked) == 0
+    assert "audit: holds (files)" in capsys.readouterr().out
+    assert [found.level for found in read_checks("check.json")] == ["files"]
+    assert main([*asked, "--model", "model.py:load", "--sample", "2"]) == 0
+    assert "holds (model)" in capsys.readouterr().out
+    assert read_checks("check.json")[0].scored == 8
+    assert main([*asked, "--model", "builtin"]) == 2
+    Path(f"audit/{NOISE}/adversarial/00.png").unlink()
+    assert main(asked) == 1
+    assert "audit: refuted" in capsys.readouterr().out
+    write = ["--suite", "mine.toml", "--json", "check.json"]
+    assert main(["check", "nowhere", "audit", *write]) == 1  # the others are checked all the same
+    said = capsys.readouterr()
+    assert "error: nowhere: is no card" in said.err
+    assert "audit: refuted" in said.out
+    assert len(read_checks("check.json")) == 1
+    assert main(["check", "nowhere", *write]) == 2
+    assert main(["check", "audit", "--sample", "2"]) == 2
+    assert "give --model, too" in capsys.readouterr().err
+    Path("check.json").write_text("{}")
+    with pytest.raises(InputError, match="holds no checks"):
+        read_checks("check.json")
