@@ -38,6 +38,7 @@ from iqattack.auditing import Card, Steps, Suite, read_suite
 from iqattack.auditing import audit as run_audit
 from iqattack.catalogue.constraints import DEFAULT as DEFAULT_CONSTRAINT
 from iqattack.defences import parse_defence
+from iqattack.detection import DEFAULT as DEFAULT_DETECTOR
 from iqattack.directions import Perturbation, Profile
 from iqattack.engine import Interrupted
 from iqattack.errors import DeviceError, InputError, TransientError
@@ -69,6 +70,7 @@ from iqattack.runs import (
     PERTURBATION,
     Callbacks,
     Comparison,
+    Detection,
     How,
     Laid,
     ModelRecord,
@@ -91,6 +93,7 @@ from iqattack.runs import (
     summary_at,
 )
 from iqattack.runs import compare as compare_runs
+from iqattack.runs import detect as detect_run
 from iqattack.runs import merge as merge_runs
 from iqattack.runs import verify as verify_run
 from iqattack.runs.export import SHARD
@@ -115,6 +118,7 @@ __all__ = [
     "Callbacks",
     "CeilingReached",
     "Comparison",
+    "Detection",
     "Executor",
     "ImageSet",
     "InProcess",
@@ -142,6 +146,7 @@ __all__ = [
     "builtin_card",
     "compare",
     "defend",
+    "detect",
     "evaluate",
     "export",
     "find",
@@ -975,6 +980,49 @@ def compare(
         progress=notify.compared,
         measuring=notify.measured,
     )
+
+
+def detect(
+    run: Run | str | Path,
+    detector: str = DEFAULT_DETECTOR,
+    *,
+    accounts: int | Literal["image"] = 1,
+    attack: Attack | None = None,
+    trust: bool = False,
+    out: str | Path | None = None,
+    callbacks: Callbacks | None = None,
+) -> Detection:
+    """At which query a detector of similar queries would have blocked the attack of a run.
+
+    Each search is replayed from the log, the model is asked nothing, and the detector sees the
+    queries in their order.
+
+    detector: such as `blacklight:window=20,matches=25`; see docs/defences.md. accounts: that
+        queries are dealt to in turn, each with a state of its own, or `image` for one an image.
+    attack: the run's, where that was a Python function. trust: load an attack that is code, of a
+        run that this user did not begin; it was looked at. out: a CSV file with one row an image.
+
+    Raises InputError for a detector that does not exist, RunError for a run that cannot be
+    replayed.
+    """
+    notify = callbacks or Callbacks()
+
+    def progress(done: int, images: int) -> None:
+        notify.checked(done, images)
+        if notify.stop():
+            raise Interrupted(f"stopped; {done} of {images} images are replayed")
+
+    found = detect_run(
+        _run_of(run),
+        detector,
+        accounts=accounts,
+        attack=attack,
+        trust=trust,
+        progress=progress,
+    )
+    if out is not None:
+        found.write(_path("out", out))
+    return found
 
 
 def verify(

@@ -272,3 +272,31 @@ def test_evaluate_with_a_metric_of_pyiqa(attack, iqattack):
     assert "mean gmsd, of pyiqa" in said.out
     said = iqattack("evaluate", "run", "--metric", "gmsd", "--queries", "3")
     assert said.error.startswith("error: metrics gmsd: need the saved images")
+
+
+def test_detect_prints_a_table_or_json_and_writes_rows(iqattack, attack, work):
+    assert attack().status == 0
+    said = iqattack("detect", "run", "--out", "rows.csv")
+    assert said.status == 0, said.err
+    assert "query of the first detection, median" in said.out
+    assert "share of clean images flagged" in said.out
+    assert len((work / "rows.csv").read_text().splitlines()) == 5
+    found = json.loads(iqattack("detect", "run", "--json", "--accounts", "image").out)
+    assert found["accounts"] == "image"
+    assert [row["image"] for row in found["images"]] == ["0.png", "1.png", "2.png", "3.png"]
+    assert iqattack("verify", "run").status == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (("--accounts", "0"), "--accounts 0: expected at least 1, or image"),
+        (("--accounts", "each"), "--accounts each: expected at least 1, or image"),
+        (("--detector", "blacklight:size=2"), "'size=2' is none of its constants"),
+    ],
+)
+def test_detect_refuses_what_it_cannot_use(options, part, iqattack, attack):
+    assert attack().status == 0
+    said = iqattack("detect", "run", *options)
+    assert said.status == 2
+    assert part in said.error

@@ -19,6 +19,7 @@ from iqattack.cli.attack import attack
 from iqattack.cli.audit import audit
 from iqattack.cli.compare import compare
 from iqattack.cli.demo import demo
+from iqattack.cli.detect import detect
 from iqattack.cli.evaluate import evaluate
 from iqattack.cli.export import export
 from iqattack.cli.interrupts import INTERRUPTED
@@ -126,6 +127,14 @@ for command, panel, examples in (
         ),
     ),
     (report, "Look at a run", ("iqattack report runs/photos",)),
+    (
+        detect,
+        "Look at a run",
+        (
+            "iqattack detect runs/square",
+            "iqattack detect runs/square --detector blacklight:window=20 --accounts image",
+        ),
+    ),
     (export, "Look at a run", ("iqattack export runs/photos --webdataset shards/photos",)),
     (verify, "Look at a run", ("iqattack verify runs/photos",)),
     (attacks, "What there is", ("iqattack attacks", "iqattack attacks filter-search")),

@@ -1,6 +1,7 @@
 """A run on disk: settings, log, images, results, resume."""
 
 from iqattack.runs.compare import ALLOWED, Comparison, compare
+from iqattack.runs.detect import Detection, detect
 from iqattack.runs.execute import Callbacks, execute
 from iqattack.runs.how import How
 from iqattack.runs.merge import merge
@@ -25,6 +26,7 @@ __all__ = [
     "PERTURBATION",
     "Callbacks",
     "Comparison",
+    "Detection",
     "Difference",
     "How",
     "Laid",
@@ -45,6 +47,7 @@ __all__ = [
     "apply_universal",
     "check_trusted",
     "compare",
+    "detect",
     "execute",
     "full_reference",
     "make_profile",
