@@ -74,6 +74,7 @@ from iqattack.runs import (
     How,
     Laid,
     ModelRecord,
+    Rescoring,
     Result,
     Run,
     Settings,
@@ -95,6 +96,7 @@ from iqattack.runs import (
 from iqattack.runs import compare as compare_runs
 from iqattack.runs import detect as detect_run
 from iqattack.runs import merge as merge_runs
+from iqattack.runs import rescore as rescore_run
 from iqattack.runs import verify as verify_run
 from iqattack.runs.export import SHARD
 from iqattack.runs.export import export as export_run
@@ -126,6 +128,7 @@ __all__ = [
     "Probe",
     "Processes",
     "Profile",
+    "Rescoring",
     "Result",
     "Retry",
     "Run",
@@ -157,6 +160,7 @@ __all__ = [
     "probe",
     "profile",
     "report",
+    "rescore",
     "survey",
     "universal",
     "verify",
@@ -1048,13 +1052,96 @@ def verify(
     timeout, retry: as in `attack`.
     """
     notify = callbacks or Callbacks()
+    run = _run_of(run)
+    if model is None:
+        _check_trusted(run, trust=trust, accept_changed=accept_changed_model, notify=notify)
+    wanted = _model_of(run, model, timeout=timeout, device=device, notify=notify)
+
+    def progress(done: int, images: int) -> None:
+        notify.checked(done, images)
+        if notify.stop():
+            raise Interrupted(f"stopped; {done} of {images} images are verified")
+
+    with _closing(wanted, model if model is not None else run.record.model_spec):
+        return verify_run(
+            run,
+            wanted,
+            tolerance=tolerance,
+            retry=retry,
+            accept_changed_model=accept_changed_model,
+            progress=progress,
+        )
+
+
+def rescore(
+    run: str | Path,
+    model: Scorer | str | None = None,
+    *,
+    times: int,
+    trust: bool = False,
+    concurrency: int | None = None,
+    retry: Retry = DEFAULT_RETRY,
+    max_requests: int | None = None,
+    max_cost: float | None = None,
+    timeout: float | None = None,
+    device: str = "cpu",
+    callbacks: Callbacks | None = None,
+) -> Rescoring:
+    """Score the clean and the attacked picture of each image of a run again, `times` times each.
+
+    The best of many noisy scores is optimistically biased; the mean of scores that had no part in
+    the choice is not. Random defences draw anew in each call. What is there already counts, so that
+    an interrupted call goes on, and a larger `times` adds to what there is. These queries are
+    beside the budget, and counted apart.
+
+    The result is in the measures of `evaluate` and of the page from then on, and in rescored.csv.
+
+    model, trust: as in `verify`. concurrency, retry, max_requests, max_cost, timeout: as in
+        `attack`; the ceilings are for all that the run sent to the model.
+
+    Raises InputError where the model fails, RunError for another model than the run's or pictures
+    that are not those that were scored.
+    """
+    notify = callbacks or Callbacks()
+    how = How(
+        batch=1,
+        concurrency=concurrency,
+        retry=retry,
+        device=device,
+        timeout=timeout,
+        max_requests=max_requests,
+        max_cost=max_cost,
+    )
+    with Run.writing(_path("run", run)) as opened:
+        if model is None:
+            check_trusted(opened, trust=trust)
+        scorer = _model_of(opened, model, timeout=timeout, device=device, notify=notify)
+        with _closing(scorer, model if model is not None else opened.record.model_spec):
+            return rescore_run(
+                opened,
+                scorer,
+                times=times,
+                how=how,
+                progress=notify.checked,
+                stop=notify.stop,
+            )
+
+
+def _model_of(
+    run: Run,
+    model: Scorer | str | None,
+    *,
+    timeout: float | None,
+    device: str,
+    notify: Callbacks,
+) -> Scorer:
+    """A run's model, loaded again as the run has it, or the one that is given; InputError where it
+    cannot be had.
+    """
     if timeout is not None:
         check_timeout(timeout)
-    run = _run_of(run)
     wanted = run.record.model_spec if model is None else model
     if isinstance(wanted, str):
-        if model is None:
-            _check_trusted(run, trust=trust, accept_changed=accept_changed_model, notify=notify)
         notify.loading(_loading_model(wanted))
         # Range and direction as the run has them: a spec may be of a model that declares none.
         known = run.model
@@ -1079,21 +1166,7 @@ def verify(
                 f"verify(run, model) ({error})"
             ) from error
     _check_scorer(wanted)
-
-    def progress(done: int, images: int) -> None:
-        notify.checked(done, images)
-        if notify.stop():
-            raise Interrupted(f"stopped; {done} of {images} images are verified")
-
-    with _closing(wanted, model if model is not None else run.record.model_spec):
-        return verify_run(
-            run,
-            wanted,
-            tolerance=tolerance,
-            retry=retry,
-            accept_changed_model=accept_changed_model,
-            progress=progress,
-        )
+    return wanted
 
 
 def _check_trusted(run: Run, *, trust: bool, accept_changed: bool, notify: Callbacks) -> None:

@@ -300,3 +300,18 @@ def test_detect_refuses_what_it_cannot_use(options, part, iqattack, attack):
     said = iqattack("detect", "run", *options)
     assert said.status == 2
     assert part in said.error
+
+
+def test_rescore_prints_the_bias_and_evaluate_has_it(iqattack, attack, work):
+    assert attack().status == 0
+    said = iqattack("rescore", "run", "--times", "2")
+    assert said.status == 0, said.err
+    assert "0.000 of it is selection bias" in " ".join(said.out.split())
+    assert len((work / "run" / "rescored.csv").read_text().splitlines()) == 5
+    assert "mean gain of fresh scores" in iqattack("evaluate", "run").out
+    assert iqattack("verify", "run").status == 0
+    assert iqattack("report", "run").status == 0
+    assert "selection bias" in (work / "run" / "report" / "index.html").read_text()
+    said = iqattack("rescore", "run", "--times", "1")
+    assert said.status == 2
+    assert "times 1: expected 2 to 10,000" in said.error

@@ -29,6 +29,7 @@ from iqattack.cli.once import OnceCommand
 from iqattack.cli.probe import probe
 from iqattack.cli.profile import profile
 from iqattack.cli.report import report
+from iqattack.cli.rescore import rescore
 from iqattack.cli.samples import samples
 from iqattack.cli.survey import survey
 from iqattack.cli.universal import universal
@@ -137,6 +138,7 @@ for command, panel, examples in (
     ),
     (export, "Look at a run", ("iqattack export runs/photos --webdataset shards/photos",)),
     (verify, "Look at a run", ("iqattack verify runs/photos",)),
+    (rescore, "Look at a run", ("iqattack rescore runs/noisy --times 8",)),
     (attacks, "What there is", ("iqattack attacks", "iqattack attacks filter-search")),
     (models, "What there is", ("iqattack models", "iqattack models builtin")),
     (

@@ -14,7 +14,7 @@ from iqattack.models.checked import (
     as_failure,
     score_checked,
 )
-from iqattack.models.defended import bare_spec, defend, spec_of, split_spec
+from iqattack.models.defended import bare_spec, defend, fresh, spec_of, split_spec
 from iqattack.models.device import dealt, in_turn
 from iqattack.models.gradients import MODEL_LOCK, gradient_of
 from iqattack.models.inference import EAGER, Inference
@@ -43,6 +43,7 @@ __all__ = [
     "builtin_card",
     "dealt",
     "defend",
+    "fresh",
     "gradient_of",
     "in_turn",
     "load_model",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -99,6 +100,38 @@ def defend(model: Scorer, defence: str, *, key: int = 0) -> Model:
         traits=own,
         **behind,
     )
+
+
+class _Fresh:
+    """A defended model whose random choices are drawn anew in every call, with a key of its own."""
+
+    def __init__(self, defended: Defended, first: int) -> None:
+        self._defended = defended
+        self._keys = itertools.count(first)
+
+    def __call__(self, images: Tensor) -> Scores:
+        """See `Defended`."""
+        return Defended(self._defended.model, self._defended.chain, next(self._keys))(images)
+
+    def hold(self) -> None:
+        """See `Model`."""
+        self._defended.hold()
+
+    def close(self) -> None:
+        """See `Model`."""
+        self._defended.close()
+
+
+def fresh(model: Scorer, *, first: int = 1) -> Scorer:
+    """The same model, whose random defences draw anew in every call; another model as it is.
+
+    first: key of the first call, each call having the next one. With a key of its own for each
+    call, the choices that a search has seen (those of key 0, by default) do not come again.
+    """
+    inner = model.function if isinstance(model, Model) else None
+    if not (isinstance(model, Model) and isinstance(inner, Defended) and inner.chain.random):
+        return model
+    return replace(model, function=_Fresh(inner, max(first, inner.key + 1)))
 
 
 def spec_of(defence: str, model: str) -> str:

@@ -6,6 +6,8 @@ from iqattack.runs.execute import Callbacks, execute
 from iqattack.runs.how import How
 from iqattack.runs.merge import merge
 from iqattack.runs.profile import make_profile
+from iqattack.runs.rescore import rescore, rescored_rows
+from iqattack.runs.rescored import Rescored, Rescoring
 from iqattack.runs.results import COLUMNS, Result
 from iqattack.runs.run import Run
 from iqattack.runs.settings import ModelRecord, Record, Settings
@@ -34,6 +36,8 @@ __all__ = [
     "Meter",
     "ModelRecord",
     "Record",
+    "Rescored",
+    "Rescoring",
     "Result",
     "Run",
     "Session",
@@ -56,6 +60,8 @@ __all__ = [
     "measured",
     "merge",
     "read_traces",
+    "rescore",
+    "rescored_rows",
     "results_at",
     "summarise",
     "summary_at",

@@ -26,7 +26,16 @@ from iqattack.runs.best import miscounted, misreported
 from iqattack.runs.columns import Results
 from iqattack.runs.files import read_json, read_text
 from iqattack.runs.losses import misfit
+from iqattack.runs.pairs import Scored
 from iqattack.runs.ranking import ORDER, better_choice
+from iqattack.runs.rescored import (
+    KEPT,
+    RESCORED,
+    Rescoring,
+    Scores,
+    csv_lines,
+    each_rescored,
+)
 from iqattack.runs.results import REWRITE, SEEN, Result, each_csv_row, same, visibility
 from iqattack.runs.run import LOG, REPAIRED, Run
 from iqattack.runs.settings import ModelRecord
@@ -42,7 +51,7 @@ NEWER = (
     "check.still", "means.ssim_images", "jod", "flip", "means.jod", "means.jod_least",
     "means.jod_below", "means.jod_images", "means.flip", "visibility", "check.workers",
     "check.drift", "nonfinite", "scores.draw_size", "settings.compile",
-    "settings.budget_total", "ranking",
+    "settings.budget_total", "ranking", "rescored",
 )  # fmt: skip
 # By how much JOD and FLIP may differ: their packages compute in float32, as each processor does.
 CLOSE = 0.03  # share by which a scale that a constraint finds may differ between machines
@@ -156,7 +165,8 @@ def verify(
     differences += _check_mos(run, done, notes)
     differences += _check_csv(run, results, complete=pending == 0)
     if pending == 0:
-        differences += _check_summary(run, results, seen)
+        differences += _check_summary(run, results, seen, notes)
+    differences += _check_rescored(run, notes)
     notes += seen.notes()
     failed = len(results) - len(done)
     scored = None if asked is None else asked.scored
@@ -594,7 +604,56 @@ def _differing_cells(path: Path, result: Result, row: dict[str, str]) -> Iterato
             yield Difference(result.image, what)
 
 
-def _check_summary(run: Run, results: Results, seen: _Seen) -> Iterator[Difference]:
+def _fresh_of(
+    run: Run, results: Results, there: Mapping[str, object], notes: list[str]
+) -> Rescoring | None:
+    """What summary.json should say of fresh scores: what the log says, unless it was written before
+    the last of them.
+    """
+    found = run.rescoring(results, intervals=False)
+    reported = there.get("rescored.queries")
+    if found is None or reported == found.queries:
+        return found
+    if reported is not None:
+        notes.append(f"fresh scores in {SUMMARY} are not checked: the log has later ones")
+    return None
+
+
+def _check_rescored(run: Run, notes: list[str]) -> Iterator[Difference]:
+    """Fresh scores against the pictures that they are of, and rescored.csv against the log."""
+    results = run.state()[0]
+    with run.open_log() as log:
+        if not log.keeps_any(KEPT):
+            return
+        for result in results.done:
+            try:
+                scores, scored = Scores.read(log, result.image), Scored.read(result, log)
+            except RunError as error:
+                yield Difference(result.image, str(error).removeprefix(f"{result.image}: "))
+                return
+            if scores is not None and (scored is None or not scores.are_of(scored)):
+                yield Difference(result.image, "its fresh scores are of other pictures")
+        rows = list(each_rescored(log, iter(results.done), run.model))
+    notes.append("fresh scores are noisy, and not asked again")
+    path = run.folder / RESCORED
+    if not path.exists():
+        return
+    try:
+        same_text = read_text(path) == "".join(csv_lines(rows))
+    except (OSError, ValueError) as error:
+        yield Difference(RESCORED, f"cannot be read ({error}); delete it", of_image=False)
+        return
+    if not same_text:
+        yield Difference(
+            RESCORED,
+            "is not what the log says; delete it: 'iqattack rescore' writes it again",
+            of_image=False,
+        )
+
+
+def _check_summary(
+    run: Run, results: Results, seen: _Seen, notes: list[str]
+) -> Iterator[Difference]:
     """summary.json against the results, where it is there."""
     path = run.folder / SUMMARY
     if not path.exists():
@@ -615,6 +674,7 @@ def _check_summary(run: Run, results: Results, seen: _Seen) -> Iterator[Differen
             intervals=False,
             visibility=visibility_,
             ranking=run.ranking(results),
+            rescored=_fresh_of(run, results, there, notes),
         )
     except RunError as error:
         yield Difference(SUMMARY, f"cannot be checked: {error}", of_image=False)
