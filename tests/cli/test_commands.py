@@ -315,3 +315,21 @@ def test_rescore_prints_the_bias_and_evaluate_has_it(iqattack, attack, work):
     said = iqattack("rescore", "run", "--times", "1")
     assert said.status == 2
     assert "times 1: expected 2 to 10,000" in said.error
+
+
+def test_defended_prints_a_table_or_json(iqattack, attack, work):
+    assert attack().status == 0
+    assert attack("--defence", "bits:5", "--out", "behind").status == 0
+    options = ("--defence", "bits:5", "--adaptive", "behind", "--out", "rows.csv")
+    said = iqattack("defended", "run", *options)
+    assert said.status == 0, said.err
+    for line in ("mean gain without the defence", "share of the gain left, adaptive",
+                 "SROCC of clean scores with and without"):  # fmt: skip
+        assert line in said.out
+    assert len((work / "rows.csv").read_text().splitlines()) == 5
+    found = json.loads(iqattack("defended", "run", "--defence", "bits:5", "--json").out)
+    assert found["queries"] == 8
+    assert found["gain_adaptive"] is None
+    said = iqattack("defended", "run", "--defence", "bits:9")
+    assert said.status == 2
+    assert "defence 'bits:9'" in said.error

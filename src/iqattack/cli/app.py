@@ -18,6 +18,7 @@ from iqattack.cli.apply import apply
 from iqattack.cli.attack import attack
 from iqattack.cli.audit import audit
 from iqattack.cli.compare import compare
+from iqattack.cli.defended import defended
 from iqattack.cli.demo import demo
 from iqattack.cli.detect import detect
 from iqattack.cli.evaluate import evaluate
@@ -128,6 +129,14 @@ for command, panel, examples in (
         ),
     ),
     (report, "Look at a run", ("iqattack report runs/photos",)),
+    (
+        defended,
+        "Look at a run",
+        (
+            "iqattack defended runs/photos --defence jpeg:75",
+            "iqattack defended runs/photos --defence jpeg:75 --adaptive runs/jpeg",
+        ),
+    ),
     (
         detect,
         "Look at a run",

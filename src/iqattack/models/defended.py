@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
@@ -15,6 +15,7 @@ from iqattack.errors import InputError
 from iqattack.models.base import Scorer, Scores, Traits
 from iqattack.models.checked import Model, answers
 
+BY = ", defended by "  # in the name of a model, before what defends it
 _SPEC = re.compile(r"defended\(([^()]*)\):(.+)", re.DOTALL)
 
 
@@ -93,7 +94,7 @@ def defend(model: Scorer, defence: str, *, key: int = 0) -> Model:
     }
     return Model(
         Defended(model, chain, key),
-        f"{model.name}, defended by {chain.spec}",
+        f"{model.name}{BY}{chain.spec}",
         model.score_range,
         model.lower_better,
         chain.smallest(model.min_size),
@@ -132,6 +133,21 @@ def fresh(model: Scorer, *, first: int = 1) -> Scorer:
     if not (isinstance(model, Model) and isinstance(inner, Defended) and inner.chain.random):
         return model
     return replace(model, function=_Fresh(inner, max(first, inner.key + 1)))
+
+
+def judges(model: Scorer, defence: str, keys: Iterable[int]) -> list[Scorer]:
+    """What scores a picture in truth, once an attack on a defended model is over.
+
+    A defence that only tells other scores leaves the model's own. What is random is drawn anew with
+    each of `keys`, as a picture that was kept for its score had luck with the draws that it saw.
+    """
+    chain = parse_defence(defence)
+    kept = Chain(tuple(one for one in chain.defences if not one.tells))
+    if not kept.defences:
+        return [model]
+    if not kept.random:
+        return [defend(model, kept.spec)]
+    return [defend(model, kept.spec, key=key) for key in keys]
 
 
 def spec_of(defence: str, model: str) -> str:

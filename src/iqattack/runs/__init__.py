@@ -1,5 +1,6 @@
 """A run on disk: settings, log, images, results, resume."""
 
+from iqattack.runs.behind import DefenceMeasures, measure_defence
 from iqattack.runs.compare import ALLOWED, Comparison, compare
 from iqattack.runs.detect import Detection, detect
 from iqattack.runs.execute import Callbacks, execute
@@ -28,6 +29,7 @@ __all__ = [
     "PERTURBATION",
     "Callbacks",
     "Comparison",
+    "DefenceMeasures",
     "Detection",
     "Difference",
     "How",
@@ -57,6 +59,7 @@ __all__ = [
     "make_profile",
     "make_survey",
     "make_universal",
+    "measure_defence",
     "measured",
     "merge",
     "read_traces",

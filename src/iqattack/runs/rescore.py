@@ -57,7 +57,7 @@ def rescore(
     """
     if not FEWEST <= times <= MOST_TIMES:
         raise InputError(f"times {times}: expected {FEWEST} to {MOST_TIMES:,} scores of a picture")
-    _check_model(run, scorer)
+    check_model(run, scorer)
     results, pending = run.checked_state(pictures=False)
     done = results.done
     if not len(done):
@@ -94,8 +94,8 @@ def rescored_rows(run: Run) -> list[Rescored]:
         return list(each_rescored(log, iter(results.done), run.model))
 
 
-def _check_model(run: Run, scorer: Scorer) -> None:
-    """RunError for another model than the run's."""
+def check_model(run: Run, scorer: Scorer) -> None:
+    """RunError for another model than the run's, or one whose files have changed."""
     there, here = run.model, ModelRecord.of(scorer)
     for name in ("name", "score_range", "lower_better"):
         old, new = getattr(there, name), getattr(here, name)
@@ -104,8 +104,8 @@ def _check_model(run: Run, scorer: Scorer) -> None:
     changed = there.changed(here) if there.hashes and here.hashes else None
     if changed is not None:
         raise RunError(
-            f"{run.folder}: {changed} has changed since the run began, and fresh scores would be "
-            "of another model; put that file back"
+            f"{run.folder}: {changed} has changed since the run began, and its scores would be "
+            "those of another model; put that file back"
         )
 
 

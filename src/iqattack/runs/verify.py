@@ -468,16 +468,16 @@ def _check_scores(
         if _row_of(rows, image) < earlier:
             continue  # another model gave that score
         asked.scored += 1
-        (score,) = _scores(pool, image)
+        (score,) = scores_of(pool, image)
         if there is None or not abs(score - there) <= tolerance * (high - low):
             yield f"{which} score is {score!r}, reported {there!r}"
-            (again,) = _scores(pool, image)
+            (again,) = scores_of(pool, image)
             if again != score:
                 yield (
                     f"{which} score is {again!r} when asked again: the model is stochastic, and "
                     "the best of many scores is optimistically biased"
                 )
-            elif _scores(pool, clean, adversarial)[index] != score:
+            elif scores_of(pool, clean, adversarial)[index] != score:
                 yield (
                     f"{which} score depends on the rest of the batch, and is {score!r} alone; "
                     "attack again, as 'iqattack attack --batch 1' does"
@@ -502,7 +502,7 @@ def _check_gain(run: Run, result: Result) -> Iterator[str]:
         yield f"gain is {gain!r}, reported {result.gain!r}"
 
 
-def _scores(pool: ScorePool, *images: Tensor) -> list[float]:
+def scores_of(pool: ScorePool, *images: Tensor) -> list[float]:
     """Scores of images of one size, in one call; raises what the pool has given up on."""
     requests = [Request(str(k), 0, image) for k, image in enumerate(images)]
     pool.submit(requests)
