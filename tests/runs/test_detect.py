@@ -202,15 +202,18 @@ def test_another_attack_than_that_of_the_run(attacked, large, tmp_path):
 
 
 def test_an_attack_that_is_code_of_somebody_else(attacked, tmp_path):
-    file = tmp_path / "theirs.py"
+    file, ran = tmp_path / "theirs.py", tmp_path / "ran"
     file.write_text(
-        "def search(task):\n    answer = yield task.image[None] + 1\n    open('ran', 'w').close()\n"
+        f"def search(task):\n    open({str(ran)!r}, 'w').close()\n    yield task.image[None] + 1\n"
     )
     run = attacked(f"{file}:search", queries=9)
     toml = run.folder / "run.toml"
     toml.write_text(toml.read_text().replace("seed = 0", "seed = 0\n"))
+    ran.unlink()
     says("is code, and this user did not begin the run", Run.open(run.folder))
+    assert not ran.exists()
     assert detect(Run.open(run.folder), trust=True).images
+    assert ran.exists()
 
 
 def test_an_attack_given_as_a_function_is_given_again(attacked):
@@ -249,3 +252,27 @@ def test_the_rows_as_a_file_and_as_json(attacked, tmp_path):
     assert json.loads(found.model_dump_json())["first"]["value"] == found.first.value
     with pytest.raises(InputError, match="--out"):
         iqattack.detect(run, out=tmp_path / "no" / "rows.csv")
+
+
+@pytest.mark.parametrize("attack", ["square", "nes", "filter-search"])
+def test_the_built_in_model_on_real_pictures(attack, shared, tmp_path):
+    model = iqattack.load_model("builtin")
+    run = iqattack.attack(
+        shared / "dev", model, attack=attack, queries=45, limit=2, out=tmp_path / "run",
+        batch=7, constraint="linf:3",
+    )  # fmt: skip
+    replayed = asked(run)
+    with run.open_log() as log:
+        for result in run.results:
+            pixels = torch.stack([image for _, image in replayed[result.image]])
+            scores = log.rows(result.image)["score"]
+            assert len(pixels) == len(scores) == result.queries
+            assert np.allclose(model(pixels).numpy(), scores, atol=1e-3)
+    found = detect(run)
+    assert found.false_positives == 0.0
+    assert all(row.first is None or row.first >= 2 for row in found.images)
+
+
+@pytest.mark.parametrize("how", [{"concurrency": 3}, {"batch": 1}, {"batch": 16}], ids=str)
+def test_how_a_run_was_carried_out_plays_no_part(how, attacked):
+    assert detect(attacked(**how)).images == detect(attacked(name="plain")).images

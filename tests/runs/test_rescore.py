@@ -346,3 +346,19 @@ def test_other_contents_of_the_models_file(photos, tmp_path, monkeypatch):
     file.write_text("2")
     with pytest.raises(RunError, match="has changed since the run began"):
         iqattack.rescore(run.folder, model, times=2)
+
+
+def test_the_verdict_on_a_stochastic_model_has_the_fresh_gain(attacked):
+    noisy = Noisy(sigma=0.02, brightness=0.3)
+    run = attacked(noisy, check=True, queries=30, attack="square", constraint="linf:30")
+    doubts = run.summary().verdict.doubts
+    assert "noise" in doubts
+    assert "fresh scores" not in run.summary().verdict.text
+    found = iqattack.rescore(run.folder, noisy.model, times=5)
+    text = iqattack.evaluate(run.folder).verdict.text
+    assert "by fresh scores, the mean gain is" in text
+    number = text.partition("by fresh scores, the mean gain is ")[2].partition(" %")[0]
+    assert float(number.replace("−", "-")) == pytest.approx(100 * found.gain_fresh, abs=0.006)
+    page = iqattack.report(run.folder).read_text()
+    assert "by fresh scores, the mean gain is" in page
+    assert "selection bias of the mean gain" in page
