@@ -44,10 +44,10 @@ from common import (
 )
 from fingerprints import fingerprint, text, without_docstrings
 from iqattack.attacks import load_attack
-from iqattack.defences import Chain, parse_defence
+from iqattack.defences import parse_defence
 from iqattack.evaluation import srocc
 from iqattack.images import ImageSet, read_image
-from iqattack.models import Scorer, defend, score_checked
+from iqattack.models import Scorer, defend, judges, score_checked
 from iqattack.objectives import Target, parse_objective
 from scorers import scorer
 
@@ -89,7 +89,7 @@ class Row:
 
     code: see `code`. model, clean: raw scores of the clean image by the model itself, and through
     the defence. Gains are of the score range: reported: to an adaptive attack; adaptive:
-    of its picture in truth, see `truth`; other: of the picture of the attack on the model itself.
+    of its picture in truth, see `judges`; other: of the picture of the attack on the model itself.
     """
 
     victim: str
@@ -126,20 +126,6 @@ def targets(victim: str) -> list[Target]:
     model = scorer(victim)
     clean = score_checked(model, images).tolist()
     return parse_objective("rank").targets(clean, model.score_range, model.lower_better)
-
-
-def truth(model: Scorer, defence: str) -> list[Scorer]:
-    """What scores a picture in truth, once an attack is over.
-
-    A defence that only tells other scores leaves the model's own; what is random is drawn anew,
-    several times, as a picture that was kept for its score had luck with those that it had.
-    """
-    kept = Chain(tuple(one for one in parse_defence(defence).defences if not one.tells))
-    if not kept.defences:
-        return [model]
-    if not kept.random:
-        return [defend(model, kept.spec)]
-    return [defend(model, kept.spec, key=key) for key in KEYS]
 
 
 def gain(
@@ -191,7 +177,7 @@ def rows_of(victim: str, attack: str, number: int, defences: Sequence[str]) -> l
             )
             continue
         through, promised, adaptive = attacked(defend(model, defence))
-        judges = truth(model, defence)
+        judged = judges(model, defence, KEYS)
         rows.append(
             Row(
                 victim,
@@ -202,8 +188,8 @@ def rows_of(victim: str, attack: str, number: int, defences: Sequence[str]) -> l
                 score,
                 through,
                 promised,
-                gain(judges, clean, adaptive, target.rising),
-                gain(judges, clean, picture, target.rising),
+                gain(judged, clean, adaptive, target.rising),
+                gain(judged, clean, picture, target.rising),
             )
         )
     return rows

@@ -49,6 +49,7 @@ from iqattack.auditing import check_card as run_check
 from iqattack.auditing.audit import is_audit, runs_of
 from iqattack.catalogue.constraints import DEFAULT as DEFAULT_CONSTRAINT
 from iqattack.defences import parse_defence
+from iqattack.detection import DEFAULT as DEFAULT_DETECTOR
 from iqattack.directions import Perturbation, Profile
 from iqattack.engine import Interrupted
 from iqattack.errors import DeviceError, InputError, TransientError
@@ -83,10 +84,13 @@ from iqattack.runs import (
     PERTURBATION,
     Callbacks,
     Comparison,
+    DefenceMeasures,
+    Detection,
     How,
     Laid,
     ModelRecord,
     Record,
+    Rescoring,
     Result,
     Run,
     Settings,
@@ -102,12 +106,16 @@ from iqattack.runs import (
     make_profile,
     make_survey,
     make_universal,
+    measure_defence,
     measured,
     summary_at,
 )
 from iqattack.runs import compare as compare_runs
+from iqattack.runs import detect as detect_run
 from iqattack.runs import merge as merge_runs
+from iqattack.runs import rescore as rescore_run
 from iqattack.runs import verify as verify_run
+from iqattack.runs.behind import KEYS
 from iqattack.runs.export import SHARD
 from iqattack.runs.export import export as export_run
 from iqattack.runs.files import write_text
@@ -135,6 +143,8 @@ __all__ = [
     "CardCheck",
     "CeilingReached",
     "Comparison",
+    "DefenceMeasures",
+    "Detection",
     "Executor",
     "ImageSet",
     "InProcess",
@@ -142,6 +152,7 @@ __all__ = [
     "Probe",
     "Processes",
     "Profile",
+    "Rescoring",
     "Result",
     "Retry",
     "Run",
@@ -163,6 +174,8 @@ __all__ = [
     "check_card",
     "compare",
     "defend",
+    "defended",
+    "detect",
     "evaluate",
     "export",
     "find",
@@ -175,6 +188,7 @@ __all__ = [
     "probe",
     "profile",
     "report",
+    "rescore",
     "survey",
     "universal",
     "verify",
@@ -1198,6 +1212,103 @@ def compare(
     )
 
 
+def defended(
+    run: Run | str | Path,
+    defence: str,
+    model: Scorer | str | None = None,
+    *,
+    adaptive: Run | str | Path | None = None,
+    keys: int = KEYS,
+    trust: bool = False,
+    timeout: float | None = None,
+    retry: Retry = DEFAULT_RETRY,
+    device: str = "cpu",
+    out: str | Path | None = None,
+    callbacks: Callbacks | None = None,
+) -> DefenceMeasures:
+    """What a defence leaves of the attack of a run, and what it costs.
+
+    The saved pictures of a run on the undefended model are scored behind the defence: two queries
+    an image, which are in no run's log. Gains are in truth: behind a random defence the mean over
+    `keys` draws that no attack saw, behind one that only tells other scores the model's own.
+
+    defence: as `jpeg:75+median:3`. adaptive: a run with the same settings on the defended model,
+        shown beside. model, trust, timeout, retry: as in `verify`. out: a CSV file with one row an
+        image.
+
+    Raises InputError for a defence that does not exist, or where the model fails; RunError for runs
+    that do not fit.
+    """
+    notify = callbacks or Callbacks()
+    run = _run_of(run)
+    parse_defence(defence)
+    if model is None:
+        check_trusted(run, trust=trust, accepting="")
+    scorer = _model_of(run, model, timeout=timeout, device=device, notify=notify)
+
+    def progress(done: int, images: int) -> None:
+        notify.checked(done, images)
+        if notify.stop():
+            raise Interrupted(f"stopped; {done} of {images} images are scored")
+
+    with _closing(scorer, model if model is not None else run.record.model_spec):
+        found = measure_defence(
+            run,
+            scorer,
+            defence,
+            adaptive=None if adaptive is None else _run_of(adaptive),
+            keys=keys,
+            retry=retry,
+            progress=progress,
+        )
+    if out is not None:
+        found.write(_path("out", out))
+    return found
+
+
+def detect(
+    run: Run | str | Path,
+    detector: str = DEFAULT_DETECTOR,
+    *,
+    accounts: int | Literal["image"] = 1,
+    attack: Attack | None = None,
+    trust: bool = False,
+    out: str | Path | None = None,
+    callbacks: Callbacks | None = None,
+) -> Detection:
+    """At which query a detector of similar queries would have blocked the attack of a run.
+
+    Each search is replayed from the log, the model is asked nothing, and the detector sees the
+    queries in their order.
+
+    detector: such as `blacklight:window=20,matches=25`; see docs/defences.md. accounts: that
+        queries are dealt to in turn, each with a state of its own, or `image` for one an image.
+    attack: the run's, where that was a Python function. trust: load an attack that is code, of a
+        run that this user did not begin; it was looked at. out: a CSV file with one row an image.
+
+    Raises InputError for a detector that does not exist, RunError for a run that cannot be
+    replayed.
+    """
+    notify = callbacks or Callbacks()
+
+    def progress(done: int, images: int) -> None:
+        notify.checked(done, images)
+        if notify.stop():
+            raise Interrupted(f"stopped; {done} of {images} images are replayed")
+
+    found = detect_run(
+        _run_of(run),
+        detector,
+        accounts=accounts,
+        attack=attack,
+        trust=trust,
+        progress=progress,
+    )
+    if out is not None:
+        found.write(_path("out", out))
+    return found
+
+
 def verify(
     run: Run | str | Path,
     model: Scorer | str | None = None,
@@ -1221,13 +1332,96 @@ def verify(
     timeout, retry: as in `attack`.
     """
     notify = callbacks or Callbacks()
+    run = _run_of(run)
+    if model is None:
+        _check_trusted(run, trust=trust, accept_changed=accept_changed_model, notify=notify)
+    wanted = _model_of(run, model, timeout=timeout, device=device, notify=notify)
+
+    def progress(done: int, images: int) -> None:
+        notify.checked(done, images)
+        if notify.stop():
+            raise Interrupted(f"stopped; {done} of {images} images are verified")
+
+    with _closing(wanted, model if model is not None else run.record.model_spec):
+        return verify_run(
+            run,
+            wanted,
+            tolerance=tolerance,
+            retry=retry,
+            accept_changed_model=accept_changed_model,
+            progress=progress,
+        )
+
+
+def rescore(
+    run: str | Path,
+    model: Scorer | str | None = None,
+    *,
+    times: int,
+    trust: bool = False,
+    concurrency: int | None = None,
+    retry: Retry = DEFAULT_RETRY,
+    max_requests: int | None = None,
+    max_cost: float | None = None,
+    timeout: float | None = None,
+    device: str = "cpu",
+    callbacks: Callbacks | None = None,
+) -> Rescoring:
+    """Score the clean and the attacked picture of each image of a run again, `times` times each.
+
+    The best of many noisy scores is optimistically biased; the mean of scores that had no part in
+    the choice is not. Random defences draw anew in each call. What is there already counts, so that
+    an interrupted call goes on, and a larger `times` adds to what there is. These queries are
+    beside the budget, and counted apart.
+
+    The result is in the measures of `evaluate` and of the page from then on, and in rescored.csv.
+
+    model, trust: as in `verify`. concurrency, retry, max_requests, max_cost, timeout: as in
+        `attack`; the ceilings are for all that the run sent to the model.
+
+    Raises InputError where the model fails, RunError for another model than the run's or pictures
+    that are not those that were scored.
+    """
+    notify = callbacks or Callbacks()
+    how = How(
+        batch=1,
+        concurrency=concurrency,
+        retry=retry,
+        device=device,
+        timeout=timeout,
+        max_requests=max_requests,
+        max_cost=max_cost,
+    )
+    with Run.writing(_path("run", run)) as opened:
+        if model is None:
+            check_trusted(opened, trust=trust, accepting="")
+        scorer = _model_of(opened, model, timeout=timeout, device=device, notify=notify)
+        with _closing(scorer, model if model is not None else opened.record.model_spec):
+            return rescore_run(
+                opened,
+                scorer,
+                times=times,
+                how=how,
+                progress=notify.checked,
+                stop=notify.stop,
+            )
+
+
+def _model_of(
+    run: Run,
+    model: Scorer | str | None,
+    *,
+    timeout: float | None,
+    device: str,
+    notify: Callbacks,
+) -> Scorer:
+    """A run's model, loaded again as the run has it, or the one that is given; InputError where it
+    cannot be had.
+    """
     if timeout is not None:
         check_timeout(timeout)
-    run = _run_of(run)
     wanted = run.record.model_spec if model is None else model
     if isinstance(wanted, str):
-        if model is None:
-            _check_trusted(run, trust=trust, accept_changed=accept_changed_model, notify=notify)
         notify.loading(_loading_model(wanted))
         # Range and direction as the run has them: a spec may be of a model that declares none.
         known = run.model
@@ -1252,21 +1446,7 @@ def verify(
                 f"verify(run, model) ({error})"
             ) from error
     _check_scorer(wanted)
-
-    def progress(done: int, images: int) -> None:
-        notify.checked(done, images)
-        if notify.stop():
-            raise Interrupted(f"stopped; {done} of {images} images are verified")
-
-    with _closing(wanted, model if model is not None else run.record.model_spec):
-        return verify_run(
-            run,
-            wanted,
-            tolerance=tolerance,
-            retry=retry,
-            accept_changed_model=accept_changed_model,
-            progress=progress,
-        )
+    return wanted
 
 
 def _check_trusted(run: Run, *, trust: bool, accept_changed: bool, notify: Callbacks) -> None:

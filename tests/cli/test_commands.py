@@ -272,3 +272,64 @@ def test_evaluate_with_a_metric_of_pyiqa(attack, iqattack):
     assert "mean gmsd, of pyiqa" in said.out
     said = iqattack("evaluate", "run", "--metric", "gmsd", "--queries", "3")
     assert said.error.startswith("error: metrics gmsd: need the saved images")
+
+
+def test_detect_prints_a_table_or_json_and_writes_rows(iqattack, attack, work):
+    assert attack().status == 0
+    said = iqattack("detect", "run", "--out", "rows.csv")
+    assert said.status == 0, said.err
+    assert "query of the first detection, median" in said.out
+    assert "share of clean images flagged" in said.out
+    assert len((work / "rows.csv").read_text().splitlines()) == 5
+    found = json.loads(iqattack("detect", "run", "--json", "--accounts", "image").out)
+    assert found["accounts"] == "image"
+    assert [row["image"] for row in found["images"]] == ["0.png", "1.png", "2.png", "3.png"]
+    assert iqattack("verify", "run").status == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (("--accounts", "0"), "--accounts 0: expected at least 1, or image"),
+        (("--accounts", "each"), "--accounts each: expected at least 1, or image"),
+        (("--detector", "blacklight:size=2"), "'size=2' is none of its constants"),
+    ],
+)
+def test_detect_refuses_what_it_cannot_use(options, part, iqattack, attack):
+    assert attack().status == 0
+    said = iqattack("detect", "run", *options)
+    assert said.status == 2
+    assert part in said.error
+
+
+def test_rescore_prints_the_bias_and_evaluate_has_it(iqattack, attack, work):
+    assert attack().status == 0
+    said = iqattack("rescore", "run", "--times", "2")
+    assert said.status == 0, said.err
+    assert "0.000 of it is selection bias" in " ".join(said.out.split())
+    assert len((work / "run" / "rescored.csv").read_text().splitlines()) == 5
+    assert "mean gain of fresh scores" in iqattack("evaluate", "run").out
+    assert iqattack("verify", "run").status == 0
+    assert iqattack("report", "run").status == 0
+    assert "selection bias" in (work / "run" / "report" / "index.html").read_text()
+    said = iqattack("rescore", "run", "--times", "1")
+    assert said.status == 2
+    assert "times 1: expected 2 to 10,000" in said.error
+
+
+def test_defended_prints_a_table_or_json(iqattack, attack, work):
+    assert attack().status == 0
+    assert attack("--defence", "bits:5", "--out", "behind").status == 0
+    options = ("--defence", "bits:5", "--adaptive", "behind", "--out", "rows.csv")
+    said = iqattack("defended", "run", *options)
+    assert said.status == 0, said.err
+    for line in ("mean gain without the defence", "share of the gain left, adaptive",
+                 "SROCC of clean scores with and without"):  # fmt: skip
+        assert line in said.out
+    assert len((work / "rows.csv").read_text().splitlines()) == 5
+    found = json.loads(iqattack("defended", "run", "--defence", "bits:5", "--json").out)
+    assert found["queries"] == 8
+    assert found["gain_adaptive"] is None
+    said = iqattack("defended", "run", "--defence", "bits:9")
+    assert said.status == 2
+    assert "defence 'bits:9'" in said.error

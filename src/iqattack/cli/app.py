@@ -19,7 +19,9 @@ from iqattack.cli.attack import attack
 from iqattack.cli.audit import audit
 from iqattack.cli.check import check
 from iqattack.cli.compare import compare
+from iqattack.cli.defended import defended
 from iqattack.cli.demo import demo
+from iqattack.cli.detect import detect
 from iqattack.cli.evaluate import evaluate
 from iqattack.cli.export import export
 from iqattack.cli.interrupts import INTERRUPTED
@@ -31,6 +33,7 @@ from iqattack.cli.plot import plot
 from iqattack.cli.probe import probe
 from iqattack.cli.profile import profile
 from iqattack.cli.report import report
+from iqattack.cli.rescore import rescore
 from iqattack.cli.samples import samples
 from iqattack.cli.survey import survey
 from iqattack.cli.universal import universal
@@ -138,8 +141,25 @@ for command, panel, examples in (
             "iqattack plot runs/square --kind crossing --boundary 0.1 --out crossing.svg",
         ),
     ),
+    (
+        defended,
+        "Look at a run",
+        (
+            "iqattack defended runs/photos --defence jpeg:75",
+            "iqattack defended runs/photos --defence jpeg:75 --adaptive runs/jpeg",
+        ),
+    ),
+    (
+        detect,
+        "Look at a run",
+        (
+            "iqattack detect runs/square",
+            "iqattack detect runs/square --detector blacklight:window=20 --accounts image",
+        ),
+    ),
     (export, "Look at a run", ("iqattack export runs/photos --webdataset shards/photos",)),
     (verify, "Look at a run", ("iqattack verify runs/photos",)),
+    (rescore, "Look at a run", ("iqattack rescore runs/noisy --times 8",)),
     (
         check,
         "Audited models",

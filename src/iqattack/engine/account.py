@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import cv2
@@ -23,6 +23,7 @@ NO_SCORE = -1.0  # gain of a candidate with a non-finite score: as far the wrong
 
 EARLIER = 8  # images that were the best once and may be the result under a floor
 Scored = tuple[float, float, Tensor]
+Watch = Callable[[int, Tensor], None]
 
 CHANGED = "the image, the attack or a library changed since: start anew in another folder"
 
@@ -40,8 +41,9 @@ class Account:
     `take_rows` gives those that have all others before them, `take_early` the rest.
 
     logged: rows of the log, the clean image's at least. early: replies of an earlier session that
-    came before their turn, by number. Raises RunError for a clean image that is not the log's, and
-    in `admit` where a replay asks for other images than the log has.
+    came before their turn, by number. watch: is given the number and the image of each query that
+    is asked for, those that the log answers included. Raises RunError for a clean image that is not
+    the log's, and in `admit` where a replay asks for other images than the log has.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Account:
         rng: torch.Generator,
         logged: Rows,
         early: Mapping[int, Row],
+        watch: Watch | None = None,
     ) -> None:
         self.name = name
         self.clean = image
@@ -73,6 +76,7 @@ class Account:
         self._rng = rng
         self._logged = logged
         self._early = dict(early)
+        self._watch = watch
         self._region = constraint.around(image)
         self._found = self._region.found
         self._given: tuple[int, ...] = ()  # hashes of what the task holds
@@ -93,10 +97,10 @@ class Account:
         self.floored = False  # nothing was left of what the search found
         self._shortest = math.inf  # distance of the best image, once one crossed the boundary
         digest = image_hash(image)
-        self._known(digest)
+        self._known(digest, image)
         # Then come those with which the model was checked, of the clean image again.
         while self._numbered < len(logged) and int(logged["hash"][self._numbered]) == digest:
-            self._known(digest)
+            self._known(digest, image)
         self._first = self._numbered  # query of the search
 
     @cached_property
@@ -182,7 +186,7 @@ class Account:
                 if self._numbered == most:
                     self._exhausted = True
                     break
-                if not self._known(digest):
+                if not self._known(digest, image):
                     coming.add(digest)
                     requests.append(Request(self.name, self._numbered - 1, image))
             self._asked.append(digest)
@@ -202,7 +206,7 @@ class Account:
             above = (it for it in reversed(self._earlier) if floor.satisfied(clean, it[2].float()))
             self._fallback = next(above, None)
         digest = image_hash(self._result)
-        if digest in self._scores or self._known(digest):
+        if digest in self._scores or self._known(digest, self._result):
             return []
         return [Request(self.name, self._numbered - 1, self._result)]
 
@@ -233,13 +237,15 @@ class Account:
         """The clean image once more, beyond the budget, which leaves room for it: what the model
         has to score. Nothing where the search asked nothing, as a log could not tell them apart.
         """
-        if self._numbered == self._first or self._known(image_hash(self.clean)):
+        if self._numbered == self._first or self._known(image_hash(self.clean), self.clean):
             return []
         return [Request(self.name, self._numbered - 1, self.clean, alone=True)]
 
-    def _known(self, digest: int) -> bool:
+    def _known(self, digest: int, image: Tensor) -> bool:
         """Give an image the next number; True if the log of an earlier session has its score."""
         number = self._numbered
+        if self._watch is not None:
+            self._watch(number, image)
         row = self._early.pop(number, None)
         early = row is not None
         if number < len(self._logged):

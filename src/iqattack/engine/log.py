@@ -758,6 +758,13 @@ class QueryLog:
         with self._transaction():
             self._db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (name, json))
 
+    def keeps_any(self, prefix: str) -> bool:
+        """Whether anything is stored of a name that begins so."""
+        if not self._newer("SELECT 1 FROM sqlite_master WHERE name = 'kept'"):
+            return False
+        query = "SELECT 1 FROM kept WHERE SUBSTR(name, 1, ?) = ? LIMIT 1"
+        return bool(self._newer(query, len(prefix), prefix))
+
     def kept(self, name: str) -> str | None:
         """What was stored of that name."""
         if not self._keeps:  # as some logs of before do not

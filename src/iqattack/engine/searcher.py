@@ -11,7 +11,7 @@ import torch
 
 from iqattack.attacks import Attack, SetAttack
 from iqattack.constraints import Constraint, Floor
-from iqattack.engine.account import Account
+from iqattack.engine.account import Account, Watch
 from iqattack.engine.drivers import CleanDriver, ImageDriver, SetDriver
 from iqattack.engine.events import Event, Events, Failure
 from iqattack.engine.log import Row, Rows
@@ -87,7 +87,8 @@ class Searcher:
 
     limits: of the model. attack, constraint, floor, seed: of the search. convert, resize: how
     images are read. finish: what is made of an outcome where it came about. stop: asked between
-    calls. notes: what a person should know of where it runs.
+    calls. notes: what a person should know of where it runs. watch: is given the number and the
+    image of each query of a search, see `Account`.
     """
 
     pool: ScorePool
@@ -101,6 +102,7 @@ class Searcher:
     finish: Finish = lambda outcome: outcome
     stop: Callable[[], bool] = lambda: False
     notes: tuple[str, ...] = ()
+    watch: Watch | None = None
 
     def survey(self, entries: Iterable[ImageEntry]) -> Events:
         """A `CleanScore` for each image, or a `Failure`; notes and replies on the way."""
@@ -175,6 +177,7 @@ class Searcher:
             rng=image_generator(self.seed, plan.entry.name),
             logged=plan.logged,
             early=plan.early,
+            watch=self.watch,
         )
 
     def _read(self, entry: ImageEntry, file: bytes | InputError | None) -> Picture:

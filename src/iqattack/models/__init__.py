@@ -14,7 +14,7 @@ from iqattack.models.checked import (
     as_failure,
     score_checked,
 )
-from iqattack.models.defended import bare_spec, defend, spec_of, split_spec
+from iqattack.models.defended import BY, bare_spec, defend, fresh, judges, spec_of, split_spec
 from iqattack.models.device import dealt, in_turn
 from iqattack.models.gradients import MODEL_LOCK, gradient_of
 from iqattack.models.inference import EAGER, Inference
@@ -25,6 +25,7 @@ from iqattack.models.suggesting import suggestion
 from iqattack.models.time_limit import TimeLimited
 
 __all__ = [
+    "BY",
     "EAGER",
     "MODEL_LOCK",
     "Inference",
@@ -43,8 +44,10 @@ __all__ = [
     "builtin_card",
     "dealt",
     "defend",
+    "fresh",
     "gradient_of",
     "in_turn",
+    "judges",
     "load_model",
     "model_kinds",
     "score_checked",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
@@ -14,6 +15,7 @@ from iqattack.errors import InputError
 from iqattack.models.base import Scorer, Scores, Traits
 from iqattack.models.checked import Model, answers
 
+BY = ", defended by "  # in the name of a model, before what defends it
 _SPEC = re.compile(r"defended\(([^()]*)\):(.+)", re.DOTALL)
 
 
@@ -92,13 +94,60 @@ def defend(model: Scorer, defence: str, *, key: int = 0) -> Model:
     }
     return Model(
         Defended(model, chain, key),
-        f"{model.name}, defended by {chain.spec}",
+        f"{model.name}{BY}{chain.spec}",
         model.score_range,
         model.lower_better,
         chain.smallest(model.min_size),
         traits=own,
         **behind,
     )
+
+
+class _Fresh:
+    """A defended model whose random choices are drawn anew in every call, with a key of its own."""
+
+    def __init__(self, defended: Defended, first: int) -> None:
+        self._defended = defended
+        self._keys = itertools.count(first)
+
+    def __call__(self, images: Tensor) -> Scores:
+        """See `Defended`."""
+        return Defended(self._defended.model, self._defended.chain, next(self._keys))(images)
+
+    def hold(self) -> None:
+        """See `Model`."""
+        self._defended.hold()
+
+    def close(self) -> None:
+        """See `Model`."""
+        self._defended.close()
+
+
+def fresh(model: Scorer, *, first: int = 1) -> Scorer:
+    """The same model, whose random defences draw anew in every call; another model as it is.
+
+    first: key of the first call, each call having the next one. With a key of its own for each
+    call, the choices that a search has seen (those of key 0, by default) do not come again.
+    """
+    inner = model.function if isinstance(model, Model) else None
+    if not (isinstance(model, Model) and isinstance(inner, Defended) and inner.chain.random):
+        return model
+    return replace(model, function=_Fresh(inner, max(first, inner.key + 1)))
+
+
+def judges(model: Scorer, defence: str, keys: Iterable[int]) -> list[Scorer]:
+    """What scores a picture in truth, once an attack on a defended model is over.
+
+    A defence that only tells other scores leaves the model's own. What is random is drawn anew with
+    each of `keys`, as a picture that was kept for its score had luck with the draws that it saw.
+    """
+    chain = parse_defence(defence)
+    kept = Chain(tuple(one for one in chain.defences if not one.tells))
+    if not kept.defences:
+        return [model]
+    if not kept.random:
+        return [defend(model, kept.spec)]
+    return [defend(model, kept.spec, key=key) for key in keys]
 
 
 def spec_of(defence: str, model: str) -> str:

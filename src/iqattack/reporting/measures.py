@@ -27,6 +27,7 @@ ROBUSTNESS = (
     ("energy", "energy score"),
 )
 GAIN, CROSSING = "mean gain, of the score range", "area under boundary crossing"
+FRESH, BIAS = "mean gain of fresh scores", "selection bias of the mean gain"
 RANKING, AGREEMENT, DROP = "SROCC clean–attacked", "SROCC clean–MOS", "SROCC drop"
 SSIM, JND = "mean SSIM", f"mean share of pixels over {JND_SCALE} of the JND"
 JOD, LEAST_JOD = "mean JOD, 10 is no visible difference", "least JOD"
@@ -68,6 +69,7 @@ def main_measures(summary: Summary) -> tuple[Row, ...]:
         drop = (before, row(DROP, scores.drops.srocc, "drops.srocc"))
     return (
         row(GAIN, scores.mean_gain, "mean_gain"),
+        *_fresh(summary),
         row(CROSSING, scores.crossing.area, "crossing.area"),
         row(RANKING, scores.clean_attacked.srocc, "clean_attacked.srocc"),
         *drop,
@@ -86,6 +88,14 @@ def _rows(summary: Summary) -> Callable[..., Row]:
         return Row(label, value, digits, summary.scores.intervals.get(name, UNKNOWN))
 
     return row
+
+
+def _fresh(summary: Summary) -> Iterator[Row]:
+    """What fresh scores say, where there are some."""
+    found = summary.rescored
+    if found is not None:
+        for label, name in ((FRESH, "gain_fresh"), (BIAS, "bias")):
+            yield Row(label, getattr(found, name), 3, found.intervals.get(name, UNKNOWN))
 
 
 def _jods(summary: Summary) -> tuple[Row, ...]:
@@ -109,6 +119,7 @@ def measures(summary: Summary) -> list[Group]:
     scores, means, row = summary.scores, summary.means, _rows(summary)
     moved = [
         row(GAIN, scores.mean_gain, "mean_gain"),
+        *_fresh(summary),
         row("RGO, of the largest possible change", scores.rgo, "rgo"),
         row(CROSSING, scores.crossing.area, "crossing.area"),
     ]

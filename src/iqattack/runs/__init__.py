@@ -1,10 +1,14 @@
 """A run on disk: settings, log, images, results, resume."""
 
+from iqattack.runs.behind import DefenceMeasures, measure_defence
 from iqattack.runs.compare import ALLOWED, Comparison, compare
+from iqattack.runs.detect import Detection, detect
 from iqattack.runs.execute import Callbacks, execute
 from iqattack.runs.how import How
 from iqattack.runs.merge import merge
 from iqattack.runs.profile import make_profile
+from iqattack.runs.rescore import rescore, rescored_rows
+from iqattack.runs.rescored import Rescored, Rescoring
 from iqattack.runs.results import COLUMNS, Result
 from iqattack.runs.run import Run
 from iqattack.runs.settings import ModelRecord, Record, Settings
@@ -25,6 +29,8 @@ __all__ = [
     "PERTURBATION",
     "Callbacks",
     "Comparison",
+    "DefenceMeasures",
+    "Detection",
     "Difference",
     "How",
     "Laid",
@@ -33,6 +39,8 @@ __all__ = [
     "ModelRecord",
     "Reached",
     "Record",
+    "Rescored",
+    "Rescoring",
     "Result",
     "Run",
     "Session",
@@ -46,15 +54,19 @@ __all__ = [
     "apply_universal",
     "check_trusted",
     "compare",
+    "detect",
     "execute",
     "full_reference",
     "make_profile",
     "make_survey",
     "make_universal",
+    "measure_defence",
     "measured",
     "merge",
     "reached",
     "read_traces",
+    "rescore",
+    "rescored_rows",
     "results_at",
     "summarise",
     "summary_at",

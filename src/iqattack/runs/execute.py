@@ -245,6 +245,7 @@ class _Report:
             nonfinite=self._run.nonfinite,
             visibility=seen,
             ranking=self._run.ranking(Results.of(results)),
+            rescored=self._run.rescoring(Results.of(results)),
         )
         self._run.write_summary(summary)
         return summary

@@ -38,6 +38,7 @@ from iqattack.runs.numbers import without_folders
 from iqattack.runs.owner import is_own, owner, write_signed
 from iqattack.runs.provenance import CODE, believed, signed_text
 from iqattack.runs.ranking import Ranking, ranking_of
+from iqattack.runs.rescored import FRESH, KEPT, RESCORED, Rescoring, each_rescored, rescoring_of
 from iqattack.runs.results import Result, csv_lines, read_failures
 from iqattack.runs.settings import Loss, ModelChange, ModelRecord, Record, Settings
 from iqattack.runs.showing import Shown, shown
@@ -272,6 +273,15 @@ class Run:
         run = type(self)(folder, self.record)
         run._summary = self._summary
         return run
+
+    @classmethod
+    def writing(cls, folder: str | Path) -> Self:
+        """A run to add to, which has to be closed; RunError as in `open`, and while another process
+        writes it.
+        """
+        folder = Path(folder)
+        refuse_links(*(folder / name for name in WRITTEN))
+        return cls(folder, Record.read(_run_toml(folder)), FolderLock(folder))
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
@@ -529,6 +539,7 @@ class Run:
             nonfinite=self.nonfinite,
             visibility=visibility,
             ranking=self.ranking(Results.of(results)),
+            rescored=self.rescoring(Results.of(results)),
         )
         return summary.model_copy(update={"findings": (*summary.findings, *self.notes)})
 
@@ -551,6 +562,14 @@ class Run:
             return None  # to open the log of a million images takes a while
         with self.open_log() as log:
             return ranking_of(log, self.record, results)
+
+    def rescoring(self, results: Results, *, intervals: bool = True) -> Rescoring | None:
+        """What fresh scores of its pictures say, where there are some; see `rescore`."""
+        with self.open_log() as log:
+            if not log.keeps_any(KEPT):
+                return None
+            rows = list(each_rescored(log, iter(results.done), self.model))
+            return rescoring_of(rows, log.kept_number(FRESH), intervals=intervals)
 
     def last_session(self) -> Session | None:
         """How long the last session took that wrote summary.json, None when none did."""
@@ -600,7 +619,15 @@ def _is_ours(path: Path) -> bool:
     """Whether a run writes a file of that name; whoever put another one there keeps it."""
     if path.name.startswith("log.sqlite"):  # and what SQLite keeps beside it
         return True
-    ours = ("run.toml", "results.csv", "summary.json", VISIBILITY, "log.end", FolderLock.NAME)
+    ours = (
+        "run.toml",
+        "results.csv",
+        "summary.json",
+        VISIBILITY,
+        RESCORED,
+        "log.end",
+        FolderLock.NAME,
+    )
     return path.name in ours or is_temporary(path)
 
 

@@ -260,7 +260,7 @@ class ModelRecord(BaseModel):
             name=scorer.name,
             score_range=scorer.score_range,
             lower_better=scorer.lower_better,
-            files={str(path): _sha256(path) for path in Traits.of(scorer).files},
+            files={str(path): file_sha256(path) for path in Traits.of(scorer).files},
         )
 
     @property
@@ -371,7 +371,7 @@ class Record(BaseModel):
             versions=versions_here(),
             settings=settings,
             model=ModelRecord.of(scorer),
-            files={name: _sha256(path) for name, path in taken_files(settings.attack).items()},
+            files={name: file_sha256(path) for name, path in taken_files(settings.attack).items()},
             retry=retry,
         )
 
@@ -463,7 +463,7 @@ class Record(BaseModel):
         return f"{min(changed)} has other contents here than there" if changed else None
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """Of a file, or of all images of a folder."""
     files = [path] if path.is_file() else [entry.path for entry in ImageSet.from_folder(path)]
     digest = hashlib.sha256()

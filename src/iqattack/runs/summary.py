@@ -27,6 +27,7 @@ from iqattack.probing import Check, findings, is_constant
 from iqattack.runs.columns import Results
 from iqattack.runs.numbers import images, jod, number, percent, without_folders
 from iqattack.runs.ranking import Ranking
+from iqattack.runs.rescored import Rescoring
 from iqattack.runs.results import UNCHANGED, Result
 from iqattack.runs.settings import ModelChange, ModelRecord, Record, Settings
 from iqattack.runs.verdict import Spread, Verdict, doubts_of, verdict_of
@@ -123,6 +124,7 @@ class Summary(BaseModel):
     visibility: how JOD and FLIP were measured, where they were.
     full_reference: means over images of metrics of pyiqa, by name; where they were asked for.
     ranking: what became of the ranking, where it was the objective and the run is done.
+    rescored: what fresh scores of the pictures say, where there are some.
     """
 
     model_config = ConfigDict(
@@ -156,6 +158,7 @@ class Summary(BaseModel):
     visibility: Visibility | None = None
     full_reference: dict[str, Measured] = {}
     ranking: Ranking | None = None
+    rescored: Rescoring | None = None
 
     @computed_field(repr=False)  # type: ignore[prop-decorator]
     @property
@@ -222,12 +225,14 @@ def summarise(
     intervals: bool = True,
     visibility: Visibility | None = None,
     ranking: Ranking | None = None,
+    rescored: Rescoring | None = None,
 ) -> Summary:
     """The measures of results; RunError when no image is finished.
 
     check: of the model. nonfinite: see `Summary`. budget: queries for each image that the results
     are of; None for the run's. intervals: the bootstrap's, which take most of the time. visibility:
-    how jod and flip of the results were measured. ranking: see `ranking_of`.
+    how jod and flip of the results were measured. ranking: see `ranking_of`. rescored:
+    see `Run.rescoring`.
     """
     results = Results.of(results)
     done = results.done
@@ -299,9 +304,11 @@ def summarise(
         },
         visibility=visibility,
         ranking=ranking,
+        rescored=rescored,
     )
     found = findings(check or Check(), clean, record.model.score_range)
     found += record.told
+    found += () if rescored is None else (rescored.told,)
     found += [doubt.long for doubt in doubts_of(summary) if doubt.long is not None]
     return summary.model_copy(update={"findings": tuple(found)})
 

@@ -154,11 +154,17 @@ def _file_of_module(name: str) -> Path | None:
     return absolute(file) if file and file.endswith(".py") else None
 
 
-def check_trusted(run: Run, *, trust: bool = False, accept_changed: bool = False) -> None:
+def check_trusted(
+    run: Run,
+    *,
+    trust: bool = False,
+    accept_changed: bool = False,
+    accepting: str = ", or verify with --accept-changed-model",
+) -> None:
     """Before a run's own model is loaded: UntrustedError where the person has to be asked.
 
-    trust: they agreed. RunError where a file of code is not what the run recorded, whoever
-    agreed, unless such a change is accepted.
+    trust: they agreed. accepting: how to go on with a changed file. RunError where a file of code
+    is not what the run recorded, whoever agreed, unless such a change is accepted.
     """
     spec = run.record.model_spec
     if not runs_code(spec):
@@ -168,8 +174,7 @@ def check_trusted(run: Run, *, trust: bool = False, accept_changed: bool = False
     if changed and not accept_changed:
         raise RunError(
             f"{run.folder}: its model has changed: {changed[0]} ({changed[0].recorded}), and was "
-            "not loaded; put that file back, give the model with --model, or verify with "
-            "--accept-changed-model"
+            f"not loaded; put that file back, or give the model with --model{accepting}"
         )
     if trust or is_own(run.folder / "run.toml"):
         return
@@ -179,7 +184,7 @@ def check_trusted(run: Run, *, trust: bool = False, accept_changed: bool = False
         f"({what})"
     )
     raise UntrustedError(
-        f"{told}; it was not loaded. Look at it, then verify with --trust, or give a model of your "
+        f"{told}; it was not loaded. Look at it, then go on with --trust, or give a model of your "
         "own with --model",
         f"{told}. Load it?",
     )

@@ -285,9 +285,10 @@ def _differing(summary: Summary) -> list[Doubt]:
     found, flaws = [], _flaws(summary)
     if flaws.noise > 0.0:
         most = percent(noise_gain(flaws.noise, summary.budget))
-        found.append(
-            Doubt(about="noise", short=f"noise alone gains up to {most} of the range on average")
-        )
+        short = f"noise alone gains up to {most} of the range on average"
+        if (fresh := summary.rescored) is not None:
+            short += f"; by fresh scores, the mean gain is {percent(fresh.gain_fresh, 2)}"
+        found.append(Doubt(about="noise", short=short))
     if flaws.batch > 0.0:
         short = f"scores depend on the batch, by {percent(flaws.batch, 2)} of the range"
         found.append(Doubt(about="batch", short=short))

@@ -27,7 +27,16 @@ from iqattack.runs.best import miscounted, misreported
 from iqattack.runs.columns import Results
 from iqattack.runs.files import read_json, read_text
 from iqattack.runs.losses import misfit
+from iqattack.runs.pairs import Scored
 from iqattack.runs.ranking import ORDER, better_choice
+from iqattack.runs.rescored import (
+    KEPT,
+    RESCORED,
+    Rescoring,
+    Scores,
+    csv_lines,
+    each_rescored,
+)
 from iqattack.runs.results import REWRITE, SEEN, Result, each_csv_row, same, visibility
 from iqattack.runs.run import LOG, REPAIRED, Run
 from iqattack.runs.settings import ModelRecord
@@ -44,7 +53,7 @@ NEWER = (
     "check.still", "means.ssim_images", "jod", "flip", "means.jod", "means.jod_least",
     "means.jod_below", "means.jod_images", "means.flip", "visibility", "check.workers",
     "check.drift", "nonfinite", "scores.draw_size", "settings.compile",
-    "settings.budget_total", "ranking",
+    "settings.budget_total", "ranking", "rescored",
 )  # fmt: skip
 UNSEEN = "JOD and FLIP are not checked, or not both"
 # By how much JOD and FLIP may differ: their packages compute in float32, as each processor does.
@@ -189,7 +198,8 @@ def verify(
     differences += _check_mos(run, done, notes)
     differences += _check_csv(run, results, complete=pending == 0)
     if pending == 0:
-        differences += _check_summary(run, results, seen)
+        differences += _check_summary(run, results, seen, notes)
+    differences += _check_rescored(run, notes)
     notes += seen.notes()
     failed = len(results) - len(done)
     scored = None if asked is None else asked.scored
@@ -506,16 +516,16 @@ def _check_scores(
         if _row_of(rows, image) < earlier:
             continue  # another model gave that score
         asked.scored += 1
-        (score,) = _scores(pool, image)
+        (score,) = scores_of(pool, image)
         if there is None or not abs(score - there) <= tolerance * (high - low):
             yield f"{which} score is {score!r}, reported {there!r}"
-            (again,) = _scores(pool, image)
+            (again,) = scores_of(pool, image)
             if again != score:
                 yield (
                     f"{which} score is {again!r} when asked again: the model is stochastic, and "
                     "the best of many scores is optimistically biased"
                 )
-            elif _scores(pool, clean, adversarial)[index] != score:
+            elif scores_of(pool, clean, adversarial)[index] != score:
                 yield (
                     f"{which} score depends on the rest of the batch, and is {score!r} alone; "
                     "attack again, as 'iqattack attack --batch 1' does"
@@ -540,7 +550,7 @@ def _check_gain(run: Run, result: Result) -> Iterator[str]:
         yield f"gain is {gain!r}, reported {result.gain!r}"
 
 
-def _scores(pool: ScorePool, *images: Tensor) -> list[float]:
+def scores_of(pool: ScorePool, *images: Tensor) -> list[float]:
     """Scores of images of one size, in one call; raises what the pool has given up on."""
     requests = [Request(str(k), 0, image) for k, image in enumerate(images)]
     pool.submit(requests)
@@ -642,7 +652,56 @@ def _differing_cells(path: Path, result: Result, row: dict[str, str]) -> Iterato
             yield Difference(result.image, what)
 
 
-def _check_summary(run: Run, results: Results, seen: _Seen) -> Iterator[Difference]:
+def _fresh_of(
+    run: Run, results: Results, there: Mapping[str, object], notes: list[str]
+) -> Rescoring | None:
+    """What summary.json should say of fresh scores: what the log says, unless it was written before
+    the last of them.
+    """
+    found = run.rescoring(results, intervals=False)
+    reported = there.get("rescored.queries")
+    if found is None or reported == found.queries:
+        return found
+    if reported is not None:
+        notes.append(f"fresh scores in {SUMMARY} are not checked: the log has later ones")
+    return None
+
+
+def _check_rescored(run: Run, notes: list[str]) -> Iterator[Difference]:
+    """Fresh scores against the pictures that they are of, and rescored.csv against the log."""
+    results = run.state()[0]
+    with run.open_log() as log:
+        if not log.keeps_any(KEPT):
+            return
+        for result in results.done:
+            try:
+                scores, scored = Scores.read(log, result.image), Scored.read(result, log)
+            except RunError as error:
+                yield Difference(result.image, str(error).removeprefix(f"{result.image}: "))
+                return
+            if scores is not None and (scored is None or not scores.are_of(scored)):
+                yield Difference(result.image, "its fresh scores are of other pictures")
+        rows = list(each_rescored(log, iter(results.done), run.model))
+    notes.append("fresh scores are noisy, and not asked again")
+    path = run.folder / RESCORED
+    if not path.exists():
+        return
+    try:
+        same_text = read_text(path) == "".join(csv_lines(rows))
+    except (OSError, ValueError) as error:
+        yield Difference(RESCORED, f"cannot be read ({error}); delete it", of_image=False)
+        return
+    if not same_text:
+        yield Difference(
+            RESCORED,
+            "is not what the log says; delete it: 'iqattack rescore' writes it again",
+            of_image=False,
+        )
+
+
+def _check_summary(
+    run: Run, results: Results, seen: _Seen, notes: list[str]
+) -> Iterator[Difference]:
     """summary.json against the results, where it is there."""
     path = run.folder / SUMMARY
     if not path.exists():
@@ -663,6 +722,7 @@ def _check_summary(run: Run, results: Results, seen: _Seen) -> Iterator[Differen
             intervals=False,
             visibility=visibility_,
             ranking=run.ranking(results),
+            rescored=_fresh_of(run, results, there, notes),
         )
     except RunError as error:
         yield Difference(SUMMARY, f"cannot be checked: {error}", of_image=False)

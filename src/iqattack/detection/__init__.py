@@ -1,0 +1,7 @@
+"""Detectors of similar queries: they remember what an account asked, and images alike."""
+
+from iqattack.detection.blacklight import Blacklight
+from iqattack.detection.contract import Detector, DetectorKind
+from iqattack.detection.parse import DEFAULT, parse_detector
+
+__all__ = ["DEFAULT", "Blacklight", "Detector", "DetectorKind", "parse_detector"]

@@ -1,0 +1,39 @@
+"""From text such as `blacklight:window=20,matches=30` to a detector."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from iqattack.detection.blacklight import Blacklight
+from iqattack.detection.contract import DetectorKind
+from iqattack.errors import InputError, unknown
+
+DEFAULT = "blacklight"
+KINDS: dict[str, type[Blacklight]] = {DEFAULT: Blacklight}
+
+
+def parse_detector(spec: str) -> DetectorKind:
+    """Read `NAME`, or `NAME:constant=value,…`; InputError for one that does not exist, or that
+    does not take these values.
+    """
+    if not isinstance(spec, str):
+        raise InputError(f"detector {spec!r}: expected text, such as 'blacklight:matches=25'")
+    name, colon, given = spec.partition(":")
+    if name not in KINDS:
+        raise unknown("detector", name, KINDS)
+    kind = KINDS[name]
+    values: dict[str, str] = {}
+    for part in given.split(",") if colon else ():
+        constant, equals, value = part.partition("=")
+        if constant not in kind.model_fields or not equals or constant in values:
+            raise InputError(
+                f"detector '{spec}': '{part}' is none of its constants, each at most once: "
+                f"{', '.join(kind.model_fields)}; write them as blacklight:window=20,matches=30"
+            )
+        values[constant] = value
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"detector '{spec}': {where}: {first['msg']}") from None

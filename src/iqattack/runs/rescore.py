@@ -1,0 +1,167 @@
+"""Fresh scores of the clean and the attacked pictures of a run, beside its budget."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+from torch import Tensor
+
+from iqattack.engine import Interrupted, QueryLog, image_hash
+from iqattack.errors import InputError, RunError
+from iqattack.models import Scorer, fresh
+from iqattack.runs.files import write_text
+from iqattack.runs.how import DEFAULT_HOW, How
+from iqattack.runs.pairs import Scored, read_pair
+from iqattack.runs.rescored import (
+    FRESH,
+    MOST_TIMES,
+    RESCORED,
+    Rescored,
+    Rescoring,
+    Scores,
+    csv_lines,
+    each_rescored,
+    unchanged,
+)
+from iqattack.runs.results import Result
+from iqattack.runs.run import Run
+from iqattack.runs.settings import ModelRecord
+from iqattack.runs.visibility import known
+from iqattack.scoring import Reply, Request, ScorePool
+
+FEWEST = 2  # scores of a picture, for a standard error
+CLEAN, ATTACKED = "clean", "attacked"
+
+
+def rescore(
+    run: Run,
+    scorer: Scorer,
+    *,
+    times: int,
+    how: How = DEFAULT_HOW,
+    progress: Callable[[int, int], None] = lambda *_: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Rescoring:
+    """Have the clean and the attacked picture of each finished image scored until each has `times`
+    fresh scores, one picture a call, and write rescored.csv and summary.json.
+
+    run: one to add to. scorer: the run's model; random defences before it draw anew each time.
+    Every score is in the log before the next one is asked for, so that a run that was interrupted
+    goes on where it stopped. The queries are beside the budget, and are in the log's count of what
+    was sent. progress: is given how many images are done, of how many.
+
+    Raises InputError where the model fails; RunError for another model than the run's, or pictures
+    that are not those that were scored; Interrupted when asked to stop.
+    """
+    if not FEWEST <= times <= MOST_TIMES:
+        raise InputError(f"times {times}: expected {FEWEST} to {MOST_TIMES:,} scores of a picture")
+    check_model(run, scorer)
+    results, pending = run.checked_state(pictures=False)
+    done = results.done
+    if not len(done):
+        raise RunError(f"{run.folder}: no image is finished yet; wait for it, or go on with it")
+    todo = [result for result in done if not unchanged(result)]
+    with run.open_log() as log:
+        ceiling = how.ceiling(scorer, log)
+        again = fresh(scorer, first=1 + log.kept_number(FRESH))
+        with how.pool_of(again, ceiling=ceiling) as pool:
+            for number, result in enumerate(todo):
+                progress(number, len(todo))
+                _rescore(run, log, pool, result, times, stop)
+        if ceiling is not None:
+            ceiling.release()
+        progress(len(todo), len(todo))
+        rows = list(each_rescored(log, iter(done), run.model))
+    found = run.rescoring(results)
+    if found is None:
+        raise InputError(
+            f"{run.folder}: no image has {FEWEST} finite fresh scores of both pictures, or none "
+            "was changed: there is nothing to report"
+        )
+    write_text(run.images.parent / RESCORED, csv_lines(rows))
+    with suppress(RunError):
+        joined, seen = known(run, run.state()[0])
+        run.write_summary(run.summary_of(joined, pending, seen))
+    return found
+
+
+def rescored_rows(run: Run) -> list[Rescored]:
+    """What fresh scores say of each image that has some."""
+    results, _ = run.checked_state(pictures=False)
+    with run.open_log() as log:
+        return list(each_rescored(log, iter(results.done), run.model))
+
+
+def check_model(run: Run, scorer: Scorer) -> None:
+    """RunError for another model than the run's, or one whose files have changed."""
+    there, here = run.model, ModelRecord.of(scorer)
+    for name in ("name", "score_range", "lower_better"):
+        old, new = getattr(there, name), getattr(here, name)
+        if old != new:
+            raise RunError(f"{run.folder}: its model's {name} is {old}, not {new}; give that one")
+    changed = there.changed(here) if there.hashes and here.hashes else None
+    if changed is not None:
+        raise RunError(
+            f"{run.folder}: {changed} has changed since the run began, and its scores would be "
+            "those of another model; put that file back"
+        )
+
+
+def _rescore(
+    run: Run,
+    log: QueryLog,
+    pool: ScorePool,
+    result: Result,
+    times: int,
+    stop: Callable[[], bool],
+) -> None:
+    """One image: what is missing of its scores, clean and attacked in turn."""
+    name = result.image
+    scored = Scored.read(result, log)
+    clean, attacked = read_pair(run, result, scored)
+    scores = Scores.read(log, name)
+    if scores is None or scored is None or not scores.are_of(scored):
+        digests = (f"{image_hash(picture):016x}" for picture in (clean, attacked))
+        scores = Scores(clean_hash=next(digests), attacked_hash=next(digests))
+    pictures: dict[str, Tensor] = {CLEAN: clean, ATTACKED: attacked}
+    missing = {which: times - len(getattr(scores, which)) for which in pictures}
+    todo = deque(
+        Request(which, k, picture)
+        for k in range(times)
+        for which, picture in pictures.items()
+        if k < missing[which]
+    )
+    while todo or pool.pending:
+        stopping = stop()
+        while todo and not stopping and (not pool.sent or pool.sent < pool.capacity):
+            pool.submit([todo.popleft()])  # alone: two in a call may share their randomness
+        if stopping and not pool.running:
+            pool.forget()
+            raise Interrupted("stopped; fresh scores are kept: give the same command to go on")
+        scores = _take(log, name, scores, pool.wait(resend=not stopping), pool)
+
+
+def _take(
+    log: QueryLog, name: str, scores: Scores, replies: list[Reply], pool: ScorePool
+) -> Scores:
+    """Keep what came back; InputError for what the pool has given up on."""
+    error: Exception | None = None
+    for reply in replies:
+        which = reply.request.name
+        if reply.score is not None:
+            more = (*getattr(scores, which), reply.score)
+            scores = scores.model_copy(update={which: more})
+        elif reply.final:
+            error = error or reply.error
+    if replies:
+        scores.keep(log, name)
+        log.count_beside(len(replies))
+        log.keep(FRESH, str(log.kept_number(FRESH) + len(replies)))
+    if error is not None:
+        pool.forget()
+        raise InputError(
+            f"{name}: {error}; fresh scores so far are kept: give the same command to go on"
+        ) from error
+    return scores

@@ -1,0 +1,211 @@
+"""What fresh scores of the pictures of a run say, as its log keeps them.
+
+The best of many noisy scores is optimistically biased: it was kept for its noise, too. Scores that
+had no part in the choice have no such bias.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from typing import Annotated, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from iqattack.engine import QueryLog
+from iqattack.errors import RunError
+from iqattack.evaluation import Interval, bootstrap_interval, mean_gain
+from iqattack.objectives import towards_end
+from iqattack.runs.cells import csv_line, to_cell
+from iqattack.runs.pairs import Scored
+from iqattack.runs.results import Result
+from iqattack.runs.settings import ModelRecord
+
+FRESH = "fresh scores"  # the name in the log of how many there are, unanswered ones included
+RESCORED = "rescored.csv"
+KEPT = "rescored "  # before the name of an image: what the log keeps of it
+MOST_TIMES = 10_000
+
+Hash = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+Fresh = Annotated[tuple[float, ...], Field(max_length=MOST_TIMES)]
+
+
+class Scores(BaseModel):
+    """Raw fresh scores of an image, in the order of their queries. clean_hash, attacked_hash: of
+    the pixels, as the log has them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    clean_hash: Hash
+    attacked_hash: Hash
+    clean: Fresh = ()
+    attacked: Fresh = ()
+
+    @classmethod
+    def read(cls, log: QueryLog, image: str) -> Self | None:
+        """Those of an image, if there are any; RunError for what is none of ours."""
+        text = log.kept(f"{KEPT}{image}")
+        if text is None:
+            return None
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError:
+            raise RunError(
+                f"{image}: the log has fresh scores that are none; put back a copy of the log"
+            ) from None
+
+    def keep(self, log: QueryLog, image: str) -> None:
+        """Store them."""
+        log.keep(f"{KEPT}{image}", self.model_dump_json())
+
+    def are_of(self, scored: Scored) -> bool:
+        """Whether they are of the pictures that the log has as clean and attacked."""
+        return int(self.clean_hash, 16) == scored.clean and (
+            int(self.attacked_hash, 16) in scored.attacked
+        )
+
+
+class Rescored(BaseModel):
+    """One image. score_clean_fresh, score_adv_fresh: means of fresh scores that are finite, times
+    of each at least. gain: as reported; gain_fresh: of these means, as a fraction of the score
+    range, negative where the score moved the other way; error: its standard error. An image that
+    the attack left unchanged needs no scores, and has a fresh gain of 0.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: str
+    times: int
+    score_clean_fresh: float | None
+    score_adv_fresh: float | None
+    gain: float
+    gain_fresh: float
+    error: float
+
+    @property
+    def bias(self) -> float:
+        """What the choice of the best score added to the reported gain."""
+        return self.gain - self.gain_fresh
+
+    @classmethod
+    def of(cls, result: Result, scores: Scores | None, model: ModelRecord) -> Self | None:
+        """What fresh scores say of a finished image; None for fewer than two of a picture."""
+        gain = result.gain or 0.0
+        if unchanged(result):
+            return cls(
+                image=result.image,
+                times=0,
+                score_clean_fresh=None,
+                score_adv_fresh=None,
+                gain=gain,
+                gain_fresh=0.0,
+                error=0.0,
+            )
+        if scores is None or result.direction is None:
+            return None
+        both = [
+            finite[np.isfinite(finite)]
+            for finite in (np.array(scores.clean), np.array(scores.attacked))
+        ]
+        times = min(map(len, both))
+        if times < 2:
+            return None
+        clean, attacked = (float(np.mean(values)) for values in both)
+        target = towards_end(result.direction, clean, model.score_range, model.lower_better)
+        squares = sum(float(np.var(values, ddof=1)) / len(values) for values in both)
+        return cls(
+            image=result.image,
+            times=times,
+            score_clean_fresh=clean,
+            score_adv_fresh=attacked,
+            gain=gain,
+            gain_fresh=target.gain(attacked),
+            error=squares**0.5 / target.width,
+        )
+
+
+class Rescoring(BaseModel):
+    """What fresh scores say of a run: means over the images that have some.
+
+    images: that have fresh scores, or were left unchanged; times: fewest of a picture. queries:
+    images that the model scored for this, beside the budget. gain: as reported of these images;
+    gain_fresh: without selection bias; bias: the difference. error: standard error of the mean
+    fresh gain that is due to noise alone, the images being given. intervals: 95 %, over images, of
+    gain_fresh and bias.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+    images: int
+    times: int
+    queries: int
+    gain: float
+    gain_fresh: float
+    bias: float
+    error: float
+    intervals: dict[str, Interval] = {}
+
+    @property
+    def told(self) -> str:
+        """It in a phrase."""
+        return (
+            f"fresh scores, {self.times} or more of each picture, put the mean gain of "
+            f"{self.images} images at {self.gain_fresh:.3f} ± {self.error:.3f} of the range, where "
+            f"{self.gain:.3f} is reported: {self.bias:.3f} of it is selection bias; these "
+            f"{self.queries:,} queries are beside the budget"
+        )
+
+
+def unchanged(result: Result) -> bool:
+    """Whether the attack left an image as it was."""
+    return result.linf == 0.0
+
+
+def each_rescored(
+    log: QueryLog, results: Iterator[Result], model: ModelRecord
+) -> Iterator[Rescored]:
+    """The finished images that have fresh scores, in order; scores of other pictures are none."""
+    for result in results:
+        scores = Scores.read(log, result.image)
+        scored = None if scores is None else Scored.read(result, log)
+        if scores is not None and (scored is None or not scores.are_of(scored)):
+            continue
+        found = Rescored.of(result, scores, model)
+        if found is not None:
+            yield found
+
+
+def rescoring_of(rows: list[Rescored], queries: int, *, intervals: bool = True) -> Rescoring | None:
+    """The means of rows; None where none has fresh scores. queries: see `Rescoring`."""
+    times = [row.times for row in rows if row.times]
+    if not times:
+        return None
+    fresh = np.array([row.gain_fresh for row in rows])
+    bias = np.array([row.bias for row in rows])
+    return Rescoring(
+        images=len(rows),
+        times=min(times),
+        queries=queries,
+        gain=statistics.fmean(row.gain for row in rows),
+        gain_fresh=float(fresh.mean()),
+        bias=float(bias.mean()),
+        error=sum(row.error**2 for row in rows) ** 0.5 / len(rows),
+        intervals={
+            name: bootstrap_interval(mean_gain, values)
+            for name, values in (("gain_fresh", fresh), ("bias", bias))
+            if intervals
+        },
+    )
+
+
+def csv_lines(rows: list[Rescored]) -> Iterator[str]:
+    """The text of rescored.csv line by line."""
+    columns = [*Rescored.model_fields, "bias"]
+    yield csv_line(columns)
+    for row in rows:
+        values = [*row.model_dump().values(), row.bias]
+        cells = ("" if v is None else repr(v) if isinstance(v, float) else str(v) for v in values)
+        first, *rest = cells
+        yield csv_line([to_cell(first), *rest])
