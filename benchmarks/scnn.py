@@ -68,8 +68,10 @@ def scnn(weights: str) -> Scorer:
     network.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
     network.eval()
     network.features, network.projection = map(_folded, (network.features, network.projection))
+    fast = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fast.files = (weights,)
     return wrap(
-        network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        fast,
         name="scnn",
         input="float01",
         score_range=(0.0, 4.0),

@@ -226,3 +226,21 @@ def test_report_tells_audits_from_runs(copy, tmp_path, capsys):
     (copy / "card.json").write_text("{}")
     with pytest.raises(InputError, match="is no card"):
         iqattack.report(copy)
+
+
+def test_figures_of_a_paper_stand_on_the_page_of_its_suite(tmp_path):
+    suite = iqattack.auditing.read_suite("bychkov2025")
+    figure = suite.published[1]
+    assert (figure.model, figure.attack) == ("dbcnn", "square")
+    lines = [
+        _cards["line"](figure.constraint, figure.queries, 0.2, attack=figure.attack),
+        _cards["line"](figure.constraint, figure.queries, 0.2),
+    ]
+    card = _cards["card"](*lines)
+    assert "Published" not in card_page(tmp_path, card)
+    record = card.suite.model_copy(update={"id": suite.id, "digest": suite.digest})
+    page = Parsed(card_page(tmp_path, card.model_copy(update={"suite": record})))
+    assert figure.source in page.text
+    assert f"{figure.value:g}" in page.text
+    other = record.model_copy(update={"digest": "0" * 64})
+    assert "Published" not in card_page(tmp_path, card.model_copy(update={"suite": other}))

@@ -20,7 +20,7 @@ from iqattack.auditing.policy import (
     markdown,
     read_policy,
 )
-from iqattack.auditing.published import Beside, beside
+from iqattack.auditing.published import Beside, beside, beside_known
 from iqattack.auditing.reference import reference_cards, references_for
 from iqattack.auditing.suite import Attempt, Published, Suite, bundled, read_suite
 
@@ -47,6 +47,7 @@ __all__ = [
     "Value",
     "audit",
     "beside",
+    "beside_known",
     "bundled",
     "card_of",
     "check_card",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from iqattack.auditing.card import Card, Value
-from iqattack.auditing.suite import Published, Suite
+from iqattack.auditing.suite import Published, Suite, bundled, read_suite
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,15 @@ def beside(suite: Suite, card: Card) -> list[Beside]:
         measured = None if line is None else line.measures.get(figure.measure)
         found.append(Beside(figure, measured, _plain(card.model.name) == _plain(figure.model)))
     return found
+
+
+def beside_known(card: Card) -> list[Beside]:
+    """The same where the card's suite is one of the package; of another one it has no figures."""
+    name, _, version = card.suite.id.rpartition("-v")
+    if version not in map(str, bundled().get(name, [])):
+        return []
+    suite = read_suite(card.suite.id)
+    return beside(suite, card) if suite.digest == card.suite.digest else []
 
 
 def _plain(name: str) -> str:

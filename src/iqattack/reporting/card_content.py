@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from iqattack.auditing import WORST, Card, Curve, Line, Outcome, Value, exit_status
+from iqattack.auditing import (
+    WORST,
+    Beside,
+    Card,
+    Curve,
+    Line,
+    Outcome,
+    Value,
+    exit_status,
+    shown,
+)
 from iqattack.auditing.card import RunRecord
 from iqattack.evaluation.verdict import FEWEST, SILENT, Judgement, judge, noise_gain
 from iqattack.probing.subject import TOLERANCE
@@ -432,6 +442,24 @@ def _row(line: Line, there: Sequence[str], shares: dict[str, float], most: float
     worst = line.attack == WORST
     best = Cell("" if worst else percent(shares.get(line.attack), 0))
     return Row(line.attack, worst, (*cells, best, Cell(f"{line.images:,}")))
+
+
+def published(figures: Sequence[Beside], card: Card) -> Table:
+    """What the paper of the suite published, beside what was measured."""
+    return Table(
+        ("model", "attack", "queries", "measure", "published", card.model.name),
+        tuple(
+            (
+                figure.published.model,
+                figure.published.attack.partition(":")[0],
+                f"{figure.published.queries:,}",
+                COLUMNS[figure.published.measure],
+                f"{figure.published.value:g}",
+                NONE if figure.measured is None else shown(figure.measured),
+            )
+            for figure in figures
+        ),
+    )
 
 
 def visibility(card: Card) -> Table:

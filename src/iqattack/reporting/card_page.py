@@ -11,7 +11,15 @@ from typing import Any
 
 from markupsafe import Markup
 
-from iqattack.auditing import CARD, Card, judged, read_card, read_policy, references_for
+from iqattack.auditing import (
+    CARD,
+    Card,
+    beside_known,
+    judged,
+    read_card,
+    read_policy,
+    references_for,
+)
 from iqattack.auditing import POLICY as POLICY_FILE
 from iqattack.errors import InputError, RunError
 from iqattack.reporting import card_content as content
@@ -55,7 +63,7 @@ def card_page(folder: Path, card: Card) -> str:
     troubles = [f"{one.trouble}." for one in here if one.trouble is not None]
     policy, wrong = _policy(folder / POLICY_FILE, card)
     pictures = most_moved(folder, here, SHOWN)
-    references = references_for(card)
+    references, figures = references_for(card), beside_known(card)
     chart = content.chart(card, references)
     scripts = {name: _inline(name) for name in (*FIRST, *SCRIPTS)}
     return template(TEMPLATE).render(
@@ -70,6 +78,8 @@ def card_page(folder: Path, card: Card) -> str:
         has_jod=any(name == "JOD" for picture in pictures for name, _ in picture.visibility),
         chart=chart,
         measures=content.measures(card),
+        published=content.published(figures, card),
+        sources=list(dict.fromkeys(figure.published.source for figure in figures)),
         visibility=content.visibility(card),
         run_columns=content.RUN_COLUMNS,
         runs=_runs(here),
