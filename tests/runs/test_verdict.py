@@ -87,8 +87,8 @@ def test_one_sentence_with_numbers_and_intervals(summary):
     assert verdict.text == (
         "With at most 24 queries an image, the attack moved scores by 25.8 % of their range (95 % "
         "interval 21.0 … 30.4 %) on average over 20 images; the ranking of the images was "
-        "reversed (SROCC −0.55, 95 % interval −0.81 … −0.12), and the change is small by SSIM (0.952; "
-        "20.7 % of the pixels changed by more than 0.38 of the just-noticeable difference)."
+        "reversed (SROCC −0.55, 95 % interval −0.81 … −0.12), and the change is small by SSIM "
+        "(0.952; 20.7 % of the pixels changed by more than 0.38 of the just-noticeable difference)."
     )
 
 
