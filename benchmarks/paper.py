@@ -147,8 +147,9 @@ def main() -> None:
         f"{AUTHORS[0]}, SROCC {AUTHORS[1]}, {AUTHORS[2]} queries, {AUTHORS[3]} of 24 unchanged. "
         f"Ratio of gains in its box: {rows[0]['_gain'] / AUTHORS[0]:.2f}.\n\n"
         f"At the mean RMS of the released constants, {released['_rms']:.2f} grey levels, "
-        f"they gain {released['_gain']:.1f}; there, score-boundary in a smaller box gains {at_same:.1f} "
-        f"points (interpolated between the boxes below): {at_same / released['_gain']:.2f} times."
+        f"they gain {released['_gain']:.1f}; there, score-boundary in a smaller box gains "
+        f"{at_same:.1f} points (interpolated between the boxes below): "
+        f"{at_same / released['_gain']:.2f} times."
     )
     table = markdown([{k: str(v) for k, v in row.items() if not k.startswith("_")} for row in rows])
     print(f"\n{table}\n\n{text}")

@@ -42,7 +42,7 @@ original and its right half the attacked one, 1280 pixels wide:
 
 The same image, and where its change is visible by ColorVideoVDP:
 
-![The viewer: grey where nothing is seen, pink where the change costs one JOD, yellow where more](report-visible.png)
+![The viewer: grey for no visible change, pink for one JOD, yellow for more](report-visible.png)
 
 [The whole page on a screen](report-1280.png), 1280 pixels wide, and [on a phone](report-390.png),
 390 pixels wide."""

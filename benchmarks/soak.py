@@ -199,8 +199,8 @@ def main() -> None:
         f"{options.images:,} images of {SIDES[0]} to {SIDES[1]} pixels a side, "
         f"{options.queries} queries each, the built-in model, filter-search, "
         f"{options.workers} workers, calls of at most 4 images; `kill -9` ends a worker "
-        f"every {options.every:g} s. *Given to the model* counts what the model wrote down before it "
-        f"scored.\n\n{table}"
+        f"every {options.every:g} s. *Given to the model* counts what the model wrote down before "
+        f"it scored.\n\n{table}"
     )
     asked = " ".join(sys.argv[1:])
     write_doc(
