@@ -482,7 +482,8 @@ def page(given: argparse.Namespace) -> str:
     ]
     return f"""This page estimates time and money for large runs. Figures are **measured** by this
 program on this machine, **simulated** from those, or **assumed**: rates of GPUs, and prices, which
-are examples without a currency. `--gpu-rate NAME=IMAGES/S`, `--gpu-price` and `--price` replace these.
+are examples without a currency. `--gpu-rate NAME=IMAGES/S`, `--gpu-price` and `--price` replace
+them.
 benchmarks/gpu.py measures rates on a machine with a GPU; it has not run on one yet.
 
 ## Measured here
