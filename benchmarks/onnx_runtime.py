@@ -30,6 +30,8 @@ WEIGHTS = shared_data() / "models" / "cnniqa_live.pth"
 SPECS = {"builtin": "builtin", "cnniqa": f"cnniqa:{WEIGHTS}"}
 
 USAGE = """\
+Attack any ONNX graph with an output that gives a score:
+
 ```
 pip install 'iqattack[onnx]'
 iqattack attack photos --model onnx:nima.onnx,expectation=1..10 --input imagenet --out runs/photos

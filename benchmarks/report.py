@@ -175,9 +175,10 @@ def main() -> None:
     ]
     print(markdown(rows))
     text = (
-        f"The page of {options.images:,} images of {WIDTH}×{HEIGHT} pixels, and its speed in "
-        f"headless Chromium without a GPU ({seen['frames']} frames of 120 pixels each from the "
-        f"first image to the last).\n\n{markdown(rows)}\n\n{PICTURES}"
+        f"Cost of writing and opening the page of {options.images:,} images of "
+        f"{WIDTH}×{HEIGHT} pixels, and its speed in headless Chromium without a GPU "
+        f"({seen['frames']} frames of 120 pixels each from the first image to the last).\n\n"
+        f"{markdown(rows)}\n\n{PICTURES}"
     )
     command = f"python benchmarks/report.py --images {options.images}"
     write_doc(ROOT / "docs" / "report.md", "What the page of a run costs", command, text)

@@ -194,7 +194,7 @@ def allowed_text(limit: int) -> str:
     plt.close(figure)
     return (
         f"![JOD of checkerboards at the ends of constraints]({ALLOWED_PLOT.name})\n\n"
-        f"{len(images)} images, the development images and the sample set; mean (least) JOD.\n\n"
+        f"{len(images)} images of the development and sample sets; mean (least) JOD.\n\n"
         f"{markdown(lines)}"
     )
 
