@@ -86,9 +86,9 @@ def test_one_sentence_with_numbers_and_intervals(summary):
     assert (verdict.kind, verdict.needed, verdict.doubts) == ("reversed", None, ())
     assert verdict.text == (
         "With at most 24 queries an image, the attack moved scores by 25.8 % of their range (95 % "
-        "interval 21.0 … 30.4 %) on average over 20 images; the ranking of the images was turned "
-        "round (SROCC −0.55, 95 % interval −0.81 … −0.12), and the change is small by SSIM (0.952; "
-        "20.7 % of the pixels changed by more than 0.38 of the just-noticeable difference)."
+        "interval 21.0 … 30.4 %) on average over 20 images; the ranking of the images was "
+        "reversed (SROCC −0.55, 95 % interval −0.81 … −0.12), and the change is small by SSIM "
+        "(0.952; 20.7 % of the pixels changed by more than 0.38 of the just-noticeable difference)."
     )
 
 
@@ -120,7 +120,7 @@ def test_words_of_the_ranking(summary, n, srocc, interval, kind, words):
     verdict = changed(summary, n=n, srocc=srocc, interval=interval).verdict
     assert verdict.kind == kind
     assert words in verdict.text
-    assert ("turned round" in verdict.text) == (kind == "reversed")
+    assert ("reversed" in verdict.text) == (kind == "reversed")
     least = ("at least", "at least about") if verdict.needed else ()
     assert any(f"{words} {verdict.needed} " in verdict.text for words in least) == (
         kind in ("none", "few", "open")

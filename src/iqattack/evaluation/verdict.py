@@ -15,11 +15,11 @@
 | `slight` | SROCC ≥ 0.8, interval above 0.4 | changed a little |
 | `strong` | SROCC ≥ 0.4, interval between −0.2 and 0.95 | changed a lot |
 | `lost` | SROCC below 0.4, interval below 0.8; or all attacked scores are equal | was lost |
-| `reversed` | SROCC below −0.2, interval below 0 | was turned round |
+| `reversed` | SROCC below −0.2, interval below 0 | was reversed |
 | `open` | another interval | open, and how many images are needed |
 
 The first row that holds is the verdict. SROCC is of clean and attacked scores, with its 95 %
-interval: it may reach into the neighbouring kind and no further, and a ranking is turned round only
+interval: it may reach into the neighbouring kind and no further, and a ranking is reversed only
 where 0 lies outside of it. σ is the noise of a score and β what a batch does to it, which the check
 of a run measures on few of them: they may well be twice as large. With worker processes, their
 models may differ, and in the course of a run scores may drift. An image has no reach where its

@@ -41,6 +41,7 @@ COLUMNS = {
     "plcc_drop": "PLCC drop",
     "krocc_drop": "KROCC drop",
 }
+BESIDE = ("gain_on_clean",)  # only beside a paper's figures
 POLICY = ("The policy holds.", "The policy does not hold.", "The policy could not be measured.")
 MARKS = {"passed": "holds", "failed": "fails", "not measured": "not measured"}
 LONGEST_NAME = 30  # letters, of a model in the verdict: the title has it anyway
@@ -411,7 +412,8 @@ def _text(value: Value | None) -> str:
 
 def measures(card: Card) -> list[Measures]:
     """Every line of the card, a table for each constraint."""
-    there = [name for name in COLUMNS if any(name in line.measures for line in card.lines)]
+    known = [name for name in COLUMNS if name not in BESIDE]
+    there = [name for name in known if any(name in line.measures for line in card.lines)]
     gains = [line.measures["gain"].value or 0.0 for line in card.lines]
     most = max(gains, default=0.0) or 1.0
     tables = []

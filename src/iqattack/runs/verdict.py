@@ -36,7 +36,7 @@ RANKING = {
     "slight": "changed a little",
     "strong": "changed a lot",
     "lost": "was lost",
-    "reversed": "was turned round",
+    "reversed": "was reversed",
 }
 # A verdict in a table.
 SHORT: dict[Kind, str] = {
@@ -54,7 +54,7 @@ SHORT: dict[Kind, str] = {
     "slight": "ranking changed a little",
     "strong": "ranking changed a lot",
     "lost": "ranking mostly lost",
-    "reversed": "ranking turned round",
+    "reversed": "ranking reversed",
     "open": "open",
 }
 # What makes scores differ that should be equal, and what to do, by kind.
