@@ -247,7 +247,7 @@ def measured(path: Path) -> tuple[list[Row], str]:
         )
         text += (
             "Measured with filter-search of version 0.1.0, which left up to a tenth of its budget "
-            f"unspent, and in part or as a whole not measured again: {listed}.\n\n"
+            f"unspent, and not measured again in part or at all: {listed}.\n\n"
         )
     return [row for row in rows if not row.failed], text
 

@@ -480,9 +480,10 @@ def page(given: argparse.Namespace) -> str:
             ),
         )
     ]
-    return f"""Three kinds of figures are on this page: **measured** by this program on this
-machine; **simulated** from those; and **assumed**: rates of GPUs, and prices, which are examples
-without a currency. `--gpu-rate NAME=IMAGES/S`, `--gpu-price` and `--price` replace these.
+    return f"""This page estimates time and money for large runs. Figures are **measured** by this
+program on this machine, **simulated** from those, or **assumed**: rates of GPUs, and prices, which
+are examples without a currency. `--gpu-rate NAME=IMAGES/S`, `--gpu-price` and `--price` replace
+them.
 benchmarks/gpu.py measures rates on a machine with a GPU; it has not run on one yet.
 
 ## Measured here
@@ -495,7 +496,7 @@ Simulated: {PER_GPU} workers share a GPU, {BATCH} images a call, of which {1e3 *
 the same whatever the batch (assumed). Images per second of one GPU, {assumed}:
 {listed}.
 Price of an hour of one GPU, an example: {given.gpu_price:g}. All GPUs are held until the last image
-is done. *Used* is what the run gets of the GPUs' rate.
+is done. *Used* is the share of the GPUs' rate that the run gets.
 
 {markdown(koniq)}
 
@@ -504,9 +505,9 @@ from the measured rate and efficiency.
 
 ## 10⁸ queries to a paid service
 
-Price of a request, an example: {given.price:g}. Nothing but the service's rate counts: the driver
-writes {limit / SERVICES[-1][0]:.0f} times as much as the fastest of these answers. `--max-cost`
-stops before a sum; retries that the service charges come on top.
+Price of a request, an example: {given.price:g}. Only the service's rate matters: the driver
+writes {limit / SERVICES[-1][0]:.0f} times as fast as the fastest of these answers. `--max-cost`
+stops before a given sum; retries that the service charges come on top.
 
 {markdown(service_rows(given.price, limit))}
 
@@ -518,21 +519,21 @@ Times as fast as one worker, simulated, KonIQ-10k × {QUERIES:,} queries:
 
 {markdown(speed)}
 
-- **Images.** A search asks one thing at a time, as what it asks next depends on the answer. A
-  worker keeps two calls' worth of images open; of W workers each has {KONIQ:,} / W images at most,
+- **Images.** A search asks one thing at a time, because its next query depends on the answer. A
+  worker keeps two calls' worth of images open; each of W workers has at most {KONIQ:,} / W images,
   and a GPU is slower with small calls. More workers than images do nothing.
 - **Waves.** All images have the same budget, so those that start together end together. A worker
-  opens {2 * BATCH} images at once; what is left once all have done theirs is a wave of its own,
+  opens {2 * BATCH} images at once; the images left after the full waves form another wave,
   in smaller calls.
-- **Candidates.** They are made on a CPU, one after the other in each worker. A GPU of rate R needs
-  R / {1 / candidate:,.0f} workers at least, and as many cores.
+- **Candidates.** Each worker makes them on a CPU, one after the other. A GPU of rate R needs
+  at least R / {1 / candidate:,.0f} workers, and as many cores.
 - **The driver.** One process writes. It is the limit from about {limit:,.0f} queries/s on, all
   workers together. Shards (`--shard`) have a driver each.
-- **The start.** {start:.0f} s, once; it counts in short runs alone.
+- **The start.** {start:.0f} s, once; it matters in short runs only.
 
 {MADE_UP} workers that share 8 GPUs of 1,000 images/s take {took / 3600:.2f} hours in the
 simulation, {formula / 3600:.2f} by the formula: start + the time of a round × queries, for each
-wave. In a round every open image is asked about once; it takes as long as the slowest of the
+wave. In a round every open image gets one query; it takes as long as the slowest of the
 device, the candidates and the driver. Both leave out failures, retries, images of several sizes,
 and searches that end before their budget."""
 

@@ -626,11 +626,11 @@ TITLES = {
     "parts": "Where the processor time of a query goes, one thread, in milliseconds",
     "free": "A model that costs nothing",
     "slow": "A model that sleeps 20 ms a call",
-    "service": "A service that takes 100 ms a request and 32 at once, 64 pictures",
+    "service": "A service that takes 100 ms a request and 32 at once, 64 images",
     "http": "The same behind HTTP, in a process of its own",
-    "large": "A picture of 24 megapixels, a model that costs nothing",
+    "large": "An image of 24 megapixels, a model that costs nothing",
     "ray": "Two workers that Ray places on one machine",
-    "driver": "The process that writes, alone: workers that are made up, batches of 16 images",
+    "driver": "The process that writes, alone: simulated workers, batches of 16 images",
 }
 
 
@@ -687,9 +687,10 @@ def main() -> None:
         DOC,
         "What the engine costs",
         "python benchmarks/engine.py",
-        f"CNNIQA, {BOX}, the development images. Run and bare model take turns; each section may "
-        "have been measured by a call of its own, with `--images 24 --queries 400` where it does "
-        "not say so.\n\n"
+        f"This page shows how much of the bare model's speed a run keeps: CNNIQA, {BOX}, the "
+        "development images. Run and bare model take turns. Each section may come from a "
+        "separate call, with `--images 24 --queries 400` unless it says "
+        "otherwise.\n\n"
         + "\n\n".join(f"## {TITLES[name]}\n\n{said[name]}" for name in SECTIONS if name in said),
     )
 

@@ -411,8 +411,8 @@ def answer_text(rows: list[Row]) -> str:
                 )
         if lines:
             tables.append(
-                f"{what}, `linf:8`, {ANSWER_QUERIES} queries; what the {len(common)} images look "
-                f"like that all of them bring across:\n\n{markdown(lines)}"
+                f"{what}, `linf:8`, {ANSWER_QUERIES} queries; appearance of the {len(common)} "
+                f"images that all of them bring across:\n\n{markdown(lines)}"
             )
     return "\n\n".join(tables)
 
@@ -511,8 +511,8 @@ def profile_text(rows: list[Row]) -> str:
         return markdown(lines)
     cost = read_profile(ROOT / PROFILE)
     return (
-        f"{markdown(lines)}\n\nThe profile cost {cost.queries} queries, on {len(cost.images)} "
-        "images, which are not counted in the budgets above."
+        f"{markdown(lines)}\n\nThe profile cost {cost.queries} queries on {len(cost.images)} "
+        "images; the budgets above do not count them."
     )
 
 
@@ -525,7 +525,7 @@ SECTIONS = {
         f"Gain in `{BOX}`: means over seeds, 95 % intervals over images", gain_cells, gain_text
     ),
     "strongest": Section(
-        f"Beside the strongest other attacks: CNNIQA, `{BOX}`, {max(BUDGETS):,} queries",
+        f"Compared with the strongest other attacks: CNNIQA, `{BOX}`, {max(BUDGETS):,} queries",
         strongest_cells,
         strongest_text,
     ),
@@ -542,7 +542,7 @@ SECTIONS = {
     ),
     "answers": Section("With less to go on", answer_cells, answer_text),
     "colour": Section(
-        "Scores that are nothing but colour: share of the largest gain that any of these has, "
+        "Scores of colour alone: share of the largest gain that any of these has, "
         f"{PART_QUERIES} queries",
         colour_cells,
         colour_text,

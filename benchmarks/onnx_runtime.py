@@ -30,12 +30,14 @@ WEIGHTS = shared_data() / "models" / "cnniqa_live.pth"
 SPECS = {"builtin": "builtin", "cnniqa": f"cnniqa:{WEIGHTS}"}
 
 USAGE = """\
+Attack any ONNX graph with an output that gives a score:
+
 ```
 pip install 'iqattack[onnx]'
 iqattack attack photos --model onnx:nima.onnx,expectation=1..10 --input imagenet --out runs/photos
 ```
 
-The graph has one input, an RGB or grey picture: `(N, C, H, W)`, `(N, H, W, C)`, or either without
+The graph has one input, an RGB or grey image: `(N, C, H, W)`, `(N, H, W, C)`, or either without
 N; uint8, float, float16 or double. Inputs with a default value keep it. Layout, channels, size and
 batch are read from the graph. `--input` adds what the graph does not say:
 
@@ -60,7 +62,7 @@ batch are read from the graph. `--input` adds what the graph does not say:
 Classes are the last axis of an output; in a map `(N, K, h, w)` of an NCHW graph, the second.
 `expectation` declares the range A..B and that higher is better. `softmax,index=K` declares 0..1 and
 needs `--lower-better` or `--no-lower-better`. All other scores need `--score-range`, too. iqattack
-runs the graph on a grey picture when it loads it, so options that do not fit fail before a run,
+runs the graph on a grey image when it loads it, so options that do not fit fail before a run,
 and one message names everything that is missing. `softmax` on outputs that are probabilities
 already is an error, too.
 
@@ -74,7 +76,7 @@ graph with a fixed batch of N gets N images at once; the last call is padded wit
 ## Exporting a model
 
 `python examples/export_onnx.py FOLDER --weights cnniqa.pth` (with `pip install onnx onnxscript`)
-exports the built-in model and CNNIQA, for pictures of any size, and compares their scores with
+exports the built-in model and CNNIQA, for images of any size, and compares their scores with
 PyTorch's. Then:
 
 ```

@@ -45,9 +45,9 @@ RELEASED = (
     "amplitudes=1,rounds=20,surfree=100,halvings=10"
 )
 CAVEAT = (
-    "The constants of score-boundary were chosen by trying settings on CNNIQA with every third of "
+    "We chose the constants of score-boundary by trying settings on CNNIQA with every third of "
     "these images (02, 05, ...), in the first of these boxes, at the same seed. The column of the "
-    "other 16 is free of that choice, but for the model: for other models this is no estimate."
+    "other 16 is free of that choice, except for the model: it is no estimate for other models."
 )
 CHOSEN_ON = slice(1, None, 3)
 Row = dict[str, Any]  # a line of the table; what begins with _ is for calculations
@@ -143,12 +143,13 @@ def main() -> None:
     curve = sorted((row["_rms"], row["_gain"]) for row in (rows[0], *rows[3:]))
     at_same = float(np.interp(released["_rms"], [r for r, _ in curve], [g for _, g in curve]))
     text = (
-        f"The authors' released code, same model and images, measured by us before: gain "
+        f"The authors' released code on the same model and images, as we measured it before: gain "
         f"{AUTHORS[0]}, SROCC {AUTHORS[1]}, {AUTHORS[2]} queries, {AUTHORS[3]} of 24 unchanged. "
         f"Ratio of gains in its box: {rows[0]['_gain'] / AUTHORS[0]:.2f}.\n\n"
-        f"At the mean RMS of the released constants, {released['_rms']:.2f} grey levels, where "
-        f"they gain {released['_gain']:.1f}, score-boundary in a smaller box gains {at_same:.1f} "
-        f"points (interpolated between the boxes below): {at_same / released['_gain']:.2f} times."
+        f"At the mean RMS of the released constants, {released['_rms']:.2f} grey levels, "
+        f"they gain {released['_gain']:.1f}; there, score-boundary in a smaller box gains "
+        f"{at_same:.1f} points (interpolated between the boxes below): "
+        f"{at_same / released['_gain']:.2f} times."
     )
     table = markdown([{k: str(v) for k, v in row.items() if not k.startswith("_")} for row in rows])
     print(f"\n{table}\n\n{text}")

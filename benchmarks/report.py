@@ -34,11 +34,15 @@ from iqattack.samples.photos import photographs
 
 WIDTH, HEIGHT = 512, 384
 PICTURES = """## What it looks like
-A run of `filter-search` on CNNIQA, `linf:3`, 200 queries an image, on the 24 development images;
-taken by `python benchmarks/report_screenshots.py`. An image opened, its left half the original and
-its right half the attacked one, 1280 pixels wide:
+`python benchmarks/report_screenshots.py` took these from a run of `filter-search` on CNNIQA,
+`linf:3`, 200 queries per image, on the 24 development images. An opened image, its left half the
+original and its right half the attacked one, 1280 pixels wide:
 
-![The viewer: two pictures under a slider, and the gain of each query](report-image.png)
+![The viewer: two images under a slider, and the gain of each query](report-image.png)
+
+The same image, and where its change is visible by ColorVideoVDP:
+
+![The viewer: grey for no visible change, pink for one JOD, yellow for more](report-visible.png)
 
 [The whole page on a screen](report-1280.png), 1280 pixels wide, and [on a phone](report-390.png),
 390 pixels wide."""
@@ -171,9 +175,10 @@ def main() -> None:
     ]
     print(markdown(rows))
     text = (
-        f"The page of {options.images:,} images of {WIDTH}×{HEIGHT} pixels, and how it does in "
-        f"headless Chromium without a GPU ({seen['frames']} frames of 120 pixels each from the "
-        f"first image to the last).\n\n{markdown(rows)}\n\n{PICTURES}"
+        f"Cost of writing and opening the page of {options.images:,} images of "
+        f"{WIDTH}×{HEIGHT} pixels, and its speed in headless Chromium without a GPU "
+        f"({seen['frames']} frames of 120 pixels each from the first image to the last).\n\n"
+        f"{markdown(rows)}\n\n{PICTURES}"
     )
     command = f"python benchmarks/report.py --images {options.images}"
     write_doc(ROOT / "docs" / "report.md", "What the page of a run costs", command, text)

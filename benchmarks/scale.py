@@ -205,10 +205,10 @@ LIMITS = {
     "merge": "180 s, 2 GB",
 }
 NOTES = """
-No image can be read in these runs: JOD and FLIP, which are measured of 5,000 images at most, and
-the pictures of the page, of 5,000 images at most, come on top and do not grow with the run. `lists`
-is a list of images and a table of their opinion scores, read and matched. *In starts of iqattack*:
-the seconds of the processor as a multiple of those that its imports take.
+These runs have no readable images. JOD and FLIP of at most 5,000 images, and the page's images
+of at most 5,000, come on top and do not grow with the run. `lists`
+reads and matches a list of images and a table of their opinion scores. *In starts of iqattack*:
+processor seconds as a multiple of those that its imports take.
 """
 
 

@@ -196,11 +196,11 @@ def main() -> None:
     table = markdown([{"": what, "measured": is_, "must": must} for what, is_, must in lines])
     print(table)
     text = (
-        f"{options.images:,} pictures of {SIDES[0]} to {SIDES[1]} pixels a side, "
+        f"{options.images:,} images of {SIDES[0]} to {SIDES[1]} pixels a side, "
         f"{options.queries} queries each, the built-in model, filter-search, "
-        f"{options.workers} workers, calls of at most 4 images; a worker is ended by `kill -9` "
-        f"every {options.every:g} s. *Given to the model* is what the model wrote down before it "
-        f"scored.\n\n{table}"
+        f"{options.workers} workers, calls of at most 4 images; `kill -9` ends a worker "
+        f"every {options.every:g} s. *Given to the model* counts what the model wrote down before "
+        f"it scored.\n\n{table}"
     )
     asked = " ".join(sys.argv[1:])
     write_doc(

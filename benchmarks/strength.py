@@ -223,8 +223,8 @@ def write_page(rows: list[Row], failed: str) -> None:
         "# How strong each attack is\n\n"
         f"Printed by `python benchmarks/strength.py` on {machine()}; {measured}.\n\n"
         f"{note}\n{failed}![Mean gain against queries]({PLOT.name})\n\n{text}\n\n"
-        "## Lines of code\nWithout blank lines, comments, docstrings and imports: of each attack's "
-        "own file, and with the files of `attacks/` that it shares with others.\n\n"
+        "## Lines of code\nWithout blank lines, comments, docstrings and imports: each attack's "
+        "own file, and together with the files of `attacks/` that it shares with others.\n\n"
         f"{code_table()}\n",
         encoding="utf-8",
     )

@@ -194,7 +194,7 @@ def allowed_text(limit: int) -> str:
     plt.close(figure)
     return (
         f"![JOD of checkerboards at the ends of constraints]({ALLOWED_PLOT.name})\n\n"
-        f"{len(images)} pictures, the development images and the sample set; mean (least) JOD.\n\n"
+        f"{len(images)} images of the development and sample sets; mean (least) JOD.\n\n"
         f"{markdown(lines)}"
     )
 
@@ -219,7 +219,7 @@ def scale_text(limit: int) -> str:
     best = f"{max(kept):g}" if kept else "none of these"
     return (
         f"{len(images)} corners of Kodak photographs, {CORNER}×{CORNER}. The largest scale at "
-        f"which every pattern on every picture keeps 9.75: {best}.\n\n{markdown(lines)}"
+        f"which every pattern on every image keeps 9.75: {best}.\n\n{markdown(lines)}"
     )
 
 
@@ -286,9 +286,9 @@ def pairs_text(_limit: int) -> str:
         lines.append(line)
     Image.fromarray(np.vstack(rows)).save(PAIRS_PICTURE, quality=95, subsampling=0)
     return (
-        f"![{PAIRS} pictures: clean and attacked]({PAIRS_PICTURE.name})\n\n{OURS} against CNNIQA, "
+        f"![{PAIRS} images: clean and attacked]({PAIRS_PICTURE.name})\n\n{OURS} against CNNIQA, "
         f"{QUERIES} queries. From left to right: clean, `{boxes[0]}`, `{boxes[1]}`; squares of "
-        f"{CROP} pixels from the middle at twice their size, so that what is shown is seen as if "
+        f"{CROP} pixels from the middle at twice their size, as if seen "
         f"from {NEAR} m.\n\n{markdown(lines)}"
     )
 
@@ -467,7 +467,7 @@ def _lead(summary: list[dict[str, str]], by_victim: dict[str, dict[str, Curve]])
         return "Not measured yet."
     text = (
         f"Means over {len(by_victim)} of {len(VICTIMS)} victims, and at {LEVELS[0]} for each; "
-        f"{OURS} gains {gains[OURS] / max(others):.2f} times what the next of these does."
+        f"{OURS} gains {gains[OURS] / max(others):.2f} times as much as the next."
     )
     victims = [model for model in VICTIMS if model not in by_victim]
     whole = [a for a in SWEPT if all(a in found for found in by_victim.values())]
@@ -559,7 +559,12 @@ def write_page(rows: list[Row], failed: str) -> None:
         parts.append(f"## {title}\n\n{text.strip()}")
     parts += [f"## {title}\n\n{text(rows)}" for title, _, text in ATTACKED.values()]
     command = "python benchmarks/visibility.py"
-    write_doc(PAGE, "What an eye sees of it", command, f"{note}\n{failed}" + "\n\n".join(parts))
+    write_doc(
+        PAGE,
+        "How visible constraints and attacks are",
+        command,
+        f"{note}\n{failed}" + "\n\n".join(parts),
+    )
 
 
 def main() -> None:
