@@ -1,0 +1,70 @@
+"use strict";
+// Light or dark: as the system has it, until somebody presses the button.
+window.iqattack = window.iqattack || {};
+(() => {
+  const root = document.documentElement;
+  const key = "iqattack-theme";
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const told = [];
+
+  function remembered() {
+    try {
+      return localStorage.getItem(key);
+    } catch {
+      return null; // pages from disk may have no storage
+    }
+  }
+
+  function remember(theme) {
+    try {
+      localStorage.setItem(key, theme);
+    } catch {
+      // the choice then lasts as long as the page
+    }
+  }
+
+  const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
+  const changed = () => told.forEach((listener) => listener());
+
+  if (["light", "dark"].includes(remembered())) root.dataset.theme = remembered();
+  system.addEventListener("change", changed);
+
+  // Paper is light, whatever the screen has.
+  let screen;
+  window.addEventListener("beforeprint", () => {
+    screen = root.dataset.theme;
+    root.dataset.theme = "light";
+    changed();
+  });
+  window.addEventListener("afterprint", () => {
+    if (screen) root.dataset.theme = screen;
+    else delete root.dataset.theme;
+    changed();
+  });
+
+  // A colour of the style sheet as it is now; charts take no variables.
+  function colour(name) {
+    const probe = document.createElement("span");
+    probe.style.color = `var(--${name})`;
+    document.body.append(probe);
+    const value = getComputedStyle(probe).color;
+    probe.remove();
+    return value;
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const button = document.getElementById("theme");
+    const label = () => {
+      button.textContent = dark() ? "Light colours" : "Dark colours";
+    };
+    button.addEventListener("click", () => {
+      root.dataset.theme = dark() ? "light" : "dark";
+      remember(root.dataset.theme);
+      changed();
+    });
+    told.push(label);
+    label();
+  });
+
+  window.iqattack.theme = { colour, onChange: (listener) => told.push(listener) };
+})();
