@@ -27,6 +27,7 @@ from torch import Tensor
 
 from iqattack.auditing.audit import AUDIT, CARD, PICTURES, VERIFIED, folder_of
 from iqattack.auditing.card import Card, Done, card_of
+from iqattack.auditing.replayed import replayed
 from iqattack.auditing.suite import Attempt, Suite, bundled, digest_of, read_suite
 from iqattack.errors import InputError, IqattackError, RunError
 from iqattack.images import read_image
@@ -399,6 +400,8 @@ class _Submission:
         for number, (name, run) in enumerate(runs.items(), 1):
             note(f"{number} of {len(runs)}: {name}")
             whole &= self._verify(name, run, scorer, asking, only, progress)
+            if not self.found.refuted:
+                self._replay(name, run, progress)
         if whole:
             note("its card")
             self._rebuild(runs)
@@ -439,7 +442,12 @@ class _Submission:
         text = str(error)
         for prefix in (f"{folder}: ", f"{folder}{os.sep}"):
             text = text.removeprefix(prefix)
-        self.found.refute(where, text.replace(str(self.folder) + os.sep, ""))
+        self.found.refute(where, self._plain(text))
+
+    def _plain(self, text: str) -> str:
+        """A message with paths beneath the submission's folder, where they begin with it."""
+        folder = re.escape(f"{self.folder}{os.sep}")
+        return re.sub(rf"(?<![^\s:;,('\"]){folder}", "", text)
 
     def _check_settings(self, runs: Mapping[str, _Placed]) -> None:
         """That each run was asked for what the suite has."""
@@ -644,7 +652,7 @@ class _Submission:
         # First what says that a picture is another one, which all else then follows from.
         wrong.sort(key=lambda difference: "is not among" not in difference.what)
         for difference in wrong[:SHOWN]:
-            self.found.refute(where, str(difference).replace(str(self.folder) + os.sep, ""))
+            self.found.refute(where, self._plain(str(difference)))
         if len(wrong) > SHOWN:
             self.found.refute(where, f"and {len(wrong) - SHOWN} more differences")
         if run.absent:
@@ -662,6 +670,20 @@ class _Submission:
             what = f"{result.scored or 0} of {2 * result.checked} scores were asked again"
             self.found.open(where, what, "model")
         return sound
+
+    def _replay(self, where: str, run: _Placed, progress: Callable[[int, int], None]) -> None:
+        """Whether the search of a run is that of its attack."""
+        attack = None
+        if self.suite is not None:
+            pairs = enumerate(product(self.suite.attempts, self.suite.seeds), 1)
+            attack = next(
+                attempt.attack
+                for number, (attempt, seed) in pairs
+                if where == f"{RUNS}/{folder_of(number, attempt, seed)}"
+            )
+        for state, what in replayed(run, run.find, attack, progress):
+            say = self.found.refute if state == "refuted" else self.found.open
+            say(where, self._plain(what))
 
     # -- the card
 
@@ -683,7 +705,7 @@ class _Submission:
             ]
             made = card_of(suite, done)
         except (IqattackError, OSError) as error:
-            text = str(error).replace(str(self.folder) + os.sep, "")
+            text = self._plain(str(error))
             self.found.refute(CARD, f"no card can be made of the runs: {text}")
             return
         self._check_version(runs)
