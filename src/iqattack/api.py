@@ -806,8 +806,8 @@ def check_card(
     where it is no published one. images: the clean ones, of an audit of other images than the
     sample set. sample: the number of images that the model scores again, drawn at random; all by
     default. tolerance: by how much scores may differ, as in `verify`; with a larger one than the
-    default, the model is not verified. input, compile, autocast: how the model is run; what the runs have is
-    not taken over. The rest is as in `attack`.
+    default, the model is not verified. input, compile, autocast: how the model is run; what the
+    runs have is not taken over. The rest is as in `attack`.
 
     Nothing that a submission names is loaded or run. Raises InputError for what holds no card, and
     for a model that cannot be loaded.
@@ -892,11 +892,11 @@ def leaderboard(
 
     entries: folders that `audit` wrote, and cards. Each folder is checked from its files, see
     `check_card`; checks: results of earlier ones, such as with a model, which count for the cards
-    of the same bytes. images, suite: as in `check_card`. keep_refuted: list refuted submissions
-    below the tables, too, instead of leaving them out.
+    of the same bytes. images, suite: as in `check_card`. keep_refuted: list refuted submissions,
+    and entries without a card, below the tables, too, instead of leaving them out.
 
-    An earlier leaderboard in `out` is replaced. Raises InputError for what holds no card, and for a
-    folder that holds anything else.
+    An earlier leaderboard in `out` is replaced. Raises InputError for a path that there is not, for
+    a folder `out` that holds anything else, and where no card is left to rank.
     """
 
     chosen = read_suite(str(suite)) if isinstance(suite, str | Path) else suite

@@ -531,11 +531,9 @@ class _Submission:
             said = f"is defended by {expected}" if expected else "has no defence"
             self.found.refute(where, f"model is called {name}, and {spec} {said}")
             return
-        kind = bare_spec(spec).partition(":")[0]
-        named = bare.partition(":")[0]
-        if ((kind in FAMILIES or named in FAMILIES) and kind != named) or (
-            kind == "pyiqa" and bare != bare_spec(spec).partition(",")[0]
-        ):
+        kind, named = bare_spec(spec).partition(":")[0], bare.partition(":")[0]
+        other = kind != named and not FAMILIES.isdisjoint((kind, named))
+        if other or (kind == "pyiqa" and bare != bare_spec(spec).partition(",")[0]):
             self.found.refute(where, f"model is called {name}, and its spec is {spec}")
 
     def _note_settings(self, runs: Mapping[str, _Placed]) -> None:
@@ -690,8 +688,8 @@ class _Submission:
         if asking.tolerance > TOLERANCE:
             self.found.open(
                 "model",
-                f"scores may differ by {asking.tolerance:g} of the range, and the level model takes "
-                f"a tolerance of at most {TOLERANCE:g}; leave --tolerance out",
+                f"scores may differ by {asking.tolerance:g} of the range, and the level model "
+                f"takes a tolerance of at most {TOLERANCE:g}; leave --tolerance out",
                 "model",
             )
         return same

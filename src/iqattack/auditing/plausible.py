@@ -18,7 +18,8 @@ def impossible(card: Card) -> Iterator[str]:
     images = card.images
     if not 0 <= images.partly <= images.attacked <= images.count:
         yield (
-            f"images are {images.count}, {images.attacked} of them attacked, {images.partly} in part"
+            f"images.count is {images.count}, attacked {images.attacked}, partly {images.partly}: "
+            "each is part of the one before"
         )
     keys = [(line.attack, line.constraint, line.queries) for line in card.lines]
     for number, line in enumerate(card.lines):
