@@ -30,6 +30,7 @@ from iqattack.auditing.card import Card, Done, card_of
 from iqattack.auditing.parsing import field_and_reason
 from iqattack.auditing.plausible import implausible, impossible
 from iqattack.auditing.replayed import replayed
+from iqattack.auditing.same_way import other_ways, too_tolerant
 from iqattack.auditing.suite import Attempt, Suite, bundled, digest_of, read_suite
 from iqattack.defences import parse_defence
 from iqattack.errors import InputError, IqattackError, RunError
@@ -671,28 +672,10 @@ class _Submission:
 
     def _as_asked(self, asking: Asking, runs: Mapping[str, _Placed]) -> bool:
         """Whether the model is run here as in the runs."""
-        same = True
-        for name in ("input", "compile", "autocast"):
-            here = getattr(asking, name)
-            for there in dict.fromkeys(getattr(run.settings, name) for run in runs.values()):
-                if there == here:
-                    continue
-                same = False
-                made = f"with {name} {there}" if there else f"without --{name}"
-                remedy = (
-                    f"leave --{name} out" if not there
-                    else f"give --{name}" if there is True
-                    else f"give --{name} {there}"
-                )  # fmt: skip
-                self.found.open("model", f"the runs were made {made}; {remedy}", "model")
-        if asking.tolerance > TOLERANCE:
-            self.found.open(
-                "model",
-                f"scores may differ by {asking.tolerance:g} of the range, and the level model "
-                f"takes a tolerance of at most {TOLERANCE:g}; leave --tolerance out",
-                "model",
-            )
-        return same
+        other = list(other_ways(asking, [run.settings for run in runs.values()]))
+        for what in (*other, *too_tolerant(asking)):
+            self.found.open("model", what, "model")
+        return not other
 
     def _sample(self, asking: Asking | None, runs: Mapping[str, _Placed]) -> set[str] | None:
         """Images that are scored again: drawn by chance, so that nobody knows which."""
@@ -740,7 +723,7 @@ class _Submission:
                 progress=progress,
             )
         except IqattackError as error:
-            if sound and not isinstance(error, RunError):
+            if sound and asked is not None and not isinstance(error, RunError):
                 raise  # of the model
             self._say(where, run.folder, error)
             return False

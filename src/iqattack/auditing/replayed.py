@@ -58,8 +58,9 @@ def replayed(
             try:
                 replay(log, result.model_copy(update={"path": str(file)}), lambda *_: None)
             except IqattackError as error:
-                text = str(error).removeprefix(f"{run.folder}: ")
-                wrong.append(f"{result.image}: {text}" if result.image not in text else text)
+                # Without what to do, which is for whoever goes on with a run.
+                text = str(error).removeprefix(f"{run.folder}: ").partition("; ")[0]
+                wrong.append(text if result.image in text else f"{result.image}: {text}")
         progress(len(done), len(done))
     if not wrong:
         return []

@@ -153,8 +153,8 @@ class _Entry:
         """The same for two copies of a submission, however their files are written."""
         card = self.card
         runs = [run.results for run in card.runs]
-        told = [card.suite.model_dump(), card.model.model_dump(), card.images.digest, runs]
-        return json.dumps(told) if runs else card.model_dump_json()
+        key = [card.suite.model_dump(), card.model.model_dump(), card.images.digest, runs]
+        return json.dumps(key) if runs else card.model_dump_json()
 
     @property
     def standing(self) -> tuple[int, int]:
