@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 REACHED = {
     "card": "nothing is verified",
-    "files": "the card follows from its runs, and these agree with their logs, attacks and pictures",
+    "files": "the card follows from its runs; these agree with their logs, attacks and pictures",
     "model": "the model gave the same scores again, and all else agrees",
 }
 
