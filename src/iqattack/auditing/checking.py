@@ -90,9 +90,9 @@ class CardCheck(BaseModel):
     submission: its name, without the folders above it. sha256: of card.json. wanted: the level that
     was asked for; level: that it reached, `card` where nothing is verified, `files` where the card
     follows from the runs and these agree with their logs, attacks and pictures, `model` where the
-    model was asked again, too. images: of each run, that were looked at, together; scored: scores that the
-    model was asked for again; sampled: the images that it was asked about, of `pictures`, None for
-    all. tolerance: by how much scores may differ, as a fraction of the score range.
+    model was asked again, too. images: of each run, that were looked at, together; scored: scores
+    that the model was asked for again; sampled: the images that it was asked about, of `pictures`,
+    None for all. tolerance: by how much scores may differ, as a fraction of the score range.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
