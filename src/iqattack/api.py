@@ -58,6 +58,7 @@ from iqattack.imports import absolute
 from iqattack.models import (
     EAGER,
     Inference,
+    Input,
     Loaded,
     Model,
     Scorer,
@@ -791,6 +792,8 @@ def check_card(
     score_range: tuple[float, float] | None = None,
     lower_better: bool | None = None,
     input: str | None = None,  # noqa: A002 - as the command line calls it
+    compile: bool = False,  # noqa: A002 - likewise
+    autocast: str | None = None,
     timeout: float | None = None,
     retry: Retry = DEFAULT_RETRY,
     device: str = "cpu",
@@ -802,7 +805,9 @@ def check_card(
     scores the saved images again; without one, all is checked that needs none. suite: of the card,
     where it is no published one. images: the clean ones, of an audit of other images than the
     sample set. sample: the number of images that the model scores again, drawn at random; all by
-    default. tolerance: by how much scores may differ, as in `verify`. The rest is as in `attack`.
+    default. tolerance: by how much scores may differ, as in `verify`; with a larger one than the
+    default, the model is not verified. input, compile, autocast: how the model is run; what the
+    runs have is not taken over. The rest is as in `attack`.
 
     Nothing that a submission names is loaded or run. Raises InputError for what holds no card, and
     for a model that cannot be loaded.
@@ -823,18 +828,18 @@ def check_card(
         if not isinstance(wanted, str):
             return cast(Scorer, wanted)
         notify.loading(_loading_model(wanted))
-        settings, known = record.settings, record.model
+        known = record.model
         ends, lower = score_range, lower_better
         for declared in (False, True):  # what it does not declare is as the runs have it
             scorer = load_model(
                 wanted,
                 score_range=ends,
                 lower_better=lower,
-                input=settings.input if input is None else input,
+                input=input,
                 timeout=timeout,
                 device=device,
-                compile=settings.compile,
-                autocast=settings.autocast,
+                compile=compile,
+                autocast=autocast,
                 declared=declared,
             )
             loaded.append(scorer)
@@ -849,10 +854,19 @@ def check_card(
         if notify.stop():
             raise Interrupted(f"stopped; {done} of {images} images of this run are checked")
 
+    asking = Asking(
+        load,
+        sample,
+        tolerance,
+        retry,
+        input=Input.parse(input).text,
+        compile=compile,
+        autocast=Inference(autocast=autocast).autocast,
+    )
     try:
         return run_check(
             card,
-            None if wanted is None else Asking(load, sample, tolerance, retry),
+            None if wanted is None else asking,
             suite=chosen,
             images=None if found is None else {entry.name: entry.path for entry in found},
             progress=progress,
@@ -878,15 +892,19 @@ def leaderboard(
 
     entries: folders that `audit` wrote, and cards. Each folder is checked from its files, see
     `check_card`; checks: results of earlier ones, such as with a model, which count for the cards
-    of the same bytes. images, suite: as in `check_card`. keep_refuted: list refuted submissions
-    below the tables, too, instead of leaving them out.
+    of the same bytes. images, suite: as in `check_card`. keep_refuted: list refuted submissions,
+    and entries without a card, below the tables, too, instead of leaving them out.
 
-    An earlier leaderboard in `out` is replaced. Raises InputError for what holds no card, and for a
-    folder that holds anything else.
+    An earlier leaderboard in `out` is replaced. Raises InputError for a path that there is not, for
+    a folder `out` that holds anything else, and where no card is left to rank.
     """
 
+    chosen = read_suite(str(suite)) if isinstance(suite, str | Path) else suite
+    if images is not None:  # of which an error is none of a submission's
+        images = _resolve(images, None, None, False, None, callbacks or Callbacks())[0]
+
     def checked(entry: Path) -> CardCheck:
-        return check_card(entry, images=images, suite=suite, callbacks=callbacks)
+        return check_card(entry, images=images, suite=chosen, callbacks=callbacks)
 
     return write_board(
         entries, _path("out", out), checked, checks=checks, keep_refuted=keep_refuted

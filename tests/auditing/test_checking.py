@@ -1,6 +1,8 @@
 """The check of a card: everything that may have been tampered with is found, by its own name."""
 
 import csv
+import dataclasses
+import hashlib
 import json
 import shutil
 import sqlite3
@@ -15,10 +17,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import iqattack
+from iqattack.attacks import ATTACKS
 from iqattack.auditing import Card, Suite, checking, read_checks
+from iqattack.auditing import replayed as replaying
 from iqattack.cli import main
 from iqattack.errors import InputError
 from iqattack.evaluation import evaluate_scores
+from iqattack.runs.settings import versions_here
 from iqattack.samples import write_samples
 
 MODEL = """
@@ -40,6 +45,16 @@ version = 1
 about = "Mine."
 budgets = [3, 8]
 attempts = [{attack = "noise", constraint = "linf:8"}, {attack = "square", constraint = "linf:8"}]
+"""
+FLAKY = """
+def load():
+    def score(images):
+        if float(images.float().mean()) < 60:
+            raise ValueError("too dark")
+        return images.float().flatten(1).mean(1)
+
+    score.score_range, score.lower_better = (0.0, 255.0), False
+    return score
 """
 NOISE, SQUARE = "runs/01-noise-linf-8", "runs/02-square-linf-8"
 
@@ -487,6 +502,188 @@ def test_another_model_is_not_asked(work):
     assert (found.outcome, found.level, found.scored) == ("not verified", "files", 0)
 
 
+# -- searches --------------------------------------------------------------------------------------
+
+
+def wasting(task):
+    """Spends its budget on one grey level."""
+    yield (task.image + 1.0)[None]
+
+
+def test_an_attack_that_wastes_its_budget(work, monkeypatch):
+    """All that it wrote is consistent, and yet it is not the attack that it is called."""
+    shutil.rmtree("audit")
+    with monkeypatch.context() as patch:
+        kind = dataclasses.replace(ATTACKS["square"], function=wasting)
+        patch.setitem(ATTACKS, "square", kind)
+        iqattack.audit("model.py:load", "photos", out="audit", suite="mine.toml")
+        assert check().outcome == "holds"  # by that attack
+    text = refuted(check())
+    assert f"{SQUARE}: its search does not follow square: 00.png" in text
+    assert NOISE not in text
+    here = versions_here()
+    for name, other in (("torch", "0.1"), ("platform", "Plan9 vax")):
+        monkeypatch.setattr(replaying, "versions_here", lambda n=name, o=other: here | {n: o})
+        found = check()
+        assert (found.outcome, found.level) == ("not verified", "card")
+        said = f"another {name} ({here[name]} there, {other} here)"
+        assert all(said in finding.what for finding in found.findings)
+    assert check("audit", "model.py:load").level == "card"
+
+
+def reordered(folder):
+    """The queries of every log, the weakest first, with digests that fit."""
+    row = np.dtype([("hash", "<u8"), ("score", "<f8")])
+    queries = total = 0
+    with closing(sqlite3.connect(folder / "log.sqlite")) as log:
+        for task, name, way in log.execute("SELECT id, image, direction FROM task").fetchall():
+            chunks = log.execute("SELECT rows FROM chunk WHERE task = ? ORDER BY first", (task,))
+            rows = np.frombuffer(b"".join(chunk for (chunk,) in chunks), row)
+            gains = (1 if way == "up" else -1) * (rows["score"] - rows["score"][0])
+            first = int((rows["hash"] == rows["hash"][0]).sum())
+            rows = rows[[*range(first), *(first + np.argsort(gains[first:], kind="stable"))]]
+            digest = hashlib.blake2b(name.encode() + rows.tobytes(), digest_size=16).digest()
+            log.execute("DELETE FROM chunk WHERE task = ?", (task,))
+            log.execute("INSERT INTO chunk VALUES (?, 0, ?, ?)", (task, digest, rows.tobytes()))
+            queries, total = queries + len(rows), total + int.from_bytes(digest, "big")
+        log.commit()
+    (folder / "log.end").write_text(f"{queries:020d} {total % 2**128:032x}\n")
+
+
+def test_a_log_in_another_order(work):
+    """It makes smaller budgets look weaker."""
+    for folder in (NOISE, SQUARE):
+        reordered(Path("audit", folder))
+    text = refuted(check())
+    assert "its search does not follow" in text
+
+
+def test_foreign_attacks_are_not_replayed(work):
+    Path("mine.py").write_text("def attack(task):\n    yield (task.image + 1.0)[None]\n")
+    Path("mine.toml").write_text(TOML.replace('"square"', '"mine.py:attack"'))
+    iqattack.audit("model.py:load", "photos", out="own", suite="mine.toml")
+    found = check("own")
+    assert (found.outcome, found.level) == ("not verified", "card")
+    (finding,) = found.findings
+    assert "foreign code is not loaded" in finding.what
+
+
+# -- settings, names and numbers -------------------------------------------------------------------
+
+
+def audited(**options):
+    shutil.rmtree("audit")
+    iqattack.audit("model.py:load", "photos", out="audit", suite="mine.toml", **options)
+
+
+def test_the_models_settings_are_the_checkers(work):
+    audited(input="size=8x8")
+    found = check(model="model.py:load")
+    assert (found.outcome, found.level, found.scored) == ("not verified", "files", 0)
+    (what,) = [f.what for f in found.of("not verified")]
+    assert what == "the runs were made with input size=8; give --input size=8"
+    found = check(model="model.py:load", input="size=8x8")
+    assert (found.outcome, found.level) == ("holds", "model")
+    assert [f.what for f in found.of("note")] == [
+        "was run with input size=8, which is no setting of the suite"
+    ]
+
+
+def test_a_range_that_was_given_bars_a_rank(work):
+    audited(score_range=(-1000.0, 1000.0))
+    for path in Path("audit").glob("runs/*/run.toml"):
+        path.write_text(path.read_text().replace("check = true", "check = false"))
+    found = check(images="photos")
+    notes = {finding.what: finding.unranked for finding in found.of("note")}
+    assert notes == {
+        "was not checked before the attacks (check = false)": False,
+        "its score range, -1000 to 1000, was given by whoever ran the audit": True,
+    }
+
+
+def test_a_summary_that_is_missing(work):
+    Path(f"audit/{SQUARE}/summary.json").unlink()
+    found = check()
+    assert (found.outcome, found.level) == ("not verified", "card")
+    assert [f.where for f in found.findings] == [SQUARE]
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("defended(jpeg:75):builtin", "builtin"),
+        ("builtin", "builtin, defended by jpeg:75"),
+        ("defended(jpeg:75):builtin", "builtin, defended by jpeg:50"),
+        ("model.py:load", "pyiqa:topiq_nr"),
+        ("pyiqa:niqe", "pyiqa:topiq_nr"),
+    ],
+)
+def test_a_name_that_its_spec_does_not_give(work, model, name):
+    for path in Path("audit").glob("runs/*/run.toml"):
+        lines = path.read_text().splitlines()
+        lines = [f'model = "{model}"' if x.startswith("model = ") else x for x in lines]
+        lines = [f'name = "{name}"' if x.startswith("name = ") else x for x in lines]
+        path.write_text("\n".join(lines))
+    edit("audit/card.json", lambda card: card["model"].update(name=name))
+    assert f"model is called {name}" in refuted(check(images="photos"))
+
+
+def test_a_tolerance_above_the_default_verifies_no_model(work):
+    found = check(model="model.py:load", tolerance=0.01)
+    assert (found.outcome, found.level, found.tolerance) == ("not verified", "files", 0.01)
+    assert any("leave --tolerance out" in finding.what for finding in found.findings)
+
+
+def test_a_setting_that_there_is_not(work):
+    """What is wrong in one submission is a finding, and no error."""
+    path = Path(f"audit/{SQUARE}/run.toml")
+    path.write_text(path.read_text().replace("queries = 8", 'queries = 8\ninput = "bogus"'))
+    assert "bogus" in refuted(check())
+
+
+def test_images_that_failed_bar_a_rank(work):
+    Path("flaky.py").write_text(FLAKY)
+    shutil.rmtree("audit")
+    iqattack.audit("flaky.py:load", "photos", out="audit", suite="mine.toml")
+    notes = [finding for finding in check().of("note") if finding.unranked]
+    assert [finding.what for finding in notes] == ["2 of 3 images were not attacked"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda card: card["lines"][0]["measures"]["gain"].update(value=float("nan")), "finite"),
+        (lambda card: card["curves"][0].update(gain=[0.1]), "other numbers of values"),
+        (lambda card: card["lines"].append(card["lines"][0]), "is there twice"),
+        (lambda card: card["images"].update(attacked=9), "each is part of the one before"),
+        (lambda card: card["model"].update(score_range=[1.0, 0.0]), "expected finite ends"),
+        (lambda card: card["lines"][0]["measures"]["gain"].update(value=1.5), "1.5 of the score"),
+    ],
+)
+def test_a_card_alone_that_cannot_be(work, change, said):
+    shutil.rmtree("audit/runs")
+    edit("audit/card.json", change)
+    assert said in refuted(check())
+
+
+def test_paths_in_findings_begin_in_the_submission(work):
+    """However its folder is called, and wherever that name is found in a path."""
+    Path("audit").rename("a")
+    Path(f"a/{SQUARE}/run.toml").write_text("[")
+    for folder in ("a", Path("a").absolute()):
+        text = refuted(check(folder))
+        assert f"{SQUARE}: " in text
+        assert f"{work}/a" not in text
+    checks = checking._Submission(Path("a"), None, None, {}, None, {}, None)
+    assert checks._plain("/data/a/b.png: no a/b.png") == "/data/a/b.png: no b.png"
+
+
+def test_what_is_no_card_says_why_in_a_line(work):
+    edit("audit/card.json", lambda card: card["suite"].update(id="mine-v1 "))
+    with pytest.raises(InputError, match=r"is no card \(suite\.id: String should match"):
+        check()
+
+
 # -- what is hostile ------------------------------------------------------------------------------
 
 
@@ -587,6 +784,10 @@ def test_the_command_says_what_came_of_it(work, capsys):
     assert "audit: refuted" in said.out
     assert len(read_checks("check.json")) == 1
     assert main(["check", "nowhere", *write]) == 2
+    assert main(["check", "audit", "--json", "none/check.json", "--suite", "mine.toml"]) == 2
+    said = capsys.readouterr()
+    assert "error: --json none/check.json" in said.err
+    assert said.out == ""
     assert main(["check", "audit", "--sample", "2"]) == 2
     assert "give --model, too" in capsys.readouterr().err
     Path("check.json").write_text("{}")

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 
 import jsonschema
@@ -74,6 +73,19 @@ def rows_of(board, constraint="bands:2.5"):
     return [(rank_text(row.rank), row.model) for row in ranking.rows]
 
 
+def check_of(path, level, *findings):
+    return CardCheck(submission=path.name, model="m", suite="s", wanted="model", level=level,
+                     sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+                     findings=findings)  # fmt: skip
+
+
+def ranked(entries, out="site", **options):
+    """The leaderboard of cards whose files were verified before."""
+    known = [check_of(Path(entry), "files") for entry in entries]
+    checks = [*options.pop("checks", []), *known]
+    return iqattack.leaderboard(entries, out, checks=checks, **options)
+
+
 # -- ranks ----------------------------------------------------------------------------------------
 
 
@@ -116,10 +128,10 @@ def test_a_rank_holds_whatever_the_intervals_hide(pairs):
 
 def test_the_most_robust_comes_first_and_overlaps_share_ranks(write, tmp_path):
     entries = [write("c", "weak", 0.5), write("a", "good", 0.10), write("b", "close", 0.12)]
-    board = iqattack.leaderboard(entries, "site")
+    board = ranked(entries)
     assert rows_of(board) == [("1–2", "good"), ("1–2", "close"), ("3", "weak")]
     row = board.sections[0].rankings[0].rows[0]
-    assert (row.strongest, row.share, row.jod_least, row.level) == ("square", 0.75, 8.25, "card")
+    assert (row.strongest, row.share, row.jod_least, row.level) == ("square", 0.75, 8.25, "files")
     assert [gain.value for gain in row.gains] == pytest.approx([0.05, 0.10])
     assert (row.srocc.value, row.srocc_drop.value) == (0.5, 0.1)
     assert board.sections[0].rankings[1].rows[0].jod_least == 7.25
@@ -131,7 +143,7 @@ def test_the_most_robust_comes_first_and_overlaps_share_ranks(write, tmp_path):
         copy = Path("site") / row.card
         assert copy.read_bytes() in [path.read_bytes() for path in entries]
     page = Path("site/index.html").read_text()
-    assert page.count("not verified</span>") >= 6
+    assert page.count('<span class="badge files">files</span>') >= 6
     assert "http" not in page.replace("http-equiv", "")
     assert str(tmp_path) not in page
 
@@ -140,7 +152,7 @@ def test_the_most_robust_comes_first_and_overlaps_share_ranks(write, tmp_path):
     "other", [{"suite": "mine-v2"}, {"digest": "e" * 64}, {"pixels": "q" * 64}]
 )
 def test_other_suites_and_images_have_tables_of_their_own(write, other):
-    board = iqattack.leaderboard([write("a", "one", 0.1), write("b", "two", 0.2, **other)], "site")
+    board = ranked([write("a", "one", 0.1), write("b", "two", 0.2, **other)])
     assert len(board.sections) == 2
     for section in board.sections:
         assert all(len(ranking.rows) == 1 for ranking in section.rankings)
@@ -151,7 +163,7 @@ def test_a_card_without_a_line_is_last_and_not_ranked(write):
     less = card("less", 0.0).model_dump(mode="json")
     less["lines"] = [x for x in less["lines"] if x["queries"] == 20]
     Path("less.json").write_text(json.dumps(less))
-    board = iqattack.leaderboard([write("a", "one", 0.3), "less.json"], "site")
+    board = ranked([write("a", "one", 0.3), "less.json"])
     assert rows_of(board) == [("1", "one"), ("–", "less")]
 
 
@@ -163,12 +175,6 @@ def test_names_are_text_and_nothing_else(write):
     assert "\x1b" not in page
     for row in board.sections[0].rankings[0].rows:
         assert Path("site", row.card).resolve().parent == Path("site/cards").resolve()
-
-
-def check_of(path, level, *findings):
-    return CardCheck(submission=path.name, model="m", suite="s", wanted="model", level=level,
-                     sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-                     findings=findings)  # fmt: skip
 
 
 def test_an_earlier_check_counts_for_the_same_bytes_alone(write):
@@ -184,12 +190,12 @@ def test_an_earlier_check_counts_for_the_same_bytes_alone(write):
 def test_what_is_refuted_is_not_ranked(write, capsys):
     one, two = write("a", "one", 0.1), write("b", "two", 0.2)
     wrong = check_of(two, "card", Finding(state="refuted", where="card.json", what="gain is odd"))
-    board = iqattack.leaderboard([one, two], "site", checks=[wrong])
+    board = ranked([one, two], checks=[wrong])
     assert [refused.reasons for refused in board.refused] == [("card.json: gain is odd",)]
     assert rows_of(board) == [("1", "one")]
     assert "gain is odd" not in Path("site/index.html").read_text()
     assert len(list(Path("site/cards").iterdir())) == 1
-    kept = iqattack.leaderboard([one, two], "site", checks=[wrong], keep_refuted=True)
+    kept = ranked([one, two], checks=[wrong], keep_refuted=True)
     assert rows_of(kept) == [("1", "one")]
     assert "gain is odd" in Path("site/index.html").read_text()
     with pytest.raises(InputError, match="no other card is left"):
@@ -236,18 +242,118 @@ def test_only_a_leaderboard_is_replaced(write):
 
 def test_bad_entries(write):
     entry = write("a", "one", 0.1)
-    shutil.copy(entry, "again.json")
-    for entries, said in (([], "no card"), ([entry, "again.json"], "the same card"),
-                          (["nowhere"], "is no card")):  # fmt: skip
+    Path("empty").mkdir()
+    Path("odd.json").write_text("{}")
+    for entries, said in (([], "no card"), ([entry, "nowhere"], "is not there"),
+                          (["empty"], "no other card is left"),
+                          (["odd.json"], r"is no card \(suite: Field required\)")):  # fmt: skip
         with pytest.raises(InputError, match=said):
             iqattack.leaderboard(entries, "site")
     assert not Path("site").exists()
+
+
+def test_what_holds_no_card_leaves_the_others_ranked(write, capsys):
+    entry = write("a", "one", 0.1)
+    Path("empty").mkdir()
+    Path("odd.json").write_text("[")
+    board = ranked([entry], keep_refuted=True)
+    Path("check.json").write_text(
+        json.dumps({"checks": [check_of(entry, "files").model_dump(mode="json")]})
+    )
+    asked = ["leaderboard", "empty", "a.json", "odd.json", "--out", "site", "--keep-refuted"]
+    assert main([*asked, "--checks", "check.json"]) == 1
+    err = capsys.readouterr().err
+    assert "empty: no audit, and not ranked: card.json: is no card" in err
+    assert "odd.json: no audit, and not ranked: is no card" in err
+    written = Board.model_validate_json(Path("site/leaderboard.json").read_text())
+    assert [refused.submission for refused in written.refused] == ["empty", "odd.json"]
+    assert written.sections == board.sections
+
+
+def test_a_submission_is_there_once_however_it_is_written(write):
+    one = write("a", "one", 0.1)
+    Path("again.json").write_text(one.read_text() + "\n")
+    two = write("b", "two", 0.2)
+    board = iqattack.leaderboard(
+        [one, two, "again.json"], "site", checks=[check_of(Path("again.json"), "model")]
+    )
+    rows = board.sections[0].rankings[0].rows
+    assert [(row.model, row.level) for row in rows] == [("one", "model"), ("two", "card")]
+
+
+def test_cards_that_are_not_verified_shift_no_rank(write):
+    good, weak = write("a", "good", 0.2), write("b", "weak", 0.5)
+    fake = write("c", "fake", 0.0)
+    checks = [check_of(good, "files"), check_of(weak, "model")]
+    board = iqattack.leaderboard([fake, weak, good], "site", checks=checks)
+    assert rows_of(board) == [("1", "good"), ("2", "weak"), ("–", "fake")]
+    assert board.sections[0].rankings[0].rows[-1].unranked == ("not verified",)
+    assert "no rank: not verified" in Path("site/index.html").read_text()
+
+
+def test_notes_are_shown_and_some_bar_a_rank(write):
+    good, lost = write("a", "good", 0.2), write("b", "lost", 0.1)
+    ran = Finding(state="note", where="model", what="was run with input size=8x8")
+    odd = Finding(state="note", where="model", what="its score range was given", unranked=True)
+    checks = [check_of(good, "files", ran), check_of(lost, "files", odd)]
+    board = iqattack.leaderboard([good, lost], "site", checks=checks)
+    assert rows_of(board) == [("1", "good"), ("–", "lost")]
+    page = Path("site/index.html").read_text()
+    assert "no rank: its score range was given" in page
+    assert "model: was run with input size=8x8" in page
+
+
+def test_images_that_failed_bar_a_rank(write):
+    images = {"count": 12, "attacked": 12, "partly": 2, "digest": "p" * 64}
+    entries = [write("a", "good", 0.2), write("b", "partly", 0.1, images=images)]
+    board = ranked(entries)
+    assert rows_of(board) == [("1", "good"), ("–", "partly")]
+    (reason,) = board.sections[0].rankings[0].rows[1].unranked
+    assert reason == "2 of 12 images failed with some attacks"
+
+
+def test_a_badge_says_what_share_was_asked_again(write):
+    entry = write("a", "one", 0.1)
+    check = check_of(entry, "model").model_copy(update={"sampled": ("00.png",), "pictures": 8})
+    iqattack.leaderboard([entry], "site", checks=[check])
+    assert "model (1 of 8 images)</span>" in Path("site/index.html").read_text()
+
+
+def test_one_card_does_not_decide_what_a_table_shows(write):
+    """Its budgets are those of most cards, among the best verified."""
+    entries = [write(name, name, 0.1 * k) for k, name in enumerate("abc", 1)]
+    less = card("less", 0.1).model_dump(mode="json")
+    less["lines"] = [x for x in less["lines"] if x["queries"] == 20]
+    Path("less.json").write_text(json.dumps(less))
+    for order in ([Path("less.json"), *entries], [*entries, Path("less.json")]):
+        assert ranked(order).sections[0].budgets == (20, 100)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"value": float("nan")}, "is not finite"),
+        ({"low": -float("inf")}, "is not finite"),
+        ({"low": 0.9, "high": 0.1}, "has an interval from"),
+        ({"value": 1.5, "high": 2.0}, "is 1.5 of the score range"),
+        ({"value": 0.9}, "outside of its interval"),
+    ],
+)
+def test_numbers_that_no_audit_writes_are_refuted(write, changes, said):
+    entry = write("a", "one", 0.1)
+    data = json.loads(write("b", "odd", 0.2).read_text())
+    data["lines"][0]["measures"]["gain"].update(changes)
+    Path("b.json").write_text(json.dumps(data))
+    board = ranked([entry, "b.json"])
+    assert rows_of(board) == [("1", "one")]
+    assert said in board.refused[0].reasons[0]
 
 
 def test_the_command(write, capsys):
     one, two = write("a", "one", 0.1), write("b", "two", 0.5)
     assert main(["leaderboard", str(one), str(two), "--out", "site"]) == 0
     out = capsys.readouterr().out
+    assert "one: no rank: not verified" in out
     assert "mine-v1, linf:3, 12 images" in out
     assert "site/index.html" in out
     wrong = check_of(two, "card", Finding(state="refuted", where="card.json", what="gain is odd"))

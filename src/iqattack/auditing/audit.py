@@ -15,6 +15,7 @@ from typing import Any
 import tomli_w
 
 from iqattack.auditing.card import Card, Done, card_of
+from iqattack.auditing.parsing import field_and_reason
 from iqattack.auditing.suite import Attempt, Suite
 from iqattack.errors import InputError, RunError
 from iqattack.runs import Run, Summary
@@ -159,7 +160,7 @@ def read_card(path: str | Path) -> Card:
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); check the path") from None
     except ValueError as error:
-        reason = str(error).splitlines()[0]
+        reason = field_and_reason(error)
         raise InputError(
             f"{file}: is no card ({reason}); expected what 'iqattack audit' wrote"
         ) from None

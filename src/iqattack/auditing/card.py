@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from iqattack.auditing.suite import Suite
 from iqattack.errors import RunError
@@ -39,11 +39,11 @@ class Value(BaseModel):
 
 
 class SuiteRecord(BaseModel):
-    """Which suite it was. digest: of its content, see `Suite`."""
+    """Which suite it was. id: such as `quick-v1`. digest: of its content, see `Suite`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: str
+    id: str = Field(pattern=r"^[a-z][a-z0-9]*-v[1-9][0-9]{0,8}$")
     digest: str
 
 

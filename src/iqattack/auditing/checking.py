@@ -27,11 +27,16 @@ from torch import Tensor
 
 from iqattack.auditing.audit import AUDIT, CARD, PICTURES, VERIFIED, folder_of
 from iqattack.auditing.card import Card, Done, card_of
+from iqattack.auditing.parsing import field_and_reason
+from iqattack.auditing.plausible import implausible, impossible
+from iqattack.auditing.replayed import replayed
+from iqattack.auditing.same_way import other_ways, too_tolerant
 from iqattack.auditing.suite import Attempt, Suite, bundled, digest_of, read_suite
+from iqattack.defences import parse_defence
 from iqattack.errors import InputError, IqattackError, RunError
 from iqattack.images import read_image
 from iqattack.images.files import LARGEST_IMAGE
-from iqattack.models import Scorer
+from iqattack.models import BY, Scorer, bare_spec, split_spec
 from iqattack.perception import Viewing
 from iqattack.runs import Meter, ModelRecord, Record, Run, Summary, verify
 from iqattack.runs.columns import Results
@@ -50,6 +55,7 @@ Level = Literal["card", "files", "model"]
 State = Literal["refuted", "not verified", "note"]
 LEVELS: tuple[Level, ...] = ("card", "files", "model")
 RUNS = "runs"
+FAMILIES = {"builtin", "cnniqa", "pyiqa", "onnx"}  # models whose names begin as their specs
 SUMMED = ("numpy", "opencv", "pillow", "scikit-image")  # what pixels of the sample set depend on
 LARGEST_LOG = 2**34  # bytes
 MOST_FILES = 500_000
@@ -62,7 +68,8 @@ class Finding(BaseModel):
     """Something that is not so, could not be verified, or should be known, in one line.
 
     where: a file or folder beneath the submission, or `model`. level: that it is a matter of: what
-    is not verified of `model` leaves the files as they were found.
+    is not verified of `model` leaves the files as they were found. unranked: whether a leaderboard
+    lists the card without a rank because of it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,6 +78,7 @@ class Finding(BaseModel):
     where: str
     what: str
     level: Level = "files"
+    unranked: bool = False
 
     def __str__(self) -> str:
         return f"{self.state}: {self.where}: {self.what}"
@@ -81,9 +89,10 @@ class CardCheck(BaseModel):
 
     submission: its name, without the folders above it. sha256: of card.json. wanted: the level that
     was asked for; level: that it reached, `card` where nothing is verified, `files` where the card
-    follows from the runs and these agree with their logs and pictures, `model` where that model was
-    asked again, too. images: of each run, that were looked at, together; scored: scores that the
-    model was asked for again; sampled: the images that it was asked about, None for all.
+    follows from the runs and these agree with their logs, attacks and pictures, `model` where the
+    model was asked again, too. images: of each run, that were looked at, together; scored: scores
+    that the model was asked for again; sampled: the images that it was asked about, of `pictures`,
+    None for all. tolerance: by how much scores may differ, as a fraction of the score range.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -99,6 +108,8 @@ class CardCheck(BaseModel):
     images: int = 0
     scored: int = 0
     sampled: tuple[str, ...] | None = None
+    pictures: int = 0
+    tolerance: float = TOLERANCE
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -132,13 +143,20 @@ class CardChecks(BaseModel):
 class Asking:
     """How a model is asked again. load: gives it, once, as the first run records it; sample: the
     number of images of each run that it is asked about, None for all; tolerance, retry: see
-    `verify`.
+    `verify`. input, compile, autocast: what the model is run with here, as in run.toml.
     """
 
     load: Callable[[Record], Scorer]
     sample: int | None = None
     tolerance: float = TOLERANCE
     retry: Retry = DEFAULT_RETRY
+    input: str | None = None
+    compile: bool = False
+    autocast: str | None = None
+
+
+class NoCardError(InputError):
+    """What was given as a submission holds no card."""
 
 
 def read_checks(path: str | Path) -> list[CardCheck]:
@@ -147,7 +165,7 @@ def read_checks(path: str | Path) -> list[CardCheck]:
     try:
         return list(CardChecks.model_validate_json(read_text(file)).checks)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = _reason(error)
         raise InputError(
             f"{file}: holds no checks ({reason}); expected what 'iqattack check --json' wrote"
         ) from None
@@ -169,7 +187,7 @@ def check_card(
     the package. images: clean images by name, of an audit of other images than the sample set.
     progress: is called with (images checked, images) of a run; note: with what is checked next.
 
-    Raises InputError for what holds no card.
+    Raises NoCardError for what holds no card.
     """
     given = Path(path)
     file = given / CARD if given.is_dir() else given
@@ -177,28 +195,35 @@ def check_card(
         text = read_text(file)
         card = Card.model_validate_json(text)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise InputError(
+        reason = _reason(error)
+        raise NoCardError(
             f"{file}: is no card ({reason}); expected what 'iqattack audit' wrote"
         ) from None
     found = _Found()
     folder = file.parent
+    found.refute_all((CARD, what) for what in impossible(card))
+    _note_failed(card, found)
     if file.name != CARD or not (folder / RUNS).is_dir():
         _suite_of(card, suite, found)
         found.open(file.name, "its runs are not beside it, so nothing on it can be verified")
     elif not found.refute_all(_odd_files(folder)):
         with _Submission.opened(folder, card, suite, images, found) as submission:
             submission.check(asking, progress, note)
+    level = found.level(asked=asking is not None)
+    if level == "card":
+        found.refute_all((CARD, what) for what in implausible(card))
     return CardCheck(
         submission=printable(file.absolute().parent.name if file.name == CARD else file.name),
         model=card.model.name,
         suite=card.suite.id,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
         wanted="files" if asking is None else "model",
-        level=found.level(asked=asking is not None),
+        level=level,
         images=found.images,
         scored=found.scored,
         sampled=found.sampled,
+        pictures=found.pictures,
+        tolerance=TOLERANCE if asking is None else asking.tolerance,
         findings=tuple(found.findings),
     )
 
@@ -211,10 +236,15 @@ class _Found:
     images: int = 0
     scored: int = 0
     sampled: tuple[str, ...] | None = None
+    pictures: int = 0
 
-    def _add(self, state: State, where: str, what: str, level: Level) -> None:
+    def _add(
+        self, state: State, where: str, what: str, level: Level, *, unranked: bool = False
+    ) -> None:
         text = " ".join(printable(what).split())
-        finding = Finding(state=state, where=printable(where), what=text, level=level)
+        finding = Finding(
+            state=state, where=printable(where), what=text, level=level, unranked=unranked
+        )
         if finding not in self.findings:
             self.findings.append(finding)
 
@@ -225,8 +255,8 @@ class _Found:
         """Something that could not be verified."""
         self._add("not verified", where, what, level)
 
-    def note(self, where: str, what: str) -> None:
-        self._add("note", where, what, "files")
+    def note(self, where: str, what: str, *, unranked: bool = False) -> None:
+        self._add("note", where, what, "files", unranked=unranked)
 
     def refute_all(self, refuted: Iterable[tuple[str, str]]) -> bool:
         """Refute each, in (where, what); whether there was any."""
@@ -399,10 +429,12 @@ class _Submission:
         for number, (name, run) in enumerate(runs.items(), 1):
             note(f"{number} of {len(runs)}: {name}")
             whole &= self._verify(name, run, scorer, asking, only, progress)
+            if not self.found.refuted:
+                self._replay(name, run, progress)
         if whole:
             note("its card")
             self._rebuild(runs)
-        self._notes(runs)
+        self._notes()
 
     # -- which runs there are, and of what
 
@@ -430,7 +462,7 @@ class _Submission:
                 try:
                     own = mos if self.samples is not None else _own_mos(path)
                     runs[f"{RUNS}/{name}"] = _Placed.at(path, own)
-                except RunError as error:
+                except IqattackError as error:  # which may be of a setting that there is not
                     self._say(f"{RUNS}/{name}", path, error)
         return runs
 
@@ -439,7 +471,12 @@ class _Submission:
         text = str(error)
         for prefix in (f"{folder}: ", f"{folder}{os.sep}"):
             text = text.removeprefix(prefix)
-        self.found.refute(where, text.replace(str(self.folder) + os.sep, ""))
+        self.found.refute(where, self._plain(text))
+
+    def _plain(self, text: str) -> str:
+        """A message with paths beneath the submission's folder, where they begin with it."""
+        folder = re.escape(f"{self.folder}{os.sep}")
+        return re.sub(rf"(?<![^\s:;,('\"]){folder}", "", text)
 
     def _check_settings(self, runs: Mapping[str, _Placed]) -> None:
         """That each run was asked for what the suite has."""
@@ -449,6 +486,8 @@ class _Submission:
                 if getattr(settings, name) is not None:
                     text = f"{name} is {getattr(settings, name)}, and no suite has one"
                     self.found.refute(where, text)
+            self._check_named(where, run)
+        self._note_settings(runs)
         if self.suite is None:
             self._check_claimed(runs)
             return
@@ -478,6 +517,44 @@ class _Submission:
             for name, digest in files.items():
                 if run.record.files.get(name) != digest:
                     self.found.refute(where, f"{name} of its attack has other contents than here")
+
+    def _check_named(self, where: str, run: _Placed) -> None:
+        """That the model's name is what its spec gives."""
+        spec, name = run.settings.model, run.model.name
+        bare, _, defence = name.partition(BY)
+        try:
+            parts = split_spec(spec)
+            expected = "" if parts is None else parse_defence(parts[0]).spec
+        except IqattackError as error:
+            self.found.refute(where, f"model: {error}")
+            return
+        if defence != expected:
+            said = f"is defended by {expected}" if expected else "has no defence"
+            self.found.refute(where, f"model is called {name}, and {spec} {said}")
+            return
+        kind, named = bare_spec(spec).partition(":")[0], bare.partition(":")[0]
+        other = kind != named and not FAMILIES.isdisjoint((kind, named))
+        if other or (kind == "pyiqa" and bare != bare_spec(spec).partition(",")[0]):
+            self.found.refute(where, f"model is called {name}, and its spec is {spec}")
+
+    def _note_settings(self, runs: Mapping[str, _Placed]) -> None:
+        """What was set that no suite has."""
+        given = [run.settings for run in runs.values()]
+        for name in ("input", "convert", "resize", "autocast", "compile"):
+            values = {getattr(settings, name) for settings in given} - {None, False}
+            for value in sorted(values, key=str):
+                what = name if value is True else f"{name} {value}"
+                self.found.note("model", f"was run with {what}, which is no setting of the suite")
+        if not all(settings.check for settings in given):
+            self.found.note("model", "was not checked before the attacks (check = false)")
+        ranges = sorted({s.score_range for s in given if s.score_range is not None})
+        for low, high in ranges:
+            what = f"its score range, {low:g} to {high:g}, was given by whoever ran the audit"
+            self.found.note("model", what, unranked=True)
+        for lower in sorted({s.lower_better for s in given if s.lower_better is not None}):
+            better = "lower" if lower else "higher"
+            what = f"its direction, {better} is better, was given by whoever ran the audit"
+            self.found.note("model", what, unranked=True)
 
     def _check_claimed(self, runs: Mapping[str, _Placed]) -> None:
         """Of a suite that is not here, whether what the runs were asked for has its digest."""
@@ -574,6 +651,8 @@ class _Submission:
     def _loaded(self, asking: Asking, runs: Mapping[str, _Placed]) -> Scorer | None:
         """The model that was given, where it is that of the runs."""
         first = next(iter(runs.values()))
+        if not self._as_asked(asking, runs):
+            return None
         scorer = asking.load(first.record)
         here = ModelRecord.of(scorer)
         for name in ("name", "score_range", "lower_better"):
@@ -591,6 +670,13 @@ class _Submission:
             self.found.note("model", "depends on no file, so that its name alone is compared")
         return scorer
 
+    def _as_asked(self, asking: Asking, runs: Mapping[str, _Placed]) -> bool:
+        """Whether the model is run here as in the runs."""
+        other = list(other_ways(asking, [run.settings for run in runs.values()]))
+        for what in (*other, *too_tolerant(asking)):
+            self.found.open("model", what, "model")
+        return not other
+
     def _sample(self, asking: Asking | None, runs: Mapping[str, _Placed]) -> set[str] | None:
         """Images that are scored again: drawn by chance, so that nobody knows which."""
         if asking is None or asking.sample is None:
@@ -601,6 +687,7 @@ class _Submission:
                 names |= dict.fromkeys(row.image for row in run.state()[0] if not row.failed)
             except IqattackError:
                 continue  # which is reported where it is verified
+        self.found.pictures = len(names)
         drawn = random.SystemRandom().sample(list(names), min(asking.sample, len(names)))
         if len(drawn) < len(names):
             self.found.sampled = tuple(sorted(drawn))
@@ -618,6 +705,8 @@ class _Submission:
     ) -> bool:
         """One run; whether a card can be made of it."""
         sound, asked = True, scorer
+        if not (run.folder / "summary.json").is_file():
+            self.found.open(where, "summary.json is missing; send it, too")
         try:
             run.checked_state()
         except IqattackError as error:
@@ -634,7 +723,7 @@ class _Submission:
                 progress=progress,
             )
         except IqattackError as error:
-            if sound and not isinstance(error, RunError):
+            if sound and asked is not None and not isinstance(error, RunError):
                 raise  # of the model
             self._say(where, run.folder, error)
             return False
@@ -644,7 +733,7 @@ class _Submission:
         # First what says that a picture is another one, which all else then follows from.
         wrong.sort(key=lambda difference: "is not among" not in difference.what)
         for difference in wrong[:SHOWN]:
-            self.found.refute(where, str(difference).replace(str(self.folder) + os.sep, ""))
+            self.found.refute(where, self._plain(str(difference)))
         if len(wrong) > SHOWN:
             self.found.refute(where, f"and {len(wrong) - SHOWN} more differences")
         if run.absent:
@@ -662,6 +751,20 @@ class _Submission:
             what = f"{result.scored or 0} of {2 * result.checked} scores were asked again"
             self.found.open(where, what, "model")
         return sound
+
+    def _replay(self, where: str, run: _Placed, progress: Callable[[int, int], None]) -> None:
+        """Whether the search of a run is that of its attack."""
+        attack = None
+        if self.suite is not None:
+            pairs = enumerate(product(self.suite.attempts, self.suite.seeds), 1)
+            attack = next(
+                attempt.attack
+                for number, (attempt, seed) in pairs
+                if where == f"{RUNS}/{folder_of(number, attempt, seed)}"
+            )
+        for state, what in replayed(run, run.find, attack, progress):
+            say = self.found.refute if state == "refuted" else self.found.open
+            say(where, self._plain(what))
 
     # -- the card
 
@@ -683,7 +786,7 @@ class _Submission:
             ]
             made = card_of(suite, done)
         except (IqattackError, OSError) as error:
-            text = str(error).replace(str(self.folder) + os.sep, "")
+            text = self._plain(str(error))
             self.found.refute(CARD, f"no card can be made of the runs: {text}")
             return
         self._check_version(runs)
@@ -732,21 +835,31 @@ class _Submission:
             return {}
         return {name: value for name, value in kept.items() if isinstance(value, bool)}
 
-    def _notes(self, runs: Mapping[str, _Placed]) -> None:
+    def _notes(self) -> None:
         """What should be known of a card that holds."""
         for record in self.card.runs:
             if record.verified is False:
                 self.found.note(record.folder, "was not as reported when the audit verified it")
-        lost = self.card.images.count - self.card.images.attacked
-        if lost:
-            self.found.note(CARD, f"{lost} of {self.card.images.count} images were not attacked")
         if any(seen.jod is not None for seen in self.card.seen):
             missing = Meter(Viewing.of())
             if missing.jod is None:
                 self.found.open(CARD, f"JOD is not measured again: {missing.missing}")
-        given = next(iter(runs.values())).settings
-        if given.score_range is not None or given.lower_better is not None:
-            self.found.note("model", "its range or direction was given by whoever ran the audit")
+
+
+def _note_failed(card: Card, found: _Found) -> None:
+    """Images that the model failed on, which its measures leave out."""
+    images = card.images
+    for number, what in (
+        (images.count - images.attacked, "were not attacked"),
+        (images.partly, "failed with some attacks"),
+    ):
+        if number:
+            found.note(CARD, f"{number} of {images.count} images {what}", unranked=True)
+
+
+def _reason(error: Exception) -> str:
+    """Of what cannot be read, in one line."""
+    return getattr(error, "strerror", None) or field_and_reason(error)
 
 
 def _no_model(_record: Record) -> Scorer:
@@ -764,7 +877,10 @@ def _bytes(run: Run, name: str) -> bytes:
 def _own_mos(folder: Path) -> Path | None:
     """The table of opinion scores of a run that this user began."""
     file = folder / "run.toml"
-    mos = Record.read(file).settings.mos if file.is_file() and is_own(file) else None
+    try:
+        mos = Record.read(file).settings.mos if file.is_file() and is_own(file) else None
+    except IqattackError:
+        return None  # which is reported where the run is read
     return None if mos is None else Path(mos)
 
 

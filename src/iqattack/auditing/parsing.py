@@ -8,6 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from iqattack.errors import InputError, IqattackError
+from iqattack.specs import printable
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -17,12 +18,19 @@ def parsed(kind: type[T], text: bytes, whose: str) -> T:
     try:
         return kind.model_validate(tomllib.loads(text.decode()))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        reason = f"{place}: {first['msg']}" if place else first["msg"]
-        raise InputError(f"{whose}: {reason}; check the file") from None
+        raise InputError(f"{whose}: {field_and_reason(error)}; check the file") from None
     except IqattackError as error:
         raise InputError(f"{whose}: {error}") from None
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{whose}: is no TOML ({reason}); check the file") from None
+
+
+def field_and_reason(error: Exception) -> str:
+    """What is wrong first, in one line, with the field of a model that it is wrong with."""
+    if not isinstance(error, ValidationError):
+        return printable(" ".join(str(error).split()))
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    message = printable(" ".join(first["msg"].split()))
+    return f"{printable(place)}: {message}" if place else message

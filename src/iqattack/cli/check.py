@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,8 @@ from iqattack.cli.options import (
     HOW,
     RUN,
     WHAT,
+    Autocast,
+    Compile,
     Defence,
     Device,
     Input,
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
 REACHED = {
     "card": "nothing is verified",
-    "files": "the card follows from its runs, and these agree with their logs and pictures",
+    "files": "the card follows from its runs; these agree with their logs, attacks and pictures",
     "model": "the model gave the same scores again, and all else agrees",
 }
 
@@ -80,12 +83,15 @@ def check(
     ] = None,
     defence: Defence = None,
     input: Input = None,  # noqa: A002 - as the option is called
+    compile: Compile = False,  # noqa: A002 - likewise
+    autocast: Autocast = None,
     score_range: ScoreRange = None,
     lower_better: LowerBetter = None,
     tolerance: Annotated[
         float,
         typer.Option(
-            help="By how much scores may differ, as a fraction of the score range, at most 0.1.",
+            help="By how much scores may differ, as a fraction of the score range. More than the "
+            "default does not verify the model.",
             rich_help_panel=HOW,
         ),
     ] = 1e-6,
@@ -113,9 +119,18 @@ def check(
 
     ends = parse_range(score_range)
     if model is None:
-        for name, value in (("--sample", sample), ("--defence", defence), ("--input", input)):
+        for name, value in (
+            ("--sample", sample),
+            ("--defence", defence),
+            ("--input", input),
+            ("--compile", compile or None),
+            ("--autocast", autocast),
+        ):
             if value is not None:
-                raise InputError(f"{name} {value}: is of a model; give --model, too")
+                shown_value = "" if value is True else f" {value}"
+                raise InputError(f"{name}{shown_value}: is of a model; give --model, too")
+    if json is not None:
+        _check_writable(json)
     found: list[CardCheck] = []
     states = set[int]()
     for card in cards:
@@ -132,6 +147,8 @@ def check(
                     score_range=ends,
                     lower_better=lower_better,
                     input=input,
+                    compile=compile,
+                    autocast=autocast,
                     timeout=timeout,
                     retry=iqattack.Retry(retries),
                     device=device,
@@ -151,6 +168,17 @@ def check(
         raise typer.Exit(status)
 
 
+def _check_writable(file: Path) -> None:
+    """InputError where a file cannot be written, before anything is checked."""
+    folder = file.absolute().parent
+    if file.is_dir():
+        raise InputError(f"--json {file}: is a folder; give the name of a file")
+    if not folder.is_dir():
+        raise InputError(f"--json {file}: {folder} is no folder; make it, or give another file")
+    if not os.access(file if file.exists() else folder, os.W_OK):
+        raise InputError(f"--json {file}: cannot be written; give another file")
+
+
 def _say(card: Path, found: CardCheck) -> None:
     """All findings, and what came of it in a line."""
     for finding in found.findings:
@@ -160,6 +188,8 @@ def _say(card: Path, found: CardCheck) -> None:
     parts = [printable(found.model), found.suite]
     if found.images:
         parts.append(f"{found.images} attacked images")
+    if found.sampled is not None:
+        parts.append(f"{len(found.sampled)} of {found.pictures} images with the model")
     if found.scored:
         parts.append(f"{found.scored} scores asked again")
     said = outcome if outcome != "holds" else f"holds ({found.level}): {reached}"

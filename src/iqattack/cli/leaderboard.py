@@ -72,8 +72,9 @@ def leaderboard(
 ) -> None:
     """Rank audited models in a page of its own, with their cards beside it.
 
-    Every folder is checked from its files first, as [bold]iqattack check[/bold] does. A refuted
-    submission is not ranked, and the exit status is then 1. Cards of different suites or images are
+    Every folder is checked from its files first, as [bold]iqattack check[/bold] does. What is
+    refuted or holds no card is not ranked, and the exit status is then 1. Cards that are not
+    verified are listed last, without a rank. Cards of different suites or images are
     never in one table.
     """
     from iqattack.auditing import read_checks  # noqa: PLC0415 - loads torch
@@ -93,7 +94,7 @@ def leaderboard(
         for ranking in section.rankings:
             _show(section, ranking)
     for refused in board.refused:
-        said = "refuted, and not ranked"
+        said = "refuted, and not ranked" if refused.model else "no audit, and not ranked"
         typer.echo(f"{refused.submission}: {said}: {'; '.join(refused.reasons)}", err=True)
     typer.echo(f"the page         {out / 'index.html'}")
     if board.refused:
@@ -102,7 +103,7 @@ def leaderboard(
 
 def _show(section: Section, ranking: Ranking) -> None:
     from iqattack.auditing import shown  # noqa: PLC0415 - loads torch
-    from iqattack.reporting.board import LEVEL_NAMES, rank_text  # noqa: PLC0415
+    from iqattack.reporting.board import level_text, rank_text  # noqa: PLC0415
 
     title = Text(f"{section.suite}, {ranking.constraint}, {section.images} images")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
@@ -115,6 +116,9 @@ def _show(section: Section, ranking: Ranking) -> None:
             Text(printable(row.model)),
             shown(row.gains[-1], percent=True).replace(" %", ""),
             shown(row.srocc),
-            LEVEL_NAMES[row.level],
+            level_text(row),
         )
     Console().print(table)
+    for row in ranking.rows:
+        if row.unranked:
+            typer.echo(f"{printable(row.model)}: no rank: {printable('; '.join(row.unranked))}")

@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,9 +25,18 @@ from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import GenerateJsonSchema
 
-from iqattack.auditing import WORST, Card, CardCheck, Value, read_card, shown
+from iqattack.auditing import (
+    WORST,
+    Card,
+    CardCheck,
+    Value,
+    bundled,
+    read_card,
+    read_suite,
+    shown,
+)
 from iqattack.auditing.audit import CARD
-from iqattack.auditing.checking import LEVELS, Level
+from iqattack.auditing.checking import LEVELS, Level, NoCardError
 from iqattack.errors import InputError
 from iqattack.runs.files import cannot_write
 from iqattack.runs.numbers import jod
@@ -42,13 +53,14 @@ LEVEL_NAMES = {"card": "not verified", "files": "files", "model": "model"}
 class Row(BaseModel):
     """One card in one constraint.
 
-    rank: the best and the worst place that its interval leaves it; None where it has no gain. card:
-    its file, beneath the page; sha256: of that. level: that its check reached; reasons: why it is
-    no higher, or was refuted. gains: of the worst case, at each budget of the table; srocc:
-    between clean and attacked scores, and srocc_drop: of SROCC with opinion scores, None where
-    there are none, both at the largest budget. strongest: the attack that gained most on the
-    largest share of images. jod_least: of all its runs in this constraint; None where it was not
-    measured. images: that were attacked.
+    rank: the best and the worst place that its interval leaves it; None for a card that is not
+    ranked, and unranked: why. card: its file, beneath the page; sha256: of that. level: that its
+    check reached; sampled: of level model, how many images of how many were scored again, None for
+    all. reasons: why the level is no higher. notes: what should be known of the card. gains: of
+    the worst case, at each budget of the table; srocc: between clean and attacked scores, and
+    srocc_drop: of SROCC with opinion scores, None where there are none, both at the largest
+    budget. strongest: the attack that gained most on the largest share of images. jod_least: of
+    all its runs in this constraint; None where it was not measured. images: that were attacked.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,7 +72,10 @@ class Row(BaseModel):
     card: str
     sha256: str
     level: Level
+    sampled: tuple[int, int] | None = None
     reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    unranked: tuple[str, ...] = ()
     iqattack: str
     images: int
     gains: tuple[Value, ...]
@@ -96,7 +111,9 @@ class Section(BaseModel):
 
 
 class Refused(BaseModel):
-    """A submission that was refuted, and is not ranked."""
+    """A submission that was refuted, or holds no card, and is not ranked. model, suite: empty
+    without a card.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -132,6 +149,27 @@ class _Entry:
         return hashlib.sha256(self.data).hexdigest()
 
     @property
+    def identity(self) -> str:
+        """The same for two copies of a submission, however their files are written."""
+        card = self.card
+        runs = [run.results for run in card.runs]
+        key = [card.suite.model_dump(), card.model.model_dump(), card.images.digest, runs]
+        return json.dumps(key) if runs else card.model_dump_json()
+
+    @property
+    def standing(self) -> tuple[int, int]:
+        """The more, the better it is verified: by level, and images that the model scored again."""
+        check = self.check
+        asked = check.images if check.sampled is None else len(check.sampled)
+        return LEVELS.index(check.level), asked
+
+    @property
+    def unranked(self) -> tuple[str, ...]:
+        """Why it has no rank; empty where it has."""
+        found = [finding.what for finding in self.check.findings if finding.unranked]
+        return (*(["not verified"] if self.check.level == "card" else []), *found)
+
+    @property
     def file(self) -> str:
         """Its copy beside the page."""
         name = re.sub(r"[^A-Za-z0-9.]+", "-", self.card.model.name).strip("-.")[:60] or "model"
@@ -149,20 +187,25 @@ def write_board(
     """Check and rank cards, and write the page; see `iqattack.leaderboard`.
 
     checked: gives the check of one entry. An earlier leaderboard in `out` is replaced once this one
-    is whole. Raises InputError for what holds no card, cards that were given twice, a folder that
-    holds anything else, and where no card is left to rank.
+    is whole. A folder or file that holds no card is refused like what is refuted; of a submission
+    that is there twice, the one that is verified best counts. Raises InputError for a path that
+    there is not, a folder that holds anything else, and where no card is left to rank.
     """
     out = out if out.name not in ("", "..") else out.resolve()
     _refuse_other(out)
     if not entries:
         raise InputError("no card was given; give folders that 'iqattack audit' wrote, or cards")
-    found = [_entry(Path(entry), checked, checks) for entry in entries]
-    seen: dict[str, Path] = {}
-    for entry, path in zip(found, map(Path, entries), strict=True):
-        other = seen.setdefault(entry.sha256, path)
-        if other is not path:
-            raise InputError(f"{path}: has the same card as {other}; give it once")
-    board = _board(found)
+    found: list[_Entry] = []
+    refused: list[Refused] = []
+    for path in map(Path, entries):
+        if not path.exists():
+            raise InputError(f"{path}: is not there; give a folder that 'iqattack audit' wrote")
+        try:
+            found.append(_entry(path, checked, checks))
+        except NoCardError as error:
+            refused.append(_no_card(path, error))
+    found = _once(found)
+    board = _board(found, refused)
     if not board.sections:
         first = board.refused[0]
         raise InputError(
@@ -181,12 +224,29 @@ def _entry(path: Path, checked: Callable[[Path], CardCheck], checks: Sequence[Ca
     known = [check, *(c for c in checks if c.sha256 == hashlib.sha256(data).hexdigest())]
     refuting = next((each for each in known if each.outcome == "refuted"), None)
     best = max(known, key=lambda each: LEVELS.index(each.level))
+    notes = [note for note in check.of("note") if note not in best.findings]
+    best = best.model_copy(update={"findings": (*best.findings, *notes)})
     return _Entry(card, data, refuting or best)
 
 
-def _board(entries: Sequence[_Entry]) -> Board:
+def _no_card(path: Path, error: NoCardError) -> Refused:
+    reason = str(error).removeprefix(f"{path}{os.sep}").removeprefix(f"{path}: ")
+    return Refused(submission=printable(path.name), model="", suite="", reasons=(reason,))
+
+
+def _once(entries: Sequence[_Entry]) -> list[_Entry]:
+    """Each submission once, at the highest level that one of its copies reached."""
+    best: dict[str, _Entry] = {}
+    for number, entry in enumerate(entries):
+        key = f"refuted {number}" if entry.check.outcome == "refuted" else entry.identity
+        other = best.get(key)
+        if other is None or entry.standing > other.standing:
+            best[key] = entry
+    return list(best.values())
+
+
+def _board(entries: Sequence[_Entry], refused: list[Refused]) -> Board:
     sections: dict[tuple[str, str, str], list[_Entry]] = {}
-    refused = []
     for entry in entries:
         card = entry.card
         if entry.check.outcome == "refuted":
@@ -209,9 +269,8 @@ def _board(entries: Sequence[_Entry]) -> Board:
 
 
 def _section(entries: Sequence[_Entry]) -> Section:
-    # Budgets and constraints are those of the suite: of the card that is verified best.
-    first = max(entries, key=lambda entry: LEVELS.index(entry.check.level)).card
-    budgets, constraints = tuple(first.budgets), first.constraints
+    first = entries[0].card
+    budgets, constraints = _shape(entries)
     return Section(
         suite=first.suite.id,
         digest=first.suite.digest,
@@ -224,14 +283,34 @@ def _section(entries: Sequence[_Entry]) -> Section:
     )
 
 
+def _shape(entries: Sequence[_Entry]) -> tuple[tuple[int, ...], Sequence[str]]:
+    """Budgets and constraints of the suite, where it is in the package; else those of most cards
+    among the best verified.
+    """
+    first = entries[0].card.suite
+    name, _, version = first.id.rpartition("-v")
+    if version in map(str, bundled().get(name, [])):
+        suite = read_suite(first.id)
+        if suite.digest == first.digest:
+            return suite.budgets, suite.constraints
+    level = max(LEVELS.index(entry.check.level) for entry in entries)
+    shapes = Counter(
+        (tuple(entry.card.budgets), tuple(entry.card.constraints))
+        for entry in entries
+        if LEVELS.index(entry.check.level) == level
+    )
+    return shapes.most_common(1)[0][0]
+
+
 def _rows(entries: Sequence[_Entry], constraint: str, budgets: Sequence[int]) -> list[Row]:
     rows = [_row(entry, constraint, budgets) for entry in entries]
-    ranked = ranks([row.gains[-1] for row in rows])
+    none = Value(value=None)
+    ranked = ranks([none if row.unranked else row.gains[-1] for row in rows])
     rows = [row.model_copy(update={"rank": k}) for row, k in zip(rows, ranked, strict=True)]
 
-    def place(row: Row) -> tuple[float, str, str]:
-        known = row.rank is not None and row.gains[-1].value is not None
-        return (row.gains[-1].value or 0.0) if known else math.inf, row.model, row.sha256
+    def place(row: Row) -> tuple[bool, float, str, str]:
+        gain = row.gains[-1].value
+        return row.rank is None, math.inf if gain is None else gain, row.model, row.sha256
 
     return sorted(rows, key=place)
 
@@ -250,6 +329,12 @@ def _row(entry: _Entry, constraint: str, budgets: Sequence[int]) -> Row:
         if seen.constraint == constraint and seen.jod_least is not None
     ]
     drop = measures.get("srocc_drop")
+    gains = tuple(none if line is None else line.measures.get("gain", none) for line in lines)
+    unranked = list(entry.unranked)
+    if not gains or gains[-1].value is None:
+        unranked.append("no gain at the largest budget")
+    check = entry.check
+    sampled = None if check.sampled is None else (len(check.sampled), check.pictures)
     return Row(
         rank=None,
         model=card.model.name,
@@ -257,11 +342,14 @@ def _row(entry: _Entry, constraint: str, budgets: Sequence[int]) -> Row:
         lower_better=card.model.lower_better,
         card=entry.file,
         sha256=entry.sha256,
-        level=entry.check.level,
-        reasons=tuple(f"{f.where}: {f.what}" for f in entry.check.of("not verified")),
+        level=check.level,
+        sampled=sampled if check.level == "model" else None,
+        reasons=tuple(f"{f.where}: {f.what}" for f in check.of("not verified")),
+        notes=tuple(f"{f.where}: {f.what}" for f in check.of("note")),
+        unranked=tuple(unranked),
         iqattack=card.iqattack,
         images=0 if last is None else last.images,
-        gains=tuple(none if line is None else line.measures.get("gain", none) for line in lines),
+        gains=gains,
         srocc=measures.get("srocc", none),
         srocc_drop=drop,
         strongest=strongest if moved else None,
@@ -296,6 +384,12 @@ def _ends(gain: Value) -> tuple[float, float] | None:
     if gain.low is None or gain.high is None:
         return gain.value, gain.value
     return min(gain.low, gain.value), max(gain.high, gain.value)
+
+
+def level_text(row: Row) -> str:
+    """`files`, or `model (1 of 8 images)` where a part was scored again."""
+    sampled = "" if row.sampled is None else f" ({row.sampled[0]} of {row.sampled[1]} images)"
+    return f"{LEVEL_NAMES[row.level]}{sampled}"
 
 
 def rank_text(rank: tuple[int, int] | None) -> str:
@@ -417,11 +511,11 @@ def _template() -> Any:
     )
     environment.filters |= {
         "rank": rank_text,
+        "level": level_text,
         "jod": jod,
         "measure": shown,
         "percent": lambda value: shown(value, percent=True).replace(" %", ""),
     }
-    environment.globals["levels"] = LEVEL_NAMES
     return environment.get_template("leaderboard.html")
 
 

@@ -1,0 +1,104 @@
+"""Whether the search of a run is that of its attack: the log is replayed, and no model is asked.
+
+Only attacks that ship with the package are replayed. Code that a submission names is never loaded,
+and no file that it names is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from iqattack.attacks import ATTACKS, GIVEN, Gradient, load_attack
+from iqattack.attacks.specs import find, split
+from iqattack.errors import InputError, IqattackError, RunError
+from iqattack.runs.detect import Replay
+from iqattack.runs.run import Run
+from iqattack.runs.settings import versions_here
+from iqattack.runs.verify import reported
+
+# What the candidates of a built-in attack depend on, as run.toml has it.
+SEARCHING = (
+    "iqattack", "torch", "numpy", "scipy", "pillow", "scikit-image", "opencv", "platform",
+)  # fmt: skip
+NAMED = 3  # images whose replay failed
+
+
+def replayed(
+    run: Run,
+    find_clean: Callable[[str], Path | None],
+    attack: str | None,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> list[tuple[Literal["refuted", "not verified"], str]]:
+    """Replay the search of each finished image; what contradicts the log, or cannot be replayed.
+
+    find_clean: gives the file of a clean image by name, None where it is not here: that image is
+    left out. attack: spec that the suite here has for this run, whose files may be read; None where
+    the suite is not here, and only attacks without files are replayed. progress: is called with
+    (images replayed, images).
+    """
+    spec = run.settings.attack if attack is None else attack
+    reason = _obstacle(spec, files=attack is not None)
+    if reason is not None:
+        return [("not verified", f"its search is not replayed: {reason}")]
+    try:
+        replay = Replay(run, load_attack(spec, _no_gradient))
+        results = reported(run, run.checked_state(pictures=False)[0])
+        done = results.done
+    except IqattackError as error:
+        return [("not verified", f"its search is not replayed: {error}")]
+    wrong: list[str] = []
+    with run.open_log() as log:
+        for number, result in enumerate(done):
+            progress(number, len(done))
+            file = find_clean(result.image)
+            if file is None:
+                continue
+            try:
+                replay(log, result.model_copy(update={"path": str(file)}), lambda *_: None)
+            except IqattackError as error:
+                # Without what to do, which is for whoever goes on with a run.
+                text = str(error).removeprefix(f"{run.folder}: ").partition("; ")[0]
+                wrong.append(text if result.image in text else f"{result.image}: {text}")
+        progress(len(done), len(done))
+    if not wrong:
+        return []
+    found = [f"its search does not follow {run.settings.attack}: {text}" for text in wrong[:NAMED]]
+    if len(wrong) > NAMED:
+        found.append(f"and the searches of {len(wrong) - NAMED} more images")
+    other = _other_versions(run)
+    if not other:
+        return [("refuted", text) for text in found]
+    return [("not verified", f"{text}; another {', '.join(other)} here") for text in found]
+
+
+def _obstacle(spec: str, *, files: bool) -> str | None:
+    """Why a search cannot be replayed; None where it can."""
+    name = split(spec)[0]
+    if name == GIVEN or name not in ATTACKS:
+        return f"attack {spec} does not ship with iqattack, and foreign code is not loaded"
+    try:
+        options = find(spec).options
+    except InputError as error:
+        return str(error)
+    taken = [option for option, value in options.items() if isinstance(value, Path)]
+    if taken and not files:
+        return (
+            f"attack {spec} takes a file ({', '.join(taken)}); give the suite's file with --suite"
+        )
+    return None
+
+
+def _no_gradient(spec: str) -> Gradient:
+    raise RunError(f"the attack takes gradients of {spec}, which are in no log")
+
+
+def _other_versions(run: Run) -> list[str]:
+    """Of what candidates depend on, what differs from the run: `torch (2.1 there)`."""
+    there, here = run.record.versions, versions_here()
+    return [
+        f"{name} ({there.get(name, 'not recorded')} there, {here[name]} here)"
+        for name in SEARCHING
+        if there.get(name) != here[name]
+    ]
