@@ -440,7 +440,6 @@ FAULTS = {
     "noise": (lambda c: c["runs"][0].update(noise=INFINITE), "runs.0.noise inf"),
     "suite": (lambda c: c["suite"].update(id="quick-v1 "), "suite.id 'quick-v1 '"),
     "name": (lambda c: c["model"].update(name="A" * 10**6), "model.name 'AAAA"),
-    "marks": (lambda c: c["model"].update(name="a\u202eb"), "model.name"),
     "extra": (lambda c: c["model"].update(odd=1), "model.odd"),
 }
 

@@ -118,11 +118,11 @@ def test_the_worst_of_both_image_by_image(attacked, model):
 
 def test_an_adaptive_attack_that_gains_less_is_said_to_have_failed(attacked, model, monkeypatch):
     run, other = attacked(), attacked("adaptive", "bits:3")
-    judged = behind._gain
+    judged, adaptive = behind._gain, {result.image: result for result in other.results}
 
     def weaker(which, result, before, after):
         gain = judged(which, result, before, after)
-        return -0.5 if which.folder == other.folder else gain
+        return -0.5 if result == adaptive[result.image] else gain
 
     monkeypatch.setattr(behind, "_gain", weaker)
     found = iqattack.defended(run, "bits:3", model, adaptive=other)
