@@ -135,6 +135,19 @@ def test_an_adaptive_attack_that_gains_less_is_said_to_have_failed(attacked, mod
     assert same.note is None
 
 
+@pytest.mark.parametrize(
+    ("defence", "alone", "beside"),
+    [("bits:3", 2, 3), ("round:10", 1, 2), ("score-noise:2", 1, 2), ("bits:3+round:10", 3, 4),
+     ("noise:20", 2 * 3 + 1, 3 * 3 + 1), ("noise:20+round:10", 2 * 3 + 1, 3 * 3 + 1)],
+)  # fmt: skip
+def test_queries_of_an_image(attacked, model, defence, alone, beside):
+    run, other = attacked(queries=5), attacked("adaptive", defence, queries=5)
+    for expected, given in ((alone, None), (beside, other)):
+        before = model.function.images
+        found = iqattack.defended(run, defence, model, adaptive=given, keys=3)
+        assert model.function.images - before == found.queries == 5 * expected
+
+
 def test_behind_a_random_defence_other_draws_judge(attacked, model):
     run, other = attacked(), attacked("adaptive", "noise:20")
     before = model.function.images

@@ -65,8 +65,8 @@ def defended(
 
     Clean and attacked pictures of the run are scored behind the defence: an attack that does not
     know of it. With --adaptive, one that does is shown beside, and the worst of both. An image
-    takes two queries, three with --adaptive; behind a random defence 2·keys + 1, or 3·keys + 1. No
-    run is changed.
+    takes two queries, three with --adaptive; where images change at random, 2·keys + 1, or 3·keys
+    + 1. No run is changed.
     """
     with display() as shown:
         notify = iqattack.Callbacks(

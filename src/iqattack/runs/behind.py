@@ -134,9 +134,9 @@ def measure_defence(
     """Score the pictures of a run behind a defence, and compare.
 
     run: on the undefended model, which `scorer` is. adaptive: the same attack on the defended one.
-    keys: draws of a random defence. Two queries an image, three with an adaptive run; of a random
-    defence 2·keys + 1, or 3·keys + 1. None is in any run's log. progress: is given how many images
-    are done, of how many.
+    keys: draws of a random defence. Two queries an image, three with an adaptive run; one less of a
+    defence of scores alone, one more of one of both; of a random one of images 2·keys + 1, or
+    3·keys + 1. None is in any run's log. progress: is given how many images are done, of how many.
 
     Raises InputError for a defence that does not exist, or where the model fails; RunError for runs
     that do not fit.
