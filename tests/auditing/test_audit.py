@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from iqattack.auditing.card import SuiteRecord
 from iqattack.cli import main
 from iqattack.errors import InputError, RunError
 from iqattack.evaluation import bootstrap_interval, evaluate_scores, mean_gain, srocc
+from iqattack.reporting.card_content import published
 from iqattack.runs import read_traces
 
 MODEL = """
@@ -313,9 +315,7 @@ def test_published_figures_stand_beside_measured_ones(work, capsys) -> None:
         '{attack = "noise", constraint = "linf:8", queries = 20, model = "%s", measure = "%s", '
         'value = 0.25, source = "A. Nonymous, 2024"}'
     )
-    figures = ", ".join(
-        figure % pair for pair in [("ours", "gain"), ("PyIQA:M.O.D.E.L", "krocc_drop")]
-    )
+    figures = ", ".join(figure % pair for pair in [("ours", "gain"), ("TOPIQ-NR", "krocc_drop")])
     (work / "mine.toml").write_text(TOML + f"published = [{figures}]\n")
     args = ["audit", "model.py:load", "photos", "--suite", "mine.toml", "--out", "audit"]
     assert main(args) == 0
@@ -326,8 +326,20 @@ def test_published_figures_stand_beside_measured_ones(work, capsys) -> None:
     assert first.measured == card.line("noise", "linf:8", 20).measures["gain"]
     assert second.measured is None  # no opinion scores
     assert not first.same
-    named = card.model_copy(update={"model": card.model.model_copy(update={"name": "x:model"})})
-    assert [each.same for each in beside(read_suite("mine.toml"), named)] == [False, True]
+    names = {
+        "pyiqa:topiq_nr": [False, True],
+        "TOPIQ-NR": [False, True],
+        "ours": [True, False],
+        "topiq_nr": [False, False],
+        "evil.py:topiq_nr": [False, False],
+        "evil.py:ours": [False, False],
+    }
+    for name, same in names.items():
+        named = card.model_copy(update={"model": card.model.model_copy(update={"name": name})})
+        figures = beside(read_suite("mine.toml"), named)
+        assert [each.same for each in figures] == same, name
+        shown = [row[0].endswith(" (this model)") for row in published(figures, named).rows]
+        assert shown == same, name
 
 
 def test_a_run_that_was_touched_fails_its_verification(audited, work, capsys) -> None:
@@ -383,6 +395,131 @@ def test_the_command_shows_every_line(work, capsys) -> None:
     with pytest.raises(InputError, match="is no card"):
         (work / "none.json").write_text("{}")
         read_card("none.json")
+
+
+def test_fresh_scores_of_a_run_change_no_card(audited, work) -> None:
+    card = audited(suite="mine.toml", limit=3)
+    iqattack.rescore(work / "audit" / card.runs[0].folder, times=2)
+    before = (work / "audit" / "card.json").read_bytes()
+    summary = iqattack.evaluate(work / "audit" / card.runs[0].folder)
+    assert summary.rescored is not None
+    assert summary.rescored.text in summary.findings
+    assert audited(suite="mine.toml", limit=3, resume=True) == card
+    assert (work / "audit" / "card.json").read_bytes() == before
+
+
+def test_how_images_are_prepared_is_on_the_card(audited, work) -> None:
+    plain = audited(suite="mine.toml", limit=3)
+    prepared = audited("other", suite="mine.toml", limit=3, input="size=8x6")
+    assert plain.model.input is None
+    assert prepared.model.input == "size=8x6"
+    model = json.loads((work / "audit" / "card.json").read_text())["model"]
+    assert not {"input", "compile", "autocast"} & model.keys()
+    assert json.loads((work / "other" / "card.json").read_text())["model"]["input"] == "size=8x6"
+    assert read_card("other") == prepared
+    assert "size=8x6" in (work / "other" / "index.html").read_text()
+    assert "size=8x6" not in (work / "audit" / "index.html").read_text()
+
+
+INFINITE = float("inf")
+FAULTS = {
+    "curve_inf": (lambda c: c["curves"][0]["gain"].__setitem__(0, INFINITE), "curves.0.gain inf"),
+    "curve_short": (lambda c: c["curves"][0].update(gain=[0.1]), "curves.0: queries, gain"),
+    "nan": (lambda c: gain(c).update(value=float("nan")), "lines.0.measures.gain.value nan"),
+    "low_nan": (lambda c: gain(c).update(low=float("nan")), "lines.0.measures.gain.low nan"),
+    "outside": (lambda c: gain(c).update(value=0.1, low=0.2, high=0.3), "low ≤ value ≤ high"),
+    "turned": (lambda c: gain(c).update(value=None, low=0.2, high=0.1), "low ≤ value ≤ high"),
+    "no_gain": (lambda c: c["lines"][0]["measures"].pop("gain"), "lines.0.measures: gain"),
+    "no_srocc": (lambda c: c["lines"][1]["measures"].pop("srocc"), "lines.1.measures: srocc"),
+    "srocc": (lambda c: c["lines"][0]["measures"]["srocc"].update(value=1.5), "srocc.value 1.5"),
+    "twice": (lambda c: c.update(lines=c["lines"] * 2), "lines: worst case, linf:8, 6 is there"),
+    "share": (lambda c: c["lines"][0].update(best={"x": INFINITE}), "lines.0.best.x inf"),
+    "queries": (lambda c: c["lines"][0].update(queries=10**400), "lines.0.queries with too many"),
+    "range": (lambda c: c["model"].update(score_range=[1, 0]), "model.score_range 1,0"),
+    "count": (lambda c: c["images"].update(count=-5), "images: partly"),
+    "noise": (lambda c: c["runs"][0].update(noise=INFINITE), "runs.0.noise inf"),
+    "suite": (lambda c: c["suite"].update(id="quick-v1 "), "suite.id 'quick-v1 '"),
+    "name": (lambda c: c["model"].update(name="A" * 10**6), "model.name 'AAAA"),
+    "extra": (lambda c: c["model"].update(odd=1), "model.odd"),
+}
+
+
+def gain(card):
+    return card["lines"][0]["measures"]["gain"]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A card as JSON."""
+    folder = tmp_path_factory.mktemp("written")
+    for k in range(3):
+        pixels = np.random.default_rng(k).integers(20, 60, (20, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{k}.png")
+    (folder / "model.py").write_text(MODEL)
+    (folder / "mine.toml").write_text(TOML)
+    card = iqattack.audit(f"{folder}/model.py:load", folder, out=folder / "audit",
+                          suite=str(folder / "mine.toml"))  # fmt: skip
+    return card.model_dump_json()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_card_from_elsewhere_is_refused_for_what_cannot_be(written, tmp_path, capsys, fault):
+    change, reason = FAULTS[fault]
+    card = json.loads(written)
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    read_card(tmp_path)
+    change(card)
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    with pytest.raises(InputError) as raised:
+        read_card(tmp_path)
+    assert f"{tmp_path / 'card.json'}: is no card (" in str(raised.value)
+    assert reason in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 1
+    assert len(str(raised.value)) < 400 + len(str(tmp_path))
+    capsys.readouterr()
+    assert main(["report", str(tmp_path)]) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_a_card_is_a_plain_file_of_some_size(tmp_path, monkeypatch) -> None:
+    with pytest.raises(InputError, match="no such file; check the path"):
+        read_card(tmp_path / "card.json")
+    (tmp_path / "card.json").mkdir()
+    with pytest.raises(InputError, match="cannot be read"):
+        read_card(tmp_path)
+    (tmp_path / "large.json").write_text("[" * 200_000)
+    with pytest.raises(InputError, match="is no card"):
+        read_card(tmp_path / "large.json")
+    monkeypatch.setattr("iqattack.runs.files.MOST_BYTES", 1000)
+    with pytest.raises(InputError, match="expected at most 1,000"):
+        read_card(tmp_path / "large.json")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_card_that_is_a_pipe_is_not_waited_for(tmp_path) -> None:
+    os.mkfifo(tmp_path / "card.json")
+    with pytest.raises(InputError, match="is no plain file"):
+        read_card(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "[]", '{"a": 1}', "nothing"])
+def test_what_was_verified_and_cannot_be_read_is_said_and_asked_again(
+    audited, work, capsys, text
+) -> None:
+    card = audited(suite="mine.toml", limit=3)
+    (work / "audit" / "verified.json").write_text(text)
+    args = ["audit", "model.py:load", "photos", "--suite", "mine.toml", "--limit", "3"]
+    assert main([*args, "--out", "audit", "--resume", "--no-verify"]) == 0
+    said = capsys.readouterr().err
+    assert "verified.json: cannot be read (" in said
+    assert "with --no-verify" in said
+    asked = len((work / "asked").read_text())
+    assert main([*args, "--out", "audit", "--resume"]) == 0
+    assert "verified.json: cannot be read (" in capsys.readouterr().err
+    assert len((work / "asked").read_text()) > asked
+    assert read_card("audit") == card
+    assert main([*args, "--out", "audit", "--resume"]) == 0
+    assert "cannot be read" not in capsys.readouterr().err
 
 
 def test_what_could_not_be_measured_is_no_pass(work, capsys) -> None:

@@ -290,8 +290,17 @@ def test_detect_prints_a_table_or_json_and_writes_rows(iqattack, attack, work):
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        (("--accounts", "0"), "--accounts 0: expected at least 1, or image"),
-        (("--accounts", "each"), "--accounts each: expected at least 1, or image"),
+        (("--accounts", "0"), "--accounts 0: expected 1 to 1,000,000, or image"),
+        (("--accounts", "each"), "--accounts each: expected 1 to 1,000,000, or image"),
+        (("--accounts", "99999999"), "--accounts 99999999: expected 1 to 1,000,000, or image"),
+        (("--accounts", "²"), "--accounts ²: expected 1 to 1,000,000, or image"),
+        (("--detector", "blacklight:window=0"), "window=0: expected a whole number, 1 to 4,096"),
+        (("--detector", "blacklight:keep=x"), "keep=x: expected a whole number, 1 to 4,096"),
+        (
+            ("--detector", "blacklight:matches=-1"),
+            "matches=-1: expected a whole number, at least 0",
+        ),
+        (("--detector", "blacklight:matches=60"), "matches=60 is not below keep=50"),
         (("--detector", "blacklight:size=2"), "'size=2' is none of its constants"),
     ],
 )

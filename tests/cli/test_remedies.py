@@ -91,7 +91,6 @@ THROUGH = {
     "auditing/audit.py": ("audit",),
     "auditing/checking.py": ("check", "leaderboard"),
     "auditing/parsing.py": ("audit",),
-    "auditing/plausible.py": ("check", "leaderboard"),
     "auditing/replayed.py": ("check", "leaderboard"),
     "auditing/same_way.py": ("check",),
     "auditing/policy.py": ("audit",),

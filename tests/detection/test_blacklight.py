@@ -157,9 +157,9 @@ def test_specs():
         ("blacklight:window", "'window' is none"),
         ("blacklight:size=3", "'size=3' is none"),
         ("blacklight:window=3,window=4", "at most once"),
-        ("blacklight:window=0", "window: "),
-        ("blacklight:window=x", "window: "),
-        ("blacklight:keep=25", "expected fewer than keep=25"),
+        ("blacklight:window=0", "window=0: expected a whole number, 1 to 4,096"),
+        ("blacklight:window=x", "window=x: expected a whole number, 1 to 4,096"),
+        ("blacklight:keep=25", "matches=25 is not below keep=25"),
         (3, "expected text"),
     ],
 )

@@ -180,13 +180,13 @@ def test_reference_models_are_grey_and_counted():
     assert [one["label"] for one in grey] == ["weak", "strong", "stronger"]
     assert all(one["colour"] is None for one in grey)
     assert chart.legend[-1].colour is None
-    assert "2 of 3 reference models moved less." in chart.told
+    assert "2 of 3 reference models moved less." in chart.text
     assert ("reference models", "2 of 3 moved less") in content.figures(own, others)[0].facts
-    assert "other images" not in chart.told
+    assert "other images" not in chart.text
     elsewhere = others[0].model_copy(
         update={"images": CardImages(count=9, attacked=9, partly=0, digest="0" * 64)}
     )
-    assert "on other images: compare them with care" in content.chart(own, [elsewhere]).told
+    assert "on other images: compare them with care" in content.chart(own, [elsewhere]).text
 
 
 def test_a_policy_that_fails_shows_what_fails_first():

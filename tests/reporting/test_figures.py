@@ -514,6 +514,11 @@ def test_the_command(two, tmp_path, monkeypatch, capsys):
         plain = [line for line in errors if not line.startswith("{")]
         assert len(plain) == 1
         assert re.match(f"error: .*{message}", plain[0])
+    assert main(["plot", folders[0], "--data", "alone.csv"]) == 0
+    assert capsys.readouterr().out == "the numbers      alone.csv\n"
+    assert len(rows(tmp_path / "alone.csv")) > 1
+    assert main(["plot", folders[0]]) == 2
+    assert "give --out FILE.pdf, --data FILE.csv, or both" in capsys.readouterr().err
     assert main(["plot", "gone", "--out", "g.pdf"]) == 2
     assert "no such run" in capsys.readouterr().err
     assert not Path("g.pdf").exists()

@@ -8,10 +8,20 @@ from PIL import Image
 import iqattack
 from iqattack.defences import parse_defence
 from iqattack.errors import InputError, RunError
-from iqattack.evaluation import srocc
+from iqattack.evaluation import bootstrap_interval, mean_gain, srocc
 from iqattack.images import read_image
 from iqattack.models import Model, defend
 from iqattack.perception import ssim
+from iqattack.runs import behind
+
+MODEL = """
+def load():
+    def score(images):
+        return images.double().mean((1, 2, 3))
+
+    score.score_range, score.lower_better = (0.0, 255.0), False
+    return score
+"""
 
 
 class Counting:
@@ -51,9 +61,9 @@ def test_what_the_pictures_gain_behind_a_purifier(attacked, model):
     before = model.function.images
     found = iqattack.defended(run, "bits:3", model)
     assert model.function.images - before == found.queries == 10  # two an image
-    behind = defend(model, "bits:3")
+    hidden = defend(model, "bits:3")
     for row, (clean, adversarial) in zip(found.images, pictures(run).values(), strict=True):
-        told = behind(torch.stack([clean, adversarial])).tolist()
+        told = hidden(torch.stack([clean, adversarial])).tolist()
         assert row.score_clean_defended == told[0]
         assert row.gain_not_adaptive == pytest.approx((told[1] - told[0]) / 255.0, abs=1e-12)
         purifier = parse_defence("bits:3").defences[0]
@@ -92,6 +102,50 @@ def test_beside_an_adaptive_run(attacked, model):
     assert [row.gain_adaptive for row in found.images] == pytest.approx(reported)
     assert [row.gain_adaptive_reported for row in found.images] == reported
     assert found.left_adaptive.value == pytest.approx(np.mean(reported) / found.gain.value)
+
+
+def test_the_worst_of_both_image_by_image(attacked, model):
+    """A long run beside an adaptive one of which some pictures gain more and some less."""
+    run, other = attacked(), attacked("adaptive", "bits:3")
+    found = iqattack.defended(run, "bits:3", model, adaptive=other)
+    most = [max(row.gain_not_adaptive, row.gain_adaptive) for row in found.images]
+    assert found.gain_worst.value == pytest.approx(np.mean(most))
+    assert found.gain_worst.interval == bootstrap_interval(mean_gain, np.array(most))
+    assert found.left_worst.value == pytest.approx(np.mean(most) / found.gain.value)
+    alone = iqattack.defended(run, "bits:3", model)
+    assert alone.gain_worst is alone.left_worst is alone.note is None
+
+
+def test_an_adaptive_attack_that_gains_less_is_said_to_have_failed(attacked, model, monkeypatch):
+    run, other = attacked(), attacked("adaptive", "bits:3")
+    judged, adaptive = behind._gain, {result.image: result for result in other.results}
+
+    def weaker(which, result, before, after):
+        gain = judged(which, result, before, after)
+        return -0.5 if result == adaptive[result.image] else gain
+
+    monkeypatch.setattr(behind, "_gain", weaker)
+    found = iqattack.defended(run, "bits:3", model, adaptive=other)
+    assert found.gain_worst == found.gain_not_adaptive
+    assert "the adaptive attack gains −0.500, less than the " in found.note
+    assert "judge that by the worst of both" in found.note
+    monkeypatch.undo()
+    same = iqattack.defended(run, "bits:8", model, adaptive=attacked("same", "bits:8"))
+    assert same.gain_adaptive == same.gain_not_adaptive
+    assert same.note is None
+
+
+@pytest.mark.parametrize(
+    ("defence", "alone", "beside"),
+    [("bits:3", 2, 3), ("round:10", 1, 2), ("score-noise:2", 1, 2), ("bits:3+round:10", 3, 4),
+     ("noise:20", 2 * 3 + 1, 3 * 3 + 1), ("noise:20+round:10", 2 * 3 + 1, 3 * 3 + 1)],
+)  # fmt: skip
+def test_queries_of_an_image(attacked, model, defence, alone, beside):
+    run, other = attacked(queries=5), attacked("adaptive", defence, queries=5)
+    for expected, given in ((alone, None), (beside, other)):
+        before = model.function.images
+        found = iqattack.defended(run, defence, model, adaptive=given, keys=3)
+        assert model.function.images - before == found.queries == 5 * expected
 
 
 def test_behind_a_random_defence_other_draws_judge(attacked, model):
@@ -148,8 +202,8 @@ def test_a_low_score_may_be_the_better_one(photos, tmp_path):
     rows = found.images
     change = [(r.score_clean - r.score_clean_defended) / 255.0 for r in rows]
     assert found.clean_change.value == pytest.approx(np.mean(change))
-    behind = defend(worse, "bits:4")
-    moved = [-float(behind(torch.stack(pair)).diff()[0]) / 255.0 for pair in pictures(run).values()]
+    hidden = defend(worse, "bits:4")
+    moved = [-float(hidden(torch.stack(pair)).diff()[0]) / 255.0 for pair in pictures(run).values()]
     assert [row.gain_not_adaptive for row in rows] == pytest.approx(moved, abs=1e-12)
     assert found.gain.value > 0
 
@@ -163,6 +217,33 @@ def test_no_run_is_changed_and_rows_are_written(attacked, model, tmp_path):
     assert lines[0].startswith("image,mos,score_clean,")
     assert [line.split(",")[0] for line in lines[1:]] == [row.image for row in found.images]
     assert found.ssim_clean_defended is None  # a crop has another size
+
+
+def test_runs_of_other_models_are_refused(photos, tmp_path):
+    """That differ in direction, in the model's files, or in how images are prepared."""
+    (tmp_path / "model.py").write_text(MODEL)
+    spec = f"{tmp_path / 'model.py'}:load"
+
+    def attack(name, defence=None, **options):
+        given = {"attack": "noise", "constraint": "linf:3", "queries": 6, "objective": "up"}
+        return iqattack.attack(photos, spec, out=tmp_path / name, defence=defence, **given,
+                               **options)  # fmt: skip
+
+    run, fits = attack("run"), attack("fits", "bits:3")
+    others = {
+        "lower scores of its model are better": attack("flipped", "bits:3", lower_better=True),
+        "its input is size=8x6, that of": attack("input", "bits:3", input="size=8x6"),
+    }
+    (tmp_path / "model.py").write_text(MODEL.replace("double", "float"))
+    others["its model had another model.py than that of"] = attack("changed", "bits:3")
+    (tmp_path / "model.py").write_text(MODEL)
+    assert iqattack.defended(run, "bits:3", adaptive=fits).gain_adaptive is not None
+    for part, other in others.items():
+        with pytest.raises(RunError) as raised:
+            iqattack.defended(run, "bits:3", adaptive=other)
+        assert part in str(raised.value)
+        assert str(other.folder) in str(raised.value)
+        assert "\n" not in str(raised.value)
 
 
 # -- bad input ------------------------------------------------------------------------------------

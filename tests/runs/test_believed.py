@@ -185,7 +185,9 @@ def test_a_run_under_way_is_shown(tmp_path, settings, images):
 )
 def test_a_result_is_what_its_rows_say(run, values, message):
     edited(run.folder, task=1, **values)
-    with pytest.raises(RunError, match=f"0.png: {message}.*; 'iqattack verify .*' tells more"):
+    with pytest.raises(
+        RunError, match=f"0.png: {message}.*; for details, run 'iqattack verify .*'"
+    ):
         iqattack.evaluate(run.folder)
 
 

@@ -1,3 +1,4 @@
+import csv
 import json
 import math
 import shutil
@@ -14,6 +15,7 @@ from iqattack.detection import parse_detector
 from iqattack.errors import InputError, RunError
 from iqattack.images import read_image
 from iqattack.runs import Run
+from iqattack.runs.cells import from_cell
 from iqattack.runs.detect import Replay, _attack_of, detect, median_of
 
 
@@ -252,6 +254,18 @@ def test_the_rows_as_a_file_and_as_json(attacked, tmp_path):
     assert json.loads(found.model_dump_json())["first"]["value"] == found.first.value
     with pytest.raises(InputError, match="--out"):
         iqattack.detect(run, out=tmp_path / "no" / "rows.csv")
+
+
+def test_no_name_is_a_formula_in_the_rows(attacked, large, tmp_path):
+    first = min(large.iterdir())
+    first.rename(large / "=HYPERLINK(1).png")
+    found = iqattack.detect(attacked(queries=4), out=tmp_path / "rows.csv")
+    with (tmp_path / "rows.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert "'=HYPERLINK(1).png" in [row["image"] for row in rows]
+    assert [from_cell(row["image"]) for row in rows] == [row.image for row in found.images]
+    assert [int(row["queries"]) for row in rows] == [row.queries for row in found.images]
+    assert [float(row["gain"]) for row in rows] == [row.gain for row in found.images]
 
 
 @pytest.mark.parametrize("attack", ["square", "nes", "filter-search"])

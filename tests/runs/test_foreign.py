@@ -428,7 +428,7 @@ def test_a_planted_result_is_said_by_whoever_shows_it(
         commands.append(("evaluate", folder, "--queries", str(BUDGET)))
     for command in commands:
         assert main(command) == 2
-        assert f"'iqattack verify {folder}' tells more" in capsys.readouterr().err
+        assert f"for details, run 'iqattack verify {folder}'" in capsys.readouterr().err
 
 
 # -- what was lost -------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from iqattack.models import Model, defend, fresh
 from iqattack.models.base import Traits
 from iqattack.reporting.measures import main_measures
 from iqattack.runs import ModelRecord, Result, Run, rescored_rows
-from iqattack.runs.rescored import Rescored, Scores
+from iqattack.runs.rescored import Rescored, Scores, rescoring_of
 
 QUERIES = 12
 
@@ -192,7 +192,7 @@ def test_the_run_itself_stays_as_it_was(attacked, photos):
     assert again.summary().rescored == found
     assert json.loads((run.folder / "summary.json").read_text())["rescored"]["images"] == 5
     assert iqattack.evaluate(run.folder).rescored == found
-    assert found.told in iqattack.evaluate(run.folder).findings
+    assert found.text in iqattack.evaluate(run.folder).findings
     rows = {row.label: row for row in main_measures(iqattack.evaluate(run.folder))}
     assert rows["mean gain of fresh scores"].value == found.gain_fresh
     assert rows["selection bias of the mean gain"].interval == found.intervals["bias"]
@@ -201,11 +201,30 @@ def test_the_run_itself_stays_as_it_was(attacked, photos):
 def test_a_ceiling_of_requests_holds(attacked):
     noisy = Noisy()
     run = attacked(noisy)
-    with pytest.raises(iqattack.api.CeilingReached):
+    with pytest.raises(iqattack.api.CeilingReached) as raised:
         iqattack.rescore(run.folder, noisy.model, times=3, max_requests=70)
+    assert "repeat the command with a higher one" in str(raised.value)
+    assert "--resume" not in str(raised.value)
     with run.open_log() as log:
         assert log.sent() <= 70
     assert noisy.calls <= 70
+
+
+def test_its_sentence_has_the_digits_and_the_images_that_were_scored():
+    given = {"times": 4, "score_clean_fresh": 1.0, "score_adv_fresh": 1.1}
+    rows = [Rescored(image=f"{k}.png", gain=0.0012, gain_fresh=0.0004, error=0.0002, **given)
+            for k in range(3)]  # fmt: skip
+    still = Rescored(image="s.png", times=0, score_clean_fresh=None, score_adv_fresh=None,
+                     gain=0.0, gain_fresh=0.0, error=0.0)  # fmt: skip
+    found = rescoring_of(rows, 24, intervals=False)
+    assert (found.images, found.scored) == (3, 3)
+    assert found.text.startswith("fresh scores of 3 images, 4 or more of each picture, put")
+    assert "at 0.00040 ± 0.00012 of the range, where 0.0012 is reported" in found.text
+    assert "0.00080 of it is selection bias" in found.text
+    found = rescoring_of([*rows, still], 24, intervals=False)
+    assert (found.images, found.scored) == (4, 3)
+    assert "of 3 images, 4 or more of each picture (1 more was left unchanged), put" in found.text
+    assert "at 0.00030 ±" in found.text
 
 
 def test_random_defences_draw_anew_each_time(photos, brightness, tmp_path):

@@ -1,6 +1,6 @@
 """Audits: a fixed suite of attacks on one model, its card, its policy, and the check of a card."""
 
-from iqattack.auditing.audit import AUDIT, CARD, POLICY, Steps, audit, plan, read_card
+from iqattack.auditing.audit import AUDIT, CARD, POLICY, Steps, audit, parse_card, plan, read_card
 from iqattack.auditing.card import WORST, Card, Curve, Line, Value, card_of, shown
 from iqattack.auditing.checking import (
     Asking,
@@ -55,6 +55,7 @@ __all__ = [
     "judged",
     "junit",
     "markdown",
+    "parse_card",
     "plan",
     "read_card",
     "read_checks",

@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+from pydantic import ValidationError
 
 from iqattack.auditing.card import Card, Done, card_of
 from iqattack.auditing.parsing import field_and_reason
+from iqattack.auditing.soundness import fault_of
 from iqattack.auditing.suite import Attempt, Suite
 from iqattack.errors import InputError, RunError
 from iqattack.runs import Run, Summary
-from iqattack.runs.files import cannot_write, write_text
+from iqattack.runs.files import cannot_write, read_json, read_text, write_text
 from iqattack.samples import MOS, write_samples
+from iqattack.specs import printable
 
 CARD = "card.json"
 AUDIT = "audit.toml"
@@ -75,7 +78,7 @@ def audit(
             write_samples(folder)
         images, given["mos"] = folder, folder / MOS
     limits = [number for number in (suite.limit, limit) if number is not None]
-    known = _Verified(out / VERIFIED)
+    known = _Verified(out / VERIFIED, steps.note)
     done, runs = [], len(suite.attempts) * len(suite.seeds)
     for number, (attempt, seed) in enumerate(plan(suite), 1):
         folder = out / "runs" / folder_of(number, attempt, seed)
@@ -106,15 +109,23 @@ def audit(
 class _Verified:
     """Which runs were verified, so that none is paid for twice: an answer by results.csv's digest.
 
-    path: of the file that keeps it.
+    path: of the file that keeps it. note: called where that file cannot be read: its runs are
+    verified again, or stand as not verified.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, note: Callable[[str], None]) -> None:
         self._path = path
+        self._kept: dict[str, bool] = {}
+        if not path.exists():
+            return
         try:
-            self._kept: dict[str, bool] = dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            self._kept = {}
+            self._kept = _answers(read_json(read_text(path)))
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+            note(
+                f"{path}: cannot be read ({reason}); finished runs are verified again, or with "
+                "--no-verify stand as not verified"
+            )
 
     def of(self, run: Run, verify: Callable[[Run], bool] | None) -> bool | None:
         """Whether a run is as reported; None where that is not known, and not to be asked."""
@@ -123,6 +134,13 @@ class _Verified:
             self._kept[digest] = verify(run)
             write_text(self._path, json.dumps(self._kept, indent=2) + "\n")
         return self._kept.get(digest)
+
+
+def _answers(kept: Any) -> dict[str, bool]:
+    """What verified.json holds; ValueError for anything else."""
+    if not isinstance(kept, dict) or not all(isinstance(value, bool) for value in kept.values()):
+        raise ValueError("expected true or false for each digest")
+    return kept
 
 
 def plan(suite: Suite) -> Iterator[tuple[Attempt, int]]:
@@ -155,15 +173,33 @@ def read_card(path: str | Path) -> Card:
     """A card from its file, or from the folder that it is in; InputError for one that is none."""
     file = Path(path)
     file = file / CARD if file.is_dir() else file
+    if not file.exists():
+        raise InputError(f"{file}: no such file; check the path")
     try:
-        return Card.model_validate_json(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}); check the path") from None
-    except ValueError as error:
+        text = read_text(file)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{file}: cannot be read ({reason}); check the path") from None
+    return parse_card(text, file)
+
+
+def parse_card(text: str, file: Path) -> Card:
+    """A card from its JSON; InputError that names the field which is none of a card's. file: that
+    the text is from.
+    """
+    try:
+        card = Card.model_validate_json(text)
+        reason = fault_of(card)
+    except ValidationError as error:
         reason = field_and_reason(error)
-        raise InputError(
-            f"{file}: is no card ({reason}); expected what 'iqattack audit' wrote"
-        ) from None
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+    else:
+        if reason is None:
+            return card
+    raise InputError(
+        f"{file}: is no card ({printable(reason)}); expected what 'iqattack audit' wrote"
+    )
 
 
 def _begin(out: Path, wanted: Mapping[str, Any], *, resume: bool) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from iqattack.auditing.suite import Suite
 from iqattack.errors import RunError
@@ -18,11 +18,12 @@ from iqattack.evaluation.bootstrap import RESAMPLES
 from iqattack.notebook import block, items, lines, table
 from iqattack.runs import Reached, Run, Summary, reached
 from iqattack.runs.numbers import without_folders
-from iqattack.runs.settings import ModelRecord
+from iqattack.runs.settings import ModelRecord, Settings
 from iqattack.version import __version__
 
 FEWEST = 3  # images: fewer have no interval, and no order
 WORST = "worst case"
+PREPARED = ("input", "compile", "autocast")  # settings that decide what the model computes
 POINTS = 16  # of a curve, evenly on a log axis, beside the budgets of the suite
 
 Array = NDArray[np.float64]
@@ -48,7 +49,9 @@ class SuiteRecord(BaseModel):
 
 
 class CardModel(BaseModel):
-    """The model. files: SHA-256 of those that it depends on, by their names."""
+    """The model. files: SHA-256 of those that it depends on, by their names. input, compile,
+    autocast: how it was given images and run, as in `Settings`; left out of JSON at their defaults.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,10 +59,17 @@ class CardModel(BaseModel):
     score_range: tuple[float, float]
     lower_better: bool
     files: dict[str, str]
+    input: str | None = None
+    compile: bool = False
+    autocast: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {n: v for n, v in handler(self).items() if n not in PREPARED or v}
 
     @classmethod
-    def of(cls, record: ModelRecord) -> CardModel:
-        """Of a run's record, without the folders of whoever ran it."""
+    def of(cls, record: ModelRecord, settings: Settings) -> CardModel:
+        """Of a run's record and settings, without the folders of whoever ran it."""
         names: dict[str, str] = {}
         for path, digest in sorted(record.files.items()):
             name = path.replace("\\", "/").rpartition("/")[2]
@@ -71,6 +81,9 @@ class CardModel(BaseModel):
             score_range=record.score_range,
             lower_better=record.lower_better,
             files=names,
+            input=settings.input,
+            compile=settings.compile,
+            autocast=settings.autocast,
         )
 
 
@@ -302,7 +315,7 @@ def card_of(suite: Suite, done: Sequence[Done]) -> Card:
     everywhere = np.logical_and.reduce([~np.isnan(one.gains[:, -1]) for one in tried])
     return Card(
         suite=SuiteRecord(id=suite.id, digest=suite.digest),
-        model=CardModel.of(first.model),
+        model=CardModel.of(first.model, first.settings),
         images=CardImages(
             count=first.images,
             attacked=len(base.names),
@@ -338,6 +351,9 @@ def _check_same(each: Done, first: Summary) -> None:
     what = None
     if here.model.changed(first.model) or here.model.name != first.model.name:
         what = "is of another model"
+    elif odd := [n for n in PREPARED if getattr(here.settings, n) != getattr(first.settings, n)]:
+        own, other = (getattr(one.settings, odd[0]) for one in (here, first))
+        what = f"has another {odd[0]} ({own or 'none'} and not {other or 'none'})"
     elif here.images != first.images:
         what = f"is of {here.images} images, and not {first.images}"
     else:
@@ -531,6 +547,7 @@ def _digest(done: Sequence[Done]) -> str:
 
 def _record(each: Done) -> RunRecord:
     summary = each.summary
+    fresh = None if summary.rescored is None else summary.rescored.text  # beside the run
     check, (low, high) = summary.check, summary.model.score_range
     return RunRecord(
         folder=f"runs/{each.run.folder.name}",
@@ -541,6 +558,6 @@ def _record(each: Done) -> RunRecord:
         queries=summary.queries,
         noise=None if check is None else _finite(check.noise / (high - low)),
         batch=None if check is None else _finite(check.batch / (high - low)),
-        findings=tuple(map(without_folders, summary.findings)),
+        findings=tuple(without_folders(said) for said in summary.findings if said != fresh),
         verified=each.verified,
     )

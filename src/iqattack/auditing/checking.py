@@ -28,9 +28,9 @@ from torch import Tensor
 from iqattack.auditing.audit import AUDIT, CARD, PICTURES, VERIFIED, folder_of
 from iqattack.auditing.card import Card, Done, card_of
 from iqattack.auditing.parsing import field_and_reason
-from iqattack.auditing.plausible import implausible, impossible
 from iqattack.auditing.replayed import replayed
 from iqattack.auditing.same_way import other_ways, too_tolerant
+from iqattack.auditing.soundness import faults, implausible
 from iqattack.auditing.suite import Attempt, Suite, bundled, digest_of, read_suite
 from iqattack.defences import parse_defence
 from iqattack.errors import InputError, IqattackError, RunError
@@ -201,7 +201,7 @@ def check_card(
         ) from None
     found = _Found()
     folder = file.parent
-    found.refute_all((CARD, what) for what in impossible(card))
+    found.refute_all((CARD, what) for what in faults(card))
     _note_failed(card, found)
     if file.name != CARD or not (folder / RUNS).is_dir():
         _suite_of(card, suite, found)

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from iqattack.auditing.card import Card, Value
 from iqattack.auditing.suite import Published, Suite, bundled, read_suite
 
+PYIQA = "pyiqa:"
+
 
 @dataclass(frozen=True)
 class Beside:
     """A published figure, and what the card has for the same attack, constraint and budget.
 
     measured: None where the card has no such line or measure, as without opinion scores. same:
-    whether the card's model goes by the same name; the images may still be others.
+    whether the card's model is the published one, by its name or as pyiqa's of that name; the
+    images may still be others.
     """
 
     published: Published
@@ -27,7 +30,7 @@ def beside(suite: Suite, card: Card) -> list[Beside]:
     for figure in suite.published:
         line = card.line(figure.attack, figure.constraint, figure.queries)
         measured = None if line is None else line.measures.get(figure.measure)
-        found.append(Beside(figure, measured, _plain(card.model.name) == _plain(figure.model)))
+        found.append(Beside(figure, measured, _same(card.model.name, figure.model)))
     return found
 
 
@@ -40,6 +43,12 @@ def beside_known(card: Card) -> list[Beside]:
     return beside(suite, card) if suite.digest == card.suite.digest else []
 
 
+def _same(name: str, published: str) -> bool:
+    """`pyiqa:topiq_nr` and `TOPIQ-NR` name one model; `mine.py:topiq_nr` may be anything."""
+    of_pyiqa = name.startswith(PYIQA) and _plain(name.removeprefix(PYIQA)) == _plain(published)
+    return of_pyiqa or name == published
+
+
 def _plain(name: str) -> str:
-    """`pyiqa:topiq_nr` and `TOPIQ-NR` name one model."""
-    return "".join(filter(str.isalnum, name.rpartition(":")[2].lower()))
+    """`topiq_nr` and `TOPIQ-NR` alike."""
+    return name.lower().replace("-", "").replace("_", "")

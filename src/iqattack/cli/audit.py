@@ -174,7 +174,7 @@ def audit(
     typer.echo(f"page  {out / INDEX}")
     unsound = [run.folder for run in card.runs if run.verified is False]
     for folder in unsound:
-        typer.echo(f"{out / folder}: not as reported; 'iqattack verify' tells more", err=True)
+        typer.echo(f"{out / folder}: not as reported; for details, run 'iqattack verify'", err=True)
     status = 1 if unsound else 0
     lost = card.images.count - card.images.attacked
     for number, what in ((lost, "could not be attacked"), (card.images.partly, "failed with some")):

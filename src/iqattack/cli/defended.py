@@ -63,9 +63,10 @@ def defended(
 ) -> None:
     """Print what a defence leaves of an attack, and what it costs.
 
-    Clean and attacked pictures of the run are scored behind the defence, two queries an image: an
-    attack that does not know of the defence. With --adaptive, one that does is shown beside. No run
-    is changed.
+    Clean and attacked pictures of the run are scored behind the defence: an attack that does not
+    know of it. With --adaptive, one that does is shown beside, and the worst of both. An image
+    takes two queries, three with --adaptive; where images change at random, 2·keys + 1, or 3·keys
+    + 1. No run is changed.
     """
     with display() as shown:
         notify = iqattack.Callbacks(
@@ -88,6 +89,8 @@ def defended(
         typer.echo(found.model_dump_json(indent=2))
         return
     Console().print(_table(found))
+    if found.note is not None:
+        say(f"note: {found.note}", fold=True)
     if out is not None:
         say(f"one row each     {out}")
 
@@ -113,6 +116,8 @@ def _table(found: DefenceMeasures) -> Table:
     add("mean gain behind it, adaptive", found.gain_adaptive)
     add("share of the gain left, adaptive", found.left_adaptive)
     add("mean gain as the adaptive run reports it", found.gain_adaptive_reported)
+    add("mean gain behind it, worst of both by image", found.gain_worst)
+    add("share of the gain left, worst of both", found.left_worst)
     table.add_section()
     add("mean change of clean scores, of the range", found.clean_change)
     add("mean absolute change of clean scores", found.clean_distance)

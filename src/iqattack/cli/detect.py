@@ -80,8 +80,14 @@ def detect(
 def _accounts(text: str) -> int | Literal["image"]:
     if text == "image":
         return "image"
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"--accounts {text}: expected at least 1, or image")
+    from iqattack.runs.detect import MOST_ACCOUNTS  # noqa: PLC0415 - loads torch
+
+    if not (text.isascii() and text.isdecimal() and 1 <= len(text) <= len(str(MOST_ACCOUNTS))
+            and 1 <= int(text) <= MOST_ACCOUNTS):  # fmt: skip
+        raise InputError(
+            f"--accounts {text[:40]}: expected 1 to {MOST_ACCOUNTS:,}, or image for an account for "
+            "each image"
+        )
     return int(text)
 
 

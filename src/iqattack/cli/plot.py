@@ -9,6 +9,7 @@ import typer
 
 import iqattack
 from iqattack.cli.progress import display
+from iqattack.errors import InputError
 
 
 def plot(
@@ -17,11 +18,13 @@ def plot(
         typer.Argument(metavar="RUN...", help="Folders of runs, or of audits: all their runs."),
     ],
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
-            metavar="FILE", help="The figure: its suffix says what it is, .pdf, .svg, .png or .pgf."
+            metavar="FILE",
+            help="The figure: its suffix says what it is, .pdf, .svg, .png or .pgf; by default "
+            "none, with --data.",
         ),
-    ],
+    ] = None,
     kind: Annotated[
         str,
         typer.Option(
@@ -72,6 +75,8 @@ def plot(
     Colours are safe for colour-blind readers, lines and marks differ in grey, too, and fonts are
     embedded as TrueType. The same runs give the same bytes. Needs matplotlib (extra: plot).
     """
+    if out is None and data is None:
+        raise InputError("plot: nothing to write; give --out FILE.pdf, --data FILE.csv, or both")
     with display() as shown:
         iqattack.plot(
             runs,
@@ -86,6 +91,7 @@ def plot(
             data=data,
             callbacks=shown.callbacks,
         )
-    typer.echo(f"the figure       {out}")
+    if out is not None:
+        typer.echo(f"the figure       {out}")
     if data is not None:
-        typer.echo(f"its numbers      {data}")
+        typer.echo(f"{'the' if out is None else 'its'} numbers      {data}")

@@ -65,5 +65,5 @@ def rescore(
                 checked=partial(shown.counted, "rescore"),
             ),
         )
-    say(found.told, fold=True)
+    say(found.text, fold=True)
     say(f"one row each     {run / 'rescored.csv'}")

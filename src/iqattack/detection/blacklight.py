@@ -53,8 +53,8 @@ class Blacklight(BaseModel):
     def _attainable(self) -> Blacklight:
         if self.matches >= self.keep:
             raise InputError(
-                f"detector matches={self.matches}: expected fewer than keep={self.keep}, or no two "
-                "images can share more"
+                f"detector blacklight: matches={self.matches} is not below keep={self.keep}, so no "
+                "two images can share more; give a smaller matches or a larger keep"
             )
         return self
 

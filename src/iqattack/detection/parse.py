@@ -34,6 +34,15 @@ def parse_detector(spec: str) -> DetectorKind:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"detector '{spec}': {where}: {first['msg']}") from None
+        name = str(error.errors()[0]["loc"][0])
+        least, most = bounds(kind, name)
+        expected = f"at least {least:,}" if most is None else f"{least:,} to {most:,}"
+        raise InputError(
+            f"detector '{spec}': {name}={values[name]}: expected a whole number, {expected}"
+        ) from None
+
+
+def bounds(kind: type[Blacklight], name: str) -> tuple[int, int | None]:
+    """The least value of a constant, and the largest, if there is one."""
+    limits = kind.model_json_schema()["properties"][name]
+    return limits["minimum"], limits.get("maximum")

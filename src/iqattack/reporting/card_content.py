@@ -123,12 +123,12 @@ class Legend:
 
 @dataclass(frozen=True)
 class Chart:
-    """curves: as card.js draws them. legend, table: see there. told: what is to be seen."""
+    """curves: as card.js draws them. legend, table: see there. text: what is to be seen."""
 
     curves: list[dict[str, Any]]
     legend: tuple[Legend, ...]
     table: Table
-    told: str
+    text: str
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -254,7 +254,10 @@ def concerns(card: Card, troubles: Sequence[str] = ()) -> list[str]:
         luck = ""
         if line is not None:
             most = percent(noise_gain(noise, _chances(card, line)))
-            luck = f" The best of so many noisy scores gains up to {most} by chance alone."
+            luck = (
+                f" The best of {_chances(card, line):,} noisy scores gains up to {most} by chance "
+                "alone."
+            )
         said.append(
             f"Scores are noisy: those of one image have a standard deviation of "
             f"{percent(noise, 2)} of the score range.{luck}"
@@ -452,7 +455,7 @@ def published(figures: Sequence[Beside], card: Card) -> Table:
         ("model", "attack", "queries", "measure", "published", card.model.name),
         tuple(
             (
-                figure.published.model,
+                figure.published.model + (" (this model)" if figure.same else ""),
                 figure.published.attack.partition(":")[0],
                 f"{figure.published.queries:,}",
                 COLUMNS[figure.published.measure],
@@ -508,8 +511,18 @@ def provenance(card: Card) -> list[tuple[str, str]]:
     low, high = card.model.score_range
     better = "lower" if card.model.lower_better else "higher"
     files = [(f"{name}, SHA-256", digest) for name, digest in card.model.files.items()]
+    prepared = [
+        (name, str(value))
+        for name, value in (
+            ("input", card.model.input),
+            ("compiled", "yes" if card.model.compile else None),
+            ("autocast", card.model.autocast),
+        )
+        if value is not None
+    ]
     return [
         ("model", card.model.name),
+        *prepared,
         ("scores", f"{low:g} to {high:g}, {better} is better"),
         *files,
         ("suite", card.suite.id),
@@ -554,7 +567,7 @@ def chart(card: Card, references: Sequence[Card]) -> Chart:
             grey.append(Key(other.model.name, tuple(here), False, ""))
     if grey:
         legend.append(Legend("reference models, worst case", None, tuple(grey)))
-    return Chart(curves, tuple(legend), _charted(card), _told(card, references))
+    return Chart(curves, tuple(legend), _charted(card), _described(card, references))
 
 
 def _drawn(curve: Curve) -> dict[str, Any]:
@@ -587,7 +600,7 @@ def _charted(card: Card) -> Table:
     return Table(("queries", *(curve.constraint for curve in worst)), tuple(rows))
 
 
-def _told(card: Card, references: Sequence[Card]) -> str:
+def _described(card: Card, references: Sequence[Card]) -> str:
     said = []
     for line in _worst_lines(card):
         few = card.line(WORST, line.constraint, card.budgets[0])

@@ -2,8 +2,8 @@
 
 The pictures of an attack on the undefended model are scored behind the defence: an attack that does
 not know of it. A run of the same attack on the defended model is adaptive. Both are valued in
-truth: behind a random defence by draws that no attack saw, behind one that only tells other scores
-by the model itself.
+scores that misled no attack: behind a random defence those of fresh draws, behind one that only
+changes scores those of the undefended model.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from iqattack.objectives import towards_end
 from iqattack.perception import ssim
 from iqattack.runs.cells import csv_line, to_cell
 from iqattack.runs.files import write_text
+from iqattack.runs.numbers import number
 from iqattack.runs.pairs import Scored, read_pair
 from iqattack.runs.rescore import check_model
 from iqattack.runs.results import Result
@@ -36,7 +37,10 @@ from iqattack.scoring import DEFAULT_RETRY, InProcess, Retry, ScorePool
 
 KEYS = 8  # draws of a random defence, none of which an attack saw
 MOST_KEYS = 1000
-SAME = ("constraint", "floor", "objective", "queries", "attack", "seed", "resize", "convert")
+SAME = (
+    "constraint", "floor", "objective", "queries", "attack", "seed", "resize", "convert",
+    "input", "compile", "autocast",
+)  # fmt: skip
 
 
 class BehindDefence(BaseModel):
@@ -44,11 +48,11 @@ class BehindDefence(BaseModel):
     the other way.
 
     score_clean, gain: as the run on the undefended model has them. score_clean_defended: through
-    the defence. gain_not_adaptive: of the run's picture behind the defence, in truth. gain_adaptive
-    and gain_adaptive_reported: of the picture of the adaptive run, in truth and as that reports it;
-    None without one. ssim: between the pictures; ssim_clean_defended: between the clean picture and
-    what the model sees of it; ssim_defended: between what it sees of clean and attacked. None where
-    that is too small, or of another size than the picture.
+    the defence. gain_not_adaptive: of the run's picture behind the defence, on fresh draws.
+    gain_adaptive and gain_adaptive_reported: of the picture of the adaptive run, on fresh draws and
+    as that reports it; None without one. ssim: between the pictures; ssim_clean_defended: between
+    the clean picture and what the model sees of it; ssim_defended: between what it sees of clean
+    and attacked. None where that is too small, or of another size than the picture.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,7 +75,9 @@ class DefenceMeasures(BaseModel):
 
     run, adaptive: folders. queries: images that defended models scored for this. left_not_adaptive,
     left_adaptive: mean gain behind the defence over the mean gain without; None where nothing was
-    gained without. clean_change, clean_distance: mean of the change of clean scores through the
+    gained without. gain_worst, left_worst: of the picture of each image that gains most behind the
+    defence, of the two runs; None without an adaptive one. note: says so where the adaptive attack
+    is the weaker one. clean_change, clean_distance: mean of the change of clean scores through the
     defence, as a fraction of the score range, with its sign (positive for better quality) and
     without. srocc_clean: of clean scores with and without the defence. srocc_mos,
     srocc_mos_defended: of clean scores and opinion, without and with it.
@@ -91,6 +97,9 @@ class DefenceMeasures(BaseModel):
     gain_adaptive_reported: Measured | None
     left_not_adaptive: Measured | None
     left_adaptive: Measured | None
+    gain_worst: Measured | None = None
+    left_worst: Measured | None = None
+    note: str | None = None
     clean_change: Measured
     clean_distance: Measured
     srocc_clean: float
@@ -125,9 +134,9 @@ def measure_defence(
     """Score the pictures of a run behind a defence, and compare.
 
     run: on the undefended model, which `scorer` is. adaptive: the same attack on the defended one.
-    keys: draws of a random defence. Two queries an image, of a random defence as many for each
-    draw, and one more for each picture of the adaptive run; none is in any run's log. progress: is
-    given how many images are done, of how many.
+    keys: draws of a random defence. Two queries an image, three with an adaptive run; one less of a
+    defence of scores alone, one more of one of both; of a random one of images 2·keys + 1, or
+    3·keys + 1. None is in any run's log. progress: is given how many images are done, of how many.
 
     Raises InputError for a defence that does not exist, or where the model fails; RunError for runs
     that do not fit.
@@ -174,12 +183,12 @@ class _Asked:
         found = judges(scorer, chain.spec, range(1, keys + 1))
         self.own = found == [scorer]  # the model itself, of which the run has scores
         self.same = not chain.random and not any(one.tells for one in chain.defences)
-        self._told = pool(defend(scorer, chain.spec))
-        self._judges = [self._told] if self.same else [pool(judge) for judge in found]
+        self._user = pool(defend(scorer, chain.spec))
+        self._judges = [self._user] if self.same else [pool(judge) for judge in found]
 
-    def told(self, image: Tensor) -> float:
+    def returned(self, image: Tensor) -> float:
         """The score that a user gets."""
-        return self._ask(self._told, image)
+        return self._ask(self._user, image)
 
     def judged(self, image: Tensor) -> NDArray[np.float64]:
         """Scores of an image by each judge, (J,)."""
@@ -199,6 +208,18 @@ def _adaptive(run: Run, adaptive: Run, chain: Chain) -> dict[str, Result]:
         raise RunError(
             f"{adaptive.folder}: is of the model '{adaptive.model.name}', expected '{name}' with "
             f"the range {low:g},{high:g}; attack that with the settings of {run.folder}"
+        )
+    if adaptive.model.lower_better != run.model.lower_better:
+        there, here = ("lower" if one.model.lower_better else "higher" for one in (run, adaptive))
+        raise RunError(
+            f"{adaptive.folder}: {here} scores of its model are better, and {there} ones in "
+            f"{run.folder}; give runs of the same model"
+        )
+    changed = run.model.changed(adaptive.model)
+    if changed is not None and run.model.hashes and adaptive.model.hashes:
+        raise RunError(
+            f"{adaptive.folder}: its model had another {Path(changed).name} than that of "
+            f"{run.folder}; give runs of the same model"
         )
     for field in SAME:
         there, here = getattr(run.settings, field), getattr(adaptive.settings, field)
@@ -222,8 +243,8 @@ def _row(
 ) -> BehindDefence:
     """One image; other: its result in the adaptive run."""
     clean, attacked = _pair(run, result)
-    told = asked.told(clean)
-    before = after = np.array([told])  # in truth
+    user = asked.returned(clean)
+    before = after = np.array([user])  # on fresh draws
     if asked.own:
         before, after = np.array([result.score_clean]), np.array([result.score_adv])
     else:
@@ -243,7 +264,7 @@ def _row(
         image=result.image,
         mos=result.mos,
         score_clean=result.score_clean or 0.0,
-        score_clean_defended=told,
+        score_clean_defended=user,
         gain=result.gain or 0.0,
         gain_not_adaptive=_gain(run, result, before, after),
         gain_adaptive=found,
@@ -301,19 +322,22 @@ def _measured(
         values = values[np.isfinite(values)]
         return float(values.mean()) if len(values) else None
 
-    def left(name: str) -> Measured | None:
-        behind, without = column(name), column("gain")
+    def left(behind: NDArray[np.float64]) -> Measured | None:
+        without = column("gain")
         if not without.mean() > 0.0:
             return None
         interval = bootstrap_interval(_ratio, behind, without)
         return Measured(value=_ratio(behind, without), interval=interval)
 
+    blind, aware = column("gain_not_adaptive"), column("gain_adaptive")
+    worst = np.maximum(blind, aware)
     low, high = run.model.score_range
     better = -1.0 if run.model.lower_better else 1.0
-    clean, told = better * column("score_clean"), better * column("score_clean_defended")
+    clean = better * column("score_clean")
+    defended = better * column("score_clean_defended")
     mos = (-1.0 if run.settings.mos_lower_better else 1.0) * column("mos")
     known = np.isfinite(mos)
-    change = (told - clean) / (high - low)
+    change = (defended - clean) / (high - low)
     return DefenceMeasures(
         run=str(run.folder),
         adaptive=None if adaptive is None else str(adaptive.folder),
@@ -322,21 +346,35 @@ def _measured(
         images=tuple(rows),
         queries=queries,
         gain=mean_measured(column("gain")),
-        gain_not_adaptive=mean_measured(column("gain_not_adaptive")),
-        gain_adaptive=None if adaptive is None else mean_measured(column("gain_adaptive")),
+        gain_not_adaptive=mean_measured(blind),
+        gain_adaptive=None if adaptive is None else mean_measured(aware),
         gain_adaptive_reported=(
             None if adaptive is None else mean_measured(column("gain_adaptive_reported"))
         ),
-        left_not_adaptive=left("gain_not_adaptive"),
-        left_adaptive=None if adaptive is None else left("gain_adaptive"),
+        left_not_adaptive=left(blind),
+        left_adaptive=None if adaptive is None else left(aware),
+        gain_worst=None if adaptive is None else mean_measured(worst),
+        left_worst=None if adaptive is None else left(worst),
+        note=None if adaptive is None else _weaker(adaptive, blind, aware),
         clean_change=mean_measured(change),
         clean_distance=mean_measured(np.abs(change)),
-        srocc_clean=srocc(clean, told),
+        srocc_clean=srocc(clean, defended),
         srocc_mos=srocc(clean[known], mos[known]) if known.any() else None,
-        srocc_mos_defended=srocc(told[known], mos[known]) if known.any() else None,
+        srocc_mos_defended=srocc(defended[known], mos[known]) if known.any() else None,
         ssim=mean("ssim"),
         ssim_clean_defended=mean("ssim_clean_defended"),
         ssim_defended=mean("ssim_defended"),
+    )
+
+
+def _weaker(adaptive: Run, blind: NDArray[np.float64], aware: NDArray[np.float64]) -> str | None:
+    """A note where the adaptive attack gained less than the one that does not know the defence."""
+    if not aware.mean() < blind.mean():
+        return None
+    return (
+        f"{adaptive.folder}: the adaptive attack gains {number(float(aware.mean()))}, less than "
+        f"the {number(float(blind.mean()))} of the attack that does not know the defence; it says "
+        "nothing for the defence: judge that by the worst of both, or attack with more queries"
     )
 
 

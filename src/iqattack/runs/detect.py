@@ -7,10 +7,8 @@ order of the queries, are what the detector sees.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -42,6 +40,7 @@ from iqattack.objectives import WithBoundary, parse_objective, towards_end
 from iqattack.plugins import installed, trusted
 from iqattack.probing import EACH
 from iqattack.runs.best import gains_of
+from iqattack.runs.cells import csv_line, to_cell
 from iqattack.runs.checked import Checked
 from iqattack.runs.columns import Results
 from iqattack.runs.files import write_text
@@ -114,11 +113,14 @@ class Detection(BaseModel):
 
     def write(self, path: Path) -> None:
         """Write the rows as CSV; InputError where that cannot be done."""
-        text = io.StringIO(newline="")
-        table = csv.DictWriter(text, list(Detected.model_fields), lineterminator="\n")
-        table.writeheader()
-        table.writerows(row.model_dump() for row in self.images)
-        write_text(path, text.getvalue())
+
+        def lines() -> Iterator[str]:
+            yield csv_line(Detected.model_fields)
+            for row in self.images:
+                name, *values = row.model_dump().values()
+                yield csv_line([to_cell(name), *("" if v is None else str(v) for v in values)])
+
+        write_text(path, lines())
 
 
 def detect(
@@ -144,7 +146,8 @@ def detect(
     kind = parse_detector(detector)
     if accounts != PER_IMAGE and not (isinstance(accounts, int) and 1 <= accounts <= MOST_ACCOUNTS):
         raise InputError(
-            f"accounts {accounts}: expected 1 to {MOST_ACCOUNTS:,}, or {PER_IMAGE} for one each"
+            f"accounts {accounts}: expected 1 to {MOST_ACCOUNTS:,}, or {PER_IMAGE} for an account "
+            "for each image"
         )
     if run.settings.budget_total is not None:
         raise RunError(

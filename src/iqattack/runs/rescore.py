@@ -65,6 +65,8 @@ def rescore(
     todo = [result for result in done if not unchanged(result)]
     with run.open_log() as log:
         ceiling = how.ceiling(scorer, log)
+        if ceiling is not None:
+            ceiling.remedy = "and so are its fresh scores: repeat the command with a higher one"
         again = fresh(scorer, first=1 + log.kept_number(FRESH))
         with how.pool_of(again, ceiling=ceiling) as pool:
             for number, result in enumerate(todo):

@@ -18,6 +18,7 @@ from iqattack.errors import RunError
 from iqattack.evaluation import Interval, bootstrap_interval, mean_gain
 from iqattack.objectives import towards_end
 from iqattack.runs.cells import csv_line, to_cell
+from iqattack.runs.numbers import images, number
 from iqattack.runs.pairs import Scored
 from iqattack.runs.results import Result
 from iqattack.runs.settings import ModelRecord
@@ -129,16 +130,17 @@ class Rescored(BaseModel):
 class Rescoring(BaseModel):
     """What fresh scores say of a run: means over the images that have some.
 
-    images: that have fresh scores, or were left unchanged; times: fewest of a picture. queries:
-    images that the model scored for this, beside the budget. gain: as reported of these images;
-    gain_fresh: without selection bias; bias: the difference. error: standard error of the mean
-    fresh gain that is due to noise alone, the images being given. intervals: 95 %, over images, of
-    gain_fresh and bias.
+    images: that have fresh scores, or were left unchanged; scored: that have fresh scores; times:
+    fewest of a picture. queries: images that the model scored for this, beside the budget. gain: as
+    reported of these images; gain_fresh: without selection bias; bias: the difference. error:
+    standard error of the mean fresh gain that is due to noise alone, the images being given.
+    intervals: 95 %, over images, of gain_fresh and bias.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
     images: int
+    scored: int
     times: int
     queries: int
     gain: float
@@ -148,13 +150,15 @@ class Rescoring(BaseModel):
     intervals: dict[str, Interval] = {}
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         """It in a phrase."""
+        rest = self.images - self.scored
+        left = f" ({rest:,} more {'was' if rest == 1 else 'were'} left unchanged)" if rest else ""
         return (
-            f"fresh scores, {self.times} or more of each picture, put the mean gain of "
-            f"{self.images} images at {self.gain_fresh:.3f} ± {self.error:.3f} of the range, where "
-            f"{self.gain:.3f} is reported: {self.bias:.3f} of it is selection bias; these "
-            f"{self.queries:,} queries are beside the budget"
+            f"fresh scores of {images(self.scored)}, {self.times:,} or more of each picture{left}, "
+            f"put the mean gain at {number(self.gain_fresh)} ± {number(self.error)} of the range, "
+            f"where {number(self.gain)} is reported: {number(self.bias)} of it is selection bias; "
+            f"these {self.queries:,} queries are beside the budget"
         )
 
 
@@ -186,6 +190,7 @@ def rescoring_of(rows: list[Rescored], queries: int, *, intervals: bool = True) 
     bias = np.array([row.bias for row in rows])
     return Rescoring(
         images=len(rows),
+        scored=len(times),
         times=min(times),
         queries=queries,
         gain=statistics.fmean(row.gain for row in rows),

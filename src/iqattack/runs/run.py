@@ -494,7 +494,8 @@ class Run:
                     found = self._contradictions(result, doubted.direction, doubted.rows)
                     if (what := next(found, None)) is not None:
                         raise RunError(
-                            f"{result.image}: {what}; 'iqattack verify {self.folder}' tells more"
+                            f"{result.image}: {what}; for details, run "
+                            f"'iqattack verify {self.folder}'"
                         )
             except RunError as error:
                 raise RunError(f"{self.folder}: {error}") from None

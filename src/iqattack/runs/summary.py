@@ -308,7 +308,7 @@ def summarise(
     )
     found = findings(check or Check(), clean, record.model.score_range)
     found += record.told
-    found += () if rescored is None else (rescored.told,)
+    found += () if rescored is None else (rescored.text,)
     found += [doubt.long for doubt in doubts_of(summary) if doubt.long is not None]
     return summary.model_copy(update={"findings": tuple(found)})
 

@@ -19,13 +19,14 @@ class Ceiling:
     """images: that may be sent, each retry counted. why: the option that says so, with its value.
 
     sent: so far. reserve: keeps that number before they are sent, so that what a killed process had
-    in flight counts.
+    in flight counts. remedy: how what asks goes on.
     """
 
     images: int
     why: str
     sent: int = 0
     reserve: Callable[[int], None] = lambda _: None
+    remedy: str = "go on with --resume and a higher one"
 
     @property
     def left(self) -> int:
@@ -46,6 +47,6 @@ class Ceiling:
     def reached(self) -> CeilingReached:
         """What ends the run."""
         return CeilingReached(
-            f"stopped before {self.why}: {self.sent:,} images were sent; the run is kept, go on "
-            "with --resume and a higher one"
+            f"stopped before {self.why}: {self.sent:,} images were sent; the run is kept, "
+            f"{self.remedy}"
         )

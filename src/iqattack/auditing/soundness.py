@@ -1,0 +1,135 @@
+"""What must hold on a card from elsewhere, beside the types of its fields, before it is shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+
+from iqattack.auditing.card import Card, Curve, Line, Value
+
+NEEDED = ("gain", "srocc")  # that every line must have: the verdict and all tables show them
+MOST = 10**9  # queries and images
+LARGEST = 1e6  # of a measure: gains may exceed 1 where scores leave the declared range
+LONGEST = 1000  # characters of a name or spec
+ROUNDING = 1e-6
+RANGES = {"srocc": 1.0, "plcc": 1.0, "krocc": 1.0} | {
+    f"{name}_drop": 2.0 for name in ("srocc", "plcc", "krocc")
+}
+
+
+def fault_of(card: Card) -> str | None:
+    """The first field of a card that cannot be, and why; None where all can."""
+    return next(faults(card), None)
+
+
+def faults(card: Card) -> Iterator[str]:
+    """Every such field."""
+    yield from _texts("model.name", card.model.name)
+    for text in (card.model.input, card.model.autocast):
+        yield from _texts("model", text or "none")
+    for name in card.model.files:
+        yield from _texts("model.files", name)
+    low, high = card.model.score_range
+    if not (low < high and math.isfinite(high - low)):
+        yield f"model.score_range {low:g},{high:g}: expected two finite numbers, lower first"
+    images = card.images
+    if not 0 <= images.partly <= images.attacked <= images.count <= MOST:
+        yield (
+            f"images: partly {_short(images.partly)}, attacked {_short(images.attacked)}, "
+            f"count {_short(images.count)}: expected rising numbers from 0 to {MOST:,}"
+        )
+    for k, run in enumerate(card.runs):
+        place = f"runs.{k}"
+        yield from _texts(place, run.folder, run.attack, run.constraint)
+        yield from _number(f"{place}.queries", run.queries, 0, MOST * MOST)
+        for name in ("noise", "batch"):
+            yield from _number(f"{place}.{name}", getattr(run, name), 0.0, LARGEST)
+    for k, line in enumerate(card.lines):
+        yield from _line(f"lines.{k}", line)
+    keys = [(line.attack, line.constraint, line.queries) for line in card.lines]
+    if len(set(keys)) < len(keys):
+        again = next(key for k, key in enumerate(keys) if key in keys[:k])
+        yield f"lines: {', '.join(map(str, again))} is there twice"
+    for k, curve in enumerate(card.curves):
+        yield from _curve(f"curves.{k}", curve)
+    for k, seen in enumerate(card.seen):
+        yield from _texts(f"seen.{k}", seen.attack, seen.constraint)
+        for name in ("jod", "jod_least", "ssim"):
+            yield from _number(f"seen.{k}.{name}", getattr(seen, name), -LARGEST, LARGEST)
+
+
+def implausible(card: Card) -> Iterator[str]:
+    """Gains that are believed only where they follow from runs."""
+    for number, line in enumerate(card.lines):
+        gain = line.measures.get("gain")
+        if gain is None or gain.value is None:
+            continue
+        where = f"lines[{number}].measures.gain"
+        if abs(gain.value) > 1.0 + ROUNDING:
+            yield f"{where} is {gain.value:g} of the score range"
+        low = gain.value if gain.low is None else gain.low
+        high = gain.value if gain.high is None else gain.high
+        if not low - ROUNDING <= gain.value <= high + ROUNDING:
+            yield f"{where} is {gain.value:g}, outside of its interval from {low:g} to {high:g}"
+
+
+def _line(place: str, line: Line) -> Iterator[str]:
+    yield from _texts(place, line.attack, line.constraint)
+    yield from _number(f"{place}.queries", line.queries, 1, MOST)
+    yield from _number(f"{place}.images", line.images, 0, MOST)
+    missing = [name for name in NEEDED if name not in line.measures]
+    if missing:
+        yield f"{place}.measures: {missing[0]} is missing"
+    for name, value in line.measures.items():
+        most = RANGES.get(name, LARGEST)
+        yield from _value(f"{place}.measures.{name[:40]}", value, most, inside=name == "gain")
+    for name, share in line.best.items():
+        yield from _number(f"{place}.best.{name[:40]}", share, 0.0, 1.0)
+
+
+def _value(place: str, value: Value, most: float, *, inside: bool) -> Iterator[str]:
+    """inside: whether the value lies in its interval, as a mean does."""
+    for name in ("value", "low", "high"):
+        yield from _number(f"{place}.{name}", getattr(value, name), -most, most)
+    ends = [value.low, value.value, value.high] if inside else [value.low, value.high]
+    there = [end for end in ends if end is not None]
+    scale = ROUNDING * max([1.0, *map(abs, there)])
+    if any(first > second + scale for first, second in pairwise(there)):
+        yield f"{place}: expected low ≤ value ≤ high, and got {there}"
+
+
+def _curve(place: str, curve: Curve) -> Iterator[str]:
+    yield from _texts(place, curve.attack, curve.constraint)
+    lengths = [len(getattr(curve, name)) for name in ("queries", "gain", "low", "high")]
+    if len(set(lengths)) > 1:
+        yield f"{place}: queries, gain, low and high have {lengths} values; expected as many each"
+        return
+    if list(curve.queries) != sorted(set(curve.queries)):
+        yield f"{place}.queries: expected rising numbers"
+    for queries in curve.queries:
+        yield from _number(f"{place}.queries", queries, 1, MOST)
+    for name in ("gain", "low", "high"):
+        for value in getattr(curve, name):
+            yield from _number(f"{place}.{name}", value, -LARGEST, LARGEST)
+
+
+def _number(place: str, value: float | None, least: float, most: float) -> Iterator[str]:
+    """None, or a finite number between the two."""
+    if value is not None and not least - ROUNDING <= value <= most + ROUNDING:
+        yield f"{place} {_short(value)}: expected a number from {least:g} to {most:g}"
+
+
+def _short(value: float) -> str:
+    """A number as text, however many digits it has."""
+    if isinstance(value, int):
+        return str(value) if abs(value) < 10**15 else "with too many digits"
+    return f"{value:g}"
+
+
+def _texts(place: str, *texts: str) -> Iterator[str]:
+    for text in texts:
+        if len(text) > LONGEST:
+            yield (
+                f"{place} {text[:40]!a}: has {len(text):,} characters, expected at most {LONGEST:,}"
+            )
