@@ -31,7 +31,6 @@ from iqattack.auditing import (
     CardCheck,
     Value,
     bundled,
-    read_card,
     read_suite,
     shown,
 )
@@ -220,7 +219,8 @@ def _entry(path: Path, checked: Callable[[Path], CardCheck], checks: Sequence[Ca
     """A card with the best check that there is of it, or one that refutes it."""
     file = path / CARD if path.is_dir() else path
     check = checked(path)
-    card, data = read_card(file), file.read_bytes()
+    data = file.read_bytes()
+    card = Card.model_validate_json(data)  # what is unsound in it, the check refutes
     known = [check, *(c for c in checks if c.sha256 == hashlib.sha256(data).hexdigest())]
     refuting = next((each for each in known if each.outcome == "refuted"), None)
     best = max(known, key=lambda each: LEVELS.index(each.level))
