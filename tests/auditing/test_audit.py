@@ -438,7 +438,7 @@ FAULTS = {
     "range": (lambda c: c["model"].update(score_range=[1, 0]), "model.score_range 1,0"),
     "count": (lambda c: c["images"].update(count=-5), "images: partly"),
     "noise": (lambda c: c["runs"][0].update(noise=INFINITE), "runs.0.noise inf"),
-    "suite": (lambda c: c["suite"].update(id="quick-v1 "), "suite.id 'quick-v1 '"),
+    "suite": (lambda c: c["suite"].update(id="quick-v1 "), "suite.id: String should match pattern"),
     "name": (lambda c: c["model"].update(name="A" * 10**6), "model.name 'AAAA"),
     "extra": (lambda c: c["model"].update(odd=1), "model.odd"),
 }

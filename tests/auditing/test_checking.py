@@ -652,11 +652,14 @@ def test_images_that_failed_bar_a_rank(work):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda card: card["lines"][0]["measures"]["gain"].update(value=float("nan")), "finite"),
-        (lambda card: card["curves"][0].update(gain=[0.1]), "other numbers of values"),
+        (
+            lambda card: card["lines"][0]["measures"]["gain"].update(value=float("nan")),
+            "a number from",
+        ),
+        (lambda card: card["curves"][0].update(gain=[0.1]), "expected as many each"),
         (lambda card: card["lines"].append(card["lines"][0]), "is there twice"),
-        (lambda card: card["images"].update(attacked=9), "each is part of the one before"),
-        (lambda card: card["model"].update(score_range=[1.0, 0.0]), "expected finite ends"),
+        (lambda card: card["images"].update(attacked=9), "expected rising numbers"),
+        (lambda card: card["model"].update(score_range=[1.0, 0.0]), "expected two finite numbers"),
         (lambda card: card["lines"][0]["measures"]["gain"].update(value=1.5), "1.5 of the score"),
     ],
 )
