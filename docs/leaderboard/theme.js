@@ -5,7 +5,7 @@ window.iqattack = window.iqattack || {};
   const root = document.documentElement;
   const key = "iqattack-theme";
   const system = matchMedia("(prefers-color-scheme: dark)");
-  const told = [];
+  const listeners = [];
 
   function remembered() {
     try {
@@ -24,7 +24,7 @@ window.iqattack = window.iqattack || {};
   }
 
   const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
-  const changed = () => told.forEach((listener) => listener());
+  const changed = () => listeners.forEach((listener) => listener());
 
   if (["light", "dark"].includes(remembered())) root.dataset.theme = remembered();
   system.addEventListener("change", changed);
@@ -62,9 +62,9 @@ window.iqattack = window.iqattack || {};
       remember(root.dataset.theme);
       changed();
     });
-    told.push(label);
+    listeners.push(label);
     label();
   });
 
-  window.iqattack.theme = { colour, onChange: (listener) => told.push(listener) };
+  window.iqattack.theme = { colour, onChange: (listener) => listeners.push(listener) };
 })();

@@ -179,14 +179,14 @@ def check_trusted(
     if trust or is_own(run.folder / "run.toml"):
         return
     what = "; ".join(map(str, files)) or "no file of it is known"
-    told = (
+    reason = (
         f"{run.folder}: its model is {_kind(spec)}, and this user did not begin the run: '{spec}' "
         f"({what})"
     )
     raise UntrustedError(
-        f"{told}; it was not loaded. Look at it, then go on with --trust, or give a model of your "
-        "own with --model",
-        f"{told}. Load it?",
+        f"{reason}; it was not loaded. Look at it, then go on with --trust, or give a model of "
+        "your own with --model",
+        f"{reason}. Load it?",
     )
 
 
