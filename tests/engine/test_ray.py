@@ -1,5 +1,6 @@
 """Workers of a Ray cluster, on this machine: a run ends as in a single process."""
 
+import math
 import os
 import signal
 import socket
@@ -19,7 +20,7 @@ from iqattack.engine.searcher import Carried, Limits, carried
 from iqattack.engine.workers import Wanted
 from iqattack.errors import InputError
 from iqattack.images import ImageEntry, write_png
-from iqattack.relay import SHORT_BYTES
+from iqattack.relay import LINGERS_S, SHORT_BYTES
 from iqattack.runs import How
 from iqattack.scoring import InProcess
 
@@ -28,10 +29,12 @@ exceptions = pytest.importorskip("ray.exceptions")
 
 IMAGES, QUERIES, BATCH = 8, 90, 3
 IN_FLIGHT = 6 * BATCH  # of a worker: being scored, and on their way back
-MODEL = """
+SCORING_S = 0.012  # of an image by the model once there is a file `slow`, else a quarter of it
+MODEL = f"""
 import os, pathlib, signal, time
 
-HERE = pathlib.Path(__file__).parent
+HERE, SCORING_S = pathlib.Path(__file__).parent, {SCORING_S}
+""" + """
 HERE.joinpath("weights").touch()
 
 def score(images):
@@ -43,7 +46,7 @@ def score(images):
             grey = image.int()
             fine = (grey[:, :, 1:] - grey[:, :, :-1]).abs().sum()
             scores.append(int(3 * fine + grey.sum()) / image.numel())
-            time.sleep(0.003)
+            time.sleep(SCORING_S if HERE.joinpath("slow").exists() else SCORING_S / 4)
             asked.write(f"{os.getpid()}\\n")
     return scores
 
@@ -144,7 +147,11 @@ def test_a_run_that_is_stopped_and_goes_on_is_that_of_one_process(kit, folder, n
 
 
 @pytest.mark.slow
-def test_a_node_that_is_killed_costs_nothing(kit, folder, nodes):
+def test_a_node_that_is_killed_costs_its_last_replies(kit, folder, nodes):
+    """Those that were being scored or sent, and what its relay held; far less than an image."""
+    held = math.ceil(LINGERS_S / SCORING_S)
+    assert IN_FLIGHT + held < QUERIES // 2
+    (folder / "slow").touch()
     node = nodes.add_node(num_cpus=1)
     (raylet,) = node.all_processes["raylet"]
     killed, before = [], asked(folder)
@@ -169,8 +176,9 @@ def test_a_node_that_is_killed_costs_nothing(kit, folder, nodes):
         callbacks=iqattack.Callbacks(progress=progress),
     )
     assert killed
-    assert asked(folder) - before <= IMAGES * QUERIES + IN_FLIGHT
+    assert asked(folder) - before <= IMAGES * QUERIES + IN_FLIGHT + held
     same(kit, folder, "killed")
+    (folder / "slow").unlink()
     nodes.remove_node(node, allow_graceful=False)
 
 
