@@ -820,8 +820,19 @@ def check_card(
     chosen = read_suite(str(suite)) if isinstance(suite, str | Path) else suite
     found = None if images is None else _resolve(images, None, None, False, None, notify)[0]
     wanted = None if model is None else _behind(defence, model)
+    inference = Inference(compile, autocast)
     if wanted is not None and not isinstance(wanted, str):
         _check_scorer(wanted)
+        _refuse_late(
+            wanted,
+            score_range=score_range,
+            lower_better=lower_better,
+            input=input,
+            timeout=timeout,
+            device=device,
+            inference=inference,
+        )
+    convention, inference = _way_of(wanted or "", input, inference)
     loaded: list[Scorer] = []
 
     def load(record: Record) -> Scorer:
@@ -859,9 +870,9 @@ def check_card(
         sample,
         tolerance,
         retry,
-        input=Input.parse(input).text,
-        compile=compile,
-        autocast=Inference(autocast=autocast).autocast,
+        input=Input.parse(convention).text,
+        compile=inference.compile,
+        autocast=inference.autocast,
     )
     try:
         return run_check(
@@ -1517,7 +1528,7 @@ def _prepared(
         images, mos, mos_columns, mos_lower_better, limit, notify
     )
 
-    how = inference if isinstance(model, str) else getattr(model, "inference", EAGER)
+    convention, how = _way_of(model, input, inference)
 
     def settings_of(spec: str) -> Settings:
         settings = Settings.of(
@@ -1526,7 +1537,7 @@ def _prepared(
             mos_columns=mos_columns,
             mos_lower_better=mos_lower_better,
             model=spec,
-            input=getattr(model, "input", None) if input is None else input,
+            input=convention,
             score_range=score_range,
             lower_better=lower_better,
             limit=limit,
@@ -1553,6 +1564,41 @@ def _prepared(
         )
         return chosen, settings.model_copy(update={"model": loaded.traits.spec}), loaded
     _check_scorer(model)
+    _refuse_late(
+        model,
+        score_range=score_range,
+        lower_better=lower_better,
+        input=input,
+        timeout=timeout,
+        device=device,
+        inference=inference,
+    )
+    return chosen, settings_of(model.name), model
+
+
+def _way_of(
+    model: Scorer | str,
+    convention: str | None,
+    inference: Inference,
+) -> tuple[str | None, Inference]:
+    """The input convention and the inference of a run: a model that is loaded has its own."""
+    if isinstance(model, str):
+        return convention, inference
+    own = getattr(model, "input", None)
+    return own if convention is None else convention, getattr(model, "inference", EAGER)
+
+
+def _refuse_late(
+    model: Scorer,
+    *,
+    score_range: tuple[float, float] | None,
+    lower_better: bool | None,
+    input: str | None,  # noqa: A002 - as the command line calls it
+    timeout: float | None,
+    device: str,
+    inference: Inference,
+) -> None:
+    """InputError for options of loading that come with a model that is loaded."""
     late = [
         name
         for name, value in (
@@ -1571,7 +1617,6 @@ def _prepared(
             f"model '{model.name}' is loaded already: give {' and '.join(late)} to load_model or "
             "wrap"
         )
-    return chosen, settings_of(model.name), model
 
 
 def _gradients_of(scorer: Scorer, spec: str) -> Gradient:

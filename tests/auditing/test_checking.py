@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import iqattack
+from iqattack import auditing
 from iqattack.attacks import ATTACKS
 from iqattack.auditing import Card, Suite, checking, read_checks
 from iqattack.auditing import replayed as replaying
@@ -660,13 +661,44 @@ def test_images_that_failed_bar_a_rank(work):
         (lambda card: card["lines"].append(card["lines"][0]), "is there twice"),
         (lambda card: card["images"].update(attacked=9), "expected rising numbers"),
         (lambda card: card["model"].update(score_range=[1.0, 0.0]), "expected two finite numbers"),
-        (lambda card: card["lines"][0]["measures"]["gain"].update(value=1.5), "1.5 of the score"),
     ],
 )
 def test_a_card_alone_that_cannot_be(work, change, said):
     shutil.rmtree("audit/runs")
     edit("audit/card.json", change)
     assert said in refuted(check())
+
+
+def test_a_gain_beyond_the_range_is_open_without_runs(work):
+    """As that of NIQE, whose scores leave its range; its own card holds nothing that is refuted."""
+    shutil.rmtree("audit/runs")
+    edit("audit/card.json", lambda card: card["lines"][0]["measures"]["gain"].update(value=1.5))
+    edit("audit/card.json", lambda card: card["lines"][0]["measures"]["gain"].update(high=2.0))
+    found = check()
+    assert (found.outcome, found.exit_status, found.level) == ("not verified", 2, "card")
+    assert "1.5 of the score range" in "\n".join(map(str, found.of("not verified")))
+
+
+def test_an_object_brings_its_own_input_convention(work):
+    """As an attack takes it; to give it again is refused there, and here."""
+    scorer = iqattack.wrap(
+        lambda images: images.mean((1, 2, 3)),
+        name="mean",
+        score_range=(0, 1),
+        lower_better=False,
+        input="float01",
+    )
+    iqattack.audit(scorer, "photos", out="object", suite="mine.toml")
+    assert check("object", scorer).level == "model"
+    with pytest.raises(InputError, match="is loaded already: give input to load_model or wrap"):
+        check("object", scorer, input="float01")
+
+
+def test_no_card_that_is_shipped_is_refuted_alone(tmp_path):
+    cards = sorted(Path(auditing.__file__).with_name("reference").glob("*.json"))
+    assert len(cards) >= 6
+    for card in cards:
+        assert iqattack.check_card(card).outcome == "not verified", card.name
 
 
 def test_paths_in_findings_begin_in_the_submission(work):

@@ -30,11 +30,13 @@ exceptions = pytest.importorskip("ray.exceptions")
 IMAGES, QUERIES, BATCH = 8, 90, 3
 IN_FLIGHT = 6 * BATCH  # of a worker: being scored, and on their way back
 SCORING_S = 0.012  # of an image by the model once there is a file `slow`, else a quarter of it
-MODEL = f"""
+MODEL = (
+    f"""
 import os, pathlib, signal, time
 
 HERE, SCORING_S = pathlib.Path(__file__).parent, {SCORING_S}
-""" + """
+"""
+    + """
 HERE.joinpath("weights").touch()
 
 def score(images):
@@ -60,6 +62,7 @@ def other():
     score.files[0].write_text(str(os.getpid()))
     return score
 """
+)
 FAST_CHECKS = {  # of whether a node lives
     "health_check_initial_delay_ms": 500,
     "health_check_period_ms": 500,

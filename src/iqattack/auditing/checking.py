@@ -211,7 +211,8 @@ def check_card(
             submission.check(asking, progress, note)
     level = found.level(asked=asking is not None)
     if level == "card":
-        found.refute_all((CARD, what) for what in implausible(card))
+        for what in implausible(card):
+            found.open(CARD, what)
     return CardCheck(
         submission=printable(file.absolute().parent.name if file.name == CARD else file.name),
         model=card.model.name,

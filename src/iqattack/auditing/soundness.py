@@ -60,11 +60,15 @@ def faults(card: Card) -> Iterator[str]:
 
 
 def implausible(card: Card) -> Iterator[str]:
-    """Gains that are believed only where they follow from runs."""
+    """Gains that are believed only where they follow from runs.
+
+    Scores of NIQE, for one, leave the range that it declares, so that they may be honest.
+    """
     for number, line in enumerate(card.lines):
         gain = line.measures.get("gain")
         if gain is not None and gain.value is not None and abs(gain.value) > 1.0 + ROUNDING:
-            yield f"lines[{number}].measures.gain is {gain.value:g} of the score range"
+            value = f"{gain.value:g} of the score range"
+            yield f"lines[{number}].measures.gain is {value}, which only runs can show"
 
 
 def _line(place: str, line: Line) -> Iterator[str]:
