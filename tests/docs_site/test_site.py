@@ -197,7 +197,7 @@ def test_search_finds_from_disk(chromium, site):
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_pages_have_no_faults(chromium, site, name, dark):
-    for width in (1280, 390):
+    for width in (1280,) if dark else (1280, 390):  # the colours are the same at both
         shown(chromium, site / f"{name}.html", width=width, dark=dark)
         assert chromium.faults() == []
 

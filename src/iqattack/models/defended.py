@@ -59,10 +59,11 @@ class Defended:
 def defend(model: Scorer, defence: str, *, key: int = 0) -> Model:
     """A model with defences before it: `defend(model, "jpeg:75+median:3")`.
 
-    The first of several sees an image first. key: of the random choices of those that have any;
-    they hang on it and on the pixels alone, so that every run is reproducible. A query of such a
-    model is one image, however often the model itself looks at versions of it; its notes say how
-    often.
+    The first of several sees an image first. A query of such a model is one image, however often
+    the model itself looks at versions of it; its notes say how often.
+
+    key: of the random choices of those that have any; they hang on it and on the pixels alone, so
+    that every run is reproducible.
 
     Raises InputError for a spec that `iqattack defences` does not list.
     """
