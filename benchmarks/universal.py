@@ -43,7 +43,7 @@ from common import (
     with_interval,
     write_csv,
 )
-from fingerprints import PACKAGE, WEIGHTS, modules, text, without_docstrings
+from fingerprints import PACKAGE, WEIGHTS, modules, text, texts, without_docstrings
 from iqattack.attacks import load_attack
 from iqattack.attacks.universal_ways import WAYS
 from iqattack.constraints import parse_constraint
@@ -157,7 +157,7 @@ def code(job: Job) -> str:
     trees = modules(PACKAGE / "attacks" / "universal.py", LEARNING, box)
     way = "learning" if job.way == BASE else WAYS[job.way].__name__
     nodes = reached(trees.pop(LEARNING), ("learning", way))
-    parts = [text(trees[path]).encode() for path in sorted(trees)] + [text(nodes).encode()]
+    parts = [texts(trees.values()), text(nodes).encode()]
     if job.victim == "builtin":
         parts.append(WEIGHTS.read_bytes())
     if job.jpeg:
