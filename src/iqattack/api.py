@@ -47,7 +47,7 @@ from iqattack.auditing import (
 from iqattack.auditing import audit as run_audit
 from iqattack.auditing import check_card as run_check
 from iqattack.auditing.audit import is_audit, runs_of
-from iqattack.catalogue.constraints import DEFAULT as DEFAULT_CONSTRAINT
+from iqattack.catalogue import defaults
 from iqattack.defences import parse_defence
 from iqattack.detection import DEFAULT as DEFAULT_DETECTOR
 from iqattack.directions import Perturbation, Profile
@@ -206,12 +206,12 @@ def attack(
     *,
     out: str | Path,
     defence: str | None = None,
-    attack: str | Attack = "filter-search",
-    constraint: str = DEFAULT_CONSTRAINT,
-    objective: str = "rank",
-    queries: int = 2000,
+    attack: str | Attack = defaults.ATTACK,
+    constraint: str = defaults.CONSTRAINT,
+    objective: str = defaults.OBJECTIVE,
+    queries: int = defaults.QUERIES,
     budget_total: int | None = None,
-    seed: int = 0,
+    seed: int = defaults.SEED,
     floor: str | None = None,
     mos: str | Path | None = None,
     mos_columns: str | None = None,
@@ -456,7 +456,7 @@ def survey(
         model,
         score_range=score_range,
         lower_better=lower_better,
-        constraint=DEFAULT_CONSTRAINT,  # which no clean score depends on
+        constraint=defaults.CONSTRAINT,  # which no clean score depends on
         limit=limit,
         convert=convert,
         resize=resize,
@@ -498,10 +498,10 @@ def profile(
     model: Scorer | str,
     *,
     out: str | Path,
-    constraint: str = DEFAULT_CONSTRAINT,
-    objective: str = "rank",
+    constraint: str = defaults.CONSTRAINT,
+    objective: str = defaults.OBJECTIVE,
     queries: int = 500,
-    seed: int = 0,
+    seed: int = defaults.SEED,
     strokes: int = 16,
     students: int = 0,
     limit: int | None = None,
@@ -579,10 +579,10 @@ def universal(
     model: Scorer | str,
     *,
     out: str | Path,
-    constraint: str = DEFAULT_CONSTRAINT,
-    objective: str = "rank",
+    constraint: str = defaults.CONSTRAINT,
+    objective: str = defaults.OBJECTIVE,
     queries: int = 5000,
-    seed: int = 0,
+    seed: int = defaults.SEED,
     way: str = "filter",
     k: int = 8,
     minibatch: int = 4,
@@ -930,7 +930,7 @@ def apply(
     direction: Literal["up", "down"] | None = None,
     number: int = 1,
     constraint: str | None = None,
-    seed: int = 0,
+    seed: int = defaults.SEED,
     limit: int | None = None,
     convert: bool = False,
     resize: int | None = None,

@@ -1,6 +1,4 @@
-"""What commands say of constraints, and the one that holds where none is named."""
-
-DEFAULT = "bands:2.5"
+"""What commands say of constraints."""
 
 HELP = (
     "bands:S: in each band of spatial frequency, S times the contrast that is just visible; "

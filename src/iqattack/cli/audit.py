@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 import iqattack
+from iqattack.catalogue import defaults
 from iqattack.cli.options import (
     HOW,
     RUN,
@@ -118,7 +119,7 @@ def audit(
     batch: Batch = "auto",
     workers: Workers = None,
     concurrency: Concurrency = None,
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
     timeout: Timeout = None,
 ) -> None:
     """Run a fixed suite of attacks on a model, and write a card of what it found, with a page.

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 import iqattack
+from iqattack.catalogue import defaults
 from iqattack.cli.options import Retries, Timeout
 from iqattack.cli.output import cell, say
 from iqattack.cli.progress import display
@@ -55,7 +56,7 @@ def defended(
         ),
     ] = False,
     timeout: Timeout = None,
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.csv", help="Write a row for each image.")
     ] = None,

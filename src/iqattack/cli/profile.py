@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 import iqattack
-from iqattack.catalogue import constraints
+from iqattack.catalogue import defaults
 from iqattack.cli.options import (
     HOW,
     RUN,
@@ -59,7 +59,7 @@ def profile(
     constraint: Annotated[
         str,
         typer.Option(help="As the attack will have it: bands:2.5, linf:3, …", rich_help_panel=HOW),
-    ] = constraints.DEFAULT,
+    ] = defaults.CONSTRAINT,
     objective: Annotated[
         str,
         typer.Option(
@@ -67,7 +67,7 @@ def profile(
             help="As the attack will have it.",
             rich_help_panel=HOW,
         ),
-    ] = "rank",
+    ] = defaults.OBJECTIVE,
     queries: Annotated[
         int,
         typer.Option(
@@ -90,7 +90,7 @@ def profile(
             rich_help_panel=HOW,
         ),
     ] = 0,
-    seed: Seed = 0,
+    seed: Seed = defaults.SEED,
     input: Input = None,  # noqa: A002 - as the option is called
     score_range: ScoreRange = None,
     lower_better: LowerBetter = None,
@@ -110,7 +110,7 @@ def profile(
     batch: Batch = "auto",
     workers: Workers = None,
     concurrency: Concurrency = None,
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
     timeout: Timeout = None,
     max_requests: MaxRequests = None,
     max_cost: MaxCost = None,

@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from iqattack.attacks import Task
 from iqattack.attacks.set_based import universal_ways as ways
 from iqattack.attacks.shared.painting.layer import Layer
+from iqattack.catalogue import defaults
 from iqattack.constraints import Constraint, Linf, parse_constraint
 from iqattack.directions import Pattern, Perturbation, Tile, Universal, read_universal
 from iqattack.engine import allowed, image_generator
@@ -149,7 +150,7 @@ def apply_universal(
     rising: bool | None = None,
     number: int = 1,
     constraint: str | None = None,
-    seed: int = 0,
+    seed: int = defaults.SEED,
     convert: bool = False,
     resize: int | None = None,
     callbacks: Callbacks | None = None,
