@@ -29,7 +29,6 @@ from iqattack.attacks import (
     Gradient,
     Task,
     all_attacks,
-    check_given,
     find,
     kind_of,
     load_attack,
@@ -74,6 +73,7 @@ from iqattack.models import (
 )
 from iqattack.models.time_limit import check_timeout
 from iqattack.objectives import SetObjective, parse_objective
+from iqattack.options import check_given
 from iqattack.perception import Viewing
 from iqattack.probing import QUERIES, Probe
 from iqattack.probing import probe as run_probe
@@ -1638,7 +1638,7 @@ def _behind(defence: str | None, model: Scorer | str) -> Scorer | str:
     chain = parse_defence(defence)
     if not isinstance(model, str):
         _check_scorer(model)
-    return spec_of(chain.spec, model) if isinstance(model, str) else defend(model, chain.spec)
+    return spec_of(chain.spec, model) if isinstance(model, str) else defend(model, chain)
 
 
 def _loading_model(spec: str) -> str:
