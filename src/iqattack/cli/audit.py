@@ -24,6 +24,8 @@ from iqattack.cli.options import (
     Input,
     Limit,
     LowerBetter,
+    MaxCost,
+    MaxRequests,
     MosColumns,
     Resize,
     Retries,
@@ -120,6 +122,8 @@ def audit(
     concurrency: Concurrency = None,
     retries: Retries = 3,
     timeout: Timeout = None,
+    max_requests: MaxRequests = None,
+    max_cost: MaxCost = None,
 ) -> None:
     """Run a fixed suite of attacks on a model, and write a card of what it found, with a page.
 
@@ -158,6 +162,8 @@ def audit(
             workers=parse_workers(workers),
             concurrency=concurrency,
             retry=iqattack.Retry(retries),
+            max_requests=max_requests,
+            max_cost=max_cost,
             policy=policy,
             verified=verified,
             resume=resume,
