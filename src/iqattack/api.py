@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
@@ -29,7 +30,6 @@ from iqattack.attacks import (
     Gradient,
     Task,
     all_attacks,
-    check_given,
     find,
     kind_of,
     load_attack,
@@ -74,6 +74,7 @@ from iqattack.models import (
 )
 from iqattack.models.time_limit import check_timeout
 from iqattack.objectives import SetObjective, parse_objective
+from iqattack.options import check_given
 from iqattack.perception import Viewing
 from iqattack.probing import QUERIES, Probe
 from iqattack.probing import probe as run_probe
@@ -124,6 +125,7 @@ from iqattack.runs.how import EVERYTHING
 from iqattack.runs.verify import TOLERANCE
 from iqattack.scoring import (
     DEFAULT_RETRY,
+    Ceiling,
     CeilingReached,
     Executor,
     InProcess,
@@ -306,6 +308,57 @@ def attack(
         max_requests=max_requests,
         max_cost=max_cost,
     )
+    return _attacked(
+        images,
+        model,
+        how=how,
+        out=out,
+        attack=attack,
+        constraint=constraint,
+        objective=objective,
+        queries=queries,
+        budget_total=budget_total,
+        seed=seed,
+        floor=floor,
+        mos=mos,
+        mos_columns=mos_columns,
+        mos_lower_better=mos_lower_better,
+        limit=limit,
+        convert=convert,
+        resize=resize,
+        check=check,
+        shard=shard,
+        survey=survey,
+        resume=resume,
+        accept_changed_model=accept_changed_model,
+        accept_lost_log=accept_lost_log,
+        score_range=score_range,
+        lower_better=lower_better,
+        input=input,
+        inference=Inference(compile, autocast),
+        callbacks=callbacks,
+    )
+
+
+def _attacked(
+    images: Images,
+    model: Scorer | str,
+    *,
+    how: How,
+    out: str | Path,
+    attack: str | Attack,
+    objective: str,
+    resume: bool,
+    callbacks: Callbacks | None,
+    check: bool = True,
+    shard: str | None = None,
+    survey: str | Path | None = None,
+    accept_changed_model: bool = False,
+    accept_lost_log: bool = False,
+    inference: Inference = EAGER,
+    **given: Any,
+) -> Run:
+    """As `attack`, of a model that has its defences; given: as in `_prepared`."""
     folder = _path("out", out)
     function = None if isinstance(attack, str) else attack
     notify = callbacks or Callbacks()
@@ -316,29 +369,16 @@ def attack(
     chosen, settings, scorer = _prepared(
         images,
         model,
-        mos=mos,
-        mos_columns=mos_columns,
-        mos_lower_better=mos_lower_better,
-        score_range=score_range,
-        lower_better=lower_better,
         attack=_named(attack),
-        constraint=constraint,
-        floor=floor,
         objective=objective,
-        queries=queries,
-        budget_total=budget_total,
-        seed=seed,
-        limit=limit,
-        convert=convert,
-        resize=resize,
         check=check,
         shard=shard,
-        input=input,
-        timeout=timeout,
-        device=device,
-        inference=Inference(compile, autocast),
+        timeout=how.timeout,
+        device=how.device,
+        inference=inference,
         notify=notify,
         begun=begun,
+        **given,
     )
     for phrase in chosen.notes:
         notify.note("images", phrase)
@@ -354,7 +394,7 @@ def attack(
     elif accept_changed_model or accept_lost_log:
         name = "accept_changed_model" if accept_changed_model else "accept_lost_log"
         raise InputError(f"{name}: is for a run that is gone on with; give resume, too")
-    with _closing(scorer, model), start(folder, settings, scorer, retry) as run:
+    with _closing(scorer, model), start(folder, settings, scorer, how.retry) as run:
         by_spec = isinstance(model, str)
         execute(
             run,
@@ -676,6 +716,8 @@ def audit(
     workers: int | None = None,
     concurrency: int | None = None,
     retry: Retry = DEFAULT_RETRY,
+    max_requests: int | None = None,
+    max_cost: float | None = None,
     policy: str | Path | None = None,
     verified: bool = True,
     resume: bool = False,
@@ -693,12 +735,25 @@ def audit(
     or a file, `mine.toml`. limit: only the first so many images, though the suite may have more.
     policy: a file of rules that the page reports on, kept as `policy.toml`.
     verified: whether every saved image is scored again, at a query for each score. resume: go on
-    with the audit that is in `out`. The rest is as in `attack`.
+    with the audit that is in `out`. max_requests, max_cost: as in `attack`, but for all runs of the
+    audit together, what verifies them included; CeilingReached before more is sent. The rest is as
+    in `attack`.
 
     The runs lie in `out/runs`, each as `attack` writes it. Raises InputError for what cannot be
     used, RunError for a folder that does not fit.
     """
     notify = callbacks or Callbacks()
+    how = How(
+        batch=batch,
+        workers=workers,
+        concurrency=concurrency,
+        retry=retry,
+        device=device,
+        timeout=timeout,
+        max_requests=max_requests,
+        max_cost=max_cost,
+        ceiling_of="the audit",
+    )
     chosen = read_suite(suite) if isinstance(suite, str) else suite
     if not isinstance(chosen, Suite):
         raise InputError(f"suite {suite!r}: expected a name, such as 'quick', or a Suite")
@@ -727,11 +782,25 @@ def audit(
         loaded = model
     with _closing(loaded, model):
         record = ModelRecord.of(loaded)
+        ceiling = how.empty_ceiling(loaded)
         for attempt in chosen.attempts:
             load_attack(attempt.attack, partial(_gradients_of, loaded))
 
-    def checked(run: Run) -> bool:
-        return verify(run, model, timeout=timeout, retry=retry, device=device, callbacks=notify).ok
+    def attacked(images: Images, model: Scorer | str, *, elsewhere: int, **given: Any) -> Run:
+        return _attacked(
+            images, model, how=replace(how, elsewhere=elsewhere), callbacks=notify, **given
+        )
+
+    def checked(run: Run, ceiling: Ceiling) -> bool:
+        return _verified(
+            run,
+            model,
+            timeout=timeout,
+            retry=retry,
+            device=device,
+            callbacks=notify,
+            ceiling=ceiling,
+        ).ok
 
     def given(name: str, value: object) -> dict[str, str]:
         return {} if value is None else {name: str(value)}
@@ -743,7 +812,7 @@ def audit(
         images,
         folder,
         Steps(
-            attack,
+            attacked,
             partial(evaluate, callbacks=notify),
             checked if verified else None,
             partial(notify.note, "audit"),
@@ -760,17 +829,11 @@ def audit(
             "mos_lower_better": mos_lower_better,
             "convert": convert,
             "resize": resize,
-            "batch": batch,
-            "workers": workers,
-            "concurrency": concurrency,
-            "retry": retry,
             "score_range": score_range,
             "lower_better": lower_better,
             "input": input,
-            "timeout": timeout,
-            "device": device,
-            "callbacks": notify,
         },
+        ceiling=ceiling,
         limit=limit,
         resume=resume,
     )
@@ -1360,6 +1423,33 @@ def verify(
     tolerance: by how much scores may differ, as a fraction of the score range, at most 0.1.
     timeout, retry: as in `attack`.
     """
+    return _verified(
+        run,
+        model,
+        trust=trust,
+        accept_changed_model=accept_changed_model,
+        tolerance=tolerance,
+        timeout=timeout,
+        retry=retry,
+        device=device,
+        callbacks=callbacks,
+    )
+
+
+def _verified(
+    run: Run | str | Path,
+    model: Scorer | str | None,
+    *,
+    timeout: float | None,
+    retry: Retry,
+    device: str,
+    callbacks: Callbacks | None,
+    trust: bool = False,
+    accept_changed_model: bool = False,
+    tolerance: float = TOLERANCE,
+    ceiling: Ceiling | None = None,
+) -> VerifyResult:
+    """As `verify`; ceiling: of what is sent, if it has one."""
     notify = callbacks or Callbacks()
     run = _run_of(run)
     if model is None:
@@ -1378,6 +1468,7 @@ def verify(
             tolerance=tolerance,
             retry=retry,
             accept_changed_model=accept_changed_model,
+            ceiling=ceiling,
             progress=progress,
         )
 
@@ -1638,7 +1729,7 @@ def _behind(defence: str | None, model: Scorer | str) -> Scorer | str:
     chain = parse_defence(defence)
     if not isinstance(model, str):
         _check_scorer(model)
-    return spec_of(chain.spec, model) if isinstance(model, str) else defend(model, chain.spec)
+    return spec_of(chain.spec, model) if isinstance(model, str) else defend(model, chain)
 
 
 def _loading_model(spec: str) -> str:

@@ -32,7 +32,7 @@ from iqattack.auditing.replayed import replayed
 from iqattack.auditing.same_way import other_ways, too_tolerant
 from iqattack.auditing.soundness import faults, implausible
 from iqattack.auditing.suite import Attempt, Suite, bundled, digest_of, read_suite
-from iqattack.defences import parse_defence
+from iqattack.defences import read_label
 from iqattack.errors import InputError, IqattackError, RunError
 from iqattack.images import read_image
 from iqattack.images.files import LARGEST_IMAGE
@@ -525,7 +525,7 @@ class _Submission:
         bare, _, defence = name.partition(BY)
         try:
             parts = split_spec(spec)
-            expected = "" if parts is None else parse_defence(parts[0]).spec
+            expected = "" if parts is None else read_label(parts[0])
         except IqattackError as error:
             self.found.refute(where, f"model: {error}")
             return

@@ -25,6 +25,8 @@ from iqattack.cli.options import (
     Input,
     Limit,
     LowerBetter,
+    MaxCost,
+    MaxRequests,
     MosColumns,
     Resize,
     Retries,
@@ -121,6 +123,8 @@ def audit(
     concurrency: Concurrency = None,
     retries: Retries = defaults.RETRIES,
     timeout: Timeout = None,
+    max_requests: MaxRequests = None,
+    max_cost: MaxCost = None,
 ) -> None:
     """Run a fixed suite of attacks on a model, and write a card of what it found, with a page.
 
@@ -159,6 +163,8 @@ def audit(
             workers=parse_workers(workers),
             concurrency=concurrency,
             retry=iqattack.Retry(retries),
+            max_requests=max_requests,
+            max_cost=max_cost,
             policy=policy,
             verified=verified,
             resume=resume,

@@ -29,7 +29,7 @@ def defended(
         typer.Option(
             metavar="NAME:VALUE[+…]",
             help="The defence, as [bold]iqattack defences[/bold] lists it, such as "
-            "jpeg:75+median:3.",
+            "jpeg:75+median:3, or FILE.py:name[:option=value,…].",
         ),
     ],
     adaptive: Annotated[

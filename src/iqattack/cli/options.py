@@ -43,7 +43,7 @@ Defence = Annotated[
     typer.Option(
         metavar="NAME:VALUE[+…]",
         help="What stands before the model, as [bold]iqattack defences[/bold] lists it, such as "
-        "jpeg:75+median:3; every query goes through it.",
+        "jpeg:75+median:3, or FILE.py:name[:option=value,…]; every query goes through it.",
         rich_help_panel=WHAT,
     ),
 ]

@@ -45,6 +45,8 @@ class How:
     retry: of failures that may pass. device: of models, as torch names it.
     timeout: seconds that a call may take; None for as long as it takes, or the service's own.
     max_requests: images that may be sent, each retry counted; max_cost: what they may cost.
+    elsewhere: images under the same ceiling that are not in the run's own log: of the other runs of
+    an audit. ceiling_of: what the ceiling is of.
     engine: `local`, or `ray` for workers that a Ray cluster places, by default as many as it has
     room for; address: of the cluster; gpus_per_worker: a share of one, or several, by default one
     where the device is a GPU.
@@ -62,6 +64,8 @@ class How:
     engine: str = LOCAL
     address: str | None = None
     gpus_per_worker: float | None = None
+    elsewhere: int = 0
+    ceiling_of: str = "the run"
 
     def __post_init__(self) -> None:
         self._check_engine()
@@ -119,9 +123,18 @@ class How:
 
         InputError for a ceiling of money on a model whose price is not known.
         """
+        ceiling = self.empty_ceiling(scorer)
+        if ceiling is not None:
+            ceiling.sent = log.sent() + self.elsewhere
+            ceiling.reserve = lambda images: log.reserve(images - self.elsewhere)
+        return ceiling
+
+    def empty_ceiling(self, scorer: Scorer) -> Ceiling | None:
+        """The ceiling before anything was sent; InputError as in `ceiling`."""
         most = []
         if self.max_requests is not None:
-            most.append((self.max_requests, f"the ceiling of {self.max_requests:,} requests"))
+            why = f"the ceiling of {self.max_requests:,} requests"
+            most.append((self.max_requests, why, "--max-requests"))
         if self.max_cost is not None:
             price = Traits.of(scorer).price
             if price is None:
@@ -131,8 +144,15 @@ class How:
                 )
             # The nearest number of images whose exact price is not above it.
             images = math.floor(self.max_cost / price + 1e-9) if price else sys.maxsize
-            most.append((images, f"the ceiling of {self.max_cost:g} at {price:g} an image"))
-        return Ceiling(*min(most), log.sent(), log.reserve) if most else None
+            why = f"the ceiling of {self.max_cost:g} at {price:g} an image"
+            most.append((images, why, "--max-cost"))
+        if not most:
+            return None
+        images, why, option = min(most)
+        ceiling = Ceiling(images, why, kept=self.ceiling_of)
+        if self.ceiling_of != "the run":  # whose options may be those of another command
+            ceiling.remedy = f"go on with --resume and a higher {option}"
+        return ceiling
 
     def may_batch(self, scorer: Scorer) -> bool:
         """Whether calls may have several images."""

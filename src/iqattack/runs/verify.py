@@ -42,7 +42,7 @@ from iqattack.runs.run import LOG, REPAIRED, Run
 from iqattack.runs.settings import ModelRecord
 from iqattack.runs.summary import Visibility, summarise
 from iqattack.runs.visibility import VISIBILITY, Measurements, Meter
-from iqattack.scoring import DEFAULT_RETRY, InProcess, Request, Retry, ScorePool
+from iqattack.scoring import DEFAULT_RETRY, Ceiling, InProcess, Request, Retry, ScorePool
 from iqattack.specs import printable
 
 TOLERANCE, MOST_TOLERANCE = 1e-6, 0.1  # of the score range: by how much scores may differ
@@ -135,6 +135,7 @@ def verify(
     retry: Retry = DEFAULT_RETRY,
     accept_changed_model: bool = False,
     only: Collection[str] | None = None,
+    ceiling: Ceiling | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> VerifyResult:
     """Read every saved PNG and its clean image again, score both, and compare with the run.
@@ -152,6 +153,7 @@ def verify(
         scores depend on the batch; here each image is scored alone. At most 0.1.
     retry: of failures that may pass. accept_changed_model: other contents of its files are noted,
         and are no difference. only: the images that are scored again, by name; None for all.
+    ceiling: of what is sent; CeilingReached before anything is, where it is too low for all scores.
     progress: is notified of (images checked, images).
 
     Raises RunError when the model is another one than the run's, nothing is finished, or the log is
@@ -177,7 +179,9 @@ def verify(
         else:
             differences.append(Difference("model", what, False))
     seen = _Seen(run, Meter(Viewing.of()))
-    pool = None if scorer is None else InProcess(scorer, batch=1, retry=retry)
+    if ceiling is not None and ceiling.left < 2 * len(done):  # clean and attacked
+        raise ceiling.reached()
+    pool = None if scorer is None else InProcess(scorer, batch=1, retry=retry, ceiling=ceiling)
     with run.open_log() as log, closing(pool) if pool is not None else nullcontext():
         try:
             before = run.before_change(log)
