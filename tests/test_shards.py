@@ -565,7 +565,7 @@ def test_a_survey_that_is_done_is_left_as_it_is(photos, tmp_path, monkeypatch, c
     before = Path("s.json").read_bytes()
     for _ in range(2):
         assert main(given) == 0
-        assert "the model was not asked" in capsys.readouterr().err
+        assert "the model was not queried" in capsys.readouterr().err
         assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {"s.json", "m.py"}
         assert Path("s.json").read_bytes() == before
     assert main([*given, "--resize", "17"]) == 2

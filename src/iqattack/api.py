@@ -353,7 +353,7 @@ def attack(
         )
     elif accept_changed_model or accept_lost_log:
         name = "accept_changed_model" if accept_changed_model else "accept_lost_log"
-        raise InputError(f"{name}: is for a run that is gone on with; give resume, too")
+        raise InputError(f"{name} applies to a run that is resumed; set resume, or leave it out")
     with _closing(scorer, model), start(folder, settings, scorer, retry) as run:
         by_spec = isinstance(model, str)
         execute(

@@ -824,7 +824,7 @@ def test_the_command_says_what_came_of_it(work, capsys):
     assert "error: --json none/check.json" in said.err
     assert said.out == ""
     assert main(["check", "audit", "--sample", "2"]) == 2
-    assert "give --model, too" in capsys.readouterr().err
+    assert "add --model, or leave it out" in capsys.readouterr().err
     Path("check.json").write_text("{}")
     with pytest.raises(InputError, match="holds no checks"):
         read_checks("check.json")

@@ -293,7 +293,7 @@ def test_an_end_that_is_not_there_is_said(run, brightness):
 
 def test_accepting_is_for_a_run_that_is_gone_on_with(tmp_path, photos, brightness):
     for name in ("accept_lost_log", "accept_changed_model"):
-        with pytest.raises(InputError, match=f"{name}: is for a run that is gone on with"):
+        with pytest.raises(InputError, match=f"{name} applies to a run that is resumed"):
             iqattack.attack(photos, brightness, out=tmp_path / "new", **{name: True})
     assert not (tmp_path / "new").exists()
 

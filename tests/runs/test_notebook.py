@@ -131,7 +131,7 @@ def test_a_probe():
     for text in (repr(probe), page.text):
         assert "<b>32</b>" in text
         assert "options for iqattack attack: --input size=32" in text
-        assert "not asked, too few queries left: range" in text
+        assert "not checked, too few queries left: range" in text
 
 
 def test_a_card(tmp_path):
