@@ -228,10 +228,10 @@ def test_only_a_leaderboard_is_replaced(write):
         iqattack.leaderboard([entry], "site")
     Path("mine").mkdir()
     Path("mine/index.html").touch()
-    with pytest.raises(InputError, match="no leaderboard"):
+    with pytest.raises(InputError, match="not a leaderboard"):
         iqattack.leaderboard([entry], "mine")
     Path("link").symlink_to("site")
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         iqattack.leaderboard([entry], "link")
     with pytest.raises(InputError, match="working folder"):
         iqattack.leaderboard([entry], Path("site", ".."))
@@ -244,7 +244,7 @@ def test_bad_entries(write):
     entry = write("a", "one", 0.1)
     Path("empty").mkdir()
     Path("odd.json").write_text("{}")
-    for entries, said in (([], "no card"), ([entry, "nowhere"], "is not there"),
+    for entries, said in (([], "no card"), ([entry, "nowhere"], "does not exist"),
                           (["empty"], "no other card is left"),
                           (["odd.json"], r"is no card \(suite: Field required\)")):  # fmt: skip
         with pytest.raises(InputError, match=said):

@@ -122,10 +122,10 @@ def test_charts_in_words(summary, run):
     said, table = content.charts(without, run.results, drawn)
     assert "JOD" not in "".join((*table.columns, *(chart.title for chart in said)))
     ups = sum(result.direction == "up" for result in done)
-    assert charts[0].told.startswith(
-        f"{ups} images were to be made to look better to the model, and {7 - ups} worse."
+    assert charts[0].text.startswith(
+        f"The attack tried to make {ups} images look better to the model, and {7 - ups} worse."
     )
-    assert content.number(summary.scores.clean_mos.srocc, 2) in charts[1].told
+    assert content.number(summary.scores.clean_mos.srocc, 2) in charts[1].text
     queries = charts[2].table
     assert queries.rows[-1] == (
         "12",

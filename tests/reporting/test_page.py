@@ -234,7 +234,9 @@ def test_a_folder_that_holds_more_than_a_page_is_left_alone(copy, page, tmp_path
         if name != "data.js" or len(names) == 1:
             (site / name).write_text("precious")
     before = {path: path.read_bytes() for path in site.rglob("*") if path.is_file()}
-    with pytest.raises(InputError, match=f"no report, it has {names[-1]}; give another --out"):
+    with pytest.raises(
+        InputError, match=f"is not a report, but has {names[-1]}; give another --out"
+    ):
         iqattack.report(copy, site)
     assert {path: path.read_bytes() for path in site.rglob("*") if path.is_file()} == before
 
