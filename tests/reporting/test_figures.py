@@ -388,7 +388,7 @@ def test_neighbouring_colours_differ_in_grey():
     [
         (
             {"kind": "gain-query"},
-            r"unknown kind 'gain-query': did you mean 'gain-queries'\? there are ",
+            r"unknown kind 'gain-query': did you mean 'gain-queries'\? available: ",
         ),
         ({"columns": 3}, "columns 3: expected 1 or 2"),
         ({"height": 0.0}, r"height 0\.0: expected 0\.5 to 24 inches"),
