@@ -282,16 +282,16 @@ def _say_what_to_know(
     if run.settings.check and not run.check_wanted:
         notify.note("model", "the run was begun with --check, so --no-check is ignored")
     for change in run.record.changes:
-        notify.note("model", change.told)
+        notify.note("model", change.text)
     for loss in run.record.losses:
-        notify.note("log", loss.told)
+        notify.note("log", loss.text)
     total = run.settings.budget_total or len(images) * run.settings.queries
     queries = total - log.kept_number(TAKEN)
     cost = how.may_cost(scorer, queries, log.sent(), ceiling)
     left = not run.fresh and len(log.finished()) < len(images)
-    for told in (cost, paid_again(scorer, log) if left else None):
-        if told is not None:
-            notify.note("model", told)
+    for text in (cost, paid_again(scorer, log) if left else None):
+        if text is not None:
+            notify.note("model", text)
     if "profile" in run.record.files:
         _compare_profile(run.settings, images, scorer, notify)
 

@@ -28,7 +28,7 @@ def cannot_write(path: Path, error: OSError, option: str = "--out") -> InputErro
 
 
 def write_text(path: Path, text: str | Iterable[str]) -> None:
-    """Replace a text file atomically; InputError if it cannot be written. text: whole, or in parts."""
+    """Replace a text file atomically; InputError if that fails. text: whole, or in parts."""
     parts = [text] if isinstance(text, str) else text
     write_bytes(path, (part.encode("utf-8") for part in parts))
 

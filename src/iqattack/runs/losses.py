@@ -25,10 +25,10 @@ class Losses:
     what: str
     faults: tuple[Fault, ...] = ()
 
-    def phrase(self, price: float | None = None) -> str:
+    def text(self, price: float | None = None) -> str:
         """The loss in a phrase. price: of one query."""
-        text = f"{self.what}; {self.lost:,} of {self.of:,} queries have to be repeated"
-        return text if price is None else f"{text}, for {self.lost * price:,.2f}"
+        phrase = f"{self.what}; {self.lost:,} of {self.of:,} queries have to be repeated"
+        return phrase if price is None else f"{phrase}, for {self.lost * price:,.2f}"
 
 
 def find_losses(log: Path, *, digests: bool = False) -> Losses | None:
@@ -125,7 +125,7 @@ def check_losses(
     if losses is None:
         return None
     if not accept:
-        raise RunError(f"{log.parent}: {losses.phrase(price)}; restore a copy of the log, {remedy}")
+        raise RunError(f"{log.parent}: {losses.text(price)}; restore a copy of the log, {remedy}")
     with QueryLog(log, digests=digests) as opened:
         opened.cut(losses.faults)
     return losses
