@@ -768,7 +768,7 @@ def test_a_log_without_its_end_is_not_verified(work):
     Path(f"audit/{SQUARE}/log.end").unlink()
     found = check()
     assert (found.outcome, found.level) == ("not verified", "card")
-    assert any("log.end is not there" in finding.what for finding in found.findings)
+    assert any("log.end is missing" in finding.what for finding in found.findings)
 
 
 def test_files_that_are_too_large(work):

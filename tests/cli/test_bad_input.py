@@ -185,7 +185,7 @@ def test_a_folder_that_belongs_to_something_else(attack):
     assert said.status == 0
     assert "no run in run yet; starting one" in said.err
     before = Path("run/results.csv").read_bytes()
-    assert "run: holds a run already; go on with --resume" in attack().error
+    assert "run: already has a run; continue with --resume" in attack().error
     said = attack("--resume", "--seed", "7")
     assert said.status == 2
     assert "run: belongs to other settings: seed is 0 there, 7 here; use another" in said.error

@@ -122,7 +122,7 @@ def test_no_check_on_resume_is_told_where_the_run_has_one(attack):
     said = attack("--resume", "--no-check")
     assert said.status == 0
     notes = [json.loads(line) for line in said.err.splitlines() if '"note"' in line]
-    assert any("was begun with --check, which holds" in note["text"] for note in notes)
+    assert any("was begun with --check, so --no-check is ignored" in note["text"] for note in notes)
 
 
 def test_devices_of_what_takes_none(iqattack, attack, work):

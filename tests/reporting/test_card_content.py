@@ -115,7 +115,10 @@ def test_tables_have_every_line_the_largest_budget_first():
     ]
     (table,) = content.measures(card(*lines))
     assert table.columns == ("attack", "gain", "SROCC", "strongest on", "images")
-    assert [title for title, _ in table.budgets] == ["100 queries per image", "10 queries an image"]
+    assert [title for title, _ in table.budgets] == [
+        "100 queries per image",
+        "10 queries per image",
+    ]
     worst, noise = table.budgets[0][1]
     assert (worst.name, worst.worst, noise.name, noise.worst) == (WORST, True, "noise", False)
     assert [cell.share for cell in (worst.cells[0], noise.cells[0])] == [1.0, 0.5]

@@ -82,7 +82,8 @@ def test_a_run_and_its_summary(run):
         assert percent(summary.mean_gain) in text
         assert "5 images" in text
     assert (
-        repr(run) == f"Run({str(run.folder)!r}: noise in linf:3 on brightness, 12 queries an image)"
+        repr(run)
+        == f"Run({str(run.folder)!r}: noise in linf:3 on brightness, 12 queries per image)"
     )
 
 

@@ -85,7 +85,7 @@ def test_one_sentence_with_numbers_and_intervals(summary):
     ).verdict
     assert (verdict.kind, verdict.needed, verdict.doubts) == ("reversed", None, ())
     assert verdict.text == (
-        "With at most 24 queries an image, the attack moved scores by 25.8 % of their range (95 % "
+        "With at most 24 queries per image, the attack moved scores by 25.8 % of their range (95 % "
         "interval 21.0 … 30.4 %) on average over 20 images; the ranking of the images was "
         "reversed (SROCC −0.55, 95 % interval −0.81 … −0.12), and the change is small by SSIM "
         "(0.952; 20.7 % of the pixels changed by more than 0.38 of the just-noticeable difference)."
@@ -370,7 +370,7 @@ def test_a_model_that_no_query_moves(photos, tmp_path):
     assert "unmoved" in summary.verdict.doubts
     assert "the attack moved no score of 12 images in the wanted direction" in summary.verdict.text
     assert summary.check.still
-    assert "that no score moved at all may be due to the model's input" in summary.verdict.text
+    assert "no score moved at all, perhaps due to the model's input" in summary.verdict.text
     assert ", and no image was changed. Read" in summary.verdict.text
 
 
@@ -476,7 +476,7 @@ def test_dependence_on_the_batch_without_a_pair(photos, tmp_path):
     assert summary.check.unpaired
     assert summary.verdict.doubts == ("unpaired",)
     assert summary.verdict.text.endswith("care: dependence on the batch was not measured.")
-    assert any("for want of two images of one size" in found for found in summary.findings)
+    assert any("for lack of two images of equal size" in found for found in summary.findings)
     alone = attack(folder, tmp_path / "alone", batch=1).summary()  # nothing to depend on
     assert alone.verdict.doubts == ()
 

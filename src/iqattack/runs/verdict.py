@@ -255,11 +255,9 @@ def doubts_of(summary: Summary) -> list[Doubt]:
             Doubt(
                 about="unmoved",
                 short=short,
-                long=("no score moved at all" if still else short) + ": before you call the model "
-                "robust, check with iqattack "
-                "probe that it sees changes "
-                "as small as the constraint "
-                "allows",
+                long=("no score moved at all" if still else short)
+                + ": before you call the model robust, check with iqattack probe that it sees "
+                "changes as small as the constraint allows",
             )
         )
     if check is None or not check.queries or check.failed is not None:
