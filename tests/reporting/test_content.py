@@ -41,7 +41,7 @@ def test_notices(summary, run):
     assert "1 image could not be attacked, such as 5.png (failed: 5.png: is damaged" in failed
     white, pending = content.notices(changed(summary, white_box=True, pending=3, images=10), [])
     assert "white-box" in white
-    assert "not finished: 3 images of 10 still to do" in pending
+    assert "not finished: 3 images of 10 pending" in pending
     crossing = replace(summary.scores.crossing, without_reach=2)
     scores = replace(summary.scores, crossing=crossing)
     (ended,) = content.notices(summary.model_copy(update={"scores": scores}), [])

@@ -203,7 +203,7 @@ def test_what_is_left_out_is_noted(make_run, tmp_path):
         iqattack.plot(run, kind, callbacks=notify, data=tmp_path / "d.csv")
         of_images = {row.get("images", "") for row in rows(tmp_path / "d.csv")} - {""}
         assert of_images <= {str(len(results.done))}
-        said = f"{pending} images still to do, and not in the figure"
+        said = f"{pending} images pending, not in the figure"
         assert (str(run.folder), said) in notes
     assert pending > 0
 
@@ -212,7 +212,7 @@ def test_a_failed_image_is_noted(run, tmp_path):
     notes = []
     notify = iqattack.Callbacks(note=lambda *said: notes.append(said))
     iqattack.plot(run, callbacks=notify, data=tmp_path / "d.csv")
-    assert notes == [(str(run.folder), "1 image failed, and not in the figure")]
+    assert notes == [(str(run.folder), "1 image failed, not in the figure")]
     assert {row["images"] for row in rows(tmp_path / "d.csv")} == {"7"}
 
 
@@ -396,7 +396,7 @@ def test_neighbouring_colours_differ_in_grey():
         ({"out": Path("figure")}, "figure: has no suffix; expected one of .pdf"),
         ({"out": Path("figure.jpg")}, r"figure\.jpg: has the suffix \.jpg; expected one of"),
         ({"out": Path("a.pdf"), "data": Path("a.pdf")}, "is given for both figure and data"),
-        ({"visibility": "jod"}, "visibility jod: is of kind ssim"),
+        ({"visibility": "jod"}, "visibility jod applies to kind ssim"),
         ({"kind": "ssim", "visibility": "flip"}, "unknown visibility 'flip'"),
         ({"boundaries": (0.2,)}, "boundary applies to kind crossing"),
         ({"kind": "crossing", "boundaries": (1.5,)}, r"boundary 1\.5: expected a fraction"),

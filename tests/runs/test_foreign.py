@@ -468,8 +468,8 @@ def test_a_loss_that_was_accepted_is_kept_and_told(run, settings, brightness, im
         execute(again, images, brightness,
                 callbacks=iqattack.Callbacks(note=lambda _, text: notes.append(text)))  # fmt: skip
     said = (
-        "the log had lost 60 of 60 queries (log.sqlite is missing or empty), which was accepted: they "
-        "were asked again, or are still to be"
+        "the log had lost 60 of 60 queries (log.sqlite is missing or empty), which was accepted: "
+        "they were repeated, or still have to be"
     )
     assert said in notes
     assert said in Run.open(run.folder).summary().findings

@@ -115,7 +115,7 @@ def test_a_verified_run():
     bad = VerifyResult(
         3, 1, 2, (Difference(HOSTILE, "score is <b>2</b>, reported 1"),), ("a note",)
     )
-    page = checked(bad._repr_html_(), "3 images checked: 1 differ, 1 failed before, 2 still to do")
+    page = checked(bad._repr_html_(), "3 images checked: 1 differ, 1 failed before, 2 pending")
     for text in (repr(bad), page.text):
         assert f"{HOSTILE}: score is <b>2</b>, reported 1" in text
         assert "note: a note" in text

@@ -173,7 +173,7 @@ def test_what_is_not_measured_is_not_in_it(summary, photos, tmp_path):
     assert "known for the full budget only" in cut.verdict.text
     assert "interval" not in changed(summary, n=1, srocc=math.nan).verdict.text
     text = summary.model_copy(update={"failed": 3, "pending": 2, "images": 17}).verdict.text
-    assert "over 12 of 17 images (3 failed, 2 still to do);" in text
+    assert "over 12 of 17 images (3 failed, 2 pending);" in text
 
 
 def test_failures_are_counted_in_it(photos, tmp_path):
@@ -456,7 +456,7 @@ def test_how_many_images_have_an_ssim(summary):
 def test_all_of_those_done_are_not_all(photos, tmp_path):
     summary = attack(photos, tmp_path / "run", lambda images: 0 * mean(images) + 50).summary()
     text = summary.model_copy(update={"attacked": 2, "pending": 10}).verdict.text
-    assert "the same score to all of 2 of 12 images (10 still to do): nothing" in text
+    assert "the same score to all of 2 of 12 images (10 pending): nothing" in text
 
 
 def test_a_noisy_model_on_one_image_has_no_spread(summary):
