@@ -1,6 +1,6 @@
-"""The attacks that are built in: what each one does, its threat model and its options.
+"""The built-in attacks: what each one does, its threat model and its options.
 
-`attacks/table.py` imports their functions; the tests hold the options to the functions' signatures.
+`attacks/table.py` imports their functions; the tests compare the options with their signatures.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# Threat models: what an attack is given beside the image.
+# Threat models: what an attack receives beside the image.
 SCORES = "black box: the scores of its candidates"
 CROSSED = (
     "black box: scores until a candidate crosses the score boundary, then only whether one crosses"
@@ -18,8 +18,10 @@ SUBSTITUTE = (
     "that the attacker has"
 )
 LEARNT = (
-    "black box with what was learnt before: the scores of its candidates, and a file that scores "
-    "of other images taught"
+    "black box with prior knowledge: the scores of its candidates, and a file learnt from scores "
+    "of "
+    "other "
+    "images"
 )
 WHITE_BOX = "white box: gradients of the attacked model itself"
 
@@ -28,9 +30,9 @@ WHITE_BOX = "white box: gradients of the attacked model itself"
 class AttackText:
     """One attack.
 
-    summary: one line. paper: where it is from. code: its function, as `file:function` of the
-    package `attacks`. access: its threat model. about: what it does, in two or three sentences.
-    options: the meaning of each, by name. constraint: the one that it is made for, where not a box.
+    summary: one line. paper: its source. code: its function, as `file:function` of the package
+    `attacks`. access: its threat model. about: what it does, in two or three sentences. options:
+    the meaning of each, by name. constraint: the one that it is made for, if not a box.
     """
 
     name: str
@@ -45,22 +47,22 @@ class AttackText:
 
 _BOUNDARY = {
     "boundary": "score boundary, as a share of the way from the clean score to the end of the "
-    "range; one that the objective names, as in rank:0.2, goes before it",
-    "starts": "candidates of texture tried at most to cross the boundary",
-    "adapt": "queries that each boundary gets before the next one is set; 0: there is one boundary",
+    "range; a boundary in the objective, as in rank:0.2, takes precedence",
+    "starts": "most texture candidates to try for crossing the boundary",
+    "adapt": "queries for each boundary before the next one is set; 0: a single boundary",
 }
 _FILTER = {
-    "filters": "queries for the search of the filter, at most",
-    "share": "of the budget for it, at most",
-    "patience": "queries without progress after which the search of the filter ends",
-    "side": "of the filter in pixels, odd",
-    "palette": "best filters that regions are painted with",
+    "filters": "most queries for the filter search",
+    "share": "largest share of the budget for it",
+    "patience": "queries without progress after which the filter search ends",
+    "side": "side of the filter in pixels, odd",
+    "palette": "number of best filters to paint regions with",
 }
 _KNOWN = {
     "profile": "profile.json of iqattack profile, in place of the bank",
     "substitute": "model whose gradients give two more directions",
 }
-_NORM = "distance to the clean image that is made small"
+_NORM = "distance to the clean image that is minimised"
 
 ATTACKS: dict[str, AttackText] = {
     text.name: text
@@ -72,21 +74,21 @@ ATTACKS: dict[str, AttackText] = {
             "score_based.score_boundary:score_boundary",
             SCORES,
             "Sets score boundaries on the way to the end of the score range and crosses one after "
-            "the other. Sparse noise made of natural texture, laid on edges and salient regions, "
-            "crosses a boundary; SurFree then shortens the perturbation, which leaves room in the "
-            "box for the next boundary.",
+            "the other. Sparse noise from natural textures, on edges and salient regions, crosses "
+            "a boundary; SurFree then shortens the perturbation, which leaves room in the box for "
+            "the next boundary.",
             {
-                "boundaries": "rules that adapt the boundaries; fixed: there is one, at first",
+                "boundaries": "rules that adapt the boundaries; fixed: only one, at first",
                 "first": "the first boundary, as a share of the way to the end of the range",
                 "greedy": "go on from a candidate that gained without crossing",
-                "supports": "where noise may lie",
-                "sources": "what noise is made of: sharp, degraded or smooth reference images, or "
+                "supports": "where noise may be added",
+                "sources": "sources of noise: sharp, degraded or smooth reference images, or "
                 "random numbers",
                 "amplitudes": "standard deviations of the noise, in units of the box; from about "
                 "10, only its sign counts",
                 "windows": "put noise into windows that shrink with the budget",
-                "rounds": "boundaries, from the first on, at which SurFree makes room",
-                "surfree": "queries of SurFree at each of them, at most",
+                "rounds": "number of boundaries, from the first on, at which SurFree makes room",
+                "surfree": "most queries of SurFree at each of them",
                 "halvings": "steps of the binary search towards the image before SurFree",
                 "textures": "folder of reference images",
             },
@@ -114,11 +116,10 @@ ATTACKS: dict[str, AttackText] = {
             "iqattack",
             "score_based.portfolio_search:portfolio_search",
             SCORES,
-            "Begins as filter-search does, asks about opponent colours, then repaints regions with "
-            "the best filters and the whole bank, in all channels, in one, or to the contrary in "
-            "one. Both are drawn by how much queries of each gained lately, which finds out what "
-            "this model looks at: it is stronger where a model sees colours, and with many "
-            "queries.",
+            "Begins as filter-search does, tries opponent colours, then repaints regions with the "
+            "best filters and the whole bank, in all channels, in one, or in one with the opposite "
+            "sign. Both are drawn by their recent gain per query, which adapts to what the model "
+            "looks at: it is stronger if a model sees colours, and with many queries.",
             {**_FILTER, **_KNOWN},
         ),
         AttackText(
@@ -146,10 +147,10 @@ ATTACKS: dict[str, AttackText] = {
             "Random search: starts from vertical stripes on the ends of the box, repaints a square "
             "at a random place and keeps what gains. The squares shrink over the budget.",
             {
-                "norm": "linf: every value at an end of the box; l2: and the RMS of the change at "
-                "most epsilon",
+                "norm": "linf: every value at an end of the box; l2: also limits the RMS of the "
+                "change to epsilon",
                 "p_init": "share of the pixels that the first squares cover",
-                "epsilon": "that of l2, in grey levels",
+                "epsilon": "RMS limit of l2, in grey levels",
                 "grey": "whether the channels of a stripe or square have one sign",
             },
         ),
@@ -323,27 +324,27 @@ ATTACKS: dict[str, AttackText] = {
         ),
         AttackText(
             "noise",
-            "Gaussian and uniform noise at the box, best of n: the floor",
+            "Gaussian and uniform noise at the box, best of n: the baseline",
             "none",
             "reference.noise:noise",
             SCORES,
             "Scores as many noisy images as the budget allows and keeps the best: the baseline "
             "that every other attack has to beat.",
-            {"kind": "the noise; both: in turn"},
+            {"kind": "kind of noise; both: alternating"},
         ),
         AttackText(
             "transfer",
-            "gradients of a substitute model that you name, on busy places",
+            "gradients of a substitute model that you name, on textured regions",
             "Korhonen & You, QoMEX 2022",
             "reference.transfer:transfer",
             SUBSTITUTE,
-            "Follows the gradient of a substitute model to the ends of the box, upwards and "
-            "downwards of its score, on edges and texture first, and asks the attacked model to "
-            "score each step. If the substitute is the attacked model itself, the attack is a "
-            "white-box one and is marked as such.",
+            "Follows the gradient of a substitute model to the ends of the box, up and down, on "
+            "edges and texture first, and has the attacked model score each step. If the "
+            "substitute is the attacked model itself, the attack is a white-box one and is marked "
+            "as such.",
             {
                 "substitute": "model whose gradients are taken, as in --model",
-                "steps": "of a walk to the end of the box",
+                "steps": "steps of a walk to the end of the box",
                 "mask": "walk over edges and texture first, then everywhere",
             },
         ),
@@ -353,13 +354,13 @@ ATTACKS: dict[str, AttackText] = {
             "Moosavi-Dezfooli et al., CVPR 2017; by queries: Bychkov et al., ICME 2025",
             "set_based.universal:universal",
             LEARNT,
-            "Lays patterns on the image that were learnt on others, and asks about each. What they "
-            "cost to learn is in their file, and is to be reported beside their gain; iqattack "
-            "apply lays them on without asking.",
+            "Adds patterns that were learnt on other images, and has each scored. Their file "
+            "records the queries of learning, which must be reported with their gain; iqattack "
+            "apply applies them without queries.",
             {
-                "file": "perturbation.safetensors of iqattack universal; by default one that was "
-                "learnt on the built-in model",
-                "k": "patterns to choose from, one query each",
+                "file": "perturbation.safetensors of iqattack universal; by default one learnt on "
+                "the built-in model",
+                "k": "patterns to try, one query each",
             },
         ),
         AttackText(
@@ -368,8 +369,8 @@ ATTACKS: dict[str, AttackText] = {
             "Madry et al., ICLR 2018",
             "reference.pgd:pgd",
             WHITE_BOX,
-            "Sign steps along the gradient of the attacked model, with random restarts. It shows "
-            "how much there is to find for black-box attacks; the model must be differentiable.",
+            "Sign steps along the gradient of the attacked model, with random restarts. It gives "
+            "an upper reference for black-box attacks; the model must be differentiable.",
             {
                 "model": "model whose gradients are taken; attacked: the one under attack",
                 "steps": "of a restart",

@@ -24,7 +24,7 @@ def demo(
 ) -> None:
     """Attack sample images with the built-in model, verify the result and write its page.
 
-    Takes a minute or two and downloads nothing. Done already, it shows the results again.
+    Takes a minute or two and downloads nothing. If it is done already, the results are shown again.
     """
     from iqattack.samples import MOS, write_samples  # noqa: PLC0415 - loads torch, scikit-image
 
