@@ -171,8 +171,8 @@ def load_model(
     compile: run a torch module through `torch.compile`; autocast: to `bfloat16` or `float16`. Both
         change scores.
     declared: whether range and direction have to be known; if not, they may be None.
-    defence: what stands before it, such as `jpeg:75+median:3`; `defended(jpeg:75):builtin` is the
-        spec of such a model.
+    defence: what stands before it, such as `jpeg:75+median:3` or `mine.py:purify`;
+        `defended(jpeg:75):builtin` is the spec of such a model.
 
     Raises InputError for an unknown kind, a model that cannot be loaded, one whose range or
     direction is neither declared nor given, and options of torch with a model that is no module.
@@ -197,7 +197,7 @@ def load_model(
             autocast=autocast,
             declared=declared,
         )
-        return defend(model_behind, chain.spec)
+        return defend(model_behind, chain)
     limit = None if timeout is None else check_timeout(timeout)
     given = Given(device, Input.parse(input), limit, Inference(compile, autocast))
     with guest():

@@ -1,8 +1,7 @@
-"""Whether a run's model may be loaded: a run that somebody sent must not run code unasked.
+"""Whether a run's model may be loaded: somebody else's run must not execute code without consent.
 
-Nothing that the files of a run name is imported, started, connected to or unpickled before the
-person agreed. What needs no question is listed here; all else does, so that another kind of model
-is asked about until it is known to be data.
+Nothing that the files of a run name is imported, started, connected to or unpickled before the user
+agrees. Models that are known to be data are listed here; any other kind needs consent.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from iqattack import plugins
 from iqattack.errors import InputError, RunError
-from iqattack.imports import absolute
-from iqattack.models import bare_spec
+from iqattack.imports import absolute, split
+from iqattack.models import bare_spec, foreign_defences
 from iqattack.models.pyiqa import parse_options
 from iqattack.runs.files import feed
 from iqattack.runs.owner import is_own
@@ -26,17 +25,23 @@ from iqattack.runs.run import Run
 if TYPE_CHECKING:
     from iqattack.runs.verify import Difference
 
-# Code of this package that reads data: safetensors, a state dict without pickled objects, a graph.
+# Our own code that reads data: safetensors, a state dict without pickled objects, a graph.
 DATA = ("builtin", "cnniqa", "onnx")
 # Metrics of pyiqa that load code from a hub (trust_remote_code).
 REMOTE_CODE = ("qalign", "compare2score")
-LARGEST = 2**34  # bytes of a file that is hashed
+NAMED = {
+    "http": "a connection to a service",
+    "https": "a connection to a service",
+    "command": "a program that is started",
+    "pyiqa": "a metric of pyiqa that may load code, or files that hold code",
+}
+LARGEST = 2**34  # bytes of a file to hash
 
 
 class UntrustedError(RunError):
     """A model that is code, of a run that this user did not begin.
 
-    question: to be answered before it is loaded. differences: what was found without it.
+    question: for the user, before it is loaded. differences: what was found without it.
     """
 
     def __init__(self, message: str, question: str) -> None:
@@ -48,7 +53,7 @@ class UntrustedError(RunError):
 @dataclass(frozen=True)
 class FileState:
     """A file that a run's model depends on. recorded: its SHA-256 when the run began; now: its
-    SHA-256, None where there is no such file.
+    present SHA-256, None if the file is missing.
     """
 
     path: Path
@@ -57,7 +62,7 @@ class FileState:
 
     def __str__(self) -> str:
         if self.now is None:
-            return f"{self.path}, which is not there"
+            return f"{self.path}, which is missing"
         is_it = "as the run recorded it" if self.now == self.recorded else "not what it recorded"
         if self.recorded is None:
             is_it = "of which the run recorded no hash"
@@ -68,8 +73,11 @@ def runs_code(spec: str) -> bool:
     """Whether loading a model runs, or connects to, what its spec names.
 
     Packages that are installed were trusted when they were: those of pyiqa, but for files that are
-    given to it, which may be pickled, and metrics that load code of others; and entry points.
+    given to it, which may be pickled, and metrics that load code of others; and entry points. A
+    defence that is not built in is code, too.
     """
+    if any(map(_is_foreign_code, foreign_defences(spec))):
+        return True
     spec = bare_spec(spec)
     name, _, argument = spec.partition(":")
     if name in DATA:
@@ -86,6 +94,13 @@ def runs_code(spec: str) -> bool:
     return point is None or not plugins.trusted(point)
 
 
+def _is_foreign_code(defence: str) -> bool:
+    """Whether one defence, as text, is not of a package that was trusted when it was installed."""
+    points = plugins.installed("iqattack.defences")
+    point = points.get(defence.partition(":")[0])
+    return point is None or not plugins.trusted(point)
+
+
 def _pyiqa_options(argument: str) -> tuple[str, dict[str, Any] | None]:
     """A metric, and its options as pyiqa is given them; None for those that it is not."""
     try:
@@ -96,16 +111,14 @@ def _pyiqa_options(argument: str) -> tuple[str, dict[str, Any] | None]:
 
 def _kind(spec: str) -> str:
     """What a model that is no data is, in a phrase."""
+    if any(map(_is_foreign_code, foreign_defences(spec))):
+        return "behind a defence that is code"
     spec = bare_spec(spec)
     name = spec.partition(":")[0]
-    if name in ("http", "https"):
-        return "a connection to a service"
-    if name == "command":
-        return "a program that is started"
+    if name in NAMED:
+        return NAMED[name]
     if spec.endswith(".toml"):
         return "a service or a program that a file describes"
-    if name == "pyiqa":
-        return "a metric of pyiqa that may load code, or files that hold code"
     source = spec.rpartition(":")[0]
     if source.endswith(".py") or (source and all(map(str.isidentifier, source.split(".")))):
         return "code"
@@ -129,10 +142,17 @@ def files_of(run: Run) -> list[FileState]:
         if named.endswith((".py", ".toml")) and str(absolute(named)) not in recorded:
             recorded[str(absolute(named))] = ""
     ours = kind in (*DATA, "pyiqa", "http", "https", "command")
-    found = None if ours else _file_of_module(source)
-    if found is not None and str(found) not in recorded:
-        like = (digest for path, digest in recorded.items() if Path(path).name == found.name)
-        recorded[str(found)] = next(like, "")
+    modules = [] if ours else [source]
+    for defence in foreign_defences(run.record.model_spec):
+        module = split(defence)[0].partition(":")[0]
+        if not module.endswith(".py"):
+            modules.append(module)
+        elif str(absolute(module)) not in recorded:
+            recorded[str(absolute(module))] = ""
+    for found in filter(None, map(_file_of_module, modules)):
+        if str(found) not in recorded:
+            like = (digest for path, digest in recorded.items() if Path(path).name == found.name)
+            recorded[str(found)] = next(like, "")
     return [
         FileState(Path(path), digest or None, _sha256(Path(path)))
         for path, digest in recorded.items()
