@@ -14,7 +14,7 @@ import griffe
 
 import iqattack
 
-START = re.compile(r"(?:^|(?<=[.;)])\s+)(\w+(?:, \w+)*): ", re.MULTILINE)
+START = re.compile(r"(?:^|(?<=[.;)])\s+)(\w+(?:, \w+)*):\s+", re.MULTILINE)
 # Where an explanation ends and prose goes on: these sentences, or a new one at the start of a line.
 END = re.compile(r"(?:^|(?<=\.)\s+)(?=The rest (?:is )?as in |Raises |Returns )|(?<=\.)\n(?=[A-Z])")
 RAISES = re.compile(r"^Raises (?=[A-Z]\w*Error\b)")

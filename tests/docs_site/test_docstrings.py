@@ -1,5 +1,6 @@
 """Prose of docstrings becomes lists of parameters and exceptions, and nothing of it is lost."""
 
+import re
 from types import SimpleNamespace
 
 import griffe
@@ -30,7 +31,8 @@ def test_explanations_at_starts_of_lines_and_after_stops():
     text = """Does it.
 
 one: the first,
-    on two lines. two: the second; three: `the` third.
+    on two lines. two: the second; three:
+    `the` third.
 four, five: both. They are alike.
 """
     assert told(sections(text, named("one", "two", "three", "four", "five"))) == [
@@ -116,6 +118,15 @@ def test_fields_and_parameters_of_init(package):
     assert {"first_s", "longest_s", "retries"} <= parameters(package["Retry"].final_target).keys()
     assert parameters(package["TransientError"].final_target).keys() == {"retry_after", "billed"}
     assert {"gain", "left", "pixels", "end"} == parameters(package["Answer"].final_target).keys()
+
+
+def test_every_explanation_of_a_parameter_is_found(package):
+    for name in set(iqattack.__all__) - {"api", "__version__"}:
+        thing = package[name].final_target
+        if isinstance(thing, griffe.Function):
+            words = set(re.findall(r"(?<![\w`])(\w+):\s", thing.docstring.value))
+            known = {item.name.lstrip("*") for item in thing.parameters}
+            assert words & known <= parameters(thing).keys(), name
 
 
 def test_no_word_is_lost(package):

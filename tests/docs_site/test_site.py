@@ -131,7 +131,7 @@ def test_the_reference_of_python_has_all_names(elements, site):
     ] == []
     text = (site / "python.html").read_text("utf-8")
     assert text.count("doc-section-title") > 40
-    assert "images that the model may score for each image, the clean one included." in text
+    assert "a share such as 0.25, by default 1 if the device is a GPU." in text
 
 
 def test_files_beside_docs_are_on_the_site(site):
