@@ -57,7 +57,7 @@ class Prose(griffe.Extension):
 
 def _value(default: Any, loader: griffe.GriffeLoader) -> Any:
     """What a constant stands for, where a default is the name of one."""
-    if not isinstance(default, griffe.ExprName):
+    if not isinstance(default, griffe.ExprName | griffe.ExprAttribute):
         return default
     try:
         constant = loader.modules_collection[default.canonical_path]
