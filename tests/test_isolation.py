@@ -72,7 +72,7 @@ def test_a_guest_changes_nothing(name):
     assert switch.read() == before
     (phrase,) = isolation.changes()
     assert phrase.startswith(f"changed {name}")
-    assert phrase.endswith("; put back")
+    assert phrase.endswith("; restored")
     assert isolation.changes() == []
 
 
@@ -91,8 +91,8 @@ def test_each_constant_of_pillow_by_its_name():
         BmpImagePlugin.USE_RAW_ALPHA = True
     assert Image.MAX_IMAGE_PIXELS and not BmpImagePlugin.USE_RAW_ALPHA
     assert sorted(isolation.changes()) == [
-        "changed Pillow's MAX_IMAGE_PIXELS from 89478485 to None; put back",
-        "changed Pillow's USE_RAW_ALPHA from False to True; put back",
+        "changed Pillow's MAX_IMAGE_PIXELS from 89478485 to None; restored",
+        "changed Pillow's USE_RAW_ALPHA from False to True; restored",
     ]
 
 
@@ -116,7 +116,7 @@ def test_standard_output_that_was_replaced_comes_back(capsys):
         sys.stdout = None
     print("ours")
     assert capsys.readouterr().out == "ours\n"
-    assert isolation.changes() == ["changed standard output; put back"]
+    assert isolation.changes() == ["changed standard output; restored"]
 
 
 @pytest.mark.parametrize(

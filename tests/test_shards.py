@@ -406,7 +406,7 @@ def test_an_unfinished_shard_is_gone_on_with_in_the_whole(photos, sharded, tmp_p
     )
     pending = run.state()[1]
     assert pending
-    assert f"{pending} of {IMAGES} are still to do" in said[-1][1]
+    assert f"{pending} of {IMAGES} are pending" in said[-1][1]
     assert iqattack.verify(run, model()).pending == pending
     calls.clear()
     attack(photos, run.folder, model(counting), resume=True)
@@ -474,20 +474,23 @@ def with_check(survey, change, images=2):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda s: "{", "is no survey"),
+        (lambda s: "{", "is not a survey"),
         (lambda s: json.dumps(s | {"format": 2}), "format 2, expected 1"),
-        (lambda s: json.dumps(s | {"scores": s["scores"][1:]}), "lists of other lengths"),
-        (lambda s: json.dumps(s | {"images": ["0.png"] * IMAGES}), "with one name"),
+        (lambda s: json.dumps(s | {"scores": s["scores"][1:]}), "lists whose lengths differ"),
+        (
+            lambda s: json.dumps(s | {"images": ["0.png"] * IMAGES}),
+            "with equal or unprintable names",
+        ),
         (lambda s: json.dumps(s | {"hashes": ["?"] * IMAGES}), "pattern"),
         (lambda s: json.dumps(s | {"hashes": [None] * IMAGES}), "scores without pixels"),
         (lambda s: json.dumps(s | {"more": 1}), "more"),
         (lambda s: json.dumps(s | {"scores": [float("nan"), *s["scores"][1:]]}), "finite number"),
-        (lambda s: json.dumps(s | {"failed": {"0.png": "?"}}), "failures of other images"),
-        (lambda s: json.dumps(s | {"attempts": {"?": 1}}), "attempts of images that"),
+        (lambda s: json.dumps(s | {"failed": {"0.png": "?"}}), "failures of images with a score"),
+        (lambda s: json.dumps(s | {"attempts": {"?": 1}}), "attempts for unknown images"),
         (lambda s: json.dumps(s | {"attempts": {"0.png": 2**60}}), "attempts.0.png"),
         (lambda s: with_check(s, lambda scores: scores * 100), "at most 5 items"),
-        (lambda s: with_check(s, lambda _: []), "another score of .* in its check"),
-        (lambda s: with_check(s, lambda scores: [1.0, *scores[1:]]), "another score of"),
+        (lambda s: with_check(s, lambda _: []), "two different scores of .*, in its check"),
+        (lambda s: with_check(s, lambda scores: [1.0, *scores[1:]]), "two different scores of"),
         (lambda s: with_check(s, list, images=3), "a check of 3 images, expected at most 2"),
     ],
 )
@@ -509,7 +512,7 @@ def test_a_survey_is_gone_on_with(photos, sharded, tmp_path):
     with pytest.raises(iqattack.api.Interrupted):
         iqattack.survey(photos, model(counting), out=path, batch=1, callbacks=stop)
     assert not path.exists()
-    with pytest.raises(RunError, match="was begun already; go on with --resume"):
+    with pytest.raises(RunError, match="was already begun; continue with --resume"):
         iqattack.survey(photos, model(), out=path)
     with pytest.raises(RunError, match="other settings: resize"):
         iqattack.survey(photos, model(), out=path, resume=True, resize=18)
@@ -538,7 +541,7 @@ def test_a_survey_may_have_any_name(photos, tmp_path, name, monkeypatch, capsys)
 
 def test_what_lies_beside_a_survey_is_not_overwritten(photos, tmp_path):
     (tmp_path / "s.json.end").write_text("somebody's")
-    with pytest.raises(RunError, match="is in the way"):
+    with pytest.raises(RunError, match="has the name of a file that the survey needs"):
         iqattack.survey(photos, model(), out=tmp_path / "s.json")
     assert [path.name for path in tmp_path.iterdir()] == ["s.json.end"]
 
@@ -565,7 +568,7 @@ def test_a_survey_that_is_done_is_left_as_it_is(photos, tmp_path, monkeypatch, c
     before = Path("s.json").read_bytes()
     for _ in range(2):
         assert main(given) == 0
-        assert "the model was not asked" in capsys.readouterr().err
+        assert "the model was not queried" in capsys.readouterr().err
         assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {"s.json", "m.py"}
         assert Path("s.json").read_bytes() == before
     assert main([*given, "--resize", "17"]) == 2
@@ -578,7 +581,7 @@ def test_a_survey_that_is_done_is_left_as_it_is(photos, tmp_path, monkeypatch, c
     assert "check is off there" in capsys.readouterr().err
     Path("s.json").write_text("{}")
     assert main(given) == 2
-    assert "exists, and is no survey" in capsys.readouterr().err
+    assert "exists, but is not a survey" in capsys.readouterr().err
     assert Path("s.json").read_text() == "{}"
 
 
@@ -590,11 +593,11 @@ def test_a_survey_that_no_file_can_hold_is_not_paid_for(photos, tmp_path, monkey
     size = len(iqattack.survey(photos, model(), out=path).model_dump_json())
     path.unlink()
     monkeypatch.setattr("iqattack.runs.surveying.MOST_BYTES", size)
-    with pytest.raises(InputError, match=r"may come to .* bytes with 7 images"):
+    with pytest.raises(InputError, match=r"may reach .* bytes with 7 images"):
         iqattack.survey(photos, model(refuse), out=path)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr("iqattack.runs.surveying.HEAD", -400)  # as if failures made it too large
-    with pytest.raises(InputError, match="images that failed; mend those, then --resume"):
+    with pytest.raises(InputError, match="failed images; repair these, then use --resume"):
         iqattack.survey(photos, model(), out=path)
     monkeypatch.setattr("iqattack.runs.surveying.MOST_BYTES", size + 100)
     iqattack.survey(photos, model(refuse), out=path, resume=True)
@@ -658,7 +661,7 @@ def test_shards_have_to_be_those_of_one_set(photos, sharded, shards, tmp_path):
     refuse([], out, "no runs to merge")
     refuse([*shards, tmp_path], out, "is not a run")
     whole = attack(photos, tmp_path / "whole").folder
-    refuse([*shards, whole], out, "is no shard but a whole run")
+    refuse([*shards, whole], out, "is a whole run, not a shard")
     half = attack(photos, tmp_path / "half", shard="1/2", survey=survey).folder
     refuse([*shards, half], out, "is shard 1/2, .* is one of 3")
     up = attack(photos, tmp_path / "up", shard="3/3", objective="up", survey=survey).folder
@@ -696,8 +699,8 @@ def change_log(folder, *statements):
     ("statements", "why"),
     [
         (["UPDATE chunk SET rows = zeroblob(LENGTH(rows)) WHERE task = 1"], "changed afterwards"),
-        (["DELETE FROM chunk WHERE task = 1"], "log.sqlite has .* queries, it had"),
-        (["UPDATE result SET json = '{}' WHERE task = 1"], "a result that is none"),
+        (["DELETE FROM chunk WHERE task = 1"], "log.sqlite has .* queries, but had"),
+        (["UPDATE result SET json = '{}' WHERE task = 1"], "an invalid result"),
         (["UPDATE task SET image = '1.png' WHERE id = 1"], "."),
         (["CREATE TRIGGER t AFTER INSERT ON task BEGIN SELECT 1; END"], "the trigger 't'"),
         (
@@ -727,7 +730,7 @@ def test_a_shard_that_is_written_or_an_out_that_is_used_is_refused(photos, shard
     lock = FolderLock(shards[1])
     refuse(shards, tmp_path / "merged", "another process is writing this run; wait until")
     lock.release()
-    refuse(shards, shards[0], "holds a run already")
+    refuse(shards, shards[0], "already has a run")
     refuse(shards, photos, "is not empty and not a run")
 
 
@@ -772,7 +775,7 @@ def test_nobody_begins_a_run_where_shards_are_merged(photos, shards, tmp_path, t
         (tmp_path / "other" / "run.toml").write_text("somebody's")
 
     (tmp_path / "other").mkdir()
-    with pytest.raises(RunError, match="holds a run already"):
+    with pytest.raises(RunError, match="already has a run"):
         iqattack.merge(
             *shards, out=tmp_path / "other", callbacks=iqattack.Callbacks(merged=intrude)
         )

@@ -5,7 +5,7 @@ The names of `iqattack.api` are imported when first used, so that `import iqatta
 
 from iqattack.version import __version__
 
-TYPE_CHECKING = False  # as `typing` has it, whose import takes longer than all of this package
+TYPE_CHECKING = False  # as in `typing`, whose import takes longer than this whole package
 if TYPE_CHECKING:
     from typing import Any
 

@@ -1,4 +1,4 @@
-"""The Python interface, a line per step::
+"""The Python interface, one line per step::
 
 import iqattack
 
@@ -47,7 +47,7 @@ from iqattack.auditing import (
 from iqattack.auditing import audit as run_audit
 from iqattack.auditing import check_card as run_check
 from iqattack.auditing.audit import is_audit, runs_of
-from iqattack.catalogue.constraints import DEFAULT as DEFAULT_CONSTRAINT
+from iqattack.catalogue import defaults
 from iqattack.defences import parse_defence
 from iqattack.detection import DEFAULT as DEFAULT_DETECTOR
 from iqattack.directions import Perturbation, Profile
@@ -208,12 +208,12 @@ def attack(
     *,
     out: str | Path,
     defence: str | None = None,
-    attack: str | Attack = "filter-search",
-    constraint: str = DEFAULT_CONSTRAINT,
-    objective: str = "rank",
-    queries: int = 2000,
+    attack: str | Attack = defaults.ATTACK,
+    constraint: str = defaults.CONSTRAINT,
+    objective: str = defaults.OBJECTIVE,
+    queries: int = defaults.QUERIES,
     budget_total: int | None = None,
-    seed: int = 0,
+    seed: int = defaults.SEED,
     floor: str | None = None,
     mos: str | Path | None = None,
     mos_columns: str | None = None,
@@ -246,52 +246,53 @@ def attack(
     autocast: str | None = None,
     callbacks: Callbacks | None = None,
 ) -> Run:
-    """Attack images and keep everything in the folder `out`.
+    """Attack images and write the run to the folder `out`.
 
-    images: a set, or folders, files, patterns and lists as the command line takes them.
-    model: what `load_model` or `wrap` gave, or a spec, which is then loaded with `score_range`,
-        `lower_better`, `input`, `timeout`, `device`, `compile` and `autocast`. A run remembers a
-        spec, and an object only by its name, range and direction.
-    defence: what stands before the model, such as `jpeg:75+median:3`; queries go through it.
-    attack, constraint, objective, floor: specs as on the command line; an attack may be a generator
-        function of a `Task`, too, of which a run remembers the name alone.
-    queries: images that the model may score for each image, the clean one included.
-    budget_total: for all images together, with objective `srocc` or `top:3`, which are of the whole
-        set; of one image up to four equal shares then, and never more than `queries`.
-    mos: table of opinion scores. mos_columns: of one that is not recognised, as
-        `image=NAME,mos=NAME` or `dmos=NAME`; numbers count from 1. mos_lower_better: for a set that
-        brings difference scores along; a table tells by itself.
-    limit: only the first so many images.
-    convert: take 16-bit, CMYK and transparent images too, converted to 8-bit RGB.
-    resize: shrink images whose long side is longer to that many pixels as they are read; the
-        attacked image has that size.
-    batch: images per forward pass; None finds it by timing. It does not change results.
-    workers: processes, each with a model of its own and a share of the images; concurrency: calls
-        at once, from threads, for a model that waits on a service; pool: anything that scores, such
-        as `Executor(model, executor, calls)`. One of the three at most; none changes results.
-    device: where the model runs, as torch names it; workers share out all GPUs of `cuda`.
+    images: an image set, or folders, files, patterns and lists as on the command line.
+    model: the result of `load_model` or `wrap`, or a spec, which is then loaded with `score_range`,
+        `lower_better`, `input`, `timeout`, `device`, `compile` and `autocast`. A run records a
+        spec, but of an object only its name, range and direction.
+    defence: defences before the model, such as `jpeg:75+median:3`; every query passes through them.
+    attack, constraint, objective, floor: specs as on the command line; an attack may also be a
+        generator function of a `Task`, of which a run records only the name.
+    queries: budget per image, the clean image included.
+    budget_total: budget for all images together, with the set objectives `srocc` and `top:3`; one
+        image then gets at most four equal shares, and never more than `queries`.
+    mos: table of opinion scores. mos_columns: its columns if they are not recognised, as
+        `image=NAME,mos=NAME` or `dmos=NAME`; columns may be given by number, from 1.
+        mos_lower_better: for a set that has difference scores; a table declares this itself.
+    limit: use only the first `limit` images.
+    convert: also accept 16-bit, CMYK and transparent images, and convert them to 8-bit RGB.
+    resize: shrink larger images to this long side, in pixels, as they are read; the attacked image
+        has that size.
+    batch: images per forward pass; None finds it by timing. Does not change results.
+    workers: number of processes, each with its own model and a share of the images; concurrency:
+        number of concurrent calls, from threads, for a model that waits for a service; pool: any
+        scorer pool, such as `Executor(model, executor, calls)`. At most one of the three; none
+        changes results.
+    device: where the model runs, as torch names it; with `cuda`, workers share all GPUs.
     compile: run a torch module through `torch.compile`; autocast: to `bfloat16` or `float16`. Both
-        change scores, so the run remembers them.
+        change scores, so the run records them.
     engine: `local`, or `ray` for workers as actors of a Ray cluster, by default as many as it has
-        room for. address: of the cluster, as `ray.init` takes it; by default the one that
-        RAY_ADDRESS names, or else a Ray that is started here and ended with the run.
-        gpus_per_worker: a share such as 0.25, by default 1 where the device is a GPU.
-    retry: what is done about timeouts, lost connections and `TransientError`.
-    max_requests: images that may be sent to the model in all sessions of the run, each retry
-        counted; max_cost: what they may cost, of a model whose price is known.
-    check: score two clean images again before the search, at four queries of their budgets each, to
-        find a stochastic model and one whose scores depend on the batch; not below 20 queries. A
-        run that is gone on with keeps to what it began with.
-    shard: such as `3/16`: attack only the third of 16 equal parts of the images; `merge` makes one
-        run of all. survey: the file that `survey` wrote of all these images: their clean scores are
-        taken from it. A shard needs one with `rank`, and has no check of the model without.
-    resume: go on with the run that is in `out`, or start one where there is none yet.
-        accept_changed_model: even where the model's files have other contents; the run keeps since
-        when, and says so. accept_lost_log: even where its log has lost queries; those are asked,
-        and paid, again.
+        room for. address: of the cluster, as `ray.init` takes it; by default RAY_ADDRESS, or else a
+        local Ray that lasts as long as the run. gpus_per_worker: a share such as 0.25, by default 1
+        if the device is a GPU.
+    retry: what to do about timeouts, lost connections and `TransientError`.
+    max_requests: number of images that may be sent to the model over all sessions of the run,
+        retries included; max_cost: what they may cost, for a model with a known price.
+    check: score two clean images again before the search, at four queries of each one's budget, to
+        detect a stochastic model and one whose scores depend on the batch; skipped below 20
+        queries. A resumed run keeps its original setting.
+    shard: such as `3/16`: attack only the third of 16 equal parts of the images; `merge` joins all
+        parts into one run. survey: a file that `survey` wrote about all these images, from which
+        their clean scores are taken. With `rank`, a shard needs a survey; without one, its model is
+        not checked.
+    resume: continue the run in `out`, or start one if there is none. accept_changed_model: even if
+        the model's files have changed; the run records since when. accept_lost_log: even if its log
+        has lost queries, which are then repeated and paid again.
 
-    Images that could not be attacked have a `status` that says why. Raises InputError for what
-    cannot be used, RunError for a folder that does not fit.
+    Images that could not be attacked have a `status` with the reason. Raises InputError for
+    arguments that cannot be used, RunError for a folder that does not fit.
     """
     model = _behind(defence, model)
     how = How(
@@ -384,7 +385,7 @@ def _attacked(
         notify.note("images", phrase)
     start: Callable[..., Run] = Run.create
     if resume and not begun:
-        notify.note("run", f"there is none in {folder} yet: it is started")
+        notify.note("run", f"no run in {folder} yet; starting one")
     elif begun:
         start = partial(
             Run.resume,
@@ -393,7 +394,7 @@ def _attacked(
         )
     elif accept_changed_model or accept_lost_log:
         name = "accept_changed_model" if accept_changed_model else "accept_lost_log"
-        raise InputError(f"{name}: is for a run that is gone on with; give resume, too")
+        raise InputError(f"{name} applies to a run that is resumed; set resume, or leave it out")
     with _closing(scorer, model), start(folder, settings, scorer, how.retry) as run:
         by_spec = isinstance(model, str)
         execute(
@@ -416,19 +417,19 @@ def _check_of_shard(
     check: bool,
     notify: Callbacks,
 ) -> bool:
-    """Whether the model of a shard is checked; InputError for one that needs a survey."""
+    """Return whether to check the model of a shard; InputError if the shard needs a survey."""
     aim = parse_objective(objective)
     if surveyed is None and aim.of_set and not isinstance(aim, SetObjective):
         raise InputError(
-            f"shard {Shard.parse(shard)}: with objective {objective} the direction of an image "
-            "depends on the scores of all: have them scored once with 'iqattack survey', and give "
-            "each shard its file with --survey; up, down and farther need none"
+            f"shard {Shard.parse(shard)}: with objective {objective}, the direction of an image "
+            "depends on the scores of all images; score them once with 'iqattack survey', and give "
+            "its file to each shard with --survey, or use up, down or farther"
         )
     if check and (surveyed is None or surveyed[0].check is None):
         notify.note(
             "model",
-            "is not checked: the check takes two images of the whole set, and its scores come with "
-            "a survey ('iqattack survey', --survey)",
+            "not checked: the check needs two images of the whole set, whose scores a survey "
+            "provides ('iqattack survey', --survey)",
         )
         return False
     return check
@@ -464,15 +465,16 @@ def survey(
     autocast: str | None = None,
     callbacks: Callbacks | None = None,
 ) -> Survey:
-    """Score all clean images once, for runs on parts of them, and keep that in the file `out`.
+    """Score all clean images once, for runs on parts of them, and write the scores to the file
+    `out`.
 
-    One query for each image, and with `check` four more for two of them: those that a run would ask
-    first, and that `attack(..., survey=out)` takes from the file. limit: as the attack will have
-    it. resume: go on with one that was interrupted; one that is done is returned as it is. The rest
-    is as in `attack`.
+    One query per image and, with `check`, four more for two of them: the first queries of a run,
+    which `attack(..., survey=out)` takes from the file. limit: that of the later attack. resume:
+    continue an interrupted survey; a finished one is returned unchanged. Other arguments as in
+    `attack`.
 
-    Images that could not be scored are in `failed`. Raises InputError for what cannot be used,
-    RunError for a path that does not fit.
+    Images that could not be scored are in `failed`. Raises InputError for arguments that cannot be
+    used, RunError for a path that does not fit.
     """
     model = _behind(defence, model)
     how = How(
@@ -496,7 +498,7 @@ def survey(
         model,
         score_range=score_range,
         lower_better=lower_better,
-        constraint=DEFAULT_CONSTRAINT,  # which no clean score depends on
+        constraint=defaults.CONSTRAINT,  # clean scores do not depend on it
         limit=limit,
         convert=convert,
         resize=resize,
@@ -523,11 +525,12 @@ def survey(
 
 
 def merge(*runs: Run | str | Path, out: str | Path, callbacks: Callbacks | None = None) -> Run:
-    """One run of all shards of a set, in the folder `out`, which is that of a single process.
+    """Merge all shards of a set into one run in the folder `out`, equal to that of a single
+    process.
 
-    Shards may have images that are still to do: the run then has, too, and can be gone on with as
-    any other. Raises RunError, and writes nothing, for shards that do not make up one set or differ
-    in a setting, in the model or in the survey, and where a log is not as it was written.
+    If shards have pending images, so has the run, which can be resumed like any other. Raises
+    RunError, and writes nothing, if the shards do not make up one set, differ in a setting, the
+    model or the survey, or if a log was changed.
     """
     folders = [run.folder if isinstance(run, Run) else _path("run", run) for run in runs]
     return merge_runs(folders, _path("out", out), callbacks=callbacks)
@@ -538,10 +541,10 @@ def profile(
     model: Scorer | str,
     *,
     out: str | Path,
-    constraint: str = DEFAULT_CONSTRAINT,
-    objective: str = "rank",
+    constraint: str = defaults.CONSTRAINT,
+    objective: str = defaults.OBJECTIVE,
     queries: int = 500,
-    seed: int = 0,
+    seed: int = defaults.SEED,
     strokes: int = 16,
     students: int = 0,
     limit: int | None = None,
@@ -564,15 +567,15 @@ def profile(
 ) -> Profile:
     """Learn from images what moves a model's scores, for `filter-search:profile=OUT/profile.json`.
 
-    queries: that the search on one image may take; trying on each image what was found on the
-        others costs at most one for each of them and for each direction of the bank. All are
-        counted in the profile's `queries`.
-    strokes: of the profile, at most.
-    students: queries, in all, that small networks learn from where the model can be moved; 0 for
-        no students. They take minutes of one core beside the queries. The rest is as in `attack`.
+    queries: budget of the search on one image. Trying the filters of the other images costs at most
+        one query for each of them and for each direction of the bank. All queries are counted in
+        the profile's `queries`.
+    strokes: most directions in the profile.
+    students: total queries to train small networks on how the model can be moved; 0 for no
+        students. They also take minutes of one core. Other arguments as in `attack`.
 
-    Raises InputError for what cannot be used and where nothing moves any score, RunError for a
-    folder that does not fit.
+    Raises InputError for arguments that cannot be used and if nothing moves any score, RunError for
+    a folder that does not fit.
     """
     how = How(
         batch=batch,
@@ -619,10 +622,10 @@ def universal(
     model: Scorer | str,
     *,
     out: str | Path,
-    constraint: str = DEFAULT_CONSTRAINT,
-    objective: str = "rank",
+    constraint: str = defaults.CONSTRAINT,
+    objective: str = defaults.OBJECTIVE,
     queries: int = 5000,
-    seed: int = 0,
+    seed: int = defaults.SEED,
     way: str = "filter",
     k: int = 8,
     minibatch: int = 4,
@@ -648,14 +651,15 @@ def universal(
     """Learn patterns that move a model's scores on any image, for `apply` and the attack
     `universal:file=OUT/perturbation.safetensors`.
 
-    queries: for all images together, clean ones included. objective: `rank` learns patterns for
-    both directions, each on the images that it is for; `up` and `down` one, on all.
-    way: `filter` is ours; `nes`, `evolution` and `square` learn fixed tiles, as others do.
-    k: patterns of each direction, at most, to choose from. minibatch: images that a candidate is
-        laid on. jpeg: quality that every image is recompressed with before it is scored, so that
-        what is learnt survives it; None for no JPEG. The rest is as in `attack`.
+    queries: budget for all images together, clean ones included. objective: `rank` learns patterns
+        for both directions, each on the images that it applies to; `up` and `down` one direction,
+        on all.
+    way: `filter` is ours; `nes`, `evolution` and `square` learn fixed tiles, as in the literature.
+    k: most patterns for each direction. minibatch: number of images on which a candidate is tried.
+        jpeg: quality at which every image is compressed before it is scored, so that the patterns
+        survive it; None for no JPEG. Other arguments as in `attack`.
 
-    Raises InputError for what cannot be used, RunError for a folder that does not fit.
+    Raises InputError for arguments that cannot be used, RunError for a folder that does not fit.
     """
     how = How(
         batch=batch,
@@ -728,19 +732,18 @@ def audit(
     device: str = "cpu",
     callbacks: Callbacks | None = None,
 ) -> Card:
-    """Run a suite of attacks on a model, and write its card: `card.json` in the folder `out`, with
-    `index.html`, a page that shows it.
+    """Run a suite of attacks on a model, and write its card, `card.json` in the folder `out`, with
+    `index.html`, its page.
 
     images: the sample set by default, with its pseudo-MOS. suite: `quick`, `standard`, `quick-v1`
-    or a file, `mine.toml`. limit: only the first so many images, though the suite may have more.
-    policy: a file of rules that the page reports on, kept as `policy.toml`.
-    verified: whether every saved image is scored again, at a query for each score. resume: go on
-    with the audit that is in `out`. max_requests, max_cost: as in `attack`, but for all runs of the
-    audit together, what verifies them included; CeilingReached before more is sent. The rest is as
-    in `attack`.
+    or a file, `mine.toml`. limit: use only the first `limit` images, even if the suite has more.
+    policy: a file of rules on which the page reports, kept as `policy.toml`. verified: whether to
+    score every saved image again, at one query per score. resume: continue the audit in `out`.
+    max_requests, max_cost: as in `attack`, but for all runs of the audit together, including their
+    verification; CeilingReached before more is sent. Other arguments as in `attack`.
 
-    The runs lie in `out/runs`, each as `attack` writes it. Raises InputError for what cannot be
-    used, RunError for a folder that does not fit.
+    The runs are in `out/runs`, each as `attack` writes it. Raises InputError for arguments that
+    cannot be used, RunError for a folder that does not fit.
     """
     notify = callbacks or Callbacks()
     how = How(
@@ -767,7 +770,7 @@ def audit(
         rules = Path(policy).read_text(encoding="utf-8")
     if images is not None:
         _resolve(images, mos, mos_columns, mos_lower_better, limit, notify)
-    # All that may be wrong with model and attacks is found before anything is written or asked.
+    # Anything wrong with the model or the attacks is found before any output or query.
     if isinstance(model, str):
         notify.loading(_loading_model(model))
         loaded: Scorer = load_model(
@@ -862,18 +865,18 @@ def check_card(
     device: str = "cpu",
     callbacks: Callbacks | None = None,
 ) -> CardCheck:
-    """Hold a card against the runs beside it, and these against logs, pictures and the model.
+    """Compare a card with the runs beside it, and these with logs, pictures and the model.
 
-    card: the folder that `audit` wrote, which somebody may have sent, or a card alone. model: that
-    scores the saved images again; without one, all is checked that needs none. suite: of the card,
-    where it is no published one. images: the clean ones, of an audit of other images than the
-    sample set. sample: the number of images that the model scores again, drawn at random; all by
-    default. tolerance: by how much scores may differ, as in `verify`; with a larger one than the
-    default, the model is not verified. input, compile, autocast: how the model is run; what the
-    runs have is not taken over. The rest is as in `attack`.
+    card: a folder that `audit` wrote, possibly somebody else's, or a card alone. model: scores the
+    saved images again; without one, only the checks that need no model are made. suite: of the
+    card, if it is not a published one. images: the clean images, if the audit did not use the
+    sample set. sample: number of images that the model scores again, drawn at random; all by
+    default. tolerance: of scores, as in `verify`; with more than the default, the model does not
+    count as verified. input, compile, autocast: how to run the model; they are not taken from the
+    runs. Other arguments as in `attack`.
 
-    Nothing that a submission names is loaded or run. Raises InputError for what holds no card, and
-    for a model that cannot be loaded.
+    Nothing that a submission names is loaded or run. Raises InputError if there is no card, and for
+    a model that cannot be loaded.
     """
     notify = callbacks or Callbacks()
     if timeout is not None:
@@ -904,7 +907,7 @@ def check_card(
         notify.loading(_loading_model(wanted))
         known = record.model
         ends, lower = score_range, lower_better
-        for declared in (False, True):  # what it does not declare is as the runs have it
+        for declared in (False, True):  # what it does not declare is taken from the runs
             scorer = load_model(
                 wanted,
                 score_range=ends,
@@ -962,19 +965,20 @@ def leaderboard(
     keep_refuted: bool = False,
     callbacks: Callbacks | None = None,
 ) -> Board:
-    """Rank cards in a page, and return what it shows; `out/index.html` and `out/leaderboard.json`.
+    """Rank cards on a page, and return its contents; writes `out/index.html` and
+    `out/leaderboard.json`.
 
     entries: folders that `audit` wrote, and cards. Each folder is checked from its files, see
-    `check_card`; checks: results of earlier ones, such as with a model, which count for the cards
-    of the same bytes. images, suite: as in `check_card`. keep_refuted: list refuted submissions,
-    and entries without a card, below the tables, too, instead of leaving them out.
+    `check_card`. checks: results of earlier checks, such as with a model, which count for
+    byte-identical cards. images, suite: as in `check_card`. keep_refuted: list refuted submissions,
+    and entries without a card, below the tables instead of leaving them out.
 
-    An earlier leaderboard in `out` is replaced. Raises InputError for a path that there is not, for
-    a folder `out` that holds anything else, and where no card is left to rank.
+    An earlier leaderboard in `out` is replaced. Raises InputError for a path that does not exist,
+    for an `out` that holds anything else, and if no card is left to rank.
     """
 
     chosen = read_suite(str(suite)) if isinstance(suite, str | Path) else suite
-    if images is not None:  # of which an error is none of a submission's
+    if images is not None:  # whose errors are not a submission's fault
         images = _resolve(images, None, None, False, None, callbacks or Callbacks())[0]
 
     def checked(entry: Path) -> CardCheck:
@@ -993,20 +997,22 @@ def apply(
     direction: Literal["up", "down"] | None = None,
     number: int = 1,
     constraint: str | None = None,
-    seed: int = 0,
+    seed: int = defaults.SEED,
     limit: int | None = None,
     convert: bool = False,
     resize: int | None = None,
     callbacks: Callbacks | None = None,
 ) -> list[Laid | InputError]:
-    """Lay a universal perturbation on images of any size, at no query; each as a PNG in `out`.
+    """Apply a universal perturbation to images of any size, without queries; each becomes a PNG in
+    `out`.
 
-    perturbation: `perturbation.safetensors`, or the folder that it is in. direction: of raw scores;
-    None for the only one that was learnt. number: of the pattern, from 1 on. constraint: None for
-    the one that it was learnt in. seed: of the run that one wants the same pictures as.
+    perturbation: `perturbation.safetensors`, or its folder. direction: of raw scores; None for the
+    only one that was learnt. number: of the pattern, from 1. constraint: None for the one that it
+    was learnt with. seed: that of the run whose pictures to reproduce.
 
-    Returns what was written, or the InputError of an image that cannot be read. Raises InputError
-    for a file, direction or number that does not fit, RunError for an `out` that is not empty.
+    Returns, for each image, the file written or the InputError of an image that cannot be read.
+    Raises InputError for a file, direction or number that does not fit, RunError for an `out` that
+    is not empty.
     """
     path = _path("perturbation", perturbation)
     chosen, _, _ = _resolve(images, None, None, False, limit, callbacks or Callbacks())
@@ -1041,11 +1047,12 @@ def probe(
 ) -> Probe:
     """Find a model's quirks before they spoil a result.
 
-    model: a spec, which needs to declare neither range nor direction, or a loaded model.
-    images: to ask about; the sample set by default. queries: images that may be sent, at most.
-    The rest is as in `attack`.
+    model: a spec, which may declare neither range nor direction, or a loaded model. images: test
+    images; the sample set by default. queries: number of images that may be sent. Other arguments
+    as in `attack`.
 
-    A failure of the model is a finding. Raises InputError for what cannot be loaded or read.
+    A failure of the model is a finding. Raises InputError for a model or images that cannot be
+    loaded.
     """
     model = _behind(defence, model)
     notify = callbacks or Callbacks()
@@ -1083,7 +1090,7 @@ def probe(
 
 
 def open_run(folder: str | Path) -> Run:
-    """A run on disk, finished or under way; RunError when the folder holds none."""
+    """Open a run on disk, finished or under way; RunError if the folder has none."""
     return _run_of(folder)
 
 
@@ -1097,23 +1104,25 @@ def evaluate(
     device: str = "cpu",
     callbacks: Callbacks | None = None,
 ) -> Summary:
-    """The measures of a run, finished or under way; RunError while no image is finished.
+    """Compute the measures of a run, finished or under way; RunError while no image is finished.
 
-    queries: as if the budget had been so many, from the log; InputError for more than it was.
+    queries: evaluate as if this had been the budget, from the log; InputError if it is larger than
+        the run's.
     metrics: full-reference metrics of pyiqa, such as `lpips` and `dists`, computed on `device` from
         the saved images; not for a smaller budget.
-    display, distance: of JOD and FLIP: a display of ColorVideoVDP's table, `standard_fhd` by
-        default, and the metres from it to the eye, by default its own. Each image is measured once,
-        and its values kept in the run's visibility.json, where that can be written.
+    display, distance: viewing conditions of JOD and FLIP: a display from ColorVideoVDP's table,
+        `standard_fhd` by default, and the viewing distance in metres, by default the display's own.
+        Each image is measured once, and its values are kept in the run's visibility.json if that
+        can be written.
 
-    Without the packages of `iqattack[visibility]` JOD and FLIP are None; InputError if display or
+    Without the packages of `iqattack[visibility]`, JOD and FLIP are None; InputError if display or
     distance are given.
     """
     run = _run_of(run)
     viewing = _viewing(display, distance, queries)
     if queries is not None and metrics:
         raise InputError(
-            f"metrics {', '.join(metrics)}: need the saved images, which are those of the whole "
+            f"metrics {', '.join(metrics)}: need the saved images, which belong to the full "
             "budget; leave out queries"
         )
     notify = callbacks or Callbacks()
@@ -1136,13 +1145,13 @@ def export(
     shard_size: int = SHARD,
     callbacks: Callbacks | None = None,
 ) -> int:
-    """Write the attacked images of a run as WebDataset shards; returns how many there are.
+    """Write the attacked images of a run as WebDataset shards, and return their number.
 
-    webdataset: a new folder, for 000000.tar, 000001.tar, …; in each, KEY.png and KEY.json of
-        `shard_size` images. KEY is the image's number in the run, and the JSON has its name, both
+    webdataset: a new folder, for 000000.tar, 000001.tar, …; each has KEY.png and KEY.json of
+        `shard_size` images. KEY is the image's number in the run; the JSON has its name, both
         scores, gain, queries, opinion score and the SHA-256 of the clean pixels.
 
-    Raises InputError for a folder that is not empty; RunError where no image is finished or a saved
+    Raises InputError for a folder that is not empty; RunError if no image is finished or a saved
     image is not the one that was scored.
     """
     notify = callbacks or Callbacks()
@@ -1151,33 +1160,33 @@ def export(
 
 
 def _run_of(run: Run | str | Path) -> Run:
-    """A run to read, which may be open already; errors as in `open_run`."""
+    """Open a run, unless it is open already; errors as in `open_run`."""
     return run if isinstance(run, Run) else Run.open(_path("run", run))
 
 
 def _runs_of(given: Run | str | Path) -> list[Run]:
-    """A run, or all those of an audit."""
+    """A run, or all runs of an audit."""
     if not isinstance(given, Run) and is_audit(folder := _path("run", given)):
         return runs_of(folder)
     return [_run_of(given)]
 
 
 def _path(name: str, given: str | Path) -> Path:
-    """A path that was given; InputError for an empty text, which would be the working folder."""
+    """A path argument; InputError for an empty text, which would mean the working folder."""
     if given == "":
-        raise InputError(f"{name}: is empty, expected a path; give one")
+        raise InputError(f"{name}: is empty; give a path")
     return Path(given)
 
 
 def _viewing(
     display: str | None, distance: float | None, queries: int | None = None
 ) -> Viewing | None:
-    """What was chosen; None for the usual one."""
+    """The chosen viewing conditions; None for the default."""
     if display is None and distance is None:
         return None
     if queries is not None:
         raise InputError(
-            "display, distance: JOD and FLIP need the saved images, which are those of the whole "
+            "display, distance: JOD and FLIP need the saved images, which belong to the full "
             "budget; leave out queries"
         )
     return Viewing.of(display, distance)
@@ -1194,11 +1203,11 @@ def report(
     """Write the page of a run, finished or under way, or of an audit, and return the path of its
     index.html.
 
-    run: of an audit, its folder. out: the folder of the page, RUN/report by default; an earlier
-    page there is replaced. The page of an audit lies in its folder. display, distance: of JOD and
-    FLIP, as in `evaluate`; those of an audit are as its runs measured them.
+    run: a run, or the folder of an audit. out: the folder of the page, RUN/report by default; an
+    earlier page there is replaced. The page of an audit is in its own folder. display, distance:
+    viewing conditions of JOD and FLIP, as in `evaluate`; an audit shows those of its runs.
 
-    Raises RunError while no image is finished, or where an audit has no card yet; InputError for a
+    Raises RunError while no image is finished, or if an audit has no card yet; InputError for a
     folder that holds something else or cannot be written.
     """
     notify = callbacks or Callbacks()
@@ -1206,8 +1215,8 @@ def report(
         for option, value in (("out", out), ("display", display), ("distance", distance)):
             if value is not None:
                 raise InputError(
-                    f"{option} {value}: the page of an audit lies in its folder and shows what its "
-                    f"runs measured; leave --{option} out"
+                    f"{option} {value}: the page of an audit is in its own folder and shows what "
+                    f"its runs measured; leave --{option} out"
                 )
         return write_card_page(folder)
     return write_report(
@@ -1233,23 +1242,23 @@ def plot(
     data: str | Path | None = None,
     callbacks: Callbacks | None = None,
 ) -> Figure:
-    """Draw runs in one figure for a paper, as a matplotlib Figure, which notebooks show.
+    """Plot runs in one figure for a paper, as a matplotlib Figure, which notebooks show.
 
     runs: one or several, or the folder of an audit, for all its runs.
     kind: `gain-queries` (mean of the largest gain so far against queries), `scatter` (attacked
         against clean scores), `crossing` (share of images across a score boundary against queries)
-        or `ssim` (gain against how visible the change is).
-    out: a file for it, .pdf, .svg, .png or .pgf. data: a CSV file for the numbers that are drawn.
-    labels: what each run is called; by default what differs between them. columns: of a page, 1 or
-        2, for 3.5 and 7.16 inches. height: inches, by default what fits. style: a style file of
-        matplotlib, which goes before ours.
-    boundaries: of `crossing`, as fractions of the way from the clean score to the end of the score
+        or `ssim` (gain against visibility).
+    out: file of the figure, .pdf, .svg, .png or .pgf. data: CSV file of the plotted numbers.
+    labels: of each run; by default what differs between them. columns: width in columns of a page,
+        1 or 2, for 3.5 and 7.16 inches. height: inches, by default what fits. style: a matplotlib
+        style file, which takes precedence over ours.
+    boundaries: for `crossing`, as fractions of the way from the clean score to the end of the score
         range; by default those of the objectives, or else 0.1, 0.2 and 0.5 for one run and 0.2 for
-        several. visibility: of `ssim`: `ssim`, or `jod`, which is measured as in `evaluate`.
+        several. visibility: for `ssim`: `ssim`, or `jod`, which is measured as in `evaluate`.
 
-    Neither the settings of matplotlib nor its backend are changed, and the same runs give the same
-    bytes. Raises InputError for what cannot be used, and without matplotlib; RunError for a run
-    that cannot be drawn.
+    Changes neither matplotlib's settings nor its backend; the same runs give the same bytes. Raises
+    InputError for arguments that cannot be used, and without matplotlib; RunError for a run that
+    cannot be drawn.
     """
     request = Request(
         kind,
@@ -1283,12 +1292,13 @@ def compare(
     distance: float | None = None,
     callbacks: Callbacks | None = None,
 ) -> Comparison:
-    """Runs side by side, with paired tests of each against the first.
+    """Compare runs side by side, with paired tests of each against the first.
 
-    allow: settings that may differ all the same: `images`, `mos`, `range`, `constraint`, `floor`,
-        `objective`, `budget`, `seed`; without, RunError tells why a comparison would be unfair.
-    queries: as if the budget of all had been so many, from their logs. display, distance: of JOD
-    and FLIP, as in `evaluate`.
+    allow: settings that may differ: `images`, `mos`, `range`, `constraint`, `floor`, `objective`,
+        `budget`, `seed`; a RunError names any other difference, which would make the comparison
+        unfair.
+    queries: compare as if this had been every budget, from the logs. display, distance: viewing
+        conditions of JOD and FLIP, as in `evaluate`.
     """
     viewing = _viewing(display, distance, queries)
     notify = callbacks or Callbacks()
@@ -1318,17 +1328,18 @@ def defended(
     out: str | Path | None = None,
     callbacks: Callbacks | None = None,
 ) -> DefenceMeasures:
-    """What a defence leaves of the attack of a run, and what it costs.
+    """Measure how much of a run's attack a defence leaves, and what the defence costs.
 
     The saved pictures of a run on the undefended model are scored behind the defence: two queries
-    an image, which are in no run's log. Gains are in truth: behind a random defence the mean over
-    `keys` draws that no attack saw, behind one that only tells other scores the model's own.
+    per image, which no run's log records. Gains are true gains: behind a random defence, the mean
+    over `keys` draws that no attack saw; behind a defence that only changes the reported scores,
+    those of the model itself.
 
-    defence: as `jpeg:75+median:3`. adaptive: a run with the same settings on the defended model,
-        shown beside. model, trust, timeout, retry: as in `verify`. out: a CSV file with one row an
-        image.
+    defence: such as `jpeg:75+median:3`. adaptive: a run with the same settings on the defended
+        model, for comparison. model, trust, timeout, retry: as in `verify`. out: a CSV file with
+        one row per image.
 
-    Raises InputError for a defence that does not exist, or where the model fails; RunError for runs
+    Raises InputError for a defence that does not exist, or if the model fails; RunError for runs
     that do not fit.
     """
     notify = callbacks or Callbacks()
@@ -1341,7 +1352,7 @@ def defended(
     def progress(done: int, images: int) -> None:
         notify.checked(done, images)
         if notify.stop():
-            raise Interrupted(f"stopped; {done} of {images} images are scored")
+            raise Interrupted(f"stopped; {done} of {images} images scored")
 
     with _closing(scorer, model if model is not None else run.record.model_spec):
         found = measure_defence(
@@ -1368,15 +1379,16 @@ def detect(
     out: str | Path | None = None,
     callbacks: Callbacks | None = None,
 ) -> Detection:
-    """At which query a detector of similar queries would have blocked the attack of a run.
+    """Find at which query a detector of similar queries would have blocked the attack of a run.
 
-    Each search is replayed from the log, the model is asked nothing, and the detector sees the
+    Each search is replayed from the log without querying the model, and the detector sees the
     queries in their order.
 
-    detector: such as `blacklight:window=20,matches=25`; see docs/defences.md. accounts: that
-        queries are dealt to in turn, each with a state of its own, or `image` for one an image.
-    attack: the run's, where that was a Python function. trust: load an attack that is code, of a
-        run that this user did not begin; it was looked at. out: a CSV file with one row an image.
+    detector: such as `blacklight:window=20,matches=25`; see docs/defences.md. accounts: number of
+        accounts between which the queries alternate, each with its own state, or `image` for one
+        account per image.
+    attack: the run's, if that was a Python function. trust: load an attack that is code from a run
+        that this user did not begin, but has read. out: a CSV file with one row per image.
 
     Raises InputError for a detector that does not exist, RunError for a run that cannot be
     replayed.
@@ -1386,7 +1398,7 @@ def detect(
     def progress(done: int, images: int) -> None:
         notify.checked(done, images)
         if notify.stop():
-            raise Interrupted(f"stopped; {done} of {images} images are replayed")
+            raise Interrupted(f"stopped; {done} of {images} images replayed")
 
     found = detect_run(
         _run_of(run),
@@ -1415,12 +1427,12 @@ def verify(
 ) -> VerifyResult:
     """Read every saved image again, score it, and compare with what the run reports.
 
-    model: the run's, where it was not given as a spec or its file has moved; by default it is
-        loaded again as the run has it. Where that is code (a file, a module, a service, a command)
-        and this user did not begin the run, all that needs no model is checked, and UntrustedError
-        raised. trust: it was looked at, and may run.
-    accept_changed_model: go on where the model's files are not those of the run.
-    tolerance: by how much scores may differ, as a fraction of the score range, at most 0.1.
+    model: the run's, if it was not given as a spec or its file has moved; by default it is loaded
+        again from the run's spec. If that is code (a file, a module, a service, a command) and this
+        user did not begin the run, everything that needs no model is checked, and UntrustedError is
+        raised. trust: the code was read, and may run.
+    accept_changed_model: continue although the model's files have changed since the run.
+    tolerance: of scores, as a fraction of the score range, at most 0.1.
     timeout, retry: as in `attack`.
     """
     return _verified(
@@ -1459,7 +1471,7 @@ def _verified(
     def progress(done: int, images: int) -> None:
         notify.checked(done, images)
         if notify.stop():
-            raise Interrupted(f"stopped; {done} of {images} images are verified")
+            raise Interrupted(f"stopped; {done} of {images} images verified")
 
     with _closing(wanted, model if model is not None else run.record.model_spec):
         return verify_run(
@@ -1490,17 +1502,17 @@ def rescore(
     """Score the clean and the attacked picture of each image of a run again, `times` times each.
 
     The best of many noisy scores is optimistically biased; the mean of scores that had no part in
-    the choice is not. Random defences draw anew in each call. What is there already counts, so that
-    an interrupted call goes on, and a larger `times` adds to what there is. These queries are
-    beside the budget, and counted apart.
+    the choice is not. Random defences draw anew in each call. Earlier fresh scores count, so an
+    interrupted call continues, and a larger `times` adds to them. These queries do not count
+    towards the budget.
 
-    The result is in the measures of `evaluate` and of the page from then on, and in rescored.csv.
+    From then on, the result is in the measures of `evaluate` and of the page, and in rescored.csv.
 
     model, trust: as in `verify`. concurrency, retry, max_requests, max_cost, timeout: as in
-        `attack`; the ceilings are for all that the run sent to the model.
+        `attack`; the limits apply to everything that the run sent to the model.
 
-    Raises InputError where the model fails, RunError for another model than the run's or pictures
-    that are not those that were scored.
+    Raises InputError if the model fails, RunError for another model than the run's or pictures that
+    are not those that were scored.
     """
     notify = callbacks or Callbacks()
     how = How(
@@ -1535,15 +1547,13 @@ def _model_of(
     device: str,
     notify: Callbacks,
 ) -> Scorer:
-    """A run's model, loaded again as the run has it, or the one that is given; InputError where it
-    cannot be had.
-    """
+    """The given model, or the run's, loaded again from its spec; InputError if it cannot be had."""
     if timeout is not None:
         check_timeout(timeout)
     wanted = run.record.model_spec if model is None else model
     if isinstance(wanted, str):
         notify.loading(_loading_model(wanted))
-        # Range and direction as the run has them: a spec may be of a model that declares none.
+        # Range and direction come from the run: the model may declare none.
         known = run.model
         try:
             wanted = load_model(
@@ -1570,7 +1580,8 @@ def _model_of(
 
 
 def _check_trusted(run: Run, *, trust: bool, accept_changed: bool, notify: Callbacks) -> None:
-    """Before a run's own model is loaded; what is found without it goes with the error."""
+    """Check trust before a run's own model is loaded; the error carries what was found without
+    it."""
     try:
         check_trusted(run, trust=trust, accept_changed=accept_changed)
     except UntrustedError as error:
@@ -1582,7 +1593,7 @@ def _check_trusted(run: Run, *, trust: bool, accept_changed: bool, notify: Callb
 def _learnt(
     make: Callable[..., T], images: Images, model: Scorer | str, *, notify: Callbacks, **given: Any
 ) -> T:
-    """What `make` learns from images about a model; given: as in `_prepared`."""
+    """Return what `make` learns from images about a model. given: as in `_prepared`."""
     if isinstance(parse_objective(given["objective"]), SetObjective):
         raise InputError(f"objective '{given['objective']}': expected rank, up or down")
     chosen, settings, scorer = _prepared(
@@ -1612,8 +1623,8 @@ def _prepared(
     begun: bool = False,
     **given: Any,
 ) -> tuple[ImageSet, Settings, Scorer]:
-    """The images, all settings and the model; given: the rest of the settings. begun: the log says
-    what the rest of the run needs to be installed.
+    """The images, all settings and the model. given: the rest of the settings. begun: whether a log
+    exists, which knows what must be installed.
     """
     chosen, sources, mos_lower_better = _resolve(
         images, mos, mos_columns, mos_lower_better, limit, notify
@@ -1641,7 +1652,7 @@ def _prepared(
         return settings
 
     if isinstance(model, str):
-        settings = settings_of(model)  # what is wrong with them is found before a model is loaded
+        settings = settings_of(model)  # errors in them are found before a model is loaded
         notify.loading(_loading_model(model))
         loaded = load_model(
             model,
@@ -1672,7 +1683,7 @@ def _way_of(
     convention: str | None,
     inference: Inference,
 ) -> tuple[str | None, Inference]:
-    """The input convention and the inference of a run: a model that is loaded has its own."""
+    """The input convention and the inference of a run: a loaded model has its own."""
     if isinstance(model, str):
         return convention, inference
     own = getattr(model, "input", None)
@@ -1689,7 +1700,7 @@ def _refuse_late(
     device: str,
     inference: Inference,
 ) -> None:
-    """InputError for options of loading that come with a model that is loaded."""
+    """Raise InputError for loading options that are given with a loaded model."""
     late = [
         name
         for name, value in (
@@ -1711,19 +1722,19 @@ def _refuse_late(
 
 
 def _gradients_of(scorer: Scorer, spec: str) -> Gradient:
-    """Of the attacked model, or none yet: a substitute is loaded by the run."""
+    """Gradients of the attacked model, or none yet: the run loads a substitute itself."""
     return gradient_of(scorer) if spec == ATTACKED else lambda images: images
 
 
 def _listed(images: Images | None) -> str | None:
-    """Which images were given, in one line; None for none."""
+    """The given images on one line; None for none."""
     if images is None or isinstance(images, ImageSet):
         return None if images is None else f"a set of {len(images):,}"
     return ", ".join([str(images)] if isinstance(images, str | Path) else map(str, images))
 
 
 def _behind(defence: str | None, model: Scorer | str) -> Scorer | str:
-    """A model with defences before it, if any are given; a spec stays one."""
+    """A model behind the given defences, if any; a spec stays a spec."""
     if defence is None:
         return model
     chain = parse_defence(defence)
@@ -1733,7 +1744,8 @@ def _behind(defence: str | None, model: Scorer | str) -> Scorer | str:
 
 
 def _loading_model(spec: str) -> str:
-    """What is said while it loads; the address of a service and a command may hold a secret."""
+    """The text shown during loading, without the address of a service or a command, which may
+    contain a secret."""
     parts = split_spec(spec)
     if parts is not None:
         return f"{_loading_model(parts[1])}, defended by {parts[0]}"
@@ -1744,7 +1756,7 @@ def _loading_model(spec: str) -> str:
 
 @contextmanager
 def _closing(scorer: Loaded, given: Scorer | str) -> Iterator[None]:
-    """End what a model keeps open that was loaded here, of a spec."""
+    """Close a model that was loaded here from a spec."""
     try:
         yield
     finally:
@@ -1753,7 +1765,7 @@ def _closing(scorer: Loaded, given: Scorer | str) -> Iterator[None]:
 
 
 def _named(attack: Attack | str) -> str:
-    """The spec of an attack; InputError for a function that is no attack."""
+    """The spec of an attack; InputError for a function that is not one."""
     if isinstance(attack, str):
         return attack
     whole = attack.func if isinstance(attack, partial) else attack
@@ -1785,7 +1797,7 @@ def _resolve(
     limit: int | None,
     notify: Callbacks,
 ) -> tuple[ImageSet, tuple[str, ...], bool]:
-    """The images, where they came from, and whether a low MOS means good quality."""
+    """The images, their origin, and whether a low MOS means good quality."""
     if isinstance(images, ImageSet):
         chosen, sources = images, tuple(str(absolute(entry.path)) for entry in images)
     else:
@@ -1793,7 +1805,8 @@ def _resolve(
         odd = next((spec for spec in specs if not isinstance(spec, str | Path)), None)
         if odd is not None:
             raise InputError(
-                f"images: holds {type(odd).__name__}, expected paths; write pixels with write_png"
+                f"images: contains {type(odd).__name__}, expected paths; save pixels with "
+                "write_png first"
             )
         notify.loading("looking for images")
         chosen = ImageSet.from_spec(specs)
@@ -1804,5 +1817,5 @@ def _resolve(
         table = read_mos(mos, mos_columns)
         return match_mos(chosen, table, limit=limit), sources, table.lower_better
     if mos_columns is not None:
-        raise InputError(f"mos columns '{mos_columns}': are of a table; give mos (--mos), too")
+        raise InputError(f"mos columns '{mos_columns}' apply to a table; add mos (--mos)")
     return chosen if limit is None else chosen.limit(limit), sources, mos_lower_better

@@ -1,6 +1,6 @@
-"""Processes of our own: each runs one function beside a connection, and ends with its parent.
+"""Processes of our own: each runs one function with a connection, and ends with its parent.
 
-They are started by name rather than by `multiprocessing`, which would run the user's script again.
+They are not started by `multiprocessing`, which would run the user's script again.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from iqattack.errors import InputError
 from iqattack.memory import ENVIRONMENT
 
 Serve = Callable[[Connection], None]
-SEND_BYTES = 4096  # that a child may have sent and we have not read
+SEND_BYTES = 4096  # that a child may send ahead of our reading
 
 
 @dataclass(frozen=True)
 class Lost:
-    """The last that is heard of a process.
+    """The end of a process.
 
-    how: it ended, for example `was killed by signal 9 (SIGKILL)`. outside: for a reason that is
-    none of its own, such as a machine that was switched off.
+    how: for example `was killed by signal 9 (SIGKILL)`. outside: whether the reason lies outside
+    it, such as a machine that was switched off.
     """
 
     how: str
@@ -41,10 +41,10 @@ class Lost:
 
 
 def pack(serve: Serve) -> bytes:
-    """What a process is to run, as it is sent; InputError where it cannot be pickled."""
+    """Pickle what a process should run; InputError if that is impossible."""
     try:
         return _packed(serve)
-    except Exception as error:  # what pickling raises has no common type
+    except Exception as error:  # pickling errors have no common type
         what, remedy = _at_fault(serve)
         raise InputError(
             f"{what} cannot be sent to the workers ({' '.join(str(error).split())}); {remedy}"
@@ -52,20 +52,21 @@ def pack(serve: Serve) -> bytes:
 
 
 class Child:
-    """A process that was started with `serve(connection)`; connection: its other end.
+    """A child process that runs `serve(connection)`. connection: our end.
 
-    serve: or what `pack` made of it. threads: of torch in it. Raises InputError as `pack` does.
+    serve: a function, or the result of `pack`. threads: torch threads in the child. Raises
+    InputError as `pack` does.
     """
 
     def __init__(self, serve: Serve | bytes, threads: int) -> None:
         packed = serve if isinstance(serve, bytes) else pack(serve)
         if sys.platform == "win32":
-            raise InputError("workers: need Linux or macOS; leave them out, or use concurrency")
+            raise InputError("workers need Linux or macOS; leave them out, or use concurrency")
         ours, theirs = socket.socketpair()
         with theirs:
             for end in (ours, theirs):
-                end.settimeout(None)  # models set the default, which makes reading fail
-            # What lies here is lost when we are killed: a child that is faster has to wait.
+                end.settimeout(None)  # models may set a default timeout, which makes reading fail
+            # The buffer is lost if we are killed, so a faster child has to wait.
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
             program = (
                 f"import sys; sys.path[:] = {sys.path!r}\n"
@@ -76,15 +77,16 @@ class Child:
                 pass_fds=[theirs.fileno()],
                 env=os.environ | ENVIRONMENT | {"OMP_NUM_THREADS": str(threads)},
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,  # ours to end in good order: no Ctrl-C reaches it
+                start_new_session=True,  # we end it in an orderly way: Ctrl-C does not reach it
             )
         self.connection = Connection(ours.detach())
         self.pid = self._process.pid
-        with suppress(BrokenPipeError):  # reading from it says so, too
+        with suppress(BrokenPipeError):  # reading from it reports this, too
             self.connection.send_bytes(packed)
 
     def how_it_ended(self) -> str:
-        """Once the connection is lost: for example `was killed by signal 9 (SIGKILL)`."""
+        """How it ended, once the connection is lost: for example `was killed by signal 9
+        (SIGKILL)`."""
         try:
             status = self._process.wait(10.0)
         except subprocess.TimeoutExpired:
@@ -102,11 +104,12 @@ class Child:
 
 
 class _Pickler(pickle.Pickler):
-    """Refuses what the user's script defines: a child runs another one, and would not find it."""
+    """Refuses objects from the user's script: a child runs another script, and would not find
+    them."""
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, type | FunctionType) and value.__module__ == "__main__":
-            raise pickle.PicklingError(f"{value.__qualname__} is defined in the script that runs")
+            raise pickle.PicklingError(f"{value.__qualname__} is defined in the running script")
         return NotImplemented
 
 
@@ -117,7 +120,7 @@ def _packed(value: object) -> bytes:
 
 
 def _at_fault(serve: Serve) -> tuple[str, str]:
-    """What cannot be sent, and the remedy: the field of a dataclass that `serve` was given."""
+    """What cannot be sent, and the remedy: the field of the dataclass given to `serve`."""
     for given in filter(is_dataclass, getattr(serve, "args", ())):
         for field in fields(given):
             try:
@@ -130,8 +133,8 @@ def _at_fault(serve: Serve) -> tuple[str, str]:
 
 
 def main(descriptor: int, parent: int) -> None:
-    """In the child: run what the parent, a process by its number, sends."""
-    for name in ("SIGINT", "SIGHUP"):  # not every system has the second
+    """In the child: run what the parent sends. parent: its process ID."""
+    for name in ("SIGINT", "SIGHUP"):  # not every system has SIGHUP
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -155,7 +158,8 @@ def main(descriptor: int, parent: int) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """A parent that was killed says nothing, and who is busy with a model would not hear it."""
+    """End with the parent: a killed parent sends nothing, and a child busy with a model would not
+    notice."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

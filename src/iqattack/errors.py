@@ -1,4 +1,4 @@
-"""Errors that a person can act on.
+"""Errors that users can act on.
 
 Every message is one line that names the file, the value and what was expected instead; the
 command line prints it without a traceback and exits with `exit_status`.
@@ -17,21 +17,22 @@ class IqattackError(Exception):
 
 
 class InputError(IqattackError):
-    """Something handed in cannot be used: a file, an option, a table, a model's answer."""
+    """An input cannot be used: a file, an option, a table, a model's answer."""
 
 
 class DeviceError(InputError):
-    """A device that is not there, or that the model does not take."""
+    """A device does not exist, or the model does not support it."""
 
 
 class RunError(IqattackError):
-    """A run on disk does not fit what was asked: other settings, a log that does not replay."""
+    """A run on disk does not fit the request: other settings, a log that does not replay."""
 
 
 class TransientError(Exception):
-    """Raised by a scorer, or returned in place of a score: asking again later may do.
+    """Raised by a scorer, or returned in place of a score: a later retry may succeed.
 
-    retry_after: seconds that the service asked to wait. billed: whether it charged all the same.
+    retry_after: seconds that the service asked to wait. billed: whether it charged for the failed
+    request.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class TransientError(Exception):
 
 
 class NotSentError(Exception):
-    """In place of a score: the image was not sent after all, and is no attempt."""
+    """Returned in place of a score: the image was not sent, so this is not an attempt."""
 
 
 def one_line(error: BaseException) -> str:
@@ -59,4 +60,4 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    return InputError(f"unknown {kind} '{name}': {hint}there are {', '.join(names)}")
+    return InputError(f"unknown {kind} '{name}': {hint}available: {', '.join(names)}")

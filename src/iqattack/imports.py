@@ -1,4 +1,4 @@
-"""What a person names in a file or module of their own: `FILE.py:name`, `package.module:name`."""
+"""Import objects from users' files or modules: `FILE.py:name`, `package.module:name`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from iqattack.paths import why_no_file
 
 @dataclass(frozen=True)
 class Imported:
-    """What was found. spec: its name with an absolute path; file: that its code lies in."""
+    """An imported object. spec: its name with an absolute path; file: the file with its code."""
 
     value: Any
     spec: str
@@ -26,10 +26,10 @@ class Imported:
 
 
 def import_named(kind: str, source: str, name: str) -> Imported:
-    """What a file or module calls `name`.
+    """Import `name` from a file or module.
 
-    kind: what it is to be, for messages. Raises InputError for a file or module that is not there
-    or does not import, and for a name that it does not have.
+    kind: what it should be, for messages. Raises InputError for a file or module that does not
+    exist or cannot be imported, and for a name that it does not have.
     """
     from_file = source.endswith(".py")
     module = _import_file(kind, Path(source)) if from_file else _import_module(kind, source)
@@ -38,14 +38,14 @@ def import_named(kind: str, source: str, name: str) -> Imported:
         what = "factory" if kind == "model" else kind
         if names:
             raise unknown(f"{what} in '{source}'", name, names)
-        raise InputError(f"'{source}' has no '{name}', nor anything else that can be called")
+        raise InputError(f"'{source}' has neither '{name}' nor anything else that is callable")
     file = _file(module)
     spec = f"{file}:{name}" if from_file else f"{source}:{name}"
     return Imported(getattr(module, name), spec, file)
 
 
 def file_of(function: object) -> Path | None:
-    """The Python file that a function or class is defined in."""
+    """The Python file that defines a function or class."""
     return _file(sys.modules.get(getattr(function, "__module__", None) or ""))
 
 
@@ -55,12 +55,12 @@ def _file(module: ModuleType | None) -> Path | None:
 
 
 def absolute(path: str | Path) -> Path:
-    """Without `..`, but with the links that a path goes through: as its user names it."""
+    """An absolute path without `..`, but with its links unresolved, as the user wrote it."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
 
 
 def looks_imported(spec: str) -> bool:
-    """Whether a spec is of one of these forms, rather than a name with options."""
+    """Whether a spec has one of these forms, rather than being a name with options."""
     source, colon, _ = spec.partition(":")
     return bool(colon) and (source.endswith(".py") or "." in source)
 
@@ -80,9 +80,9 @@ def _import_file(kind: str, path: Path) -> ModuleType:
             f"{kind} file '{path}': {why_no_file(path)}; expected FILE.py:{_example(kind)}"
         )
     path = absolute(path)
-    # Its neighbours can be imported, as when Python runs the file.
+    # Modules beside it can be imported, as when Python runs the file.
     _search(path.parent)
-    # Files of the same name in several folders are several modules.
+    # Files of the same name in different folders are different modules.
     name = f"iqattack_{kind}_{path.stem}_{sha256(os.fsencode(path)).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -95,22 +95,22 @@ def _import_file(kind: str, path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise InputError(f"{kind} file '{path}' does not import: {one_line(error)}") from error
+        raise InputError(f"{kind} file '{path}' cannot be imported: {one_line(error)}") from error
     return module
 
 
 def _import_module(kind: str, name: str) -> ModuleType:
-    if name == "__main__":  # of another process it is another one
+    if name == "__main__":  # it differs in another process
         raise InputError(
-            f"{kind} module '__main__' is the script that runs; put what it names in a file and "
-            f"give FILE.py:{_example(kind)}"
+            f"{kind} module '__main__' is the running script; move the code to a file and give "
+            f"FILE.py:{_example(kind)}"
         )
     _search(Path.cwd())
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
         raise InputError(
-            f"{kind} module '{name}' does not import: {one_line(error)};"
+            f"{kind} module '{name}' cannot be imported: {one_line(error)};"
             f" expected package.module:{_example(kind)} or FILE.py:{_example(kind)}"
         ) from error
 

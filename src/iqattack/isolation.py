@@ -1,8 +1,8 @@
-"""Models and attacks of one's own are guests: what they change for the whole process is put back.
+"""Users' models and attacks are guests: what they change for the whole process is restored.
 
-Research code goes to its own folder, makes float64 the default, turns warnings into errors, prints.
-What else runs here must not depend on it: neither results, nor where files lie, nor what is written
-to standard output.
+Research code changes the working folder, makes float64 the default, turns warnings into errors, and
+prints. Nothing else may depend on that: neither results, nor the places of files, nor standard
+output.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ import torch
 from iqattack.pillow import MODULES
 from iqattack.streams import Aside, Shared
 
-# That of `signal` makes an enumeration of each answer, which takes most of a guest's time.
+# The one in `signal` converts each answer to an enumeration, which dominates a guest's time.
 _getsignal: Callable[[int], Any] = importlib.import_module("_signal").getsignal
 SUBNORMAL = 5e-324
-SHORT = 40  # letters of a value in a phrase
+SHORT = 40  # characters of a value in a phrase
 CPU = torch.device("cpu")
-UNKNOWN = object()  # what a switch is that cannot be read
+UNKNOWN = object()  # value of a switch that cannot be read
 STREAMS = {"stdout": "standard output", "stderr": "standard error"}
 
 
 @dataclass(frozen=True)
 class Switch:
-    """Something that any code can change for all: how it is called, read and set.
+    """A global setting that any code can change: its name, and how to read and set it.
 
-    parts: where it is a tuple, what each one is called.
+    parts: the names of its elements, if it is a tuple.
     """
 
     name: str
@@ -76,7 +76,7 @@ def _set_filters(value: tuple[Any, ...]) -> None:
     filters, show = value
     warnings.filters[:] = filters  # type: ignore[index]
     warnings.showwarning = show
-    with warnings.catch_warnings():  # which drops what was remembered of the others
+    with warnings.catch_warnings():  # which clears the memory of earlier warnings
         pass
 
 
@@ -100,7 +100,7 @@ def _set_locale(value: str) -> None:
 
 
 def _alarm() -> bool:
-    """Whether a signal is to come after some time, as from a time limit that was left."""
+    """Whether an alarm is pending, as from a time limit that was not cancelled."""
     return hasattr(signal, "getitimer") and signal.getitimer(signal.ITIMER_REAL)[0] > 0.0
 
 
@@ -110,12 +110,13 @@ def _set_alarm(on: bool) -> None:
 
 
 def _device() -> torch.device:
-    """Without a mode of torch functions, of which the default device is one, it is the CPU."""
+    """The default device; the CPU if no torch function mode sets one."""
     return torch.get_default_device() if torch._C._len_torch_function_stack() else CPU
 
 
 def _precision() -> tuple[str, ...]:
-    """As torch has it for all backends, and for the CPU's, which newer versions tell apart."""
+    """The precision for all backends, and for the CPU's, which newer versions of torch
+    distinguish."""
     cpu = getattr(torch.backends.mkldnn, "matmul", None)
     own = getattr(cpu, "fp32_precision", "")
     try:
@@ -135,9 +136,9 @@ def _set_precision(value: tuple[str, ...]) -> None:
 
 
 def _pillow() -> Switch:
-    """The constants of Pillow's modules, some of which are made to be set.
+    """The constants of Pillow's modules, some of which are meant to be set.
 
-    We have modules of our own; these are those of whoever else is in the process.
+    We use a private copy of the modules; these are the ones that other code shares.
     """
     modules = [importlib.import_module(f"PIL.{name}") for name in MODULES]
     simple = (bool, int, float, str, Enum, NoneType)
@@ -148,7 +149,7 @@ def _pillow() -> Switch:
         if name.isupper() and isinstance(value, simple)
     ]
     names = tuple(name for _, name in places)
-    look_up = [(module.get, name) for module, name in places]  # twice for each call of a model
+    look_up = [(module.get, name) for module, name in places]  # read twice per model call
 
     def put(values: tuple[Any, ...]) -> None:
         for (module, name), value in zip(places, values, strict=True):
@@ -163,7 +164,7 @@ SIGNALS = [
     if hasattr(signal, name)
 ]
 
-# Of the whole process. What changes nothing of ours is left as a model wants it: sys.path, seeds
+# Per process. Settings that do not affect us are left as the model sets them: sys.path, seeds
 # (attacks have generators of their own), OpenCV's threads, torch's deterministic algorithms.
 SWITCHES = (
     Switch("the working folder", _folder, _to_folder),
@@ -181,7 +182,7 @@ SWITCHES = (
     Switch("OpenCV's optimised code", cv2.useOptimized, cv2.setUseOptimized),
 )
 
-# Of the calling thread.
+# Per calling thread.
 OF_THREAD = (
     Switch(
         "torch's default device",
@@ -201,25 +202,25 @@ OF_THREAD = (
 
 
 class _Here(threading.local):
-    guests = 0  # that this thread is running, one within the other
+    guests = 0  # nested guests in this thread
 
 
 _here = _Here()
 _lock = threading.RLock()
-_guests = 0  # of all threads
-_before: tuple[Any, ...] = ()  # what the switches of the process were before the first of them
-_streams: dict[str, Shared] = {}  # by their names in `sys`, while there are guests
-_unsaid: dict[str, None] = {}  # what was changed, a phrase each, in order
+_guests = 0  # in all threads
+_before: tuple[Any, ...] = ()  # values of the process's switches before the first guest
+_streams: dict[str, Shared] = {}  # by their names in `sys`, while guests run
+_unreported: dict[str, None] = {}  # changes that were not reported yet, one phrase each, in order
 
 
 def _error() -> TextIO:
-    """The process's standard error, whoever asks."""
+    """The process's standard error, for guests and others."""
     stream = sys.stderr
     return stream.usual if isinstance(stream, Shared) else stream
 
 
 def _is_guest() -> bool:
-    """Whether a guest runs in this thread; or none at all, and somebody kept its stream."""
+    """Whether a guest runs in this thread, or none at all, but some code kept its stream."""
     return bool(_here.guests or not _guests)
 
 
@@ -227,19 +228,18 @@ _aside = Aside(_error)
 
 
 def changes() -> list[str]:
-    """What guests changed that nobody was told yet, a phrase each."""
+    """Return changes by guests that were not reported yet, one phrase each."""
     with _lock:
-        found = list(_unsaid)
-        _unsaid.clear()
+        found = list(_unreported)
+        _unreported.clear()
     return found
 
 
 @contextmanager
 def guest() -> Iterator[None]:
-    """Run code of somebody else's; what it has changed is put back then.
+    """Run foreign code, and restore what it has changed afterwards.
 
-    While guests run in several threads, what one of them changes can be seen by the others until it
-    returns.
+    While guests run in several threads, each can see the others' changes until they return.
     """
     mine = [_read(switch) for switch in OF_THREAD]
     _enter()
@@ -276,7 +276,7 @@ def _leave(mine: list[Any]) -> None:
 
 
 def _read(switch: Switch) -> Any:
-    """What a switch is; a library may refuse to say, after it was set in another way."""
+    """Read a switch; a library may refuse, after it was set in another way."""
     try:
         return switch.read()
     except Exception:
@@ -288,7 +288,7 @@ def _put_back(switches: tuple[Switch, ...], before: Any) -> None:
         new = _read(switch)
         if new is old or new == old or old is UNKNOWN:
             continue
-        with suppress(Exception):  # one that fails must not keep the others from it
+        with suppress(Exception):  # a failure must not stop the others from being restored
             switch.set(old)
         if not switch.parts:
             _note(switch.name, old, new)
@@ -298,7 +298,7 @@ def _put_back(switches: tuple[Switch, ...], before: Any) -> None:
 
 
 def _note(name: str, *values: object) -> None:
-    """values: old and new, which are told if they are short."""
-    told = [str(value) for value in values]
-    change = f" from {told[0]} to {told[1]}" if told and max(map(len, told)) <= SHORT else ""
-    _unsaid[f"changed {name}{change}; put back"] = None
+    """values: old and new, which are reported if they are short."""
+    shown = [str(value) for value in values]
+    change = f" from {shown[0]} to {shown[1]}" if shown and max(map(len, shown)) <= SHORT else ""
+    _unreported[f"changed {name}{change}; restored"] = None

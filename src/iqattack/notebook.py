@@ -1,7 +1,7 @@
-"""What results look like in a notebook and in a terminal.
+"""Results in notebooks and in terminals.
 
-HTML that stands alone: no script, no file, and no colours but those of the page around it, so that
-it is read on light and on dark ones. Every text is escaped: names of images may be anybody's.
+The HTML is self-contained: no script, no file, and only the colours of the surrounding page, light
+or dark. Every text is escaped, since image names may be untrusted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MOST = 50  # rows of a table
 
 
 def block(verdict: str, *parts: str) -> str:
-    """Something that begins with a sentence. parts: HTML."""
+    """A block that begins with a sentence. parts: HTML."""
     first = f'<p style="margin:.2em 0 .5em;max-width:50em"><b>{escaped(verdict)}</b></p>'
     return f'<div style="color:inherit;font-size:.95em">{first}{"".join(parts)}</div>'
 
@@ -35,7 +35,7 @@ def facts(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], texts: Iterable[str] = ()) -> str:
-    """A table of at most 50 rows. texts: columns that are aligned left, the first aside."""
+    """A table of at most 50 rows. texts: columns to align left, besides the first."""
     left = {columns[0], *texts}
     aligned = [f"text-align:{'left' if name in left else 'right'}" for name in columns]
 
@@ -72,7 +72,7 @@ def paragraph(text: str) -> str:
 
 
 def picture(png: bytes, caption: str, height: int) -> str:
-    """A PNG file within the page, with a caption. height: pixels that it is shown with."""
+    """An embedded PNG with a caption. height: display height in pixels."""
     data = b64encode(png).decode("ascii")
     return (
         '<figure style="margin:0 .8em .5em 0;display:inline-block">'
@@ -83,7 +83,7 @@ def picture(png: bytes, caption: str, height: int) -> str:
 
 
 def escaped(text: str) -> str:
-    """A text as HTML has it."""
+    """A text escaped for HTML."""
     return escape(printable(text), quote=True)
 
 

@@ -1,5 +1,5 @@
-"""What lies at a path, found without opening it, as a named pipe would block until somebody writes;
-and where this user's own files are.
+"""The kind of file at a path, found without opening it, since a named pipe would block; and this
+user's own folders.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _KINDS = (
 
 
 def kind_of_file(path: str | Path) -> str:
-    """What a path leads to: FILE, FOLDER, 'named pipe', 'socket', 'device'; BROKEN for a link that
-    leads nowhere or to itself.
+    """The kind of file at a path: FILE, FOLDER, 'named pipe', 'socket', 'device'; BROKEN for a link
+    that leads nowhere or to itself.
 
-    Raises OSError where that cannot be said, FileNotFoundError where nothing is.
+    Raises OSError if that cannot be found out, FileNotFoundError if nothing exists.
     """
     path = Path(path)
     try:
         mode = path.stat().st_mode
-    except ValueError:  # a NUL, or what the file system's encoding lacks
+    except ValueError:  # a NUL, or a character that the file system's encoding lacks
         raise OSError(errno.EINVAL, "no file can have this name") from None
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
@@ -41,7 +41,7 @@ def kind_of_file(path: str | Path) -> str:
 
 
 def why_no_file(path: str | Path) -> str:
-    """A phrase on a path that leads to no regular file: 'is a folder', 'no such file'."""
+    """Why a path is not a regular file: 'is a folder', 'no such file'."""
     try:
         return f"is a {kind_of_file(path)}"
     except OSError:
@@ -49,8 +49,8 @@ def why_no_file(path: str | Path) -> str:
 
 
 def user_folder(kind: Literal["state", "cache"]) -> Path:
-    """Where programs keep what is this user's alone and no setting: state, or what can be made
-    again. RuntimeError for a user without a home, where no variable names a folder.
+    """The user's folder for state, or for a cache. RuntimeError for a user without a home if no
+    environment variable names a folder.
     """
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")

@@ -1,8 +1,9 @@
-"""Pillow for ourselves: its modules loaded once more, which no other code of the process changes.
+"""A private copy of Pillow: its modules loaded a second time, which no other code in the process
+changes.
 
-How Pillow decodes and encodes hangs on attributes of its modules, on tables and on methods. A model
-may set them for the whole process at any moment, such as while another thread is decoding. It sets
-those of `PIL`; only compiled modules are shared with it.
+How Pillow decodes and encodes depends on attributes of its modules, on tables and on methods. A
+model may set those of `PIL` for the whole process at any moment, such as while another thread is
+decoding. Only compiled modules are shared with it.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _COMPILED = ("_avif", "_imaging", "_imagingcms", "_imagingmath", "_webp")
 
 
 class _Quiet:
-    """Stands for the module `warnings`: gives none, so that filters decide nothing."""
+    """Replaces the module `warnings` and gives none, so that filters have no effect."""
 
     def warn(self, *_args: object, **_options: object) -> None:
         """Nothing."""
@@ -55,12 +56,12 @@ class _Quiet:
 
 @cache
 def heif() -> ModuleType:
-    """The module pillow_heif, likewise; ImportError where it is not installed."""
+    """A private copy of pillow_heif; ImportError if it is not installed."""
     return _copy("pillow_heif")
 
 
 def _copy(name: str, compiled: Iterable[str] = ()) -> ModuleType:
-    """A package, loaded under another name. compiled: modules that it shares with the other one."""
+    """Load a package under another name. compiled: modules shared with the original."""
     found = importlib.util.find_spec(name)
     if found is None or found.origin is None:
         raise ImportError(f"{name} is not installed")
@@ -72,7 +73,7 @@ def _copy(name: str, compiled: Iterable[str] = ()) -> ModuleType:
         raise ImportError(f"{found.origin}: cannot be loaded")
     package = importlib.util.module_from_spec(spec)
     for shared in compiled:
-        with suppress(ImportError):  # not every Pillow is built with all of them
+        with suppress(ImportError):  # not every build of Pillow has all of them
             sys.modules[f"{own}.{shared}"] = importlib.import_module(f"{name}.{shared}")
     sys.modules[own] = package
     spec.loader.exec_module(package)

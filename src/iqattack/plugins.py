@@ -1,7 +1,7 @@
-"""What other installed packages add: entry points in groups of their own.
+"""Plugins of other installed packages: entry points in our groups.
 
-A package says, for example, `[project.entry-points."iqattack.models"]` and `mine = "package:load"`
-in its pyproject.toml.
+A package declares, for example, `[project.entry-points."iqattack.models"]` with `mine =
+"package:load"` in its pyproject.toml.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def installed(group: Group) -> dict[str, EntryPoint]:
 
 
 def trusted(point: EntryPoint) -> bool:
-    """Whether somebody installed its distribution: one that lies in or below the working folder,
-    and in no folder for packages, may just have been unpacked there.
+    """Whether its distribution was installed: one in or below the working folder, outside any
+    package folder, may just have been unpacked there.
     """
     if point.dist is None:
         return False
@@ -35,25 +35,26 @@ def trusted(point: EntryPoint) -> bool:
 
 
 def hidden(group: Group, built_in: Container[str]) -> list[str]:
-    """A phrase for each entry point that cannot be reached, as what is built in has its name."""
+    """A phrase for each entry point that is hidden by a built-in one of the same name."""
     return [
-        f"'{name}' of the package '{package(point)}' is hidden by the built-in one: "
-        f"give {point.value}"
+        f"'{name}' of the package '{package(point)}' is hidden by the built-in one; use "
+        f"{point.value}"
         for name, point in sorted(installed(group).items())
         if name in built_in
     ]
 
 
 def package(point: EntryPoint) -> str:
-    """The distribution that an entry point comes from, or its value where that is unknown."""
+    """The distribution of an entry point, or its value if that is unknown."""
     return point.value if point.dist is None else point.dist.name
 
 
 def load(point: EntryPoint) -> Any:
-    """What an entry point names; InputError where it does not import."""
+    """Load an entry point; InputError if it cannot be imported."""
     try:
         return point.load()
     except (Exception, SystemExit) as error:
         raise InputError(
-            f"'{point.name}' of the package '{package(point)}' does not import: {one_line(error)}"
+            f"'{point.name}' of the package '{package(point)}' cannot be imported: "
+            f"{one_line(error)}"
         ) from error

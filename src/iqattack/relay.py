@@ -1,7 +1,7 @@
-"""A worker on another machine: a process of ours, beside one that passes on what it sends.
+"""A worker on another machine: a child process, and a relay that forwards its messages.
 
-The model and everything of the search run in the first, as they do on one machine, so that nothing
-that a model does reaches the second.
+The model and the search run in the child, as on one machine, so that nothing a model does affects
+the relay.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from contextlib import suppress
 
 from iqattack.children import Child, Lost
 
-HELD_BYTES = 2**20  # that wait to be fetched, or one message: whoever sends more has to wait
-# A call costs as much as scoring an image with a small model: replies are fetched several at once.
-# Who asks for an image says so in few bytes, and is heard at once.
+HELD_BYTES = 2**20  # waiting to be fetched, or one message: a child that sends more has to wait
+# A call costs as much as scoring an image with a small model, so replies are fetched in groups. # A
+# request for an image is short, and is forwarded at once.
 LINGERS_S, SHORT_BYTES, FULL_BYTES = 0.25, 100, HELD_BYTES // 2
-# A driver fetches again at once. Ray takes seconds to notice that it was killed, and all that is
-# scored until then is lost; a driver that is only busy finds the child waiting.
-AWAY_S = 0.5  # since the last call, from when on at most one message is held
+# A driver fetches again at once. Ray takes seconds to notice that it was killed, and scores until #
+# then are lost; a driver that is merely busy finds the child waiting.
+AWAY_S = 0.5  # after the last call; from then on at most one message is held
 
 
 class Relay:
-    """What runs beside a child of its own; its methods are called from far away, in any thread.
+    """Runs beside its own child; its methods are called remotely, in any thread.
 
     packed, threads: as a `Child` takes them.
     """
@@ -36,20 +36,20 @@ class Relay:
         self._bytes = 0
         self._urgent = False
         self._fetching = False
-        self._fetched = time.monotonic()  # when the last call returned
+        self._fetched = time.monotonic()  # time at which the last call returned
         self._lost: Lost | None = None
         threading.Thread(target=self._listen, name="iqattack-relay", daemon=True).start()
 
     def ready(self) -> None:
-        """Nothing: who can call it knows that there is one."""
+        """Do nothing: a successful call shows that the relay exists."""
 
     def send(self, message: bytes) -> None:
-        """Pass a pickled message on to the child; one that has ended takes none."""
+        """Forward a pickled message to the child, unless that has ended."""
         with self._sending, suppress(OSError):
             self._child.connection.send_bytes(message)
 
     def fetch(self) -> tuple[list[bytes], Lost | None]:
-        """All pickled messages since the last call, one at least, or how the child ended."""
+        """Return all pickled messages since the last call, at least one, or how the child ended."""
         with self._changed:
             self._fetching = True
             self._changed.notify_all()
@@ -65,7 +65,7 @@ class Relay:
             return messages, self._lost
 
     def _listen(self) -> None:
-        with suppress(EOFError, OSError):  # the latter in the middle of a message
+        with suppress(EOFError, OSError):  # OSError in the middle of a message
             while True:
                 self._hold(self._child.connection.recv_bytes())
         how = self._child.how_it_ended()
@@ -80,7 +80,7 @@ class Relay:
             self._held.append(message)
             self._bytes += len(message)
             self._urgent = self._urgent or len(message) <= SHORT_BYTES
-            if first or self._urgent or self._bytes > FULL_BYTES:  # else nobody waits for it
+            if first or self._urgent or self._bytes > FULL_BYTES:  # otherwise nobody waits for it
                 self._changed.notify_all()
 
     def _has_room(self, more: int) -> bool:

@@ -1,4 +1,4 @@
-"""Names, and numbers in specs such as `linf:3`."""
+"""Printable names, and numbers in specs such as `linf:3`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import unicodedata
 from iqattack.errors import InputError
 
 JOINERS = "\u200c\u200d"  # of letters and emojis
-TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # what follows around
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # reverse the text that follows
 
 
 def is_text(name: str) -> bool:
-    """Whether a name is text: no control characters, no bytes that are not text. Such names files
-    may have.
+    """Whether a name is text, without control characters or undecodable bytes, both of which file
+    names may contain.
     """
     if name.isascii():
         return name.isprintable()
@@ -20,14 +20,14 @@ def is_text(name: str) -> bool:
 
 
 def is_line(name: str) -> bool:
-    """Whether a text is on one line, too, and in the order in which it is read."""
+    """Whether a text is also a single line, without characters that change the reading order."""
     odd = any(unicodedata.category(mark) in ("Zl", "Zp") or mark in TURNING for mark in name)
     return is_text(name) and not odd
 
 
 def printable(text: str) -> str:
-    """A text as it may go to a terminal: what would move the cursor, colour or turn it around is
-    written as an escape.
+    """A text that is safe for a terminal: characters that move the cursor, colour or reverse the
+    text are escaped.
     """
     return "".join(map(_shown, text))
 
@@ -43,7 +43,7 @@ def text(value: float) -> str:
 
 
 def number(spec: str, field: str, example: str) -> float:
-    """The number that a field of a spec holds; InputError with an example if it holds none."""
+    """The number in a field of a spec; InputError with an example if it is not a number."""
     try:
         return float(field)
     except ValueError:

@@ -1,6 +1,6 @@
-"""Standard output and error as guests see them: all that they print goes to standard error.
+"""Standard output and error for guest code: everything that it prints goes to standard error.
 
-Research code wraps, detaches, closes and reconfigures these; none of that must reach ours.
+Research code wraps, detaches, closes and reconfigures these streams; none of that may affect ours.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import Any, TextIO
 
 
 class Aside(io.TextIOBase):
-    """Text that ends in another stream, which nothing else can be done to through this one."""
+    """A text stream that forwards to another one, and allows nothing else."""
 
     def __init__(self, stream: Callable[[], TextIO]) -> None:
-        """stream: gives the one that is written to."""
+        """stream: returns the stream to write to."""
         self._stream = stream
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """For those who look."""
+        """The encoding of the other stream."""
         return "utf-8"
 
     @property
@@ -29,7 +29,7 @@ class Aside(io.TextIOBase):
 
     @property
     def buffer(self) -> io.BufferedIOBase:
-        """Where bytes are written to: a new one each time, so that nothing is lost with it."""
+        """The binary buffer: a new one each time, so that nothing is lost with it."""
         return _AsideBytes(self)
 
     def writable(self) -> bool:
@@ -54,11 +54,11 @@ class Aside(io.TextIOBase):
         return self._stream().fileno()
 
     def detach(self) -> Any:
-        """The buffer, and stay as it is."""
+        """Return the buffer without detaching it."""
         return self.buffer
 
     def reconfigure(self, **_options: object) -> None:
-        """Stay as it is."""
+        """Change nothing."""
 
     def close(self) -> None:
         """Stay open."""
@@ -86,10 +86,10 @@ class _AsideBytes(io.BufferedIOBase):
 
 
 class Shared:
-    """A standard stream that is the usual one for us, and another one for guests."""
+    """A standard stream that differs between us and guests."""
 
     def __init__(self, usual: TextIO, aside: TextIO, guests: Callable[[], bool]) -> None:
-        """guests: whether the calling code is a guest's, now."""
+        """guests: returns whether the calling code is a guest."""
         self.usual = usual
         self._aside = aside
         self._guests = guests

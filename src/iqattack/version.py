@@ -1,3 +1,3 @@
-"""The version, where modules below the API can read it."""
+"""The version, in a place where modules below the API can import it."""
 
 __version__ = "0.2.0.dev0"

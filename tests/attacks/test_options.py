@@ -53,7 +53,7 @@ def test_values_of_each_type(given, expected) -> None:
     [
         ("trys=3", "unknown option of example 'trys': did you mean 'tries'"),
         ("task=1", "unknown option of example 'task'"),
-        ("zzz", "there are fast, folder, kind, kinds, share, tries"),
+        ("zzz", "available: fast, folder, kind, kinds, share, tries"),
         ("tries", "option 'tries' has no value, expected tries=VALUE"),
         ("tries=", "option tries=: .*valid integer"),
         ("tries=1.5", "option tries=1.5: .*valid integer"),

@@ -116,7 +116,7 @@ def test_options_have_their_text_form_from_annotations(mine):
         ("mine.py:flip", "unknown attack in 'mine.py' 'flip': did you mean 'flips'?"),
         ("mine.py:flips:step=1", "unknown option of"),
         ("mine.py:flips:batch=x", "option batch=x: Input should be a valid integer"),
-        ("no.such.module:flips", "attack module 'no.such.module' does not import"),
+        ("no.such.module:flips", "attack module 'no.such.module' cannot be imported"),
         ("flips", "unknown attack 'flips'"),
     ],
 )
@@ -217,7 +217,7 @@ def test_whatever_returns_a_generator_is_an_attack(mine, forms, name):
     [
         ("required", "option 'n' has no default; give .*forms.py:required:n=VALUE"),
         ("plain:n=x", "option n=x: Input should be a valid integer"),
-        ("plain:m=2", "unknown option of .*forms.py:plain 'm': there are n"),
+        ("plain:m=2", "unknown option of .*forms.py:plain 'm': available: n"),
         ("hinted:shade=x", "option shade: its annotation does not evaluate: NameError: .*Shade"),
         ("open_ended:task=1", "unknown option 'task'"),
         ("no_task", "takes no task; expected a function"),
@@ -317,7 +317,7 @@ def test_what_a_script_defines_is_not_sent_to_workers(mine, monkeypatch):
         with pytest.raises(InputError, match="the attack cannot be sent to the workers") as error:
             attack(flips, there, workers=2)
         assert "put the attack in a file and give FILE.py:name" in str(error.value)
-    with pytest.raises(InputError, match="module '__main__' is the script that runs"):
+    with pytest.raises(InputError, match="module '__main__' is the running script"):
         load_model("__main__:load")
 
 
@@ -382,9 +382,9 @@ def test_names_of_packages_with_what_follows(mine, installed):
 
 def test_lists_say_what_is_hidden_and_what_is_broken(installed, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    assert all_attacks()["nes"].function.__module__ == "iqattack.attacks.nes"
+    assert all_attacks()["nes"].function.__module__ == "iqattack.attacks.score_based.nes"
     for command, name, hidden, broken in (
-        ("attacks", "nes", "others:flips", "'nowhere:at_all' does not import"),
+        ("attacks", "nes", "others:flips", "'nowhere:at_all' cannot be imported"),
         ("models", "builtin", "others:load", "nowhere:load, installed"),  # none is imported
     ):
         assert main([command]) == 0
@@ -401,4 +401,4 @@ def test_one_that_is_broken_stops_nobody(installed, capsys):
     assert "their-flips" in all_attacks()
     assert main(["attacks"]) == 0
     assert main(["attacks", "broken"]) == 2
-    assert "'broken' of the package 'nowhere:at_all' does not import" in capsys.readouterr().err
+    assert "'broken' of the package 'nowhere:at_all' cannot be imported" in capsys.readouterr().err

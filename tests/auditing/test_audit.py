@@ -498,7 +498,7 @@ def test_a_card_is_a_plain_file_of_some_size(tmp_path, monkeypatch) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
 def test_a_card_that_is_a_pipe_is_not_waited_for(tmp_path) -> None:
     os.mkfifo(tmp_path / "card.json")
-    with pytest.raises(InputError, match="is no plain file"):
+    with pytest.raises(InputError, match="is not a regular file"):
         read_card(tmp_path)
 
 

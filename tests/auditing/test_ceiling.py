@@ -149,7 +149,7 @@ def test_one_that_verifies_nothing_needs_less(work):
 def test_a_ceiling_of_money(work):
     paid = Paid()
     scorer = model(paid, price=0.1)
-    with pytest.raises(CeilingReached, match=r"before the ceiling of 2 at 0\.1 an image") as ended:
+    with pytest.raises(CeilingReached, match=r"before the ceiling of 2 at 0\.1 per image") as ended:
         audit(scorer, max_cost=2)
     assert paid.sent == 18  # of the 20 that it has for, the next two would verify no run
     assert str(ended.value).endswith(

@@ -830,7 +830,7 @@ def test_a_log_without_its_end_is_not_verified(work):
     Path(f"audit/{SQUARE}/log.end").unlink()
     found = check()
     assert (found.outcome, found.level) == ("not verified", "card")
-    assert any("log.end is not there" in finding.what for finding in found.findings)
+    assert any("log.end is missing" in finding.what for finding in found.findings)
 
 
 def test_files_that_are_too_large(work):
@@ -886,7 +886,7 @@ def test_the_command_says_what_came_of_it(work, capsys):
     assert "error: --json none/check.json" in said.err
     assert said.out == ""
     assert main(["check", "audit", "--sample", "2"]) == 2
-    assert "give --model, too" in capsys.readouterr().err
+    assert "add --model, or leave it out" in capsys.readouterr().err
     Path("check.json").write_text("{}")
     with pytest.raises(InputError, match="holds no checks"):
         read_checks("check.json")

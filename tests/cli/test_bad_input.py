@@ -183,9 +183,9 @@ def test_an_unknown_option_or_command_is_wrong_usage(attack, iqattack):
 def test_a_folder_that_belongs_to_something_else(attack):
     said = attack("--resume")  # one command for the first time and for all others
     assert said.status == 0
-    assert "there is none in run yet: it is started" in said.err
+    assert "no run in run yet; starting one" in said.err
     before = Path("run/results.csv").read_bytes()
-    assert "run: holds a run already; go on with --resume" in attack().error
+    assert "run: already has a run; continue with --resume" in attack().error
     said = attack("--resume", "--seed", "7")
     assert said.status == 2
     assert "run: belongs to other settings: seed is 0 there, 7 here; use another" in said.error

@@ -43,7 +43,7 @@ def test_attack_evaluate_verify(attack, iqattack):
         assert " ".join(out.split()).startswith(text)
 
     said = attack("--mos", "mos.csv", "--seed", "3", "--resume")
-    assert (said.status, "nothing was left to do" in said.err) == (0, True)
+    assert (said.status, "nothing left to do" in said.err) == (0, True)
 
 
 def test_verify_tells_what_differs(attack, iqattack):
@@ -191,7 +191,7 @@ def test_profile_and_an_attack_that_uses_it(iqattack):
     more = ("--score-range", "-5,260", "--no-lower-better", "--objective", "up", "--convert")
     said = iqattack("profile", "model.py:load", "photos", "--out", "learnt", *options, *more)
     assert said.status == 0
-    assert "what 4 images teach, in " in said.out
+    assert "learnt from 4 images, in " in said.out
     next_ = said.out.splitlines()[-1].removeprefix("next: iqattack ")
     command = next_.replace("OTHER_IMAGES", "photos").replace("--queries 100", "--queries 5")
     said = iqattack(*shlex.split(command))
@@ -220,7 +220,7 @@ def test_a_universal_perturbation_attacks_and_is_applied(iqattack):
     assert run.settings.attack == f"universal:file={file.absolute()}"
     assert all(row.queries <= 2 for row in run.results)
     assert iqattack("verify", "runs/universal", "--trust").status == 0
-    apply = apply.removeprefix("or at no query: iqattack ").replace("OTHER_IMAGES", "photos")
+    apply = apply.removeprefix("or without queries: iqattack ").replace("OTHER_IMAGES", "photos")
     said = iqattack(*shlex.split(apply), "--convert")
     assert (said.status, said.out.splitlines()[-1]) == (0, "4 images: changed")
     again = iqattack(*asked)

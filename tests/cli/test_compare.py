@@ -32,7 +32,7 @@ def test_a_column_for_each_run_where_rows_do_not_fit(runs, iqattack, monkeypatch
     assert first["attack"] == ["noise", "square"]
     gains = [package.open_run(run).summary().mean_gain for run in runs]
     assert first["gain"] == [number(gain) for gain in gains]
-    assert first["gain less the first's"] == ["–", number(gains[1] - gains[0])]
+    assert first["gain minus the first's"] == ["–", number(gains[1] - gains[0])]
     assert "p (Holm)" in first
     assert "SROCC drop" not in first  # no opinion scores
     assert "4 images finished in all runs; in brackets, 95 % intervals." in said.out

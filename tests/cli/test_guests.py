@@ -85,7 +85,7 @@ def test_the_run_is_the_same(attacked, change, when, options):
 
 def test_what_a_model_changed_is_said(attacked):
     said = attacked(CHANGES["dtype"], "load")
-    assert "changed torch's default dtype from torch.float32 to torch.float64; put back" in said.err
+    assert "changed torch's default dtype from torch.float32 to torch.float64; restored" in said.err
 
 
 ATTACK = """

@@ -69,7 +69,7 @@ def test_columns_are_kept_with_the_run(attack, iqattack):
 
 def test_columns_by_themselves(attack):
     said = attack("--mos-columns", "image=a,mos=b")
-    assert (said.status, "give mos (--mos), too" in said.err) == (2, True)
+    assert (said.status, "add mos (--mos)" in said.err) == (2, True)
     Path("mos.csv").write_text("image,mos\n0.png,1\n")
     said = attack("--mos", "mos.csv", "--mos-columns", "a,b")
     assert (said.status, "expected image=NAME,mos=NAME" in said.err) == (2, True)

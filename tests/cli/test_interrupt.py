@@ -51,8 +51,8 @@ def test_stop_and_resume_give_the_same_files(work, number):
     assert process.returncode == 130
     assert "stopping after the batch in flight" in err
     assert "Traceback" not in err
-    command = f"stopped; go on with: iqattack attack photos {' '.join(OPTIONS)} --out run --resume"
-    assert err.splitlines()[-1] == command
+    command = f"iqattack attack photos {' '.join(OPTIONS)} --out run --resume"
+    assert err.splitlines()[-1] == f"stopped; to continue, run: {command}"
 
     resumed, whole = start("run", "--resume"), start("whole")
     for process in (resumed, whole):

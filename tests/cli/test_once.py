@@ -98,8 +98,8 @@ def test_a_value_is_no_option(iqattack, attack):
             "error: max_requests: one process has to count",
         ),
         (("--device", "cuda"), "device cuda: the factory takes none; leave it out"),
-        (("--accept-lost-log",), "error: --accept-lost-log: is for a run that is gone on with"),
-        (("--accept-changed-model",), "error: --accept-changed-model: is for a run that is gone"),
+        (("--accept-lost-log",), "error: --accept-lost-log applies to a run that is resumed"),
+        (("--accept-changed-model",), "error: --accept-changed-model applies to a run that is"),
     ],
 )
 def test_options_that_do_not_fit(attack, work, options, message):
@@ -122,7 +122,7 @@ def test_no_check_on_resume_is_told_where_the_run_has_one(attack):
     said = attack("--resume", "--no-check")
     assert said.status == 0
     notes = [json.loads(line) for line in said.err.splitlines() if '"note"' in line]
-    assert any("was begun with --check, which holds" in note["text"] for note in notes)
+    assert any("was begun with --check, so --no-check is ignored" in note["text"] for note in notes)
 
 
 def test_devices_of_what_takes_none(iqattack, attack, work):
@@ -134,7 +134,7 @@ def test_devices_of_what_takes_none(iqattack, attack, work):
         assert "device cuda: a service takes none; leave it out" in said.err
     assert attack().status == 0
     said = iqattack("evaluate", "run", "--device", "cuda")
-    assert "error: --device cuda: is for metrics; give --metric, or leave it out" in said.err
+    assert "error: --device cuda applies to metrics; add --metric, or leave it out" in said.err
     said = iqattack("verify", "run", "--device", "cuda")
     assert "device cuda: the factory takes none" in said.err
 

@@ -161,7 +161,7 @@ STATES = {
     "a gap in the log": lambda folder: sql(folder, "UPDATE chunk SET first = 2 WHERE task = 1"),
     "a changed log": lambda folder: sql(folder, "UPDATE chunk SET rows = zeroblob(96)"),
     "a shorter log": lambda folder: sql(folder, "DELETE FROM chunk WHERE task = 1"),
-    "a result that is none": lambda folder: sql(folder, "UPDATE result SET json = '{}'"),
+    "an invalid result": lambda folder: sql(folder, "UPDATE result SET json = '{}'"),
     "broken table": text_of("results.csv", "a;b\n"),
     "no table": lambda folder: (folder / "results.csv").unlink(),
     "broken summary": text_of("summary.json", "["),

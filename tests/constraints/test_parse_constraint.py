@@ -35,7 +35,7 @@ def test_the_canonical_form_reads_back(constraint) -> None:
         (
             "lnf:3",
             "unknown constraint 'lnf': did you mean 'linf'? "
-            "there are bands, jnd, jod, l0, linf, none",
+            "available: bands, jnd, jod, l0, linf, none",
         ),
         ("", "unknown constraint ''"),
         ("ssim:0.95", "'ssim:0.95' is a floor"),

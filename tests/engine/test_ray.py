@@ -141,7 +141,7 @@ def test_a_run_that_is_stopped_and_goes_on_is_that_of_one_process(kit, folder, n
     options = {"engine": "ray", "address": nodes.address, "resume": True}
     with pytest.raises(Interrupted):
         attack(folder, "stopped", workers=2, callbacks=stopping, **options)
-    assert ("run", f"there is none in {folder / 'stopped'} yet: it is started") in notes
+    assert ("run", f"no run in {folder / 'stopped'} yet; starting one") in notes
     attack(folder, "stopped", **options)
     same(kit, folder, "stopped")
     assert asked(folder) - before <= IMAGES * QUERIES + 1  # and one as a session begins

@@ -107,7 +107,7 @@ def test_unknown_range_and_direction(file):
 @pytest.mark.parametrize(
     ("factory", "message"),
     [
-        ("mak", r"unknown factory in '.*my_model.py' 'mak': did you mean 'make'\? there are"),
+        ("mak", r"unknown factory in '.*my_model.py' 'mak': did you mean 'make'\? available:"),
         ("number", r"my_model.py:number' is int; expected a function that makes the model"),
         (
             "not_a_model",
@@ -141,7 +141,7 @@ def test_missing_file(tmp_path):
 def test_file_that_does_not_import(tmp_path, source, error):
     path = tmp_path / "broken.py"
     path.write_text(source)
-    with pytest.raises(InputError, match=f"broken.py' does not import: {error}"):
+    with pytest.raises(InputError, match=f"broken.py' cannot be imported: {error}"):
         load_model(f"{path}:make")
 
 
@@ -154,7 +154,7 @@ def test_empty_file(tmp_path):
 
 def test_module_that_does_not_exist():
     with pytest.raises(
-        InputError, match=r"'absent_package.models' does not import: ModuleNotFound"
+        InputError, match=r"'absent_package.models' cannot be imported: ModuleNotFound"
     ):
         load_model("absent_package.models:make")
 

@@ -27,9 +27,9 @@ def test_cnniqa(tmp_path):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("buildin", r"^unknown model 'buildin': did you mean 'builtin'\? there are .*cnniqa, "),
+        ("buildin", r"^unknown model 'buildin': did you mean 'builtin'\? available: .*cnniqa, "),
         ("cnniq:weights.pth", r"^unknown model 'cnniq': did you mean 'cnniqa'\?"),
-        ("", "^unknown model '': there are"),
+        ("", "^unknown model '': available:"),
         ("builtin:", "^model 'builtin:': expected builtin alone"),
         ("cnniqa", "^model 'cnniqa': expected cnniqa:WEIGHTS"),
         ("pyiqa", "^model 'pyiqa': expected pyiqa:NAME"),

@@ -34,7 +34,7 @@ def test_a_sound_model(run):
     said = run("builtin", "--queries", "120")
     assert said.exit_code == 0
     assert "verdict: no problems, no notes" in said.stdout
-    assert "not asked, too few queries left (raise --queries): " in said.stdout
+    assert "not checked, too few queries left (raise --queries): " in said.stdout
     assert "options" not in said.stdout.splitlines()[-1]
 
 

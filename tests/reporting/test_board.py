@@ -221,17 +221,17 @@ def test_only_a_leaderboard_is_replaced(write):
     assert len(list(Path("site/cards").iterdir())) == 1
     assert Path("site/.nojekyll").exists()
     Path("site/thesis.tex").touch()
-    with pytest.raises(InputError, match=r"it has thesis\.tex"):
+    with pytest.raises(InputError, match=r"but has thesis\.tex"):
         iqattack.leaderboard([entry], "site")
     Path("site/thesis.tex").rename("site/cards/thesis.tex")
     with pytest.raises(InputError, match=r"it has cards/thesis\.tex"):
         iqattack.leaderboard([entry], "site")
     Path("mine").mkdir()
     Path("mine/index.html").touch()
-    with pytest.raises(InputError, match="no leaderboard"):
+    with pytest.raises(InputError, match="not a leaderboard"):
         iqattack.leaderboard([entry], "mine")
     Path("link").symlink_to("site")
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         iqattack.leaderboard([entry], "link")
     with pytest.raises(InputError, match="working folder"):
         iqattack.leaderboard([entry], Path("site", ".."))
@@ -244,7 +244,7 @@ def test_bad_entries(write):
     entry = write("a", "one", 0.1)
     Path("empty").mkdir()
     Path("odd.json").write_text("{}")
-    for entries, said in (([], "no card"), ([entry, "nowhere"], "is not there"),
+    for entries, said in (([], "no card"), ([entry, "nowhere"], "does not exist"),
                           (["empty"], "no other card is left"),
                           (["odd.json"], r"is no card \(suite: Field required\)")):  # fmt: skip
         with pytest.raises(InputError, match=said):
@@ -263,8 +263,8 @@ def test_what_holds_no_card_leaves_the_others_ranked(write, capsys):
     asked = ["leaderboard", "empty", "a.json", "odd.json", "--out", "site", "--keep-refuted"]
     assert main([*asked, "--checks", "check.json"]) == 1
     err = capsys.readouterr().err
-    assert "empty: no audit, and not ranked: card.json: is no card" in err
-    assert "odd.json: no audit, and not ranked: is no card" in err
+    assert "empty: not an audit, not ranked: card.json: is no card" in err
+    assert "odd.json: not an audit, not ranked: is no card" in err
     written = Board.model_validate_json(Path("site/leaderboard.json").read_text())
     assert [refused.submission for refused in written.refused] == ["empty", "odd.json"]
     assert written.sections == board.sections
@@ -359,7 +359,7 @@ def test_the_command(write, capsys):
     Path("check.json").write_text(json.dumps({"checks": [wrong.model_dump(mode="json")]}))
     asked = ["leaderboard", str(one), str(two), "--out", "site", "--checks", "check.json"]
     assert main(asked) == 1
-    assert "b.json: refuted, and not ranked: card.json: gain is odd" in capsys.readouterr().err
+    assert "b.json: refuted, not ranked: card.json: gain is odd" in capsys.readouterr().err
 
 
 # -- in a browser ---------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ def said(*lines, **changes):
 def test_the_headline_is_of_the_constraint_that_gained_most_at_the_largest_budget():
     lines = line("linf:3", 10, 0.9), line("linf:3", 100, 0.1), line("bands:2", 100, 0.2)
     assert said(*lines) == (
-        "With 100 queries an image, attacks move the scores of model by 20.0 % of the score range "
+        "With 100 queries per image, attacks move the scores of model by 20.0 % of the score range "
         "within bands:2 (95 % interval 18.0 to 22.0 %), and the ranking of the images changed a "
         "lot."
     )
@@ -34,7 +34,7 @@ def test_the_headline_is_of_the_constraint_that_gained_most_at_the_largest_budge
     [
         ((0.99, 0.97, 1.0), 20, ", and the ranking of the images stayed almost as it was."),
         ((0.1, -0.2, 0.4), 20, ", and the ranking of the images was lost."),
-        ((0.5, -0.9, 0.99), 20, "; what becomes of the ranking is open."),
+        ((0.5, -0.9, 0.99), 20, "; the effect on the ranking is undecided."),
         ((0.5, 0.4, 0.6), 9, "; 9 images are too few for a statement about their ranking."),
     ],
 )
@@ -115,7 +115,10 @@ def test_tables_have_every_line_the_largest_budget_first():
     ]
     (table,) = content.measures(card(*lines))
     assert table.columns == ("attack", "gain", "SROCC", "strongest on", "images")
-    assert [title for title, _ in table.budgets] == ["100 queries an image", "10 queries an image"]
+    assert [title for title, _ in table.budgets] == [
+        "100 queries per image",
+        "10 queries per image",
+    ]
     worst, noise = table.budgets[0][1]
     assert (worst.name, worst.worst, noise.name, noise.worst) == (WORST, True, "noise", False)
     assert [cell.share for cell in (worst.cells[0], noise.cells[0])] == [1.0, 0.5]

@@ -90,7 +90,7 @@ def test_data_cannot_end_its_element():
 
 def test_a_script_that_would_end_its_element_is_refused(monkeypatch):
     monkeypatch.setattr("iqattack.reporting.card_page.asset", lambda name: b"'</script>'")
-    with pytest.raises(ValueError, match="would end the element"):
+    with pytest.raises(ValueError, match="would end its own element"):
         _inline("card.js")
 
 
@@ -124,7 +124,7 @@ def test_concerns_come_before_the_pictures(audit, copy):
     card = read_card(copy)
     runs = (card.runs[0].model_copy(update={"verified": False}), *card.runs[1:])
     page = card_page(copy, card.model_copy(update={"runs": runs}))
-    assert page.index("Not as reported") < page.index("Most telling images")
+    assert page.index("Not as reported") < page.index("Largest changes")
 
 
 def test_a_picture_that_is_missing_is_said_and_the_page_is_made(copy):
@@ -154,7 +154,7 @@ def test_a_run_that_is_not_that_of_the_card_is_said_and_not_shown(copy):
         path = copy / record.folder / "results.csv"
         path.write_text(path.read_text() + "\n")
     text = told(write_card_page(copy))
-    assert text.count("results.csv is not the one that the card was made from") == 2
+    assert text.count("results.csv is not the one from which the card was made") == 2
     assert "No score was moved" in text
 
 
@@ -162,14 +162,14 @@ def test_a_run_that_is_not_that_of_the_card_is_said_and_not_shown(copy):
 def test_a_card_names_no_folder_but_its_own(tmp_path, folder):
     (found,) = runs_here(tmp_path, _cards["card"](runs=[_cards["run_record"](folder=folder)]))
     assert found.run is None
-    assert "is no folder beneath the card" in found.trouble
+    assert "is not a folder beneath the card" in found.trouble
 
 
 def test_a_link_is_no_run(copy, tmp_path):
     folder = read_card(copy).runs[0].folder
     (copy / folder).rename(tmp_path / "elsewhere")
     (copy / folder).symlink_to(tmp_path / "elsewhere")
-    assert f"{folder}: is no folder beneath the card" in told(write_card_page(copy))
+    assert f"{folder}: is not a folder beneath the card" in told(write_card_page(copy))
 
 
 def test_pages_of_runs_are_linked_where_there_are_some(copy):
@@ -221,7 +221,7 @@ def test_report_tells_audits_from_runs(copy, tmp_path, capsys):
         error = capsys.readouterr().err.splitlines()[-1]
         assert error.startswith("error: ") and f"leave {option[0]} out" in error
     (copy / "card.json").unlink()
-    with pytest.raises(RunError, match="has no card yet; go on with it by"):
+    with pytest.raises(RunError, match="has no card yet; continue it with"):
         iqattack.report(copy)
     (copy / "card.json").write_text("{}")
     with pytest.raises(InputError, match="is no card"):

@@ -41,7 +41,7 @@ def test_notices(summary, run):
     assert "1 image could not be attacked, such as 5.png (failed: 5.png: is damaged" in failed
     white, pending = content.notices(changed(summary, white_box=True, pending=3, images=10), [])
     assert "white-box" in white
-    assert "not finished: 3 images of 10 still to do" in pending
+    assert "not finished: 3 images of 10 pending" in pending
     crossing = replace(summary.scores.crossing, without_reach=2)
     scores = replace(summary.scores, crossing=crossing)
     (ended,) = content.notices(summary.model_copy(update={"scores": scores}), [])
@@ -122,10 +122,10 @@ def test_charts_in_words(summary, run):
     said, table = content.charts(without, run.results, drawn)
     assert "JOD" not in "".join((*table.columns, *(chart.title for chart in said)))
     ups = sum(result.direction == "up" for result in done)
-    assert charts[0].told.startswith(
-        f"{ups} images were to be made to look better to the model, and {7 - ups} worse."
+    assert charts[0].text.startswith(
+        f"The attack tried to make {ups} images look better to the model, and {7 - ups} worse."
     )
-    assert content.number(summary.scores.clean_mos.srocc, 2) in charts[1].told
+    assert content.number(summary.scores.clean_mos.srocc, 2) in charts[1].text
     queries = charts[2].table
     assert queries.rows[-1] == (
         "12",

@@ -203,7 +203,7 @@ def test_what_is_left_out_is_noted(make_run, tmp_path):
         iqattack.plot(run, kind, callbacks=notify, data=tmp_path / "d.csv")
         of_images = {row.get("images", "") for row in rows(tmp_path / "d.csv")} - {""}
         assert of_images <= {str(len(results.done))}
-        said = f"{pending} images still to do, and not in the figure"
+        said = f"{pending} images pending, not in the figure"
         assert (str(run.folder), said) in notes
     assert pending > 0
 
@@ -212,7 +212,7 @@ def test_a_failed_image_is_noted(run, tmp_path):
     notes = []
     notify = iqattack.Callbacks(note=lambda *said: notes.append(said))
     iqattack.plot(run, callbacks=notify, data=tmp_path / "d.csv")
-    assert notes == [(str(run.folder), "1 image failed, and not in the figure")]
+    assert notes == [(str(run.folder), "1 image failed, not in the figure")]
     assert {row["images"] for row in rows(tmp_path / "d.csv")} == {"7"}
 
 
@@ -298,13 +298,13 @@ def test_letters_and_room_that_lack_are_noted(two, tmp_path, recwarn):
     asked = {"out": tmp_path / "f.png", "callbacks": notify}
     iqattack.plot(two, labels=["\u65e5\u672c", "Ж é ≥"], **asked)
     assert [note.partition(";")[0] for note in notes] == [
-        "has letters that its fonts lack, drawn as boxes"
+        "some letters are missing from its fonts and drawn as boxes"
     ]
     notes.clear()
     iqattack.plot(two, labels=["Ж", "é ≥"], **asked)
     assert notes == []
     iqattack.plot([*two], labels=["a " * 100, "b " * 100], height=0.5, **asked)
-    assert [note.partition(";")[0] for note in notes] == ["has no room for its axes"]
+    assert [note.partition(";")[0] for note in notes] == ["there is no room for the axes"]
     assert not recwarn.list
 
 
@@ -365,7 +365,7 @@ def test_a_style_goes_first(known, tmp_path):
 def test_a_style_that_is_none(known, tmp_path, text, caplog):
     style = tmp_path / "own.mplstyle"
     style.write_bytes(text.encode("latin-1"))
-    with pytest.raises(InputError, match=r"own\.mplstyle: is no style of matplotlib \(") as caught:
+    with pytest.raises(InputError, match=r"own\.mplstyle: is not a matplotlib style \(") as caught:
         iqattack.plot(known, style=style)
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="cannot be read"):
@@ -388,17 +388,17 @@ def test_neighbouring_colours_differ_in_grey():
     [
         (
             {"kind": "gain-query"},
-            r"unknown kind 'gain-query': did you mean 'gain-queries'\? there are ",
+            r"unknown kind 'gain-query': did you mean 'gain-queries'\? available: ",
         ),
         ({"columns": 3}, "columns 3: expected 1 or 2"),
         ({"height": 0.0}, r"height 0\.0: expected 0\.5 to 24 inches"),
         ({"height": float("nan")}, "height nan: expected"),
         ({"out": Path("figure")}, "figure: has no suffix; expected one of .pdf"),
         ({"out": Path("figure.jpg")}, r"figure\.jpg: has the suffix \.jpg; expected one of"),
-        ({"out": Path("a.pdf"), "data": Path("a.pdf")}, "is to be both figure and data"),
-        ({"visibility": "jod"}, "visibility jod: is of kind ssim"),
+        ({"out": Path("a.pdf"), "data": Path("a.pdf")}, "is given for both figure and data"),
+        ({"visibility": "jod"}, "visibility jod applies to kind ssim"),
         ({"kind": "ssim", "visibility": "flip"}, "unknown visibility 'flip'"),
-        ({"boundaries": (0.2,)}, "boundary: is of kind crossing"),
+        ({"boundaries": (0.2,)}, "boundary applies to kind crossing"),
         ({"kind": "crossing", "boundaries": (1.5,)}, r"boundary 1\.5: expected a fraction"),
         ({"kind": "crossing", "boundaries": (float("nan"),)}, "boundary nan: expected"),
     ],
@@ -426,7 +426,7 @@ def test_runs_that_cannot_be_drawn(known, tmp_path):
         iqattack.plot(tmp_path)
     with pytest.raises(InputError, match="is the same run as"):
         iqattack.plot([known, known.folder])
-    with pytest.raises(InputError, match="no run to draw"):
+    with pytest.raises(InputError, match="no run to plot"):
         iqattack.plot([])
     (tmp_path / "audit.toml").write_text("")
     with pytest.raises(InputError, match="is an audit without a run yet"):
@@ -446,7 +446,9 @@ def test_runs_whose_images_share_a_budget(tmp_path):
         out=tmp_path / "run",
     )
     for kind in ("gain-queries", "crossing"):
-        with pytest.raises(RunError, match=f"share 30 queries.* {kind} is against"):
+        with pytest.raises(
+            RunError, match=f"share a budget of 30 queries.* {kind} needs one budget"
+        ):
             iqattack.plot(run, kind)
     assert len(iqattack.plot(run, "scatter").axes) == 1
 
@@ -467,7 +469,7 @@ def test_without_matplotlib(known, monkeypatch):
 
 def test_pgf_needs_latex(known, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match=r"f\.pgf: needs LaTeX .*take \.pdf"):
+    with pytest.raises(InputError, match=r"f\.pgf: needs LaTeX .*use \.pdf"):
         iqattack.plot(known, out=tmp_path / "f.pgf")
     assert not list(tmp_path.iterdir())
 

@@ -120,7 +120,7 @@ def test_a_run_under_way(make_run, tmp_path):
     page = iqattack.report(tmp_path / "run")
     assert len(data_of(page)["images"]) == len(run.results)
     told = " ".join(Parsed(page).text.split())
-    assert f"This run is not finished: {run.summary().pending} images of 8 still to do" in told
+    assert f"This run is not finished: {run.summary().pending} images of 8 pending" in told
 
 
 def test_without_opinion_there_is_no_chart_of_it(make_run, tmp_path):
@@ -234,7 +234,9 @@ def test_a_folder_that_holds_more_than_a_page_is_left_alone(copy, page, tmp_path
         if name != "data.js" or len(names) == 1:
             (site / name).write_text("precious")
     before = {path: path.read_bytes() for path in site.rglob("*") if path.is_file()}
-    with pytest.raises(InputError, match=f"no report, it has {names[-1]}; give another --out"):
+    with pytest.raises(
+        InputError, match=f"is not a report, but has {names[-1]}; give another --out"
+    ):
         iqattack.report(copy, site)
     assert {path: path.read_bytes() for path in site.rglob("*") if path.is_file()} == before
 
@@ -285,7 +287,7 @@ def test_an_earlier_page_is_replaced_and_nothing_else(copy, tmp_path):
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["page"]
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
-    with pytest.raises(InputError, match=r"full: is not empty and no report, .*; give another"):
+    with pytest.raises(InputError, match=r"full: is not a report, but has .*; give another"):
         iqattack.report(copy, tmp_path / "full")
     with pytest.raises(InputError, match=r"is a file, expected a folder"):
         iqattack.report(copy, tmp_path / "full" / "thesis.tex")
@@ -307,7 +309,7 @@ def test_what_publishes_a_page_stays_when_it_is_replaced(copy, tmp_path):
     assert (site / ".nojekyll").is_file()
     (site / "CNAME").unlink()
     (site / "CNAME").symlink_to(copy.folder / "run.toml")
-    with pytest.raises(InputError, match="no report, it has CNAME"):
+    with pytest.raises(InputError, match="not a report, but has CNAME"):
         iqattack.report(copy, site)
 
 

@@ -128,7 +128,7 @@ def test_an_adaptive_attack_that_gains_less_is_said_to_have_failed(attacked, mod
     found = iqattack.defended(run, "bits:3", model, adaptive=other)
     assert found.gain_worst == found.gain_not_adaptive
     assert "the adaptive attack gains −0.500, less than the " in found.note
-    assert "judge that by the worst of both" in found.note
+    assert "judge it by the worst of both" in found.note
     monkeypatch.undo()
     same = iqattack.defended(run, "bits:8", model, adaptive=attacked("same", "bits:8"))
     assert same.gain_adaptive == same.gain_not_adaptive
@@ -263,7 +263,7 @@ def test_runs_that_do_not_fit(attacked, model, brightness, tmp_path):
     for keys in (0, 1001):
         says(f"keys {keys}: expected 1 to 1,000", keys=keys, error=InputError)
     says("model's name is brightness, not", model=defend(brightness, "bits:3"))
-    says("is of a model that is defended already", run=other, model=defend(model, "bits:3"))
+    says("its model is already defended", run=other, model=defend(model, "bits:3"))
     says("expected 'brightness, defended by bits:4'", defence="bits:4", adaptive=other)
     says("expected 'brightness, defended by bits:3'", adaptive=run)
     assert model.function.images == before

@@ -200,7 +200,7 @@ def test_another_attack_than_that_of_the_run(attacked, large, tmp_path):
     run = attacked(f"{file}:search", queries=12)
     assert len(asked(run)["0.png"]) == 12
     file.write_text(code.format(body.replace("-3, 4", "-2, 3")))
-    says("other contents than the run recorded", run)
+    says("has changed since the run", run)
 
 
 def test_an_attack_that_is_code_of_somebody_else(attacked, tmp_path):
@@ -237,7 +237,7 @@ def test_gradients_are_in_no_log(attacked, large, tmp_path):
     run = iqattack.attack(
         large, "builtin", attack="pgd", constraint="linf:3", queries=6, out=tmp_path / "white"
     )
-    says("takes the model's gradients, which are in no log", run)
+    says("uses the model's gradients, which the log does not have", run)
 
 
 def test_an_objective_of_the_set(attacked):

@@ -95,7 +95,7 @@ def test_an_attacked_image_that_is_gone_is_made_again_at_no_query(
     with Run.resume(run.folder, settings(), scorer) as again:
         execute(again, images, scorer, callbacks=Callbacks(note=lambda *note: told.append(note)))
     assert files(again) == before
-    assert told == [("3.png", "its attacked image is gone; it is made again from the log")]
+    assert told == [("3.png", "its attacked image is missing; it is made again from the log")]
     assert verify(again, brightness).ok
 
 

@@ -217,7 +217,7 @@ def test_a_pipe_does_not_hang(run, settings, brightness, name):
         lambda: iqattack.evaluate(run.folder),
         lambda: Run.resume(run.folder, settings(), brightness),
     ):
-        with pytest.raises(RunError, match=rf"{name}: is no plain file|{name}, .* is gone"):
+        with pytest.raises(RunError, match=rf"{name}: is not a regular file|{name}, .* is missing"):
             look()
 
 
@@ -274,7 +274,7 @@ def test_values_of_another_kind_are_one_line(run, settings, brightness, statemen
         lambda: Run.resume(run.folder, settings(), brightness),
         lambda: Run.resume(run.folder, settings(), brightness, accept_lost_log=True),
     ):
-        with pytest.raises(RunError, match="put back a copy of it"):
+        with pytest.raises(RunError, match="restore a copy of it"):
             look()
     assert (run.folder / "log.end").read_bytes() == before
     assert main(("report", str(run.folder))) == 2
@@ -298,9 +298,9 @@ def test_a_result_that_is_none_names_its_image_and_a_remedy(
 ):
     whole = [row.model_dump() for row in run.results]
     sql(run, ("UPDATE result SET json = ? WHERE task = 2", (text,)))
-    with pytest.raises(RunError, match=r"1\.png: the log has a result that is none .*--accept-lo"):
+    with pytest.raises(RunError, match=r"1\.png: the log has an invalid result .*--accept-lo"):
         iqattack.evaluate(run.folder)
-    with pytest.raises(RunError, match=r"1\.png: the log has a result that is none; 0 of 60"):
+    with pytest.raises(RunError, match=r"1\.png: the log has an invalid result; 0 of 60"):
         Run.resume(run.folder, settings(), brightness)
     with Run.resume(run.folder, settings(), brightness, accept_lost_log=True) as again:
         execute(again, images, brightness)
@@ -363,7 +363,7 @@ def test_measures_of_a_result_are_computed_again(
         table.unlink()
         found = verify(Run.open(run.folder), brightness)
         assert found.ok
-        assert any("opinion scores are not checked" in note for note in found.notes)
+        assert any("opinion scores were not checked" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("objective", ["up", "down", "farther", "rank"])
@@ -397,7 +397,7 @@ def test_images_that_failed_and_were_repaired_may_have_another_direction(
         execute(again, images, brightness)
     found = verify(Run.open(run.folder), brightness)
     assert found.differences == ()
-    assert any("images that failed at first may be why" in note for note in found.notes)
+    assert any("perhaps because images failed at first" in note for note in found.notes)
 
 
 def test_a_result_that_was_made_a_failure_is_found(run, brightness):
@@ -468,8 +468,8 @@ def test_a_loss_that_was_accepted_is_kept_and_told(run, settings, brightness, im
         execute(again, images, brightness,
                 callbacks=iqattack.Callbacks(note=lambda _, text: notes.append(text)))  # fmt: skip
     said = (
-        "the log had lost 60 of 60 queries (log.sqlite is gone or empty), which was accepted: they "
-        "were asked again, or are still to be"
+        "the log had lost 60 of 60 queries (log.sqlite is missing or empty), which was accepted: "
+        "they were repeated, or still have to be"
     )
     assert said in notes
     assert said in Run.open(run.folder).summary().findings
@@ -492,11 +492,13 @@ def test_a_log_that_is_gone_is_what_every_command_says(run, tmp_path, capsys, em
                     ("evaluate", folder, "--queries", "5")):  # fmt: skip
         assert main(command) == 2
         said = capsys.readouterr().err
-        assert "its log.sqlite, which had 60 queries, is gone or empty" in said
-    with pytest.raises(RunError, match=r"its log\.sqlite, which had 60 queries, is gone or empty"):
+        assert "its log.sqlite, which had 60 queries, is missing or empty" in said
+    with pytest.raises(
+        RunError, match=r"its log\.sqlite, which had 60 queries, is missing or empty"
+    ):
         verify(run, None)
     (run.folder / "log.end").unlink()
-    with pytest.raises(RunError, match=r"its log\.sqlite is gone or empty"):
+    with pytest.raises(RunError, match=r"its log\.sqlite is missing or empty"):
         iqattack.evaluate(folder)
 
 
@@ -509,7 +511,7 @@ def test_a_damaged_log_says_what_it_had_and_what_to_do(run, settings, brightness
             with pytest.raises(IqattackError) as caught:
                 Run.resume(run.folder, settings(), brightness, accept_lost_log=accept)
             assert isinstance(caught.value, InputError)
-            assert "it had 60 queries: put back a copy of it, or move it away" in str(caught.value)
+            assert "it had 60 queries: restore a copy of it, or move it away" in str(caught.value)
             assert "space" not in str(caught.value)
 
 
@@ -550,7 +552,7 @@ def test_differences_that_are_of_no_image_are_not_counted_as_one(run, capsys):
 
 def test_a_result_that_does_not_tell_where_its_image_was(run, brightness):
     edit_result(run, path="")
-    assert "1.png: the run does not tell where its clean image was" in told(run, brightness)
+    assert "1.png: the run does not record the path of its clean image" in told(run, brightness)
 
 
 @pytest.mark.parametrize("start", [" ", "\ufeff", "\u200b", "\x0b", "\xa0", " ' ", "'"])
@@ -566,11 +568,11 @@ def test_the_losses_of_a_profile_are_told_by_its_file(tmp_path):
     (tmp_path / "profile.json").write_text('{"queries": 252}')
     losses = find_losses(tmp_path / "queries.sqlite")
     assert (losses.lost, losses.of) == (252, 252)
-    assert "queries.sqlite is gone or empty" in losses.told()
+    assert "queries.sqlite is missing or empty" in losses.text()
     with QueryLog(tmp_path / "queries.sqlite"):
         pass
     (tmp_path / "queries.end").unlink()
-    assert "lacks queries of profile.json" in find_losses(tmp_path / "queries.sqlite").told()
+    assert "lacks queries of profile.json" in find_losses(tmp_path / "queries.sqlite").text()
 
 
 @pytest.mark.parametrize(

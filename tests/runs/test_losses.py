@@ -100,7 +100,7 @@ def test_a_better_score_in_the_log_is_found(run, settings, brightness):
                for line in differences(run, brightness))  # fmt: skip
     with pytest.raises(RunError, match=r"1\.png: queries 1 to 12 of the log were changed"):
         iqattack.evaluate(run.folder, queries=6)
-    with pytest.raises(RunError, match="12 of 60 queries are to be asked again"):
+    with pytest.raises(RunError, match="12 of 60 queries have to be repeated"):
         Run.resume(run.folder, settings(), brightness)
 
 
@@ -123,7 +123,9 @@ def test_a_better_score_whose_digest_fits_is_found(run, brightness, old):
               (blob, None if old else digest)))  # fmt: skip
     found = differences(run, brightness)
     assert f"1.png: query 6 of the log has the better score {better!r}" in found[0]
-    assert ("log.sqlite: was changed after it was written: it does not fit log.end" in found) != old
+    assert (
+        "log.sqlite: was changed after it was written: it does not match log.end" in found
+    ) != old
     with pytest.raises(RunError, match="the best score of the log gains"):
         iqattack.evaluate(run.folder, queries=6)
 
@@ -157,13 +159,15 @@ def test_a_log_that_is_gone_is_said_before_anything_is_asked(
     table = (run.folder / "results.csv").read_bytes()
     scorer = Counted(brightness)
     with pytest.raises(RunError, match=(
-        r"log\.sqlite is gone or empty; 60 of 60 queries are to be asked again, for 120\.00; "
-        r"put back a copy of the log, or go on with --accept-lost-log"
+        r"log\.sqlite is missing or empty; 60 of 60 queries have to be repeated, for 120\.00; "
+        r"restore a copy of the log, or continue with --accept-lost-log"
     )):  # fmt: skip
         Run.resume(run.folder, settings(), like(scorer, price=2.0))
     assert (run.folder / "results.csv").read_bytes() == table
     assert scorer.images == 0
-    with pytest.raises(RunError, match=r"its log\.sqlite, which had 60 queries, is gone or empty"):
+    with pytest.raises(
+        RunError, match=r"its log\.sqlite, which had 60 queries, is missing or empty"
+    ):
         verify(Run.open(run.folder), brightness)
     with Run.resume(run.folder, settings(), like(scorer), accept_lost_log=True) as again:
         execute(again, images, like(scorer))
@@ -183,7 +187,7 @@ def test_a_killed_run_whose_log_is_gone(half, settings, brightness):
     queries = End.read(half.folder / "log.sqlite").queries
     for path in half.folder.glob("log.sqlite*"):
         path.unlink()
-    with pytest.raises(RunError, match=f"{queries} of {queries} queries are to be asked again"):
+    with pytest.raises(RunError, match=f"{queries} of {queries} queries have to be repeated"):
         Run.resume(half.folder, settings(), brightness)
 
 
@@ -198,7 +202,7 @@ def test_a_log_with_fewer_queries_than_it_had(half, settings, brightness, images
         "(SELECT MAX(first) FROM chunk WHERE task = (SELECT id FROM task WHERE image = ?))",
         (name, name),
     ))  # fmt: skip
-    told = "log.sqlite has 29 queries, it had 30; 1 of 30 queries"
+    told = "log.sqlite has 29 queries, but had 30; 1 of 30 queries"
     with pytest.raises(RunError, match=told):
         Run.resume(half.folder, settings(), brightness)
     scorer = Counted(brightness)
@@ -272,8 +276,8 @@ def test_a_run_whose_end_is_not_there_goes_on_once_that_is_accepted(
     half, settings, brightness, images
 ):
     (half.folder / "log.end").unlink()
-    lacking = "has no log.end beside it: whether queries were taken out of its end is not known"
-    with pytest.raises(RunError, match=f"log.sqlite {lacking}; 0 of .* put back a copy of the log"):
+    lacking = "has no log.end beside it: queries may have been removed from its end"
+    with pytest.raises(RunError, match=f"log.sqlite {lacking}; 0 of .* restore a copy of the log"):
         Run.resume(half.folder, settings(), brightness)
     with Run.resume(half.folder, settings(), brightness, accept_lost_log=True) as again:
         summary = execute(again, images, brightness)
@@ -286,14 +290,12 @@ def test_an_end_that_is_not_there_is_said(run, brightness):
     assert any("no log.end beside it" in line for line in iqattack.evaluate(run.folder).findings)
     found = verify(Run.open(run.folder), brightness)
     assert found.ok
-    assert found.notes == (
-        "log.end is not there: whether queries were taken out of the log's end is not known",
-    )
+    assert found.notes == ("log.end is missing: queries may have been removed from the log's end",)
 
 
 def test_accepting_is_for_a_run_that_is_gone_on_with(tmp_path, photos, brightness):
     for name in ("accept_lost_log", "accept_changed_model"):
-        with pytest.raises(InputError, match=f"{name}: is for a run that is gone on with"):
+        with pytest.raises(InputError, match=f"{name} applies to a run that is resumed"):
             iqattack.attack(photos, brightness, out=tmp_path / "new", **{name: True})
     assert not (tmp_path / "new").exists()
 
@@ -317,7 +319,9 @@ def test_a_model_that_was_mended_goes_on_and_the_run_says_so(tmp_path, photos):
         iqattack.attack(photos, spec, max_requests=31, batch=1, **options)
     old = dict(iqattack.open_run(options["out"]).model.files)
     path.write_text(MODEL.format(more="+ 1"))
-    with pytest.raises(RunError, match=r"has other contents .* or go on with --accept-changed-mod"):
+    with pytest.raises(
+        RunError, match=r"has other contents .* or continue with --accept-changed-mod"
+    ):
         iqattack.attack(photos, spec, resume=True, **options)
     notes = []
     run = iqattack.attack(

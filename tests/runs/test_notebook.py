@@ -82,7 +82,8 @@ def test_a_run_and_its_summary(run):
         assert percent(summary.mean_gain) in text
         assert "5 images" in text
     assert (
-        repr(run) == f"Run({str(run.folder)!r}: noise in linf:3 on brightness, 12 queries an image)"
+        repr(run)
+        == f"Run({str(run.folder)!r}: noise in linf:3 on brightness, 12 queries per image)"
     )
 
 
@@ -114,7 +115,7 @@ def test_a_verified_run():
     bad = VerifyResult(
         3, 1, 2, (Difference(HOSTILE, "score is <b>2</b>, reported 1"),), ("a note",)
     )
-    page = checked(bad._repr_html_(), "3 images checked: 1 differ, 1 failed before, 2 still to do")
+    page = checked(bad._repr_html_(), "3 images checked: 1 differ, 1 failed before, 2 pending")
     for text in (repr(bad), page.text):
         assert f"{HOSTILE}: score is <b>2</b>, reported 1" in text
         assert "note: a note" in text
@@ -131,7 +132,7 @@ def test_a_probe():
     for text in (repr(probe), page.text):
         assert "<b>32</b>" in text
         assert "options for iqattack attack: --input size=32" in text
-        assert "not asked, too few queries left: range" in text
+        assert "not checked, too few queries left: range" in text
 
 
 def test_a_card(tmp_path):

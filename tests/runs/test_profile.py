@@ -90,11 +90,11 @@ def test_what_cannot_be_learnt(tmp_path, settings, images, brightness):
         lower_better=False,
     )
     few = settings(attack="filter-search", queries=FEWEST)
-    with pytest.raises(InputError, match="nothing tried moved the score"):
+    with pytest.raises(InputError, match="no candidate moved the score"):
         make_profile(tmp_path / "a", few, images, flat)
     with pytest.raises(InputError, match=f"expected at least {FEWEST}"):
         make_profile(tmp_path / "b", settings(queries=FEWEST - 1), images, brightness)
-    with pytest.raises(InputError, match="leave the boundary out"):
+    with pytest.raises(InputError, match="leave out the boundary"):
         make_profile(
             tmp_path / "c", settings(queries=FEWEST, objective="rank:0.2"), images, brightness
         )
@@ -138,7 +138,10 @@ def test_a_run_knows_the_profile_that_it_used(learn, tmp_path, settings, images,
     told = []
     run = Run.create(tmp_path / "run", asked, model)
     execute(run, images, model, callbacks=Callbacks(note=lambda *note: told.append(note)))
-    first, phrase = images.entries[0].name, "images with names of those that taught the profile"
+    first, phrase = (
+        images.entries[0].name,
+        "images that share their names with images of the profile",
+    )
     assert (first, f"of {len(images)} {phrase}") in told
     path.write_text(path.read_text().replace('"constraint": "linf:3"', '"constraint": "linf:5"'))
     assert read_profile(path).constraint == "linf:5"
@@ -156,7 +159,7 @@ def test_queries_that_are_gone_are_said_before_they_are_paid_again(learn, counte
     for path in folder.glob("queries.*"):
         path.unlink()
     counted[1].clear()
-    told = f"queries.sqlite is gone or empty; {profile.queries} of {profile.queries} queries"
+    told = f"queries.sqlite is missing or empty; {profile.queries} of {profile.queries} queries"
     with pytest.raises(RunError, match=told):
         learn(resume=True)
     assert not counted[1]
@@ -263,7 +266,7 @@ def test_a_model_that_fails_while_students_ask(tmp_path, settings, large, monkey
         profile = make_profile(tmp_path / "none", changed, large, none, students=FEW)
         assert set(profile.taught()) == set(KINDS)
     else:
-        with pytest.raises(InputError, match="nothing tried moved"):
+        with pytest.raises(InputError, match="no candidate moved"):
             make_profile(tmp_path / "none", changed, large, none, students=FEW)
 
 

@@ -159,7 +159,7 @@ def test_it_goes_on_where_it_was_interrupted(how, after, attacked):
         with pytest.raises(InputError if noisy.fails else KeyboardInterrupt) as raised:
             iqattack.rescore(run.folder, noisy.model, times=3)
         if noisy.fails:
-            assert "give the same command to go on" in str(raised.value)
+            assert "repeat the command to continue" in str(raised.value)
         noisy.end_after = math.inf
     assert noisy.calls == calls + after
     there = {image: scores for image, scores in kept_scores(run).items() if scores is not None}
@@ -203,7 +203,7 @@ def test_a_ceiling_of_requests_holds(attacked):
     run = attacked(noisy)
     with pytest.raises(iqattack.api.CeilingReached) as raised:
         iqattack.rescore(run.folder, noisy.model, times=3, max_requests=70)
-    assert "repeat the command with a higher one" in str(raised.value)
+    assert "repeat the command with a higher limit" in str(raised.value)
     assert "--resume" not in str(raised.value)
     with run.open_log() as log:
         assert log.sent() <= 70
@@ -303,7 +303,7 @@ def test_verify_sees_what_was_changed(attacked):
 
     assert differences() == []
     notes = iqattack.verify(run.folder, steady, tolerance=0.1).notes
-    assert "fresh scores are noisy, and not asked again" in notes
+    assert "fresh scores are noisy, and were not repeated" in notes
     table = run.folder / "rescored.csv"
     text = table.read_text()
     table.write_text(text.replace("\n0.png,2", "\n0.png,3"))
@@ -324,7 +324,7 @@ def test_verify_sees_what_was_changed(attacked):
     changed(run, update, scores.model_dump_json(), f"rescored {name}")
     assert f"{name}: its fresh scores are of other pictures" in differences()
     changed(run, update, "{}", f"rescored {name}")
-    assert any("has fresh scores that are none" in line for line in differences())
+    assert any("has invalid fresh scores" in line for line in differences())
 
 
 def test_what_cannot_be_rescored(attacked, brightness, photos, tmp_path):

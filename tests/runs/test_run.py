@@ -67,14 +67,14 @@ def test_a_run_is_started_once_and_resumed_with_its_own_settings(tmp_path, setti
     with pytest.raises(RunError, match="no such run"):
         Run.resume(folder, settings(), brightness)
     Run.create(folder, settings(), brightness).close()
-    with pytest.raises(RunError, match="holds a run already; go on with --resume"):
+    with pytest.raises(RunError, match="already has a run; continue with --resume"):
         Run.create(folder, settings(), brightness)
     with pytest.raises(RunError, match=r"seed is 0 there, 1 here; use another --out"):
         Run.resume(folder, settings(seed=1), brightness)
     brightness.score_range = (0.0, 100.0)
     with pytest.raises(RunError, match=r"model's score_range is 0\.0, 255\.0 there, 0\.0, 100\.0"):
         Run.resume(folder, settings(), brightness)
-    with pytest.raises(RunError, match=r"is not a run, it has no run\.toml"):
+    with pytest.raises(RunError, match=r"is not a run \(no run\.toml\)"):
         Run.open(tmp_path)
 
 

@@ -85,7 +85,7 @@ def test_one_sentence_with_numbers_and_intervals(summary):
     ).verdict
     assert (verdict.kind, verdict.needed, verdict.doubts) == ("reversed", None, ())
     assert verdict.text == (
-        "With at most 24 queries an image, the attack moved scores by 25.8 % of their range (95 % "
+        "With at most 24 queries per image, the attack moved scores by 25.8 % of their range (95 % "
         "interval 21.0 … 30.4 %) on average over 20 images; the ranking of the images was "
         "reversed (SROCC −0.55, 95 % interval −0.81 … −0.12), and the change is small by SSIM "
         "(0.952; 20.7 % of the pixels changed by more than 0.38 of the just-noticeable difference)."
@@ -173,7 +173,7 @@ def test_what_is_not_measured_is_not_in_it(summary, photos, tmp_path):
     assert "known for the full budget only" in cut.verdict.text
     assert "interval" not in changed(summary, n=1, srocc=math.nan).verdict.text
     text = summary.model_copy(update={"failed": 3, "pending": 2, "images": 17}).verdict.text
-    assert "over 12 of 17 images (3 failed, 2 still to do);" in text
+    assert "over 12 of 17 images (3 failed, 2 pending);" in text
 
 
 def test_failures_are_counted_in_it(photos, tmp_path):
@@ -370,7 +370,7 @@ def test_a_model_that_no_query_moves(photos, tmp_path):
     assert "unmoved" in summary.verdict.doubts
     assert "the attack moved no score of 12 images in the wanted direction" in summary.verdict.text
     assert summary.check.still
-    assert "that no score moved at all may be due to the model's input" in summary.verdict.text
+    assert "no score moved at all, perhaps due to the model's input" in summary.verdict.text
     assert ", and no image was changed. Read" in summary.verdict.text
 
 
@@ -456,7 +456,7 @@ def test_how_many_images_have_an_ssim(summary):
 def test_all_of_those_done_are_not_all(photos, tmp_path):
     summary = attack(photos, tmp_path / "run", lambda images: 0 * mean(images) + 50).summary()
     text = summary.model_copy(update={"attacked": 2, "pending": 10}).verdict.text
-    assert "the same score to all of 2 of 12 images (10 still to do): nothing" in text
+    assert "the same score to all of 2 of 12 images (10 pending): nothing" in text
 
 
 def test_a_noisy_model_on_one_image_has_no_spread(summary):
@@ -476,7 +476,7 @@ def test_dependence_on_the_batch_without_a_pair(photos, tmp_path):
     assert summary.check.unpaired
     assert summary.verdict.doubts == ("unpaired",)
     assert summary.verdict.text.endswith("care: dependence on the batch was not measured.")
-    assert any("for want of two images of one size" in found for found in summary.findings)
+    assert any("for lack of two images of equal size" in found for found in summary.findings)
     alone = attack(folder, tmp_path / "alone", batch=1).summary()  # nothing to depend on
     assert alone.verdict.doubts == ()
 

@@ -22,7 +22,7 @@ from iqattack.attacks.contract import (
 )
 from iqattack.attacks.lifting import FREE_ANSWERS, guarded, name_of, single
 from iqattack.attacks.options import ATTACKED
-from iqattack.attacks.ranking import ranking
+from iqattack.attacks.set_based.ranking import ranking
 from iqattack.attacks.specs import (
     GIVEN,
     all_attacks,

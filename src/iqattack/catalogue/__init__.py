@@ -1,1 +1,1 @@
-"""What there is, as text: printed without importing PyTorch, an attack or a model."""
+"""Attacks, models, defences and constraints as text, printed without importing PyTorch."""

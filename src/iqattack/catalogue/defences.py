@@ -1,4 +1,4 @@
-"""What commands say of defences: the form of their specs, what they do, where they come from."""
+"""What commands say about defences: the form of their specs, what they do, their sources."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class DefenceText:
     """One defence.
 
-    name: of it. form: of its spec. summary: one line. limits: of its values, in a phrase. paper:
-    where it comes from. spec: an example.
+    name: its name. form: the form of its spec. summary: one line. limits: of its values, in a
+    phrase. paper: its source. spec: an example.
     """
 
     name: str
@@ -30,7 +30,7 @@ DEFENCES: dict[str, DefenceText] = {
         DefenceText(
             "jpeg",
             "jpeg:QUALITY",
-            "JPEG and back",
+            "JPEG compression",
             "the quality is from 1 to 100",
             f"Dziugaite et al., arXiv 1608.00853; {_PRESET}: 10 to 90",
             "jpeg:75",
@@ -38,7 +38,7 @@ DEFENCES: dict[str, DefenceText] = {
         DefenceText(
             "webp",
             "webp:QUALITY",
-            "lossy WebP and back",
+            "lossy WebP compression",
             "the quality is from 1 to 100",
             "-",
             "webp:75",
@@ -46,7 +46,7 @@ DEFENCES: dict[str, DefenceText] = {
         DefenceText(
             "resize",
             "resize:SHARE",
-            "shrunk to a share of each side, and back",
+            "downscaling to a share of each side, and back up",
             "the share is from 0.001 to 1",
             "Guo et al., ICLR 2018",
             "resize:0.5",
@@ -54,7 +54,7 @@ DEFENCES: dict[str, DefenceText] = {
         DefenceText(
             "bits",
             "bits:DEPTH",
-            "fewer bits a channel",
+            "fewer bits per channel",
             "the depth is from 1 to 8",
             _XU,
             "bits:4",
@@ -62,7 +62,7 @@ DEFENCES: dict[str, DefenceText] = {
         DefenceText(
             "median",
             "median:SIZE",
-            "median of a window",
+            "median filter",
             "the size is odd, from 3 to 99 pixels",
             _XU,
             "median:3",
@@ -86,7 +86,7 @@ DEFENCES: dict[str, DefenceText] = {
         DefenceText(
             "tv",
             "tv:WEIGHT",
-            "total variation minimised",
+            "total variation minimisation",
             "the weight is above 0 and at most 10, of pixels from 0 to 1",
             "Guo et al., ICLR 2018",
             "tv:0.05",
@@ -94,7 +94,7 @@ DEFENCES: dict[str, DefenceText] = {
         DefenceText(
             "crop",
             "crop:SHARE[:PASSES]",
-            "random windows of a share of each side, scores averaged",
+            "random crops to a share of each side, scores averaged",
             "the share is from 0.001 to 1, passes are from 1 to 10,000, 1 by default",
             "Guo et al., ICLR 2018",
             "crop:0.9:4",
@@ -102,7 +102,7 @@ DEFENCES: dict[str, DefenceText] = {
         DefenceText(
             "flip",
             "flip[:PASSES]",
-            "mirrored or not by chance, scores averaged",
+            "random mirroring, scores averaged",
             "passes are from 1 to 10,000, 1 by default",
             "Gushchin et al., arXiv 2408.01541",
             "flip",
@@ -128,7 +128,7 @@ DEFENCES: dict[str, DefenceText] = {
         DefenceText(
             "round",
             "round:POINTS",
-            "scores rounded to multiples of hundredths of their range",
+            "scores rounded to multiples of a percentage of their range",
             "points are from 0.001 to 100",
             "-",
             "round:5",
@@ -136,7 +136,7 @@ DEFENCES: dict[str, DefenceText] = {
         DefenceText(
             "score-noise",
             "score-noise:POINTS",
-            "Gaussian noise on scores, in hundredths of their range",
+            "Gaussian noise on scores, as a percentage of their range",
             "points are from 0.001 to 100",
             "-",
             "score-noise:1",

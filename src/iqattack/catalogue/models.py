@@ -17,7 +17,8 @@ class ModelText:
 
     name: of the kind. form: of its specs. summary: one line. about: what it is and needs, in two or
     three sentences. spec: an example. given: options that go with it on a command line. options:
-    the meaning of those that a spec takes, by their form. template: of `iqattack models template`.
+    the meaning of the options in a spec, by their form. template: its name in `iqattack models
+    template`.
     """
 
     name: str
@@ -38,27 +39,28 @@ MODELS: dict[str, ModelText] = {
         ModelText(
             "builtin",
             "builtin",
-            "a small network trained on pseudo-MOS, in the package; iqattack models builtin",
-            "Ships with iqattack, so that attacks can be tried before any weights are at hand. It "
-            "was trained on what full-reference measures say, not on opinions of people.",
+            "a small network that ships with the package, trained on pseudo-MOS; iqattack models "
+            "builtin",
+            "Ships with iqattack, so that you can try attacks without any weights. It was trained "
+            "on full-reference measures, not on opinions of people.",
             "builtin",
         ),
         ModelText(
             "cnniqa",
             "cnniqa:WEIGHTS",
             "CNNIQA (Kang et al., CVPR 2014), weights as a PyTorch state dict",
-            "The network of Kang et al. with weights of yours, a PyTorch state dict, which is "
-            "loaded without running code. 0 to 100, lower is better, as trained on the DMOS of "
-            "LIVE; differentiable.",
+            "The network of Kang et al. with your weights, a PyTorch state dict, which is loaded "
+            "without running code. 0 to 100, lower is better, as trained on the DMOS of LIVE; "
+            "differentiable.",
             "cnniqa:weights.pth",
         ),
         ModelText(
             "pyiqa",
             "pyiqa:NAME[,option=value]",
             "a no-reference metric of pyiqa (Chen & Mo, IQA-PyTorch)",
-            "Any no-reference metric of the package, with its range and direction. Needs "
-            "pip install 'iqattack[pyiqa]'; pyiqa downloads the weights at first use, unless they "
-            "are given as a file.",
+            "Any no-reference metric of the package, with its range and direction. Needs pip "
+            "install 'iqattack[pyiqa]'; pyiqa downloads the weights at first use, unless you give "
+            "them as a file.",
             "pyiqa:musiq",
             options={
                 "option=value": "an argument of pyiqa.create_metric, such as "
@@ -69,8 +71,9 @@ MODELS: dict[str, ModelText] = {
             "onnx",
             "onnx:FILE[,option=value]",
             "an ONNX graph: index=K, softmax, expectation=1..10, output=NAME",
-            "A graph of one picture, run by ONNX Runtime. Size, layout and channels are read from "
-            "the graph; --input says which values it wants. Needs pip install 'iqattack[onnx]'.",
+            "A graph with one image input, run by ONNX Runtime. Size, layout and channels are read "
+            "from the graph; --input says which values it expects. Needs pip install "
+            "'iqattack[onnx]'.",
             "onnx:nima.onnx,expectation=1..10",
             "--input imagenet",
             {
@@ -79,15 +82,15 @@ MODELS: dict[str, ModelText] = {
                 "index=K": "the score is class K, from 0, or from the end if negative",
                 "expectation=A..B": "the mean of A, …, B under the class probabilities",
                 "mean": "the mean over all other axes, for patch scores and maps",
-                "batch=N": "images in one call of the graph",
+                "batch=N": "images per call of the graph",
             },
         ),
         ModelText(
             "command",
             "command:CMD",
-            "a program that speaks JSON lines, or with {image} in it, is run for each picture",
-            "A program in any language. With {image} in the command, it is run for each picture "
-            "and prints the score; without, it is started once and answers one JSON object a line.",
+            "a program that speaks JSON lines or, with {image}, runs once per picture",
+            "A program in any language. With {image} in the command, it runs once per picture and "
+            "prints the score; without, it is started once and answers one JSON object per line.",
             "command:./score {image}",
             _UNDECLARED,
             template="command",
@@ -96,15 +99,15 @@ MODELS: dict[str, ModelText] = {
             "http",
             "http(s)://HOST/PATH[#option=value&…]",
             "a service that scores pictures",
-            "Each picture is sent as a PNG file by POST; the answer is JSON with the score. What "
-            "differs is given after the # or in a file (iqattack models toml). Needs "
+            "Each picture is sent as a PNG file by POST; the answer is JSON with the score. "
+            "Describe anything that differs after the # or in a file (iqattack models toml). Needs "
             "pip install 'iqattack[http]'.",
             "http://127.0.0.1:8000/score",
             _UNDECLARED,
             {
                 "image=WHERE": "where the picture goes: raw, multipart:FIELD, json:PATH or "
                 "data-url:PATH",
-                "score=PATH": "where the score is in the JSON that comes back",
+                "score=PATH": "where the score is in the JSON response",
                 "score_range=LO,HI": "the range of the scores",
                 "lower_better=true|false": "whether a low score means good quality",
             },
@@ -122,9 +125,9 @@ MODELS: dict[str, ModelText] = {
         ModelText(
             "file",
             "FILE.py:factory",
-            "what a function in a Python file makes",
+            "what a function in a Python file returns",
             "The function is called once and returns a model: anything that takes images and "
-            "returns a score for each. --input says how it wants its images.",
+            "returns a score for each. --input says how it takes its images.",
             "my_model.py:load",
             f"--input float01 {_UNDECLARED}",
             template="torch",
@@ -132,8 +135,8 @@ MODELS: dict[str, ModelText] = {
         ModelText(
             "module",
             "package.module:factory",
-            "what a function in an importable module makes",
-            "As FILE.py:factory, from a module that Python can import.",
+            "what a function in an importable module returns",
+            "Like FILE.py:factory, from a module that Python can import.",
             "my_package.models:load",
             f"--input float01 {_UNDECLARED}",
             template="torch",
@@ -141,25 +144,25 @@ MODELS: dict[str, ModelText] = {
         ModelText(
             "defended",
             "defended(DEFENCE):MODEL",
-            "any of these with a defence before it; iqattack defences",
-            "A model behind defences: what --defence DEFENCE --model MODEL makes of it, for "
-            "commands without that option. What the model needs and declares stays as it is.",
+            "any of these behind a defence; iqattack defences",
+            "A model behind defences, as with --defence DEFENCE --model MODEL, for commands "
+            "without that option. What the model needs and declares is unchanged.",
             "defended(jpeg:75):builtin",
         ),
     )
 }
 
-# Those whose specs begin with their names, which no installed package can take.
+# Kinds whose specs begin with their names, which no installed package can take.
 NAMED = ("builtin", "cnniqa", "pyiqa", "onnx", "command")
 
 
 def model_kinds() -> list[tuple[str, str]]:
     """(form of the spec, description on one line) of every kind of model, installed ones too.
 
-    Those are not imported: a package of models may take long, and would print what it likes.
+    The latter are not imported: a package of models may take long, and may print anything.
     """
     found = [(text.form, text.summary) for text in MODELS.values()]
     for name, point in sorted(plugins.installed("iqattack.models").items()):
-        if name not in NAMED:  # else the built-in one goes before it
+        if name not in NAMED:  # otherwise the built-in one takes precedence
             found.append((name, f"{point.value}, installed"))
     return found

@@ -1,4 +1,4 @@
-"""The command line. It begins with Ctrl-C, so that nothing heavy is imported before."""
+"""The command line. Ctrl-C is handled first, before anything heavy is imported."""
 
 from iqattack.cli.interrupts import end_at_once
 
@@ -12,14 +12,14 @@ __all__ = ["main"]
 def main(args: "Sequence[str] | None" = None) -> int:
     """Run the program and return its exit status.
 
-    args: those of the process by default, which then is the program's own: Ctrl-C ends it at once
-    wherever a command does not see to it, to the end of the process.
+    args: by default those of the process.
 
-    0: fine; 1: some images failed, or verification found differences; 2: wrong usage or input;
-    130: interrupted.
+    Ctrl-C then ends the process at once, unless a command handles it. Exit status: 0, success; 1,
+    some images failed, or verification found differences; 2, wrong usage or input; 130,
+    interrupted.
     """
     if args is None:
         end_at_once()
-    from iqattack.cli.app import run  # noqa: PLC0415 - not before Ctrl-C is seen to
+    from iqattack.cli.app import run  # noqa: PLC0415 - after Ctrl-C is handled
 
     return run(args)

@@ -1,4 +1,4 @@
-"""The program `iqattack`: its commands, and how errors end."""
+"""The program `iqattack`: its commands and its error handling."""
 
 from __future__ import annotations
 
@@ -173,11 +173,11 @@ for command, panel, examples in (
         "Audited models",
         ("iqattack leaderboard audits/* --out site",),
     ),
-    (attacks, "What there is", ("iqattack attacks", "iqattack attacks filter-search")),
-    (models, "What there is", ("iqattack models", "iqattack models builtin")),
+    (attacks, "Lists", ("iqattack attacks", "iqattack attacks filter-search")),
+    (models, "Lists", ("iqattack models", "iqattack models builtin")),
     (
         defences,
-        "What there is",
+        "Lists",
         (
             "iqattack defences",
             "iqattack attack photos/ --model builtin --defence jpeg:75+median:3 --out runs/behind",
@@ -218,11 +218,11 @@ def _root(
 
 
 def _keep_output_apart() -> None:
-    """Have what compiled code and programs of a model print go to standard error.
+    """Send what a model's compiled code and subprocesses print to standard error.
 
-    Of what Python prints, `isolation` sees to that.
+    `isolation` does the same for what Python prints.
     """
-    with suppress(OSError, ValueError, AttributeError):  # what is closed, or no file
+    with suppress(OSError, ValueError, AttributeError):  # closed, or not a file
         old = sys.stdout
         old.flush()
         own = os.dup(old.fileno())
@@ -239,13 +239,16 @@ def run(args: Sequence[str] | None = None) -> int:
         _keep_output_apart()
     # Pillow warns about odd metadata and large images; what matters ends in an error or a note.
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
-    for name in ("PIL", "filelock"):  # a model that logs all would have theirs in our output
+    for name in (
+        "PIL",
+        "filelock",
+    ):  # else a model that logs all prints theirs
         logging.getLogger(name).setLevel(logging.WARNING)
-    if isinstance(sys.stdout, TextIOWrapper):  # tables have marks that not every encoding has
+    if isinstance(sys.stdout, TextIOWrapper):  # not every encoding has all marks of tables
         sys.stdout.reconfigure(errors="replace")
     try:
         status = _called(args)
-        sys.stdout.flush()  # here, not at the end of the process, where nobody reports what fails
+        sys.stdout.flush()  # here, since errors at the end of the process are not reported
     except BrokenPipeError:  # the reader went away
         _give_up_output()
         return 1
@@ -254,21 +257,21 @@ def run(args: Sequence[str] | None = None) -> int:
     except IqattackError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return error.exit_status
-    except OSError as error:  # a path that cannot even be looked at; a table to a full disk
+    except OSError as error:  # a path that cannot be read, or a full disk
         if error.filename is not None:
-            told = f"{error.filename}: {error.strerror}; check the path"
+            message = f"{error.filename}: {error.strerror}; check the path"
         elif error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG):
-            told = f"output cannot be written ({error.strerror}); free some space"
+            message = f"output cannot be written ({error.strerror}); free some space"
         else:
             raise
-        print(f"error: {printable(told)}", file=sys.stderr)
+        print(f"error: {printable(message)}", file=sys.stderr)
         _give_up_output()
         return IqattackError.exit_status
     return status
 
 
 def _called(args: Sequence[str] | None) -> int:
-    """Run the program and return the exit status that it asks for."""
+    """Run the program and return its exit status."""
     try:
         app(args=None if args is None else list(args), prog_name="iqattack")
     except SystemExit as end:
@@ -277,8 +280,8 @@ def _called(args: Sequence[str] | None) -> int:
 
 
 def _give_up_output() -> None:
-    """Drop what could not be written, or the end of the process would try again and complain."""
-    with suppress(OSError, ValueError, AttributeError):  # what is closed, or no file
+    """Drop unwritten output, which Python would otherwise try to flush again at exit."""
+    with suppress(OSError, ValueError, AttributeError):  # closed, or not a file
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 import iqattack
+from iqattack.catalogue import defaults
 from iqattack.cli.options import HOW, RUN, Convert, Limit, Resize, Seed
 from iqattack.cli.progress import display
 from iqattack.errors import InputError
@@ -25,23 +26,26 @@ def apply(
     out: Annotated[Path, typer.Option(help="New folder for the pictures.", rich_help_panel=RUN)],
     direction: Annotated[
         Literal["up", "down"] | None,
-        typer.Option(help="Of raw scores; where both were learnt.", rich_help_panel=HOW),
+        typer.Option(help="Direction of raw scores, if both were learnt.", rich_help_panel=HOW),
     ] = None,
     number: Annotated[
-        int, typer.Option(metavar="N", help="Which of its patterns.", rich_help_panel=HOW)
+        int, typer.Option(metavar="N", help="Which of its patterns to apply.", rich_help_panel=HOW)
     ] = 1,
     constraint: Annotated[
         str | None,
-        typer.Option(help="Of the pictures; by default as it was learnt.", rich_help_panel=HOW),
+        typer.Option(
+            help="Constraint on the pictures; by default the one it was learnt with.",
+            rich_help_panel=HOW,
+        ),
     ] = None,
-    seed: Seed = 0,
+    seed: Seed = defaults.SEED,
     limit: Limit = None,
     convert: Convert = False,
     resize: Resize = None,
 ) -> None:
-    """Lay a universal perturbation on images, at no query and without a model.
+    """Apply a universal perturbation to images, without queries and without a model.
 
-    What an attack with universal:file=… has scored comes out to the byte.
+    The pictures equal, byte for byte, those that an attack with universal:file=… scores.
     """
     written = failed = 0
     with display() as shown:

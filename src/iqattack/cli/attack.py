@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import iqattack
-from iqattack.catalogue import constraints
+from iqattack.catalogue import constraints, defaults
 from iqattack.cli.options import (
     HOW,
     RUN,
@@ -55,13 +55,13 @@ def attack(
         list[str],
         typer.Argument(
             metavar="IMAGES...",
-            help="Folders, files, 'patterns/**/*', or .txt lists with a path per line.",
+            help="Folders, files, 'patterns/**/*', or .txt lists with one path per line.",
         ),
     ],
     model: Annotated[
         str,
         typer.Option(
-            help="The model, as [bold]iqattack models[/bold] lists them.", rich_help_panel=WHAT
+            help="The model: a spec that [bold]iqattack models[/bold] lists.", rich_help_panel=WHAT
         ),
     ],
     out: Annotated[
@@ -91,22 +91,22 @@ def attack(
         typer.Option(
             "--attack",
             metavar="NAME[:option=value,...]",
-            help="As [bold]iqattack attacks[/bold] lists them.",
+            help="An attack that [bold]iqattack attacks[/bold] lists.",
             rich_help_panel=HOW,
         ),
-    ] = "filter-search",
+    ] = defaults.ATTACK,
     constraint: Annotated[
         str,
         typer.Option(
             help=constraints.HELP,
             rich_help_panel=HOW,
         ),
-    ] = constraints.DEFAULT,
+    ] = defaults.CONSTRAINT,
     floor: Annotated[
         str | None,
         typer.Option(
-            help="A similarity to keep: ssim:0.95, which no candidate falls below, at no query; "
-            "jod:9.5, to which the result is brought back, at one query (extra: visibility).",
+            help="A similarity to keep. ssim:0.95: no candidate falls below it, at no query. "
+            "jod:9.5: the result is brought back to it, at one query (extra: visibility).",
             rich_help_panel=HOW,
         ),
     ] = None,
@@ -114,41 +114,41 @@ def attack(
         str,
         typer.Option(
             metavar="rank|up|down|farther|srocc|top:K",
-            help="rank makes good images look worse to the model and bad ones better, so that "
-            "the ranking breaks; up makes all look better, down worse; farther moves each to the "
-            "end of the score range that is farther from it. With --budget-total: srocc makes the "
-            "SROCC of clean and attacked scores as low as it can be; top:3,into=a.png has a.png "
-            "among the first three (out=b.png: not among them), and top:3 has others there.",
+            help="rank makes good images look worse to the model and bad ones better, which breaks "
+            "the ranking; up makes all look better, down worse; farther moves each score to "
+            "the more distant end of the range. With --budget-total: srocc minimises the "
+            "SROCC of clean and attacked scores; top:3,into=a.png moves a.png into the first "
+            "three (out=b.png: out of them), and top:3 replaces all three.",
             rich_help_panel=HOW,
         ),
-    ] = "rank",
+    ] = defaults.OBJECTIVE,
     queries: Annotated[
         int,
         typer.Option(
             metavar="N",
-            help="Images that the model may score for each image, the clean one included.",
+            help="Queries per image, the clean image included.",
             rich_help_panel=HOW,
         ),
-    ] = 2000,
+    ] = defaults.QUERIES,
     budget_total: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            help="Images that the model may score for all images together, of srocc and top:K; "
-            "they go where they change the ranking most.",
+            help="Queries for all images together, with srocc and top:K; they go where they change "
+            "the ranking most.",
             rich_help_panel=HOW,
         ),
     ] = None,
-    seed: Seed = 0,
+    seed: Seed = defaults.SEED,
     shard: Shard = None,
     survey: Survey = None,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the run in --out, or start one where there is none yet. What was "
-            "scored is read from its log; only what was in flight when a session was killed is "
-            "asked again.",
+            help="Continue the run in --out, or start one if there is none. Earlier scores are "
+            "read from its log; only queries in flight when a session was killed are "
+            "repeated.",
             rich_help_panel=RUN,
         ),
     ] = False,
@@ -156,8 +156,8 @@ def attack(
         bool,
         typer.Option(
             "--accept-changed-model",
-            help="With --resume: go on though the model's files have other contents than before; "
-            "the run keeps since when, and says so.",
+            help="With --resume: continue although the model's files have changed; the run records "
+            "since when.",
             rich_help_panel=RUN,
         ),
     ] = False,
@@ -165,7 +165,7 @@ def attack(
         bool,
         typer.Option(
             "--accept-lost-log",
-            help="With --resume: ask again, and pay again, what the log has lost.",
+            help="With --resume: repeat, and pay again for, the queries that the log has lost.",
             rich_help_panel=RUN,
         ),
     ] = False,
@@ -176,7 +176,7 @@ def attack(
     address: Address = None,
     gpus_per_worker: GpusPerWorker = None,
     concurrency: Concurrency = None,
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
     timeout: Timeout = None,
     max_requests: MaxRequests = None,
     max_cost: MaxCost = None,
@@ -185,8 +185,8 @@ def attack(
 ) -> None:
     """Move the scores of images as far as a constraint and a budget of queries allow.
 
-    The folder --out gets the attacked images as PNG, results.csv with a row per image, and
-    summary.json. Ctrl-C stops after the batch in flight; --resume goes on, and asks for no score
+    Writes the attacked images as PNG, results.csv with a row per image, and summary.json to the
+    folder --out. Ctrl-C stops after the batch in flight; --resume continues, and repeats no query
     that is in the log.
     """
     wanted_range, wanted_batch = parse_range(score_range), parse_batch(batch)
@@ -196,7 +196,9 @@ def attack(
         ("--accept-lost-log", accept_lost_log),
     ):
         if given and not resume:
-            raise InputError(f"{option}: is for a run that is gone on with; give --resume, too")
+            raise InputError(
+                f"{option} applies to a run that is resumed; add --resume, or leave it out"
+            )
     with interruptible(out / "run.toml", "--resume") as stop, display(stop) as shown:
         run = iqattack.attack(
             images,
@@ -240,7 +242,7 @@ def attack(
             callbacks=shown.callbacks,
         )
     if resume and not shown.asked:
-        print("nothing was left to do: the model was not asked", file=sys.stderr)
+        print("nothing left to do: the model was not queried", file=sys.stderr)
     summary = run.summary()
     show_summary(summary, out, every=every)
     for command in ("report", "verify"):

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 import iqattack
+from iqattack.catalogue import defaults
 from iqattack.cli.options import (
     HOW,
     RUN,
@@ -51,7 +52,7 @@ def audit(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="The model, as [bold]iqattack models[/bold] lists them.",
+            help="The model: a spec that [bold]iqattack models[/bold] lists.",
             show_default=False,
         ),
     ],
@@ -70,8 +71,9 @@ def audit(
         str,
         typer.Option(
             metavar="NAME|FILE.toml",
-            help="quick: minutes. standard: the figures to report. yang2024, bychkov2025: "
-            "a paper's protocol, beside its figures. quick-v1: that very version.",
+            help="quick: takes minutes. standard: for figures to report. yang2024, bychkov2025: a "
+            "paper's protocol, with its figures for comparison. quick-v1: exactly that "
+            "version.",
             rich_help_panel=HOW,
         ),
     ] = "standard",
@@ -79,8 +81,9 @@ def audit(
         Path | None,
         typer.Option(
             metavar="FILE.toml",
-            help="What the model has to withstand: the exit status is 1 where it does not, 2 where "
-            "that could not be measured; junit.xml, summary.md and the page say so in --out.",
+            help="What the model has to withstand. The exit status is 1 if it does not, 2 if that "
+            "could not be measured; junit.xml, summary.md and the page in --out give the "
+            "details.",
             rich_help_panel=HOW,
         ),
     ] = None,
@@ -104,7 +107,7 @@ def audit(
         bool,
         typer.Option(
             "--verify/--no-verify",
-            help="Whether every saved image is scored again, at a query for each score.",
+            help="Whether to score every saved image again, at one query per score.",
             rich_help_panel=RUN,
         ),
     ] = True,
@@ -112,7 +115,7 @@ def audit(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the audit in --out; nothing that was scored is asked again.",
+            help="Continue the audit in --out; no query that was answered is repeated.",
             rich_help_panel=RUN,
         ),
     ] = False,
@@ -120,15 +123,15 @@ def audit(
     batch: Batch = "auto",
     workers: Workers = None,
     concurrency: Concurrency = None,
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
     timeout: Timeout = None,
     max_requests: MaxRequests = None,
     max_cost: MaxCost = None,
 ) -> None:
-    """Run a fixed suite of attacks on a model, and write a card of what it found, with a page.
+    """Run a fixed suite of attacks on a model, and write a card of the results, with a page.
 
     The card has every attack's measures at every budget and the worst case over attacks, image by
-    image, with 95 % intervals. With --policy, the exit status says whether the model withstands.
+    image, with 95 % intervals. With --policy, the exit status says whether the model passes.
     """
     from iqattack.auditing import (  # noqa: PLC0415 - loads torch
         CARD,
@@ -143,7 +146,7 @@ def audit(
     from iqattack.runs.files import write_text  # noqa: PLC0415
 
     wanted_range, wanted_batch = parse_range(score_range), parse_batch(batch)
-    rules = None if policy is None else read_policy(policy)  # before anything is asked
+    rules = None if policy is None else read_policy(policy)  # before any query
     if rules is not None:
         rules.check(read_suite(suite), mos=mos is not None or not images)
     with interruptible(out / "audit.toml", "--resume") as stop, display(stop) as shown:

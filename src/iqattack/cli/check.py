@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import iqattack
+from iqattack.catalogue import defaults
 from iqattack.cli.options import (
     HOW,
     RUN,
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
 REACHED = {
     "card": "nothing is verified",
-    "files": "the card follows from its runs; these agree with their logs, attacks and pictures",
-    "model": "the model gave the same scores again, and all else agrees",
+    "files": "the card follows from its runs, which agree with their logs, attacks and pictures",
+    "model": "the model gave the same scores again, and everything else agrees",
 }
 
 
@@ -51,7 +52,7 @@ def check(
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Have the saved images scored again by this model. What a submission names itself "
+            help="Score the saved images again with this model. The model that a submission names "
             "is never loaded.",
             rich_help_panel=WHAT,
         ),
@@ -60,7 +61,7 @@ def check(
         int | None,
         typer.Option(
             metavar="N",
-            help="Images of each run that the model scores again, drawn at random; all by default.",
+            help="Images of each run to score again, drawn at random; all by default.",
             rich_help_panel=HOW,
         ),
     ] = None,
@@ -68,7 +69,7 @@ def check(
         str | None,
         typer.Option(
             metavar="FILE.toml",
-            help="The suite of the card, where it is no published one.",
+            help="The suite of the card, if it is not a published one.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -76,8 +77,7 @@ def check(
         list[str] | None,
         typer.Option(
             metavar="FOLDER",
-            help="The clean images, of an audit of other images than the sample set; may be "
-            "repeated.",
+            help="The clean images, if the audit did not use the sample set; may be repeated.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -90,8 +90,8 @@ def check(
     tolerance: Annotated[
         float,
         typer.Option(
-            help="By how much scores may differ, as a fraction of the score range. More than the "
-            "default does not verify the model.",
+            help="Tolerance of scores, as a fraction of the score range. With more than the "
+            "default, the model does not count as verified.",
             rich_help_panel=HOW,
         ),
     ] = 1e-6,
@@ -105,14 +105,14 @@ def check(
         ),
     ] = None,
     device: Device = "cpu",
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
     timeout: Timeout = None,
 ) -> None:
-    """Verify a card from the runs beside it, and with --model by asking the model again.
+    """Verify a card from the runs beside it, and with --model by querying the model again.
 
-    The card is made again from the runs and compared field by field; every run is held against its
-    suite, its log and its pictures. Exit status 0 where all that was asked for holds, 1 where
-    something is refuted, 2 where it could not be verified. No code of a submission is run.
+    The card is computed again from the runs and compared field by field; every run is compared with
+    its suite, its log and its pictures. The exit status is 0 if everything holds, 1 if something is
+    refuted, 2 if it could not be verified. No code of a submission is run.
     """
     from iqattack.auditing import CardChecks  # noqa: PLC0415 - loads torch
     from iqattack.runs.files import write_text  # noqa: PLC0415
@@ -128,7 +128,9 @@ def check(
         ):
             if value is not None:
                 shown_value = "" if value is True else f" {value}"
-                raise InputError(f"{name}{shown_value}: is of a model; give --model, too")
+                raise InputError(
+                    f"{name}{shown_value}: applies to a model; add --model, or leave it out"
+                )
     if json is not None:
         _check_writable(json)
     found: list[CardCheck] = []
@@ -154,7 +156,7 @@ def check(
                     device=device,
                     callbacks=shown.callbacks,
                 )
-        except InputError as error:  # the others are checked all the same
+        except InputError as error:  # the others are still checked
             typer.echo(f"error: {printable(str(error))}", err=True)
             states.add(error.exit_status)
             continue
@@ -169,18 +171,20 @@ def check(
 
 
 def _check_writable(file: Path) -> None:
-    """InputError where a file cannot be written, before anything is checked."""
+    """Raise InputError if a file cannot be written, before anything is checked."""
     folder = file.absolute().parent
     if file.is_dir():
         raise InputError(f"--json {file}: is a folder; give the name of a file")
     if not folder.is_dir():
-        raise InputError(f"--json {file}: {folder} is no folder; make it, or give another file")
+        raise InputError(
+            f"--json {file}: {folder} is not a folder; create it, or give another file"
+        )
     if not os.access(file if file.exists() else folder, os.W_OK):
         raise InputError(f"--json {file}: cannot be written; give another file")
 
 
 def _say(card: Path, found: CardCheck) -> None:
-    """All findings, and what came of it in a line."""
+    """Print all findings, and the outcome on one line."""
     for finding in found.findings:
         typer.echo(str(finding))
     outcome = found.outcome
@@ -191,6 +195,6 @@ def _say(card: Path, found: CardCheck) -> None:
     if found.sampled is not None:
         parts.append(f"{len(found.sampled)} of {found.pictures} images with the model")
     if found.scored:
-        parts.append(f"{found.scored} scores asked again")
+        parts.append(f"{found.scored} scores repeated")
     said = outcome if outcome != "holds" else f"holds ({found.level}): {reached}"
     typer.echo(f"{printable(str(card))}: {said} ({', '.join(map(printable, parts))})")

@@ -38,7 +38,7 @@ COLUMNS = (
     ("least JOD", "jod_least", 2),
     ("SSIM", "ssim", 4),
     ("queries", "queries", 1),
-    ("gain less the first's", "difference", 3),
+    ("gain minus the first's", "difference", 3),
 )
 TEXTS = ("run", "model", "attack", "verdict", "doubts")
 P = "p (Holm)"
@@ -56,19 +56,19 @@ class Format(StrEnum):
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Folders of runs.")],
     form: Annotated[
-        Format, typer.Option("--format", help="How to print it; csv has all digits.")
+        Format, typer.Option("--format", help="Format of the table; csv has all digits.")
     ] = Format.TABLE,
     allow: Annotated[
         str,
         typer.Option(
             metavar="NAME,...",
-            help="What may differ all the same: images, mos, range, constraint, floor, objective, "
-            "budget, seed. It is printed with the table.",
+            help="Allow a difference in: images, mos, range, constraint, floor, objective, budget, "
+            "seed. It is printed with the table.",
         ),
     ] = "",
     queries: Annotated[
         int | None,
-        typer.Option(metavar="N", help="As if the budget of all had been N, from their logs."),
+        typer.Option(metavar="N", help="Compare as if every budget had been N, from the logs."),
     ] = None,
     screen: Screen = None,
     distance: Distance = None,
@@ -76,16 +76,15 @@ def compare(
         bool,
         typer.Option(
             "--all",
-            help="Every measure of iqattack evaluate --all as well, not just those of the table: "
-            "after it, or in csv as more columns.",
+            help="Also print every measure of iqattack evaluate --all: below the table, or with "
+            "csv in more columns.",
         ),
     ] = False,
 ) -> None:
     """Compare runs on the same images: measures side by side, and paired tests against the first.
 
-    Every value has its 95 % interval over images. p is of Wilcoxon's signed-rank test of the gains,
-    corrected for the number of comparisons after Holm. Runs that it would be unfair to compare are
-    refused.
+    Every value has its 95 % interval over images. p comes from Wilcoxon's signed-rank test of the
+    gains, with Holm's correction for the number of comparisons. Unfair comparisons are refused.
     """
     allowed = [name.strip() for name in allow.split(",")] if allow else []
     with display() as shown:
@@ -109,22 +108,22 @@ def compare(
 
 
 def _text(row: Row, name: str) -> str:
-    """What a row has in one of the columns of text."""
+    """Return a row's entry in one of the text columns."""
     if name == "doubts":
         return ", ".join(row.summary.verdict.doubts)
     return str(getattr(row, name))
 
 
 def _texts(comparison: Comparison) -> list[str]:
-    """The columns of text; that of doubts only where there are any."""
+    """Return the text columns; that of doubts only if there are any."""
     doubted = any(row.summary.verdict.doubts for row in comparison.rows)
     return [name for name in TEXTS if doubted or name != "doubts"]
 
 
 def _grid(comparison: Comparison, gap: str = " ") -> list[list[str]]:
-    """Headings, and a row of text for each run; columns that no run has a value for are left out.
+    """Return the header, and a row of text for each run; columns without any value are left out.
 
-    gap: between a value and its interval.
+    gap: the text between a value and its interval.
     """
     from iqattack.runs.numbers import without_folders  # noqa: PLC0415 - loads torch
 
@@ -150,7 +149,7 @@ def _grid(comparison: Comparison, gap: str = " ") -> list[list[str]]:
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    """What has to be known to read the table, in a sentence each."""
+    """Return what one must know to read the table, one sentence each."""
     left = f", {comparison.left_out} left out" if comparison.left_out else ""
     notes = [
         f"{comparison.images} images finished in all runs{left}; in brackets, 95 % intervals.",
@@ -159,7 +158,7 @@ def _notes(comparison: Comparison) -> list[str]:
         *dict.fromkeys(line for row in comparison.rows if (line := viewed(row.summary))),
         *(f"{row.run}: {row.differs}." for row in comparison.rows if row.differs),
         *(
-            f"{row.run}: the numbers suffer from {what}; iqattack evaluate says how."
+            f"{row.run}: the numbers suffer from {what}; for details, run iqattack evaluate."
             for row in comparison.rows
             if (what := _text(row, "doubts"))
         ),
@@ -169,7 +168,7 @@ def _notes(comparison: Comparison) -> list[str]:
 
 
 def _all_measures(comparison: Comparison) -> list[tuple[str, list[tuple[float | None, Interval]]]]:
-    """Label of each measure, with the value and the interval of every run, NaN without one."""
+    """Return each measure's label, with the value and the interval of every run, NaN if missing."""
     from iqattack.reporting.measures import measures  # noqa: PLC0415 - loads torch
 
     of_runs = [
@@ -186,7 +185,7 @@ def _all_measures(comparison: Comparison) -> list[tuple[str, list[tuple[float | 
 
 
 def _all_grid(comparison: Comparison) -> list[list[str]]:
-    """Headings, and a row of text for each measure, a column for each run."""
+    """Return the header, and a row of text for each measure, with a column for each run."""
 
     def cell(value: float | None, interval: Interval) -> str:
         ends = [number(end) for end in interval]
@@ -217,7 +216,7 @@ def _show(comparison: Comparison, *, every: bool) -> None:
 
 
 def _table(grid: Sequence[Sequence[str]]) -> Table:
-    # Text, not markup: names of models and folders may have brackets.
+    # Text, not markup: names of models and folders may contain brackets.
     table = Table(show_lines=True)
     for heading in grid[0]:
         table.add_column(Text(heading))
@@ -227,7 +226,8 @@ def _table(grid: Sequence[Sequence[str]]) -> Table:
 
 
 def _csv(comparison: Comparison, *, every: bool) -> str:
-    """Values and ends of intervals in columns of their own, as numbers that read back equal."""
+    """Return values and ends of intervals in separate columns, as numbers that read back
+    exactly."""
     from iqattack.runs.cells import csv_line, to_cell  # noqa: PLC0415 - loads torch
 
     names = [name for _, name, _ in COLUMNS]
@@ -282,7 +282,7 @@ _LATEX = {
 
 
 def _latex(comparison: Comparison, *, every: bool) -> str:
-    """A table of the package booktabs; two, if every."""
+    """Return a booktabs table; two, if every."""
 
     def escaped(text: str) -> str:
         return "".join(_LATEX.get(mark, mark) for mark in text)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 import iqattack
+from iqattack.catalogue import defaults
 from iqattack.cli.options import Retries, Timeout
 from iqattack.cli.output import cell, say
 from iqattack.cli.progress import display
@@ -35,38 +36,37 @@ def defended(
         Path | None,
         typer.Option(
             metavar="RUN",
-            help="A run with the same settings and this --defence, to be shown beside.",
+            help="A run with the same settings and this --defence, shown for comparison.",
         ),
     ] = None,
     keys: Annotated[
-        int, typer.Option(metavar="N", help="Draws of a random defence, none of which a run saw.")
+        int, typer.Option(metavar="N", help="Draws of a random defence, which no run has seen.")
     ] = 8,
     model: Annotated[
         str | None,
-        typer.Option(help="The model, where its file has moved; by default as the run has it."),
+        typer.Option(help="The model, if its file has moved; by default the run's own."),
     ] = None,
     device: Annotated[str, typer.Option(metavar="D", help="Where the model runs.")] = "cpu",
     trust: Annotated[
         bool,
         typer.Option(
             "--trust",
-            help="Load the run's model though it is code, and the run somebody else's: you have "
-            "looked at it.",
+            help="Load the run's model although it is code from somebody else: you have read it.",
         ),
     ] = False,
     timeout: Timeout = None,
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.csv", help="Write a row for each image.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Print what a defence leaves of an attack, and what it costs.
+    """Print how much of an attack a defence leaves, and what the defence costs.
 
-    Clean and attacked pictures of the run are scored behind the defence: an attack that does not
-    know of it. With --adaptive, one that does is shown beside, and the worst of both. An image
-    takes two queries, three with --adaptive; where images change at random, 2·keys + 1, or 3·keys
-    + 1. No run is changed.
+    Clean and attacked pictures of the run are scored behind the defence, that is, for an attack
+    that does not know of it. --adaptive adds an attack that does, and the worst of both. An image
+    takes two queries, three with --adaptive; with a random defence, 2·keys + 1, or 3·keys + 1. No
+    run is changed.
     """
     with display() as shown:
         notify = iqattack.Callbacks(
@@ -126,8 +126,8 @@ def _table(found: DefenceMeasures) -> Table:
     add("SROCC clean–MOS behind it", found.srocc_mos_defended)
     table.add_section()
     add("SSIM of clean and attacked", found.ssim)
-    add("SSIM of clean and what the model sees of it", found.ssim_clean_defended)
-    add("SSIM of what it sees of clean and attacked", found.ssim_defended)
+    add("SSIM of clean and defended clean image", found.ssim_clean_defended)
+    add("SSIM of defended clean and defended attacked", found.ssim_defended)
     table.add_section()
     table.add_row("images", str(len(found.images)))
     table.add_row("queries", str(found.queries))

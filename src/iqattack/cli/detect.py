@@ -35,16 +35,15 @@ def detect(
         str,
         typer.Option(
             metavar="N|image",
-            help="Accounts that the queries are dealt to in turn, each with a state of its own, or "
-            "one for each image.",
+            help="Accounts between which the queries alternate, each with its own state; image: "
+            "one account per image.",
         ),
     ] = "1",
     trust: Annotated[
         bool,
         typer.Option(
             "--trust",
-            help="Load the run's attack though it is code, and the run somebody else's: you have "
-            "looked at it.",
+            help="Load the run's attack although it is code from somebody else: you have read it.",
         ),
     ] = False,
     out: Annotated[
@@ -54,8 +53,8 @@ def detect(
 ) -> None:
     """Print at which query a detector of similar queries would have blocked an attack.
 
-    The searches are replayed from the log: the model is neither loaded nor asked, and the run is
-    not changed. A search takes as long as it did, less the time of the model.
+    The searches are replayed from the log: the model is neither loaded nor queried, and the run is
+    not changed. A replay takes as long as the attack did, without the model's share.
     """
     chosen = _accounts(accounts)
     with display() as shown:

@@ -21,34 +21,35 @@ def evaluate(
         int | None,
         typer.Option(
             metavar="N",
-            help="As if the budget had been N: from the log, without what needs the pixels.",
+            help="Evaluate as if the budget had been N, from the log; visibility is left out.",
         ),
     ] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="A full-reference metric of pyiqa too, such as lpips or dists; once for each.",
+            help="Also compute a full-reference metric of pyiqa, such as lpips or dists; may be "
+            "repeated.",
         ),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(metavar="D", help="Where such metrics run: cpu, cuda, …")
+        str | None, typer.Option(metavar="D", help="Where these metrics run: cpu, cuda, …")
     ] = None,
     screen: Screen = None,
     distance: Distance = None,
     every: All = False,
     json: Annotated[
-        bool, typer.Option("--json", help="Print what summary.json holds instead of a table.")
+        bool, typer.Option("--json", help="Print the contents of summary.json instead of a table.")
     ] = False,
 ) -> None:
     """Print the verdict and the measures of a run; it may be under way, and is not changed.
 
-    How visible the changes are (JOD and FLIP) is measured once, and kept in its visibility.json.
+    Visibility (JOD and FLIP) is measured once and kept in visibility.json.
     """
     if device is not None and not metric:
-        raise InputError(f"--device {device}: is for metrics; give --metric, or leave it out")
+        raise InputError(f"--device {device} applies to metrics; add --metric, or leave it out")
     with display() as shown:
-        told = iqattack.Callbacks(
+        callbacks = iqattack.Callbacks(
             checked=partial(shown.counted, "metrics"), measured=shown.callbacks.measured
         )
         summary = iqattack.evaluate(
@@ -58,7 +59,7 @@ def evaluate(
             display=screen,
             distance=distance,
             device=device or "cpu",
-            callbacks=told,
+            callbacks=callbacks,
         )
     if json:
         typer.echo(summary.model_dump_json(indent=2))

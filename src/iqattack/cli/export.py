@@ -20,10 +20,10 @@ def export(
     ],
     shard_size: Annotated[int, typer.Option(metavar="N", help="Images in each tar file.")] = 1000,
 ) -> None:
-    """Write the attacked images as WebDataset shards, as training code streams them.
+    """Write the attacked images as WebDataset shards, for training code that streams them.
 
-    Each image is NUMBER.png with NUMBER.json: its name, both scores, gain, queries, opinion score
-    and the SHA-256 of the clean pixels. The same run gives the same bytes.
+    Each image is NUMBER.png, with NUMBER.json: name, both scores, gain, queries, opinion score, and
+    the SHA-256 of the clean pixels. The same run gives the same bytes.
     """
     with display() as shown:
         notify = iqattack.Callbacks(checked=partial(shown.counted, "images"))

@@ -25,7 +25,8 @@ def leaderboard(
         list[Path],
         typer.Argument(
             metavar="FOLDER_OR_CARD",
-            help="Folders that [bold]iqattack audit[/bold] wrote, or cards alone, not verified.",
+            help="Folders that [bold]iqattack audit[/bold] wrote; or cards alone, which count as "
+            "not verified.",
             show_default=False,
         ),
     ],
@@ -39,8 +40,8 @@ def leaderboard(
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="What [bold]iqattack check --json[/bold] wrote, such as of a check with the "
-            "model; may be repeated. Give only files that you wrote.",
+            help="Output of [bold]iqattack check --json[/bold], such as a check with the model; "
+            "may be repeated. Give only files that you wrote yourself.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -48,7 +49,7 @@ def leaderboard(
         str | None,
         typer.Option(
             metavar="FILE.toml",
-            help="The suite of the cards, where it is no published one.",
+            help="The suite of the cards, if it is not a published one.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -56,8 +57,7 @@ def leaderboard(
         list[str] | None,
         typer.Option(
             metavar="FOLDER",
-            help="The clean images, of audits of other images than the sample set; may be "
-            "repeated.",
+            help="The clean images, if the audits did not use the sample set; may be repeated.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -70,12 +70,12 @@ def leaderboard(
         ),
     ] = False,
 ) -> None:
-    """Rank audited models in a page of its own, with their cards beside it.
+    """Rank audited models on a page, with their cards beside it.
 
-    Every folder is checked from its files first, as [bold]iqattack check[/bold] does. What is
-    refuted or holds no card is not ranked, and the exit status is then 1. Cards that are not
-    verified are listed last, without a rank. Cards of different suites or images are
-    never in one table.
+    Every folder is first checked from its files, as [bold]iqattack check[/bold] does. A folder that
+    is refuted or has no card is not ranked, and the exit status is then 1. Cards that are not
+    verified are listed last, without a rank. Cards of different suites or images never share a
+    table.
     """
     from iqattack.auditing import read_checks  # noqa: PLC0415 - loads torch
 
@@ -94,7 +94,7 @@ def leaderboard(
         for ranking in section.rankings:
             _show(section, ranking)
     for refused in board.refused:
-        said = "refuted, and not ranked" if refused.model else "no audit, and not ranked"
+        said = "refuted, not ranked" if refused.model else "not an audit, not ranked"
         typer.echo(f"{refused.submission}: {said}: {'; '.join(refused.reasons)}", err=True)
     typer.echo(f"the page         {out / 'index.html'}")
     if board.refused:

@@ -1,4 +1,4 @@
-"""`iqattack attacks`, `models` and `defences`: what there is, printed without importing PyTorch."""
+"""`iqattack attacks`, `models` and `defences`: lists, printed without importing PyTorch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def attacks(
         str | None,
         typer.Argument(
             metavar="NAME",
-            help="Explain one attack; FILE.py:name and package.module:name, too.",
+            help="Explain one attack; also FILE.py:name or package.module:name.",
             show_default=False,
         ),
     ] = None,
@@ -65,12 +65,13 @@ def _note_hidden(phrases: list[str]) -> None:
 
 
 def _show_attack(kind: AttackKind) -> None:
-    """What an attack does, for whom, and its options; of somebody else's, its docstring."""
+    """Print what an attack does, its threat model and its options; of an external one, its
+    docstring."""
     from iqattack.attacks.options import BUILT_IN, forms  # noqa: PLC0415 - imports PyTorch
 
     text = kind.text
     _echo_paragraph(f"{kind.name}: {kind.summary}")
-    for paragraph in [text.about] if text else _told_by(kind.function):
+    for paragraph in [text.about] if text else _described_by(kind.function):
         _echo_paragraph(paragraph)
     facts = {"paper" if text else "source": kind.paper}
     if text:
@@ -80,7 +81,7 @@ def _show_attack(kind: AttackKind) -> None:
     meanings = text.options if text else {}
     table = Table("option", "type", "default", "range", *(["meaning"] if meanings else []))
     for form in options:
-        cells = [form.name, form.type, form.default or "to be given", form.range]
+        cells = [form.name, form.type, form.default or "required", form.range]
         table.add_row(*map(Text, [*cells, meanings[form.name]] if meanings else cells))
     if options:
         Console().print(table)
@@ -93,15 +94,15 @@ def _show_attack(kind: AttackKind) -> None:
     _echo_example("--model", "builtin", "--attack", spec, constraint=constraint)
 
 
-def _told_by(function: Callable[..., object]) -> list[str]:
-    """What somebody else's attack says of itself: its file, and its docstring after the summary."""
+def _described_by(function: Callable[..., object]) -> list[str]:
+    """Describe an external attack: its file, and its docstring after the summary."""
     module = inspect.getdoc(inspect.getmodule(function)) or ""
     _, _, rest = (inspect.getdoc(function) or "").partition("\n")
     return [module.strip(), rest.strip()]
 
 
 def _echo_paragraph(text: str) -> None:
-    """Wrapped on a terminal, one line elsewhere; nothing for an empty one."""
+    """Print a text, wrapped on a terminal and on one line elsewhere; nothing if it is empty."""
     if text:
         console = Console()
         console.print(Text(text), soft_wrap=not console.is_terminal, highlight=False, markup=False)
@@ -116,7 +117,7 @@ def _echo_facts(facts: dict[str, str]) -> None:
 
 
 def _echo_example(*options: str, more: str = "", constraint: str | None = None) -> None:
-    """A whole command, in one line that can be copied."""
+    """Print a whole command on one line, to be copied."""
     boxed = () if constraint is None else ("--constraint", constraint)
     command = shlex.join(["iqattack", "attack", "photos", *options, *boxed])
     typer.echo(f"example: {' '.join(filter(None, (command, more, '--out runs/photos')))}")
@@ -127,19 +128,19 @@ def models(
         str | None,
         typer.Argument(
             metavar="NAME",
-            help=f"Explain one kind: {', '.join(MODELS)}. template: print a file to start from.",
+            help=f"Explain one kind: {', '.join(MODELS)}. template: print a template.",
             show_default=False,
         ),
     ] = None,
     template: Annotated[
         str | None,
-        typer.Argument(metavar="TEMPLATE", help="Of models template.", show_default=False),
+        typer.Argument(metavar="TEMPLATE", help="Which template to print.", show_default=False),
     ] = None,
 ) -> None:
     """List the kinds of models and the form of their specs; or explain one, with an example.
 
-    Of builtin, its model card. With template TEMPLATE, a file to start from: torch, numpy, pil,
-    command, service, or attack, for an attack of your own.
+    builtin prints the model card. template TEMPLATE prints a file to start from: torch, numpy, pil,
+    command, service, or attack, for your own attack.
     """
     match name, template:
         case None, None:
@@ -152,8 +153,8 @@ def models(
             _show_model(name)
         case _:
             raise InputError(
-                f"models {name} {template}: '{template}' is one argument too many; to print a "
-                f"template, iqattack models template NAME"
+                f"models {name} {template}: unexpected argument '{template}'; to print a template, "
+                "run iqattack models template NAME"
             )
 
 
@@ -169,8 +170,8 @@ def defences(
 ) -> None:
     """List the defences that can stand before a model, with their papers; or explain one.
 
-    Several are joined by +: the first sees an image first. `defended(jpeg:75):builtin` is the spec
-    of a model with one before it, for commands without --defence.
+    Join several with +; they are applied from left to right. `defended(jpeg:75):builtin` is the
+    spec of a model behind a defence, for commands without --defence.
     """
     if name is None:
         table = Table("defence", "what it does", "paper")
@@ -232,7 +233,7 @@ def _list_models() -> None:
 
 
 def _show_card() -> None:
-    """The model card, laid out on a terminal and as it is elsewhere."""
+    """Print the model card, rendered on a terminal and as Markdown elsewhere."""
     card = (PACKAGE / "models" / "builtin.md").read_text(encoding="utf-8")
     console = Console()
     if console.is_terminal:
@@ -249,7 +250,7 @@ def _show_model(name: str) -> None:
             raise unknown("model", name, [*MODELS, *points])
         from iqattack.isolation import guest  # noqa: PLC0415 - imports PyTorch
 
-        with guest():  # what it prints is not for standard output
+        with guest():  # keeps its output off standard output
             plugins.load(points[name])
         _echo_facts({"model": name, "package": plugins.package(points[name])})
         _echo_example("--model", name)
@@ -269,6 +270,6 @@ def _show_model(name: str) -> None:
 
 
 def _kind(name: str) -> ModelText | None:
-    """Of its name, or of the form that the list shows."""
+    """Find a kind by its name, or by the form that the list shows."""
     by_form = {kind.form: kind for kind in MODELS.values()}
     return MODELS.get(name) or by_form.get(name)

@@ -22,11 +22,12 @@ def merge(
     out: Annotated[Path, typer.Option(help="Folder that keeps the run; it must be new.")],
     every: All = False,
 ) -> None:
-    """Make one run of all shards of a set, as if one process had attacked it.
+    """Merge all shards of a set into one run, as if one process had attacked it.
 
-    Each log is checked as it is read, and the shards have to be of one set, attack and model, each
-    of them once. The shards are left as they are. Images that are still to do in one of them are so
-    in the run, too: go on with its command, without --shard, with --resume and this --out.
+    Each log is checked as it is read. The shards must have one set, attack and model in common, and
+    each must be given once. They are not changed. Images that a shard has not finished are not
+    finished in the run either: to finish them, repeat the shard's command without --shard, with
+    --resume and this --out.
     """
     with display() as shown:
         run = iqattack.merge(*runs, out=out, callbacks=shown.callbacks)

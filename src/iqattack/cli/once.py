@@ -1,6 +1,6 @@
-"""What is said twice, or not at all, on a command line: an error, and no guess at what is meant.
+"""Repeated options and empty values on a command line are errors.
 
-Of an option that is given twice, the second would win in silence; an empty path would be the
+Otherwise the second of two equal options would win silently, and an empty path would mean the
 working folder.
 """
 
@@ -15,16 +15,16 @@ from iqattack.errors import InputError
 
 
 class OnceCommand(TyperCommand):
-    """A command whose options may be given once each, `--check` and `--no-check` being one; those
-    that take several values, again and again.
+    """A command whose options may be given once each, `--check` and `--no-check` being one; only
+    those that take several values may be repeated.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As the base class does; a usage error for an option that comes twice, InputError for an
-        empty value.
+        """Extend the base class: a usage error for a repeated option, InputError for an empty
+        value.
         """
         values, _, order = self.make_parser(ctx).parse_args(args=list(args))
-        if any(given.is_eager for given in order):  # such as --help: nothing else is looked at
+        if any(given.is_eager for given in order):  # such as --help: nothing else is checked
             return super().parse_args(ctx, args)
         for option, times in Counter(order).items():
             single = option.param_type_name == "option"

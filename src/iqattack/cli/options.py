@@ -1,4 +1,4 @@
-"""Options of the commands that ask a model, and what their texts mean."""
+"""Options of the commands that query a model, and the parsers of their values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ScoreRange = Annotated[
     str | None,
     typer.Option(
         metavar="LO,HI",
-        help="Range of the model's scores, where it declares none or another.",
+        help="Range of the model's scores, if it declares none or a different one.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -24,7 +24,7 @@ LowerBetter = Annotated[
     bool | None,
     typer.Option(
         "--lower-better/--no-lower-better",
-        help="Whether a low score means good quality, likewise.",
+        help="Whether a low score means good quality, if the model does not declare it.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -32,9 +32,9 @@ Input = Annotated[
     str | None,
     typer.Option(
         metavar="TERMS",
-        help="How the model wants its images, where not as uint8 tensors (N, 3, H, W): float01, "
+        help="How the model takes its images, if not as uint8 tensors (N, 3, H, W): float01, "
         "imagenet, mean=…, std=…, bgr, grey, nhwc, numpy, pil, path, single, size=224, "
-        "resample=bicubic, crop=224; joined by commas.",
+        "resample=bicubic, crop=224; separated by commas.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -42,8 +42,8 @@ Defence = Annotated[
     str | None,
     typer.Option(
         metavar="NAME:VALUE[+…]",
-        help="What stands before the model, as [bold]iqattack defences[/bold] lists it, such as "
-        "jpeg:75+median:3, or FILE.py:name[:option=value,…]; every query goes through it.",
+        help="Defences before the model, as [bold]iqattack defences[/bold] lists them, such as "
+        "jpeg:75+median:3, or FILE.py:name[:option=value,…]; every query passes through them.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -52,19 +52,19 @@ MosColumns = Annotated[
     typer.Option(
         "--mos-columns",
         metavar="image=NAME,mos=NAME",
-        help="Columns of the --mos table where its header does not say them; dmos=NAME where low "
-        "means good quality. Numbers count from 1.",
+        help="Columns of the --mos table, if they are not recognised; dmos=NAME if low means good "
+        "quality. Columns may also be given by number, from 1.",
         rich_help_panel=WHAT,
     ),
 ]
 Limit = Annotated[
-    int | None, typer.Option(metavar="N", help="Only the first N images.", rich_help_panel=WHAT)
+    int | None, typer.Option(metavar="N", help="Use only the first N images.", rich_help_panel=WHAT)
 ]
 Convert = Annotated[
     bool,
     typer.Option(
         "--convert",
-        help="Take 16-bit, CMYK and transparent images too, converted to 8-bit RGB.",
+        help="Also accept 16-bit, CMYK and transparent images, and convert them to 8-bit RGB.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -72,17 +72,19 @@ Resize = Annotated[
     int | None,
     typer.Option(
         metavar="LONG_SIDE",
-        help="Shrink images whose long side is longer to that many pixels as they are read; the "
-        "attacked image has that size.",
+        help="Shrink larger images to this long side, in pixels, as they are read; the attacked "
+        "image has that size.",
         rich_help_panel=WHAT,
     ),
 ]
-Seed = Annotated[int, typer.Option(metavar="S", help="Of all randomness.", rich_help_panel=HOW)]
+Seed = Annotated[
+    int, typer.Option(metavar="S", help="Seed of all randomness.", rich_help_panel=HOW)
+]
 Device = Annotated[
     str,
     typer.Option(
         metavar="D",
-        help="Where the model runs: cpu, cuda:1, …; cuda deals workers over all GPUs.",
+        help="Where the model runs: cpu, cuda:1, …; cuda spreads workers over all GPUs.",
         rich_help_panel=RUN,
     ),
 ]
@@ -114,8 +116,8 @@ Workers = Annotated[
     str | None,
     typer.Option(
         metavar="N|auto",
-        help="Processes with a model each and a share of the images; auto: one for each core, or "
-        "as many as a cluster has room for. Does not change results.",
+        help="Worker processes, each with its own model and a share of the images; auto: one per "
+        "core, or as many as the cluster has room for. Does not change results.",
         rich_help_panel=RUN,
     ),
 ]
@@ -123,8 +125,8 @@ Engine = Annotated[
     str,
     typer.Option(
         metavar="local|ray",
-        help="Who runs workers: this machine, or a Ray cluster (extra: ray). Does not change "
-        "results.",
+        help="Where workers run: on this machine, or on a Ray cluster (extra: ray). Does not "
+        "change results.",
         rich_help_panel=RUN,
     ),
 ]
@@ -132,8 +134,8 @@ Address = Annotated[
     str | None,
     typer.Option(
         metavar="auto|HOST:PORT|ray://HOST:PORT",
-        help="Of the Ray cluster; by default that of RAY_ADDRESS, or else a Ray that is started "
-        "here and ended with the run.",
+        help="Address of the Ray cluster; by default RAY_ADDRESS, or else a local Ray that lasts "
+        "as long as the run.",
         rich_help_panel=RUN,
     ),
 ]
@@ -142,7 +144,7 @@ GpusPerWorker = Annotated[
     typer.Option(
         "--gpus-per-worker",
         metavar="SHARE",
-        help="With --engine ray: GPUs of a worker, such as 0.25; by default 1 with --device cuda.",
+        help="With --engine ray: GPUs per worker, such as 0.25; by default 1 with --device cuda.",
         rich_help_panel=RUN,
     ),
 ]
@@ -150,7 +152,7 @@ Concurrency = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Calls at once, from threads, for a model that waits on a service.",
+        help="Concurrent calls, from threads, for a model that waits for a service.",
         rich_help_panel=RUN,
     ),
 ]
@@ -158,8 +160,7 @@ Retries = Annotated[
     int,
     typer.Option(
         metavar="N",
-        help="Tries after the first for an image whose score timed out or whose connection was "
-        "lost, with a pause that doubles.",
+        help="Retries per image after a timeout or a lost connection, with a pause that doubles.",
         rich_help_panel=RUN,
     ),
 ]
@@ -167,7 +168,7 @@ Timeout = Annotated[
     float | None,
     typer.Option(
         metavar="SECONDS",
-        help="Time limit of a call; what takes longer is tried again.",
+        help="Time limit of a call; a call that takes longer is retried.",
         rich_help_panel=RUN,
     ),
 ]
@@ -175,7 +176,7 @@ MaxRequests = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Send no more than N images to the model, every retry counted, all sessions together.",
+        help="Send at most N images to the model, retries included, over all sessions.",
         rich_help_panel=RUN,
     ),
 ]
@@ -183,7 +184,7 @@ MaxCost = Annotated[
     float | None,
     typer.Option(
         metavar="MONEY",
-        help="Spend no more, at the price that the model's description names.",
+        help="Spend at most this much, at the price given in the model's description.",
         rich_help_panel=RUN,
     ),
 ]
@@ -191,8 +192,8 @@ Shard = Annotated[
     str | None,
     typer.Option(
         metavar="K/N",
-        help="Attack the K-th of N equal parts of the images, here alone; [bold]iqattack "
-        "merge[/bold] makes one run of all parts. rank needs --survey.",
+        help="Attack only the K-th of N equal parts of the images; [bold]iqattack merge[/bold] "
+        "joins all parts into one run. rank needs --survey.",
         rich_help_panel=RUN,
     ),
 ]
@@ -200,8 +201,8 @@ Survey = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Clean scores that [bold]iqattack survey[/bold] asked for, which shards share; they "
-        "count as the first queries.",
+        help="Clean scores from [bold]iqattack survey[/bold], which all shards share; they count "
+        "as the first queries.",
         rich_help_panel=RUN,
     ),
 ]
@@ -209,30 +210,31 @@ Check = Annotated[
     bool,
     typer.Option(
         "--check/--no-check",
-        help="Whether two clean images are scored again before the search, four queries of each "
-        "one's budget, to find a stochastic model and one whose scores depend on the batch.",
+        help="Whether to score two clean images again before the search (four queries of each "
+        "one's budget), which detects a stochastic model and one whose scores depend on the "
+        "batch.",
         rich_help_panel=RUN,
     ),
 ]
 
-# Of the commands that look at a run.
+# Options of the commands that examine a run.
 Screen = Annotated[
     str | None,
     typer.Option(
         "--display",
         metavar="NAME",
-        help="The display that JOD and FLIP are measured for: standard_fhd (24 inches, seen from "
-        "0.6 m) by default, standard_4k, standard_phone or another of ColorVideoVDP's table.",
+        help="The display for which JOD and FLIP are measured: by default standard_fhd (24 inches, "
+        "seen from 0.6 m); standard_4k, standard_phone or another from ColorVideoVDP's table.",
     ),
 ]
 Distance = Annotated[
     float | None,
-    typer.Option(metavar="METRES", help="How far the eye is from it; by default as it is used."),
+    typer.Option(metavar="METRES", help="Viewing distance; by default the display's own."),
 ]
 
 
 def parse_range(text: str | None) -> tuple[float, float] | None:
-    """LO,HI as two numbers; InputError if it is something else."""
+    """Parse LO,HI as two numbers; InputError if it is anything else."""
     if text is None:
         return None
     try:
@@ -243,7 +245,7 @@ def parse_range(text: str | None) -> tuple[float, float] | None:
 
 
 def parse_batch(text: str) -> int | None:
-    """A batch size, None for `auto`; InputError if it is something else."""
+    """Parse a batch size, None for `auto`; InputError if it is anything else."""
     if text == "auto":
         return None
     if not text.isdecimal() or int(text) < 1:
@@ -252,16 +254,17 @@ def parse_batch(text: str) -> int | None:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use, where the system tells, or else all."""
+    """Return the number of cores that this process may use, or of all if the system does not
+    say."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def parse_workers(text: str | None, engine: str = "local") -> int | None:
-    """A number of processes, one for each core with `auto`; InputError if it is something else.
+    """Parse a number of processes, `auto` being one per core; InputError if it is anything else.
 
-    engine: `ray` sees by itself for how many it has room.
+    engine: with `ray`, `auto` is left to the cluster, which knows its capacity.
     """
     if text is None:
         return None

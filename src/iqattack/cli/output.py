@@ -1,6 +1,7 @@
-"""What goes to a terminal: texts of a run, a model or a service, which may be anybody's.
+"""Output to a terminal of texts from a run, a model or a service, which may be untrusted.
 
-They are no markup, and what would move the cursor or turn the line around is written as an escape.
+They are not interpreted as markup, and characters that move the cursor or reverse a line are
+escaped.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from iqattack.specs import printable
 
 
 def say(text: str, console: Console | None = None, *, fold: bool = False) -> None:
-    """Print a line as it is. fold: at spaces, where it is longer than the terminal is wide."""
+    """Print a line unchanged. fold: wrap it at spaces if it is wider than the terminal."""
     line = printable(text)
     (console or Console()).print(line, markup=False, highlight=False, soft_wrap=not fold)
 
 
 def cell(text: str, style: str = "") -> Text:
-    """A text for a table."""
+    """Return a text for a table cell."""
     return Text(printable(text), style=style)
 
 
@@ -42,7 +43,7 @@ def say_attack(
     concurrency: int | None,
     device: str,
 ) -> None:
-    """Print the command that attacks other images, as these were learnt from."""
+    """Print the command that attacks other images with the same settings."""
     options = {
         "--model": model,
         "--input": input,

@@ -15,14 +15,15 @@ from iqattack.errors import InputError
 def plot(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Folders of runs, or of audits: all their runs."),
+        typer.Argument(
+            metavar="RUN...", help="Folders of runs, or of audits, which stand for all their runs."
+        ),
     ],
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The figure: its suffix says what it is, .pdf, .svg, .png or .pgf; by default "
-            "none, with --data.",
+            help="File of the figure: .pdf, .svg, .png or .pgf; not needed with --data.",
         ),
     ] = None,
     kind: Annotated[
@@ -38,41 +39,43 @@ def plot(
         list[str] | None,
         typer.Option(
             metavar="TEXT",
-            help="What a run is called, once for each in their order; by default what differs "
-            "between them.",
+            help="Label of a run, once for each, in their order; by default what differs between "
+            "them.",
         ),
     ] = None,
     columns: Annotated[
         int, typer.Option(metavar="1|2", help="Width in columns of a page: 3.5 or 7.16 inches.")
     ] = 1,
     height: Annotated[
-        float | None, typer.Option(metavar="INCHES", help="By default what fits.")
+        float | None, typer.Option(metavar="INCHES", help="Height; by default what fits.")
     ] = None,
     boundary: Annotated[
         list[float] | None,
         typer.Option(
             metavar="B",
-            help="With --kind crossing: a fraction of the way to the end of the score range, once "
-            "for each; by default that of the objective, or else 0.1, 0.2 and 0.5 for one run and "
-            "0.2 for several.",
+            help="With --kind crossing: a score boundary, as a fraction of the way to the end of "
+            "the score range; may be repeated. By default the objective's, or else 0.1, 0.2 "
+            "and 0.5 for one run and 0.2 for several.",
         ),
     ] = None,
     visibility: Annotated[
         str,
-        typer.Option(metavar="ssim|jod", help="With --kind ssim: what gain is drawn against."),
+        typer.Option(
+            metavar="ssim|jod", help="With --kind ssim: the measure on the horizontal axis."
+        ),
     ] = "ssim",
     style: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.mplstyle", help="A style of matplotlib, which goes first."),
+        typer.Option(metavar="FILE.mplstyle", help="A matplotlib style, which takes precedence."),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.csv", help="A table of the numbers that are drawn."),
+        typer.Option(metavar="FILE.csv", help="Write the plotted numbers as a table."),
     ] = None,
 ) -> None:
-    """Draw runs in one figure for a paper, with 95 % intervals over images.
+    """Plot runs in one figure for a paper, with 95 % intervals over images.
 
-    Colours are safe for colour-blind readers, lines and marks differ in grey, too, and fonts are
+    Colours are safe for colour-blind readers, lines and markers also differ in grey, and fonts are
     embedded as TrueType. The same runs give the same bytes. Needs matplotlib (extra: plot).
     """
     if out is None and data is None:

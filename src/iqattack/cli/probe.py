@@ -34,13 +34,13 @@ STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
 def probe(
     model: Annotated[
-        str, typer.Argument(help="The model, as [bold]iqattack models[/bold] lists them.")
+        str, typer.Argument(help="The model: a spec that [bold]iqattack models[/bold] lists.")
     ],
     images: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[IMAGES...]",
-            help="Folders, files, patterns or .txt lists, 24 pictures of which are used; by "
+            help="Folders, files, patterns or .txt lists, of which 24 pictures are used; by "
             "default those of [bold]iqattack samples[/bold].",
         ),
     ] = None,
@@ -54,7 +54,7 @@ def probe(
         int,
         typer.Option(
             metavar="N",
-            help="Send at most N images to the model; what that leaves unasked is printed.",
+            help="Send at most N images to the model; checks that this leaves out are listed.",
             rich_help_panel=RUN,
         ),
     ] = 400,
@@ -67,9 +67,9 @@ def probe(
 ) -> None:
     """Find a model's quirks before they spoil a result.
 
-    Noise, dependence on the batch, accepted sizes, RGB or BGR, range, direction and resolution of
-    the scores, failures and speed; and the options of iqattack attack that deal with them. Exit
-    status 1 when something is a problem.
+    Tests for noise, dependence on the batch, accepted sizes, RGB or BGR, range, direction and
+    resolution of the scores, failures and speed, and prints the options of iqattack attack that
+    deal with them. The exit status is 1 if there is a problem.
     """
     wanted_range = parse_range(score_range)
     with display() as shown:
@@ -100,7 +100,7 @@ def show_probe(found: Probe, console: Console | None = None) -> None:
     console = console or Console()
     title = f"{found.model}: {found.queries} images sent, {found.ceiling} allowed"
     table = Table(title=cell(title), title_justify="left")
-    for heading in ("topic", "what was found", "verdict", "what to do"):
+    for heading in ("topic", "finding", "verdict", "what to do"):
         table.add_column(heading)
     for row in found.findings:
         verdict = Text(row.verdict, style=STYLES[row.verdict])
@@ -108,6 +108,8 @@ def show_probe(found: Probe, console: Console | None = None) -> None:
     console.print(table)
     typer.echo(f"verdict: {found.text}")
     if found.unasked:
-        typer.echo(f"not asked, too few queries left (raise --queries): {', '.join(found.unasked)}")
+        typer.echo(
+            f"not checked, too few queries left (raise --queries): {', '.join(found.unasked)}"
+        )
     if found.options:
         typer.echo(f"options for iqattack attack: {' '.join(found.options)}")

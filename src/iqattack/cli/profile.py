@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 import iqattack
-from iqattack.catalogue import constraints
+from iqattack.catalogue import defaults
 from iqattack.cli.options import (
     HOW,
     RUN,
@@ -44,12 +44,12 @@ if TYPE_CHECKING:
 
 def profile(
     model: Annotated[
-        str, typer.Argument(help="The model, as [bold]iqattack models[/bold] lists them.")
+        str, typer.Argument(help="The model: a spec that [bold]iqattack models[/bold] lists.")
     ],
     images: Annotated[
         list[str],
         typer.Argument(
-            metavar="IMAGES...", help="Folders, files, patterns or lists; a dozen will do."
+            metavar="IMAGES...", help="Folders, files, patterns or lists; a dozen images suffice."
         ),
     ],
     out: Annotated[
@@ -58,39 +58,44 @@ def profile(
     ],
     constraint: Annotated[
         str,
-        typer.Option(help="As the attack will have it: bands:2.5, linf:3, …", rich_help_panel=HOW),
-    ] = constraints.DEFAULT,
+        typer.Option(
+            help="The constraint of the later attack: bands:2.5, linf:3, …", rich_help_panel=HOW
+        ),
+    ] = defaults.CONSTRAINT,
     objective: Annotated[
         str,
         typer.Option(
             metavar="rank|up|down|farther",
-            help="As the attack will have it.",
+            help="The objective of the later attack.",
             rich_help_panel=HOW,
         ),
-    ] = "rank",
+    ] = defaults.OBJECTIVE,
     queries: Annotated[
         int,
         typer.Option(
             metavar="N",
-            help="For the search on one image; trying all finds on all costs more.",
+            help="Queries for the search on one image; trying all filters on all images costs "
+            "more.",
             rich_help_panel=HOW,
         ),
     ] = 500,
     strokes: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Of the profile, at most.", rich_help_panel=HOW)
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Most directions in the profile.", rich_help_panel=HOW
+        ),
     ] = 16,
     students: Annotated[
         int,
         typer.Option(
             min=0,
             metavar="N",
-            help="Queries, in all, that students of the model learn from: small networks whose "
-            "gradients the attack then tries first. Learning from 20,000 takes minutes. 0: no "
-            "students.",
+            help="Total queries to train students of the model: small networks whose gradients the "
+            "attack then tries first. Training on 20,000 takes minutes. 0: no students.",
             rich_help_panel=HOW,
         ),
     ] = 0,
-    seed: Seed = 0,
+    seed: Seed = defaults.SEED,
     input: Input = None,  # noqa: A002 - as the option is called
     score_range: ScoreRange = None,
     lower_better: LowerBetter = None,
@@ -101,8 +106,8 @@ def profile(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the one in --out; what was scored is read from its log. Only what was "
-            "in flight when a session was killed is asked again.",
+            help="Continue the profile in --out; earlier scores are read from its log. Only "
+            "queries in flight when a session was killed are repeated.",
             rich_help_panel=RUN,
         ),
     ] = False,
@@ -110,17 +115,17 @@ def profile(
     batch: Batch = "auto",
     workers: Workers = None,
     concurrency: Concurrency = None,
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
     timeout: Timeout = None,
     max_requests: MaxRequests = None,
     max_cost: MaxCost = None,
 ) -> None:
     """Learn from some images what moves a model's scores, and use it on others.
 
-    On each image filter-search looks for the filter that moves its score most; each one and all
-    fixed directions are then tried on all images, and put into the order in which they are worth
-    trying. The attack takes the file in place of its fixed directions. The queries are counted
-    apart: they are told here and kept in the file.
+    On each image, filter-search looks for the filter that moves its score most. These filters and
+    all fixed directions are then tried on all images, and sorted by how much each is worth. The
+    attack uses the file in place of its fixed directions. The queries are counted separately; they
+    are printed here and recorded in the file.
     """
     wanted_range, wanted_batch = parse_range(score_range), parse_batch(batch)
     wanted_workers = parse_workers(workers)
@@ -177,7 +182,7 @@ def _show(learnt: Profile) -> None:
     console = Console()
     table = Table(
         title=Text(
-            f"{learnt.model}: what {len(learnt.images)} images teach, in {learnt.queries} queries"
+            f"{learnt.model}: learnt from {len(learnt.images)} images, in {learnt.queries} queries"
         ),
         title_justify="left",
     )

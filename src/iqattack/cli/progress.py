@@ -1,4 +1,4 @@
-"""What a person, or a program, sees of a run under way, on standard error."""
+"""Progress of a run on standard error, for people and programs."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from iqattack.engine import Progress as State
 
 EVERY_S = 2.0  # between two lines of a log
-LONG_S = 2.0  # loading after which a log says what takes so long
+LONG_S = 2.0  # of loading, after which a log says what takes so long
 
 
-LOADING = "loading PyTorch"  # what everything begins with
+LOADING = "loading PyTorch"  # always first
 
 
 class Display:
-    """A bar where standard error is a terminal, else JSON lines: at most one per two seconds.
+    """A progress bar on a terminal, JSON lines elsewhere, at most one per two seconds.
 
-    What is loaded before the first progress is on the bar; of a log it is one line at most.
+    Loading is shown on the bar; in a log it takes at most one line.
 
     stop: whether the run is to end. asked: images sent to the model so far in this session.
     """
@@ -63,7 +63,7 @@ class Display:
 
     @property
     def callbacks(self) -> Callbacks:
-        """What the API is to call."""
+        """Return the callbacks for the API."""
         return iqattack.Callbacks(
             stop=self._stop,
             loading=self.loading,
@@ -79,7 +79,7 @@ class Display:
         )
 
     def loading(self, what: str) -> None:
-        """What is read or loaded before the first image is scored."""
+        """Show what is being loaded before the first image is scored."""
         self._loading = what = printable(what)
         if self._bar is not None:
             with suppress(OSError):
@@ -89,15 +89,15 @@ class Display:
         self._print({"event": "loading", "text": self._loading})
 
     def note(self, image: str, phrase: str) -> None:
-        """An image was converted."""
+        """Print a note, such as that an image was converted."""
         self._say("note", printable(image), printable(phrase))
 
     def failed(self, image: str, reason: str) -> None:
-        """An image could not be attacked."""
+        """Print that an image could not be attacked."""
         self._say("failed", printable(image), printable(reason))
 
     def progress(self, state: State) -> None:
-        """Where the run stands."""
+        """Show the state of the run."""
         self.asked = state.queries + state.attempts
         rate = state.queries / state.seconds if state.seconds > 0.0 else 0.0
         left = seconds_left(state)
@@ -130,7 +130,7 @@ class Display:
         )
 
     def counted(self, stage: str, done: int, total: int, *, what: str = "images") -> None:
-        """How many images are verified, or on the page; or other things than images."""
+        """Show how many images, or other items, a later stage has finished."""
         if self._bar is not None:
             self._update(stage, done, total, "", what)
         else:
@@ -144,7 +144,7 @@ class Display:
             self._patience.start()
 
     def end(self) -> None:
-        """Take the bar away, or print the last line."""
+        """Remove the bar, or print the last line."""
         self._patience.cancel()
         if self._bar is not None:
             with suppress(OSError):  # a terminal that was closed
@@ -175,7 +175,7 @@ class Display:
         self._patience.cancel()
         now = time.monotonic()
         if self._line is not None and self._line.get("stage") != line.get("stage"):
-            self._print(self._line)  # where the stage before ended
+            self._print(self._line)  # the end of the previous stage
         if now - self._told < EVERY_S:
             self._line = line
             return
@@ -184,15 +184,16 @@ class Display:
 
     def _print(self, line: dict[str, object]) -> None:
         with suppress(OSError):
-            # ASCII: the stream would write what its encoding lacks as escapes that JSON has not.
+            # ASCII: the stream would escape what its encoding lacks in a way that JSON does not
+            # have.
             print(json.dumps(line), file=sys.stderr, flush=True)
 
 
 @contextmanager
 def display(stop: Callable[[], bool] | None = None) -> Iterator[Display]:
-    """Shows what happens while the block lasts, from the loading of `iqattack.api` on.
+    """Show progress within the block, from the loading of `iqattack.api` on.
 
-    stop: whether the block is to end, where it sees to Ctrl-C itself; without, Ctrl-C ends it.
+    stop: whether the block is to end, if it handles Ctrl-C itself; by default, Ctrl-C ends it.
     """
     shown = Display(stop or (lambda: False))
     shown.start()
@@ -206,7 +207,7 @@ def display(stop: Callable[[], bool] | None = None) -> Iterator[Display]:
 
 
 def seconds_left(state: State) -> float | None:
-    """At most, at the rate so far: what is left of the budget, some of which may stay unspent."""
+    """Upper bound at the current rate: some of the remaining budget may stay unspent."""
     if not state.queries or not state.images:
         return None
     rate = state.queries / max(state.seconds, 1e-9)
@@ -217,7 +218,7 @@ def seconds_left(state: State) -> float | None:
 
 
 def clock(seconds: float) -> str:
-    """For example 1:02:03, or 4:05."""
+    """Format seconds, for example as 1:02:03 or 4:05."""
     minutes, s = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"

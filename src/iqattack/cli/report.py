@@ -20,18 +20,19 @@ def report(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Folder for the page; by default RUN/report, of an audit its own."
+            metavar="DIR",
+            help="Folder for the page; by default RUN/report, or the audit's own folder.",
         ),
     ] = None,
     screen: Screen = None,
     distance: Distance = None,
 ) -> None:
-    """Write a page that shows what came of a run: verdict, measures, charts and every image.
+    """Write a page with the results of a run: verdict, measures, charts and every image.
 
-    Of an audit, it writes the page of its card again.
+    For an audit, write the page of its card again.
 
-    It opens in a browser from disk, without a network. The folder can be moved, zipped and sent:
-    the page needs nothing outside it, and tells of no folder of this machine. An earlier page is
+    The page opens in a browser from disk, without a network. The folder can be moved, zipped and
+    sent: the page needs nothing outside it, and names no folder of this machine. An earlier page is
     replaced.
     """
     with display() as shown:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import iqattack
+from iqattack.catalogue import defaults
 from iqattack.cli.options import Concurrency, MaxCost, MaxRequests, Retries, Timeout
 from iqattack.cli.output import say
 from iqattack.cli.progress import display
@@ -22,29 +23,28 @@ def rescore(
     ],
     model: Annotated[
         str | None,
-        typer.Option(help="The model, where its file has moved; by default as the run has it."),
+        typer.Option(help="The model, if its file has moved; by default the run's own."),
     ] = None,
     device: Annotated[str, typer.Option(metavar="D", help="Where the model runs.")] = "cpu",
     trust: Annotated[
         bool,
         typer.Option(
             "--trust",
-            help="Load the run's model though it is code, and the run somebody else's: you have "
-            "looked at it.",
+            help="Load the run's model although it is code from somebody else: you have read it.",
         ),
     ] = False,
     concurrency: Concurrency = None,
     timeout: Timeout = None,
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
     max_requests: MaxRequests = None,
     max_cost: MaxCost = None,
 ) -> None:
     """Score clean and attacked pictures again, to remove the bias of the best of noisy scores.
 
-    Each picture is scored until it has N fresh scores, one call each, and random defences draw anew
-    every time. These queries are beside the budget of the attack, and counted apart. The measures
-    of the run then have the mean gain of fresh scores and the selection bias; rescored.csv has a
-    row for each image. Interrupted, the same command goes on.
+    Each picture is scored until it has N fresh scores, one call each; random defences draw anew
+    every time. These queries do not count towards the budget of the attack. The measures of the run
+    then include the mean gain of fresh scores and the selection bias; rescored.csv has a row for
+    each image. After an interruption, repeat the command to continue.
     """
     with interruptible(run / "log.sqlite") as stop, display(stop) as shown:
         found = iqattack.rescore(

@@ -17,15 +17,15 @@ import typer
 from iqattack.cli.interrupts import INTERRUPTED, end_at_once
 from iqattack.errors import IqattackError
 
-Handler = Callable[[int, FrameType | None], Any] | int | None  # as `signal` returns them
-SIGNALS = tuple(  # the last: its terminal was closed; not every system has it
+Handler = Callable[[int, FrameType | None], Any] | int | None  # as `signal` returns it
+SIGNALS = tuple(  # SIGHUP: the terminal was closed; not every system has it
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 
 
 @contextmanager
 def at_once(tidy: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """`end_at_once`, while it lasts."""
+    """Apply `end_at_once` within the block."""
     before = signal.getsignal(signal.SIGINT)
     end_at_once(tidy)
     try:
@@ -36,7 +36,7 @@ def at_once(tidy: Callable[[], object] = lambda: None) -> Iterator[None]:
 
 @contextmanager
 def closing_on_interrupt() -> Iterator[None]:
-    """While it lasts, Ctrl-C ends the block from inside, so that it closes what it has open.
+    """Let Ctrl-C end the block from inside, so that it can close its files.
 
     The exit status is then 130.
     """
@@ -52,7 +52,7 @@ def closing_on_interrupt() -> Iterator[None]:
 
 
 def _in_main_thread() -> bool:
-    """Handlers can be set there only."""
+    """Return whether this is the main thread, the only one that can set handlers."""
     return threading.current_thread() is threading.main_thread()
 
 
@@ -64,10 +64,10 @@ def _restore(handlers: Mapping[signal.Signals, Handler]) -> None:
 
 @contextmanager
 def stop_on_signals(begun: Callable[[], bool] = lambda: True) -> Iterator[Callable[[], bool]]:
-    """While it lasts, the function that it gives says whether one of SIGNALS arrived.
+    """Yield a function that says whether one of SIGNALS arrived within the block.
 
-    The second one raises KeyboardInterrupt, and so does the first while nothing has begun: a model
-    may take long to load. A SIGHUP that is ignored, under nohup, stays so.
+    The second signal raises KeyboardInterrupt, and so does the first before anything has begun,
+    since a model may take long to load. An ignored SIGHUP, as under nohup, stays ignored.
     """
     asked = threading.Event()
 
@@ -76,7 +76,9 @@ def stop_on_signals(begun: Callable[[], bool] = lambda: True) -> Iterator[Callab
             raise KeyboardInterrupt
         asked.set()
         with suppress(OSError):  # a terminal that was closed
-            print("stopping after the batch in flight; again to stop at once", file=sys.stderr)
+            print(
+                "stopping after the batch in flight; press again to stop at once", file=sys.stderr
+            )
 
     if not _in_main_thread():
         yield asked.is_set
@@ -94,10 +96,11 @@ def stop_on_signals(begun: Callable[[], bool] = lambda: True) -> Iterator[Callab
 
 @contextmanager
 def interruptible(begun: Path, *resuming: str) -> Iterator[Callable[[], bool]]:
-    """`stop_on_signals`; where they ended the block, say how to go on, and exit with 130.
+    """Apply `stop_on_signals`; if a signal ended the block, print how to continue, and exit with
+    130.
 
-    begun: a file that is there once there is something to go on with.
-    resuming: options that make the program's own command line do so.
+    begun: a file that exists once there is something to resume. resuming: options that make the
+    program's own command line resume.
     """
     try:
         with stop_on_signals(begun.is_file) as stop:
@@ -115,5 +118,5 @@ def _leave(begun: Path, resuming: tuple[str, ...]) -> None:
         given = sys.argv[1:]
         command = ["iqattack", *given, *(option for option in resuming if option not in given)]
         with suppress(OSError):
-            print(f"stopped; go on with: {shlex.join(command)}", file=sys.stderr)
+            print(f"stopped; to continue, run: {shlex.join(command)}", file=sys.stderr)
     raise typer.Exit(INTERRUPTED) from None

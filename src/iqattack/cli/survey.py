@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import iqattack
+from iqattack.catalogue import defaults
 from iqattack.cli.attack import end_with_failed
 from iqattack.cli.options import (
     RUN,
@@ -42,7 +43,7 @@ from iqattack.cli.options import (
 from iqattack.cli.progress import display
 from iqattack.cli.signals import interruptible
 
-# Of this command alone: where it writes, and ceilings, which are those of its own requests.
+# Options of this command alone: where it writes, and the limits of its own requests.
 ITS_OWN = ("images", "model", "out", "resume", "max_requests", "max_cost")
 
 
@@ -52,13 +53,13 @@ def survey(
         list[str],
         typer.Argument(
             metavar="IMAGES...",
-            help="All images, as the attack will have them: folders, files, patterns or lists.",
+            help="All images of the later attack: folders, files, patterns or lists.",
         ),
     ],
     model: Annotated[
         str,
         typer.Option(
-            help="The model, as [bold]iqattack models[/bold] lists them.", rich_help_panel=WHAT
+            help="The model: a spec that [bold]iqattack models[/bold] lists.", rich_help_panel=WHAT
         ),
     ],
     out: Annotated[
@@ -82,8 +83,8 @@ def survey(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the one that was begun; what was scored is read from its log, which "
-            "lies beside --out. One that is done is left as it is.",
+            help="Continue an earlier survey; its scores are read from its log, which lies beside "
+            "--out. A finished survey is left unchanged.",
             rich_help_panel=RUN,
         ),
     ] = False,
@@ -94,7 +95,7 @@ def survey(
     address: Address = None,
     gpus_per_worker: GpusPerWorker = None,
     concurrency: Concurrency = None,
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
     timeout: Timeout = None,
     max_requests: MaxRequests = None,
     max_cost: MaxCost = None,
@@ -102,9 +103,9 @@ def survey(
 ) -> None:
     """Score all clean images once, for attacks on parts of them (--shard).
 
-    With the objective rank, where a score is to go depends on those of all images, and the check of
-    the model takes two of the whole set. Give the file to each shard with --survey: what it has
-    counts as the first queries of each image, and is not asked again.
+    With the objective rank, the direction of each score depends on the scores of all images, and
+    the check of the model uses two of them. Give the file to each shard with --survey: its scores
+    count as the first queries of each image, and are not repeated.
     """
     wanted_range, wanted_batch = parse_range(score_range), parse_batch(batch)
     wanted_workers = parse_workers(workers, engine)
@@ -141,7 +142,7 @@ def survey(
             callbacks=shown.callbacks,
         )
     if resume and not shown.asked:
-        print("nothing was left to do: the model was not asked", file=sys.stderr)
+        print("nothing left to do: the model was not queried", file=sys.stderr)
     scores = sorted(found.known.values())
     typer.echo(
         f"survey  {out}: {len(scores)} of {len(found.images)} images, clean scores "
@@ -154,7 +155,7 @@ def survey(
 
 
 def _options(context: typer.Context) -> list[str]:
-    """Those that were given, and that the attack needs, too."""
+    """Return the given options that the attack needs, too."""
     texts = []
     for option in context.command.params:
         value = context.params.get(option.name or "")

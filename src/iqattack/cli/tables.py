@@ -32,7 +32,7 @@ All = Annotated[
 
 
 def viewed(summary: Summary) -> str | None:
-    """What a display's JOD is of; None where it was not measured."""
+    """Describe the viewing conditions of JOD and FLIP; None if they were not measured."""
     seen = summary.visibility
     if seen is None:
         return None
@@ -45,7 +45,7 @@ def viewed(summary: Summary) -> str | None:
 
 
 def say_unmeasured(seen: Visibility | None = None, console: Console | None = None) -> None:
-    """Print why JOD or FLIP is missing, and how to get it; nothing where they can be measured."""
+    """Print why JOD or FLIP is missing, and how to get it; nothing if they can be measured."""
     from iqattack.runs import unmeasured  # noqa: PLC0415 - loads torch
 
     if (why := unmeasured(seen)) is not None:
@@ -53,7 +53,7 @@ def say_unmeasured(seen: Visibility | None = None, console: Console | None = Non
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number with a plain minus, or a dash for none."""
+    """Format a number with a plain minus, None as a dash."""
     from iqattack.runs import numbers  # noqa: PLC0415 - loads torch
 
     if value is None or not math.isfinite(value):
@@ -62,7 +62,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def _measures(summary: Summary, *, every: bool) -> Table:
-    """The measures that matter, or all of them, and how many images they are of."""
+    """Return a table of the main measures, or of all, with the number of images."""
     from iqattack.reporting.measures import (  # noqa: PLC0415 - loads torch
         Group,
         main_measures,
@@ -111,7 +111,7 @@ def _measures(summary: Summary, *, every: bool) -> Table:
     table.add_row("unchanged", str(summary.unchanged))
     ended = summary.scores.crossing.without_reach
     if ended:
-        table.add_row("at the end of the range from the start", str(ended))
+        table.add_row("at the end of the range before the attack", str(ended))
     table.add_row("failed", str(summary.failed))
     if summary.pending:
         table.add_row("still to do", str(summary.pending))
@@ -127,7 +127,7 @@ def show_summary(
 ) -> None:
     """Print the verdict, the measures, how fast it went and where everything is.
 
-    every: all measures, not just those that matter most.
+    every: all measures, not just the eight main ones.
     """
     console = console or Console()
     say(summary.verdict.text, console, fold=True)

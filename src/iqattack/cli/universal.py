@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 import iqattack
-from iqattack.catalogue import constraints
+from iqattack.catalogue import defaults
 from iqattack.cli.options import (
     HOW,
     RUN,
@@ -48,13 +48,13 @@ def universal(
         list[str],
         typer.Argument(
             metavar="IMAGES...",
-            help="Folders, files, patterns or lists; more images make it general.",
+            help="Folders, files, patterns or lists; with more images it generalises better.",
         ),
     ],
     model: Annotated[
         str,
         typer.Option(
-            help="The model, as [bold]iqattack models[/bold] lists them.", rich_help_panel=HOW
+            help="The model: a spec that [bold]iqattack models[/bold] lists.", rich_help_panel=HOW
         ),
     ],
     out: Annotated[
@@ -65,21 +65,23 @@ def universal(
     ],
     constraint: Annotated[
         str,
-        typer.Option(help="As the attack will have it: bands:2.5, linf:3, …", rich_help_panel=HOW),
-    ] = constraints.DEFAULT,
+        typer.Option(
+            help="The constraint of the later attack: bands:2.5, linf:3, …", rich_help_panel=HOW
+        ),
+    ] = defaults.CONSTRAINT,
     objective: Annotated[
         str,
         typer.Option(
             metavar="rank|up|down",
-            help="rank learns for both directions, each on the images that it is for.",
+            help="rank learns both directions, each on the images that it applies to.",
             rich_help_panel=HOW,
         ),
-    ] = "rank",
+    ] = defaults.OBJECTIVE,
     queries: Annotated[
         int,
         typer.Option(
             metavar="N",
-            help="For all images together, their clean images included.",
+            help="Queries for all images together, the clean images included.",
             rich_help_panel=HOW,
         ),
     ] = 5000,
@@ -87,8 +89,8 @@ def universal(
         str,
         typer.Option(
             metavar="filter|nes|evolution|square",
-            help="What is searched: a filter of each image's own detail (ours), or a fixed tile, "
-            "as others do.",
+            help="What to search for: a filter of each image's own detail (ours), or a fixed tile, "
+            "as in the literature.",
             rich_help_panel=HOW,
         ),
     ] = "filter",
@@ -98,7 +100,7 @@ def universal(
             "--k",
             min=1,
             metavar="K",
-            help="Patterns of each direction to choose from, at most.",
+            help="Most patterns to keep for each direction.",
             rich_help_panel=HOW,
         ),
     ] = 8,
@@ -107,7 +109,7 @@ def universal(
         typer.Option(
             min=1,
             metavar="N",
-            help="Images that a candidate is laid on.",
+            help="Images on which a candidate is tried.",
             rich_help_panel=HOW,
         ),
     ] = 4,
@@ -115,12 +117,12 @@ def universal(
         int | None,
         typer.Option(
             metavar="QUALITY",
-            help="Score every image after JPEG of this quality (1 to 100), so that what is learnt "
-            "survives a service that recompresses uploads.",
+            help="Score every image after JPEG at this quality (1 to 100), so that the "
+            "perturbation survives a service that recompresses uploads.",
             rich_help_panel=HOW,
         ),
     ] = None,
-    seed: Seed = 0,
+    seed: Seed = defaults.SEED,
     input: Input = None,  # noqa: A002 - as the option is called
     score_range: ScoreRange = None,
     lower_better: LowerBetter = None,
@@ -131,8 +133,8 @@ def universal(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the one in --out; what was scored is read from its log. Only what was "
-            "in flight when a session was killed is asked again.",
+            help="Continue the perturbation in --out; earlier scores are read from its log. Only "
+            "queries in flight when a session was killed are repeated.",
             rich_help_panel=RUN,
         ),
     ] = False,
@@ -140,16 +142,16 @@ def universal(
     batch: Batch = "auto",
     workers: Workers = None,
     concurrency: Concurrency = None,
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
     timeout: Timeout = None,
     max_requests: MaxRequests = None,
     max_cost: MaxCost = None,
 ) -> None:
-    """Learn one change that moves the scores of any image, and lay it on others at no query.
+    """Learn one change that moves the score of any image, and apply it to others without queries.
 
-    Candidates are laid on a few of the images at a time, and what they gain on average is what
-    counts. The best are tried on all images and put into the order in which they are worth trying.
-    The queries are counted, kept in the file, and never more than --queries.
+    Candidates are tried on a few of the images at a time and judged by their mean gain. The best
+    are tried on all images and sorted by how much each is worth. The queries are counted and
+    recorded in the file, and never exceed --queries.
     """
     wanted_range, wanted_batch = parse_range(score_range), parse_batch(batch)
     wanted_workers = parse_workers(workers)
@@ -204,7 +206,7 @@ def universal(
     )
     ways = ["--direction", "up"] if learnt.learnt.up and learnt.learnt.down else []
     laid = ["iqattack", "apply", str(out), "OTHER_IMAGES", *ways, "--out", "changed"]
-    typer.echo(f"or at no query: {shlex.join(laid)}")
+    typer.echo(f"or without queries: {shlex.join(laid)}")
 
 
 def _show(perturbation: Perturbation) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import iqattack
+from iqattack.catalogue import defaults
 from iqattack.cli.options import Retries, Timeout
 from iqattack.cli.progress import display
 from iqattack.errors import InputError
@@ -25,46 +26,45 @@ def verify(
     run: Annotated[Path, typer.Argument(help="Folder of a run, finished or under way.")],
     model: Annotated[
         str | None,
-        typer.Option(help="The model, where its file has moved; by default as the run has it."),
+        typer.Option(help="The model, if its file has moved; by default the run's own."),
     ] = None,
     device: Annotated[str, typer.Option(metavar="D", help="Where the model runs.")] = "cpu",
     tolerance: Annotated[
         float,
         typer.Option(
-            help="By how much scores may differ, as a fraction of the score range, at most 0.1; "
-            "for models whose scores depend on the batch. The last line then says so."
+            help="Tolerance of scores, as a fraction of the score range, at most 0.1; for models "
+            "whose scores depend on the batch. The last line of the output then says so."
         ),
     ] = 1e-6,
     trust: Annotated[
         bool,
         typer.Option(
             "--trust",
-            help="Load the run's model though it is code, and the run somebody else's: you have "
-            "looked at it.",
+            help="Load the run's model although it is code from somebody else: you have read it.",
         ),
     ] = False,
     accept_changed_model: Annotated[
         bool,
         typer.Option(
             "--accept-changed-model",
-            help="Go on where the model's files have other contents than the run recorded.",
+            help="Continue although the model's files have changed since the run.",
         ),
     ] = False,
     timeout: Timeout = None,
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
 ) -> None:
     """Read every saved image again, score it, and compare with what the run reports.
 
-    Also checked: that the image satisfies the constraint, that it and its score are in the log,
-    that no budget was exceeded, that the log is whole, and results.csv. Exit status 1 when anything
-    differs.
+    Also checks that each image satisfies the constraint, that it and its score are in the log, that
+    no budget was exceeded, that the log is complete, and results.csv. The exit status is 1 if
+    anything differs.
 
-    A run that somebody sent runs no code of theirs unasked: where its model is code, all that needs
-    no model is checked first, and then you are asked.
+    A run from somebody else runs none of their code without your consent: if its model is code,
+    everything that needs no model is checked first, and then you are asked.
     """
 
     if trust and model is not None:
-        raise InputError("--trust: is for the run's own model; leave it out beside --model")
+        raise InputError("--trust applies to the run's own model; leave it out with --model")
 
     def verified(trusted: bool) -> VerifyResult:
         with display() as shown:
@@ -96,12 +96,12 @@ def verify(
 
 
 def _asks() -> bool:
-    """Whether somebody is there who can answer."""
+    """Return whether somebody can answer a question."""
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def show_verified(result: VerifyResult, printed: Sequence[Difference] = ()) -> None:
-    """Print every difference but those already printed, and how many images were checked."""
+    """Print every difference that was not printed yet, and how many images were checked."""
     for difference in result.differences:
         if difference not in printed:
             typer.echo(printable(str(difference)))

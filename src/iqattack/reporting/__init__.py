@@ -1,6 +1,4 @@
-"""The pages of a run and of an audit: what came of them, for people, opening from disk without a
-network.
-"""
+"""The pages of runs, audits and leaderboards, which open from disk without a network."""
 
 from iqattack.reporting.card_page import write_card_page
 from iqattack.reporting.page import write_report

@@ -44,7 +44,7 @@ from iqattack.version import __version__
 
 INDEX, DATA, CARDS = "index.html", "leaderboard.json", "cards"
 ASSETS = ("page.css", "board.css", "theme.js", "board.js")
-PUBLISHING = {".gitignore", ".nojekyll", "CNAME"}  # beside a page on the web: they stay
+PUBLISHING = {".gitignore", ".nojekyll", "CNAME"}  # kept beside a page on the web
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
 LEVEL_NAMES = {"card": "not verified", "files": "files", "model": "model"}
 
@@ -52,14 +52,15 @@ LEVEL_NAMES = {"card": "not verified", "files": "files", "model": "model"}
 class Row(BaseModel):
     """One card in one constraint.
 
-    rank: the best and the worst place that its interval leaves it; None for a card that is not
-    ranked, and unranked: why. card: its file, beneath the page; sha256: of that. level: that its
-    check reached; sampled: of level model, how many images of how many were scored again, None for
-    all. reasons: why the level is no higher. notes: what should be known of the card. gains: of
-    the worst case, at each budget of the table; srocc: between clean and attacked scores, and
-    srocc_drop: of SROCC with opinion scores, None where there are none, both at the largest
-    budget. strongest: the attack that gained most on the largest share of images. jod_least: of
-    all its runs in this constraint; None where it was not measured. images: that were attacked.
+    rank: the best and the worst place that its interval allows; None for a card that is not ranked,
+    and unranked: the reasons. card: its file, beneath the page; sha256: of that file. level: the
+    level that its check reached; sampled: at level model, how many images of how many were scored
+    again, None for all. reasons: why the level is not higher. notes: what a reader should know
+    about the card. gains: of the worst case, at each budget of the table; srocc: of clean and
+    attacked scores, and srocc_drop: the drop of SROCC with opinion scores, None without these, both
+    at the largest budget. strongest: the attack that gained most on the largest share of images.
+    jod_least: over all its runs in this constraint; None if not measured. images: number of
+    attacked images.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -95,8 +96,8 @@ class Ranking(BaseModel):
 
 
 class Section(BaseModel):
-    """All cards of one suite on one set of images. digest, pixels: SHA-256 of these. images: of the
-    set. budgets: in queries an image, rising.
+    """All cards of one suite on one set of images. digest, pixels: SHA-256 of these. images: size
+    of the set. budgets: in queries per image, ascending.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -110,7 +111,7 @@ class Section(BaseModel):
 
 
 class Refused(BaseModel):
-    """A submission that was refuted, or holds no card, and is not ranked. model, suite: empty
+    """A submission that is not ranked because it was refuted or has no card. model, suite: empty
     without a card.
     """
 
@@ -123,8 +124,8 @@ class Refused(BaseModel):
 
 
 class Board(BaseModel):
-    """`leaderboard.json`; the page shows nothing else. refused: empty in the file and on the page
-    unless they were to be kept.
+    """`leaderboard.json`; the page shows nothing else. refused: empty unless refuted submissions
+    are to be listed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -137,7 +138,7 @@ class Board(BaseModel):
 
 @dataclass(frozen=True)
 class _Entry:
-    """A card, its bytes, and what became of its check."""
+    """A card, its bytes, and the result of its check."""
 
     card: Card
     data: bytes
@@ -149,7 +150,7 @@ class _Entry:
 
     @property
     def identity(self) -> str:
-        """The same for two copies of a submission, however their files are written."""
+        """An identity that two copies of a submission share, whatever the layout of their files."""
         card = self.card
         runs = [run.results for run in card.runs]
         key = [card.suite.model_dump(), card.model.model_dump(), card.images.digest, runs]
@@ -157,20 +158,21 @@ class _Entry:
 
     @property
     def standing(self) -> tuple[int, int]:
-        """The more, the better it is verified: by level, and images that the model scored again."""
+        """How well it is verified: the level, then the number of images that the model scored
+        again."""
         check = self.check
         asked = check.images if check.sampled is None else len(check.sampled)
         return LEVELS.index(check.level), asked
 
     @property
     def unranked(self) -> tuple[str, ...]:
-        """Why it has no rank; empty where it has."""
+        """Why it has no rank; empty if it has one."""
         found = [finding.what for finding in self.check.findings if finding.unranked]
         return (*(["not verified"] if self.check.level == "card" else []), *found)
 
     @property
     def file(self) -> str:
-        """Its copy beside the page."""
+        """The name of its copy beside the page."""
         name = re.sub(r"[^A-Za-z0-9.]+", "-", self.card.model.name).strip("-.")[:60] or "model"
         return f"{CARDS}/{name}-{self.sha256[:8]}.json"
 
@@ -185,10 +187,10 @@ def write_board(
 ) -> Board:
     """Check and rank cards, and write the page; see `iqattack.leaderboard`.
 
-    checked: gives the check of one entry. An earlier leaderboard in `out` is replaced once this one
-    is whole. A folder or file that holds no card is refused like what is refuted; of a submission
-    that is there twice, the one that is verified best counts. Raises InputError for a path that
-    there is not, a folder that holds anything else, and where no card is left to rank.
+    checked: returns the check of one entry. An earlier leaderboard in `out` is replaced once this
+    one is complete. A folder or file without a card is refused like a refuted one; of duplicate
+    submissions, the best verified counts. Raises InputError for a path that does not exist, for an
+    `out` that holds anything else, and if no card is left to rank.
     """
     out = out if out.name not in ("", "..") else out.resolve()
     _refuse_other(out)
@@ -198,7 +200,7 @@ def write_board(
     refused: list[Refused] = []
     for path in map(Path, entries):
         if not path.exists():
-            raise InputError(f"{path}: is not there; give a folder that 'iqattack audit' wrote")
+            raise InputError(f"{path}: does not exist; give a folder that 'iqattack audit' wrote")
         try:
             found.append(_entry(path, checked, checks))
         except NoCardError as error:
@@ -208,19 +210,19 @@ def write_board(
     if not board.sections:
         first = board.refused[0]
         raise InputError(
-            f"{first.submission}: is refuted ({first.reasons[0]}), and no other card is left to "
-            "rank; see 'iqattack check'"
+            f"{first.submission}: refuted ({first.reasons[0]}), and no other card is left to rank; "
+            "for details, run 'iqattack check'"
         )
     _write(board if keep_refuted else board.model_copy(update={"refused": ()}), found, out)
     return board
 
 
 def _entry(path: Path, checked: Callable[[Path], CardCheck], checks: Sequence[CardCheck]) -> _Entry:
-    """A card with the best check that there is of it, or one that refutes it."""
+    """Read a card, with the best check of it that is available, or one that refutes it."""
     file = path / CARD if path.is_dir() else path
     check = checked(path)
     data = file.read_bytes()
-    card = Card.model_validate_json(data)  # what is unsound in it, the check refutes
+    card = Card.model_validate_json(data)  # the check refutes what is inconsistent
     known = [check, *(c for c in checks if c.sha256 == hashlib.sha256(data).hexdigest())]
     refuting = next((each for each in known if each.outcome == "refuted"), None)
     best = max(known, key=lambda each: LEVELS.index(each.level))
@@ -235,7 +237,7 @@ def _no_card(path: Path, error: NoCardError) -> Refused:
 
 
 def _once(entries: Sequence[_Entry]) -> list[_Entry]:
-    """Each submission once, at the highest level that one of its copies reached."""
+    """Keep each submission once, at the highest level that one of its copies reached."""
     best: dict[str, _Entry] = {}
     for number, entry in enumerate(entries):
         key = f"refuted {number}" if entry.check.outcome == "refuted" else entry.identity
@@ -284,7 +286,7 @@ def _section(entries: Sequence[_Entry]) -> Section:
 
 
 def _shape(entries: Sequence[_Entry]) -> tuple[tuple[int, ...], Sequence[str]]:
-    """Budgets and constraints of the suite, where it is in the package; else those of most cards
+    """Budgets and constraints of the suite if it is in the package; otherwise those of most cards
     among the best verified.
     """
     first = entries[0].card.suite
@@ -359,10 +361,10 @@ def _row(entry: _Entry, constraint: str, budgets: Sequence[int]) -> Row:
 
 
 def ranks(gains: Sequence[Value]) -> list[tuple[int, int] | None]:
-    """The best and the worst place that the intervals leave each; None for one without a value.
+    """The best and the worst place that the intervals allow each; None for one without a value.
 
-    The best place is after all whose interval lies wholly below, the worst one before all whose
-    interval lies wholly above: models whose intervals overlap share places. The fewer the better.
+    Lower gains are better. The best place is after all intervals that lie entirely below, the worst
+    one before all that lie entirely above: models whose intervals overlap share places.
     """
     ends = [_ends(gain) for gain in gains]
     known = [pair for pair in ends if pair is not None]
@@ -378,7 +380,7 @@ def ranks(gains: Sequence[Value]) -> list[tuple[int, int] | None]:
 
 
 def _ends(gain: Value) -> tuple[float, float] | None:
-    """The interval of a value, which is a point where none was measured."""
+    """The interval of a value; a point if none was measured."""
     if gain.value is None or not math.isfinite(gain.value):
         return None
     if gain.low is None or gain.high is None:
@@ -387,13 +389,13 @@ def _ends(gain: Value) -> tuple[float, float] | None:
 
 
 def level_text(row: Row) -> str:
-    """`files`, or `model (1 of 8 images)` where a part was scored again."""
+    """`files`, or `model (1 of 8 images)` if only a part was scored again."""
     sampled = "" if row.sampled is None else f" ({row.sampled[0]} of {row.sampled[1]} images)"
     return f"{LEVEL_NAMES[row.level]}{sampled}"
 
 
 def rank_text(rank: tuple[int, int] | None) -> str:
-    """`2`, or `1–3` where intervals overlap."""
+    """`2`, or `1–3` if intervals overlap."""
     if rank is None:
         return "–"
     low, high = rank
@@ -404,7 +406,7 @@ def rank_text(rank: tuple[int, int] | None) -> str:
 
 
 def _write(board: Board, entries: Sequence[_Entry], out: Path) -> None:
-    """The folder, in one step."""
+    """Write the folder in one step."""
     page = _template().render(
         board=board,
         written=datetime.now(UTC).date().isoformat(),
@@ -429,7 +431,7 @@ def _write(board: Board, entries: Sequence[_Entry], out: Path) -> None:
             for name in ASSETS:
                 (folder / name).write_bytes((ours / name).read_bytes())
             (folder / INDEX).write_text(page, encoding="utf-8")
-            folder.chmod(0o755)  # as any folder, not for one person alone
+            folder.chmod(0o755)  # like any folder, not private like a temporary one
             _put(folder, out)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -438,7 +440,7 @@ def _write(board: Board, entries: Sequence[_Entry], out: Path) -> None:
 
 
 def _put(folder: Path, out: Path) -> None:
-    """A page that is whole in the place of an earlier one."""
+    """Replace an earlier page by a complete one."""
     if not out.exists():
         folder.rename(out)
         return
@@ -446,7 +448,7 @@ def _put(folder: Path, out: Path) -> None:
     try:
         out.rename(aside / "old")
         try:
-            _refuse_other(out, aside / "old")  # something may have been put there meanwhile
+            _refuse_other(out, aside / "old")  # something may have been added meanwhile
             for name in PUBLISHING:
                 if (aside / "old" / name).is_file():
                     shutil.copy2(aside / "old" / name, folder / name)
@@ -460,14 +462,14 @@ def _put(folder: Path, out: Path) -> None:
 
 
 def _refuse_other(out: Path, there: Path | None = None) -> None:
-    """InputError for what is no leaderboard and no empty folder: only one may be replaced.
+    """Raise InputError unless this is a leaderboard or an empty folder: only these may be replaced.
 
-    there: where what was at `out` is now.
+    there: the present place of what was at `out`.
     """
     there = out if there is None else there
     try:
         if there.is_symlink() or (there.exists() and not there.is_dir()):
-            raise InputError(f"{out}: is no folder; give another --out")
+            raise InputError(f"{out}: is not a folder; give another --out")
         other = next(_others(there), None) if there.is_dir() else None
         if there.is_dir() and there.resolve() in (Path.cwd(), *Path.cwd().parents):
             raise InputError(
@@ -478,12 +480,12 @@ def _refuse_other(out: Path, there: Path | None = None) -> None:
         raise cannot_write(out, error) from None
     if other is not None:
         raise InputError(
-            f"{out}: is not empty and no leaderboard, it has {printable(other)}; give another --out"
+            f"{out}: is not a leaderboard, but has {printable(other)}; give another --out"
         )
 
 
 def _others(folder: Path) -> Iterator[str]:
-    """What is in a folder that no leaderboard has."""
+    """Yield what is in a folder but does not belong to a leaderboard."""
     names = {path.name for path in folder.iterdir()} - LITTER - PUBLISHING
     if names and DATA not in names:
         yield min(names)
@@ -520,7 +522,7 @@ def _template() -> Any:
 
 
 def _shown(value: Any) -> Any:
-    """What the template shows, which may be of somebody else's card: see `printable`."""
+    """A value for the template, which may come from somebody else's card: see `printable`."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

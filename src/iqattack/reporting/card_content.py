@@ -1,4 +1,4 @@
-"""What the page of an audit says: sentences, tables and the curves of its chart, from its card."""
+"""Contents of an audit's page, from its card: sentences, tables and the curves of its chart."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from iqattack.runs.numbers import percent as _percent
 from iqattack.runs.verdict import RANKING
 
 PERCENT = "\N{NO-BREAK SPACE}%"
-COLOURS = 4  # of constraints, in the style sheet; more begin again
-# Lengths of strokes and gaps, in pixels, by which the attacks of a constraint are told apart.
+COLOURS = 4  # of constraints, in the style sheet; further ones repeat them
+# Lengths of strokes and gaps, in pixels, which distinguish the attacks of a constraint.
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4", "12 4", "2 6", "9 3 2 3 2 3")
 COLUMNS = {
     "gain": "gain",
@@ -41,16 +41,16 @@ COLUMNS = {
     "plcc_drop": "PLCC drop",
     "krocc_drop": "KROCC drop",
 }
-BESIDE = ("gain_on_clean",)  # only beside a paper's figures
+BESIDE = ("gain_on_clean",)  # only shown with a paper's figures
 POLICY = ("The policy holds.", "The policy does not hold.", "The policy could not be measured.")
 MARKS = {"passed": "holds", "failed": "fails", "not measured": "not measured"}
-LONGEST_NAME = 30  # letters, of a model in the verdict: the title has it anyway
+LONGEST_NAME = 30  # characters of a model's name in the verdict; the title has all
 CHARTED = 11  # rows of the chart's table
 
 
 @dataclass(frozen=True)
 class Headline:
-    """The verdict in one sentence; strong: the part that stands out, None where nothing does."""
+    """The verdict in one sentence; strong: the part to emphasise, or None."""
 
     before: str
     strong: str | None = None
@@ -76,7 +76,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Cell:
-    """A measure as text. share: of the largest in its column, for a bar; None without one."""
+    """A measure as text. share: of the largest in its column, for a bar; None without a bar."""
 
     text: str
     interval: str | None = None
@@ -123,7 +123,7 @@ class Legend:
 
 @dataclass(frozen=True)
 class Chart:
-    """curves: as card.js draws them. legend, table: see there. text: what is to be seen."""
+    """curves: as card.js draws them. legend, table: see there. text: what it shows."""
 
     curves: list[dict[str, Any]]
     legend: tuple[Legend, ...]
@@ -132,7 +132,7 @@ class Chart:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """A fraction as a percentage that is not broken into two lines."""
+    """A fraction as a percentage without a line break."""
     return _percent(value, digits).replace(" %", PERCENT)
 
 
@@ -140,7 +140,7 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def headline(card: Card) -> Headline:
-    """What the worst case at the largest budget says of the model, in a sentence."""
+    """The worst case at the largest budget, in one sentence."""
     lines = _worst_lines(card)
     name = card.model.name if len(card.model.name) <= LONGEST_NAME else "this model"
     if not lines:
@@ -160,7 +160,7 @@ def headline(card: Card) -> Headline:
     if between is not None:
         sure = f" (95{PERCENT} interval {between.replace(' … ', ' to ')}{PERCENT})"
     return Headline(
-        f"With {_queries(line.queries)} an image, attacks move the scores of {name} by ",
+        f"With {_queries(line.queries)} per image, attacks move the scores of {name} by ",
         percent(gain.value),
         f" of the score range{where}{sure}{_ranking(line, judgement)}.",
     )
@@ -171,7 +171,7 @@ def _ranking(line: Line, judgement: Judgement) -> str:
         return f", and the ranking of the images {RANKING[judgement.kind]}"
     if judgement.kind in ("none", "few"):
         return f"; {images(line.images)} are too few for a statement about their ranking"
-    return "; what becomes of the ranking is open"
+    return "; the effect on the ranking is undecided"
 
 
 def _silence(card: Card, line: Line, judgement: Judgement) -> str:
@@ -185,7 +185,7 @@ def _silence(card: Card, line: Line, judgement: Judgement) -> str:
             f"scores depend on the batch, by {change} of the score range, and the attacks gained "
             f"{gain}."
         )
-    return f"no candidate was scored with {_queries(line.queries)} an image."
+    return f"no candidate was scored with {_queries(line.queries)} per image."
 
 
 def _judged(card: Card, line: Line) -> Judgement:
@@ -203,13 +203,13 @@ def _judged(card: Card, line: Line) -> Judgement:
 
 
 def _chances(card: Card, line: Line) -> int:
-    """How many scores of an image the worst case is the best of."""
+    """Number of scores per image of which the worst case is the best."""
     runs = sum(run.constraint == line.constraint for run in card.runs)
     return line.queries * max(runs, 1)
 
 
 def _most(card: Card, name: str) -> float:
-    """The largest noise or dependence on the batch of any run, a fraction of the score range."""
+    """The largest noise or dependence on the batch of any run, as a fraction of the score range."""
     found = max((getattr(run, name) or 0.0 for run in card.runs), default=0.0)
     return found if found > TOLERANCE else 0.0
 
@@ -228,25 +228,27 @@ def _value(line: Line, name: str) -> float:
 
 
 def concerns(card: Card, troubles: Sequence[str] = ()) -> list[str]:
-    """What a reader must know before the figures, the gravest first. troubles: with the folder."""
+    """What a reader must know before the figures, the most serious first. troubles: with the
+    folder."""
     said = []
     unsound = [run.folder for run in card.runs if run.verified is False]
     if unsound:
         said.append(
             f"Not as reported: {', '.join(unsound)}. Saved images did not get the scores that the "
-            "run has for them, so its measures prove nothing; 'iqattack verify' on that folder "
-            "says which."
+            "run reports for them, so its measures prove nothing; for details, run 'iqattack "
+            "verify' on that folder."
         )
     said += troubles
     lost = card.images.count - card.images.attacked
     if lost:
         said.append(
-            f"{images(lost)} of {card.images.count:,} could not be attacked, and are in no measure."
+            f"{images(lost)} of {card.images.count:,} could not be attacked, and are left out of "
+            "all measures."
         )
     if card.images.partly:
         said.append(
             f"{images(card.images.partly)} of {card.images.count:,} failed with some attacks, and "
-            "are in the measures of the others."
+            "count only in the measures of the others."
         )
     noise, batch = _most(card, "noise"), _most(card, "batch")
     if noise:
@@ -299,7 +301,7 @@ def _queries(n: int) -> str:
 
 
 def policy(outcomes: Sequence[Outcome]) -> tuple[str, int, list[tuple[str, str]]]:
-    """What a policy says in a sentence, its exit status, and each rule with what became of it."""
+    """A policy's result in a sentence, its exit status, and each rule with its outcome."""
     status = exit_status(outcomes)
     rules = [(MARKS[outcome.state], outcome.text) for outcome in outcomes]
     order = ("fails", "not measured", "holds")
@@ -315,7 +317,7 @@ def facts(card: Card) -> list[tuple[str, str]]:
     return [
         ("images", f"{card.images.attacked:,} of {card.images.count:,} attacked"),
         ("attacks", f"{len(attacks):,} in {_number(len(card.constraints), 'constraint')}"),
-        ("queries", f"{sum(run.queries for run in runs):,} in all"),
+        ("queries", f"{sum(run.queries for run in runs):,} in total"),
         ("verified", f"{verified:,} of {_runs(len(runs))}"),
         ("noise", _found(noise, checked)),
         ("batch", _found(batch, checked)),
@@ -333,7 +335,7 @@ def _found(share: float, checked: bool) -> str:
 
 
 def figures(card: Card, references: Sequence[Card] = ()) -> list[Figure]:
-    """The worst case of each constraint at the largest budget, held against reference models."""
+    """The worst case of each constraint at the largest budget, compared with reference models."""
     found = []
     for line in _worst_lines(card):
         colour = card.constraints.index(line.constraint) % COLOURS
@@ -375,10 +377,11 @@ def meaning(constraint: str) -> str | None:
     name, _, rest = constraint.partition(":")
     strength = rest.partition(":")[0]
     return {
-        "bands": f"each band of spatial frequency by {strength} times the just visible contrast",
+        "bands": f"each band of spatial frequency by up to {strength} times the just visible "
+        "contrast",
         "jod": f"patterns that keep {strength} JOD",
-        "jnd": f"each pixel by {strength} of its just-noticeable difference",
-        "l0": f"any change of {strength} pixels",
+        "jnd": f"each pixel by up to {strength} of its just-noticeable difference",
+        "l0": f"any change to at most {strength} pixels",
         "linf": f"each value by up to {strength} grey levels",
         "none": "any change",
     }.get(name)
@@ -392,14 +395,14 @@ def _interval(value: Value, *, percentage: bool = False) -> str | None:
 
 
 def fixed(value: float | None, digits: int) -> str:
-    """A number with so many digits, so that columns line up; a dash for none."""
+    """A number with a fixed number of digits, so that columns align; a dash for None."""
     if value is None:
         return NONE
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # no −0.00
 
 
 def score_digits(score_range: tuple[float, float]) -> int:
-    """How many digits show a thousandth of a score range."""
+    """The number of digits that show a thousandth of a score range."""
     return max(0, 3 - math.ceil(math.log10(score_range[1] - score_range[0])))
 
 
@@ -431,7 +434,7 @@ def measures(card: Card) -> list[Measures]:
             shares = next((line.best for line in lines if line.attack == WORST), {})
             rows = tuple(_row(line, there, shares, most) for line in lines)
             if rows:
-                budgets.append((f"{_queries(queries)} an image", rows))
+                budgets.append((f"{_queries(queries)} per image", rows))
         columns = ("attack", *(COLUMNS[name] for name in there), "strongest on", "images")
         tables.append(Measures(constraint, colour % COLOURS, columns, tuple(budgets)))
     return tables
@@ -450,7 +453,7 @@ def _row(line: Line, there: Sequence[str], shares: dict[str, float], most: float
 
 
 def published(figures: Sequence[Beside], card: Card) -> Table:
-    """What the paper of the suite published, beside what was measured."""
+    """The figures that the suite's paper published, beside the measured ones."""
     return Table(
         ("model", "attack", "queries", "measure", "published", card.model.name),
         tuple(
@@ -507,7 +510,7 @@ RUN_COLUMNS = (
 
 
 def provenance(card: Card) -> list[tuple[str, str]]:
-    """What the figures are of, name and value."""
+    """Provenance of the figures, as name and value."""
     low, high = card.model.score_range
     better = "lower" if card.model.lower_better else "higher"
     files = [(f"{name}, SHA-256", digest) for name, digest in card.model.files.items()]

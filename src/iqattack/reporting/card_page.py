@@ -1,4 +1,4 @@
-"""The page of an audit: one file that needs nothing beside it, made from its card and its runs."""
+"""The page of an audit: a self-contained file, made from its card and its runs."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def write_card_page(folder: Path, card: Card | None = None) -> Path:
     """Write the page of an audit beside its card, and return its path; an earlier one is replaced.
 
     card: the one in the folder, if it was read already. The same card and runs give the same bytes.
-    What of the runs is not there, or differs from the card, is reported on the page.
+    The page reports runs that are missing or differ from the card.
 
     Raises RunError for an audit without a card, InputError for a card that cannot be read.
     """
     if card is None:
         if not (folder / CARD).is_file():
             raise RunError(
-                f"{folder}: this audit has no card yet; go on with it by 'iqattack audit --resume'"
+                f"{folder}: this audit has no card yet; continue it with 'iqattack audit --resume'"
             )
         card = read_card(folder)
     page = folder / INDEX
@@ -94,12 +94,12 @@ def card_page(folder: Path, card: Card) -> str:
 
 
 def _runs(here: Sequence[RunHere]) -> list[tuple[tuple[str, ...], bool, str | None]]:
-    """Of each run its cells, whether it failed its verification, and where its page is."""
+    """For each run: its cells, whether it failed verification, and where its page is."""
     return [(content.run_row(one.record), one.record.verified is False, one.page) for one in here]
 
 
 def _policy(path: Path, card: Card) -> tuple[Judged | None, list[str]]:
-    """What the policy in the audit's folder says, and why it cannot be read, if that is so."""
+    """The outcome of the policy in the audit's folder, and the reason if it cannot be read."""
     if not path.is_file() or not card.lines:
         return None, []
     try:
@@ -109,15 +109,15 @@ def _policy(path: Path, card: Card) -> tuple[Judged | None, list[str]]:
 
 
 def _inline(name: str) -> str:
-    """A script as it may stand in a page."""
+    """A script for inclusion in a page."""
     text = asset(name).decode().replace("\r\n", "\n")
     if "</script" in text.lower() or "<!--" in text:
-        raise ValueError(f"{name}: would end the element that it stands in")
+        raise ValueError(f"{name}: would end its own element")
     return text
 
 
 def _allowed(scripts: Sequence[str]) -> str:
-    """The page's content security policy: these scripts, no other, and nothing from elsewhere."""
+    """The page's content security policy: only these scripts, and nothing from elsewhere."""
     hashes = (b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
     return (
@@ -127,6 +127,6 @@ def _allowed(scripts: Sequence[str]) -> str:
 
 
 def _data(value: dict[str, Any]) -> Markup:
-    """JSON that no text in it can end the element of."""
+    """JSON that cannot end its element."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

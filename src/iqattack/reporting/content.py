@@ -1,4 +1,4 @@
-"""What the page says: sentences, tables and the series of its charts, from a run's numbers."""
+"""Contents of a run's page: sentences, tables and the series of its charts."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from iqattack.runs.summary import JOD_SEEN
 from iqattack.runs.visibility import MOST_MEASURED
 from iqattack.specs import printable
 
-LOOK = {"up": "better", "down": "worse"}  # what a direction of the quality means
-POINTS, FEW_POINTS = 200, 50  # of the curve of gain against queries
-DRAWN = 2000  # queries of one image
+LOOK = {"up": "better", "down": "worse"}  # by direction of the quality
+POINTS, FEW_POINTS = 200, 50  # points on the curve of gain against queries
+DRAWN = 2000  # queries drawn for one image
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart in words: `told` says what is to be seen; None for one whose values are elsewhere."""
+    """A chart in words. text: what it shows. table: None if its values are elsewhere."""
 
     id: str
     title: str
-    told: str
+    text: str
     table: Table | None = None
 
 
 def title(summary: Summary) -> str:
-    """What was attacked with what."""
+    """The page's title: model and attack."""
     return f"{summary.model.name} under {without_folders(summary.attack)}"
 
 
@@ -54,34 +54,34 @@ def notices(summary: Summary, failures: Sequence[Result], sampled: str | None = 
     said = [] if sampled is None else [sampled]
     if summary.white_box:
         said.append(
-            "This is a white-box attack: it takes the model's own gradients, which no outsider "
-            "has. Its result is a ceiling, not what queries alone can do."
+            "This is a white-box attack: it uses the model's own gradients, which no outsider has. "
+            "Its result is a ceiling for attacks by queries alone."
         )
     said += [f"{phrase[0].upper()}{phrase[1:]}." for phrase in summary.findings]
     if summary.pending:
         said.append(
             f"This run is not finished: {images(summary.pending)} of {summary.images:,} "
-            f"still to do. The page shows the others; write it again for more."
+            f"pending. The page shows the others; write it again later."
         )
     ended = summary.scores.crossing.without_reach
     if ended:
         low, high = summary.model.score_range
         said.append(
-            f"{images(ended)} had a clean score at the end of the range {low:g} to {high:g} that "
-            "it was to reach, or beyond it: there was nothing to attack, and the gain is 0. Where "
-            "the model has another range, attack again with it."
+            f"{images(ended)} had a clean score at or beyond the target end of the range {low:g} "
+            f"to {high:g}: there was nothing to attack, and the gain is 0. If the model has "
+            "another range, attack again with it."
         )
     if failures:
         first = failures[0]
         said.append(
             f"{images(len(failures))} could not be attacked, such as {first.image} "
-            f"({without_folders(first.status)}). They are in no measure."
+            f"({without_folders(first.status)}). They are left out of all measures."
         )
     return said
 
 
 def settings(summary: Summary) -> list[tuple[str, str]]:
-    """The settings that matter, name and value."""
+    """The main settings, as name and value."""
     asked, model = summary.settings, summary.model
     low, high = model.score_range
     better = "lower" if model.lower_better else "higher"
@@ -99,7 +99,7 @@ def settings(summary: Summary) -> list[tuple[str, str]]:
             None if asked.budget_total is None else f"at most {asked.budget_total:,}",
         ),
         (
-            "queries for an image",
+            "queries per image",
             f"at most {asked.most(summary.images):,}, mean {number(summary.means.queries, 1)}",
         ),
         ("seed", str(asked.seed)),
@@ -140,7 +140,7 @@ def _more(n: int) -> str:
 
 
 def series(results: Sequence[Result], traces: Sequence[Trace]) -> dict[str, Any]:
-    """The curves over images that are finished: `curve` over queries, `crossing` over boundaries.
+    """The curves over finished images: `curve` against queries, `crossing` against boundaries.
 
     results, traces: of the same images, in the same order.
     """
@@ -153,7 +153,7 @@ def series(results: Sequence[Result], traces: Sequence[Trace]) -> dict[str, Any]
 
 
 def series_of_many(done: Results, traces: Iterable[Trace]) -> dict[str, Any]:
-    """The same in little memory, at fewer numbers of queries. traces: as they are read."""
+    """The same curves with little memory, at fewer points. traces: read one by one."""
     points = _points(int(done.counts["queries"].max(initial=1)), FEW_POINTS)
     best = np.zeros((len(points), len(done)), dtype=np.float32)
     reaches = np.empty(len(done))
@@ -185,28 +185,28 @@ def charts(
     drawn: dict[str, Any],
     shown: Sequence[Result] | None = None,
 ) -> tuple[list[Chart], Table]:
-    """The charts in words, and the table of the images that are shown, by default all. drawn: what
-    `series` gave.
+    """The charts in words, and the table of the images that are shown, by default all. drawn: the
+    result of `series`.
     """
     model, curve, crossing = summary.model, drawn["curve"], drawn["crossing"]
     done = Results.of(results).done
     better = "Lower" if model.lower_better else "Higher"
     ways = [int(np.count_nonzero(done.where("direction", way))) for way in ("up", "down")]
     queries, median = curve["queries"], curve["median"]
-    gained = f"After {_queries(queries[-1])} half of the images or more gained nothing."
+    gained = f"After {_queries(queries[-1])} at least half of the images had gained nothing."
     if median[-1] > 0.0:
         half = next(q for q, gain in zip(queries, median, strict=True) if gain >= median[-1] / 2)
         gained = (
-            f"After {_queries(queries[-1])} half of the images gained {percent(median[-1])} or "
-            f"more; half of that was reached by query {half:,}."
+            f"After {_queries(queries[-1])} the median gain is {percent(median[-1])}; half of that "
+            f"was reached by query {half:,}."
         )
     said = [
         Chart(
             "scores",
             "Attacked against clean scores",
-            f"{images(ways[0])} {_were(ways[0])} to be made to look better to the model, and "
-            f"{ways[1]:,} worse. {better} scores are better, and better is up and right: above the "
-            "dashed line an image looks better to the model than before.",
+            f"The attack tried to make {images(ways[0])} look better to the model, and {ways[1]:,} "
+            f"worse. {better} scores are better, and better is up and right: above the dashed "
+            "line, an image looks better to the model than before.",
         )
     ]
     if summary.scores.clean_mos is not None and summary.scores.attacked_mos is not None:
@@ -218,7 +218,7 @@ def charts(
             Chart(
                 "mos",
                 "Scores against opinion",
-                f"SROCC with people's opinion is {before} before the attack and {after} after it.",
+                f"SROCC with opinion scores is {before} before the attack and {after} after it.",
             )
         )
     said += _ranking_chart(summary)
@@ -239,16 +239,16 @@ def charts(
             ),
         )
     ]
-    if summary.settings.budget_total is None:  # else searches are of different lengths by choice
+    if summary.settings.budget_total is None:  # otherwise searches differ in length by design
         said += by_query
     said += [
         Chart(
             "crossing",
             "Boundary crossing",
-            f"The area under the curve is {number(summary.scores.crossing.area)}: 0 where no score "
-            "moved, 1 where all went to the far end of the range.",
+            f"The area under the curve is {number(summary.scores.crossing.area)}: 0 if no score "
+            "moved, 1 if all reached the far end of the range.",
             Table(
-                ("share of the way", "images that crossed it"),
+                ("share of the way", "images that crossed"),
                 tuple(
                     (percent(crossing["b"][i], 0), percent(crossing["share"][i]))
                     for i in _spread(len(crossing["b"]), 11)
@@ -259,8 +259,8 @@ def charts(
         Chart(
             "ssim",
             "Gain against SSIM",
-            f"Mean SSIM is {number(summary.means.ssim)}, mean gain {percent(summary.mean_gain)}: "
-            "the higher and the further right, the worse for the model.",
+            f"Mean SSIM is {number(summary.means.ssim)}, mean gain {percent(summary.mean_gain)}. "
+            "The higher and the further right, the worse for the model.",
         ),
     ]
     columns = (
@@ -294,7 +294,7 @@ def charts(
 
 
 def _ranking_chart(summary: Summary) -> list[Chart]:
-    """Where the ranking was the objective."""
+    """The chart of the ranking, if that was the objective."""
     ranking = summary.ranking
     if ranking is None:
         return []
@@ -308,8 +308,8 @@ def _ranking_chart(summary: Summary) -> list[Chart]:
             f"After {of_all} for all images, SROCC of clean and attacked scores is "
             f"{number(last.srocc, 2)}, and {percent(last.overlap, 0)} of the first {k} are still "
             f"among them; {images(last.touched)} {_were(last.touched)} changed, of "
-            f"{summary.attacked:,}. Up to there, each point is the best choice of what had been "
-            "scored by then.",
+            f"{summary.attacked:,}. Before that, each point is the best choice among the scores so "
+            "far.",
             Table(
                 ("queries", "SROCC", "KROCC", f"NDCG@{k}", f"overlap of first {k}", "changed"),
                 tuple(
@@ -329,7 +329,8 @@ def _ranking_chart(summary: Summary) -> list[Chart]:
 
 
 def ranking_series(summary: Summary) -> dict[str, Any] | None:
-    """The curve of the ranking against queries for all images; None where it was no objective."""
+    """The curve of the ranking against queries for all images; None if that was not the
+    objective."""
     if summary.ranking is None:
         return None
     curve = summary.ranking.curve
@@ -344,7 +345,7 @@ def ranking_series(summary: Summary) -> dict[str, Any] | None:
 
 
 def _jod_chart(summary: Summary) -> list[Chart]:
-    """Where JOD was measured."""
+    """The chart of JOD, if measured."""
     means = summary.means
     if means.jod is None:
         return []
@@ -354,8 +355,8 @@ def _jod_chart(summary: Summary) -> list[Chart]:
             "Gain against JOD",
             f"Mean JOD is {jod(means.jod)}, the least {jod(means.jod_least)}; "
             f"{percent(means.jod_below)} of the images are below {JOD_SEEN}. At 10 no difference "
-            "is visible, at 9 75 % of observers tell which is the original: the higher and the "
-            "further right, the worse for the model.",
+            "is visible; at 9, 75 % of observers prefer the original. The higher and the further "
+            "right, the worse for the model.",
         )
     ]
 
@@ -369,12 +370,12 @@ def _queries(n: int) -> str:
 
 
 def _spread(n: int, most: int) -> list[int]:
-    """At most so many of the indices 0 to n − 1, evenly, the ends included."""
+    """At most `most` of the indices 0 to n − 1, evenly spaced, the ends included."""
     return sorted({round(i) for i in np.linspace(0, n - 1, min(n, most))})
 
 
 def image_record(result: Result, number_: int) -> dict[str, Any]:
-    """What the gallery knows of an image; numbers that are none are null."""
+    """An image's record for the gallery; non-finite numbers are null."""
     return {
         "number": number_,
         "name": printable(result.image),
@@ -399,11 +400,11 @@ def image_record(result: Result, number_: int) -> dict[str, Any]:
 
 
 def scored(trace: Trace, stages: Sequence[tuple[int, str]] = ()) -> dict[str, Any]:
-    """What was scored of an image: gains query by query, the best so far, where it improved.
+    """The scored queries of an image: gains query by query, the best so far, and the improvements.
 
     stages: of the search, first query and name; those without a query of their own are left out.
 
-    Of more than 2,000 queries every n-th is there, and all that improved.
+    Beyond 2,000 queries, only every n-th is included, and all improvements.
     """
     gains = np.where(np.isfinite(trace.gains), trace.gains, 0.0)
     best = np.maximum.accumulate(gains.clip(min=0.0))
@@ -420,7 +421,7 @@ def scored(trace: Trace, stages: Sequence[tuple[int, str]] = ()) -> dict[str, An
         "improved_gains": _rounded(best[improved]),
         "stages": [
             {"query": query, "name": printable(name)}
-            for query, name in dict(stages).items()  # of several at one query, the last
+            for query, name in dict(stages).items()  # if several start at one query, the last
             if query <= len(gains)
         ],
     }
@@ -431,5 +432,5 @@ def _finite(value: float | None) -> float | None:
 
 
 def _rounded(values: Any) -> list[float | None]:
-    """As JSON has them: six digits are more than a screen shows."""
+    """Values for JSON, to six digits, which is more than a screen shows."""
     return [round(v, 6) if math.isfinite(v) else None for v in np.asarray(values).tolist()]

@@ -36,7 +36,7 @@ UNKNOWN: Interval = (math.nan, math.nan)
 
 @dataclass(frozen=True)
 class Row:
-    """A measure; digits: after the point. interval: 95 %, NaN where there is none."""
+    """A measure. digits: after the point. interval: 95 %, NaN if there is none."""
 
     label: str
     value: float | None
@@ -53,14 +53,14 @@ class Group:
 
 
 def main_measures(summary: Summary) -> tuple[Row, ...]:
-    """The eight that answer a question each, and need no other to be read.
+    """The eight main measures, each of which answers one question and can be read alone.
 
-    How far did scores move (mean gain), and how much of the way that was left (crossing area)? What
-    became of the ranking (SROCC), of the agreement with people (before, and its drop, where there
-    are opinion scores), of the field's measure of robustness (R)? How visible is it, by structure
-    (SSIM) and to an eye (JOD, on average and at worst)? What did it cost (queries)? The others are
-    variants of these: RGO and the successes of the first two, KROCC and PLCC of SROCC, gains and
-    distances of R, L∞ to FLIP of the others. Metrics of pyiqa that were asked for come after them.
+    How far did scores move (mean gain), and what share of the remaining range (crossing area)? How
+    much did the ranking change (SROCC), the agreement with opinion scores, if there are any
+    (before, and its drop), and the field's measure of robustness (R)? How visible is the change, by
+    structure (SSIM) and to the eye (JOD, mean and least)? What did it cost (queries)? The others
+    are variants: RGO and success rates of the first two, KROCC and PLCC of SROCC, gains and
+    distances of R, L∞ to FLIP of visibility. Requested metrics of pyiqa follow.
     """
     scores, means, row = summary.scores, summary.means, _rows(summary)
     drop: tuple[Row, ...] = ()
@@ -76,13 +76,14 @@ def main_measures(summary: Summary) -> tuple[Row, ...]:
         row("R robustness, on the score range", scores.by_range.r, "by_range.r"),
         row(SSIM, means.ssim, digits=4),
         *_jods(summary),
-        row("mean queries an image", means.queries, digits=1),
+        row("mean queries per image", means.queries, digits=1),
         *_asked_for(summary),
     )
 
 
 def _rows(summary: Summary) -> Callable[..., Row]:
-    """Makes a row of a label, a value, the name of its interval and digits."""
+    """Return a function that makes a row from a label, a value, the name of its interval and
+    digits."""
 
     def row(label: str, value: float | None, name: str = "", digits: int = 3) -> Row:
         return Row(label, value, digits, summary.scores.intervals.get(name, UNKNOWN))
@@ -91,7 +92,7 @@ def _rows(summary: Summary) -> Callable[..., Row]:
 
 
 def _fresh(summary: Summary) -> Iterator[Row]:
-    """What fresh scores say, where there are some."""
+    """Measures of fresh scores, if there are any."""
     found = summary.rescored
     if found is not None:
         for label, name in ((FRESH, "gain_fresh"), (BIAS, "bias")):
@@ -99,12 +100,12 @@ def _fresh(summary: Summary) -> Iterator[Row]:
 
 
 def _jods(summary: Summary) -> tuple[Row, ...]:
-    """Mean and least, where they were measured."""
+    """Mean and least JOD, if measured."""
     means = summary.means
     if means.jod is None:
         return ()
     rows = ((JOD, means.jod), (LEAST_JOD, means.jod_least))
-    # As many digits as tell it from 10.
+    # As many digits as it takes to distinguish it from 10.
     return tuple(Row(name, x, len(jod(x).partition(".")[2]), UNKNOWN) for name, x in rows)
 
 

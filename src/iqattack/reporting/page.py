@@ -1,4 +1,4 @@
-"""Puts the page together: a folder that can be opened, moved, zipped and sent."""
+"""Assemble the page of a run: a folder that can be opened, moved, zipped and sent."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ OURS = (
     "page.js",
 )  # fmt: skip
 SCRIPTS = (PLOTLY, *OURS[:1], DATA, *OURS[1:])  # in the order in which they run
-ALL = "all.csv"  # beside a page that shows a part of the images
-MARK = "iqattack.data = "  # what DATA begins with
+ALL = "all.csv"  # beside a page that shows only some images
+MARK = "iqattack.data = "  # the start of DATA
 FILES = {INDEX, ALL, "page.css", *SCRIPTS}
 FOLDERS = {THUMBS: r"\d{6,}\.jpg", PIXELS: r"\d{6,}\.js"}
-LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file managers leave in a folder they show
-PUBLISHING = {".gitignore", ".nojekyll", "CNAME"}  # beside a page on the web: they stay
+LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # left behind by file managers
+PUBLISHING = {".gitignore", ".nojekyll", "CNAME"}  # kept beside a page on the web
 FACTORS = (4, 8, 16, 32, 64)  # by which the difference can be magnified
 FACTOR = 16
 
@@ -62,16 +62,15 @@ def write_report(
 ) -> Path:
     """Write the page of a run, finished or under way, and return the path of its index.html.
 
-    out: the folder, RUN/report by default; an earlier page in it is replaced, and what publishes
-    it (.gitignore, .nojekyll, CNAME) stays.
-    Of more than 5,000 images, it shows the most telling ones and some drawn at random, and all.csv
-    beside it has all.
-    viewing: of the measures of visibility; by default the usual one, and the page does without them
-    where they cannot be had. progress: is told (images done, images); so is measuring, before.
+    out: the folder, RUN/report by default; an earlier page in it is replaced, and the files that
+    publish it (.gitignore, .nojekyll, CNAME) are kept. Of more than 5,000 images, it shows the most
+    informative ones and some drawn at random; all.csv beside it has all. viewing: conditions for
+    the measures of visibility; with the default, the page leaves these out if they cannot be
+    measured. progress: called with (images done, images); measuring likewise, before.
 
-    Raises RunError while no image is finished, InputError for a folder that holds anything else
-    or cannot be written, and where the viewing was chosen and JOD cannot be measured. Nothing
-    half-written is left, and the earlier page is there until this one is whole.
+    Raises RunError while no image is finished, InputError for a folder that holds anything else or
+    cannot be written, and if `viewing` was chosen and JOD cannot be measured. Nothing half-written
+    is left, and the earlier page stays until this one is complete.
     """
     results, pending = run.checked_state()
     out = run.folder / "report" if out is None else out
@@ -124,7 +123,7 @@ def write_report(
             (folder / THUMBS).mkdir()
             (folder / PIXELS).mkdir()
             images = []
-            # Decoding, filtering and encoding let other threads run.
+            # Decoding, filtering and encoding release the GIL.
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 todo = pool.map(partial(picture, folder=folder), enumerate(shown))
                 for image in todo:
@@ -143,7 +142,7 @@ def write_report(
                 _write_all(folder / ALL, results)
             _copy_assets(folder)
             (folder / INDEX).write_text(page, encoding="utf-8")
-            folder.chmod(0o755)  # as any folder, not for one person alone
+            folder.chmod(0o755)  # like any folder, not private like a temporary one
             _put(folder, out)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -153,7 +152,7 @@ def write_report(
 
 
 def _curves(run: Run, results: Results, shown: Results) -> tuple[dict[str, Any], dict[str, Trace]]:
-    """The curves over all images that are finished, and the traces of those that are shown."""
+    """The curves over all finished images, and the traces of those that are shown."""
     traces: dict[str, Trace] = {}
     names, done = set(shown.images), results.done
 
@@ -172,8 +171,8 @@ def _curves(run: Run, results: Results, shown: Results) -> tuple[dict[str, Any],
 
 
 def _write_all(path: Path, results: Results) -> None:
-    """All images of a run, of which the page shows some: results.csv without the attack, which
-    may have folders in it.
+    """Write all images of a run of which the page shows some: results.csv without the attack, which
+    may contain folder names.
     """
     columns = [name for name in COLUMNS if name != "attack"]
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -191,9 +190,9 @@ def _copy_assets(folder: Path) -> None:
 
 
 def _refuse_other(out: Path, there: Path | None = None) -> None:
-    """InputError for what is no page and no empty folder: only a page may be replaced by one.
+    """Raise InputError unless this is a page or an empty folder: only these may be replaced.
 
-    there: where what was at `out` is now.
+    there: the present place of what was at `out`.
     """
     there = out if there is None else there
     if there.is_dir() and (here := _working_folder()) is not None:
@@ -208,7 +207,7 @@ def _refuse_other(out: Path, there: Path | None = None) -> None:
             raise InputError(f"{out}: is a link, expected a folder; give another --out")
         if there.is_dir() and (other := _other(there)) is not None:
             raise InputError(
-                f"{out}: is not empty and no report, it has {printable(other)}; give another --out"
+                f"{out}: is not a report, but has {printable(other)}; give another --out"
             )
         if there.exists() and not there.is_dir():
             raise InputError(f"{out}: is a file, expected a folder; give another --out")
@@ -217,7 +216,7 @@ def _refuse_other(out: Path, there: Path | None = None) -> None:
 
 
 def _working_folder() -> Path | None:
-    """Where this process is, unless that is gone."""
+    """The working folder, or None if it no longer exists."""
     try:
         return Path.cwd().resolve()
     except OSError:
@@ -225,7 +224,7 @@ def _working_folder() -> Path | None:
 
 
 def _other(folder: Path) -> str | None:
-    """Something in a folder that no page has, if there is any."""
+    """Something in a folder that does not belong to a page, if there is any."""
     there = sorted(path for path in folder.iterdir() if path.name not in LITTER)
     for path in there:
         if path.is_symlink():
@@ -248,7 +247,7 @@ def _other(folder: Path) -> str | None:
 
 
 def _put(folder: Path, out: Path) -> None:
-    """A page that is whole in the place of an earlier one, which is removed once it is there."""
+    """Replace an earlier page by a complete one; the earlier page is removed last."""
     if not out.exists():
         folder.rename(out)
         return
@@ -257,7 +256,7 @@ def _put(folder: Path, out: Path) -> None:
     try:
         out.rename(old)
         try:
-            _refuse_other(out, old)  # something may have been put there in the meantime
+            _refuse_other(out, old)  # something may have been added meanwhile
             for name in PUBLISHING:
                 if (old / name).is_file():
                     shutil.copy2(old / name, folder / name)

@@ -1,7 +1,7 @@
-"""The files of one image: a thumbnail, and a script that holds its pixels and what was scored.
+"""The files of one image: a thumbnail, and a script with its pixels and its scored queries.
 
-Pixels are data in a script because a page that opens from disk may not read files: a canvas that
-was painted from one cannot be read again, so nothing could be computed from it.
+The pixels are data in a script because a page opened from disk may not read files: a canvas painted
+from a file cannot be read back, so nothing could be computed from it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from iqattack.runs.pixels import to_array, to_png
 from iqattack.runs.results import JND_MODEL, JND_SCALE
 from iqattack.specs import printable
 
-THUMB = 320, 240  # pixels: twice what a card shows
+THUMB = 320, 240  # pixels: twice the size that a card shows
 THUMBS, PIXELS = "thumbs", "images"
-MOST_JOD, MOST_FLIP = 3.0, 0.75  # ends of the scales; a third of it, 1 JOD, has the loud colour
+MOST_JOD, MOST_FLIP = 3.0, 0.75  # ends of the scales; a third of the first, 1 JOD, is pink
 
 
 def write_pictures(
@@ -39,10 +39,10 @@ def write_pictures(
 ) -> dict[str, Any]:
     """Write the files of an image: NUMBER.jpg in folder/thumbs, NUMBER.js in folder/images.
 
-    Returns `thumb` and `pixels`, their paths in the folder, None for what there is not, and
-    `missing`, which says why both pictures cannot be compared, None where they can. meter: of where
-    a change is visible; None without. pair: the hashes of both pictures in the log; others are not
-    shown. Pixels are encoded anew, so that nothing else of a file goes into the page.
+    Returns `thumb` and `pixels`, their paths in the folder, None if missing, and `missing`, the
+    reason why the pictures cannot be compared, None if they can. meter: maps where a change is
+    visible; None for no map. pair: the hashes of both pictures in the log; other pictures are not
+    shown. Pixels are encoded again, so that nothing else of a file enters the page.
     """
     name = f"{number:06}"
     data: dict[str, Any] = dict.fromkeys(("original", "attacked", "limit", "visible"))
@@ -55,7 +55,7 @@ def write_pictures(
     else:
         threshold = JND_SCALE * JND_MODELS[JND_MODEL](before)
         data["original"], data["attacked"] = as_png(before), as_png(after)
-        # A whole number of grey levels is over the threshold just when it is over its floor.
+        # An integer number of grey levels exceeds the threshold exactly if it exceeds its floor.
         data["limit"] = _base64(to_png(threshold.floor().clamp(max=255.0).byte().numpy()))
         data["visible"] = None if meter is None else _visible(meter, result, before, after)
         thumb = f"{THUMBS}/{name}.jpg"
@@ -69,17 +69,17 @@ def write_pictures(
 
 
 def as_png(pixels: Tensor) -> str:
-    """Pixels (3, H, W) uint8 as a PNG, in base64; nothing else of a file goes into it."""
+    """Pixels (3, H, W) uint8 as a PNG, in base64, without anything else of the file."""
     return _base64(to_png(to_array(pixels)))
 
 
 def _visible(
     meter: Meter, result: Result, before: Tensor, after: Tensor
 ) -> dict[str, str | float] | None:
-    """A map of where the change is visible, with the measure and the value that is white in it.
+    """A map of where the change is visible, with the measure and the value that is shown as white.
 
-    Of JOD, or of FLIP where that was not measured. White is the same for all images, so that they
-    can be compared.
+    The measure is JOD, or FLIP if JOD was not measured. White is the same for all images, so that
+    they can be compared.
     """
     for what, known, most, tool in (
         ("JOD", result.jod, MOST_JOD, meter.jod),

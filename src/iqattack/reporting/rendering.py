@@ -11,12 +11,12 @@ from markupsafe import Markup, escape
 
 from iqattack.specs import printable
 
-PLOTLY = "plotly-basic.min.js"  # a quarter of plotly.js, and all that the charts need
+PLOTLY = "plotly-basic.min.js"  # a quarter of plotly.js, sufficient for the charts
 _OPTION = re.compile(r"--[a-z][a-z-]*(?: [\d.,-]+\d)?")
 
 
 def template(name: str) -> Template:
-    """A template of the package, which escapes what it is given."""
+    """A template of the package, with autoescaping."""
     environment = Environment(
         loader=PackageLoader("iqattack.reporting"),
         autoescape=True,
@@ -35,11 +35,11 @@ def asset(name: str) -> bytes:
 
 
 def _shown(value: Any) -> Any:
-    """What the template shows, which may be of somebody else's run: see `printable`."""
+    """A value for the template, which may come from somebody else's run: see `printable`."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def options(text: str) -> Markup:
-    """A text whose options, such as --score-range 0,1, are not broken into two lines."""
-    # A plain string: what is put into a Markup would be escaped a second time.
+    """A text without line breaks inside options such as --score-range 0,1."""
+    # A plain string: text inserted into a Markup would be escaped a second time.
     return Markup(_OPTION.sub(r'<span class="option">\g<0></span>', str(escape(printable(text)))))

@@ -11,16 +11,16 @@ from scipy import stats
 from iqattack.runs.columns import Results
 from iqattack.runs.numbers import images
 
-SHOWN = 5000  # images: more make a page that no browser likes
-TELLING, FAILURES = 1000, 250  # of them, of each kind
+SHOWN = 5000  # images: more are too many for a browser
+TELLING, FAILURES = 1000, 250  # of these, for each kind
 
 Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What is shown: numbers of rows, in the order of the run; note: which they are, in a sentence
-    or two, None where they are all.
+    """The images that are shown. rows: their numbers, in the order of the run. note: which they
+    are, in a sentence or two, None if all are shown.
     """
 
     numbers: Numbers
@@ -28,10 +28,10 @@ class Sample:
 
 
 def sample(results: Results, shown: int = SHOWN) -> Sample:
-    """The images that tell most of a run of more than `shown`, and a part drawn at random.
+    """The most informative images of a run of more than `shown`, and some drawn at random.
 
-    By largest gain, by how many ranks the attack moved an image, and by lowest SSIM, a fifth of
-    them each; a twentieth is for images that failed.
+    A fifth each has the largest gain, the largest change of rank, and the lowest SSIM; a twentieth
+    is for images that failed.
     """
     if len(results) <= shown:
         return Sample(np.arange(len(results)))
@@ -48,9 +48,9 @@ def sample(results: Results, shown: int = SHOWN) -> Sample:
     most_of = f"{min(telling, len(done)):,}"
     note = (
         f"This page shows {shown:,} of {images(len(results))}: the {most_of} with the largest "
-        f"gain, the {most_of} whose rank the attack changed most, the {most_of} with the "
-        f"lowest SSIM, {_failed(len(failed), failures)}and others drawn at random. Measures and "
-        "curves are of all of them; points in the charts are the images that are shown."
+        f"gain, the {most_of} whose rank the attack changed most, the {most_of} with the lowest "
+        f"SSIM, {_failed(len(failed), failures)}and others drawn at random. Measures and curves "
+        "cover all of them; points in the charts are the images that are shown."
     )
     return Sample(np.sort(np.concatenate([first, more])), note)
 

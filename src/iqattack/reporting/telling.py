@@ -1,4 +1,5 @@
-"""The most telling pictures of an audit: the images whose scores moved most, before and after."""
+"""The pictures at the top of an audit's page: the images whose scores moved most, before and
+after."""
 
 from __future__ import annotations
 
@@ -28,15 +29,15 @@ from iqattack.runs.numbers import jod, number, without_folders
 from iqattack.runs.pairs import read_pair, scored_pairs
 from iqattack.runs.visibility import known
 
-LONGEST = 1024  # pixels, of a side: larger pictures are made smaller for the page
+LONGEST = 1024  # pixels of a side: larger pictures are shrunk for the page
 _FOLDER = re.compile(r"runs/(?!\.\.?$)[^/\\]+")
 
 
 @dataclass(frozen=True)
 class RunHere:
-    """A run of a card, as its folder has it. run, results: None where it cannot be read; trouble:
-    why, or how it differs from the card, None where it does not. page: of the run, beneath the
-    audit's folder, if it was written.
+    """A run of a card, as found in its folder. run, results: None if it cannot be read. trouble:
+    why, or how it differs from the card; None if it does not. page: the page of the run, beneath
+    the audit's folder, if it was written.
     """
 
     record: RunRecord
@@ -48,8 +49,8 @@ class RunHere:
 
 @dataclass(frozen=True)
 class Picture:
-    """One image of which the score moved a lot, as text. before, after: PNGs in base64; None where
-    they cannot be shown, missing: why. size: width and height of what is shown.
+    """One image whose score moved a lot, as text. before, after: PNGs in base64; None if they
+    cannot be shown, and missing: why. size: width and height as shown.
     """
 
     image: str
@@ -75,7 +76,9 @@ def runs_here(folder: Path, card: Card) -> list[RunHere]:
 def _here(folder: Path, record: RunRecord) -> RunHere:
     place = folder / record.folder
     if not _FOLDER.fullmatch(record.folder) or place.is_symlink():
-        return RunHere(record, None, None, f"{record.folder}: is no folder beneath the card", None)
+        return RunHere(
+            record, None, None, f"{record.folder}: is not a folder beneath the card", None
+        )
     page = f"{record.folder}/report/index.html"
     link = page if (folder / page).is_file() else None
     try:
@@ -89,7 +92,7 @@ def _here(folder: Path, record: RunRecord) -> RunHere:
         return RunHere(record, None, None, f"{record.folder}: {reason}", link)
     trouble = None
     if digest != record.results:
-        trouble = f"{record.folder}: results.csv is not the one that the card was made from"
+        trouble = f"{record.folder}: results.csv is not the one from which the card was made"
     return RunHere(record, run, results, trouble, link)
 
 
@@ -104,7 +107,7 @@ def most_moved(folder: Path, runs: Sequence[RunHere], shown: int) -> list[Pictur
             name, gain = one.results.images[row], float(one.results.real("gain")[row])
             if gain > 0.0 and (name not in best or gain > best[name][0]):
                 best[name] = gain, k, row
-    first = sorted(best, key=lambda name: -best[name][0])[:shown]  # of equals the first in order
+    first = sorted(best, key=lambda name: -best[name][0])[:shown]  # the first of equals
     return [_picture(folder, runs[best[name][1]], best[name][2]) for name in first]
 
 
@@ -133,7 +136,7 @@ def _picture(folder: Path, here: RunHere, row: int) -> Picture:
     height, width = pictures[0].shape[1:]
     note = None
     if pictures[0].shape != before.shape:
-        note = f"Made smaller: {before.shape[2]}×{before.shape[1]} pixels were scored."
+        note = f"Shrunk for the page: {before.shape[2]}×{before.shape[1]} pixels were scored."
     return Picture(
         **text,
         visibility=_seen(result.jod, similar),
@@ -145,7 +148,7 @@ def _picture(folder: Path, here: RunHere, row: int) -> Picture:
 
 
 def _seen(jods: float | None, similar: float) -> tuple[tuple[str, str], ...]:
-    """What is known of how visible a change is."""
+    """The measures of a change's visibility that are known."""
     known_jod = () if jods is None else (("JOD", jod(jods)),)
     return known_jod if math.isnan(similar) else (*known_jod, ("SSIM", number(similar, 4)))
 
@@ -164,7 +167,7 @@ def _pair(folder: Path, run: Run, result: Result) -> tuple[Tensor, Tensor]:
 
 
 def smaller(pixels: Tensor) -> Tensor:
-    """Pixels (3, H, W) uint8 with no side above `LONGEST`, each a mean of those it covers."""
+    """Shrink pixels (3, H, W) uint8 so that no side exceeds `LONGEST`, by area means."""
     height, width = pixels.shape[1:]
     longest = max(height, width)
     if longest <= LONGEST:

@@ -1,9 +1,9 @@
-"""What a defence leaves of a finished attack, and what it costs.
+"""How much of a finished attack a defence leaves, and what it costs.
 
-The pictures of an attack on the undefended model are scored behind the defence: an attack that does
-not know of it. A run of the same attack on the defended model is adaptive. Both are valued in
-scores that misled no attack: behind a random defence those of fresh draws, behind one that only
-changes scores those of the undefended model.
+The pictures of an attack on the undefended model are scored behind the defence, that is, for an
+attack that does not know of it. A run of the same attack on the defended model is adaptive. Both
+are judged by scores that no attack has seen: behind a random defence those of fresh draws, behind a
+defence that only changes scores those of the undefended model.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from iqattack.runs.summary import Measured, mean_measured
 from iqattack.runs.verify import scores_of
 from iqattack.scoring import DEFAULT_RETRY, InProcess, Retry, ScorePool
 
-KEYS = 8  # draws of a random defence, none of which an attack saw
+KEYS = 8  # draws of a random defence, which no attack has seen
 MOST_KEYS = 1000
 SAME = (
     "constraint", "floor", "objective", "queries", "attack", "seed", "resize", "convert",
@@ -48,12 +48,12 @@ class BehindDefence(BaseModel):
     """One image. Scores are raw, gains fractions of the score range, negative where the score moved
     the other way.
 
-    score_clean, gain: as the run on the undefended model has them. score_clean_defended: through
-    the defence. gain_not_adaptive: of the run's picture behind the defence, on fresh draws.
+    score_clean, gain: those of the run on the undefended model. score_clean_defended: behind the
+    defence. gain_not_adaptive: of the run's picture behind the defence, on fresh draws.
     gain_adaptive and gain_adaptive_reported: of the picture of the adaptive run, on fresh draws and
-    as that reports it; None without one. ssim: between the pictures; ssim_clean_defended: between
-    the clean picture and what the model sees of it; ssim_defended: between what it sees of clean
-    and attacked. None where that is too small, or of another size than the picture.
+    as reported; None without such a run. ssim: between the pictures; ssim_clean_defended: between
+    the clean picture and its defended version; ssim_defended: between the defended versions of
+    both. None if these are too small, or differ in size from the picture.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,16 +72,16 @@ class BehindDefence(BaseModel):
 
 
 class DefenceMeasures(BaseModel):
-    """What a defence leaves of an attack, and what it costs; means over images.
+    """How much of an attack a defence leaves, and what it costs; means over images.
 
     run, adaptive: folders. queries: images that defended models scored for this. left_not_adaptive,
-    left_adaptive: mean gain behind the defence over the mean gain without; None where nothing was
-    gained without. gain_worst, left_worst: of the picture of each image that gains most behind the
-    defence, of the two runs; None without an adaptive one. note: says so where the adaptive attack
-    is the weaker one. clean_change, clean_distance: mean of the change of clean scores through the
-    defence, as a fraction of the score range, with its sign (positive for better quality) and
-    without. srocc_clean: of clean scores with and without the defence. srocc_mos,
-    srocc_mos_defended: of clean scores and opinion, without and with it.
+    left_adaptive: mean gain behind the defence over the mean gain without; None if nothing was
+    gained without. gain_worst, left_worst: for each image, of whichever picture of the two runs
+    gains most behind the defence; None without an adaptive run. note: a warning if the adaptive
+    attack is the weaker one. clean_change, clean_distance: mean signed and absolute change of clean
+    scores through the defence, as fractions of the score range, positive for better quality.
+    srocc_clean: of clean scores with and without the defence. srocc_mos, srocc_mos_defended: of
+    clean scores and opinion scores, without and with it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -111,7 +111,7 @@ class DefenceMeasures(BaseModel):
     ssim_defended: float | None
 
     def write(self, path: Path) -> None:
-        """Write the rows as CSV; InputError where that cannot be done."""
+        """Write the rows as CSV; InputError if that fails."""
 
         def lines() -> Iterator[str]:
             yield csv_line(BehindDefence.model_fields)
@@ -134,12 +134,13 @@ def measure_defence(
 ) -> DefenceMeasures:
     """Score the pictures of a run behind a defence, and compare.
 
-    run: on the undefended model, which `scorer` is. adaptive: the same attack on the defended one.
-    keys: draws of a random defence. Two queries an image, three with an adaptive run; one less of a
-    defence of scores alone, one more of one of both; of a random one of images 2·keys + 1, or
-    3·keys + 1. None is in any run's log. progress: is given how many images are done, of how many.
+    run: a run on the undefended model, `scorer`. adaptive: the same attack on the defended model.
+    keys: draws of a random defence. Takes two queries per image, three with an adaptive run; one
+    fewer for a defence of scores alone, one more for a defence of both; with random image
+    transforms 2·keys + 1, or 3·keys + 1. They are in no run's log. progress: called with (images
+    done, images).
 
-    Raises InputError for a defence that does not exist, or where the model fails; RunError for runs
+    Raises InputError for a defence that does not exist, or if the model fails; RunError for runs
     that do not fit.
     """
     chain = parse_defence(defence)
@@ -148,12 +149,12 @@ def measure_defence(
     check_model(run, scorer)
     if BY in run.model.name:
         raise RunError(
-            f"{run.folder}: is of a model that is defended already; give the run on the model "
-            "itself, and this one as the adaptive run"
+            f"{run.folder}: its model is already defended; give the run on the undefended model, "
+            "and this one as the adaptive run"
         )
     done = run.checked_state(pictures=False)[0].done
     if not len(done):
-        raise RunError(f"{run.folder}: no image is finished yet; wait for it, or go on with it")
+        raise RunError(f"{run.folder}: no image is finished yet; wait, or resume the run")
     others = {} if adaptive is None else _adaptive(run, adaptive, chain)
     rows = []
     with ExitStack() as stack:
@@ -166,7 +167,7 @@ def measure_defence(
 
 
 class _Asked:
-    """Defended models. queries: images that they scored."""
+    """Queries of defended models. queries: images that they scored."""
 
     def __init__(
         self,
@@ -182,13 +183,13 @@ class _Asked:
         self.queries = 0
         self.chain = chain
         found = judges(scorer, chain, range(1, keys + 1))
-        self.own = found == [scorer]  # the model itself, of which the run has scores
+        self.own = found == [scorer]  # the model itself, whose scores the run has
         self.same = not chain.random and not any(one.tells for one in chain.defences)
         self._user = pool(defend(scorer, chain))
         self._judges = [self._user] if self.same else [pool(judge) for judge in found]
 
     def returned(self, image: Tensor) -> float:
-        """The score that a user gets."""
+        """The score that a user receives."""
         return self._ask(self._user, image)
 
     def judged(self, image: Tensor) -> NDArray[np.float64]:
@@ -202,39 +203,39 @@ class _Asked:
 
 
 def _adaptive(run: Run, adaptive: Run, chain: Chain) -> dict[str, Result]:
-    """Results of the adaptive run by image; RunError where it is no such run of the same attack."""
+    """Results of the adaptive run by image; RunError if it is not a run of the same attack."""
     name = f"{run.model.name}{BY}{label(chain)}"
     if (adaptive.model.name, adaptive.model.score_range) != (name, run.model.score_range):
         low, high = run.model.score_range
         raise RunError(
-            f"{adaptive.folder}: is of the model '{adaptive.model.name}', expected '{name}' with "
-            f"the range {low:g},{high:g}; attack that with the settings of {run.folder}"
+            f"{adaptive.folder}: its model is '{adaptive.model.name}', expected '{name}' with the "
+            f"range {low:g},{high:g}; attack that with the settings of {run.folder}"
         )
     if adaptive.model.lower_better != run.model.lower_better:
         there, here = ("lower" if one.model.lower_better else "higher" for one in (run, adaptive))
         raise RunError(
-            f"{adaptive.folder}: {here} scores of its model are better, and {there} ones in "
-            f"{run.folder}; give runs of the same model"
+            f"{adaptive.folder}: {here} scores are better, but in {run.folder} {there} ones; give "
+            "runs of the same model"
         )
     bare = _without_defences(adaptive, chain)
     changed = run.model.changed(bare)
     if changed is not None and run.model.hashes and bare.hashes:
         raise RunError(
-            f"{adaptive.folder}: its model had another {Path(changed).name} than that of "
+            f"{adaptive.folder}: its model's {Path(changed).name} differs from that of "
             f"{run.folder}; give runs of the same model"
         )
     for field in SAME:
         there, here = getattr(run.settings, field), getattr(adaptive.settings, field)
         if there != here:
             raise RunError(
-                f"{adaptive.folder}: its {field} is {here}, that of {run.folder} is {there}; give "
-                "runs with the same settings"
+                f"{adaptive.folder}: its {field} is {here}, but {there} in {run.folder}; give runs "
+                "with the same settings"
             )
     found = {result.image: result for result in adaptive.checked_state(pictures=False)[0].done}
     lacking = set(run.checked_state(pictures=False)[0].done.images) - found.keys()
     if lacking:
         raise RunError(
-            f"{adaptive.folder}: has no result for {min(lacking)}, and {run.folder} has one; give "
+            f"{adaptive.folder}: has no result for {min(lacking)}, but {run.folder} does; give "
             "finished runs on the same images"
         )
     return found
@@ -274,8 +275,8 @@ def _row(
         there, picture = _pair(adaptive, other)
         if not torch.equal(there, clean):
             raise RunError(
-                f"{adaptive.folder}: {result.image} is another image than that of {run.folder}; "
-                "give runs on the same images"
+                f"{adaptive.folder}: {result.image} differs from that in {run.folder}; give runs "
+                "on the same images"
             )
         found = _gain(run, other, before, asked.judged(picture))
     seen = [_seen(asked.chain, picture) for picture in (clean, attacked)]
@@ -302,7 +303,7 @@ def _pair(run: Run, result: Result) -> tuple[Tensor, Tensor]:
 def _gain(
     run: Run, result: Result, before: NDArray[np.float64], after: NDArray[np.float64]
 ) -> float:
-    """How far scores moved the way that a result was to go, as a fraction of the score range."""
+    """How far scores moved in the direction of a result, as a fraction of the score range."""
     ends = run.model.score_range, run.model.lower_better
     rising = towards_end(result.direction or "up", 0.0, *ends).rising
     moved = normalised_gain(before, after, 1.0 if rising else -1.0, run.model.score_range)
@@ -310,7 +311,7 @@ def _gain(
 
 
 def _seen(chain: Chain, image: Tensor) -> Tensor:
-    """What a model behind a defence is given of an image (3, H, W) uint8; the first version of
+    """The version of an image (3, H, W) uint8 that a model behind a defence receives; the first of
     several.
     """
     given: list[Tensor] = []
@@ -334,7 +335,7 @@ def _measured(
     run: Run, adaptive: Run | None, chain: Chain, rows: Sequence[BehindDefence], queries: int
 ) -> DefenceMeasures:
     def column(name: str) -> NDArray[np.float64]:
-        return np.array([getattr(row, name) for row in rows], dtype=np.float64)  # of None NaN
+        return np.array([getattr(row, name) for row in rows], dtype=np.float64)  # NaN for None
 
     def mean(name: str) -> float | None:
         values = column(name)
@@ -387,17 +388,18 @@ def _measured(
 
 
 def _weaker(adaptive: Run, blind: NDArray[np.float64], aware: NDArray[np.float64]) -> str | None:
-    """A note where the adaptive attack gained less than the one that does not know the defence."""
+    """A note if the adaptive attack gained less than the one that does not know the defence."""
     if not aware.mean() < blind.mean():
         return None
     return (
         f"{adaptive.folder}: the adaptive attack gains {number(float(aware.mean()))}, less than "
-        f"the {number(float(blind.mean()))} of the attack that does not know the defence; it says "
-        "nothing for the defence: judge that by the worst of both, or attack with more queries"
+        f"{number(float(blind.mean()))}, the gain of the attack that does not know the defence; "
+        "this does not support the defence: judge it by the worst of both, or attack with more "
+        "queries"
     )
 
 
 def _ratio(behind: NDArray[np.float64], without: NDArray[np.float64]) -> float:
-    """Of their means; NaN where the second is not above 0."""
+    """Ratio of the means; NaN unless the second is above 0."""
     whole = float(without.mean())
     return float(behind.mean()) / whole if whole > 0.0 else float("nan")

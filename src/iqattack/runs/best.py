@@ -1,4 +1,4 @@
-"""Whether a result is what the scores of its image say."""
+"""Whether a result agrees with the scores of its image."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from iqattack.runs.columns import Results
 from iqattack.runs.results import OK, UNCHANGED, Result
 from iqattack.runs.settings import ModelRecord, Record, Settings
 
-AT_ONCE = 2**16  # rows that are held against their results in one go
+AT_ONCE = 2**16  # rows compared with their results at a time
 
 
 class Doubted(NamedTuple):
-    """A result to look at. number: in its results. direction, rows: of its image in the log."""
+    """A result to examine. number: among the results. direction, rows: of its image in the log."""
 
     number: int
     direction: Direction | None
@@ -29,10 +29,10 @@ class Doubted(NamedTuple):
 
 
 def doubtful(log: QueryLog, results: Results, record: Record) -> Iterator[Doubted]:
-    """The results that may differ from the rows of their images: all that do are among them.
+    """Yield the results that may differ from the rows of their images, including all that do.
 
-    `misreported` and the others say how, one by one: to ask them of a million takes long. results:
-    in the order of the log. RunError for rows that are not as they were logged.
+    `misreported` and the others say how, one by one, which takes too long for a million results.
+    results: in the order of the log. RunError for rows that were changed after logging.
     """
     failed, number = results.failed, 0
     waiting: list[Doubted] = []
@@ -56,7 +56,7 @@ def doubtful(log: QueryLog, results: Results, record: Record) -> Iterator[Doubte
 
 
 def _differing(waiting: list[Doubted], results: Results, record: Record) -> Iterator[Doubted]:
-    """Those of which anything differs, as in `misreported` and `miscounted`."""
+    """Those that differ in anything, as in `misreported` and `miscounted`."""
     some = [item for item in waiting if len(item.rows)]
     yield from (item for item in waiting if not len(item.rows))
     if not some:
@@ -94,10 +94,10 @@ def _differing(waiting: list[Doubted], results: Results, record: Record) -> Iter
 
 
 def keeps_best(settings: Settings) -> bool:
-    """Whether the result is the best of what was scored, which a log tells.
+    """Whether the result is the best scored image, which a log can show.
 
-    With a score boundary it is the least different image that crosses it, with an objective of the
-    set the one that suits its ranking, and under a floor of the result what was made of the best.
+    With a score boundary it is the least different image that crosses it, with a set objective the
+    one that suits the ranking, and under a floor of the result a version of the best.
     """
     if isinstance(parse_objective(settings.objective), SetObjective):
         return False
@@ -109,13 +109,13 @@ def gains_of(rows: Rows, target: Target, model: ModelRecord) -> NDArray[np.float
     """How far each score of an image moved, as fractions of the score range, (N,)."""
     scores = rows["score"].astype(np.float64)
     gains = normalised_gain(scores[0], scores, 1.0 if target.rising else -1.0, model.score_range)
-    # Those of a check of the model are the clean image again, of which the first counts.
+    # A check of the model repeats the clean image; the first score counts.
     gains[rows["hash"] == rows["hash"][0]] = 0.0
     return gains
 
 
 def miscounted(result: Result, rows: Rows, record: Record) -> Iterator[str]:
-    """How a result differs from the number of rows of its image, in a phrase each."""
+    """Yield how a result differs from the number of rows of its image, one phrase each."""
     if len(rows) != result.queries:
         yield f"{len(rows)} queries in the log, reported {result.queries}"
     if len(rows) > record.settings.queries:
@@ -125,8 +125,8 @@ def miscounted(result: Result, rows: Rows, record: Record) -> Iterator[str]:
 def misreported(result: Result, rows: Rows, record: Record) -> str | None:
     """How a result differs from the scores of its image, in a phrase.
 
-    With a score boundary the least different image that crosses it is kept, and scores alone do not
-    tell which that is: then it must be one of them.
+    With a score boundary, the least different image that crosses it is kept. Scores alone do not
+    identify it, so the result must be one of them.
     """
     if not len(rows):
         return "has no query in the log"
@@ -152,7 +152,7 @@ def _gains_otherwise(
     finite = np.where(np.isfinite(gains), gains, -np.inf)
     if not keeps_best(record.settings):
         if not (finite == reported).any():
-            return f"its gain {reported!r} is of no score in the log"
+            return f"its gain {reported!r} belongs to no score in the log"
         return None
     k = int(np.argmax(finite))
     if finite[k] != reported:

@@ -1,4 +1,4 @@
-"""What a run keeps of the check of its model."""
+"""The record of the check of a run's model."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ CHECK = "check"  # its name in the log
 
 
 class Asked(BaseModel):
-    """An image of the check. hash: of its pixels, as the log has it, 16 hexadecimals, empty where
-    it has no score; scores: of the clean image, the first one and those of the check, in order.
+    """An image of the check. hash: of its pixels, as in the log, 16 hexadecimal digits, empty
+    without a score. scores: of the clean image, the first one and those of the check, in order.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
@@ -27,13 +27,13 @@ class Asked(BaseModel):
 
 
 class Checked(BaseModel):
-    """What the log keeps of the check of the model; the scores are among those of the images.
+    """The log's record of the check of the model; the scores are among those of the images.
 
-    images: that were asked about. batch: whether the second half of their scores is of both
-    together. late: whether their clean images are scored after their search, too. wide: whether the
-    survey may have sent more than two images in a call. workers: whether it was in other processes.
-    sessions: scores of the clean images at the beginning of each later session. failed: why it was
-    not completed. others: those of the images that the log does not have, in a shard.
+    images: the images of the check. batch: whether the second half of their scores is of both
+    together. late: whether their clean images are also scored after their search. wide: whether the
+    survey may have sent more than two images per call. workers: whether the survey ran in other
+    processes. sessions: scores of the clean images at the beginning of each later session. failed:
+    why the check was not completed. others: images that the log does not have, in a shard.
     """
 
     model_config = ConfigDict(ser_json_inf_nan="constants")
@@ -49,12 +49,12 @@ class Checked(BaseModel):
 
     @classmethod
     def read(cls, log: QueryLog) -> Self | None:
-        """What is kept, if anything is."""
+        """The record, if there is one."""
         text = log.kept(CHECK)
         try:
             found = None if text is None else cls.model_validate_json(text)
         except ValidationError:
-            return None  # another version's
+            return None  # from another version
         if found is None or not set(found.images) <= {*log.images(), *found.others}:
             return None
         if any(not set(scores) <= set(found.images) for scores in found.sessions):
@@ -68,7 +68,7 @@ class Checked(BaseModel):
         log.keep(CHECK, self.model_dump_json())
 
     def scores(self, log: QueryLog) -> dict[str, list[float]]:
-        """Of each image beside its clean score: those of the clean image before its search."""
+        """For each image, the repeated scores of the clean image before its search."""
         others = self.others
         return {
             name: list(others[name].scores[1:]) if name in others else log.again(name)
@@ -76,13 +76,13 @@ class Checked(BaseModel):
         }
 
     def hash_of(self, name: str, log: QueryLog) -> int:
-        """That of the clean pixels of an image, which has a score."""
+        """The hash of the clean pixels of an image that has a score."""
         if name in self.others:
             return int(self.others[name].hash, 16)
         return int(log.rows(name)["hash"][0])
 
     def done(self, log: QueryLog) -> dict[str, int]:
-        """How many scores there are of images whose search has not begun."""
+        """The number of scores of images whose search has not begun."""
         found = self.scores(log)
         return {
             name: len(found[name])
@@ -91,7 +91,7 @@ class Checked(BaseModel):
         }
 
     def evaluated(self, log: QueryLog, score_range: tuple[float, float]) -> Check:
-        """What follows from them."""
+        """The findings that follow from the scores."""
         others = {name: asked.scores[0] for name, asked in self.others.items() if asked.scores}
         survey = {name: others.get(name, log.clean_score(name)) for name in self.images}
         late = {name: log.late(name) for name in self.images} if self.late else {}
@@ -113,7 +113,7 @@ class Checked(BaseModel):
 
 
 def nonfinite(log: QueryLog) -> float:
-    """To what share of the attack's images the model gave no finite score; 0 without any."""
+    """The share of the attack's images without a finite score; 0 without any images."""
     candidates = without = 0
     for _, _, rows in log.each_rows():
         scores = rows["score"][rows["hash"] != rows["hash"][:1]]
@@ -123,7 +123,7 @@ def nonfinite(log: QueryLog) -> float:
 
 
 def _still(log: QueryLog) -> bool:
-    """Whether no query of any image has another score than its clean image."""
+    """Whether every query of every image has the score of its clean image."""
     scores = (rows["score"] for _, _, rows in log.each_rows())
     return all(
         np.array_equal(found, np.broadcast_to(found[:1], found.shape), equal_nan=True)

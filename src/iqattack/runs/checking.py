@@ -1,5 +1,5 @@
-"""The check of the model: two clean images are scored again, around their search and when a run
-goes on.
+"""The check of the model: two clean images are scored again, before and after their search and when
+a run is resumed.
 """
 
 from __future__ import annotations
@@ -24,17 +24,16 @@ from iqattack.runs.how import How
 from iqattack.runs.settings import Settings
 from iqattack.scoring import Ceiling, Reply, ScorePool
 
-FEWEST = 20  # queries of an image that make a check worth its price
+FEWEST = 20  # queries per image below which a check is too expensive
 
 
 class Checking:
-    """What the engine calls with the clean scores; see `Engine`.
+    """Called by the engine with the clean scores; see `Engine`.
 
-    The queries are those of the first two images of one size. Whatever comes of the check, the
-    search on them has `EACH` and one fewer: its result depends on neither failures nor the size of
-    batches. The last one is asked for when the search on the image has ended. What a session did
-    not come to before, the next one asks, unless that search has begun, as its log would not
-    replay.
+    The check uses the first two images of equal size. Whatever its outcome, their searches have
+    `EACH` + 1 fewer queries, so that results depend on neither failures nor the batch size. The
+    last query is made when the search on the image has ended. What a session could not ask, the
+    next one does, unless the search has begun, since its log would not replay.
     """
 
     def __init__(
@@ -48,8 +47,8 @@ class Checking:
         ceiling: Ceiling | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """images: the whole set, where the log is of a shard. ceiling: of what is sent. stop: asked
-        between calls.
+        """images: the whole set, if the log is of a shard. ceiling: limit on what is sent. stop:
+        called between calls.
         """
         self._settings, self._log, self._images, self._scorer = settings, log, images, scorer
         self._how, self._ceiling, self._stop = how, ceiling, stop
@@ -59,15 +58,15 @@ class Checking:
         self._said: set[str] = set()
 
     def before(self) -> Iterator[Event]:
-        """When a run goes on: whether this session's model is that of the scores in the log.
+        """On resuming, check whether this session's model gave the scores in the log.
 
-        One image of the check is scored once more, alone as it was then, and both where scores are
-        noisy. That is beside the budget and in no row, as the log must replay.
+        One image of the check is scored once more, alone as before, and both if scores are noisy.
+        This does not count towards the budget and is in no row, since the log must replay.
         """
         log = self._log
         self._begun = any(log.clean_score(name) is not None for name in log.images())
         if self._settings.budget_total is not None:
-            return  # nothing is beside that one
+            return  # it allows nothing beside it
         checked = Checked.read(log)
         if checked is None or len(log.finished()) == log.count():
             return
@@ -94,11 +93,11 @@ class Checking:
             yield from self._phrases(checked, [])
 
     def __call__(self, scores: Mapping[str, float]) -> Iterator[Event]:
-        """What is asked, and what a person should know, as events."""
+        """Make the queries, and yield what the user should know, as events."""
         checked = Checked.read(self._log)
         if checked is None and self._settings.share(len(self._images)) >= FEWEST:
             batch, given = self._how.may_batch(self._scorer), self._how.batch_of(self._scorer)
-            # What changed between two sessions is no larger batch's doing.
+            # A change between two sessions is not caused by a larger batch.
             checked = Checked(
                 images=tuple(self._pair()),
                 batch=batch,
@@ -116,7 +115,7 @@ class Checking:
         yield from self._phrases(checked, list(scores.values()))
 
     def _phrases(self, checked: Checked, scores: Sequence[float]) -> Iterator[Event]:
-        """What a person should know, once; scores: of the clean images."""
+        """What the user should know, once. scores: of the clean images."""
         found = checked.evaluated(self._log, self._scorer.score_range)
         for phrase in findings(found, scores, self._scorer.score_range):
             if phrase not in self._said:
@@ -124,7 +123,7 @@ class Checking:
                 yield Note("model", phrase)
 
     def _pool(self) -> AbstractContextManager[ScorePool]:
-        here = replace(self._how, workers=None)  # the workers have models of their own
+        here = replace(self._how, workers=None)  # the workers have their own models
         return here.pool_of(self._scorer, ceiling=self._ceiling)
 
     def _ask(self, checked: Checked, scores: Mapping[str, float]) -> Iterator[Event]:
@@ -146,7 +145,8 @@ class Checking:
         return read_image(entry.path, convert=convert, resize=resize, endings=False).pixels
 
     def _unchanged(self, checked: Checked, names: Collection[str], most: int) -> dict[str, Tensor]:
-        """Clean images that are as they were scored, so many at most; the engine reports others."""
+        """At most `most` clean images that have not changed since they were scored; the engine
+        reports others."""
         found: dict[str, Tensor] = {}
         for entry in self._images:
             if entry.name in names and len(found) < most:
@@ -158,8 +158,8 @@ class Checking:
 
     @staticmethod
     def _counted(replies: list[Reply], others: Collection[str]) -> Replies:
-        """Of what is no query of any image's; failures are attempts all the same, but for those of
-        images that the log does not have.
+        """Replies that are no image's queries. Failures are still attempts, except for images that
+        the log does not have.
         """
         names = [reply.request.name for reply in replies if reply.score is None]
         failed = Counter(name for name in names if name not in others)
@@ -179,11 +179,11 @@ class Checking:
         return Replies(rows=rows, attempts=attempts, scored=scored)
 
     def _pair(self) -> list[str]:
-        """The first two images of one size; the first where no two have one.
+        """The first two images of equal size, or the first image if there are none.
 
-        Images whose search has begun are passed over, and those that the model gave no finite
-        score. One that it did not answer for counts: another session may attack it, and which two
-        they are must not depend on failures that pass.
+        Images whose search has begun are skipped, and those without a finite score. An image
+        without a reply counts: another session may attack it, and the choice must not depend on
+        transient failures.
         """
         first: dict[torch.Size, str] = {}
         for entry in self._images:

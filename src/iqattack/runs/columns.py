@@ -17,16 +17,16 @@ REALS = (
     "jod", "flip", "ms_ssim", "scale",
 )  # fmt: skip
 COUNTS = ("width", "height", "queries", "attempts")
-UNKNOWN = -1  # of a count
-BLOCK = 4096  # rows that are made at once
-SHARED = ("direction", "attack", "status", "stages")  # by most images with some other
+UNKNOWN = -1  # count
+BLOCK = 4096  # rows made at a time
+SHARED = ("direction", "attack", "status", "stages")  # values that most images share with others
 
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class _Shared:
-    """Values that many rows have. codes (N,): the number of each row's value."""
+    """Values shared by many rows. codes (N,): the index of each row's value."""
 
     codes: NDArray[np.int32]
     values: tuple[Any, ...]
@@ -34,11 +34,11 @@ class _Shared:
 
 @dataclass(frozen=True, eq=False)
 class Results(Sequence[Result]):
-    """Results in the order of their run; a row is made when it is asked for.
+    """Results in the order of their run; rows are made on demand.
 
-    images, hashes: as of `Result`. places: where the clean image was: its path, or its folder and
-    None where its name is the image's. reals: float64 (N,) by the name of a field, NaN for None;
-    known: where it is not None. counts: int64 (N,), −1 for None. shared: the rest.
+    images, hashes: as in `Result`. places: of the clean image: its path, or its folder and None if
+    its file name is the image's. reals: float64 (N,) by the name of a field, NaN for None; known:
+    mask of values that are not None. counts: int64 (N,), −1 for None. shared: the rest.
     """
 
     images: Sequence[str]
@@ -51,7 +51,7 @@ class Results(Sequence[Result]):
 
     @classmethod
     def of(cls, rows: Iterable[Result]) -> Self:
-        """The columns of rows."""
+        """Make columns from rows."""
         if isinstance(rows, cls):
             return rows
         images: list[str] = []
@@ -70,7 +70,7 @@ class Results(Sequence[Result]):
                 images.append(image)
                 hashes.append(row["sha256"])
                 folder, slash, name = path.rpartition("/")
-                if name == image:  # then the folder alone is kept, once for all
+                if name == image:  # then only the folder is kept, once
                     places.append(folders.setdefault(folder + slash, (folder + slash, None)))
                 else:
                     places.append((path, ""))
@@ -108,7 +108,7 @@ class Results(Sequence[Result]):
         return self._row(range(len(self))[index])
 
     def __iter__(self) -> Iterator[Result]:
-        for start in range(0, len(self), BLOCK):  # by far faster than number by number
+        for start in range(0, len(self), BLOCK):  # far faster than one by one
             here = slice(start, start + BLOCK)
             columns: dict[str, Sequence[Any]] = {
                 "image": self.images[here],
@@ -148,7 +148,7 @@ class Results(Sequence[Result]):
         return Result.model_construct(**values)
 
     def path(self, k: int) -> str:
-        """Where the clean image of a row was."""
+        """The path of a row's clean image."""
         path, name = self.places[k]
         return path + self.images[k] if name is None else path
 
@@ -157,7 +157,7 @@ class Results(Sequence[Result]):
         return self.reals[name]
 
     def values(self, name: str) -> list[float]:
-        """What of a column is not None, in order."""
+        """The values of a column that are not None, in order."""
         found: list[float] = self.reals[name][self.known[name]].tolist()
         return found
 
@@ -176,7 +176,7 @@ class Results(Sequence[Result]):
 
     @property
     def done(self) -> Results:
-        """Those that are finished."""
+        """The finished images."""
         failed = self.failed
         return self if not failed.any() else self.take(np.flatnonzero(~failed))
 
@@ -197,9 +197,7 @@ class Results(Sequence[Result]):
         )
 
     def with_reals(self, rows: Mapping[int, Mapping[str, float | None]]) -> Results:
-        """The same with other values of fields, by the number of the row and the name of the field;
-        `None` takes a value away.
-        """
+        """A copy with other values, by row number and field name; `None` removes a value."""
         names = {name for values in rows.values() for name in values}
         reals = {name: self.reals[name].copy() for name in names}
         known = {name: self.known[name].copy() for name in names}
@@ -210,7 +208,7 @@ class Results(Sequence[Result]):
         return replace(self, reals={**self.reals, **reals}, known={**self.known, **known})
 
     def numbers(self) -> dict[str, int]:
-        """The number of each row by the name of its image."""
+        """Row numbers by the name of the image."""
         return {name: k for k, name in enumerate(self.images)}
 
 

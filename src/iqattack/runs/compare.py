@@ -1,4 +1,4 @@
-"""Runs side by side: what each measured, and how it differs from the first, image by image."""
+"""Runs side by side: the measures of each, and its differences from the first, image by image."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from iqattack.specs import printable
 class Row(BaseModel):
     """One run of a comparison, over the images that all runs have finished.
 
-    gain: mean, of the score range. srocc: clean–attacked; srocc_drop: clean–MOS less attacked–MOS.
+    gain: mean, of the score range. srocc: clean–attacked; srocc_drop: clean–MOS minus attacked–MOS.
     r: R robustness on the scale of the score range; crossing_area: under the boundary-crossing
-    curve. jod, ssim, queries: means; jod_least: the least. None where it was not measured.
-    difference: mean gain less that of the first run, image by image; p: of Wilcoxon's signed-rank
-    test of that, p_holm: corrected for all comparisons. None in the first row.
-    differs: settings that differ from those of the first run and were allowed to, with values.
-    notes: what of the run was not believed, a phrase each.
-    verdict: in a few words. summary: of the images of the comparison, with everything measured.
+    curve. jod, ssim, queries: means; jod_least: the least. None if not measured. difference: mean
+    over images of the gain minus that of the first run; p: of Wilcoxon's signed-rank test of it,
+    p_holm: corrected for all comparisons. None in the first row. differs: settings that differ from
+    those of the first run and were allowed to, with values. notes: what of the run was not trusted,
+    one phrase each. verdict: in a few words. summary: of the images of the comparison, with all
+    measures.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="null")
@@ -67,7 +67,7 @@ class Row(BaseModel):
 class Comparison(BaseModel):
     """Runs on the same images.
 
-    images: finished in all runs; left_out: those that are not. epsilon: of R.
+    images: number finished in all runs; left_out: number of the others. epsilon: of R.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="null")
@@ -79,7 +79,7 @@ class Comparison(BaseModel):
 
     @property
     def sentence(self) -> str:
-        """Which run gained most; whether the others differ from the first is in `p_holm`."""
+        """Which run gained most; `p_holm` says whether the others differ from the first."""
         best = max(self.rows, key=lambda row: row.gain.value)
         low, high = best.gain.interval
         left = f", {self.left_out:,} left out" if self.left_out else ""
@@ -90,13 +90,13 @@ class Comparison(BaseModel):
         )
 
     def _table(self) -> list[list[str]]:
-        """Headings, and a row for each run."""
+        """The header, and a row for each run."""
 
         def cell(found: Measured | None, digits: int) -> str:
             return NONE if found is None else number(found.value, digits)
 
         seen = any(row.jod is not None for row in self.rows)
-        found = [["run", "attack", "model", "gain", "less the first's", "p (Holm)", "SROCC"]]
+        found = [["run", "attack", "model", "gain", "minus the first's", "p (Holm)", "SROCC"]]
         found[0] += ["SSIM", *(["JOD"] if seen else []), "queries", "verdict"]
         for row in self.rows:
             p = number(row.p_holm, 3)
@@ -131,7 +131,7 @@ def _budget(settings: Settings) -> int | str:
     return f"{settings.budget_total:,} for all images"
 
 
-# What two runs must have in common, by the name with which it can be allowed to differ.
+# Properties that two runs must share, by the name that allows them to differ.
 _COMMON: dict[str, Callable[[Run], object]] = {
     "constraint": lambda run: run.settings.constraint,
     "floor": lambda run: run.settings.floor or "none",
@@ -151,24 +151,23 @@ def compare(
     progress: Callable[[int, int], None] = lambda *_: None,
     measuring: Callable[[int, int], None] = lambda *_: None,
 ) -> Comparison:
-    """The measures of several runs, and paired tests of each against the first.
+    """Compute the measures of several runs, and paired tests of each against the first.
 
-    allow: of `images`, `mos`, `range`, `constraint`, `floor`, `objective`, `budget`, `seed`: what
-        may differ all the same, which the comparison then says. Images are paired by name.
-    queries: as if that had been the budget of all, from their logs; see `results_at`.
-    viewing: of the measures of visibility, see `measured`; None for the usual one, and then they
-        are left out where they cannot be had.
-    progress: is told (runs done, runs); most of the time goes into the intervals of each.
-    measuring: is told (images done, images) while the visibility of a run's changes is measured.
+    allow: those of `images`, `mos`, `range`, `constraint`, `floor`, `objective`, `budget`, `seed`
+    that may differ, which the comparison then reports. Images are paired by name. queries: compare
+    as if this had been every budget, from the logs; see `results_at`. viewing: conditions for the
+    measures of visibility, see `measured`; None for the default, which leaves them out if they
+    cannot be measured. progress: called with (runs done, runs); most of the time goes into the
+    intervals. measuring: called with (images done, images) while visibility is measured.
 
-    Raises InputError for fewer than two runs or an unknown name in allow; RunError for runs that it
-    would be unfair to compare, with the reason, and for runs without a finished image in common.
+    Raises InputError for fewer than two runs or an unknown name in allow; RunError for an unfair
+    comparison, with the reason, and for runs without a finished image in common.
     """
     for name, times in Counter(allow).items():
         if name not in ALLOWED:
             raise unknown("difference", name, ALLOWED)
         if times > 1:
-            raise InputError(f"allow: has {name} {times} times; name it once")
+            raise InputError(f"allow: {name} is given {times} times; give it once")
     if len(runs) < 2:
         raise InputError(f"{len(runs)} run to compare: expected two or more")
     refuse_twice(runs)
@@ -217,7 +216,7 @@ def compare(
 
 
 def _common(done: Sequence[Results]) -> list[Results]:
-    """The rows of the images that all have, in the order of the first."""
+    """The rows of the images in all runs, in the order of the first."""
     if all(found.images == done[0].images for found in done):
         return list(done)
     numbers = [found.numbers() for found in done]
@@ -229,7 +228,7 @@ def _common(done: Sequence[Results]) -> list[Results]:
 
 
 def refuse_twice(runs: Sequence[Run]) -> None:
-    """InputError where a run is among them more than once."""
+    """Raise InputError if a run is given more than once."""
     homes = [run.images.parent.resolve() for run in runs]
     for k, (home, run) in enumerate(zip(homes, runs, strict=True)):
         if home in homes[:k]:
@@ -272,7 +271,7 @@ def _gains(results: Results) -> NDArray[np.float64]:
 def _differences(
     first: Run, run: Run, there: Results, here: Results, *, at_budget: bool
 ) -> dict[str, str]:
-    """What makes a comparison with the first run unfair, in a phrase each. there, here: the rows of
+    """What makes a comparison with the first run unfair, one phrase each. there, here: the rows of
     the images that both have finished.
     """
     found = {}
@@ -286,7 +285,7 @@ def _differences(
     same = (there.real("mos") == here.real("mos")) | ~(there.known["mos"] | here.known["mos"])
     rated = np.flatnonzero(~same).tolist()
     if rated:
-        found["mos"] = f"mos differs, such as of {min(here.images[k] for k in rated)}"
+        found["mos"] = f"mos differs, such as for {min(here.images[k] for k in rated)}"
     same_model = (first.model.name, first.model.sha256) == (run.model.name, run.model.sha256)
     if same_model and first.model.score_range != run.model.score_range:
         found["range"] = f"range is {run.model.score_range}, not {first.model.score_range}"
@@ -306,8 +305,8 @@ def _refuse(runs: Sequence[Run], differing: Sequence[dict[str, str]], allow: Seq
         unfair = [name for name in differs if name not in allow]
         if unfair:
             reasons = "; ".join(differs[name] for name in unfair)
-            cut = ", or with --queries N up to the smaller budget" if "budget" in unfair else ""
+            cut = ", or use --queries N up to the smaller budget" if "budget" in unfair else ""
             raise RunError(
-                f"{run.folder}: compared with {runs[0].folder}, {reasons}, which is unfair; "
-                f"attack again alike, or compare with --allow {','.join(unfair)}{cut}"
+                f"{run.folder}: an unfair comparison with {runs[0].folder}: {reasons}; attack "
+                f"again with equal settings, or compare with --allow {','.join(unfair)}{cut}"
             )

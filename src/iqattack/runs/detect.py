@@ -1,8 +1,8 @@
 """At which query a detector of similar queries would have blocked a finished attack.
 
-The log of a run has hashes and scores, no pixels; but a search that is fed from it asks for the
-same images again, as it does on a resume, and the model is asked nothing. Those images, in the
-order of the queries, are what the detector sees.
+The log of a run has hashes and scores, but no pixels. A search replayed from it generates the same
+images again, as on a resume, without querying the model. The detector sees these images in the
+order of the queries.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ MOST_ACCOUNTS = 10**6
 class Detected(BaseModel):
     """One image.
 
-    queries: that the detector saw, the clean image being the first; repeats of the clean image by
-    the check of the model are none of an attack's, and left out. first: the number among them that
-    was flagged first, None for none. flagged: how many were. gain: what the attack reports;
-    gain_before: the largest gain of a query before the first one that was flagged.
+    queries: those that the detector saw, beginning with the clean image; repeats of the clean image
+    by the check of the model do not belong to the attack, and are left out. first: number of the
+    first flagged query, None if none was. flagged: number of flagged queries. gain: as the attack
+    reports it; gain_before: the largest gain of a query before the first flagged one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,14 +87,14 @@ class Median(BaseModel):
 
 
 class Detection(BaseModel):
-    """What a detector makes of a run.
+    """A detector's findings in a run.
 
-    run: its folder. attack: as tables have it. detector: its spec. accounts: that queries were
-    dealt to, or `image` for one for each image. images: one row each, in the order of the run;
-    left_out: images that are not finished. first: of the first flagged query; never: share of
+    run: its folder. attack: as in tables. detector: its spec. accounts: number between which
+    queries alternate, or `image` for one per image. images: one row each, in the order of the run;
+    left_out: number of unfinished images. first: number of the first flagged query; never: share of
     images without one. flagged: share of queries. gain, gain_before: means over images, see
-    `Detected`. false_positives: share of the clean images that a detector flags which sees them
-    alone, one after the other, in one account.
+    `Detected`. false_positives: share of clean images that are flagged when the detector sees only
+    these, one after the other, in one account.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -113,7 +113,7 @@ class Detection(BaseModel):
     false_positives: float
 
     def write(self, path: Path) -> None:
-        """Write the rows as CSV; InputError where that cannot be done."""
+        """Write the rows as CSV; InputError if that fails."""
 
         def lines() -> Iterator[str]:
             yield csv_line(Detected.model_fields)
@@ -133,16 +133,16 @@ def detect(
     trust: bool = False,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Detection:
-    """Replay the search of each finished image, and have a detector see what it asks for.
+    """Replay the search of each finished image, and show its queries to a detector.
 
-    The clean images come first, as a survey asks for them, then one search after the other. Query k
-    of all, from 0 on, is of account k mod `accounts`, and each account has a state of its own; with
-    `image`, each image's queries have. attack: in place of the one that the settings name. trust:
-    load code that the run names, though this user did not begin it. progress: is given how many
-    images are done, of how many.
+    The clean images come first, as in a survey, then one search after the other. Query k of all,
+    counted from 0, belongs to account k mod `accounts`, and each account has its own state; with
+    `image`, each image has its own account. attack: replaces the one in the settings. trust: load
+    code that the run names, although this user did not begin it. progress: called with (images
+    done, images).
 
     Raises InputError for a detector or accounts that do not exist; RunError for a run that cannot
-    be replayed, or whose replay asks for other images than the log has.
+    be replayed, or whose replay generates images that the log does not have.
     """
     kind = parse_detector(detector)
     if accounts != PER_IMAGE and not (isinstance(accounts, int) and 1 <= accounts <= MOST_ACCOUNTS):
@@ -152,13 +152,13 @@ def detect(
         )
     if run.settings.budget_total is not None:
         raise RunError(
-            f"{run.folder}: its images share a budget, and their searches are not replayed one by "
-            "one; give a run with a budget for each image"
+            f"{run.folder}: its images share a budget, so their searches cannot be replayed one by "
+            "one; give a run with a budget per image"
         )
     results, pending = run.checked_state(pictures=False)
     done = results.done
     if not len(done):
-        raise RunError(f"{run.folder}: no image is finished yet; wait for it, or go on with it")
+        raise RunError(f"{run.folder}: no image is finished yet; wait, or resume the run")
     replay = Replay(run, _attack_of(run, attack, trust=trust))
     rows: list[Detected] = []
     with run.open_log() as log:
@@ -190,7 +190,7 @@ def detect(
 
 
 class _Accounts:
-    """States of a detector that queries are dealt to in turn."""
+    """States of a detector, between which queries alternate."""
 
     def __init__(self, kind: DetectorKind, accounts: Accounts) -> None:
         self._kind = kind
@@ -199,7 +199,7 @@ class _Accounts:
         self._asked = 0
 
     def flags(self, image: Tensor) -> bool:
-        """Whether the account whose turn it is asked for something alike before."""
+        """Whether the next account has sent a similar image before."""
         account = self._asked % self._count
         self._asked += 1
         if account not in self._states:
@@ -208,7 +208,7 @@ class _Accounts:
 
 
 class Replay:
-    """Searches of a run's images once more, fed from its log."""
+    """Replays the searches of a run's images from its log."""
 
     def __init__(self, run: Run, attack: Attack) -> None:
         self._run, self._attack = run, attack
@@ -217,8 +217,8 @@ class Replay:
     def __call__(self, log: QueryLog, result: Result, watch: Callable[[int, Tensor], None]) -> None:
         """Replay the search of a finished image.
 
-        watch: is given number and image (3, H, W) uint8 of each query, the clean image being 0.
-        RunError where something else comes out than the run has.
+        watch: called with number and image (3, H, W) uint8 of each query; the clean image is 0.
+        RunError if the result differs from the run's.
         """
         for event in self._played(self._plan(log, result), watch):
             if isinstance(event, Failure):
@@ -294,7 +294,7 @@ class Replay:
         yield from searcher.search([plan])
 
     def _plan(self, log: QueryLog, result: Result) -> Plan:
-        """What the search had: as the engine planned it, the check of the model considered."""
+        """The plan of the search, as the engine made it, without the queries of the check."""
         name, settings, model = result.image, self._run.settings, self._run.model
         rows = log.rows(name)
         direction = log.directions().get(name)
@@ -322,13 +322,13 @@ class Replay:
         if (outcome.gain, outcome.queries) != (result.gain, result.queries):
             raise RunError(
                 f"{self._run.folder}: {result.image}: the replay gains {outcome.gain!r} with "
-                f"{outcome.queries} queries, reported {result.gain!r} with {result.queries}; the "
-                "attack or a library changed since"
+                f"{outcome.queries} queries, the run reports {result.gain!r} with "
+                f"{result.queries}; the attack or a library has changed since"
             )
 
 
 class _Silent:
-    """In the place of the run's model, which is asked nothing."""
+    """Replaces the run's model, which is not queried."""
 
     def __init__(self, run: Run) -> None:
         self.name = run.model.name
@@ -339,8 +339,8 @@ class _Silent:
     def __call__(self, images: Tensor) -> Tensor:
         """InputError."""
         raise InputError(
-            f"the search asks for an image that the log does not have ({len(images)} of them); the "
-            "image, the attack or a library changed since"
+            f"the search generates images that the log does not have ({len(images)}); the image, "
+            "the attack or a library has changed since"
         )
 
 
@@ -352,13 +352,13 @@ def _detected(
     seen: _Accounts,
     flags: list[bool],
 ) -> Detected:
-    """One image; flags: of its clean image, if that was asked for before."""
+    """One image. flags: of its clean image, if that was sent before."""
     rows = log.rows(result.image)
     numbers = [0] if flags else list[int]()
     of_clean = int(rows["hash"][0])
 
     def watch(number: int, image: Tensor) -> None:
-        # The clean image may have been asked for before; its repeats are the check's.
+        # The clean image may have been sent before; its repeats belong to the check.
         if image_hash(image) == of_clean if number else numbers:
             return
         numbers.append(number)
@@ -381,12 +381,13 @@ def _detected(
 
 
 def _clean_of(run: Run, result: Result) -> Callable[[], Tensor]:
-    """Reads the pixels of a clean image; RunError where they are not those that were attacked."""
+    """Return a function that reads the pixels of a clean image; RunError if they are not those that
+    were attacked."""
 
     def read() -> Tensor:
         pixels = run.read_clean(result.path)
         if not result.is_of(pixels):
-            raise RunError(f"{result.path}: is not the image that was attacked; put that one back")
+            raise RunError(f"{result.path}: is not the image that was attacked; restore it")
         return pixels
 
     return read
@@ -418,9 +419,7 @@ def median_of(values: Sequence[float]) -> Median:
 
 
 def _attack_of(run: Run, given: Attack | None, *, trust: bool) -> Attack:
-    """The attack of a run; RunError where it cannot be had without the model, or is code of
-    somebody else's.
-    """
+    """The attack of a run; RunError if it needs the model, or is somebody else's code."""
     if given is not None:
         return as_guest(given, name_of(given))
     spec, folder = run.settings.attack, run.folder
@@ -437,8 +436,8 @@ def _attack_of(run: Run, given: Attack | None, *, trust: bool) -> Attack:
         recorded = run.record.files.get(option)
         if recorded is not None and file_sha256(path) != recorded:
             raise RunError(
-                f"{path}: has other contents than the run recorded, and would replay another "
-                "search; put that file back"
+                f"{path}: has changed since the run, and would replay another search; restore that "
+                "file"
             )
     return load_attack(spec, lambda model: _gradients(run, model, trust=trust))
 
@@ -446,8 +445,8 @@ def _attack_of(run: Run, given: Attack | None, *, trust: bool) -> Attack:
 def _gradients(run: Run, spec: str, *, trust: bool) -> Gradient:
     if spec == ATTACKED:
         raise RunError(
-            f"{run.folder}: {run.settings.label} takes the model's gradients, which are in no log; "
-            "give a run of a black-box attack"
+            f"{run.folder}: {run.settings.label} uses the model's gradients, which the log does "
+            "not have; give a run of a black-box attack"
         )
     if runs_code(spec):
         _check_trusted(run, f"substitute '{spec}'", trust=trust)
@@ -457,6 +456,6 @@ def _gradients(run: Run, spec: str, *, trust: bool) -> Gradient:
 def _check_trusted(run: Run, what: str, *, trust: bool) -> None:
     if not (trust or is_own(run.folder / "run.toml")):
         raise RunError(
-            f"{run.folder}: its {what} is code, and this user did not begin the run; look at it, "
-            "then go on with --trust"
+            f"{run.folder}: its {what} is code, and this user did not begin the run; read it, then "
+            "repeat with --trust"
         )

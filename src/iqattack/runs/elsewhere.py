@@ -1,4 +1,4 @@
-"""What another machine has to share with the one that a run was started on, and what it may not."""
+"""What another machine must have in common with the one on which a run was started."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from iqattack.models import Scorer
 from iqattack.runs.settings import Record
 
 SAME_FILES = (
-    "nodes need the same files at the same paths: use a shared file system, or have Ray bring them "
-    "(runtime_env)"
+    "nodes need the same files at the same paths: use a shared file system, or let Ray distribute "
+    "them (runtime_env)"
 )
 
 
 def differences(there: Record, scorer: Scorer) -> tuple[str, ...]:
-    """How this machine differs from the one where a run was started, in phrases; InputError where
-    it has another model.
+    """How this machine differs from the one on which a run was started, in phrases; InputError if
+    its model differs.
 
-    there: as that machine would begin the run now. scorer: as this machine has loaded it.
+    there: the record that machine would write now. scorer: as loaded on this machine.
     """
     here = Record.now(there.settings, scorer)
     difference = there.difference(here)
@@ -41,7 +41,7 @@ def differences(there: Record, scorer: Scorer) -> tuple[str, ...]:
 
 @contextmanager
 def named() -> Iterator[None]:
-    """Names this machine in an InputError about what the block loads, and says what nodes need."""
+    """Name this machine in an InputError about what the block loads, and say what nodes need."""
     try:
         yield
     except InputError as error:

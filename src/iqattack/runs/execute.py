@@ -1,4 +1,4 @@
-"""Drives the engine and keeps what comes of it."""
+"""Drive the engine and record its results."""
 
 from __future__ import annotations
 
@@ -43,17 +43,15 @@ from iqattack.version import __version__
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What a person may want to know or decide while a run is under way.
+    """Functions that report and control a run under way.
 
-    stop: asked between batches; True ends the run, which can be resumed.
-    note: (image, phrase) on an image that was converted. failed: (image, reason).
-    progress: where the run stands, after every reply.
-    checked: (images done, images) while a run is verified; pictured: while its page is written.
-    probed: (topic, images sent, ceiling) while a model is probed.
-    loading: what is read or loaded before the first image is scored, such as `reading images`.
-    compared: (runs done, runs) while runs are compared or drawn. merged: (images done, images)
-    while shards are merged. measured: (images done, images) while the visibility of changes is
-    measured.
+    stop: called between batches; True ends the run, which can be resumed. note: (image, phrase),
+    such as that an image was converted. failed: (image, reason). progress: the state of the run,
+    after every reply. checked: (images done, images) while a run is verified; pictured: while its
+    page is written. probed: (topic, images sent, ceiling) while a model is probed. loading: what is
+    being loaded before the first image is scored, such as `reading images`. compared: (runs done,
+    runs) while runs are compared or plotted. merged: (images done, images) while shards are merged.
+    measured: (images done, images) while the visibility of changes is measured.
     """
 
     stop: Callable[[], bool] = lambda: False
@@ -80,18 +78,19 @@ def execute(
     how: How = DEFAULT_HOW,
     callbacks: Callbacks | None = None,
 ) -> Summary:
-    """Attack the images that the run has no result for, and write everything.
+    """Attack the images without a result, and write all files of the run.
 
-    images: the whole set; of a run that is a shard, its part of them is attacked. by_spec: whether
-    the scorer was loaded from the settings' spec, and can be loaded again. attack: in place of the
-    one that the settings name. survey: that clean scores are taken from, as `Survey.read` has it.
+    images: the whole set; a shard attacks its part of them. by_spec: whether the scorer was loaded
+    from the settings' spec, and can be loaded again. attack: replaces the one in the settings.
+    survey: source of the clean scores, from `Survey.read`.
 
-    An image that cannot be attacked does not stop the others: its row in results.csv says why.
+    An image that cannot be attacked does not stop the others: its row in results.csv has the
+    reason.
 
-    Raises Interrupted when asked to stop; InputError when nothing could be scored, the disk is full
-    or no image could be attacked; RunError when the log does not fit. What was scored is kept; of a
-    run just created that scored nothing, nothing is left, unless it is a shard and its images are
-    at fault: the whole needs their failures.
+    Raises Interrupted when asked to stop; InputError if nothing could be scored, the disk is full
+    or no image could be attacked; RunError if the log does not fit. All scores are kept. A new run
+    that scored nothing is removed, unless it is a shard and its images are at fault, since the
+    whole run needs their failures.
     """
     notify = callbacks or Callbacks()
     whole, shard = images.anchored(), run.settings.shard
@@ -107,7 +106,7 @@ def execute(
         _forget_lost(run, log, images, notify)
         ceiling = how.ceiling(scorer, log)
         _say_what_to_know(run, log, images, scorer, how, ceiling, notify)
-        # A worker loads the model by its spec; an object is sent to it.
+        # A worker loads the model by its spec; an object is pickled.
         setup = Setup(
             run.settings,
             run.record.model_spec if by_spec else scorer,
@@ -150,7 +149,7 @@ def execute(
 
 
 def _part(run: Run, shard: Shard, whole: ImageSet) -> ImageSet:
-    """The images of a shard; InputError where there are too few, and nothing is left of the run."""
+    """The images of a shard; InputError if there are too few, and then the run is removed."""
     try:
         return shard.part(whole)
     except InputError:
@@ -170,8 +169,8 @@ def _attack_all(
     whole: Mapping[str, float] | None,
     setup: Setup,
 ) -> None:
-    """Everything that has no result yet; pictures and results are kept as they come. whole: as the
-    engine has it.
+    """Attack everything that has no result yet; pictures and results are written as they arrive.
+    whole: see the engine.
     """
     engine = Engine(
         scorer,
@@ -191,7 +190,7 @@ def _attack_all(
         if isinstance(item, Failure):
             report.notify.failed(item.entry.name, item.reason)
         elif isinstance(item, Saved):
-            # The image first: a result in the log says that its file is there.
+            # The image first: a result in the log implies that its file exists.
             write_bytes(run.images / item.entry.png_name, item.png)
             finish(log, run.record, item.entry.name, item.row.model_dump_json())
 
@@ -199,7 +198,7 @@ def _attack_all(
 def _of_set(
     run: Run, log: QueryLog, images: ImageSet, engine: Engine, attack: Callable[[], Attack]
 ) -> Sequence[Attacked | Failure]:
-    """What came of an attack on all images together; nothing where all have a result. attack: gives
+    """The events of an attack on all images together; none if all have a result. attack: returns
     the one on a single image.
     """
     if len(log.finished()) + len(log.failures()) == len(images) and log.finished():
@@ -210,7 +209,7 @@ def _of_set(
 
 
 class _Report:
-    """results.csv and summary.json of a run under way."""
+    """Writes results.csv and summary.json of a run under way."""
 
     def __init__(self, run: Run, images: ImageSet, notify: Callbacks) -> None:
         self._run = run
@@ -219,18 +218,18 @@ class _Report:
         self._last: Progress | None = None
 
     def progress(self, state: Progress) -> None:
-        """Keep where the run stands, and pass it on."""
+        """Keep the state of the run, and forward it."""
         self._last = state
         self.notify.progress(state)
 
     def write(self, *, measure: bool = False) -> Summary:
-        """Both files; RunError, after the first, where no image is finished.
+        """Write both files; RunError, after the first, if no image is finished.
 
-        measure: how visible the changes are, too, where that is not known yet.
+        measure: also measure the visibility of changes that is not known yet.
         """
         results, pending = self._run.state(self._entries)
         if measure:
-            self._run.write_results(results)  # in case that measuring is ended
+            self._run.write_results(results)  # in case measuring is interrupted
             notify = self.notify
             results, seen = measured(self._run, results, progress=notify.measured, stop=notify.stop)
         else:
@@ -259,7 +258,7 @@ class _Report:
 
 
 def _how_it_might_work(run: Run, images: ImageSet, scorer: Scorer) -> str:
-    """For a model that scored nothing: an input convention with which it would."""
+    """For a model that scored nothing: an input convention that would work."""
     try:
         image = run.read_clean(images.entries[0].path)
     except InputError:
@@ -276,28 +275,29 @@ def _say_what_to_know(
     ceiling: Ceiling | None,
     notify: Callbacks,
 ) -> None:
-    """Before the model is asked: its notes, what it may cost, where a profile does not fit."""
+    """Report, before any query: the model's notes, its possible cost, and a profile that does not
+    fit."""
     for phrase in Traits.of(scorer).notes:
         notify.note("model", phrase)
     if run.settings.check and not run.check_wanted:
-        notify.note("model", "the run was begun with --check, which holds: --no-check is ignored")
+        notify.note("model", "the run was begun with --check, so --no-check is ignored")
     for change in run.record.changes:
-        notify.note("model", change.told)
+        notify.note("model", change.text)
     for loss in run.record.losses:
-        notify.note("log", loss.told)
+        notify.note("log", loss.text)
     total = run.settings.budget_total or len(images) * run.settings.queries
     queries = total - log.kept_number(TAKEN)
     cost = how.may_cost(scorer, queries, log.sent(), ceiling)
     left = not run.fresh and len(log.finished()) < len(images)
-    for told in (cost, paid_again(scorer, log) if left else None):
-        if told is not None:
-            notify.note("model", told)
+    for text in (cost, paid_again(scorer, log) if left else None):
+        if text is not None:
+            notify.note("model", text)
     if "profile" in run.record.files:
         _compare_profile(run.settings, images, scorer, notify)
 
 
 def _of_its_version(run: Run, error: IqattackError) -> IqattackError:
-    """A log that does not replay: most likely another version wrote it."""
+    """Explain a log that does not replay: most likely, another version wrote it."""
     begun = run.record.versions.get("iqattack")
     if not isinstance(error, RunError) or begun == __version__:
         return error
@@ -305,8 +305,8 @@ def _of_its_version(run: Run, error: IqattackError) -> IqattackError:
 
 
 def _check_images(run: Run, log: QueryLog, images: ImageSet, whole: ImageSet) -> None:
-    """RunError for others than the run was begun with, InputError for such as its objective cannot
-    be of.
+    """Raise RunError for other images than the run was begun with, InputError for images that do
+    not fit its objective.
     """
     _same_images(run, log, images)
     if run.settings.shard is not None:
@@ -320,13 +320,13 @@ def _same_images(run: Run, log: QueryLog, images: ImageSet) -> None:
         odd = sorted(set(there) ^ set(here))
         which = f"such as {odd[0]}" if odd else "in another order"
         raise RunError(
-            f"{run.folder}: has {len(there)} images, {len(here)} are given now, {which}; "
-            "give the same images or use another --out"
+            f"{run.folder}: was begun with {len(there)} images, {len(here)} are given now, "
+            f"{which}; give the same images or use another --out"
         )
 
 
 def _same_set(run: Run, log: QueryLog, whole: ImageSet) -> None:
-    """Keep what a shard is part of; RunError where it is part of another set."""
+    """Record the set of a shard; RunError if it belongs to another set."""
     there, here = WholeSet.read(log), WholeSet.of(whole)
     if there is None:
         here.keep(log)
@@ -342,8 +342,8 @@ def _same_set(run: Run, log: QueryLog, whole: ImageSet) -> None:
 def _take_over(
     run: Run, log: QueryLog, survey: Survey, digest: str, whole: ImageSet, images: ImageSet
 ) -> None:
-    """The clean scores of a survey, before anything is asked; InputError for one of something
-    else, RunError where the run was begun with another one or none.
+    """Take over the clean scores of a survey, before any query; InputError if it does not fit,
+    RunError if the run was begun with another survey or none.
     """
     begun = run.record.survey
     if begun is None and any(map(log.queries, log.images())):
@@ -353,7 +353,7 @@ def _take_over(
     what = survey.difference(run.record, whole) or survey.changed(images, run.settings)
     if what is not None:
         raise InputError(
-            f"--survey is of something else: {what}; have these scored with 'iqattack survey'"
+            f"--survey does not fit: {what}; score these images with 'iqattack survey'"
         )
     log.open_tasks([entry.name for entry in images])
     run.keep_survey(digest)
@@ -361,18 +361,20 @@ def _take_over(
 
 
 def _forget_lost(run: Run, log: QueryLog, images: ImageSet, notify: Callbacks) -> None:
-    """Results whose attacked image is gone: the log makes it again, at no query."""
+    """Drop results whose attacked image is missing: it is made again from the log, without
+    queries."""
     finished = log.finished()
     for entry in images:
         if entry.name in finished and not (run.images / entry.png_name).is_file():
             log.forget(entry.name)
-            notify.note(entry.name, "its attacked image is gone; it is made again from the log")
+            notify.note(entry.name, "its attacked image is missing; it is made again from the log")
 
 
 def _compare_profile(
     settings: Settings, images: ImageSet, scorer: Scorer, notify: Callbacks
 ) -> None:
-    """Where a profile was learnt otherwise than it is used, or on the images that it is used on."""
+    """Report a profile that was learnt with other settings, or on the attacked images
+    themselves."""
     profile = read_profile(taken_files(settings.attack)["profile"])
     for name, there, here in (
         ("model", profile.model, scorer.name),
@@ -380,21 +382,24 @@ def _compare_profile(
         ("objective", profile.objective, settings.objective.partition(":")[0]),
     ):
         if there != here:
-            notify.note("profile", f"was learnt with the {name} {there}, and is used with {here}")
+            notify.note("profile", f"was learnt with {name} {there}, but is used with {here}")
     known = [entry.name for entry in images if entry.name in profile.images]
     if known:
-        notify.note(known[0], f"of {len(known)} images with names of those that taught the profile")
+        notify.note(
+            known[0],
+            f"the first of {len(known)} images that share their names with images of the profile",
+        )
 
 
 def _release(ceiling: Ceiling | None) -> None:
-    """Once nothing is in flight."""
+    """Release the ceiling once nothing is in flight."""
     if ceiling is not None:
         ceiling.release()
 
 
 def _at_fault(log: QueryLog, survey: tuple[Survey, str] | None) -> bool:
-    """Whether all images of a shard have failed, and that is theirs rather than the model's: they
-    cannot be read, or the survey, which scored others, has no score of them either.
+    """Whether all images of a shard failed through their own fault rather than the model's: they
+    cannot be read, or the survey, which scored others, has no score for them either.
     """
     names, attempts = log.images(), log.attempts()
     if not names or len(log.failures()) < len(names):
@@ -412,9 +417,10 @@ def _kept_for(shard: str, images: ImageSet) -> str:
 
 
 def _worth_keeping(log: QueryLog | None, scorer: Scorer, *, attempts: bool) -> bool:
-    """Whether scores were paid for; attempts: those count, too.
+    """Whether the log has scores worth keeping.
 
-    Scores that are not finite are worth nothing, unless somebody else made them.
+    attempts: these count, too. Non-finite scores are worth nothing, unless a remote service
+    computed them.
     """
     if log is None:
         return False

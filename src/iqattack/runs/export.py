@@ -1,4 +1,5 @@
-"""The attacked images of a run as WebDataset shards: tar files that training code streams."""
+"""Export the attacked images of a run as WebDataset shards: tar files that training code
+streams."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ from iqattack.runs.results import Result
 from iqattack.runs.run import Run
 
 SHARD = 1000  # images
-EXPORTING = ".exporting"  # the folder of what is being made
+EXPORTING = ".exporting"  # temporary folder
 OPTION = "--webdataset"
 FIELDS = (
     "image", "direction", "mos", "score_clean", "score_adv", "gain", "queries", "linf", "rms",
@@ -40,16 +41,17 @@ def export(
     shard_size: int = SHARD,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> int:
-    """Write the attacked images of a run to out/000000.tar, out/000001.tar, …; how many there are.
+    """Write the attacked images of a run to out/000000.tar, out/000001.tar, …, and return their
+    number.
 
     In a tar file, each image is KEY.png, as it was saved, and KEY.json, with `FIELDS` of its result
     and the attack; KEY is its number in the run, since names may have dots, at which WebDataset
-    splits. The same run gives the same bytes. Images that failed or are still to do are left out.
-    shard_size: images in each file. progress: is told (images done, images).
+    splits. The same run gives the same bytes. Failed and pending images are left out. shard_size:
+    images in each file. progress: called with (images done, images).
 
     Raises InputError for a size below 1 and a folder that is not empty or cannot be written;
-    RunError where no image is finished, the log does not fit, or a saved image is not the one that
-    was scored. Nothing half-written is left.
+    RunError if no image is finished, the log does not fit, or a saved image is not the one that was
+    scored. Nothing half-written is left.
     """
     if shard_size < 1:
         raise InputError(f"shard size {shard_size}: expected at least 1 image")
@@ -64,10 +66,11 @@ def export(
 
 @contextmanager
 def _made(out: Path) -> Iterator[Path]:
-    """A new folder in `out`, whose files move there once all is done. InputError where something is
-    there. Nothing is left of what fails, and the next try removes what one left that was killed.
+    """A new folder in `out`, whose files move to `out` once everything is done. InputError if `out`
+    is not empty. A failure leaves nothing, and the next attempt removes the remains of a killed
+    one.
 
-    A folder that is there stays the same one: it may be a mount, or the present one of a shell.
+    An existing folder is kept, since it may be a mount, or the working folder of a shell.
     """
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise InputError(f"{out}: is a link or a file, expected a new folder; give another")
@@ -78,7 +81,7 @@ def _made(out: Path) -> Iterator[Path]:
         lock = FolderLock(out, "these shards", OPTION)
         try:
             _refuse_used(out)  # another process may have been faster
-            shutil.rmtree(made, ignore_errors=True)  # of one that was killed
+            shutil.rmtree(made, ignore_errors=True)  # left by a killed process
             made.mkdir()
             yield made
             _move(sorted(made.iterdir()), out)
@@ -90,7 +93,7 @@ def _made(out: Path) -> Iterator[Path]:
     finally:
         for path in new:
             with suppress(OSError):
-                path.rmdir()  # empty where it failed
+                path.rmdir()  # empty after a failure
 
 
 def _refuse_used(out: Path) -> None:
@@ -100,7 +103,7 @@ def _refuse_used(out: Path) -> None:
 
 
 def _move(files: Sequence[Path], out: Path) -> None:
-    """All of them, or none."""
+    """Move all files, or none."""
     try:
         for path in files:
             path.rename(out / path.name)
@@ -131,7 +134,7 @@ def _write(
 
 
 def _saved(run: Run, log: QueryLog, result: Result) -> bytes:
-    """The file of an attacked image; RunError for another than the one that was scored."""
+    """The file of an attacked image; RunError if it is not the one that was scored."""
     png = run.images / result.png_name
     refuse_links(run.images, png)
     try:
@@ -141,7 +144,7 @@ def _saved(run: Run, log: QueryLog, result: Result) -> bytes:
     scored = Scored.read(result, log)
     if scored is None or image_hash(pixels) not in scored.attacked:
         raise RunError(
-            f"{png}: the saved image is not the one that was scored; put a copy of that back, or "
+            f"{png}: the saved image is not the one that was scored; restore it from a copy, or "
             "delete it: 'iqattack attack --resume' makes it again from the log"
         )
     return content
@@ -154,7 +157,7 @@ def _described(result: Result) -> bytes:
 
 
 def _add(shard: tarfile.TarFile, name: str, content: bytes) -> None:
-    """Without a time or an owner: the same run gives the same bytes."""
+    """Add a file without time or owner, so that the same run gives the same bytes."""
     member = tarfile.TarInfo(name)
     member.size = len(content)
     shard.addfile(member, io.BytesIO(content))

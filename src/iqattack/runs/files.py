@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all, and a folder with one writer."""
+"""Files that are written completely or not at all, and folders with a single writer."""
 
 from __future__ import annotations
 
@@ -22,21 +22,19 @@ _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def cannot_write(path: Path, error: OSError, option: str = "--out") -> InputError:
-    """An error that names the file and what to do. option: that says where it lies."""
+    """An error that names the file and the remedy. option: the one that sets its place."""
     remedy = "free some space" if error.errno in _FULL else f"choose another place with {option}"
     return InputError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")
 
 
 def write_text(path: Path, text: str | Iterable[str]) -> None:
-    """Replace a text file in one step; InputError when it cannot be written. text: whole, or its
-    parts.
-    """
+    """Replace a text file atomically; InputError if that fails. text: whole, or in parts."""
     parts = [text] if isinstance(text, str) else text
     write_bytes(path, (part.encode("utf-8") for part in parts))
 
 
 def write_bytes(path: Path, data: bytes | Iterable[bytes], option: str = "--out") -> None:
-    """The same for a file of any kind. option: that says where it lies."""
+    """The same for a file of any kind. option: the one that sets its place."""
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         try:
@@ -53,18 +51,18 @@ def write_bytes(path: Path, data: bytes | Iterable[bytes], option: str = "--out"
 
 
 def read_text(path: Path) -> str:
-    """A text file of a run, which may come from anywhere; ValueError or OSError for what is none,
-    or larger than any of ours.
+    """Read a text file of an untrusted run; ValueError or OSError if it is not a text file, or
+    larger than any of ours.
     """
     if not path.is_file():  # a pipe would never end
-        raise ValueError("no such file" if not path.exists() else "is no plain file")
+        raise ValueError("no such file" if not path.exists() else "is not a regular file")
     if path.stat().st_size > MOST_BYTES:
         raise ValueError(f"has {path.stat().st_size:,} bytes, expected at most {MOST_BYTES:,}")
     return path.read_bytes().decode("utf-8")
 
 
 def read_json(text: str) -> Any:
-    """What a JSON text holds; ValueError for one that is none, or nested too deeply."""
+    """Parse a JSON text; ValueError if it is invalid, or nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -72,19 +70,19 @@ def read_json(text: str) -> Any:
 
 
 def feed(digest: hashlib._Hash, path: Path) -> None:
-    """Give a digest a file's bytes, however many they are."""
+    """Feed a file of any size to a digest."""
     with path.open("rb") as file:
         while part := file.read(1 << 20):
             digest.update(part)
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a file has the name of one that was being written, by us or by `write_png`."""
+    """Whether a file has the name of a temporary file of ours, or of `write_png`."""
     return re.fullmatch(r"\.[0-9a-f]{16}\.tmp", path.name) is not None
 
 
 def release_lock(lock: FileLock, *, remove: bool) -> None:
-    """Release a lock. remove: and its file, unless it has contents: then it is none of ours."""
+    """Release a lock. remove: also remove its file, unless it has contents, and so is not ours."""
 
     def unlink() -> None:
         with suppress(OSError):
@@ -95,20 +93,21 @@ def release_lock(lock: FileLock, *, remove: bool) -> None:
     if remove and os.name != "nt":
         unlink()  # while nobody else can hold it
     lock.release()
-    if remove and os.name == "nt":  # where what is open cannot be removed
+    if remove and os.name == "nt":  # where open files cannot be removed
         unlink()
 
 
 class FolderLock:
-    """An advisory lock on a folder, which the system releases when the process ends, however.
+    """An advisory lock on a folder, which the system releases whenever the process ends.
 
-    what: is written there; option: that says where. Raises RunError when another process has it.
+    what: is written there; option: the one that sets the place. Raises RunError if another process
+    holds it.
     """
 
     NAME = ".lock"
 
     def __init__(self, folder: Path, what: str = "this run", option: str = "--out") -> None:
-        # Held by a process rather than a thread: a run may be closed from another one.
+        # Held by the process rather than a thread: another thread may close the run.
         self._lock = FileLock(folder / self.NAME, timeout=0, thread_local=False)
         try:
             self._lock.acquire()
@@ -120,5 +119,5 @@ class FolderLock:
             raise cannot_write(folder / self.NAME, error, option) from None
 
     def release(self, *, remove: bool = False) -> None:
-        """Let others write. remove: leave no file of the lock."""
+        """Let others write. remove: also remove the file of the lock."""
         release_lock(self._lock, remove=remove)

@@ -1,4 +1,4 @@
-"""How a run is carried out: who scores, and where attacks run. Nothing of it changes a result."""
+"""How a run is executed: where scoring and attacks run. None of this changes a result."""
 
 from __future__ import annotations
 
@@ -30,26 +30,24 @@ from iqattack.scoring import (
     threads_each,
 )
 
-MOST_THREADS = 1024  # a system has so many for certain
+MOST_THREADS = 1024  # any system supports that many
 LOCAL, RAY = "local", "ray"
 
 
 @dataclass(frozen=True)
 class How:
-    """How a run is carried out; nothing of it changes a result.
+    """How a run is executed; none of this changes a result.
 
-    batch: images per call; None finds it by timing, or is what the model says.
-    workers: processes with a model each; None for the model in this process.
-    concurrency: calls at once, from threads; None for what the model says, or one.
-    pool: who answers, in place of the model in this process.
-    retry: of failures that may pass. device: of models, as torch names it.
-    timeout: seconds that a call may take; None for as long as it takes, or the service's own.
-    max_requests: images that may be sent, each retry counted; max_cost: what they may cost.
-    elsewhere: images under the same ceiling that are not in the run's own log: of the other runs of
-    an audit. ceiling_of: what the ceiling is of.
-    engine: `local`, or `ray` for workers that a Ray cluster places, by default as many as it has
-    room for; address: of the cluster; gpus_per_worker: a share of one, or several, by default one
-    where the device is a GPU.
+    batch: images per call; None for the model's own, or the one found by timing. workers: processes
+    with their own model; None for the model in this process. concurrency: concurrent calls, from
+    threads; None for the model's own, or one. pool: replaces the model in this process. retry: of
+    transient failures. device: of models, as torch names it. timeout: seconds that a call may take;
+    None for no limit, or the service's own. max_requests: images that may be sent, retries
+    included; max_cost: what they may cost. elsewhere: images sent under the same limit that are not
+    in the run's own log, by the other runs of an audit. ceiling_of: what the limit applies to.
+    engine: `local`, or `ray` for workers on a Ray cluster, by default as many as it has room for;
+    address: of the cluster; gpus_per_worker: a share of a GPU, or several, by default one if the
+    device is a GPU.
     """
 
     batch: int | None = None
@@ -77,7 +75,7 @@ class How:
         if self.concurrency is not None and self.concurrency > MOST_THREADS:
             raise InputError(f"concurrency {self.concurrency}: expected at most {MOST_THREADS}")
         if len(given) > 1:
-            raise InputError(f"{' and '.join(given)}: expected one of them at most")
+            raise InputError(f"{' and '.join(given)}: expected at most one of them")
         for name in ("max_requests", "max_cost"):
             value = getattr(self, name)
             if value is None:
@@ -87,7 +85,7 @@ class How:
             if self.apart or self.pool is not None:
                 several = "pool" if self.pool is not None else "workers"
                 raise InputError(
-                    f"{name}: one process has to count all requests; leave out "
+                    f"{name}: needs a single process that counts all requests; leave out "
                     f"{'engine ray' if self.engine == RAY else several}"
                 )
 
@@ -97,31 +95,35 @@ class How:
         if self.engine == LOCAL:
             for name in ("address", "gpus_per_worker"):
                 if getattr(self, name) is not None:
-                    raise InputError(f"{name} {getattr(self, name)}: is for engine ray; give that")
+                    raise InputError(
+                        f"{name} {getattr(self, name)} applies to engine ray; add "
+                        "--engine ray, or leave it out"
+                    )
             return
         for name in ("concurrency", "pool"):
             if getattr(self, name) is not None:
-                raise InputError(f"engine ray: has workers with a model each; leave out {name}")
+                raise InputError(f"engine ray: each worker has its own model; leave out {name}")
         gpus = self.gpus_per_worker
         if gpus is not None and not (0 <= gpus < 1 or (gpus >= 1 and gpus % 1 == 0)):
             raise InputError(f"gpus_per_worker {gpus:g}: expected a share such as 0.25, or 1, 2, …")
 
     @property
     def apart(self) -> bool:
-        """Whether images are scored by models in processes of their own."""
+        """Whether models in other processes score the images."""
         return self.workers is not None or self.engine == RAY
 
     @property
     def gpus(self) -> float:
-        """Of each worker of a cluster."""
+        """GPUs of each worker on a cluster."""
         if self.gpus_per_worker is not None:
             return self.gpus_per_worker
         return float(self.device.startswith("cuda"))
 
     def ceiling(self, scorer: Scorer, log: QueryLog) -> Ceiling | None:
-        """How many images may be sent, of which earlier sessions sent some, as the log has it.
+        """The limit on images that may be sent, minus those that earlier sessions sent, according
+        to the log.
 
-        InputError for a ceiling of money on a model whose price is not known.
+        InputError for a limit on cost if the model's price is not known.
         """
         ceiling = self.empty_ceiling(scorer)
         if ceiling is not None:
@@ -142,9 +144,9 @@ class How:
                     f"--max-cost {self.max_cost:g}: the price of model '{scorer.name}' is not "
                     "known; give it as price in its description, or use --max-requests"
                 )
-            # The nearest number of images whose exact price is not above it.
+            # The largest number of images whose exact price does not exceed it.
             images = math.floor(self.max_cost / price + 1e-9) if price else sys.maxsize
-            why = f"the ceiling of {self.max_cost:g} at {price:g} an image"
+            why = f"the ceiling of {self.max_cost:g} at {price:g} per image"
             most.append((images, why, "--max-cost"))
         if not most:
             return None
@@ -155,32 +157,30 @@ class How:
         return ceiling
 
     def may_batch(self, scorer: Scorer) -> bool:
-        """Whether calls may have several images."""
+        """Whether a call may contain several images."""
         traits = Traits.of(scorer)
         one_each = self.concurrency is not None or traits.concurrency is not None
         return (self.batch_of(scorer) or (1 if one_each else 2)) > 1
 
     def batch_of(self, scorer: Scorer) -> int | None:
-        """How many images a call has at most; None where that is found out."""
+        """The largest number of images per call; None if it is found by timing."""
         return self.batch or Traits.of(scorer).batch
 
     def may_cost(
         self, scorer: Scorer, images: int, sent: int, ceiling: Ceiling | None
     ) -> str | None:
-        """What is to be said before so many images are scored, of a model that works elsewhere or
-        under a ceiling.
-        """
+        """The note before `images` images are scored, if the model is remote or has a ceiling."""
         traits = Traits.of(scorer)
         if self.pool is not None or (traits.concurrency is None and ceiling is None):
             return None
-        text = f"is to score up to {images:,} images"
+        text = f"will score up to {images:,} images"
         if traits.price is not None:
-            text += f", {images * traits.price:,.2f} at {traits.price:g} each, retries aside"
+            text += f", {images * traits.price:,.2f} at {traits.price:g} each, without retries"
         calls = self.concurrency or traits.concurrency
         if calls is not None:
             text += f", up to {calls} call{'' if calls == 1 else 's'} at once"
         if traits.rate is not None:
-            text += f", at most {traits.rate:g} a second"
+            text += f", at most {traits.rate:g} per second"
         if sent:
             text += f", of which {sent:,} were sent before"
         if ceiling is not None:
@@ -191,9 +191,9 @@ class How:
     def pool_of(
         self, scorer: Scorer, spec: str | None = None, ceiling: Ceiling | None = None
     ) -> Iterator[ScorePool]:
-        """Who answers; what was made here is closed in the end.
+        """The scorer pool; if it was made here, it is closed in the end.
 
-        spec: that workers can load the scorer from. ceiling: of what is sent.
+        spec: from which workers can load the scorer. ceiling: limit on what is sent.
         """
         if self.pool is not None:
             yield self.pool
@@ -203,7 +203,7 @@ class How:
         made: Pool
         if self.workers is not None:
             if spec is None:
-                raise InputError("workers: each loads the model by its spec; give it as a spec")
+                raise InputError("workers load the model by its spec; give the model as a spec")
             check_workers(self.workers, scorer)
             inference = getattr(scorer, "inference", EAGER)
             made = Processes(
@@ -230,21 +230,21 @@ class How:
 
 
 def check_workers(workers: int | None, scorer: Scorer) -> None:
-    """InputError for workers with a model that waits for an answer from elsewhere."""
+    """Raise InputError for workers with a model that waits for a remote answer."""
     if Traits.of(scorer).concurrency is not None:
         which = "engine ray" if workers is None else f"workers {workers}"
-        raise InputError(f"{which}: model '{scorer.name}' does its work elsewhere; use concurrency")
+        raise InputError(f"{which}: model '{scorer.name}' is remote; use concurrency")
 
 
 def paid_again(scorer: Scorer, log: QueryLog) -> str | None:
-    """What is to be said before a run of a model that costs something is gone on with: where its
-    last session was killed, the log lacks what was in flight.
+    """The note before a run with a paid model is resumed: if its last session was killed, the log
+    lacks the queries in flight.
     """
     if Traits.of(scorer).price is None or not log.sent():
         return None
     return (
-        "what was in flight when a session was killed is not in the log, and is asked, and paid, "
-        "again; what Ctrl-C stopped is in it"
+        "queries in flight when a session was killed are not in the log, and are repeated and paid "
+        "again; those in flight at Ctrl-C are in it"
     )
 
 
@@ -253,9 +253,9 @@ DEFAULT_HOW = How()
 
 @dataclass(frozen=True)
 class Needed:
-    """What images that are still to do need, of what may not be installed.
+    """Optional packages that the pending images need.
 
-    constraint: it has yet to find something out about one of them. floor: there is one.
+    constraint: it still has to measure one of them. floor: there is one.
     """
 
     constraint: bool = True
@@ -263,13 +263,13 @@ class Needed:
 
     @classmethod
     def of(cls, log: QueryLog, images: ImageSet) -> Needed:
-        """What the log leaves of it."""
+        """The needs of the images without a result in the log."""
         finished = log.finished()
         todo = [entry.name for entry in images if entry.name not in finished]
         return cls(any(log.found(name) is None for name in todo), bool(todo))
 
     def check(self, settings: Settings) -> None:
-        """InputError where it is not there."""
+        """Raise InputError if a package is missing."""
         if self.constraint:
             parse_constraint(settings.constraint).check()
         if self.floor and settings.floor is not None:
@@ -281,17 +281,17 @@ EVERYTHING = Needed()
 
 @dataclass(frozen=True)
 class Setup:
-    """Makes what searches, in this process or in a worker, which it is sent to."""
+    """Makes a searcher, in this process or in a worker, to which it is sent."""
 
     settings: Settings
     model: Scorer | str
     how: How
-    attack: Attack | None = None  # in place of the one that the settings name
-    begun: Record | None = None  # for another machine, which is compared with it
+    attack: Attack | None = None  # replaces the one in the settings
+    begun: Record | None = None  # for comparison on another machine
     needed: Needed = EVERYTHING
 
     def __call__(self, stop: Callable[[], bool], pool: ScorePool | None = None) -> Searcher:
-        """A searcher that is asked to stop by that function."""
+        """Make a searcher that stops when `stop` returns True."""
         notes: tuple[str, ...] = ()
         if self.begun is None:
             scorer, attack = self._loaded()
@@ -339,7 +339,7 @@ class Setup:
         )
 
     def load_attack(self, scorer: Scorer) -> Attack:
-        """The attack on one image; InputError where it cannot be had with this model."""
+        """The attack on one image; InputError if it cannot be used with this model."""
         if self.attack is not None:
             return as_guest(self.attack, name_of(self.attack))
         return load_attack(self.settings.attack, partial(self._gradients, scorer))
@@ -347,7 +347,7 @@ class Setup:
     def _gradients(self, scorer: Scorer, spec: str) -> Gradient:
         if spec == ATTACKED:
             return gradient_of(scorer)
-        # Of a substitute neither range nor direction matters.
+        # The range and the direction of a substitute do not matter.
         substitute = load_model(
             spec, score_range=(0.0, 1.0), lower_better=False, device=self.how.device
         )
@@ -362,17 +362,17 @@ def searching(
     stop: Callable[[], bool],
     ceiling: Ceiling | None = None,
 ) -> Iterator[Searching]:
-    """What searches for a run on so many images, as its `How` says.
+    """The searcher of a run, according to its `How`.
 
-    ceiling: of what is sent to the model. InputError where what is needed is not installed.
+    ceiling: limit on what is sent to the model. InputError if a required package is not installed.
     """
     how = setup.how
-    setup.needed.check(setup.settings)  # here, before anything is asked, and on other machines
+    setup.needed.check(setup.settings)  # before any query, here and on other machines
     if setup.settings.budget_total is not None:
         if how.engine == RAY:
             raise InputError(
-                f"engine {RAY}: attacks images one by one, and those of objective "
-                f"{setup.settings.objective} share a budget; take workers, or none"
+                f"engine {RAY}: attacks images one by one, but objective "
+                f"{setup.settings.objective} shares a budget among them; leave out --engine"
             )
         spec = setup.model if isinstance(setup.model, str) else None
         with how.pool_of(scorer, spec, ceiling) as pool:
@@ -401,7 +401,7 @@ def searching(
 def _on_cluster(
     setup: Setup, scorer: Scorer, images: int, stop: Callable[[], bool]
 ) -> Iterator[Workers]:
-    """Workers that Ray places."""
+    """Workers on a Ray cluster."""
     how = setup.how
     check_workers(how.workers, scorer)
     each = replace(

@@ -1,4 +1,4 @@
-"""Learning from a set of images, in a folder with settings and a log, to go on with."""
+"""Learning from a set of images, resumable through a folder with settings and a log."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOG = "queries.sqlite"
 
 @dataclass(frozen=True)
 class Kind:
-    """What is learnt. settings: the file in its folder that holds how."""
+    """What is learnt. settings: the file in its folder with the settings."""
 
     noun: str
     settings: str
@@ -50,13 +50,14 @@ def learning(
     notify: Callbacks,
     jpeg: int | None = None,
 ) -> Iterator[tuple[object, int]]:
-    """What a set attack returned, and the queries that it took; the folder is locked until the end.
+    """Run a set attack, and return its result and its number of queries; the folder is locked until
+    the end.
 
-    settings: of the engine; record: what a session has to resume with.
-    queries: about one image, at most; total: about all, which no path exceeds. Every score
-    is kept in queries.sqlite, so that none is asked for again. jpeg: quality of the round trip that
-    every image takes before it is scored; None for none. Raises InputError where an image fails,
-    RunError for a folder that does not fit, Interrupted when asked to stop.
+    settings: of the engine; record: settings that a resumed session must share. queries: budget per
+    image; total: budget for all images, which is never exceeded. Every score is kept in
+    queries.sqlite, so that no query is repeated. jpeg: quality at which every image is compressed
+    before it is scored; None for no JPEG. Raises InputError if an image fails, RunError for a
+    folder that does not fit, Interrupted when asked to stop.
     """
     with (
         _opened(folder, kind, record, resume, Traits.of(scorer).price),
@@ -89,7 +90,9 @@ def learning(
         for item in items:
             if isinstance(item, Failure):
                 remedy = (
-                    "go on with --resume" if item.transient else "leave it out, with another --out"
+                    "continue with --resume"
+                    if item.transient
+                    else "leave it out, with another --out"
                 )
                 raise InputError(f"{item.reason}; {remedy}")
         if ceiling is not None:
@@ -101,7 +104,7 @@ def learning(
 def _opened(
     folder: Path, kind: Kind, record: Record, resume: bool, price: float | None
 ) -> Iterator[None]:
-    """The folder, with its settings in it and nobody else writing. price: of a query."""
+    """Open the folder with its settings, locked for writing. price: of a query."""
     path = folder / kind.settings
     refuse_links(path, folder / FolderLock.NAME)
     try:
@@ -113,7 +116,7 @@ def _opened(
         if path.is_file():
             if not resume:
                 raise RunError(
-                    f"{folder}: holds a {kind.noun} already; go on with --resume, or use another "
+                    f"{folder}: already has a {kind.noun}; continue with --resume, or use another "
                     "--out"
                 )
             difference = Record.read(path).difference(record)
@@ -124,7 +127,7 @@ def _opened(
             if (folder / "search.sqlite").exists():
                 raise RunError(
                     f"{folder}: was begun by iqattack {Record.read(path).versions['iqattack']}, "
-                    "which asked otherwise; use another --out"
+                    "whose queries differ; use another --out"
                 )
             check_losses(
                 folder / LOG,
@@ -134,7 +137,7 @@ def _opened(
                 digests=Record.read(path).digests,
             )
         elif any(entry.name != FolderLock.NAME for entry in folder.iterdir()):
-            raise RunError(f"{folder}: is not empty and no {kind.noun}; use another --out")
+            raise RunError(f"{folder}: is not empty and not a {kind.noun}; use another --out")
         else:
             write_text(path, record.text())
         yield

@@ -1,4 +1,4 @@
-"""What a run's log has lost: said before anything is paid for again."""
+"""What a run's log has lost, reported before anything is paid for again."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from iqattack.runs.results import FAILED, Result, each_csv_row
 
 @dataclass(frozen=True)
 class Losses:
-    """What is not in a log that was. lost: queries; of: that there were, as far as is known.
+    """What a log has lost. lost: number of queries; of: their original number, as far as is known.
 
-    what: the first thing that is wrong. faults: of images whose rows are not all sound.
+    what: the first fault. faults: images with unsound rows.
     """
 
     lost: int
@@ -25,18 +25,18 @@ class Losses:
     what: str
     faults: tuple[Fault, ...] = ()
 
-    def told(self, price: float | None = None) -> str:
-        """In a phrase. price: of one query."""
-        text = f"{self.what}; {self.lost:,} of {self.of:,} queries are to be asked again"
-        return text if price is None else f"{text}, for {self.lost * price:,.2f}"
+    def text(self, price: float | None = None) -> str:
+        """The loss in a phrase. price: of one query."""
+        phrase = f"{self.what}; {self.lost:,} of {self.of:,} queries have to be repeated"
+        return phrase if price is None else f"{phrase}, for {self.lost * price:,.2f}"
 
 
 def find_losses(log: Path, *, digests: bool = False) -> Losses | None:
-    """What a log, a run's or a profile's, has lost; None where nothing is known to be. Nothing is
-    changed: what is beside a log is evidence.
+    """What the log of a run or a profile has lost; None if nothing is known to be lost. Nothing is
+    changed: the files beside a log are evidence.
 
-    digests: whether all rows must have one, and log.end be there. Without log.end, as in runs of
-    before version 0.2, it is what results.csv or profile.json, and the results in the log, tell.
+    digests: whether all rows must have one, and log.end must exist. Without log.end, as in runs
+    before version 0.2, results.csv or profile.json, and the results in the log, are compared.
     """
     end, known = End.read(log), known_queries(log.parent)
     lost = gone(log)
@@ -49,7 +49,7 @@ def find_losses(log: Path, *, digests: bool = False) -> Losses | None:
         of = max(here.queries, end.queries if end is not None else known)
         wrong = misfit(opened, end) or (endless(opened) if digests else None)
     if faults:
-        more = f", and {len(faults) - 1} images more" if len(faults) > 1 else ""
+        more = f", and {len(faults) - 1} more images" if len(faults) > 1 else ""
         return Losses(of - sound, of, f"{faults[0]}{more}", faults)
     if wrong is None and end is None:
         wrong = _lacking(log, here.queries)
@@ -57,26 +57,24 @@ def find_losses(log: Path, *, digests: bool = False) -> Losses | None:
 
 
 def gone(log: Path) -> Losses | None:
-    """All that a log had, where it is not there any more, or empty."""
+    """Everything that a log had, if it is missing or empty."""
     if log.is_file() and log.stat().st_size:
         return None
     end = End.read(log)
     queries = end.queries if end is not None else known_queries(log.parent)
-    return Losses(queries, queries, f"{log.name} is gone or empty") if queries else None
+    return Losses(queries, queries, f"{log.name} is missing or empty") if queries else None
 
 
 def endless(log: QueryLog) -> str | None:
-    """That a log with queries has no log.end beside it, in a phrase; a process that was killed
-    leaves one.
-    """
+    """A phrase if a log with queries has no log.end beside it; even a killed process leaves one."""
     if log.path is None or End.path_of(log.path).exists() or not log.end().queries:
         return None
-    return "has no log.end beside it: whether queries were taken out of its end is not known"
+    return "has no log.end beside it: queries may have been removed from its end"
 
 
 def unsound(log: QueryLog) -> str | None:
-    """How an open log is not whole, in a phrase: it does not fit its end, or without one lacks
-    queries that were reported. A log that is written to at the same time is looked at twice.
+    """How an open log is incomplete, in a phrase: it does not match log.end or, without that, lacks
+    reported queries. A log that is being written is checked twice.
     """
     if log.path is None:
         return None
@@ -89,7 +87,7 @@ def unsound(log: QueryLog) -> str | None:
 
 
 def _lacking(log: Path, queries: int) -> str | None:
-    """What a log of so many queries lacks, without its end."""
+    """What a log with this number of queries lacks, without log.end."""
     if queries >= known_queries(log.parent):
         return None
     what = "results.csv" if (log.parent / "results.csv").is_file() else "profile.json"
@@ -97,44 +95,44 @@ def _lacking(log: Path, queries: int) -> str | None:
 
 
 def misfit(log: QueryLog, end: End | None) -> str | None:
-    """How a log does not fit its end, as the file beside it says that, in a phrase."""
+    """How a log does not match log.end, in a phrase."""
     if end is None:
         return None
     here = log.end()
     if here.queries < end.queries:
-        return f"has {here.queries:,} queries, it had {end.queries:,}"
-    # A run under way goes on while it is read.
+        return f"has {here.queries:,} queries, but had {end.queries:,}"
+    # A run under way continues while it is read.
     later = end if log.path is None else End.read(log.path) or end
     if here.queries > max(end.queries, later.queries) + log.last():
         return (
-            f"has {here.queries:,} queries, and log.end says {end.queries:,}: by more than what a "
-            "process that was killed leaves"
+            f"has {here.queries:,} queries, but log.end says {end.queries:,}, a larger difference "
+            "than a killed process leaves"
         )
     if here.queries == end.queries and log.has_digests and here != end:
-        return "was changed after it was written: it does not fit log.end"
+        return "was changed after it was written: it does not match log.end"
     return None
 
 
 def check_losses(
     log: Path, *, accept: bool, price: float | None, remedy: str, digests: bool = False
 ) -> Losses | None:
-    """Before anything is asked: RunError that tells what was lost, unless that is accepted.
+    """Raise RunError with what was lost, before any query, unless that is accepted.
 
-    accept: go on regardless: what is not sound is dropped, and asked again. price: of one query.
+    accept: continue; unsound rows are dropped, and their queries repeated. price: of one query.
     digests: whether all rows must have one.
     """
     losses = find_losses(log, digests=digests)
     if losses is None:
         return None
     if not accept:
-        raise RunError(f"{log.parent}: {losses.told(price)}; put back a copy of the log, {remedy}")
+        raise RunError(f"{log.parent}: {losses.text(price)}; restore a copy of the log, {remedy}")
     with QueryLog(log, digests=digests) as opened:
         opened.cut(losses.faults)
     return losses
 
 
 def len_of(log: QueryLog, fault: Fault) -> int:
-    """Queries of an image that are in the log and not sound."""
+    """The number of unsound queries of an image in the log."""
     return max(log.queries(fault.image) - len(log.early(fault.image)) - fault.sound, 0)
 
 
@@ -156,16 +154,16 @@ def _fault_of_result(log: QueryLog, image: str, text: str, digests: bool) -> Fau
     try:
         reported = Result.read(image, text, hashed=digests).queries
     except RunError:
-        return Fault(image, queries, "the log has a result that is none")
+        return Fault(image, queries, "the log has an invalid result")
     if queries < max(reported, 1):
-        what = f"has a result of {reported} queries, and {queries} in the log"
+        what = f"reports {reported} queries, but the log has {queries}"
         return Fault(image, queries, what)
     return None
 
 
 def known_queries(folder: Path) -> int:
-    """Queries that a results.csv reports, of images that did not fail, or a profile.json; 0 for
-    none that can be read.
+    """The queries that a results.csv, for images that did not fail, or a profile.json reports; 0 if
+    neither can be read.
     """
     try:
         if (folder / "profile.json").is_file():

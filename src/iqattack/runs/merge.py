@@ -1,4 +1,4 @@
-"""One run of the shards of a set, as if a single process had made it."""
+"""Merge the shards of a set into one run, as if a single process had made it."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from iqattack.runs.shards import Names, Shard, WholeSet
 from iqattack.runs.summary import summarise
 from iqattack.runs.visibility import VISIBILITY, Kept, Measurements, known
 
-AT_ONCE = 500  # images that are taken over in one transaction
-REMEDY = "put back a copy of it, or attack that shard again"
-MERGING = ".merging"  # the folder of what is being made
-EACH, SPARE = 4, 64  # files that are open: of each shard at most, and beside them
+AT_ONCE = 500  # images per transaction
+REMEDY = "restore a copy of it, or attack that shard again"
+MERGING = ".merging"  # temporary folder
+EACH, SPARE = 4, 64  # open files: at most for each shard, and for everything else
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A shard that is merged. names: of its images, in order."""
+    """A shard to merge. names: of its images, in order."""
 
     run: Run
     shard: Shard
@@ -56,12 +56,12 @@ def merge(folders: Sequence[Path], out: Path, *, callbacks: Callbacks | None = N
     """Merge runs of all shards of a set into a run in the folder `out`, which must be new.
 
     Every image keeps its rows, direction, attempts, result or failure, and images are in the order
-    of the set; attacked images are linked, or copied where that cannot be. There is no run in `out`
-    before all is done. Codes of this user are made anew where they fit, and no others.
+    of the set; attacked images are linked, or copied if that fails. There is no run in `out` before
+    everything is done. Only valid codes of this user are made again.
 
     Raises RunError for shards that do not make up one set or differ in a setting, the model or the
-    survey; for logs and results that are not as they were written; for one that another process is
-    writing; Interrupted when asked to stop.
+    survey; for logs and results that were changed; for a shard that another process is writing;
+    Interrupted when asked to stop.
     """
     notify = callbacks or Callbacks()
     records = _records(folders)
@@ -82,20 +82,21 @@ def merge(folders: Sequence[Path], out: Path, *, callbacks: Callbacks | None = N
 
 
 def _records(folders: Sequence[Path]) -> list[Record]:
-    """Of each folder; RunError unless they are all shards of one set, each once."""
+    """The record of each folder; RunError unless these are all shards of one set, each once."""
     if not folders:
-        raise RunError("no runs to merge: give the folders of all shards")
+        raise RunError("no runs to merge; give the folders of all shards")
     records = [Run.open(folder).record for folder in folders]
     seen: dict[int, Path] = {}
     of = None
     for folder, record in zip(folders, records, strict=True):
         if record.settings.shard is None:
-            raise RunError(f"{folder}: is no shard but a whole run; leave it out")
+            raise RunError(f"{folder}: is a whole run, not a shard; leave it out")
         shard = Shard.parse(record.settings.shard)
         of = of or shard.of
         if shard.of != of:
             raise RunError(
-                f"{folder}: is shard {shard}, {folders[0]} is one of {of}; give those of one set"
+                f"{folder}: is shard {shard}, but {folders[0]} is one of {of}; give the shards of "
+                "one set"
             )
         other = seen.setdefault(shard.number, folder)
         if other is not folder:
@@ -107,7 +108,7 @@ def _records(folders: Sequence[Path]) -> list[Record]:
 
 
 def _make_room(shards: int) -> None:
-    """Raise the limit of open files; RunError where the system has a lower one."""
+    """Raise the limit on open files; RunError if the system does not allow enough."""
     if sys.platform == "win32":
         return
     import resource  # noqa: PLC0415 - not every system has it
@@ -119,10 +120,10 @@ def _make_room(shards: int) -> None:
         return
     if most != unlimited and most < wanted:
         raise RunError(
-            f"{shards} shards take up to {wanted} open files, this system allows {most}; have its "
-            "limit raised (ulimit -n)"
+            f"{shards} shards take up to {wanted} open files, this system allows {most}; raise its "
+            "limit (ulimit -n)"
         )
-    with suppress(ValueError, OSError):  # where it is lower than it says
+    with suppress(ValueError, OSError):  # if the real limit is lower than reported
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
@@ -136,8 +137,8 @@ def _numbers(missing: Sequence[int]) -> str:
 def _refuse_differing(
     folders: Sequence[Path], records: Sequence[Record], note: Callable[[str, str], None]
 ) -> None:
-    """RunError where shards are of different attacks, models or surveys. Paths may differ, as
-    machines may.
+    """Raise RunError for shards of different attacks, models or surveys. Paths may differ between
+    machines.
     """
     first, record = folders[0], _comparable(records[0])
     elsewhere = versions = 0
@@ -150,7 +151,7 @@ def _refuse_differing(
         alike = other.model_copy(update={"settings": other.settings.model_copy(update=where)})
         what = record.difference(alike)
         if what is None and other.settings.check != record.settings.check:
-            what = "check is on for one and off for the other"
+            what = "check is on for one, off for the other"
         if what is not None:
             what = what.replace(" there", f" in {first}").replace(" here", f" in {folder}")
             raise RunError(f"{folder}: {what}; merge shards of one attack")
@@ -161,19 +162,19 @@ def _refuse_differing(
             )
         if other.changes:
             raise RunError(
-                f"{folder}: {other.changes[0].told}; attack that shard again with one model"
+                f"{folder}: {other.changes[0].text}; attack that shard again with one model"
             )
     if elsewhere:
         note(
             "images",
-            f"{elsewhere} shards had them at other paths than {first}, under which they "
-            "are looked for now",
+            f"{elsewhere} shards had them at other paths than {first}, whose paths are used from "
+            "now on",
         )
     if versions:
         note(
             "versions",
-            f"{versions} shards were made with other versions of libraries, or on "
-            f"another kind of machine, than {first}, whose are kept",
+            f"{versions} shards were made with other library versions, or on another kind of "
+            f"machine, than {first}, whose versions are recorded",
         )
 
 
@@ -185,9 +186,7 @@ def _comparable(record: Record) -> Record:
 
 @contextmanager
 def _unwritten(folder: Path) -> Iterator[None]:
-    """While nobody else writes a run, as far as it can be locked: one may lie where nothing can be
-    written.
-    """
+    """Lock a run against writing by others, if possible: it may be in a read-only place."""
     refuse_links(*(folder / name for name in WRITTEN))
     try:
         lock = FolderLock(folder)
@@ -196,7 +195,7 @@ def _unwritten(folder: Path) -> Iterator[None]:
         return
     except RunError:
         raise RunError(
-            f"{folder}: another process is writing this run; wait until it has ended"
+            f"{folder}: another process is writing this run; wait until it ends"
         ) from None
     try:
         yield
@@ -205,7 +204,7 @@ def _unwritten(folder: Path) -> Iterator[None]:
 
 
 def _part(folder: Path, record: Record, opened: ExitStack) -> _Part:
-    """An open shard; RunError where its log is not whole."""
+    """Open a shard; RunError if its log is incomplete."""
     run = Run(folder, record)
     run.refuse_lost()
     shard = Shard.parse(record.settings.shard or "")
@@ -219,12 +218,12 @@ def _part(folder: Path, record: Record, opened: ExitStack) -> _Part:
 def _set_of(part: _Part) -> WholeSet:
     found = WholeSet.read(part.log)
     if found is None:
-        raise RunError(f"{part}: has nothing in its log yet; go on with it first")
+        raise RunError(f"{part}: its log is still empty; resume that shard first")
     return found
 
 
 def _whole_set(parts: Sequence[_Part]) -> WholeSet:
-    """The set that shards make up, in their order; RunError where they do not."""
+    """The set that the shards make up, in order; RunError if they do not."""
     sets = [_set_of(part) for part in parts]
     first = sets[0]
     for part, there in zip(parts, sets, strict=True):
@@ -232,12 +231,12 @@ def _whole_set(parts: Sequence[_Part]) -> WholeSet:
             same = there.images == first.images
             what = "other names" if same else f"{there.images} images instead of {first.images}"
             raise RunError(
-                f"{part}: is of a set with {what}, unlike {parts[0]}; merge shards of one set"
+                f"{part}: belongs to a set with {what}, unlike {parts[0]}; merge shards of one set"
             )
         if len(part.names) != part.shard.size(there.images):
             raise RunError(
-                f"{part}: has {len(part.names)} images, shard {part.shard} of {there.images} has "
-                f"{part.shard.size(there.images)}; {REMEDY}"
+                f"{part}: has {len(part.names)} images, but shard {part.shard} of {there.images} "
+                f"should have {part.shard.size(there.images)}; {REMEDY}"
             )
     names, seen = Names(), dict[str, _Part]()
     for k in range(first.images):
@@ -245,12 +244,12 @@ def _whole_set(parts: Sequence[_Part]) -> WholeSet:
         name = part.names[k // len(parts)]
         other = seen.setdefault(name, part)
         if other is not part:
-            raise RunError(f"{name}: is in {other} and in {part}; merge shards of one set")
+            raise RunError(f"{name}: is in both {other} and {part}; merge shards of one set")
         names.add(name)
     if names.whole != first:
         raise RunError(
-            f"{parts[0]} and the others have not the images of the set that they are of: a log was "
-            "changed; put back copies of them"
+            f"the images of {parts[0]} and the others are not those of their set: a log was "
+            "changed; restore copies of them"
         )
     return first
 
@@ -260,10 +259,10 @@ def _whole_set(parts: Sequence[_Part]) -> WholeSet:
 
 @contextmanager
 def _made(out: Path) -> Iterator[Path]:
-    """A new folder in `out`, whose contents move there once all is done; nobody else begins a run
-    there meanwhile. RunError where something is there. Nothing is left of what fails.
+    """A new folder in `out`, whose contents move to `out` once everything is done; meanwhile nobody
+    else can begin a run there. RunError if `out` is not empty. A failure leaves nothing.
 
-    A folder that is there stays the same one: it may be a mount, or the present one of a shell.
+    An existing folder is kept, since it may be a mount, or the working folder of a shell.
     """
     made = out / MERGING
     try:
@@ -280,12 +279,12 @@ def _made(out: Path) -> Iterator[Path]:
         moved: list[Path] = []
         try:
             refuse_used(out, MERGING)  # another process may have been faster
-            if made.exists():  # of one that was killed
+            if made.exists():  # left by a killed process
                 shutil.rmtree(made)
             (made / "adversarial").mkdir(parents=True)
             yield made
-            refuse_used(out, MERGING)  # somebody who does not know of locks
-            # In the end run.toml, which makes it a run.
+            refuse_used(out, MERGING)  # a process that ignores locks
+            # run.toml last, which makes it a run.
             for path in sorted(made.iterdir(), key=lambda path: path.name == "run.toml"):
                 if path.is_dir() and (out / path.name).is_dir():
                     (out / path.name).rmdir()  # it is empty
@@ -336,14 +335,14 @@ def _write(made: Path, parts: Sequence[_Part], whole: WholeSet, notify: Callback
     if gone:
         notify.note(
             "images",
-            f"{gone} attacked images are gone; 'iqattack attack --resume' makes "
-            "them again from the log",
+            f"{gone} attacked images are missing; 'iqattack attack --resume' makes them again from "
+            "the log",
         )
     if pending:
         notify.note(
             "images",
-            f"{pending} of {whole.images} are still to do; go on with "
-            "'iqattack attack --resume', without --shard",
+            f"{pending} of {whole.images} are pending; continue with 'iqattack attack --resume', "
+            "without --shard",
         )
     _merge_visibility(made, parts, notify.note)
     _export(run, parts)
@@ -351,7 +350,7 @@ def _write(made: Path, parts: Sequence[_Part], whole: WholeSet, notify: Callback
 
 
 def _pages(parts: Sequence[_Part], images: int) -> Iterator[tuple[_Part, Page]]:
-    """Every image in the order of the set, with the shard that has it."""
+    """Every image in the order of the set, with its shard."""
     pages = [part.log.pages() for part in parts]
     for k in range(images):
         which = k % len(parts)
@@ -359,8 +358,8 @@ def _pages(parts: Sequence[_Part], images: int) -> Iterator[tuple[_Part, Page]]:
 
 
 def _checked(part: _Part, page: Page) -> tuple[str, str | None]:
-    """The name of the attacked image of a result, and its code; RunError where the result does not
-    fit its rows.
+    """The name of a result's attacked image, and its code; RunError if the result does not match
+    its rows.
     """
     try:
         result = Result.read(page.image, page.result or "", hashed=True)
@@ -375,7 +374,7 @@ def _checked(part: _Part, page: Page) -> tuple[str, str | None]:
 
 
 def _linked(part: _Part, folder: str, name: str) -> bool:
-    """Link an attacked image, or copy it; False where it is gone. RunError for what is none."""
+    """Link an attacked image, or copy it; False if it is missing. RunError for anything else."""
     source, target = f"{part.run.images}/{name}", f"{folder}/{name}"
     try:
         if not stat.S_ISREG(os.lstat(source).st_mode):
@@ -389,13 +388,13 @@ def _linked(part: _Part, folder: str, name: str) -> bool:
         raise RunError(
             f"{part}: {name}: another image has a result of that name; {REMEDY}"
         ) from None
-    except OSError:  # another file system, or one without links
+    except OSError:  # another file system, or no support for links
         shutil.copyfile(source, target)
     return True
 
 
 def _record_of(parts: Sequence[_Part]) -> Record:
-    """run.toml of the whole."""
+    """The run.toml of the merged run."""
     first = parts[0].record
     return _comparable(first).model_copy(
         update={
@@ -406,7 +405,7 @@ def _record_of(parts: Sequence[_Part]) -> Record:
 
 
 def _kept(parts: Sequence[_Part]) -> dict[str, str]:
-    """What the log keeps of the whole run."""
+    """What the log records about the merged run."""
     found = {}
     logs = [part.log for part in parts]
     for name in (BESIDES, REPAIRED, TAKEN):
@@ -426,7 +425,7 @@ def _kept(parts: Sequence[_Part]) -> dict[str, str]:
 
 
 def _merge_visibility(made: Path, parts: Sequence[_Part], note: Callable[[str, str], None]) -> None:
-    """JOD and FLIP that this user measured, where all shards were measured alike."""
+    """Merge JOD and FLIP that this user measured, if all shards were measured in the same way."""
     joined: dict[tuple[str, float], Kept] = {}
     differing = False
     for part in parts:
@@ -439,7 +438,7 @@ def _merge_visibility(made: Path, parts: Sequence[_Part], note: Callable[[str, s
     if differing:
         note(
             VISIBILITY,
-            "shards were measured with other versions; 'iqattack evaluate' does it again",
+            "shards were measured with different versions; 'iqattack evaluate' measures again",
         )
         return
     found = Measurements()
@@ -450,10 +449,12 @@ def _merge_visibility(made: Path, parts: Sequence[_Part], note: Callable[[str, s
 
 
 def _export(run: Run, parts: Sequence[_Part]) -> None:
-    """results.csv, and summary.json where an image is finished."""
+    """Write results.csv, and summary.json if an image is finished."""
     entries: dict[str, ImageEntry] = {}
     for part in parts:
-        with suppress(RunError):  # all but the opinion scores of failed images is in the log
+        with suppress(
+            RunError
+        ):  # everything except the opinion scores of failed images is in the log
             failed = read_failures(part.run.folder / "results.csv").values()
             entries |= {row.image: ImageEntry(row.image, Path(row.path), row.mos) for row in failed}
     results, pending = run.state(entries)

@@ -1,4 +1,4 @@
-"""Numbers and names as people read them."""
+"""Numbers and names for people."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def jod(value: float | None) -> str:
-    """A JOD with two digits; 10.00 only where there is no visible difference."""
+    """A JOD with two digits; 10.00 only if there is no visible difference."""
     text = number(value, 2)
     return number(value, 4) if text == "10.00" and value != 10.0 else text
 
 
 def decimals(value: float, digits: int) -> int:
-    """As many as asked, or, for a small number that they would hide, two significant digits.
+    """The requested decimals, or enough for two significant digits of a small number.
 
-    What rounds to nothing in floating point has as many as asked, and no sign.
+    Rounding errors of zero get the requested decimals, and no sign.
     """
     if not TINY < abs(value) < 10.0 ** (1 - digits):
         return digits
@@ -56,5 +56,5 @@ def images(n: int) -> str:
 
 
 def without_folders(text: str) -> str:
-    """Absolute paths as their last part: what is sent to others tells of no machine."""
+    """Replace absolute paths by their last part, so that shared files reveal no machine."""
     return _FOLDERS.sub("", text)

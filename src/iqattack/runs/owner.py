@@ -1,7 +1,7 @@
-"""Whether a run was begun by this user: a code at the end of run.toml that nobody else can make.
+"""Whether this user began a run: a code at the end of run.toml that nobody else can make.
 
-A key of the user's own lies outside of all runs. The code is the HMAC-SHA256 of run.toml with it,
-in a comment, so that whoever changes the settings, or sends a run, has none that fits.
+The user's key is stored outside all runs. The code is the HMAC-SHA256 of run.toml with this key, in
+a comment, so that anyone who changes the settings, or sends a run, has no valid code.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ KEY_BYTES = 32
 
 
 def signed(text: str) -> str:
-    """The text of a run.toml with the code; as it is where this user has no place for a key."""
+    """The text of a run.toml with the code; unchanged if this user has no place for a key."""
     key = _key(make=True)
     return text if key is None else f"{text}{MARK}{_code(key, text)}\n"
 
 
 def write_signed(path: Path, text: str) -> None:
-    """Replace a run.toml, with the code, in one step; errors as in `write_text`."""
+    """Replace a run.toml, with the code, atomically; errors as in `write_text`."""
     write_text(path, signed(text))
 
 
 def is_own(path: Path) -> bool:
-    """Whether a run.toml is as this user's iqattack wrote it."""
+    """Whether a run.toml is unchanged since this user's iqattack wrote it."""
     try:
         text = path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError):
@@ -47,12 +47,12 @@ def is_own(path: Path) -> bool:
 
 
 def sign(text: str) -> str | None:
-    """The code of a text that no run.toml is; None where this user has no place for a key."""
+    """The code of a text other than a run.toml; None if this user has no place for a key."""
     return signer()(text)
 
 
 def signer() -> Callable[[str], str | None]:
-    """`sign` for many texts, whose key is read once."""
+    """`sign` for many texts, reading the key once."""
     key = _key(make=True)
     return lambda text: None if key is None else _code(key, text)
 
@@ -63,7 +63,7 @@ def has_signed(text: str, code: str | None) -> bool:
 
 
 def owner() -> Callable[[str, str | None], bool]:
-    """`has_signed` for many texts, whose key is read once."""
+    """`has_signed` for many texts, reading the key once."""
     key = _key(make=False)
 
     def made(text: str, code: str | None) -> bool:
@@ -79,7 +79,7 @@ def _code(key: bytes, text: str) -> str:
 
 
 def _key(*, make: bool) -> bytes | None:
-    """This user's key, made where there is none yet and `make` says so."""
+    """This user's key. make: create it if there is none."""
     try:
         path = user_folder("state") / "key"
         if make and not path.exists():
@@ -90,6 +90,6 @@ def _key(*, make: bool) -> bytes | None:
             ):
                 file.write(secrets.token_bytes(KEY_BYTES))
         key = path.read_bytes()
-    except (OSError, RuntimeError):  # no home, or none that can be written
+    except (OSError, RuntimeError):  # no home, or a read-only one
         return None
     return key if len(key) == KEY_BYTES else None  # another process may be writing it just now

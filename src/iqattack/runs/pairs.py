@@ -1,5 +1,5 @@
-"""The clean and the attacked picture of a result, held against the log: what was scored, and
-nothing else. A run that somebody sent may name any file of this machine.
+"""The clean and the attacked picture of a result, compared with the log, so that only scored
+pictures are read: somebody else's run may name any file on this machine.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scored:
-    """Hashes in the log of an image's two pictures: of the clean one, and of all that were given
-    the score of the attacked one.
+    """Hashes in the log of an image's two pictures: of the clean one, and of all that got the score
+    of the attacked one.
     """
 
     clean: int
@@ -31,19 +31,19 @@ class Scored:
 
     @classmethod
     def of(cls, result: Result, rows: Rows) -> Self:
-        """Those of the rows of a result, at least one."""
+        """Hashes from the rows of a result, at least one."""
         same = rows["hash"][rows["score"] == result.score_adv]
         return cls(int(rows["hash"][0]), frozenset(map(int, same)))
 
     @classmethod
     def read(cls, result: Result, log: QueryLog) -> Self | None:
-        """Those of a result; None for one without rows."""
+        """Hashes of a result; None without rows."""
         rows = log.rows(result.image)
         return cls.of(result, rows) if len(rows) else None
 
 
 def scored_pairs(run: Run, results: Iterable[Result]) -> Mapping[str, Scored]:
-    """By the name of each image that is finished and has rows in the log."""
+    """Hashes by the name of each finished image with rows in the log."""
     with run.open_log() as log:
         rows = ((result, log.rows(result.image)) for result in results if not result.failed)
         return {result.image: Scored.of(result, found) for result, found in rows if len(found)}
@@ -52,21 +52,21 @@ def scored_pairs(run: Run, results: Iterable[Result]) -> Mapping[str, Scored]:
 def read_pair(run: Run, result: Result, scored: Scored | None) -> tuple[Tensor, Tensor]:
     """Clean and attacked pixels of a finished image, each (3, H, W) uint8, as they were scored.
 
-    Raises InputError where they cannot be had or are others; RunError for a link in the run.
+    Raises InputError if they cannot be read or differ; RunError for a link in the run.
     """
     png = run.images / result.png_name
     refuse_links(run.images, png)
     if scored is None:
-        raise InputError(f"{result.image}: has no query in the log; put back a copy of the log")
+        raise InputError(f"{result.image}: has no query in the log; restore a copy of the log")
     if not result.path:
-        raise InputError(f"{result.image}: the run does not tell where its clean image was")
+        raise InputError(f"{result.image}: the run does not record the path of its clean image")
     clean = run.read_clean(result.path)
     if not result.is_of(clean) or image_hash(clean) != scored.clean:
-        raise InputError(f"{result.path}: is not the image that was attacked; put that one back")
+        raise InputError(f"{result.path}: is not the image that was attacked; restore it")
     attacked = read_image(png).pixels
     if attacked.shape != clean.shape or image_hash(attacked) not in scored.attacked:
         raise InputError(
-            f"{png}: the saved image is not the one that was scored; put a copy of that back, or "
+            f"{png}: the saved image is not the one that was scored; restore it from a copy, or "
             "delete it: 'iqattack attack --resume' makes it again from the log"
         )
     return clean, attacked

@@ -1,4 +1,4 @@
-"""Pixels as pictures of a page or a notebook."""
+"""Pixels as pictures for pages and notebooks."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def to_png(array: Picture) -> bytes:
 
 
 def fitted(array: Picture, side: int) -> Picture:
-    """A picture whose longer side is `side` pixels at most, and half of that at least: of smaller
-    ones every pixel is a square.
+    """Resize a picture to a longer side between half of `side` and `side` pixels; pixels of smaller
+    pictures become squares.
     """
     height, width = array.shape[:2]
     longest = max(height, width)

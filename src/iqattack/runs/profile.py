@@ -1,4 +1,4 @@
-"""Makes a profile: what some images teach `filter-search` about a model, at counted queries."""
+"""Make a profile: directions that `filter-search` learns about a model from some images."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from iqattack.attacks import (
     Task,
     single,
 )
-from iqattack.attacks.painting.canvas import Brush, Canvas
-from iqattack.attacks.painting.filters import searched_filters
-from iqattack.attacks.painting.first import brushes_of, first_brushes
+from iqattack.attacks.shared.painting.canvas import Brush, Canvas
+from iqattack.attacks.shared.painting.filters import searched_filters
+from iqattack.attacks.shared.painting.first import brushes_of, first_brushes
 from iqattack.directions import BANK, STUDENT, Profile, Stroke, ranked
 from iqattack.errors import InputError
 from iqattack.images import ImageSet
@@ -39,8 +39,8 @@ from iqattack.students import KINDS, Students, written
 from iqattack.version import __version__
 
 FILE = "profile.json"
-STROKES = 16  # of a profile, at most
-FEWEST = 1 + len(BANK) + 3 + 1  # queries for an image: clean, the bank, channels, one filter
+STROKES = 16  # most in a profile
+FEWEST = 1 + len(BANK) + 3 + 1  # queries per image: clean, the bank, channels, one filter
 
 
 def make_profile(
@@ -56,25 +56,24 @@ def make_profile(
     how: How = DEFAULT_HOW,
     callbacks: Callbacks | None = None,
 ) -> Profile:
-    """Search a filter on each image, try each one and the bank on all, order them, write the file.
+    """Search a filter on each image, try all filters and the bank on all images, sort, and write.
 
-    settings: `queries` are those of the search on one image; each image then costs one for each
-        filter that was found on another, and for each direction of the bank that its own search did
-        not come to.
-    strokes: of the profile, at most. students: queries, in all, that students of the model learn
-        from (`runs/students.py`); 0 for none.
-    by_spec, how: as in `execute`; workers answer for all images.
+    settings: `queries` is the budget of the search on one image; each image then costs one more
+    query for each filter found on another image, and for each direction of the bank that its own
+    search did not reach. strokes: most in the profile. students: total queries to train students of
+    the model (`runs/students.py`); 0 for none. by_spec, how: as in `execute`; workers answer for
+    all images.
 
-    folder/profile.toml: the settings; queries.sqlite: every score, so that none is asked for again;
-    profile.json: what the attack takes. Raises InputError for what cannot be used or gains nothing,
-    RunError for a folder that does not fit, Interrupted when asked to stop.
+    folder/profile.toml: the settings; queries.sqlite: every score, so that no query is repeated;
+    profile.json: for the attack. Raises InputError for arguments that cannot be used and if nothing
+    gains, RunError for a folder that does not fit, Interrupted when asked to stop.
     """
     if settings.queries < FEWEST:
         raise InputError(f"queries {settings.queries}: expected at least {FEWEST} for a profile")
     if ":" in settings.objective:
         raise InputError(
-            f"objective '{settings.objective}': a profile learns from scores; "
-            "leave the boundary out"
+            f"objective '{settings.objective}': a profile learns from scores; leave out the "
+            "boundary"
         )
     if 0 < students < fewest(len(images)):
         raise InputError(
@@ -83,7 +82,7 @@ def make_profile(
         )
     notify = callbacks or Callbacks()
     record = Record.now(settings, scorer, how.retry)
-    if students:  # no option of the attack, but what one has to resume with
+    if students:  # not an option of the attack, but needed to resume
         taught = settings.model_copy(update={"attack": f"{settings.attack}, students {students}"})
         record = record.model_copy(update={"settings": taught})
     each = settings.queries + len(BANK) + len(images) + len(KINDS) + students // len(images)
@@ -106,7 +105,7 @@ def make_profile(
         best = ranked(known, np.array(gains), strokes)
         if not best:
             raise InputError(
-                f"{folder}: nothing tried moved the score of any image; give other images, a wider "
+                f"{folder}: no candidate moved the score of any image; use other images, a wider "
                 "constraint or the model's true score range"
             )
         profile = Profile(
@@ -137,9 +136,9 @@ def profiling(
     folder: Path | None = None,
     note: Callable[[str, str], None] = lambda _subject, _phrase: None,
 ) -> SetAttack:
-    """Searches each image with so many queries, then tries what was found on all of them.
+    """Search each image with a budget of queries, then try all results on all images.
 
-    students: queries that they learn from; folder: keeps what they know, see `studying`. Returns
+    students: queries that they learn from; folder: stores their state, see `studying`. Returns
     strokes, their gains (a list for each image), and the students.
     """
 
@@ -159,7 +158,7 @@ def profiling(
 
 
 def _searching(queries: int) -> Attack:
-    """The first stages of filter-search; returns the best filter, or None."""
+    """Run the first stages of filter-search; returns the best filter, or None."""
 
     def search(task: Task) -> AnySearch:
         canvas = Canvas(_as_at_first(task))
@@ -174,7 +173,7 @@ def _searching(queries: int) -> Attack:
 
 
 def _trying(strokes: Sequence[Stroke], students: Students) -> Attack:
-    """Tries all strokes; returns what they gain, no more than an attack makes use of."""
+    """Try all strokes; returns their gains, limited to what an attack can use."""
 
     def search(task: Task) -> AnySearch:
         canvas = Canvas(_as_at_first(task))
@@ -188,5 +187,6 @@ def _trying(strokes: Sequence[Stroke], students: Students) -> Attack:
 
 
 def _as_at_first(task: Task) -> Task:
-    """The task with its generator as it was: the bank's noise is the same, and known already."""
+    """The task with its generator reset, so that the bank's noise is the same and already
+    scored."""
     return replace(task, rng=task.rng.clone_state())

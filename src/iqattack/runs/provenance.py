@@ -1,8 +1,7 @@
-"""Which results this user's iqattack wrote, and what is believed of the others.
+"""Which results this user's iqattack wrote, and what to trust of the others.
 
-Scores are held against the log. How visible a change is follows from its pictures alone, and
-measuring that takes time: it is believed where a code of this user's own fits the result, and
-measured again where none does.
+Scores are compared with the log. Visibility follows from the pictures alone, and takes time to
+measure: it is trusted if the result has a valid code of this user, and measured again otherwise.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ if TYPE_CHECKING:
     from iqattack.runs.run import Run
     from iqattack.runs.settings import Record
 
-CODE = "code"  # and an image: the name in the log of the code of its result
+CODE = "code"  # followed by an image: the name in the log of the code of its result
 MEASURED = ("linf", "rms", "psnr", "ssim", "ms_ssim", "jnd_violation")
 
 
 def finish(log: QueryLog, record: Record, image: str, text: str) -> None:
-    """Store the result of an image, with the code that makes it this user's."""
+    """Store the result of an image, with this user's code."""
     code = sign(signed_text(record, text))
     log.finish(image, text, {} if code is None else {f"{CODE} {image}": code})
 
 
 def recoder(whole: Record) -> Callable[[Record, str, str | None], str | None]:
-    """Gives the codes of results in a run that takes them over: of the record of the other run, a
-    result and its code there. None where that one is not this user's.
+    """Return a function that makes codes for results taken over from another run, from its record,
+    a result and its code there. None if that code is not this user's.
     """
     has_code, code_of = owner(), signer()
 
@@ -52,10 +51,10 @@ def recoder(whole: Record) -> Callable[[Record, str, str | None], str | None]:
 def believed(
     run: Run, log: QueryLog, results: Results, own: Sequence[bool]
 ) -> tuple[Results, tuple[str, ...]]:
-    """Results with measures of visibility that are measured: None where they cannot be; and what
-    there is to say of that, a phrase each.
+    """Results with trusted or newly measured visibility, None if it cannot be measured; and notes
+    on it, one phrase each.
 
-    own: which of them have a code of this user's.
+    own: which results have a code of this user.
     """
     others = np.flatnonzero(~np.asarray(own, dtype=np.bool_) & ~results.failed).tolist()
     found, changed, gone, rated = dict[int, dict[str, float | None]](), list[str](), list[str](), 0
@@ -82,24 +81,24 @@ def _notes(changed: Sequence[str], gone: Sequence[str], rated: int) -> list[str]
     other = "by somebody else, or an earlier version"
     if changed:
         said.append(
-            f"{images(len(changed))} changed more or less visibly than was written {other}: that "
+            f"the visibility of {images(len(changed))} differs from what was written {other}, and "
             f"was measured again ({changed[0]})"
         )
     if gone:
         said.append(
-            f"how visible the changes of {images(len(gone))} are was written {other}, and is left "
-            f"out, as it cannot be measured here ({gone[0]})"
+            f"the visibility of {images(len(gone))} was written {other}, and is left out, since it "
+            f"cannot be measured here ({gone[0]})"
         )
     if rated:
         said.append(
-            f"the opinion scores of {images(rated)} were written {other}: 'iqattack verify' holds "
-            "them against their table"
+            f"the opinion scores of {images(rated)} were written {other}; 'iqattack verify' "
+            "compares them with their table"
         )
     return said
 
 
 def signed_text(record: Record, text: str) -> str:
-    """What of a result is signed."""
+    """The signed text of a result."""
     return f"{record.created}\n{text}"
 
 

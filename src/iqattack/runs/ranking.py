@@ -1,4 +1,5 @@
-"""What an attack on the ranking of a set came to, query by query; see `objectives.SetObjective`."""
+"""The results of an attack on the ranking of a set, query by query; see
+`objectives.SetObjective`."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from iqattack.attacks.ranking import kept_gains
+from iqattack.attacks.set_based.ranking import kept_gains
 from iqattack.engine import QueryLog
 from iqattack.errors import RunError
 from iqattack.evaluation import krocc, ndcg, srocc, top_overlap
@@ -22,19 +23,19 @@ from iqattack.runs.best import gains_of
 from iqattack.runs.columns import Results
 from iqattack.runs.settings import Record
 
-ORDER = "order of the queries"  # the name in the log of what `keep_order` keeps
+ORDER = "order of the queries"  # its name in the log
 POINTS = 40  # of the curve
-PLACES = 10  # of NDCG and overlap, at most a quarter of the images; or those of the objective
+PLACES = 10  # of NDCG and overlap, at most a quarter of the images; or the objective's
 
 Floats = NDArray[np.float64]
 
 
 class RankingPoint(BaseModel):
-    """The ranking after so many queries about all images, clean ones included.
+    """The ranking after a number of queries on all images, clean ones included.
 
     value: of the objective: SROCC, or the share of chosen images that are not yet in their place.
-    srocc, krocc: of clean and attacked scores. ndcg, overlap: of the first places. touched: images
-    that are changed.
+    srocc, krocc: of clean and attacked scores. ndcg, overlap: of the first places. touched: number
+    of changed images.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -49,12 +50,11 @@ class RankingPoint(BaseModel):
 
 
 class Ranking(BaseModel):
-    """What an attack on the ranking came to.
+    """The results of an attack on the ranking.
 
-    budget: queries for all images. places: that NDCG and overlap are of. touched: images that were
-    changed; jod, jod_least: of these alone, where that was measured. curve: as if the budget had
-    been smaller, with the best choice of what had been scored by then; its last point is what was
-    saved.
+    budget: queries for all images. places: number of places for NDCG and overlap. touched: number
+    of changed images; jod, jod_least: of these only, if measured. curve: for smaller budgets, with
+    the best choice among the scores so far; its last point is what was saved.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -68,20 +68,20 @@ class Ranking(BaseModel):
 
     @property
     def last(self) -> RankingPoint:
-        """What was saved."""
+        """The point that was saved."""
         return self.curve[-1]
 
 
 def keep_order(log: QueryLog, order: Sequence[tuple[str, int]]) -> None:
-    """Keep in which order a set attack asked: image and number of queries, round by round."""
+    """Record the order of a set attack's queries: image and number of queries, round by round."""
     numbers = {image: number for number, image in enumerate(log.images())}
     log.keep(ORDER, json.dumps([[numbers[image], queries] for image, queries in order]))
 
 
 def read_order(log: QueryLog) -> list[tuple[int, int]]:
-    """The same, by the images' numbers; RunError where it is not that of the log's rows.
+    """The same, by the images' numbers; RunError if it does not match the log's rows.
 
-    Nothing before a run is done.
+    Empty before a run is done.
     """
     text = log.kept(ORDER)
     if text is None:
@@ -96,23 +96,23 @@ def read_order(log: QueryLog) -> list[tuple[int, int]]:
             asked[number] += queries
             order.append((number, queries))
     except (ValueError, TypeError, IndexError, RecursionError):
-        raise RunError(f"{log.path}: its order of queries is none; put back a copy") from None
+        raise RunError(f"{log.path}: its order of queries is invalid; restore a copy") from None
     failed = log.failures()
     for image, queries in zip(images, asked.tolist(), strict=True):
         there, ordered = log.queries(image), 1 + len(log.again(image)) + queries
-        # Of an image that failed, the last ones were asked for in vain.
+        # The last queries of a failed image had no answer.
         if there and (there > ordered if image in failed else there != ordered):
             raise RunError(
-                f"{log.path}: {image}: has {there} queries, and its order of queries {ordered}; "
-                "put back a copy"
+                f"{log.path}: {image}: has {there} queries, but its order of queries {ordered}; "
+                "restore a copy"
             )
     return order
 
 
 @dataclass(frozen=True)
 class _Set:
-    """The images that a ranking is of. names: of those that have a direction; gains: of all queries
-    of each; first: of them, how many came before the search; reached: the gain that was saved.
+    """The images of a ranking. names: of those with a direction; gains: of all queries of each;
+    first: number of these before the search; reached: the gain that was saved.
     """
 
     standing: Standing
@@ -145,7 +145,7 @@ class _Set:
 
 
 def _objective(log: QueryLog, record: Record, results: Results) -> SetObjective | None:
-    """That of a run that is done, where it is one of the set."""
+    """The objective of a finished run, if it is a set objective."""
     objective = parse_objective(record.settings.objective)
     if not isinstance(objective, SetObjective) or len(results) < log.count():
         return None
@@ -153,7 +153,7 @@ def _objective(log: QueryLog, record: Record, results: Results) -> SetObjective 
 
 
 def ranking_of(log: QueryLog, record: Record, results: Results) -> Ranking | None:
-    """What a run came to; None where its objective is none of the set, or it is not done."""
+    """The results of a run; None unless it has a set objective and is done."""
     objective, budget = _objective(log, record, results), record.settings.budget_total
     if objective is None or budget is None:
         return None
@@ -176,8 +176,8 @@ def ranking_of(log: QueryLog, record: Record, results: Results) -> Ranking | Non
 
 
 def better_choice(log: QueryLog, record: Record, results: Results) -> str | None:
-    """What could have been saved instead, in a phrase: of what was scored, another choice has a
-    lower value. None where there is no such choice, as an attack leaves none.
+    """A phrase if another choice among the scores has a lower value than the saved one. None
+    otherwise, as after any attack.
     """
     objective = _objective(log, record, results)
     if objective is None:
@@ -197,7 +197,7 @@ def better_choice(log: QueryLog, record: Record, results: Results) -> str | None
     now = standing.moved(ranked.reached)
     if standing.potential(best) >= standing.potential(now) - 10.0**-DIGITS:
         return None
-    return f"{standing.value(best):g} was within reach, {standing.value(now):g} was saved"
+    return f"{standing.value(best):g} was possible, {standing.value(now):g} was saved"
 
 
 def _places(objective: SetObjective, images: int) -> int:
@@ -207,7 +207,7 @@ def _places(objective: SetObjective, images: int) -> int:
 
 
 def _curve(ranked: _Set, order: Sequence[tuple[str, int]], places: int) -> list[RankingPoint]:
-    """At totals that grow by a factor, with the best choice of what had been scored by then. order:
+    """Points at geometrically growing totals, with the best choice among the scores so far. order:
     image and queries, round by round.
     """
     numbers = {image: number for number, image in enumerate(ranked.names)}
@@ -231,7 +231,7 @@ def _curve(ranked: _Set, order: Sequence[tuple[str, int]], places: int) -> list[
 
 
 def _gained(gains: Floats) -> Floats:
-    """Gains that an image may have, from 0 upwards."""
+    """The gains from which an image may choose, from 0 upwards."""
     return np.unique(np.append(gains[np.isfinite(gains) & (gains > 0.0)], 0.0))
 
 

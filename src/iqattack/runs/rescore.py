@@ -1,4 +1,4 @@
-"""Fresh scores of the clean and the attacked pictures of a run, beside its budget."""
+"""Fresh scores of the clean and the attacked pictures of a run, outside its budget."""
 
 from __future__ import annotations
 
@@ -44,29 +44,29 @@ def rescore(
     progress: Callable[[int, int], None] = lambda *_: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Rescoring:
-    """Have the clean and the attacked picture of each finished image scored until each has `times`
-    fresh scores, one picture a call, and write rescored.csv and summary.json.
+    """Score the clean and the attacked picture of each finished image until each has `times` fresh
+    scores, one picture per call, and write rescored.csv and summary.json.
 
-    run: one to add to. scorer: the run's model; random defences before it draw anew each time.
-    Every score is in the log before the next one is asked for, so that a run that was interrupted
-    goes on where it stopped. The queries are beside the budget, and are in the log's count of what
-    was sent. progress: is given how many images are done, of how many.
+    run: open for writing. scorer: the run's model; random defences draw anew each time. Every score
+    is logged before the next query, so that an interrupted call can continue. The queries do not
+    count towards the budget, but are included in the log's count of sent images. progress: called
+    with (images done, images).
 
-    Raises InputError where the model fails; RunError for another model than the run's, or pictures
+    Raises InputError if the model fails; RunError for another model than the run's, or pictures
     that are not those that were scored; Interrupted when asked to stop.
     """
     if not FEWEST <= times <= MOST_TIMES:
-        raise InputError(f"times {times}: expected {FEWEST} to {MOST_TIMES:,} scores of a picture")
+        raise InputError(f"times {times}: expected {FEWEST} to {MOST_TIMES:,} scores per picture")
     check_model(run, scorer)
     results, pending = run.checked_state(pictures=False)
     done = results.done
     if not len(done):
-        raise RunError(f"{run.folder}: no image is finished yet; wait for it, or go on with it")
+        raise RunError(f"{run.folder}: no image is finished yet; wait, or resume the run")
     todo = [result for result in done if not unchanged(result)]
     with run.open_log() as log:
         ceiling = how.ceiling(scorer, log)
         if ceiling is not None:
-            ceiling.remedy = "and so are its fresh scores: repeat the command with a higher one"
+            ceiling.remedy = "and so are its fresh scores; repeat the command with a higher limit"
         again = fresh(scorer, first=1 + log.kept_number(FRESH))
         with how.pool_of(again, ceiling=ceiling) as pool:
             for number, result in enumerate(todo):
@@ -79,8 +79,8 @@ def rescore(
     found = run.rescoring(results)
     if found is None:
         raise InputError(
-            f"{run.folder}: no image has {FEWEST} finite fresh scores of both pictures, or none "
-            "was changed: there is nothing to report"
+            f"{run.folder}: no image was changed, or none has {FEWEST} finite fresh scores of both "
+            "pictures: there is nothing to report"
         )
     write_text(run.images.parent / RESCORED, csv_lines(rows))
     with suppress(RunError):
@@ -90,24 +90,26 @@ def rescore(
 
 
 def rescored_rows(run: Run) -> list[Rescored]:
-    """What fresh scores say of each image that has some."""
+    """The fresh scores of each image that has some."""
     results, _ = run.checked_state(pictures=False)
     with run.open_log() as log:
         return list(each_rescored(log, iter(results.done), run.model))
 
 
 def check_model(run: Run, scorer: Scorer) -> None:
-    """RunError for another model than the run's, or one whose files have changed."""
+    """Raise RunError for another model than the run's, or one whose files have changed."""
     there, here = run.model, ModelRecord.of(scorer)
     for name in ("name", "score_range", "lower_better"):
         old, new = getattr(there, name), getattr(here, name)
         if old != new:
-            raise RunError(f"{run.folder}: its model's {name} is {old}, not {new}; give that one")
+            raise RunError(
+                f"{run.folder}: its model's {name} is {old}, not {new}; give the run's model"
+            )
     changed = there.changed(here) if there.hashes and here.hashes else None
     if changed is not None:
         raise RunError(
-            f"{run.folder}: {changed} has changed since the run began, and its scores would be "
-            "those of another model; put that file back"
+            f"{run.folder}: {changed} has changed since the run began, so its scores would be "
+            "those of another model; restore that file"
         )
 
 
@@ -119,7 +121,7 @@ def _rescore(
     times: int,
     stop: Callable[[], bool],
 ) -> None:
-    """One image: what is missing of its scores, clean and attacked in turn."""
+    """Score what is missing of one image, clean and attacked pictures alternating."""
     name = result.image
     scored = Scored.read(result, log)
     clean, attacked = read_pair(run, result, scored)
@@ -141,14 +143,14 @@ def _rescore(
             pool.submit([todo.popleft()])  # alone: two in a call may share their randomness
         if stopping and not pool.running:
             pool.forget()
-            raise Interrupted("stopped; fresh scores are kept: give the same command to go on")
+            raise Interrupted("stopped; fresh scores are kept; repeat the command to continue")
         scores = _take(log, name, scores, pool.wait(resend=not stopping), pool)
 
 
 def _take(
     log: QueryLog, name: str, scores: Scores, replies: list[Reply], pool: ScorePool
 ) -> Scores:
-    """Keep what came back; InputError for what the pool has given up on."""
+    """Record the replies; InputError for queries that the pool has given up."""
     error: Exception | None = None
     for reply in replies:
         which = reply.request.name
@@ -164,6 +166,6 @@ def _take(
     if error is not None:
         pool.forget()
         raise InputError(
-            f"{name}: {error}; fresh scores so far are kept: give the same command to go on"
+            f"{name}: {error}; fresh scores so far are kept; repeat the command to continue"
         ) from error
     return scores

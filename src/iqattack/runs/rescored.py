@@ -1,7 +1,7 @@
-"""What fresh scores of the pictures of a run say, as its log keeps them.
+"""Evaluation of the fresh scores in a run's log.
 
-The best of many noisy scores is optimistically biased: it was kept for its noise, too. Scores that
-had no part in the choice have no such bias.
+The best of many noisy scores is optimistically biased: it was also selected for its noise. Scores
+that had no part in the choice have no such bias.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from iqattack.runs.pairs import Scored
 from iqattack.runs.results import Result
 from iqattack.runs.settings import ModelRecord
 
-FRESH = "fresh scores"  # the name in the log of how many there are, unanswered ones included
+FRESH = "fresh scores"  # name in the log of their number, unanswered ones included
 RESCORED = "rescored.csv"
-KEPT = "rescored "  # before the name of an image: what the log keeps of it
+KEPT = "rescored "  # prefix of an image's entry in the log
 MOST_TIMES = 10_000
 
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
@@ -34,7 +34,7 @@ Fresh = Annotated[tuple[float, ...], Field(max_length=MOST_TIMES)]
 
 class Scores(BaseModel):
     """Raw fresh scores of an image, in the order of their queries. clean_hash, attacked_hash: of
-    the pixels, as the log has them.
+    the pixels, as in the log.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
@@ -46,7 +46,7 @@ class Scores(BaseModel):
 
     @classmethod
     def read(cls, log: QueryLog, image: str) -> Self | None:
-        """Those of an image, if there are any; RunError for what is none of ours."""
+        """The fresh scores of an image, if there are any; RunError if they are invalid."""
         text = log.kept(f"{KEPT}{image}")
         if text is None:
             return None
@@ -54,7 +54,7 @@ class Scores(BaseModel):
             return cls.model_validate_json(text)
         except ValidationError:
             raise RunError(
-                f"{image}: the log has fresh scores that are none; put back a copy of the log"
+                f"{image}: the log has invalid fresh scores; restore a copy of the log"
             ) from None
 
     def keep(self, log: QueryLog, image: str) -> None:
@@ -62,17 +62,17 @@ class Scores(BaseModel):
         log.keep(f"{KEPT}{image}", self.model_dump_json())
 
     def are_of(self, scored: Scored) -> bool:
-        """Whether they are of the pictures that the log has as clean and attacked."""
+        """Whether they belong to the clean and attacked pictures in the log."""
         return int(self.clean_hash, 16) == scored.clean and (
             int(self.attacked_hash, 16) in scored.attacked
         )
 
 
 class Rescored(BaseModel):
-    """One image. score_clean_fresh, score_adv_fresh: means of fresh scores that are finite, times
-    of each at least. gain: as reported; gain_fresh: of these means, as a fraction of the score
-    range, negative where the score moved the other way; error: its standard error. An image that
-    the attack left unchanged needs no scores, and has a fresh gain of 0.
+    """One image. score_clean_fresh, score_adv_fresh: means of finite fresh scores, at least `times`
+    of each. gain: as reported; gain_fresh: of these means, as a fraction of the score range,
+    negative if the score moved the other way; error: its standard error. An image that the attack
+    left unchanged needs no scores, and has a fresh gain of 0.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,12 +87,12 @@ class Rescored(BaseModel):
 
     @property
     def bias(self) -> float:
-        """What the choice of the best score added to the reported gain."""
+        """The selection bias of the reported gain."""
         return self.gain - self.gain_fresh
 
     @classmethod
     def of(cls, result: Result, scores: Scores | None, model: ModelRecord) -> Self | None:
-        """What fresh scores say of a finished image; None for fewer than two of a picture."""
+        """Evaluate a finished image; None with fewer than two fresh scores of a picture."""
         gain = result.gain or 0.0
         if unchanged(result):
             return cls(
@@ -128,13 +128,13 @@ class Rescored(BaseModel):
 
 
 class Rescoring(BaseModel):
-    """What fresh scores say of a run: means over the images that have some.
+    """Evaluation of a run's fresh scores: means over the images that have some.
 
-    images: that have fresh scores, or were left unchanged; scored: that have fresh scores; times:
-    fewest of a picture. queries: images that the model scored for this, beside the budget. gain: as
-    reported of these images; gain_fresh: without selection bias; bias: the difference. error:
-    standard error of the mean fresh gain that is due to noise alone, the images being given.
-    intervals: 95 %, over images, of gain_fresh and bias.
+    images: number with fresh scores, or left unchanged; scored: number with fresh scores; times:
+    fewest per picture. queries: images that the model scored for this, outside the budget. gain: as
+    reported for these images; gain_fresh: without selection bias; bias: the difference. error:
+    standard error of the mean fresh gain due to noise alone, for these images. intervals: 95 %,
+    over images, of gain_fresh and bias.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -151,26 +151,27 @@ class Rescoring(BaseModel):
 
     @property
     def text(self) -> str:
-        """It in a phrase."""
+        """The result in a phrase."""
         rest = self.images - self.scored
         left = f" ({rest:,} more {'was' if rest == 1 else 'were'} left unchanged)" if rest else ""
         return (
             f"fresh scores of {images(self.scored)}, {self.times:,} or more of each picture{left}, "
             f"put the mean gain at {number(self.gain_fresh)} ± {number(self.error)} of the range, "
-            f"where {number(self.gain)} is reported: {number(self.bias)} of it is selection bias; "
-            f"these {self.queries:,} queries are beside the budget"
+            f"instead of the reported {number(self.gain)}: {number(self.bias)} of that is "
+            f"selection bias; these {self.queries:,} queries do not count towards the budget"
         )
 
 
 def unchanged(result: Result) -> bool:
-    """Whether the attack left an image as it was."""
+    """Whether the attack left an image unchanged."""
     return result.linf == 0.0
 
 
 def each_rescored(
     log: QueryLog, results: Iterator[Result], model: ModelRecord
 ) -> Iterator[Rescored]:
-    """The finished images that have fresh scores, in order; scores of other pictures are none."""
+    """The finished images that have fresh scores, in order; scores of other pictures do not
+    count."""
     for result in results:
         scores = Scores.read(log, result.image)
         scored = None if scores is None else Scored.read(result, log)
@@ -182,7 +183,7 @@ def each_rescored(
 
 
 def rescoring_of(rows: list[Rescored], queries: int, *, intervals: bool = True) -> Rescoring | None:
-    """The means of rows; None where none has fresh scores. queries: see `Rescoring`."""
+    """The means of rows; None if no row has fresh scores. queries: see `Rescoring`."""
     times = [row.times for row in rows if row.times]
     if not times:
         return None

@@ -1,4 +1,4 @@
-"""What came of each image: the rows of results.csv."""
+"""The results of images: the rows of results.csv."""
 
 from __future__ import annotations
 
@@ -25,33 +25,31 @@ LONGEST_LINE = 2**20  # characters, of results.csv
 JND_SCALE, JND_MODEL = 0.38, "liu2010"
 OK, UNCHANGED, FAILED = "ok", "unchanged", "failed: "
 REWRITE = (
-    "delete it: all but the opinion scores of failed images follows from the log, and "
-    "'iqattack attack --resume' writes it again"
+    "delete it; 'iqattack attack --resume' writes it again from the log, except for opinion scores "
+    "of failed images"
 )
 
-# A log may come from anywhere: beyond these is nothing that was ever counted.
+# A log may be untrusted: no real count exceeds these.
 Side = Annotated[int, Field(ge=1, le=2**31)]
 Queries = Annotated[int, Field(ge=0, le=MOST_QUERIES)]
 Attempts = Annotated[int, Field(ge=0, le=2**60)]
 
 
 class Result(BaseModel):
-    """One image; None where an image failed, has no MOS, or is too small for a measure.
+    """One image; values are None if the image failed, has no MOS, or is too small for a measure.
 
-    width, height: pixels. mos: as published. direction: of the quality. score_clean,
-    score_adv: raw. gain: fraction of the score range, at least 0. queries: images scored, the clean
-    one included. attempts: images that were sent to the model beside these, and not answered.
-    linf, rms: grey levels. psnr: dB, infinite when unchanged. ssim: None below 11 pixels.
-    jnd_violation: share of pixels that changed by more than 0.38 times the just-noticeable
-        difference of Liu et al. 2010, whatever the constraint was.
-    jod: of ColorVideoVDP, at most 10, None below 8 pixels; flip: mean, in 0..1. Measured from the
-        saved images, and None until they were; visibility.json has them, and not the log.
-    attack: its spec, said to be white-box if it is no black-box attack.
-    status: `ok`, `unchanged` (nothing was gained) or `failed: reason`.
-    Not in results.csv: path: where the clean image was read; sha256: of its pixels; ms_ssim: None
-    below 176 pixels; scale: of `bands:`, where the constraint had to find one; stages: of the
-    search, number of the first query and name. In runs of before they were kept, the last four
-    are None or empty.
+    width, height: pixels. mos: as published. direction: of the quality. score_clean, score_adv:
+    raw. gain: fraction of the score range, at least 0. queries: images scored, the clean one
+    included. attempts: further images that were sent to the model, but not answered. linf, rms:
+    grey levels. psnr: dB, infinite when unchanged. ssim: None below 11 pixels. jnd_violation: share
+    of pixels that changed by more than 0.38 times the just-noticeable difference of Liu et al.
+    2010, whatever the constraint. jod: by ColorVideoVDP, at most 10, None below 8 pixels; flip:
+    mean, in 0..1. Both are measured from the saved images, and None before; they are in
+    visibility.json, not in the log. attack: its spec, labelled if it is a white-box attack. status:
+    `ok`, `unchanged` (nothing was gained) or `failed: reason`. Not in results.csv: path: of the
+    clean image; sha256: of its pixels; ms_ssim: None below 176 pixels; scale: of `bands:`, if the
+    constraint had to find one; stages: of the search, number of the first query and name. The last
+    four are None or empty in runs of earlier versions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
@@ -83,15 +81,15 @@ class Result(BaseModel):
 
     @classmethod
     def read(cls, image: str, text: str, *, hashed: bool = False) -> Self:
-        """The result of an image as its log has it; RunError for a text that is none.
+        """Parse the result of an image from its log; RunError if the text is invalid.
 
-        hashed: the version that wrote it kept the SHA-256 of clean images.
+        hashed: whether the version that wrote it recorded the SHA-256 of clean images.
         """
         try:
             result = cls.model_validate_json(text, strict=True)
             texts = (result.attack, result.path, *(name for _, name in result.stages))
             if result.image != image:
-                reason = f"it is of {printable(result.image)}"
+                reason = f"it belongs to {printable(result.image)}"
             elif result.status not in (OK, UNCHANGED):
                 reason = f"its status is {printable(result.status)}"
             elif not result.queries:
@@ -108,8 +106,8 @@ class Result(BaseModel):
             first = error.errors()[0]
             reason = printable(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
         raise RunError(
-            f"{image}: the log has a result that is none ({reason}); put back a copy of the log, "
-            "or have it made again from the log with 'iqattack attack --resume --accept-lost-log'"
+            f"{image}: the log has an invalid result ({reason}); restore a copy of the log, or "
+            "make the result again with 'iqattack attack --resume --accept-lost-log'"
         )
 
     @property
@@ -123,12 +121,12 @@ class Result(BaseModel):
         return f"{Path(self.image).stem}.png"
 
     def is_of(self, clean: Tensor) -> bool:
-        """Whether pixels (3, H, W) are those attacked, as far as the run kept what they were."""
+        """Whether pixels (3, H, W) are those attacked, if the run recorded their hash."""
         return self.sha256 in (None, pixels_sha256(clean))
 
     @classmethod
     def of(cls, outcome: Outcome, attack: str) -> Self:
-        """Measure an outcome; `attack` as the row is to have it."""
+        """Measure an outcome. attack: as shown in the row."""
         clean, adversarial = outcome.clean, outcome.adversarial
         height, width = clean.shape[-2:]
         return cls(
@@ -175,28 +173,28 @@ class Result(BaseModel):
         )
 
     def cells(self) -> dict[str, str]:
-        """The row of results.csv as `read_csv` gives it: floats as the shortest text that reads
-        back equal.
+        """The row of results.csv, as from `read_csv`: floats as the shortest text that reads back
+        exactly.
         """
         return {name: _text(getattr(self, name)) for name in COLUMNS}
 
 
-SEEN = ("jod", "flip")  # what visibility.json has
+SEEN = ("jod", "flip")  # stored in visibility.json
 NOT_COLUMNS = ("path", "sha256", "ms_ssim", "scale", "stages")
 COLUMNS = tuple(name for name in Result.model_fields if name not in NOT_COLUMNS)
-TEXTS = ("image", "attack", "status")  # that may begin with anything
+TEXTS = ("image", "attack", "status")  # which may begin with anything
 
 
 @dataclass(frozen=True)
 class Saved(Attacked):
-    """An outcome as a run keeps it: its row, and the attacked image as a file."""
+    """An outcome as stored by a run: its row, and the attacked image as a file."""
 
     row: Result
     png: bytes
 
     @classmethod
     def of(cls, outcome: Outcome, attack: str) -> Self:
-        """Measure an outcome; `attack` as the row is to have it."""
+        """Measure an outcome. attack: as shown in the row."""
         return cls(
             entry=outcome.entry,
             gain=outcome.gain,
@@ -206,7 +204,7 @@ class Saved(Attacked):
 
 
 def visibility(clean: Tensor, adversarial: Tensor) -> dict[str, Any]:
-    """How visible a change is, by the names of a result: what takes more than a difference."""
+    """The measures of visibility that take more than a difference, by the fields of `Result`."""
     threshold = JND_SCALE * JND_MODELS[JND_MODEL](clean)
     return {
         "psnr": float(psnr(clean, adversarial)),
@@ -217,9 +215,8 @@ def visibility(clean: Tensor, adversarial: Tensor) -> dict[str, Any]:
 
 
 def same(there: object, value: object) -> bool:
-    """Whether a measure is what was reported: another version of a library may differ in the last
-    digits.
-    """
+    """Whether a measure equals the reported one, up to the last digits, which vary with
+    libraries."""
     if isinstance(value, float) and isinstance(there, float | int):
         try:
             return math.isclose(there, value, rel_tol=1e-6, abs_tol=1e-9)
@@ -239,7 +236,8 @@ def _text(value: float | str | None) -> str:
 
 
 def to_csv(results: Iterable[Result]) -> str:
-    """The text of results.csv. What a spreadsheet would take for a formula begins with ' there."""
+    """The text of results.csv. Texts that a spreadsheet would take for a formula get a leading
+    '."""
     return "".join(csv_lines(results))
 
 
@@ -252,9 +250,9 @@ def csv_lines(results: Iterable[Result]) -> Iterator[str]:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a results.csv as text, as `Result.cells` has it; none where there is no file.
+    """The rows of a results.csv as text, as in `Result.cells`; none without a file.
 
-    RunError when it is not such a table: people open it in other programs.
+    RunError if it is not such a table, since other programs may have saved it.
     """
     return list(each_csv_row(path))
 
@@ -267,7 +265,7 @@ def each_csv_row(path: Path) -> Iterator[dict[str, str]]:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(_lines(file))
             columns = reader.fieldnames or ()
-            # Runs of before these were there have no such columns.
+            # Runs of earlier versions lack these columns.
             newer = ("attempts", *SEEN)
             for name in COLUMNS:
                 if name not in columns and name not in newer:
@@ -282,7 +280,7 @@ def each_csv_row(path: Path) -> Iterator[dict[str, str]]:
 
 
 def _lines(file: TextIO) -> Iterator[str]:
-    """The lines of a table; ValueError for one that is longer than any of ours."""
+    """The lines of a table; ValueError for a line longer than any of ours."""
     while line := file.readline(LONGEST_LINE):
         if len(line) == LONGEST_LINE:
             raise ValueError(f"has a line of {LONGEST_LINE:,} characters or more")
@@ -290,7 +288,7 @@ def _lines(file: TextIO) -> Iterator[str]:
 
 
 def read_failures(path: Path) -> dict[str, Result]:
-    """The images that failed, as a results.csv has them."""
+    """The failed images in a results.csv."""
     try:
         return {
             row["image"]: Result(

@@ -48,26 +48,27 @@ from iqattack.scoring import DEFAULT_RETRY, Retry
 from iqattack.specs import printable
 
 LOG = "log.sqlite"
-# What a session writes to, rather than replaces.
+# Files that a session appends to, rather than replaces.
 WRITTEN = (
     *(f"{LOG}{end}" for end in BESIDE), "log.end", "adversarial", "run.toml", FolderLock.NAME
 )  # fmt: skip
-REPAIRED = "failed before"  # the name in the log of how many images had failed and were tried again
-CHANGED = "model change"  # and its number: the name in the log of what is kept of it
+REPAIRED = "failed before"  # name in the log of the number of failed images that were tried again
+CHANGED = "model change"  # followed by its number: name of its entry in the log
 
 
 class Run:
     """A run on disk. Reading needs no lock, so a run can be evaluated while it is under way.
 
-    Messages call it as it was given; files are found wherever a model goes.
+    Messages name its folder as given; its files are found even if a model changes the working
+    folder.
 
     folder/run.toml: settings, model, versions. folder/log.sqlite: every score, and the result of
-    each finished image; all else follows from it. folder/log.end: where the log ends, to notice a
-    loss. folder/adversarial/*.png: the attacked images. folder/results.csv, folder/summary.json:
-    rewritten whenever the run ends or is interrupted.
+    each finished image, from which everything else follows. folder/log.end: where the log ends, to
+    notice a loss. folder/adversarial/*.png: the attacked images. folder/results.csv,
+    folder/summary.json: rewritten whenever the run ends or is interrupted.
 
-    `create` and `resume` give a run that may be written, and that has to be closed; `open` one to
-    be read.
+    `create` and `resume` return a run for writing, which must be closed; `open` returns one for
+    reading.
     """
 
     def __init__(
@@ -83,11 +84,13 @@ class Run:
         self._home = absolute(folder)
         self.record = record
         self.fresh = fresh
-        self.check_wanted = record.settings.check  # by this session; that of the first holds
+        self.check_wanted = (
+            record.settings.check
+        )  # by this session; the first session's setting applies
         self._lock = lock
         self._made = made  # folders that did not exist before, deepest first
-        self.notes: tuple[str, ...] = ()  # on what was not believed of the last checked state
-        self._summary: Summary | None = None  # what was written last, which is slow to compute
+        self.notes: tuple[str, ...] = ()  # on what was not trusted in the last checked state
+        self._summary: Summary | None = None  # the one written last, since it is slow to compute
 
     @classmethod
     def create(
@@ -97,7 +100,7 @@ class Run:
         scorer: Scorer,
         retry: Retry = DEFAULT_RETRY,
     ) -> Self:
-        """Start a run in a folder that is empty or does not exist; RunError for any other."""
+        """Start a run in a folder that is empty or does not exist; RunError otherwise."""
         folder = Path(folder)
         record = Record.now(settings, scorer, retry)
         try:
@@ -137,11 +140,11 @@ class Run:
         accept_changed_model: bool = False,
         accept_lost_log: bool = False,
     ) -> Self:
-        """Go on with a run; RunError when there is none or it has other settings.
+        """Resume a run; RunError if there is none or it has other settings.
 
-        retry: of this session; run.toml keeps that of the first. accept_changed_model: go on where
-        the model's files have other contents, which the run then tells. accept_lost_log: ask again
-        what the log has lost; RunError without, which says how much that is.
+        retry: of this session; run.toml keeps that of the first. accept_changed_model: continue
+        although the model's files have changed, which the run then reports. accept_lost_log: repeat
+        the queries that the log has lost; otherwise a RunError says how many these are.
         """
         folder = Path(folder)
         refuse_links(*(folder / name for name in WRITTEN))
@@ -151,7 +154,7 @@ class Run:
         difference = record.difference(now, files=not accept_changed_model)
         if difference:
             accept = (
-                ", or go on with --accept-changed-model"
+                ", or continue with --accept-changed-model"
                 if record.difference(now, files=False) is None
                 else ""
             )
@@ -159,14 +162,14 @@ class Run:
                 f"{folder}: belongs to other settings: {difference}; use another --out{accept}"
             )
         begun = record
-        # Its file may have moved: workers load it from where it is now.
+        # Its file may have moved: workers load it from its present place.
         moved = record.settings.model_copy(update={"model": settings.model})
         record = record.model_copy(update={"settings": moved, "model": now.model})
         run = cls(folder, record, FolderLock(folder))
         run.check_wanted = settings.check
         try:
             run.images.mkdir(exist_ok=True)
-            # What a killed process was just writing; nobody else writes while we hold the lock.
+            # Temporary files of a killed process; nobody else writes while we hold the lock.
             for left in (*folder.iterdir(), *run.images.iterdir()):
                 if is_temporary(left):
                     left.unlink()
@@ -174,7 +177,7 @@ class Run:
                 folder / LOG,
                 accept=accept_lost_log,
                 price=Traits.of(scorer).price,
-                remedy="or go on with --accept-lost-log",
+                remedy="or continue with --accept-lost-log",
                 digests=record.digests,
             )
             if losses is not None:
@@ -191,7 +194,8 @@ class Run:
         return run
 
     def _keep_change(self, before: ModelRecord) -> None:
-        """Keep that the model's files were changed, and how many queries each image had by then."""
+        """Record that the model's files were changed, and how many queries each image had by
+        then."""
         with self.open_log() as log:
             queries = {name: log.queries(name) for name in log.images()}
             log.keep(
@@ -208,7 +212,7 @@ class Run:
         self._keep(changes=(*self.record.changes, change))
 
     def _keep_losses(self, losses: Losses) -> None:
-        """Keep what the log had lost, and that this was accepted."""
+        """Record what the log had lost, and that this was accepted."""
         loss = Loss(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             lost=losses.lost,
@@ -218,8 +222,8 @@ class Run:
         self._keep(losses=(*self.record.losses, loss))
 
     def _keep_failures(self) -> None:
-        """Keep that images had failed that are tried again: their clean scores may be new, and so
-        may be the median that directions are chosen by.
+        """Record that failed images are tried again: their clean scores may be new, and with them
+        the median that determines directions.
         """
         if not (self._home / LOG).is_file():
             return
@@ -229,7 +233,7 @@ class Run:
                 log.keep(REPAIRED, str(failed))
 
     def keep_survey(self, digest: str) -> None:
-        """Keep which file the run takes its clean scores from, by its SHA-256."""
+        """Record the SHA-256 of the file from which the run takes its clean scores."""
         if self.record.survey is None:
             self._keep(survey=digest)
 
@@ -238,20 +242,20 @@ class Run:
         self.record = self.record.model_copy(update=accepted)
         path = self._home / "run.toml"
         kept = self.record.model_copy(update={"retry": Record.read(path).retry})
-        # What somebody else began stays theirs: the settings may name files of theirs.
+        # A run that somebody else began stays theirs: the settings may name their files.
         (write_signed if is_own(path) else write_text)(path, kept.text())
 
     def before_change(self, log: QueryLog) -> dict[str, int]:
-        """How many queries of each image were of another model than the present one; RunError
-        where run.toml and the log do not agree on that.
+        """How many queries of each image an earlier model answered; RunError if run.toml and the
+        log disagree on that.
         """
         if not self.record.changes:
             return {}
         change = self.record.changes[-1]
         if not self.model.hashes or sorted(change.new.values()) != self.model.hashes:
             raise RunError(
-                f"{self.folder}: run.toml has a change of its model to files that its model does "
-                "not have; put back a copy of it"
+                f"{self.folder}: run.toml records a change to files that its model does not have; "
+                "restore a copy of it"
             )
         try:
             kept = read_json(log.kept(f"{CHANGED} {len(self.record.changes) - 1}") or "")
@@ -264,20 +268,20 @@ class Run:
         except (ValueError, TypeError, AttributeError, OverflowError):
             pass
         raise RunError(
-            f"{self.folder}: the log does not tell as run.toml does which queries were of the "
-            "model before it was changed; put back a copy of both"
+            f"{self.folder}: the log and run.toml disagree on which queries came before the change "
+            "of the model; restore a copy of both"
         )
 
     def moved(self, folder: Path) -> Self:
-        """The same run to read, where its folder is now."""
+        """The same run for reading, at its folder's present place."""
         run = type(self)(folder, self.record)
         run._summary = self._summary
         return run
 
     @classmethod
     def writing(cls, folder: str | Path) -> Self:
-        """A run to add to, which has to be closed; RunError as in `open`, and while another process
-        writes it.
+        """Open a run for writing, which must be closed; RunError as in `open`, and while another
+        process writes it.
         """
         folder = Path(folder)
         refuse_links(*(folder / name for name in WRITTEN))
@@ -285,7 +289,7 @@ class Run:
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
-        """A run to read; RunError when the folder holds none."""
+        """Open a run for reading; RunError if the folder has none."""
         folder = Path(folder)
         return cls(folder, Record.read(_run_toml(folder)))
 
@@ -296,13 +300,13 @@ class Run:
         self.close()
 
     def close(self) -> None:
-        """Let others write; reading goes on to work."""
+        """Let others write; reading still works."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
     def discard(self) -> None:
-        """Leave nothing behind of a run that this object has created."""
+        """Remove a run that this object has created."""
         if not self.fresh:
             raise ValueError(f"{self.folder}: only a run just created can be discarded")
         for path in self._home.iterdir():
@@ -315,7 +319,7 @@ class Run:
 
     def __repr__(self) -> str:
         asked = self.settings
-        budget = f"{asked.queries:,} queries an image"
+        budget = f"{asked.queries:,} queries per image"
         if asked.budget_total is not None:
             budget = f"{asked.budget_total:,} queries for all images"
         what = f"{without_folders(asked.label)} in {asked.constraint} on {self.model.name}"
@@ -324,16 +328,16 @@ class Run:
     def _repr_html_(self) -> str:
         try:
             return self.summary()._repr_html_()
-        except IqattackError as error:  # nothing is finished yet, or a file is gone
+        except IqattackError as error:  # nothing is finished yet, or a file is missing
             return block(str(error), facts([("run", repr(self))]))
 
     def show(self, image: str | int | None = None) -> Shown:
-        """An image before and after, with its scores and an amplified difference, for a notebook;
-        its `save` writes a file.
+        """Show an image before and after, with its scores and an amplified difference, in a
+        notebook; `save` of the result writes a file.
 
         image: its name, or its number among the results; by default the one whose score moved most.
-        Raises RunError while no image is finished, InputError for one that is not there, failed, or
-        whose pictures cannot be had.
+        Raises RunError while no image is finished, InputError for an image that does not exist,
+        failed, or whose pictures cannot be read.
         """
         return shown(self, image)
 
@@ -341,12 +345,12 @@ class Run:
 
     @property
     def settings(self) -> Settings:
-        """What was asked for."""
+        """The settings of the run."""
         return self.record.settings
 
     @property
     def model(self) -> ModelRecord:
-        """What is known of the model."""
+        """The record of the model."""
         return self.record.model
 
     @property
@@ -356,7 +360,7 @@ class Run:
 
     @property
     def mos_table(self) -> Path | None:
-        """Where the table of its opinion scores is; None where there is none."""
+        """The path of its table of opinion scores; None if there is none."""
         return None if self.settings.mos is None else Path(self.settings.mos)
 
     def read_clean(self, path: str | Path) -> Tensor:
@@ -367,7 +371,7 @@ class Run:
         ).pixels
 
     def open_log(self) -> QueryLog:
-        """The log: to write for the run's one writer, else to read."""
+        """Open the log, for writing if this is the run's writer, otherwise for reading."""
         path = self._home / LOG
         digests = self.record.digests
         if self._lock is not None:
@@ -378,14 +382,14 @@ class Run:
         return QueryLog(path, read_only=True, digests=digests)
 
     def refuse_lost(self) -> None:
-        """RunError where there is no log at all, and there was one."""
+        """Raise RunError if the log is missing, but existed."""
         if gone(self._home / LOG) is None:
             return
         end = End.read(self._home / LOG)
         had = f", which had {end.queries:,} queries," if end is not None else ""
         raise RunError(
-            f"{self.folder}: its {LOG}{had} is gone or empty: nothing can be read or verified; put "
-            "back a copy of it"
+            f"{self.folder}: its {LOG}{had} is missing or empty: nothing can be read or verified; "
+            "restore a copy of it"
         )
 
     def image_names(self) -> list[str]:
@@ -395,14 +399,14 @@ class Run:
 
     @property
     def results(self) -> list[Result]:
-        """One row per image that is finished or failed, in the order of the run."""
+        """One row per finished or failed image, in the order of the run."""
         return list(self.state()[0])
 
     def state(self, entries: Mapping[str, ImageEntry] | None = None) -> tuple[Results, int]:
-        """The results, and how many images are still to do.
+        """The results, and the number of pending images.
 
-        entries: where the images are, and their MOS, which the log does not have of those that
-        failed; by default results.csv is asked.
+        entries: paths and MOS of the images, which the log lacks for failed ones; by default from
+        results.csv.
         """
         with self.open_log() as log:
             results, pending, _ = self._state(log, entries)
@@ -411,12 +415,12 @@ class Run:
     def _state(
         self, log: QueryLog, entries: Mapping[str, ImageEntry] | None = None, *, own: bool = False
     ) -> tuple[Results, int, list[bool]]:
-        """The state, and own: which results have a code of this user's, where that is asked."""
+        """The state, and which results have a code of this user, if requested."""
         failed = self._failures(log, entries)
         signed, known = owner(), list[bool]()
 
         def rows() -> Iterator[Result]:
-            """The finished images, and those that failed in their places."""
+            """The finished and failed images, in order."""
             left = deque(failed)
             for number, name, text, attempts, code in log.each_result(CODE if own else None):
                 while left and left[0][0] < number:
@@ -444,7 +448,7 @@ class Run:
     def _failures(
         self, log: QueryLog, entries: Mapping[str, ImageEntry] | None
     ) -> list[tuple[int, Result]]:
-        """The images that failed, with their numbers in the log, in order."""
+        """The failed images, with their numbers in the log, in order."""
         attempts = log.attempts()
         failures = {
             name: Result.of_failure(
@@ -463,14 +467,14 @@ class Run:
         except RunError:
             if not kept:
                 raise
-            written = {}  # the log has all but their opinion scores
+            written = {}  # the log has everything except their opinion scores
         if kept:
             failures = {
                 name: row.model_copy(update={"mos": written[name].mos}) if name in written else row
                 for name, row in failures.items()
             }
         else:
-            failures = {  # a run of before failures were in the log
+            failures = {  # a run of a version without failures in the log
                 name: row.model_copy(update={"status": printable(row.status)})
                 for name, row in written.items()
             }
@@ -479,11 +483,11 @@ class Run:
         return sorted(found, key=lambda pair: pair[0])
 
     def checked_state(self, *, pictures: bool = True) -> tuple[Results, int]:
-        """The state, once it was held against the log: that is whole, its rows are as they were
-        logged, and each result is what those of its image say. RunError where that is not so.
+        """The state, compared with the log: the log is complete, its rows are unchanged, and each
+        result agrees with the rows of its image. RunError otherwise.
 
-        pictures: how visible a change is is measured again, unless this user's iqattack wrote it,
-        and None where it cannot be; `notes` then says so.
+        pictures: measure visibility again unless this user's iqattack wrote it; it is None if that
+        fails, and `notes` then says so.
         """
         self.refuse_lost()
         with self.open_log() as log:
@@ -500,7 +504,7 @@ class Run:
             except RunError as error:
                 raise RunError(f"{self.folder}: {error}") from None
             if (wrong := unsound(log)) is not None:
-                raise RunError(f"{self.folder}: {LOG} {wrong}; put back a copy of the log")
+                raise RunError(f"{self.folder}: {LOG} {wrong}; restore a copy of the log")
             self.notes = ()
             if pictures:
                 results, self.notes = believed(self, log, results, own)
@@ -511,7 +515,7 @@ class Run:
     def _contradictions(
         self, result: Result, direction: Direction | None, rows: Rows
     ) -> Iterator[str]:
-        """How a result is not what the log says, in a phrase each."""
+        """How a result contradicts the log, one phrase each."""
         if (what := misreported(result, rows, self.record)) is not None:
             yield what
         if result.direction != direction:
@@ -519,7 +523,7 @@ class Run:
         yield from miscounted(result, rows, self.record)
 
     def summary(self) -> Summary:
-        """The measures of the images that are finished; RunError when none is."""
+        """The measures of the finished images; RunError if there are none."""
         if self._summary is not None:
             return self._summary
         results, pending = self.checked_state()
@@ -529,7 +533,7 @@ class Run:
     def summary_of(
         self, results: Sequence[Result], pending: int, visibility: Visibility | None
     ) -> Summary:
-        """The measures of a checked state, once its visibility was measured."""
+        """The measures of a checked state, with its visibility measured."""
         session = self.last_session()
         summary = summarise(
             self.record,
@@ -553,19 +557,19 @@ class Run:
 
     @property
     def nonfinite(self) -> float:
-        """To what share of the attack's images the model gave no finite score."""
+        """The share of the attack's images without a finite score."""
         with self.open_log() as log:
             return nonfinite(log)
 
     def ranking(self, results: Results) -> Ranking | None:
-        """What became of the ranking, where that is the objective; see `ranking_of`."""
+        """The result for the ranking, if that is the objective; see `ranking_of`."""
         if self.settings.budget_total is None:
-            return None  # to open the log of a million images takes a while
+            return None  # opening the log of a million images takes a while
         with self.open_log() as log:
             return ranking_of(log, self.record, results)
 
     def rescoring(self, results: Results, *, intervals: bool = True) -> Rescoring | None:
-        """What fresh scores of its pictures say, where there are some; see `rescore`."""
+        """The evaluation of fresh scores, if there are any; see `rescore`."""
         with self.open_log() as log:
             if not log.keeps_any(KEPT):
                 return None
@@ -573,7 +577,7 @@ class Run:
             return rescoring_of(rows, log.kept_number(FRESH), intervals=intervals)
 
     def last_session(self) -> Session | None:
-        """How long the last session took that wrote summary.json, None when none did."""
+        """The duration of the last session that wrote summary.json; None without one."""
         path = self._home / "summary.json"
         if not path.is_file():
             return None
@@ -581,7 +585,7 @@ class Run:
             session = read_json(read_text(path))["session"]
             return None if session is None else Session.model_validate(session)
         except (OSError, ValueError, LookupError, TypeError):
-            return None  # only a memory of how fast it went
+            return None  # only informative
 
     def write_results(self, results: Iterable[Result]) -> None:
         """Rewrite results.csv."""
@@ -594,22 +598,22 @@ class Run:
 
 
 def _run_toml(folder: Path) -> Path:
-    """The settings of a run; RunError where there are none."""
+    """The settings file of a run; RunError if there is none."""
     path = folder / "run.toml"
     if not folder.is_dir():
         raise RunError(f"{folder}: no such run; check the path")
     if not path.is_file():
-        raise RunError(f"{folder}: is not a run, it has no run.toml; give the folder of a run")
+        raise RunError(f"{folder}: is not a run (no run.toml); give the folder of a run")
     return path
 
 
 def refuse_used(folder: Path, *besides: str) -> None:
-    """RunError for a folder that holds a run, or anything else. besides: names that may be there,
-    too.
+    """Raise RunError for a folder that has a run, or anything else. besides: names that are
+    allowed.
     """
     if (folder / "run.toml").exists():
-        raise RunError(f"{folder}: holds a run already; go on with --resume, or use another --out")
-    # What a process left that was killed before it wrote run.toml does not count.
+        raise RunError(f"{folder}: already has a run; continue with --resume, or use another --out")
+    # The remains of a process killed before it wrote run.toml do not count.
     passed = (FolderLock.NAME, *besides)
     left = [p for p in folder.iterdir() if p.name not in passed and not is_temporary(p)]
     if any(p.name != "adversarial" or not p.is_dir() or any(p.iterdir()) for p in left):
@@ -617,8 +621,8 @@ def refuse_used(folder: Path, *besides: str) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a run writes a file of that name; whoever put another one there keeps it."""
-    if path.name.startswith("log.sqlite"):  # and what SQLite keeps beside it
+    """Whether a run writes a file of that name; any other file is kept."""
+    if path.name.startswith("log.sqlite"):  # and SQLite's files beside it
         return True
     ours = (
         "run.toml",

@@ -17,7 +17,7 @@ class _NaNIsNull(GenerateJsonSchema):
 
 
 def summary_schema() -> dict[str, Any]:
-    """The schema (draft 2020-12) of what `Summary` writes: NaN and infinity are null."""
+    """The schema (draft 2020-12) of `Summary` as JSON: NaN and infinity are null."""
     schema = Summary.model_json_schema(mode="serialization", schema_generator=_NaNIsNull)
     return {"$schema": GenerateJsonSchema.schema_dialect, **schema, "title": "summary.json"}
 

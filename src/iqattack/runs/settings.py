@@ -1,4 +1,4 @@
-"""What a run was asked to do, and with what: run.toml."""
+"""Settings and provenance of a run: run.toml."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pydantic import (
 )
 
 from iqattack.attacks import canonical_attack, labelled, taken_files
-from iqattack.catalogue.constraints import DEFAULT
+from iqattack.catalogue import defaults
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.errors import InputError, RunError
 from iqattack.images import ImageSet, MosColumns
@@ -44,28 +44,26 @@ from iqattack.version import __version__
 
 FORMAT = 1
 DIGESTS_SINCE = (0, 2)
-MOST_QUERIES = 10**9  # of an image: more is a slip of the finger
-SHARES = 4  # of a budget for all images, equal ones, that one image may take at most
+MOST_QUERIES = 10**9  # per image: more is probably a typing error
+SHARES = 4  # most equal shares of a budget for all images that one image may take
 FEWEST = 3  # queries under a floor of the result: the clean image, a candidate, the result
-MOST_LOGGED = 2**60  # queries of a log: more is no number of any
-OF_MODELS = ("onnxruntime", "pyiqa", "torchvision")  # named where a model has imported them
-STORED = "stored"  # validation context of what run.toml holds
+MOST_LOGGED = 2**60  # queries in a log: no real log has more
+OF_MODELS = ("onnxruntime", "pyiqa", "torchvision")  # recorded if a model has imported them
+STORED = "stored"  # validation context for run.toml
 
 
 class Settings(BaseModel):
     """Everything that decides a run's results; two runs with equal settings give equal bytes.
 
-    images: folders, files, patterns and lists, as absolute paths.
-    queries: for each image, at most; budget_total: for all of them, of an objective of the set.
-    mos: the table of opinion scores; mos_columns: those chosen of it, None for as its header says;
-    mos_lower_better: True where it holds DMOS.
-    model: its spec, with absolute paths. input: how it wants its images; None for as they are.
-    score_range, lower_better: given instead of what the model declares; None where not given.
-    limit: only the first so many images. resize: the longest side in pixels that images are read
-    with; None for as they are. check: whether the model is checked before the search, with queries
-    of two images; runs of before version 0.2 were not. shard: the part of these images that is
-    attacked, such as `3/16`; None for all. compile, autocast: how torch ran the model, see
-    `Inference`.
+    images: folders, files, patterns and lists, as absolute paths. queries: budget per image;
+    budget_total: budget for all images, with a set objective. mos: the table of opinion scores;
+    mos_columns: its columns, None if the header names them; mos_lower_better: True for DMOS. model:
+    its spec, with absolute paths. input: how it takes its images; None for unchanged. score_range,
+    lower_better: override the model's declaration; None if not given. limit: number of images to
+    use. resize: longest side in pixels, to which larger images are shrunk; None for unchanged.
+    check: whether the model is checked before the search, with queries of two images; never before
+    version 0.2. shard: the part of these images to attack, such as `3/16`; None for all. compile,
+    autocast: how torch ran the model, see `Inference`.
 
     Specs are kept in canonical form. Raises InputError for those that do not exist.
     """
@@ -80,13 +78,13 @@ class Settings(BaseModel):
     input: str | None = None
     score_range: tuple[float, float] | None = None
     lower_better: bool | None = None
-    attack: str = "filter-search"
-    constraint: str = DEFAULT
+    attack: str = defaults.ATTACK
+    constraint: str = defaults.CONSTRAINT
     floor: str | None = None
-    objective: str = "rank"
-    queries: int = 2000
+    objective: str = defaults.OBJECTIVE
+    queries: int = defaults.QUERIES
     budget_total: int | None = None
-    seed: int = 0
+    seed: int = defaults.SEED
     limit: int | None = None
     convert: bool = False
     resize: int | None = None
@@ -97,7 +95,7 @@ class Settings(BaseModel):
 
     @classmethod
     def of(cls, **values: Any) -> Self:
-        """Settings of these values; InputError where one has another type than is expected."""
+        """Settings with these values; InputError if one has an unexpected type."""
         try:
             return cls(**values)
         except ValidationError as error:
@@ -114,7 +112,7 @@ class Settings(BaseModel):
     @field_validator("attack")
     @classmethod
     def _attack(cls, spec: str, info: ValidationInfo) -> str:
-        # A run is read without the files that its attack took: they may be gone by now.
+        # A run can be read without the files of its attack, which may be gone by now.
         return spec if info.context == STORED else canonical_attack(spec)
 
     @field_validator("mos_columns")
@@ -147,7 +145,7 @@ class Settings(BaseModel):
         if self.floor is not None and parse_floor(self.floor).of_result and self.queries < FEWEST:
             raise InputError(
                 f"queries {self.queries}: expected at least {FEWEST} with floor {self.floor}, "
-                "which takes one for the result; ask more, or leave the floor out"
+                "which takes one for the result; use more queries, or leave out the floor"
             )
         return self
 
@@ -157,50 +155,48 @@ class Settings(BaseModel):
         if self.budget_total is None:
             if of_set:
                 raise InputError(
-                    f"objective {self.objective}: is one of all images together; give the queries "
-                    "for all of them, such as --budget-total 5000"
+                    f"objective {self.objective} applies to all images together; give a budget for "
+                    "all of them, such as --budget-total 5000"
                 )
             return self
         if not of_set:
             raise InputError(
-                f"budget-total {self.budget_total}: is for objectives of all images together, "
-                f"srocc or top:3; with {self.objective} give --queries, for each image"
+                f"budget-total {self.budget_total} applies to the objectives srocc and top:3; with "
+                f"{self.objective}, give --queries, per image"
             )
         if not 1 <= self.budget_total <= MOST_LOGGED:
             raise InputError(f"budget-total {self.budget_total}: expected at least 1 query")
         if self.shard is not None:
             raise InputError(
-                f"shard {self.shard}: objective {self.objective} is one of all images together; "
-                "leave it out, or take rank"
+                f"shard {self.shard}: objective {self.objective} applies to all images together; "
+                "leave out the shard, or use rank"
             )
         if self.floor is not None and parse_floor(self.floor).of_result:
             raise InputError(
                 f"floor {self.floor}: takes a query for the result of each image; with objective "
-                f"{self.objective} take ssim:0.95, or none"
+                f"{self.objective}, use ssim:0.95, or none"
             )
         return self
 
     @property
     def label(self) -> str:
-        """The attack as tables have it: said to be white-box if it is no black-box attack, and
-        pooled where images share a budget.
-        """
+        """The attack as shown in tables: labelled as white-box or pooled if it is."""
         pooled = "" if self.budget_total is None else ", pooled"
         return f"{labelled(self.attack, bare_spec(self.model))}{pooled}"
 
     def share(self, images: int) -> int:
-        """Queries of an image, where each of so many gets as many as any other."""
+        """Queries per image, if they are divided equally."""
         if self.budget_total is None:
             return self.queries
         return min(self.queries, self.budget_total // max(images, 1))
 
     def most(self, images: int) -> int:
-        """Queries that one of so many images may take."""
+        """The most queries that one of `images` images may take."""
         if self.budget_total is None:
             return self.queries
         objective = parse_objective(self.objective)
         free = images
-        if isinstance(objective, Top):  # it may take no more than that
+        if isinstance(objective, Top):  # the most that it may take
             free = len(objective.named) or objective.k
         left = max(self.budget_total - images, 0)
         return min(self.queries, 1 + min(SHARES * -(-left // max(free, 1)), left))
@@ -216,7 +212,7 @@ class Settings(BaseModel):
         if queries < 1:
             raise InputError(f"queries {queries}: expected at least 1, for the clean image")
         if queries > MOST_QUERIES:
-            raise InputError(f"queries {queries}: expected at most {MOST_QUERIES:,} an image")
+            raise InputError(f"queries {queries}: expected at most {MOST_QUERIES:,} per image")
         return queries
 
     @field_validator("shard")
@@ -233,10 +229,10 @@ class Settings(BaseModel):
 
 
 class ModelRecord(BaseModel):
-    """What is known of the model.
+    """The record of a model.
 
-    files: SHA-256 of those that it depends on, by path. weights, sha256: of the one file that a run
-    of before version 0.2 kept instead.
+    files: SHA-256 of the files that it depends on, by path. weights, sha256: of the single file
+    that runs before version 0.2 recorded instead.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -250,12 +246,10 @@ class ModelRecord(BaseModel):
 
     @classmethod
     def of(cls, scorer: Scorer) -> Self:
-        """The record of a model; InputError for a name, or one of a file, that is no printable
-        text.
-        """
+        """The record of a model; InputError if its name, or that of a file, is not printable."""
         for name in (scorer.name, *map(str, Traits.of(scorer).files)):
             if not is_line(name):
-                raise InputError(f"model {name!a}: expected a name of printable text; rename it")
+                raise InputError(f"model {name!a}: expected a printable name; rename it")
         return cls(
             name=scorer.name,
             score_range=scorer.score_range,
@@ -265,11 +259,11 @@ class ModelRecord(BaseModel):
 
     @property
     def hashes(self) -> list[str]:
-        """Of its files, wherever they lie."""
+        """Hashes of its files, independent of their paths."""
         return sorted([*self.files.values(), *filter(None, [self.sha256])])
 
     def changed(self, other: ModelRecord) -> str | None:
-        """A file that has other contents there than here, if the model has become another one."""
+        """A file whose contents differ between both records, if the model has changed."""
         if self.hashes == other.hashes:
             return None
         there = {path: digest for path, digest in other.files.items() if digest not in self.hashes}
@@ -277,9 +271,9 @@ class ModelRecord(BaseModel):
 
 
 class ModelChange(BaseModel):
-    """Files of the model that were changed while the run was under way, and accepted.
+    """An accepted change of the model's files while the run was under way.
 
-    queries: that were in the log until then. old, new: SHA-256 of the model's files, by path.
+    queries: number in the log before it. old, new: SHA-256 of the model's files, by path.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -290,8 +284,8 @@ class ModelChange(BaseModel):
     new: dict[str, str]
 
     @property
-    def told(self) -> str:
-        """It in a phrase."""
+    def text(self) -> str:
+        """A phrase for users."""
         was, names = self.old, {Path(path).name: path for path in self.new}
         parts = []
         for name, path in names.items():
@@ -302,14 +296,14 @@ class ModelChange(BaseModel):
                 )
         return (
             f"the model was changed after {self.queries:,} queries: "
-            f"{', '.join(parts) or 'its files'}; scores of before and after are of two models"
+            f"{', '.join(parts) or 'its files'}; scores before and after come from two models"
         )
 
 
 class Loss(BaseModel):
-    """Queries that the log had lost, which was accepted: they were asked again.
+    """An accepted loss of queries in the log, which were repeated. lost,
 
-    of: that there were, as far as is known. what: was wrong first.
+    of: number of lost queries, and of all, as far as is known. what: the first fault.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -320,23 +314,22 @@ class Loss(BaseModel):
     what: str
 
     @property
-    def told(self) -> str:
-        """It in a phrase."""
+    def text(self) -> str:
+        """A phrase for users."""
         return (
             f"the log had lost {self.lost:,} of {self.of:,} queries ({self.what}), which was "
-            "accepted: they were asked again, or are still to be"
+            "accepted: they were repeated, or still have to be"
         )
 
 
 class Record(BaseModel):
-    """All of run.toml.
+    """The contents of run.toml.
 
-    files: SHA-256 of what the attack took, such as a profile, by option. survey: SHA-256 of the
-    file that clean scores were taken from, None where the run asked for all of them.
-    retry: how often a failure that may pass is tried again, and after what pauses; it decides
-    whether an image fails, and no result, so another session may have another.
-    changes: of the model's files, each accepted in its time; `model` is as it was then last.
-    losses: of the log, each accepted in its time.
+    files: SHA-256 of the attack's files, such as a profile, by option. survey: SHA-256 of the file
+    with the clean scores, None if the run queried them itself. retry: number and pauses of retries
+    after transient failures; this decides whether an image fails, but changes no result, so
+    sessions may differ. changes: accepted changes of the model's files; `model` is the latest.
+    losses: accepted losses of the log.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -353,13 +346,13 @@ class Record(BaseModel):
     losses: tuple[Loss, ...] = ()
 
     @property
-    def told(self) -> list[str]:
-        """What was accepted, a phrase each."""
-        return [change.told for change in self.changes] + [loss.told for loss in self.losses]
+    def accepted(self) -> list[str]:
+        """What was accepted, one phrase each."""
+        return [change.text for change in self.changes] + [loss.text for loss in self.losses]
 
     @property
     def digests(self) -> bool:
-        """Whether the version that began the run logs a digest with all rows: 0.2 and later."""
+        """Whether the version that began the run logs a digest with every row: 0.2 and later."""
         found = re.match(r"(\d{1,9})\.(\d{1,9})", self.versions.get("iqattack", ""))
         return found is not None and (int(found[1]), int(found[2])) >= DIGESTS_SINCE
 
@@ -377,12 +370,12 @@ class Record(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read run.toml; RunError when it is no such file."""
+        """Read run.toml; RunError if it is invalid."""
         return cls._parsed(path, lambda: read_text(path))
 
     @classmethod
     def parse(cls, text: str, path: Path) -> Self:
-        """What a text says that is kept in another file; errors as in `read`."""
+        """Parse a record that is stored in another file; errors as in `read`."""
         return cls._parsed(path, lambda: text)
 
     @classmethod
@@ -392,7 +385,9 @@ class Record(BaseModel):
             _refuse_odd_text(values)
             if (there := values.get("format", FORMAT)) != FORMAT or type(there) is not int:
                 raise RunError(f"{path}: run format {printable(str(there))}, expected {FORMAT}")
-            text = json.dumps(values, default=str)  # where lists are tuples, and true is no number
+            text = json.dumps(
+                values, default=str
+            )  # JSON mode, in which lists are tuples, and true is not a number
             return cls.model_validate_json(text, strict=True, context=STORED)
         except ValidationError as error:
             reason = _first_of(error)
@@ -407,7 +402,7 @@ class Record(BaseModel):
 
     @property
     def model_spec(self) -> str:
-        """The model's spec, with its file where that is, whatever folder it was named from."""
+        """The model's spec, with the absolute path of its file."""
         spec, weights = self.settings.model, self.model.weights
         if weights is None or not Path(weights).is_file():
             return spec
@@ -415,14 +410,14 @@ class Record(BaseModel):
         return spec.replace(part, weights)
 
     def _same_spec(self, other: Record) -> bool:
-        """Whether the models' specs are the same but for where their files lie, or what they are
-        called; what is in them is compared by itself.
+        """Whether the models' specs agree except for paths and names of files, whose contents are
+        compared separately.
         """
         (names, hashes), (other_names, other_hashes) = self._specs(), other._specs()
         return names == other_names or hashes == other_hashes
 
     def _specs(self) -> tuple[str, str]:
-        """The model's spec with names, and with hashes, in the place of its files."""
+        """The model's spec with its files replaced by names, and by hashes."""
         by_name = by_hash = self.model_spec
         files = self.model.files or {self.model.weights or "": self.model.sha256 or ""}
         for path, digest in files.items():
@@ -431,10 +426,10 @@ class Record(BaseModel):
         return by_name, by_hash
 
     def text(self) -> str:
-        """As TOML; what is None is left out."""
+        """The record as TOML, without values that are None."""
         values = self.model_dump(mode="json", exclude_none=True)
         if not self.changes:
-            del values["changes"]  # which versions of before do not know
+            del values["changes"]  # which earlier versions do not know
         if not self.losses:
             del values["losses"]
         if not self.settings.compile:
@@ -444,13 +439,13 @@ class Record(BaseModel):
     def difference(self, other: Record, *, files: bool = True) -> str | None:
         """The first setting, or property of the model, that differs: 'NAME is A there, B here'.
 
-        files: whether what is in the model's files counts.
+        files: whether the contents of the model's files count.
         """
         for name in Settings.model_fields:
             old, new = getattr(self.settings, name), getattr(other.settings, name)
             if name == "model" and self._same_spec(other):
                 continue
-            if old != new and name != "check":  # that of the run that is gone on with holds
+            if old != new and name != "check":  # the resumed run's setting applies
                 return f"{name} is {_show(old)} there, {_show(new)} here"
         for name in ("name", "score_range", "lower_better"):
             old, new = getattr(self.model, name), getattr(other.model, name)
@@ -464,7 +459,7 @@ class Record(BaseModel):
 
 
 def file_sha256(path: Path) -> str:
-    """Of a file, or of all images of a folder."""
+    """The SHA-256 of a file, or of all images in a folder."""
     files = [path] if path.is_file() else [entry.path for entry in ImageSet.from_folder(path)]
     digest = hashlib.sha256()
     for file in files:
@@ -473,7 +468,8 @@ def file_sha256(path: Path) -> str:
 
 
 def versions_here() -> dict[str, str]:
-    """What scores and pixels may depend on: libraries, Python, and the kind of machine."""
+    """Versions on which scores and pixels may depend: libraries, Python, and the kind of
+    machine."""
     return {
         "iqattack": __version__,
         "torch": str(torch.__version__),
@@ -491,7 +487,7 @@ def versions_here() -> dict[str, str]:
 
 
 def _refuse_odd_text(value: Any) -> None:
-    """ValueError where a text, or a name, of what a run.toml holds would not stay on its line."""
+    """Raise ValueError if a text, or a name, in a run.toml would not stay on its line."""
     if isinstance(value, dict):
         for name in value:
             _refuse_odd_text(name)
@@ -511,13 +507,13 @@ def _show(value: Any) -> str:
 
 def _first_of(error: ValidationError) -> str:
     first = error.errors()[0]
-    # Of what is missing, the input is all the rest.
+    # If a value is missing, the input is the whole parent.
     value = "" if first["type"] == "missing" else f" {first['input']!r}"
     return f"{'.'.join(map(str, first['loc']))}{value}: {first['msg']}"
 
 
 def _parts(spec: str) -> list[str]:
-    """What may be a file of a spec of before version 0.2: cnniqa:FILE, FILE.py:f, …path=FILE."""
+    """Parts that may be files in a spec before version 0.2: cnniqa:FILE, FILE.py:f, …path=FILE."""
     argument = spec.partition(":")[2]
-    # As a whole first: paths such as lr=0.1/best.pth hold the marks that options are split at.
+    # The whole first: paths such as lr=0.1/best.pth contain the separators of options.
     return [argument, spec.rpartition(":")[0], *re.split("[,=]", argument)]

@@ -1,4 +1,4 @@
-"""Parts of a set of images that machines attack without knowing of each other."""
+"""Parts of a set of images that machines attack independently."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from iqattack.engine import QueryLog
 from iqattack.errors import InputError
 from iqattack.images import ImageSet
 
-WHOLE = "whole set"  # the name in the log of a shard of what its whole set is
-MOST_IMAGES = 2**40  # of a set: more is no number of any
+WHOLE = "whole set"  # name in a shard's log of the record of the whole set
+MOST_IMAGES = 2**40  # in a set: no real set has more
 
 
 @dataclass(frozen=True)
 class Shard:
     """The `number`-th of `of` parts of a set, counted from 1.
 
-    Image k, counted from 0, belongs to shard k mod `of` + 1, so that shards are alike in whatever
-    varies slowly over the set, and their sizes differ by one at most. Raises InputError for a
-    number that is not among 1 to `of`.
+    Image k, counted from 0, belongs to shard k mod `of` + 1, so that properties that vary slowly
+    over the set are spread over all shards, and sizes differ by at most one. Raises InputError for
+    a number outside 1 to `of`.
     """
 
     number: int
@@ -40,24 +40,24 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """A shard of its text form, `3/16`; InputError for another one."""
+        """Parse a shard such as `3/16`; InputError for any other text."""
         found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
         if found is None:
             raise InputError(f"shard '{text}': expected K/N, such as 3/16 for the third of 16")
         return cls(int(found[1]), int(found[2]))
 
     def part(self, images: ImageSet) -> ImageSet:
-        """The images of the shard, in the order of the set; InputError for a set that has fewer
-        images than there are shards.
+        """The images of the shard, in the order of the set; InputError if the set has fewer images
+        than shards.
         """
         if self.of > len(images):
             raise InputError(
-                f"shard {self}: {len(images)} images make at most {len(images)} shards; give fewer"
+                f"shard {self}: {len(images)} images make at most {len(images)} shards; use fewer"
             )
         return images[self.number - 1 :: self.of]
 
     def size(self, images: int) -> int:
-        """How many images of a set of so many it has."""
+        """The number of its images, in a set of `images` images."""
         return len(range(self.number - 1, images, self.of))
 
 
@@ -69,20 +69,20 @@ class Names:
         self._digest = hashlib.sha256()
 
     def add(self, name: str) -> None:
-        """The next image."""
+        """Add the next image."""
         self._images += 1
-        self._digest.update(f"{name}\n".encode())  # a name is on one line
+        self._digest.update(f"{name}\n".encode())  # a name is a single line
 
     @property
     def whole(self) -> WholeSet:
-        """The set of those that were added."""
+        """The set of the added images."""
         return WholeSet(images=self._images, names=self._digest.hexdigest())
 
 
 class WholeSet(BaseModel):
-    """What a shard keeps of the set that it is part of.
+    """A shard's record of its whole set.
 
-    images: how many. names: SHA-256 of their names, a line each, in order.
+    images: their number. names: SHA-256 of their names, one per line, in order.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,7 +92,7 @@ class WholeSet(BaseModel):
 
     @classmethod
     def of(cls, images: ImageSet) -> WholeSet:
-        """That of a set."""
+        """The record of a set."""
         names = Names()
         for entry in images:
             names.add(entry.name)
@@ -100,7 +100,7 @@ class WholeSet(BaseModel):
 
     @classmethod
     def read(cls, log: QueryLog) -> Self | None:
-        """What the log of a shard keeps; None where it keeps none."""
+        """The record in the log of a shard; None if there is none."""
         text = log.kept(WHOLE)
         try:
             return None if text is None else cls.model_validate_json(text)

@@ -31,10 +31,10 @@ WAYS = {"up": "better", "down": "worse"}
 
 @dataclass(frozen=True, repr=False)
 class Shown:
-    """An image of a run: what a notebook shows of it.
+    """An image of a run, for display in a notebook.
 
     result: its row. pictures: clean, attacked, and their absolute difference, amplified `factor`
-    times: (H, W, 3) uint8 each, scaled for a screen. The difference was taken before scaling.
+    times: (H, W, 3) uint8 each, scaled for a screen. The difference is taken before scaling.
     """
 
     result: Result
@@ -42,7 +42,7 @@ class Shown:
     factor: int = FACTOR
 
     def save(self, path: str | Path) -> None:
-        """Write the three pictures side by side as a PNG; InputError where that cannot be."""
+        """Write the three pictures side by side as a PNG; InputError if that fails."""
         path = Path(path)
         if path.suffix.lower() != ".png":
             raise InputError(f"{path}: expected a name that ends in .png")
@@ -91,8 +91,8 @@ class Shown:
 def shown(run: Run, image: str | int | None = None) -> Shown:
     """An image of a run by its name or its number; by default the one whose score moved most.
 
-    Raises RunError while no image is finished, InputError for one that is not there, failed, or
-    whose pictures cannot be had.
+    Raises RunError while no image is finished, InputError for an image that does not exist, failed,
+    or whose pictures cannot be read.
     """
     results, _ = run.state()
     number_ = _number(run, results, image)
@@ -114,12 +114,12 @@ def _number(run: Run, results: Results, image: str | int | None) -> int:
     if image is None:
         gains = results.real("gain")
         if not np.isfinite(gains).any():
-            raise RunError(f"{run.folder}: no image is finished yet; wait for it, or go on with it")
+            raise RunError(f"{run.folder}: no image is finished yet; wait, or resume the run")
         return int(np.nanargmax(gains))
     if isinstance(image, int):
         if not -len(results) <= image < len(results):
             raise InputError(
-                f"image {image}: {run.folder} has {len(results):,} that are finished or failed, "
+                f"image {image}: {run.folder} has {len(results):,} finished or failed images, "
                 "counted from 0"
             )
         return image % len(results)
@@ -127,6 +127,6 @@ def _number(run: Run, results: Results, image: str | int | None) -> int:
     if found is None:
         near = difflib.get_close_matches(image, results.images, n=1)
         some = near or list(results.images[:1])
-        hint = f"; there is {printable(some[0])}" if some else ""
-        raise InputError(f"image '{printable(image)}': {run.folder} has no result of it{hint}")
+        hint = f"; it has {printable(some[0])}" if some else ""
+        raise InputError(f"image '{printable(image)}': {run.folder} has no result for it{hint}")
     return found

@@ -1,4 +1,4 @@
-"""How a profile's students come to their lessons: a set attack that asks, and lets them learn."""
+"""Training of a profile's students: a set attack that collects scores and trains on them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from iqattack.attacks import Answer, Proposal, SetAttack, SetSearch, SetTask, Task
-from iqattack.attacks.ascent import STEPS, ascent
+from iqattack.attacks.shared.ascent import STEPS, ascent
 from iqattack.directions import high_frequencies
 from iqattack.errors import InputError
 from iqattack.runs.files import read_text, write_text
@@ -30,25 +30,25 @@ from iqattack.students import (
 
 ROUNDS = 4
 LEARNING = 600  # steps, each round
-# How far along the ascent of the best student so far the pictures of a round lie: what an attack
-# comes through is what must be known.
+# How far along the ascent of the best student so far the pictures of a round lie: students should #
+# know the region that an attack passes through.
 WAYS = (0.0, 0.25, 0.5, 1.0)
-TOGETHER = 8  # changes of a picture that are asked about in one turn
-MOST_PIXELS = 512 * 512  # of an image: what a network's second derivatives take in reasonable time
-UNSCORED = -1.0  # gain of what got no finite score, see `Answer`
-FEWEST = 32  # queries for an image and round, below which nothing is learnt
+TOGETHER = 8  # changes of a picture that are scored in one turn
+MOST_PIXELS = 512 * 512  # of an image: limit for a network's second derivatives in reasonable time
+UNSCORED = -1.0  # gain without a finite score, see `Answer`
+FEWEST = 32  # queries per image and round; fewer teach nothing
 
 
 def fewest(images: int) -> int:
-    """Queries in all with which students can begin, for so many images."""
+    """The fewest total queries to train students on `images` images."""
     return images * ROUNDS * (FEWEST + 1 + len(KINDS))
 
 
 def studying(queries: int, folder: Path, note: Callable[[str, str], None]) -> SetAttack:
-    """Students of every kind learn from so many scores, in rounds; returns them, by kind.
+    """Train students of every kind on a number of scores, in rounds; returns them, by kind.
 
-    folder: keeps what they knew after each round, so that a session that goes on does not teach
-    them again, and comes to the same pictures whatever its machine.
+    folder: stores their state after each round, so that a resumed session does not train them
+    again, and makes the same pictures on any machine.
     """
 
     def study(given: SetTask) -> SetSearch:
@@ -58,7 +58,7 @@ def studying(queries: int, folder: Path, note: Callable[[str, str], None]) -> Se
         students, lessons, best = new_students(seed), [], next(iter(KINDS))
         each = queries // (ROUNDS * len(tasks)) - 1 - len(KINDS)
         for number in range(ROUNDS):
-            note("students", f"round {number + 1} of {ROUNDS}: asking")
+            note("students", f"round {number + 1} of {ROUNDS}: querying")
             steps = round(WAYS[number] * STEPS)
             pictures = [_ascended(task, students[best], steps) for task in tasks]
             lessons += yield from _asked(tasks, pictures, each, seed + number)
@@ -75,7 +75,7 @@ def studying(queries: int, folder: Path, note: Callable[[str, str], None]) -> Se
 
 
 def forget(folder: Path) -> None:
-    """Remove what `studying` kept of its rounds, once the profile has the last one."""
+    """Remove the files of `studying`, once the profile has the last round."""
     for number in range(ROUNDS):
         (folder / f"students-{number + 1}.txt").unlink(missing_ok=True)
 
@@ -85,14 +85,14 @@ def _check(tasks: Iterable[Task]) -> None:
         height, width = task.image8.shape[1:]
         if height * width > MOST_PIXELS or min(height, width) < LEAST_SIDE:
             raise InputError(
-                f"an image of {width}×{height} pixels: students learn from at least "
-                f"{LEAST_SIDE}×{LEAST_SIDE} and at most {MOST_PIXELS:,} pixels; leave it out, or "
-                "give --resize"
+                f"an image of {width}×{height} pixels: students need at least "
+                f"{LEAST_SIDE}×{LEAST_SIDE} and at most {MOST_PIXELS:,} pixels; leave out the "
+                "image, or use --resize"
             )
 
 
 def _ascended(task: Task, student: Student, steps: int) -> Tensor:
-    """As an attack finds it, but for the noise."""
+    """The picture on an attack's path, without noise."""
     gradient = student.smoothed(torch.Generator().manual_seed(0))
     return ascent(task, gradient, _sign(task), steps).round().to(torch.uint8)
 
@@ -109,10 +109,10 @@ Asking = Generator[Sequence[Proposal], Sequence[Answer], list[Lesson]]
 
 
 def _asked(tasks: Sequence[Task], pictures: Sequence[Tensor], each: int, seed: int) -> Asking:
-    """Lessons: what so many changes of each task's picture do to its score, where it has one."""
+    """Lessons: the effect of `each` changes of each task's picture on its score, if it has one."""
     answers = yield [(k, picture[None]) for k, picture in enumerate(pictures)]
     _check_ends(answers)
-    # As scored: a constraint that is more than a box may have brought it back.
+    # As scored: a constraint other than a box may have projected it.
     lessons = [Lesson(answer.pixels[0]) for answer in answers]
     at = [float(answer.gain[0]) for answer in answers]
     probes = [
@@ -130,7 +130,8 @@ def _asked(tasks: Sequence[Task], pictures: Sequence[Tensor], each: int, seed: i
             gains = answer.gain.tolist()
             for number, pixels, gain in zip(numbers, answer.pixels, gains, strict=True):
                 if min(gain, at[k]) > UNSCORED:
-                    # Upwards, whichever way the objective wants it: one score is what all learn.
+                    # Upwards, whatever the objective's direction: all students learn the same
+                    # score.
                     lessons[k].add(pixels, kind_of(number), _sign(tasks[k]) * (gain - at[k]))
     return [lesson for lesson in lessons if lesson.moved]
 
@@ -142,7 +143,7 @@ def _check_ends(answers: Iterable[Answer]) -> None:
 
 
 def _taught(students: dict[str, Student], lessons: Sequence[Lesson], seed: int, kept: Path) -> None:
-    """All of them learn, or are what they were in an earlier session."""
+    """Train all students, or restore their state from an earlier session."""
     if kept.is_file():
         students |= read_students(b64decode(read_text(kept)), str(kept))
         return

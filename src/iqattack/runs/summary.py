@@ -32,11 +32,11 @@ from iqattack.runs.results import UNCHANGED, Result
 from iqattack.runs.settings import ModelChange, ModelRecord, Record, Settings
 from iqattack.runs.verdict import Spread, Verdict, doubts_of, verdict_of
 
-JOD_SEEN = 9.5  # below, many observers notice a change: `jod_below` is the share of such images
+JOD_SEEN = 9.5  # below it, many observers notice a change; `jod_below` is the share of such images
 
 
 class Session(BaseModel):
-    """The last session that asked the model anything."""
+    """The last session that queried the model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,9 +48,9 @@ class Session(BaseModel):
 class Means(BaseModel):
     """Means over the attacked images, None without any.
 
-    psnr: over those that changed; ssim, ms_ssim: over those that are large enough, of which
-    there are ssim_images for ssim; jod, flip: over those that were measured, jod_images of them for
-    jod. jod_least: the least of them; jod_below: share of them below 9.5.
+    psnr: over changed images; ssim, ms_ssim: over images that are large enough, ssim_images of them
+    for ssim; jod, flip: over measured images, jod_images of them for jod. jod_least: the least JOD;
+    jod_below: share of images below 9.5.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -73,9 +73,8 @@ class Means(BaseModel):
 class Visibility(BaseModel):
     """How JOD and FLIP were measured.
 
-    display: its name in ColorVideoVDP's table. distance: of the eye from it, metres.
-    pixels_per_degree: of visual angle. versions: of the packages that measured, by name; those that
-    were not there are missing.
+    display: its name in ColorVideoVDP's table. distance: viewing distance in metres.
+    pixels_per_degree: of visual angle. versions: of the measuring packages, by name, if installed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -96,35 +95,30 @@ class Measured(BaseModel):
 
 
 def mean_measured(values: ArrayLike) -> Measured:
-    """The mean of values (N,), one per image; those that are not finite are left out."""
+    """The mean of values (N,), one per image; non-finite values are left out."""
     return Measured(value=mean_gain(values), interval=bootstrap_interval(mean_gain, values))
 
 
 class Summary(BaseModel):
     """What an attack did to a model.
 
-    created, versions: when the run was started, and with what; settings, model, files: all of
-    run.toml. changes: of the model's files while the run was under way.
-    budget: queries for each image that the measures are of; below settings.queries, they are of
-    the best image up to there, and what needs its pixels is None.
-    images: of the run; attacked: finished; unchanged: those of them where nothing was gained;
-    failed: could not be attacked; pending: still to do.
-    queries: images that the model scored; attempts: that were sent to it beside these, and not
-    answered; both of all sessions and images, failed ones included.
-    verdict: what may be said of the model, as terminal and page have it.
-    nonfinite: share of the attack's images to which the model gave no finite score.
-    check: of the model around the search, if there was one. findings: what to know of the model, a
-    phrase each. constant: all clean scores are equal up to rounding, and nothing can be said of
-    robustness. spread: how the scores lie.
-    white_box: the attack took the model's own gradients, and is no black-box attack.
-    scores: gains, correlations and robustness with 95 % bootstrap intervals, of more than 12,000
-    images with draws of 5,000; as JSON, NaN is null.
-    hashes: SHA-256 of the pixels of each attacked image, clean, by name; of up to 12,000 images,
-    and none of more: the log has them.
-    visibility: how JOD and FLIP were measured, where they were.
-    full_reference: means over images of metrics of pyiqa, by name; where they were asked for.
-    ranking: what became of the ranking, where it was the objective and the run is done.
-    rescored: what fresh scores of the pictures say, where there are some.
+    created, versions: when the run was started, and with which versions; settings, model, files:
+    the contents of run.toml. changes: of the model's files while the run was under way. budget:
+    queries per image to which the measures refer; below settings.queries, they are those of the
+    best image so far, and measures that need its pixels are None. images: number in the run;
+    attacked: finished; unchanged: finished without gain; failed: could not be attacked; pending:
+    not finished yet. queries: images that the model scored; attempts: further images that were sent
+    to it, but not answered; both over all sessions and images, failed ones included. verdict: the
+    statement about the model on terminal and page. nonfinite: share of the attack's images without
+    a finite score. check: of the model around the search, if there was one. findings: about the
+    model, one phrase each. constant: all clean scores are equal up to rounding, and nothing can be
+    said about robustness. spread: the distribution of the scores. white_box: the attack used the
+    model's own gradients. scores: gains, correlations and robustness with 95 % bootstrap intervals,
+    which beyond 12,000 images use samples of 5,000; NaN is null in JSON. hashes: SHA-256 of the
+    clean pixels of each attacked image, by name; left out beyond 12,000 images, for which the log
+    has them. visibility: how JOD and FLIP were measured, if they were. full_reference: means over
+    images of the requested metrics of pyiqa, by name. ranking: result for the ranking, if that was
+    the objective and the run is done. rescored: evaluation of fresh scores, if there are any.
     """
 
     model_config = ConfigDict(
@@ -163,12 +157,12 @@ class Summary(BaseModel):
     @computed_field(repr=False)  # type: ignore[prop-decorator]
     @property
     def verdict(self) -> Verdict:
-        """What may be said of the model."""
+        """The statement about the model."""
         return verdict_of(self)
 
     @property
     def attack(self) -> str:
-        """The attack as tables have it; see `Settings.label`."""
+        """The attack as shown in tables; see `Settings.label`."""
         return self.settings.label
 
     @property
@@ -177,7 +171,7 @@ class Summary(BaseModel):
         return self.scores.mean_gain
 
     def _facts(self) -> list[tuple[str, str]]:
-        """What a terminal and a notebook show of it."""
+        """The facts shown in terminals and notebooks."""
         scores, means, asked = self.scores, self.means, self.settings
 
         def with_interval(text: str, name: str, digits: int = 3, scale: float = 1.0) -> str:
@@ -188,7 +182,7 @@ class Summary(BaseModel):
         srocc = number(scores.clean_attacked.srocc)
         drop = None if scores.drops is None else number(scores.drops.srocc)
         what = f"{without_folders(self.attack)} in {asked.constraint}, objective {asked.objective}"
-        left = ((self.failed, "failed"), (self.pending, "still to do"))
+        left = ((self.failed, "failed"), (self.pending, "pending"))
         counted = [images(self.attacked), *(f"{n:,} {what}" for n, what in left if n)]
         rows = [
             ("model", self.model.name),
@@ -227,17 +221,17 @@ def summarise(
     ranking: Ranking | None = None,
     rescored: Rescoring | None = None,
 ) -> Summary:
-    """The measures of results; RunError when no image is finished.
+    """Compute the measures of results; RunError if no image is finished.
 
-    check: of the model. nonfinite: see `Summary`. budget: queries for each image that the results
-    are of; None for the run's. intervals: the bootstrap's, which take most of the time. visibility:
-    how jod and flip of the results were measured. ranking: see `ranking_of`. rescored:
+    check: of the model. nonfinite: see `Summary`. budget: queries per image to which the results
+    refer; None for the run's. intervals: whether to bootstrap, which takes most of the time.
+    visibility: how jod and flip of the results were measured. ranking: see `ranking_of`. rescored:
     see `Run.rescoring`.
     """
     results = Results.of(results)
     done = results.done
     if not len(done):
-        raise RunError("no image of this run is finished yet; wait for it, or go on with it")
+        raise RunError("no image of this run is finished yet; wait, or resume the run")
     sign = -1.0 if record.settings.mos_lower_better else 1.0
     mos = sign * done.real("mos")
 
@@ -307,14 +301,15 @@ def summarise(
         rescored=rescored,
     )
     found = findings(check or Check(), clean, record.model.score_range)
-    found += record.told
+    found += record.accepted
     found += () if rescored is None else (rescored.text,)
     found += [doubt.long for doubt in doubts_of(summary) if doubt.long is not None]
     return summary.model_copy(update={"findings": tuple(found)})
 
 
 def _reaches(done: Results, model: ModelRecord) -> NDArray[np.float64]:
-    """The gains that the score range leaves finished images, (N,): as `Target.reach` has it."""
+    """The largest possible gains of finished images within the score range, (N,); see
+    `Target.reach`."""
     clean, (low, high) = done.real("score_clean"), model.score_range
     rising = done.where("direction", "up") != model.lower_better
     left = np.where(rising, high - clean, clean - low) / (high - low)

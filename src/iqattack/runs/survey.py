@@ -1,7 +1,7 @@
-"""The clean scores of a whole set, asked for once, so that runs on parts of it agree.
+"""The clean scores of a whole set, queried once, so that runs on parts of it agree.
 
-A survey is the first stage of a run, kept in a file: the score of every clean image, and the check
-of the model. While it is under way its scores lie in a log beside the file.
+A survey is the first stage of a run, stored in a file: the score of every clean image, and the
+check of the model. While it is under way, its scores are in a log beside the file.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from iqattack.runs.settings import ModelRecord, Record, Settings
 from iqattack.specs import is_text, printable
 
 FORMAT = 1
-SAMPLE = 32  # images whose pixels are compared before a run begins; the search compares all
-AT_ONCE = 1000  # images that are taken over in one transaction
+SAMPLE = 32  # images whose pixels are compared before a run; the search compares all
+AT_ONCE = 1000  # images per transaction
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-Attempts = Annotated[int, Field(ge=1, le=2**32)]  # a run adds its own
-PAIR = 2  # images of a check at most
+Attempts = Annotated[int, Field(ge=1, le=2**32)]  # a run adds to these
+PAIR = 2  # most images in a check
 
 
 class Conventions(BaseModel):
@@ -49,19 +49,18 @@ class Conventions(BaseModel):
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Those among all settings."""
+        """Select them from all settings."""
         return cls(**{name: getattr(settings, name) for name in cls.model_fields})
 
 
 class Survey(BaseModel):
-    """What a survey's file holds: a list for each property of the images, in the order of the set.
+    """The contents of a survey's file: a list for each property of the images, in the order of the
+    set.
 
-    created, versions, model: when, with what, and of which model. settings: those that clean scores
-    depend on.
-    images: names. hashes: 64-bit XXH3 of the 8-bit pixels, as logs have them, None where an image
-    has no finite score. scores: raw ones, likewise.
-    failed: why images have none, by name. attempts: images that were sent to the model
-    and not answered, by name, where there were any.
+    created, versions, model: date, versions and model of the survey. settings: those on which clean
+    scores depend. images: names. hashes: 64-bit XXH3 of the 8-bit pixels, as in logs, None for an
+    image without a finite score. scores: raw, likewise. failed: why images have no score, by name.
+    attempts: images that were sent to the model, but not answered, by name, if there were any.
     check: of the model, with its scores in `others`; None without one.
     """
 
@@ -86,20 +85,20 @@ class Survey(BaseModel):
         if self.format != FORMAT:
             raise ValueError(f"format {self.format}, expected {FORMAT}")
         if not len(self.images) == len(self.hashes) == len(self.scores):
-            raise ValueError("has lists of other lengths than its images")
+            raise ValueError("has lists whose lengths differ from the number of images")
         known = dict(zip(self.images, self.hashes, strict=True))
         if len(known) != len(self.images) or not all(map(is_text, self.images)):
-            raise ValueError("has images with one name, or with names of no printable text")
+            raise ValueError("has images with equal or unprintable names")
         if any((h is None) != (s is None) for h, s in zip(self.hashes, self.scores, strict=True)):
             raise ValueError("has scores without pixels")
         own = dict(zip(self.images, self.scores, strict=True))
         if self.failed.keys() != {name for name in own if own[name] is None}:
-            raise ValueError("has failures of other images than those without a score")
+            raise ValueError("has failures of images with a score, or lacks some")
         if not self.attempts.keys() <= known.keys():
-            raise ValueError("has attempts of images that it does not have")
+            raise ValueError("has attempts for unknown images")
         others = {} if self.check is None else self.check.others
         if self.check is not None and set(others) != set(self.check.images):
-            raise ValueError("has other images in its check than scores of them")
+            raise ValueError("has a check whose images and scores do not match")
         if any((known.get(name) or "") != asked.hash for name, asked in others.items()):
             raise ValueError("has a check of images that it has not scored")
         if len(others) > PAIR:
@@ -107,12 +106,14 @@ class Survey(BaseModel):
         for name, asked in others.items():
             score = own.get(name)
             if asked.scores[:1] != (() if score is None else (score,)):
-                raise ValueError(f"has another score of {name} in its check than among its scores")
+                raise ValueError(
+                    f"has two different scores of {name}, in its check and among its scores"
+                )
         return self
 
     @classmethod
     def read(cls, path: Path) -> tuple[Self, str]:
-        """A survey's file, and its SHA-256; InputError for one that is none."""
+        """Read a survey's file, with its SHA-256; InputError if it is invalid."""
         remedy = "give the file that 'iqattack survey' wrote"
         try:
             text = read_text(path)
@@ -125,7 +126,7 @@ class Survey(BaseModel):
             reason = " ".join(str(error).split())
         else:
             return found, hashlib.sha256(text.encode()).hexdigest()
-        raise InputError(f"{path}: is no survey ({printable(reason)}); {remedy}")
+        raise InputError(f"{path}: is not a survey ({printable(reason)}); {remedy}")
 
     @property
     def known(self) -> dict[str, float]:
@@ -134,8 +135,8 @@ class Survey(BaseModel):
         return {name: score for name, score in pairs if score is not None}
 
     def difference(self, record: Record, images: ImageSet) -> str | None:
-        """How a run with a record, on the set of these images or a part of it, is about something
-        else: 'NAME is A there, B here'.
+        """How a run with this record, on the set of these images or a part of it, does not fit:
+        'NAME is A there, B here'.
         """
         settings = record.settings.model_copy(update=dict(self.settings))
         there = record.model_copy(update={"settings": settings, "model": self.model})
@@ -150,7 +151,7 @@ class Survey(BaseModel):
         return f"it has {len(self.images)} images there, {len(names)} here{which}"
 
     def changed(self, images: ImageSet, settings: Settings) -> str | None:
-        """The first of a sample of the images whose pixels are not those that were scored."""
+        """The first image in a sample whose pixels are not those that were scored."""
         hashes = dict(zip(self.images, self.hashes, strict=True))
         sample = (entry for entry, _ in zip(spread(images), range(SAMPLE), strict=False))
         for entry in sample:
@@ -162,15 +163,15 @@ class Survey(BaseModel):
                     entry.path, convert=settings.convert, resize=settings.resize, endings=False
                 ).pixels
                 if f"{image_hash(pixels):016x}" != there:
-                    return f"{entry.path} has other pixels here than there"
+                    return f"{entry.path} has different pixels here"
         return None
 
     def feed(self, log: QueryLog, settings: Settings, *, first: bool = True) -> None:
-        """Take the scores over into the log of a run, as the first queries of its images, and the
-        attempts of those without, and that the run has sent none of them. Images that have a query
-        keep what they have.
+        """Copy the scores into the log of a run, as the first queries of its images, and the
+        attempts of images without a score, marked as not sent by the run. Images with a query are
+        not changed.
 
-        first: whether this was not begun before.
+        first: whether this is the first time.
         """
         wanted = settings.check and settings.queries >= FEWEST
         check = self.check if wanted else None
@@ -195,7 +196,7 @@ class Survey(BaseModel):
             attempts = {name: self.attempts[name] for name in failed if name in self.attempts}
             log.append({}, attempts=attempts)
             log.keep(REPAIRED, str(len(failed)))
-        if log.kept(TAKEN) is None:  # nothing was asked yet
+        if log.kept(TAKEN) is None:  # no query yet
             log.keep(TAKEN, str(log.sent()))
 
     def _append(self, log: QueryLog, rows: dict[str, tuple[int, list[Row]]]) -> None:

@@ -1,4 +1,4 @@
-"""Makes a survey: the clean scores of a set, asked for once and counted."""
+"""Make a survey: the clean scores of a set, queried once and counted."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from iqattack.runs.settings import Record, Settings
 from iqattack.runs.survey import Conventions, Survey
 from iqattack.scoring import CeilingReached
 
-BEGUN = "survey"  # the name in its log of what it was begun with
-# Bytes of the file: of each image beside its name, and of what is not of images, both at most.
+BEGUN = "survey"  # name in its log of its initial settings
+# Most bytes in the file: per image beside its name, and for everything else.
 EACH, HEAD = 48, 2**16
 
 
@@ -45,13 +45,13 @@ def make_survey(
 ) -> Survey:
     """Score every clean image once, check the model if the settings say so, and write the file.
 
-    resume: go on with one that was begun; one that is done is returned. by_spec, how: as in
-    `execute`. While it is under way, every score is in a log beside the file, which is removed in
-    the end: see `log_of`.
+    resume: continue an earlier survey; a finished one is returned. by_spec, how: as in `execute`.
+    While it is under way, every score is in a log beside the file, which is removed in the end: see
+    `log_of`.
 
-    An image that cannot be scored does not stop the others, and the file says why. Raises
-    InputError where none could be scored, or for a set that is too large for a file, RunError for a
-    path that does not fit, Interrupted when asked to stop.
+    An image that cannot be scored does not stop the others, and the file has the reason. Raises
+    InputError if no image could be scored, or the set is too large for a file, RunError for a path
+    that does not fit, Interrupted when asked to stop.
     """
     notify = callbacks or Callbacks()
     images = images.anchored()
@@ -112,26 +112,27 @@ def _made(
         text = survey.model_dump_json() + "\n"
         if (size := len(text.encode())) > MOST_BYTES:
             raise InputError(
-                f"{path}: would have {size:,} bytes, expected at most {MOST_BYTES:,}, with what is "
-                f"said of {len(survey.failed):,} images that failed; mend those, then --resume"
+                f"{path}: would have {size:,} bytes, expected at most {MOST_BYTES:,}, because of "
+                f"the messages on {len(survey.failed):,} failed images; repair these, then use "
+                "--resume"
             )
         write_text(path, text)
     return survey
 
 
 def _refuse_large(path: Path, images: ImageSet) -> None:
-    """InputError for a set whose scores no file can hold, before they are paid for."""
+    """Raise InputError for a set whose scores exceed the largest file, before they are paid for."""
     names = sum(len(json.dumps(entry.name, ensure_ascii=False).encode()) for entry in images)
     size = HEAD + names + EACH * len(images)
     if size > MOST_BYTES:
         raise InputError(
-            f"{path}: may come to {size:,} bytes with {len(images):,} images, expected at most "
-            f"{MOST_BYTES:,}; attack parts of the set, each with a survey of its own"
+            f"{path}: may reach {size:,} bytes with {len(images):,} images, expected at most "
+            f"{MOST_BYTES:,}; attack parts of the set, each with its own survey"
         )
 
 
 def _of(record: Record, images: ImageSet, log: QueryLog) -> Survey:
-    """What a finished log comes to."""
+    """Make the survey from a finished log."""
     hashes: dict[str, str | None] = {}
     scores: dict[str, float | None] = {}
     for entry in images:
@@ -162,23 +163,23 @@ def _of(record: Record, images: ImageSet, log: QueryLog) -> Survey:
 
 
 def _done(path: Path, record: Record, images: ImageSet) -> Survey:
-    """The survey that is there already, where it is the one that is wanted; RunError for another
-    one. What was left beside it by a process that was killed is removed.
+    """The existing survey, if it is the requested one; RunError otherwise. Files that a killed
+    process left beside it are removed.
     """
     remedy = "use another --out, or remove it"
     try:
         found, _ = Survey.read(path)
     except InputError:
-        raise RunError(f"{path}: exists, and is no survey; {remedy}") from None
+        raise RunError(f"{path}: exists, but is not a survey; {remedy}") from None
     what = found.difference(record, images) or found.changed(images, record.settings)
     if what is None and record.settings.check and found.check is None:
         what = "check is off there, on here"
     if what is not None:
-        raise RunError(f"{path}: exists, and is of something else: {what}; {remedy}")
+        raise RunError(f"{path}: is another survey: {what}; {remedy}")
     log_path = log_of(path)
     if log_path.exists():
         with suppress(IqattackError):
-            with QueryLog(log_path, digests=True) as log:  # which takes in what lies beside it
+            with QueryLog(log_path, digests=True) as log:  # which merges the files beside it
                 text = log.kept(BEGUN)
             if text is not None and Record.parse(text, log_path).difference(record) is None:
                 _remove_log(log_path)
@@ -186,18 +187,18 @@ def _done(path: Path, record: Record, images: ImageSet) -> Survey:
 
 
 def log_of(path: Path) -> Path:
-    """The log of a survey that is under way: survey.json.sqlite for survey.json."""
+    """The log of a survey under way: survey.json.sqlite for survey.json."""
     return Path(f"{path}.sqlite")
 
 
 def _remove_log(log_path: Path) -> None:
     End.path_of(log_path).unlink(missing_ok=True)
-    log_path.unlink(missing_ok=True)  # last, as it says whose the others are
+    log_path.unlink(missing_ok=True)  # last, since it identifies the others
 
 
 @contextmanager
 def _alone(path: Path, *, resume: bool) -> Iterator[None]:
-    """While nobody else makes the survey; RunError where the path does not fit."""
+    """Lock the survey against other processes; RunError if the path does not fit."""
     lock_path, log_path = Path(f"{path}.lock"), log_of(path)
     refuse_links(path, log_path, End.path_of(log_path), lock_path)
     made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
@@ -208,7 +209,7 @@ def _alone(path: Path, *, resume: bool) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise RunError(
-            f"{path}: another process is writing it; wait for it, or use another --out"
+            f"{path}: another process is writing it; wait, or use another --out"
         ) from None
     except OSError as error:
         raise cannot_write(path, error) from None
@@ -219,26 +220,24 @@ def _alone(path: Path, *, resume: bool) -> Iterator[None]:
         release_lock(lock, remove=not log_path.exists())
         for folder in made:
             with suppress(OSError):
-                folder.rmdir()  # empty where nothing could be scored
+                folder.rmdir()  # empty if nothing could be scored
 
 
 def _refuse_used(path: Path, *, resume: bool) -> None:
-    """RunError for a path with something else, or where something else has the name of what is to
-    lie beside it.
-    """
+    """Raise RunError if the path, or a file needed beside it, is something else."""
     if path.exists() and not (resume and path.is_file()):
         raise RunError(f"{path}: exists; use another --out, or remove it")
     log_path = log_of(path)
     end = End.path_of(log_path)
     if end.exists() and not log_path.exists() and End.read(log_path) is None:
-        raise RunError(f"{end}: is in the way of a file of that name; use another --out")
+        raise RunError(f"{end}: has the name of a file that the survey needs; use another --out")
 
 
 @contextmanager
 def _begun(
     path: Path, record: Record, images: ImageSet, resume: bool, price: float | None
 ) -> Iterator[QueryLog]:
-    """The log of a survey under way; removed once its file is there."""
+    """The log of a survey under way; removed once its file exists."""
     log_path = log_of(path)
     if log_path.exists():
         _refuse_other(path, log_path, record, images, resume=resume, price=price)
@@ -267,19 +266,19 @@ def _refuse_other(
     resume: bool,
     price: float | None,
 ) -> None:
-    """RunError where a survey under way cannot, or is not to, be gone on with."""
+    """Raise RunError if a survey under way cannot be, or was not requested to be, resumed."""
     if not resume:
-        raise RunError(f"{path}: was begun already; go on with --resume, or use another --out")
+        raise RunError(f"{path}: was already begun; continue with --resume, or use another --out")
     check_losses(log_path, accept=False, price=price, remedy="or use another --out", digests=True)
     with QueryLog(log_path, read_only=True, digests=True) as log:
         text, there = log.kept(BEGUN), log.images()
     if text is None:
-        raise RunError(f"{log_path}: is the log of no survey; use another --out")
+        raise RunError(f"{log_path}: is not the log of a survey; use another --out")
     difference = Record.parse(text, log_path).difference(record)
     if difference is not None:
         raise RunError(f"{path}: belongs to other settings: {difference}; use another --out")
     if there and there != [entry.name for entry in images]:
         raise RunError(
-            f"{path}: was begun with {len(there)} images, {len(images)} are given now, or others; "
-            "give the same images or use another --out"
+            f"{path}: was begun with other images ({len(there)} then, {len(images)} now); give the "
+            "same images or use another --out"
         )

@@ -1,4 +1,4 @@
-"""The scores of every query, as the log of a run has them."""
+"""The scores of every query, from the log of a run."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from iqattack.runs.visibility import known
 
 @dataclass(frozen=True)
 class Trace:
-    """What the model said of one image, query by query; the first query is the clean image.
+    """The scores of one image, query by query; the first query is the clean image.
 
-    scores: raw, (N,). gains: their movement in the wanted direction as fractions of the score
-    range, (N,), negative where the score went the other way.
-    direction: of the quality. reach: the gain that the range leaves the clean score.
+    scores: raw, (N,). gains: movement in the wanted direction as fractions of the score range,
+    (N,), negative if the score went the other way. direction: of the quality. reach: the largest
+    possible gain from the clean score within the range.
     """
 
     image: str
@@ -35,21 +35,21 @@ class Trace:
     gains: NDArray[np.float64]
 
     def best(self, queries: int) -> tuple[float, float, int]:
-        """Score and gain of the best of the first `queries` queries, and how many these were.
+        """Score and gain of the best of the first `queries` queries, and their number.
 
-        The best has the largest gain, and is the clean image where nothing was gained. A search
-        whose objective has a score boundary keeps another one, see docs/measures.md.
+        The best has the largest gain, and is the clean image if nothing was gained. A search with a
+        score boundary keeps another one, see docs/measures.md.
         """
         gains = self.gains[:queries]
-        k = int(np.argmax(np.where(np.isfinite(gains), gains, -np.inf)))  # the first of several
+        k = int(np.argmax(np.where(np.isfinite(gains), gains, -np.inf)))  # the first of equals
         return float(self.scores[k]), float(gains[k]), len(gains)
 
 
 def read_traces(run: Run) -> list[Trace]:
-    """The traces of a run, in its order, read from its log and nothing else.
+    """The traces of a run, in order, read only from its log.
 
-    Of a run under way, those are what was scored so far; images that have no direction yet, or
-    whose clean score is no number, have none.
+    For a run under way, these are the scores so far; images without a direction yet, or with a
+    non-finite clean score, have none.
     """
     return list(each_trace(run))
 
@@ -63,7 +63,7 @@ def each_trace(run: Run) -> Iterator[Trace]:
                 continue
             if not len(rows):
                 raise RunError(
-                    f"{run.folder}: {image}: has no query in the log; put back a copy of the log"
+                    f"{run.folder}: {image}: has no query in the log; restore a copy of the log"
                 )
             scores = rows["score"].astype(np.float64)
             target = towards_end(direction, float(scores[0]), (low, high), run.model.lower_better)
@@ -72,15 +72,15 @@ def each_trace(run: Run) -> Iterator[Trace]:
 
 
 def results_at(run: Run, queries: int) -> tuple[Results, int]:
-    """The results as if the budget had been `queries`, and how many images are still to do.
+    """The results as if the budget had been `queries`, and the number of pending images.
 
-    Everything is read from the log: an image's best score so far, and its queries. What needs the
-    pixels of that image is None. An attack that plans its whole budget ahead, as `square` does,
-    might have spent a smaller one better.
+    Everything is read from the log: an image's best score so far, and its queries. Measures that
+    need the pixels of that image are None. An attack that plans its whole budget ahead, like
+    `square`, might have spent a smaller one better.
 
     Raises InputError for a budget below 1 or above the run's; RunError for an objective with a
-    score boundary, where the least different image that crosses it is kept: the log does not tell
-    which that is.
+    score boundary, which keeps the least different image that crosses it: the log does not identify
+    that image.
     """
     _check_budget(run, queries)
     budget = run.settings.queries
@@ -104,10 +104,10 @@ def results_at(run: Run, queries: int) -> tuple[Results, int]:
 
 @dataclass(frozen=True)
 class Reached:
-    """What the finished images of a run had reached after several numbers of queries.
+    """What the finished images of a run had reached after given numbers of queries.
 
-    results: of the N finished images, at the full budget. queries: (Q,), rising. scores: raw, of
-    the best image so far, (N, Q). gains: of the score range, (N, Q), at least 0.
+    results: of the N finished images, at the full budget. queries: (Q,), ascending. scores: raw, of
+    the best image so far, (N, Q). gains: as fractions of the score range, (N, Q), at least 0.
     """
 
     results: Results
@@ -117,10 +117,10 @@ class Reached:
 
 
 def reached(run: Run, queries: Sequence[int]) -> Reached:
-    """The best of each image after each of these numbers of queries, as `results_at` gives it, from
-    one pass over the log.
+    """The best of each image after each of these numbers of queries, as in `results_at`, from one
+    pass over the log.
 
-    How visible the changes are is as the run has it. Errors as in `results_at`.
+    Visibility is that of the full run. Errors as in `results_at`.
     """
     points = sorted(set(queries))
     for number in points:
@@ -138,36 +138,36 @@ def reached(run: Run, queries: Sequence[int]) -> Reached:
 
 
 def _check_budget(run: Run, queries: int) -> None:
-    """InputError for a number of queries that the run does not have."""
+    """Raise InputError for a number of queries outside the run's budget."""
     budget = run.settings.queries
     if not 1 <= queries <= budget:
         raise InputError(
             f"queries {queries}: expected 1 to {budget}, the budget of {run.folder}; "
-            "a larger one needs a new run"
+            "a larger budget needs a new run"
         )
 
 
 def _check_smaller(run: Run) -> None:
-    """RunError where the log does not say what a smaller budget would have given."""
+    """Raise RunError if the log cannot show the results of a smaller budget."""
     if run.settings.budget_total is not None:
         raise RunError(
-            f"{run.folder}: its images share {run.settings.budget_total:,} queries, and none has a "
-            "budget of its own; summary.json and the page have the ranking after fewer"
+            f"{run.folder}: its images share a budget of {run.settings.budget_total:,} queries; "
+            "summary.json and the page have the ranking at smaller budgets"
         )
     if not keeps_best(run.settings):
         given = (
             f"objective {run.settings.objective} keeps the least different image"
             if isinstance(parse_objective(run.settings.objective), WithBoundary)
-            else f"floor {run.settings.floor} keeps what it made of the best image"
+            else f"floor {run.settings.floor} keeps a version of the best image"
         )
         raise RunError(
-            f"{run.folder}: {given}, which the log does not tell of a smaller budget; attack again "
-            "with it"
+            f"{run.folder}: {given}, which the log cannot show for a smaller budget; attack again "
+            "with that budget"
         )
 
 
 def _finished(run: Run, results: Results) -> Iterator[Trace]:
-    """The traces of the images that are finished, in their order."""
+    """The traces of the finished images, in their order."""
     left = each_trace(run)
     for image in results.done.images:
         for trace in left:  # both are in the order of the log
@@ -175,8 +175,8 @@ def _finished(run: Run, results: Results) -> Iterator[Trace]:
                 break
         else:
             raise RunError(
-                f"{run.folder}: {image}: has a result, and no direction in the log; put back a "
-                "copy of the log"
+                f"{run.folder}: {image}: has a result, but no direction in the log; restore a copy "
+                "of the log"
             )
         yield trace
 

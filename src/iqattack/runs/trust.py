@@ -1,8 +1,7 @@
-"""Whether a run's model may be loaded: a run that somebody sent must not run code unasked.
+"""Whether a run's model may be loaded: somebody else's run must not execute code without consent.
 
-Nothing that the files of a run name is imported, started, connected to or unpickled before the
-person agreed. What needs no question is listed here; all else does, so that another kind of model
-is asked about until it is known to be data.
+Nothing that the files of a run name is imported, started, connected to or unpickled before the user
+agrees. Models that are known to be data are listed here; any other kind needs consent.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from iqattack.runs.run import Run
 if TYPE_CHECKING:
     from iqattack.runs.verify import Difference
 
-# Code of this package that reads data: safetensors, a state dict without pickled objects, a graph.
+# Our own code that reads data: safetensors, a state dict without pickled objects, a graph.
 DATA = ("builtin", "cnniqa", "onnx")
 # Metrics of pyiqa that load code from a hub (trust_remote_code).
 REMOTE_CODE = ("qalign", "compare2score")
@@ -36,13 +35,13 @@ NAMED = {
     "command": "a program that is started",
     "pyiqa": "a metric of pyiqa that may load code, or files that hold code",
 }
-LARGEST = 2**34  # bytes of a file that is hashed
+LARGEST = 2**34  # bytes of a file to hash
 
 
 class UntrustedError(RunError):
     """A model that is code, of a run that this user did not begin.
 
-    question: to be answered before it is loaded. differences: what was found without it.
+    question: for the user, before it is loaded. differences: what was found without it.
     """
 
     def __init__(self, message: str, question: str) -> None:
@@ -54,7 +53,7 @@ class UntrustedError(RunError):
 @dataclass(frozen=True)
 class FileState:
     """A file that a run's model depends on. recorded: its SHA-256 when the run began; now: its
-    SHA-256, None where there is no such file.
+    present SHA-256, None if the file is missing.
     """
 
     path: Path
@@ -63,7 +62,7 @@ class FileState:
 
     def __str__(self) -> str:
         if self.now is None:
-            return f"{self.path}, which is not there"
+            return f"{self.path}, which is missing"
         is_it = "as the run recorded it" if self.now == self.recorded else "not what it recorded"
         if self.recorded is None:
             is_it = "of which the run recorded no hash"

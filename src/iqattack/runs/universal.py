@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from iqattack.attacks import Task
-from iqattack.attacks import universal_ways as ways
-from iqattack.attacks.painting.layer import Layer
+from iqattack.attacks.set_based import universal_ways as ways
+from iqattack.attacks.shared.painting.layer import Layer
+from iqattack.catalogue import defaults
 from iqattack.constraints import Constraint, Linf, parse_constraint
 from iqattack.directions import Pattern, Perturbation, Tile, Universal, read_universal
 from iqattack.engine import allowed, image_generator
@@ -64,7 +65,7 @@ def make_universal(
     """Learn patterns that move a model's scores on any image, and write them.
 
     settings: `queries` is the budget for all images together, their clean images included.
-    way: of `attacks.universal_ways.WAYS`. most: patterns of each direction; minibatch: images that
+    way: of `universal_ways.WAYS`. most: patterns of each direction; minibatch: images that
     a candidate is laid on. jpeg: quality that images are recompressed with before they are scored,
     clean ones included, so that what is learnt survives it; None for no JPEG. The rest is as in
     `execute`.
@@ -149,7 +150,7 @@ def apply_universal(
     rising: bool | None = None,
     number: int = 1,
     constraint: str | None = None,
-    seed: int = 0,
+    seed: int = defaults.SEED,
     convert: bool = False,
     resize: int | None = None,
     callbacks: Callbacks | None = None,

@@ -1,4 +1,4 @@
-"""What may be said of the model of a run, in a sentence or two."""
+"""The verdict on the model of a run, in a sentence or two."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from iqattack.runs.results import JND_SCALE
 if TYPE_CHECKING:
     from iqattack.runs.summary import Summary
 
-# What became of the ranking, by kind of verdict.
+# The effect on the ranking, by kind of verdict.
 RANKING = {
-    "kept": "stayed almost as it was",
+    "kept": "stayed almost unchanged",
     "slight": "changed a little",
     "strong": "changed a lot",
     "lost": "was lost",
     "reversed": "was reversed",
 }
-# A verdict in a table.
+# Verdicts in tables.
 SHORT: dict[Kind, str] = {
     "constant": "scores are equal",
     "flat": "scores nearly equal",
@@ -57,23 +57,24 @@ SHORT: dict[Kind, str] = {
     "reversed": "ranking reversed",
     "open": "open",
 }
-# What makes scores differ that should be equal, and what to do, by kind.
+# Why scores that should be equal differ, and what to do, by kind.
 BETWEEN: dict[Kind, tuple[str, str]] = {
     "batch": ("scores depend on the batch", "Attack again with --batch 1."),
     "workers": (
         "scores differ between the workers' models",
-        "Fix the seeds with which the model is made, or attack again without --workers.",
+        "Fix the seeds of the model's initialisation, or attack again without --workers.",
     ),
     "drift": (
-        "scores of one image drifted in the course of the run",
-        "Find what the model keeps from call to call, or what changed behind it, and attack again.",
+        "scores of one image drifted during the run",
+        "Find out which state the model keeps between calls, or what changed behind it, and attack "
+        "again.",
     ),
 }
-SETTLED = 20  # images on which an SROCC of AGAINST is no chance
-CLEARLY_AGAINST = -0.7  # SROCC, on fewer: of 8 unrelated ones, it comes in 3 of 100 sets
+SETTLED = 20  # images on which an SROCC of AGAINST is not chance
+CLEARLY_AGAINST = -0.7  # SROCC on fewer images: occurs in 3 of 100 sets of 8 unrelated ones
 LACKING = 0.01  # share of the candidates without a finite score that is reported
 LEAST = {kind: least for kind, least, _ in RANKINGS}  # SROCC of each
-# Our words for a mean SSIM: the first whose number is reached.
+# Words for a mean SSIM: the first whose number is reached.
 VISIBLE = (
     (0.99, "tiny"),
     (0.95, "small"),
@@ -83,12 +84,12 @@ VISIBLE = (
 
 
 class Spread(BaseModel):
-    """How the scores lie, of the images that have both.
+    """The distribution of the scores of images that have both.
 
     clean, attacked: lowest and highest raw score. deviation: standard deviation of the clean
-    scores, in score units. distinct: clean scores that differ. step: of which all differences of
-    scores are multiples, in score units; None without one. outside: clean and attacked scores
-    beyond the score range.
+    scores, in score units. distinct: number of distinct clean scores. step: the common divisor of
+    all score differences, in score units; None without one. outside: number of clean and attacked
+    scores beyond the score range.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -104,7 +105,7 @@ class Spread(BaseModel):
     def of(
         cls, clean: Sequence[float], attacked: Sequence[float], score_range: tuple[float, float]
     ) -> Spread:
-        """Of raw scores (N,), N ≥ 1; what is not finite is left out."""
+        """Compute from raw scores (N,), N ≥ 1; non-finite ones are left out."""
         pairs = np.array([clean, attacked], dtype=np.float64)
         pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
         if not pairs.size:
@@ -134,8 +135,8 @@ class Doubt(BaseModel):
     """A reason to read the numbers of a run with care.
 
     about: noise, batch, workers, drift, nonfinite, direction, range, narrow, rounded, unmoved,
-    unpaired or unchecked. short: for the verdict. long: with its remedy; None where a finding of
-    the check of the model has it.
+    unpaired or unchecked. short: for the verdict. long: with its remedy; None if a finding of the
+    check of the model has it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -146,11 +147,11 @@ class Doubt(BaseModel):
 
 
 class Verdict(BaseModel):
-    """What may be said of a model.
+    """The verdict on a model.
 
-    kind: see `iqattack.evaluation.verdict`. needed: images that a statement about their ranking
-    needs, at least; None where one is made, or more would not help. doubts: what the numbers suffer
-    from. text: all of it in sentences.
+    kind: see `iqattack.evaluation.verdict`. needed: fewest images for a statement about their
+    ranking; None if one is made, or more would not help. doubts: reasons to read the numbers with
+    care. text: everything in sentences.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -167,12 +168,12 @@ class Verdict(BaseModel):
 
     @property
     def silent(self) -> bool:
-        """Whether nothing can be said about robustness, whatever the measures are."""
+        """Whether nothing can be said about robustness, whatever the measures."""
         return self.kind in SILENT
 
 
 def verdict_of(summary: Summary) -> Verdict:
-    """The verdict on a run."""
+    """Make the verdict on a run."""
     scores, flaws = summary.scores, _flaws(summary)
     pair = scores.clean_attacked
     judgement = judge(
@@ -210,7 +211,7 @@ def verdict_of(summary: Summary) -> Verdict:
 
 
 def doubts_of(summary: Summary) -> list[Doubt]:
-    """What the numbers of a run suffer from, the gravest first."""
+    """Reasons to doubt the numbers of a run, the most serious first."""
     if summary.constant:
         return []  # there are no numbers to doubt
     found = [*_differing(summary), *_against(summary)]
@@ -222,9 +223,9 @@ def doubts_of(summary: Summary) -> list[Doubt]:
         seen = min(spread.clean[0], spread.attacked[0]), max(spread.clean[1], spread.attacked[1])
         short = (
             f"{clean} clean and {attacked} attacked scores of {images(n)} lie outside the score "
-            f"range {low:g} to {high:g}, of which gains are fractions"
+            f"range {low:g} to {high:g}, which is the scale of gains"
         )
-        long = f"{short}; they go from {to(*seen)}: attack again with the "
+        long = f"{short}; they range from {to(*seen)}: attack again with the "
         found.append(Doubt(about="range", short=short, long=f"{long}model's range, --score-range"))
     if spread is not None and not any(spread.outside):
         filled = _filled(summary)
@@ -237,26 +238,26 @@ def doubts_of(summary: Summary) -> list[Doubt]:
                 about="rounded",
                 short=rounded,
                 long=f"{rounded}: an attack sees no smaller change, and images with equal scores "
-                "have no order; return finer scores where the model has them, such as a mean over "
-                "its classes",
+                "have no order; return finer scores if the model has them, such as a mean over its "
+                "classes",
             )
         )
     check = summary.check
     tried = summary.attacked - summary.scores.crossing.without_reach if summary.budget > 1 else 0
-    unheard = summary.nonfinite >= MOST_NONFINITE  # no score says whether one would have moved
-    pooled = summary.settings.budget_total is not None  # scores moved, and no place was won
+    unheard = summary.nonfinite >= MOST_NONFINITE  # no score shows whether one would have moved
+    pooled = summary.settings.budget_total is not None  # scores moved, but no place was won
     if tried and summary.unchanged == summary.attacked and not unheard and not pooled:
         still = check is not None and check.still
         short = "no score moved in the wanted direction"
         if still:
-            short = "that no score moved at all may be due to the model's input or its rounding"
+            short = "no score moved at all, perhaps due to the model's input or its rounding"
         found.append(
             Doubt(
                 about="unmoved",
                 short=short,
-                long=("no score moved at all" if still else short) + ": check with iqattack probe "
-                "that the model sees changes as small as the constraint allows before it is "
-                "called robust",
+                long=("no score moved at all" if still else short)
+                + ": before you call the model robust, check with iqattack probe that it sees "
+                "changes as small as the constraint allows",
             )
         )
     if check is None or not check.queries or check.failed is not None:
@@ -265,7 +266,7 @@ def doubts_of(summary: Summary) -> list[Doubt]:
                 about="unchecked",
                 short="noise and dependence on the batch were not measured",
                 long="noise and dependence on the batch were not measured in this run, or not "
-                "completely: iqattack probe does it",
+                "completely; run iqattack probe",
             )
         )
     elif check.unpaired:
@@ -273,15 +274,15 @@ def doubts_of(summary: Summary) -> list[Doubt]:
             Doubt(
                 about="unpaired",
                 short="dependence on the batch was not measured",
-                long="dependence on the batch was not measured, for want of two images of one size "
-                "with finite scores: iqattack probe does it",
+                long="dependence on the batch was not measured, for lack of two images of equal "
+                "size with finite scores; run iqattack probe",
             )
         )
     return found
 
 
 def _differing(summary: Summary) -> list[Doubt]:
-    """What else than the images makes scores differ, or leaves them out."""
+    """Doubts because scores differ for other reasons than the images, or are missing."""
     found, flaws = [], _flaws(summary)
     if flaws.noise > 0.0:
         most = percent(noise_gain(flaws.noise, summary.budget))
@@ -304,20 +305,20 @@ def _differing(summary: Summary) -> list[Doubt]:
             Doubt(
                 about="nonfinite",
                 short=short,
-                long=f"{short}: find out with which images it fails, and have it score them; the "
-                "attack gained nothing by them",
+                long=f"{short}: find out for which images it fails, and make it score them; the "
+                "attack gained nothing from them",
             )
         )
     return found
 
 
 def _against(summary: Summary) -> list[Doubt]:
-    """Where clean scores are the better, the lower the opinion of people was."""
+    """Doubts because better clean scores come with lower opinion scores."""
     agreement = summary.scores.clean_mos
     if agreement is None or math.isnan(agreement.srocc):
         return []
     _, high = summary.scores.intervals.get("clean_mos.srocc", (math.nan, math.nan))
-    # Below that many, chance alone gives an SROCC of AGAINST now and then.
+    # With fewer images, chance alone sometimes gives an SROCC of AGAINST.
     least = AGAINST if agreement.n >= SETTLED else CLEARLY_AGAINST
     against = agreement.srocc <= least and agreement.n >= LABELLED
     if not (against or (high < 0.0 and agreement.n >= FEWEST)):
@@ -346,7 +347,7 @@ def _width(summary: Summary) -> float:
 
 
 def _filled(summary: Summary) -> float:
-    """What the clean scores fill, as a fraction of the score range; infinite if unknown."""
+    """The share of the score range that the clean scores fill; infinite if unknown."""
     if summary.spread is None or math.isnan(summary.spread.clean[0]):
         return math.inf
     return (summary.spread.clean[1] - summary.spread.clean[0]) / _width(summary)
@@ -358,7 +359,8 @@ def _deviation(summary: Summary) -> float:
 
 @dataclass(frozen=True)
 class _Flaws:
-    """What the check found, as fractions of the score range; 0 within rounding or if unknown."""
+    """The findings of the check, as fractions of the score range; 0 within rounding or if
+    unknown."""
 
     noise: float = 0.0
     batch: float = 0.0
@@ -395,7 +397,7 @@ def _silence(summary: Summary, kind: Kind) -> str:
     if kind == "nonfinite":
         return (
             f"{nothing}for {percent(summary.nonfinite)} of the attack's candidates it gave no "
-            "finite score, and they gained nothing. Have the model score them, and attack again."
+            "finite score, and they gained nothing. Make the model score them, and attack again."
         )
     if kind in BETWEEN:
         what, remedy = BETWEEN[kind]
@@ -419,14 +421,14 @@ def _silence(summary: Summary, kind: Kind) -> str:
 def _unattacked(summary: Summary) -> str:
     if summary.budget <= 1:
         return (
-            f"with 1 query an image, only the clean images of {_of_all(summary)} were scored. "
+            f"with 1 query per image, only the clean images of {_of_all(summary)} were scored. "
             "Attack with more queries."
         )
     ended, (low, high) = summary.scores.crossing.without_reach, summary.model.score_range
     return (
         f"{ended:,} of {_of_all(summary)} {_were(ended)} not attacked, as the clean score lay at "
-        f"the end of the score range {low:g} to {high:g} that it was to reach, or beyond. Attack "
-        "again with the model's range, --score-range, or with another --objective."
+        f"or beyond the target end of the score range {low:g} to {high:g}. Attack again with the "
+        "model's range, --score-range, or with another --objective."
     )
 
 
@@ -439,7 +441,7 @@ def _of_all(summary: Summary) -> str:
         return images(summary.attacked)
     missing = [
         f"{n:,} {what}"
-        for n, what in ((summary.failed, "failed"), (summary.pending, "still to do"))
+        for n, what in ((summary.failed, "failed"), (summary.pending, "pending"))
         if n
     ]
     return f"{summary.attacked:,} of {images(summary.images)} ({', '.join(missing)})"
@@ -447,18 +449,18 @@ def _of_all(summary: Summary) -> str:
 
 def _moved(summary: Summary) -> str:
     queries = f"{summary.budget:,} quer{'y' if summary.budget == 1 else 'ies'}"
-    gain, limit = summary.scores.mean_gain, f"With at most {queries} an image"
+    gain, limit = summary.scores.mean_gain, f"With at most {queries} per image"
     if summary.settings.budget_total is not None:
         limit = f"With {summary.queries:,} queries for all images"
     ended = summary.scores.crossing.without_reach
     left = (
-        f"; {ended:,} of them {_were(ended)} not attacked, as the clean score lay at the end of "
-        "the score range or beyond"
+        f"; {ended:,} of them {_were(ended)} not attacked, as the clean score lay at or beyond the "
+        "end of the score range"
         if ended
         else ""
     )
     if summary.unchanged == summary.attacked and summary.settings.budget_total is not None:
-        return f"{limit}, no change of the order of {_of_all(summary)} was within reach"
+        return f"{limit}, no change of the order of {_of_all(summary)} was possible"
     if summary.unchanged == summary.attacked:
         no = f"the attack moved no score of {_of_all(summary)} in the wanted direction"
         return f"{limit}, {no}{left}"
@@ -474,8 +476,8 @@ def _moved(summary: Summary) -> str:
 
 
 def _places(summary: Summary) -> str | None:
-    """What became of chosen places of the ranking, where they were the objective: the others are
-    as they were, so that the ranking as a whole says nothing.
+    """The effect on chosen places of the ranking, if they were the objective: the others are
+    unchanged, so the ranking as a whole says nothing.
     """
     objective, ranking = parse_objective(summary.settings.objective), summary.ranking
     if ranking is None or not isinstance(objective, Top):
@@ -487,9 +489,9 @@ def _places(summary: Summary) -> str | None:
         there = f"among {first}" if objective.into else f"not among {first}"
         there += ", or not" if objective.into and objective.out else ""
         are = "is" if round(done * chosen) == 1 else "are"
-        what = f"{round(done * chosen)} of {chosen} chosen {are} where they were to be, {there}"
+        what = f"{round(done * chosen)} of {chosen} chosen {are} in the intended place, {there}"
     else:
-        what = f"{percent(done, 0)} of {first} had to give way to others"
+        what = f"{percent(done, 0)} of {first} were replaced by others"
     return (
         f"With {summary.queries:,} queries for all images, {what}; {images(ranking.touched)} "
         f"{_were(ranking.touched)} changed"
@@ -511,12 +513,12 @@ def _ranking(summary: Summary, kind: Kind, needed: int | None) -> str:
             found += f", 95 % interval {ends(interval, 2)}"
     if kind == "few":
         return (
-            f"{n} images are too few to say what became of their ranking ({found}): "
+            f"{n} images are too few for a statement about their ranking ({found}): "
             f"at least {needed:,} are needed"
         )
     if kind == "open":
-        more = "" if needed is None else f": it takes at least about {needed:,} images to settle it"
-        return f"what became of the ranking of the images is open ({found}){more}"
+        more = "" if needed is None else f": a decision takes at least about {needed:,} images"
+        return f"the effect on the ranking of the images is undecided ({found}){more}"
     became = RANKING[kind]
     if kind == "lost" and not math.isnan(srocc) and interval[1] >= LEAST["strong"]:
         became = f"{RANKING['strong']} or {became}"
@@ -529,22 +531,22 @@ def _seen(summary: Summary) -> str:
         return "no image was changed"
     if means.jnd_violation is None:
         if summary.budget < summary.settings.queries:
-            return "how visible it is is known for the full budget only"
-        return "how visible it is cannot be measured here"
+            return "visibility is known for the full budget only"
+        return "visibility cannot be measured here"
     if means.jod is not None and means.jod_least is not None:
         return _jod(summary, means.jod, means.jod_least)
     return _without_jod(summary, means.jnd_violation)
 
 
 def _without_jod(summary: Summary, violation: float) -> str:
-    """How visible the changes are, as far as their structure tells."""
+    """How visible the changes are, by their structure."""
     ssim = summary.means.ssim
     name, _, given = summary.settings.constraint.partition(":")
     if name == "bands" and ssim is not None:
-        # SSIM knows no spatial frequency, and would call large what is hardly seen.
+        # SSIM ignores spatial frequency, and would call large what is hardly visible.
         return (
-            f"its constraint allows no band more than {given.partition(':')[0]} times the contrast "
-            f"that is just visible (SSIM {number(ssim)}; JOD are not measured)"
+            f"the constraint allows each band at most {given.partition(':')[0]} times the just "
+            f"visible contrast (SSIM {number(ssim)}; JOD was not measured)"
         )
     over = (
         f"{percent(violation)} of the pixels changed by more than {JND_SCALE} of the "
@@ -560,14 +562,14 @@ def _without_jod(summary: Summary, violation: float) -> str:
 
 
 def _jod(summary: Summary, mean: float, least: float) -> str:
-    """How visible the changes are, by ColorVideoVDP."""
+    """How visible the changes are, according to ColorVideoVDP."""
     known = summary.means.jod_images or 0
     few = "" if known >= summary.attacked else f" over {images(known)} that could be measured"
     if least >= NO_DIFFERENCE:
         return f"no difference is visible (JOD 10{few})"
-    scale = "10: no visible difference; 9: 75 % of observers tell which is the original"
+    scale = "10: no visible difference; 9: 75 % of observers prefer the original"
     if known == 1:
         return f"the attacked image has JOD {jod(mean)}{few} ({scale})"
     return (
-        f"the attacked images have JOD {jod(mean)} on average{few}, {jod(least)} at least ({scale})"
+        f"the attacked images have a mean JOD of {jod(mean)}{few}, the least {jod(least)} ({scale})"
     )

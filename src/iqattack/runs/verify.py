@@ -1,4 +1,4 @@
-"""Whether what a run reports is true of the files that it left."""
+"""Whether a run's reports agree with its files."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ from iqattack.runs.visibility import VISIBILITY, Measurements, Meter
 from iqattack.scoring import DEFAULT_RETRY, Ceiling, InProcess, Request, Retry, ScorePool
 from iqattack.specs import printable
 
-TOLERANCE, MOST_TOLERANCE = 1e-6, 0.1  # of the score range: by how much scores may differ
+TOLERANCE, MOST_TOLERANCE = 1e-6, 0.1  # of the score range: tolerances of scores
 TABLE, SUMMARY = "results.csv", "summary.json"
-# What results.csv and summary.json of a run of before do not have.
+# Fields that results.csv and summary.json of earlier versions lack.
 NEWER = (
     "queries", "attempts", "findings", "constant", "check", "changes", "check.unpaired",
     "check.still", "means.ssim_images", "jod", "flip", "means.jod", "means.jod_least",
@@ -55,17 +55,17 @@ NEWER = (
     "check.drift", "nonfinite", "scores.draw_size", "settings.compile",
     "settings.budget_total", "ranking", "rescored",
 )  # fmt: skip
-UNSEEN = "JOD and FLIP are not checked, or not both"
-# By how much JOD and FLIP may differ: their packages compute in float32, as each processor does.
-CLOSE = 0.03  # share by which a scale that a constraint finds may differ between machines
+UNSEEN = "JOD and FLIP were not checked, or only one of them"
+# Tolerances of JOD and FLIP: their packages compute in float32, which varies between processors.
+CLOSE = 0.03  # relative tolerance of a constraint's scale between machines
 SEEN_TOLERANCE = {"jod": 2e-3, "flip": 1e-4}
-# Of summary.json, what is not checked: it follows from numbers that are, and its words change.
+# Unchecked fields of summary.json: they follow from checked numbers, and their words may change.
 WORDS = {"session", "verdict", "findings", "spread"}
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that is not as reported, in one line. image: or a file of the run, or the model;
+    """A difference from the report, on one line. image: an image, a file of the run, or the model;
     of_image: whether it is an image.
     """
 
@@ -79,11 +79,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """checked: images looked at; failed, pending: images of the run that have no result.
+    """checked: number of checked images; failed, pending: numbers of images without a result.
 
-    notes: what could not be checked, and why. scored: of the two scores of each image that was
-    checked, those that the model was asked for again; None without one. tolerance: by how much
-    they were allowed to differ, as a fraction of the score range.
+    notes: what could not be checked, and why. scored: number of scores, two per checked image, that
+    the model gave again; None without a model. tolerance: of these scores, as a fraction of the
+    score range.
     """
 
     checked: int
@@ -101,20 +101,20 @@ class VerifyResult:
 
     @property
     def text(self) -> str:
-        """What came of it, and how many scores the model was asked for, where not for all."""
+        """The outcome, and how many scores were queried again, if not all."""
         files = dict.fromkeys(found.image for found in self.differences if not found.of_image)
         differ = len({found.image for found in self.differences if found.of_image})
         parts = [f"{differ} differ"] if differ else []
         parts += [f"{printable(name)} differs" for name in files]
         every = 2 * self.checked
         if self.scored is not None and self.scored < every:
-            parts.append(f"{self.scored} of {every} scores were asked again")
+            parts.append(f"{self.scored} of {every} scores were queried again")
             if self.ok:
-                parts.append("what was checked is as reported")
+                parts.append("everything checked is as reported")
         parts = parts or ["all as reported"]
         if self.scored and self.tolerance != TOLERANCE:
             parts.append(f"scores within {self.tolerance:g} of the range")
-        left = ((self.failed, "failed before"), (self.pending, "still to do"))
+        left = ((self.failed, "failed before"), (self.pending, "pending"))
         parts += [f"{number} {what}" for number, what in left if number]
         return f"{self.checked} images checked: {', '.join(parts)}"
 
@@ -140,24 +140,21 @@ def verify(
 ) -> VerifyResult:
     """Read every saved PNG and its clean image again, score both, and compare with the run.
 
-    Checked are: both scores; gain, L-infinity, RMS and how visible the change is; that the attacked
-    image satisfies the constraint and the floor; that both images and their scores are in the log,
-    which has as many rows as queries were reported, within the budget, and none that is better;
-    that directions are those that the clean scores give, and opinion scores those of their table,
-    where that is there; that the log is whole and as it was written; and results.csv and
-    summary.json, the latter but for the intervals. JOD and FLIP are measured again where their
-    packages are there.
+    It checks both scores; gain, L-infinity, RMS and visibility; that the attacked image satisfies
+    the constraint and the floor; that both images and their scores are in the log, which has as
+    many rows as reported queries, within the budget, and none that is better; that directions
+    follow from the clean scores, and opinion scores from their table, if that exists; that the log
+    is complete and unchanged; and results.csv and summary.json, the latter without the intervals.
+    JOD and FLIP are measured again if their packages are installed.
 
-    scorer: None for all checks that need no model.
-    tolerance: by how much scores may differ, as a fraction of the score range, for models whose
-        scores depend on the batch; here each image is scored alone. At most 0.1.
-    retry: of failures that may pass. accept_changed_model: other contents of its files are noted,
-        and are no difference. only: the images that are scored again, by name; None for all.
-    ceiling: of what is sent; CeilingReached before anything is, where it is too low for all scores.
-    progress: is notified of (images checked, images).
+    scorer: None for only the checks that need no model. tolerance: of scores, as a fraction of the
+    score range, at most 0.1, for models whose scores depend on the batch; here each image is scored
+    alone. retry: of transient failures. accept_changed_model: note changed files of the model,
+    rather than report a difference. only: names of the images to score again; None for all.
+    ceiling: limits what is sent; CeilingReached before anything is sent if it is too low for all
+    scores. progress: called with (images checked, images).
 
-    Raises RunError when the model is another one than the run's, nothing is finished, or the log is
-    gone.
+    Raises RunError if the model is not the run's, nothing is finished, or the log is missing.
     """
     changed = None if scorer is None else _changed_file(run, scorer)
     if not 0.0 <= tolerance <= MOST_TOLERANCE:
@@ -171,7 +168,7 @@ def verify(
     if not len(done):
         raise RunError(f"{run.folder}: no image is finished yet, nothing to verify")
     differences: list[Difference] = []
-    notes = list(run.record.told)
+    notes = list(run.record.accepted)
     if changed is not None:
         what = f"{changed} has changed since the run began"
         if accept_changed_model:
@@ -214,8 +211,8 @@ def verify(
 
 @dataclass
 class _Asked:
-    """A model that is asked again. before: queries of each image that were of another one; scored:
-    scores that were asked for again, each counted once.
+    """A model that is queried again. before: queries of each image that an earlier model answered;
+    scored: number of repeated scores, each counted once.
     """
 
     scorer: Scorer
@@ -226,18 +223,18 @@ class _Asked:
 
 
 class _Seen:
-    """JOD and FLIP as the run reports them, and as they are measured here.
+    """JOD and FLIP as the run reports them, and as measured here.
 
-    They are no results of the log: results.csv has them, summary.json their means, and
-    visibility.json keeps what was measured.
+    They are not in the log: results.csv has them, summary.json their means, and visibility.json the
+    measurements.
     """
 
     def __init__(self, run: Run, meter: Meter) -> None:
-        self.unchecked: dict[str, str] = {}  # what else, and why
+        self.unchecked: dict[str, str] = {}  # other things, and why
         self._meter = meter
         self._kept = Measurements.parse(run.images.parent).of(meter.viewing)
         self._table: dict[str, dict[str, float]] = {}
-        with suppress(RunError):  # which is reported elsewhere
+        with suppress(RunError):  # reported elsewhere
             table = {
                 row["image"]: {name: _number_of(row[name]) for name in SEEN if row.get(name)}
                 for row in each_csv_row(run.folder / TABLE)
@@ -246,7 +243,7 @@ class _Seen:
             self._table = table
 
     def check(self, result: Result, clean: Tensor, attacked: Tensor) -> Iterator[str]:
-        """Measure a pair where something was reported, and compare."""
+        """Measure a pair for which something was reported, and compare."""
         table = self._table.get(result.image, {})
         kept = None if self._kept is None else self._kept.images.get(result.image)
         if not table and kept is None:
@@ -259,7 +256,7 @@ class _Seen:
                     yield f"{name} is {value!r}, {there!r} in {where}"
 
     def reported(self, results: Results) -> tuple[Results, Visibility | None]:
-        """Results as results.csv has them, and how they are to have been measured."""
+        """Results from results.csv, and the reported viewing conditions."""
         if not self._table:
             return results, None
         known = ((k, self._table.get(image)) for k, image in enumerate(results.images))
@@ -273,7 +270,7 @@ class _Seen:
         )
 
     def notes(self) -> Iterator[str]:
-        """Why what the run reports is not checked."""
+        """Why reported values are not checked."""
         if self._meter.missing is not None and self._table:
             yield f"{UNSEEN}: {self._meter.missing}"
         for what, why in self.unchecked.items():
@@ -281,8 +278,8 @@ class _Seen:
 
 
 def reported(run: Run, results: Results) -> Results:
-    """Results with JOD and FLIP as visibility.json has them, or else results.csv, whoever wrote
-    these; nothing is measured.
+    """Results with JOD and FLIP from visibility.json, or else results.csv, whoever wrote these;
+    nothing is measured.
     """
     seen = _Seen(run, Meter(Viewing.of()))
     kept = Measurements.parse(run.images.parent).of(Viewing.of())
@@ -295,7 +292,7 @@ def reported(run: Run, results: Results) -> Results:
 
 
 def _number_of(text: str) -> float:
-    """What a cell holds; NaN, which is no value of theirs, for what is no number."""
+    """The number in a cell; NaN, which is never a valid value, for anything else."""
     try:
         return float(text)
     except ValueError:
@@ -313,13 +310,13 @@ def _changed_file(run: Run, scorer: Scorer) -> str | None:
         there, here = getattr(run.model, name), getattr(model, name)
         if there != here:
             raise RunError(
-                f"{run.folder}: its model's {name} is {there}, not {here}; give that one"
+                f"{run.folder}: its model's {name} is {there}, not {here}; give the run's model"
             )
     return run.model.changed(model) if model.hashes and run.model.hashes else None
 
 
 def _check_log(run: Run, log: QueryLog, results: Results) -> Iterator[Difference]:
-    """That the log is whole: images without a result here, and where it ends."""
+    """Check that the log is complete: images without a result, and its end."""
     budget, number, failed = run.settings.queries, 0, results.failed
     for image in log.images():
         there = number < len(results) and results.images[number] == image
@@ -327,7 +324,9 @@ def _check_log(run: Run, log: QueryLog, results: Results) -> Iterator[Difference
         number += there
         late = [number + 1 for number in log.early(image) if number >= budget]
         if late:
-            yield Difference(image, f"has query {late[0]} in the log, of a budget of {budget}")
+            yield Difference(
+                image, f"has query {late[0]} in the log, beyond the budget of {budget}"
+            )
         if done:
             continue
         fault = log.fault(image)
@@ -336,9 +335,11 @@ def _check_log(run: Run, log: QueryLog, results: Results) -> Iterator[Difference
             continue
         rows = log.rows(image)
         if len(rows) > budget:
-            yield Difference(image, f"{len(rows)} queries in the log, of a budget of {budget}")
+            yield Difference(
+                image, f"{len(rows)} queries in the log, beyond the budget of {budget}"
+            )
         elif there and len(rows) == budget and math.isfinite(rows["score"][0]):
-            yield Difference(image, f"failed, and the log has all {budget} queries of it")
+            yield Difference(image, f"failed, but the log has all its {budget} queries")
     if run.settings.budget_total is not None:
         yield from _check_total(run.settings.budget_total, log, results)
     wrong = misfit(log, End.read(run.folder / LOG))
@@ -347,19 +348,21 @@ def _check_log(run: Run, log: QueryLog, results: Results) -> Iterator[Difference
 
 
 def _check_total(total: int, log: QueryLog, results: Results) -> Iterator[Difference]:
-    """That a budget for all images was kept, and in which order it was spent."""
+    """Check that a budget for all images was kept, and the order of its queries."""
     asked = sum(map(log.queries, log.images()))
     if asked > total:
-        yield Difference(LOG, f"has {asked} queries, of a budget of {total} for all", False)
+        yield Difference(LOG, f"has {asked} queries, beyond the budget of {total} for all", False)
     if len(results) == log.count() and log.kept(ORDER) is None:
-        yield Difference(LOG, f"has no {ORDER}, which the ranking after fewer follows from", False)
+        yield Difference(
+            LOG, f"has no {ORDER}, which determines the ranking at smaller budgets", False
+        )
 
 
 def _check_directions(
     run: Run, log: QueryLog, done: Results, notes: list[str]
 ) -> Iterator[Difference]:
-    """That each image went where the objective sends it. Those of `rank` depend on which images
-    could be scored by then: of a run with images that had failed, or may have, it is a note.
+    """Check the direction of each image. With `rank`, directions depend on which images could be
+    scored by then: if images failed before, or may have, a difference is only noted.
     """
     clean = {image: log.clean_score(image) for image in log.images()}
     known = {n: s for n, s in clean.items() if s is not None and math.isfinite(s)}
@@ -369,8 +372,8 @@ def _check_directions(
     if run.settings.shard is not None and objective.of_set:
         expected = {}
         notes.append(
-            "directions follow from the clean scores of all shards, and are checked once these are "
-            "merged"
+            "directions follow from the clean scores of all shards, and can be checked once these "
+            "are merged"
         )
     there = log.directions()
     reported = {result.image: result.direction for result in done}
@@ -381,8 +384,8 @@ def _check_directions(
     unsure = log.kept(REPAIRED) is not None or not run.record.digests
     if wrong and unsure and objective.of_set:
         notes.append(
-            f"{len(wrong)} images, such as {next(iter(wrong))}, have not the direction that all "
-            "clean scores give: images that failed at first may be why"
+            f"{len(wrong)} images, such as {next(iter(wrong))}, do not have the direction that "
+            "follows from all clean scores, perhaps because images failed at first"
         )
         return
     for image, way in wrong.items():
@@ -390,7 +393,7 @@ def _check_directions(
 
 
 def _check_choice(run: Run, log: QueryLog, results: Results) -> Iterator[Difference]:
-    """That of all that was scored, what suits the objective of a set best was saved."""
+    """Check that the best choice for a set objective was saved."""
     try:
         better = better_choice(log, run.record, results)
     except RunError as error:
@@ -400,18 +403,18 @@ def _check_choice(run: Run, log: QueryLog, results: Results) -> Iterator[Differe
 
 
 def _check_mos(run: Run, done: Sequence[Result], notes: list[str]) -> Iterator[Difference]:
-    """Opinion scores against their table, where that is still there."""
+    """Check opinion scores against their table, if that still exists."""
     scored = [result for result in done if result.mos is not None]
     path = run.mos_table
     if path is None:
         if scored:
             where = "came with the images" if run.settings.mos is None else "have no table here"
-            notes.append(f"opinion scores {where}, and are not checked")
+            notes.append(f"opinion scores {where}, and were not checked")
         return
     try:
         table = read_mos(path, run.settings.mos_columns)
     except InputError as error:
-        notes.append(f"opinion scores are not checked: {error}")
+        notes.append(f"opinion scores were not checked: {error}")
         return
     if table.lower_better != run.settings.mos_lower_better:
         what = f"lower is better: {table.lower_better} in {path}"
@@ -426,18 +429,18 @@ def _check_mos(run: Run, done: Sequence[Result], notes: list[str]) -> Iterator[D
 
 
 def _not_checked(run: Run, log: QueryLog, before: Mapping[str, int]) -> Iterator[str]:
-    """What an honest verdict has to leave open."""
+    """What the verification leaves open."""
     if not log.has_digests:
         yield (
-            "the log, or its beginning, is of a version that kept no digests: changes to it are "
-            "seen only where they contradict the results"
+            "the log, or its beginning, was written by a version without digests: changes to it "
+            "are detected only if they contradict the results"
         )
     elif End.read(run.folder / LOG) is None:
-        yield "log.end is not there: whether queries were taken out of the log's end is not known"
+        yield "log.end is missing: queries may have been removed from the log's end"
     if before:
         yield (
-            f"scores of {len(before)} images were given, in whole or in part, by the model as it "
-            "was before it was changed; those are not asked again"
+            f"scores of {len(before)} images come, in whole or in part, from the model before it "
+            "was changed; these were not repeated"
         )
 
 
@@ -446,7 +449,7 @@ def _check(
 ) -> Iterator[str]:
     settings = run.settings
     if not result.path:
-        yield "the run does not tell where its clean image was"
+        yield "the run does not record the path of its clean image"
         return
     png = run.images / result.png_name
     try:
@@ -482,16 +485,16 @@ def _check(
 def _check_rows(
     run: Run, rows: Rows, result: Result, clean: Tensor, adversarial: Tensor
 ) -> Iterator[str]:
-    """A result against the rows of its image."""
+    """Check a result against the rows of its image."""
     yield from miscounted(result, rows, run.record)
-    # Of an image that was scored several times, to check the model, the first score counts.
+    # If an image was scored several times, to check the model, the first score counts.
     logged = {int(row["hash"]): float(row["score"]) for row in reversed(rows)}
     for which, image, score in (
         ("clean", clean, result.score_clean),
         ("attacked", adversarial, result.score_adv),
     ):
         if image_hash(image) not in logged:
-            yield f"the {which} image is not among those that the log has as scored"
+            yield f"the {which} image is not among the scored images in the log"
         elif logged[image_hash(image)] != score:
             yield f"{which} score {score} reported, {logged[image_hash(image)]} in the log"
     if len(rows) and int(rows["hash"][0]) != image_hash(clean):
@@ -500,7 +503,7 @@ def _check_rows(
         if not 1 <= number <= len(rows) + 1:
             yield f"stage {name} begins at query {number}, of {len(rows)} in the log"
     if [number for number, _ in result.stages] != sorted(number for number, _ in result.stages):
-        yield "its stages are in no order"
+        yield "its stages are out of order"
     wrong = misreported(result, rows, run.record)
     if wrong is not None:
         yield wrong
@@ -512,13 +515,13 @@ def _check_scores(
     scorer, pool, tolerance = asked.scorer, asked.pool, asked.tolerance
     low, high = scorer.score_range
     earlier = asked.before.get(result.image, 0)
-    # One by one: some models take no more.
+    # One by one: some models accept no more.
     reported = (result.score_clean, result.score_adv)
     for index, (which, image, there) in enumerate(
         zip(("clean", "attacked"), (clean, adversarial), reported, strict=True)
     ):
         if _row_of(rows, image) < earlier:
-            continue  # another model gave that score
+            continue  # that score is from another model
         asked.scored += 1
         (score,) = scores_of(pool, image)
         if there is None or not abs(score - there) <= tolerance * (high - low):
@@ -526,7 +529,7 @@ def _check_scores(
             (again,) = scores_of(pool, image)
             if again != score:
                 yield (
-                    f"{which} score is {again!r} when asked again: the model is stochastic, and "
+                    f"{which} score is {again!r} when queried again: the model is stochastic, and "
                     "the best of many scores is optimistically biased"
                 )
             elif scores_of(pool, clean, adversarial)[index] != score:
@@ -537,7 +540,7 @@ def _check_scores(
 
 
 def _row_of(rows: Rows | None, image: Tensor) -> float:
-    """The number of the query that scored an image first; infinite where the log has none."""
+    """The number of the query that scored an image first; infinite if there is none."""
     if rows is None:
         return math.inf
     found = np.flatnonzero(rows["hash"] == np.uint64(image_hash(image)))
@@ -555,7 +558,8 @@ def _check_gain(run: Run, result: Result) -> Iterator[str]:
 
 
 def scores_of(pool: ScorePool, *images: Tensor) -> list[float]:
-    """Scores of images of one size, in one call; raises what the pool has given up on."""
+    """Scores of images of equal size, in one call; raises the error of a query that the pool has
+    given up."""
     requests = [Request(str(k), 0, image) for k, image in enumerate(images)]
     pool.submit(requests)
     found: dict[str, float] = {}
@@ -572,15 +576,15 @@ def scores_of(pool: ScorePool, *images: Tensor) -> list[float]:
 def _check_allowed(
     run: Run, result: Result, clean: Tensor, adversarial: Tensor, seen: _Seen
 ) -> Iterator[str]:
-    """The attacked image against constraint and floor.
+    """Check the attacked image against constraint and floor.
 
-    What a constraint found out about an image is found again, where its package is there; it may
-    differ a little between machines.
+    A scale that the constraint found for an image is computed again, if its package is installed;
+    it may differ slightly between machines.
     """
     constraint = parse_constraint(run.settings.constraint)
     grey, candidate = clean.float(), adversarial[None].float()
     if result.scale is not None and not is_scale(result.scale):
-        yield f"scale is {result.scale}, which no image has"
+        yield f"scale is {result.scale}, which is impossible"
         return
     try:
         region = constraint.knowing(result.scale).around(clean)
@@ -596,7 +600,7 @@ def _check_allowed(
         floor = parse_floor(run.settings.floor).loosened()
         try:
             if not torch.equal(floor.enforce(grey, candidate), candidate):
-                yield f"lies under the floor {run.settings.floor}"
+                yield f"lies below the floor {run.settings.floor}"
         except InputError as error:
             seen.unchecked[f"floor {run.settings.floor}"] = str(error)
 
@@ -611,16 +615,16 @@ def _check_pixels(result: Result, clean: Tensor, adversarial: Tensor) -> Iterato
     for name, value in visibility(clean, adversarial).items():
         there = getattr(result, name)
         if name == "ms_ssim" and there is None and result.sha256 is None:
-            continue  # a run of before it was kept
+            continue  # a run of a version that did not record it
         if not same(there, value):
             yield f"{name} is {value!r}, reported {there!r}"
 
 
 def _check_csv(run: Run, results: Results, *, complete: bool) -> Iterator[Difference]:
-    """results.csv against the log; rows of images that finished after it was written may lack."""
+    """Check results.csv against the log; rows of images that finished later may be missing."""
     path = run.folder / TABLE
     numbers, failed, rows = results.numbers(), results.failed, Counter[str]()
-    wrong: dict[str, list[Difference]] = {}  # of an image with several rows, of the last
+    wrong: dict[str, list[Difference]] = {}  # for an image with several rows, of the last one
     try:
         for row in each_csv_row(path):
             image = row["image"]
@@ -659,20 +663,20 @@ def _differing_cells(path: Path, result: Result, row: dict[str, str]) -> Iterato
 def _fresh_of(
     run: Run, results: Results, there: Mapping[str, object], notes: list[str]
 ) -> Rescoring | None:
-    """What summary.json should say of fresh scores: what the log says, unless it was written before
-    the last of them.
+    """The evaluation of fresh scores expected in summary.json: that of the log, unless later scores
+    were added.
     """
     found = run.rescoring(results, intervals=False)
     reported = there.get("rescored.queries")
     if found is None or reported == found.queries:
         return found
     if reported is not None:
-        notes.append(f"fresh scores in {SUMMARY} are not checked: the log has later ones")
+        notes.append(f"fresh scores in {SUMMARY} were not checked: the log has later ones")
     return None
 
 
 def _check_rescored(run: Run, notes: list[str]) -> Iterator[Difference]:
-    """Fresh scores against the pictures that they are of, and rescored.csv against the log."""
+    """Check fresh scores against their pictures, and rescored.csv against the log."""
     results = run.state()[0]
     with run.open_log() as log:
         if not log.keeps_any(KEPT):
@@ -684,9 +688,9 @@ def _check_rescored(run: Run, notes: list[str]) -> Iterator[Difference]:
                 yield Difference(result.image, str(error).removeprefix(f"{result.image}: "))
                 return
             if scores is not None and (scored is None or not scores.are_of(scored)):
-                yield Difference(result.image, "its fresh scores are of other pictures")
+                yield Difference(result.image, "its fresh scores belong to other pictures")
         rows = list(each_rescored(log, iter(results.done), run.model))
-    notes.append("fresh scores are noisy, and not asked again")
+    notes.append("fresh scores are noisy, and were not repeated")
     path = run.folder / RESCORED
     if not path.exists():
         return
@@ -698,7 +702,7 @@ def _check_rescored(run: Run, notes: list[str]) -> Iterator[Difference]:
     if not same_text:
         yield Difference(
             RESCORED,
-            "is not what the log says; delete it: 'iqattack rescore' writes it again",
+            "differs from the log; delete it: 'iqattack rescore' writes it again",
             of_image=False,
         )
 
@@ -706,7 +710,7 @@ def _check_rescored(run: Run, notes: list[str]) -> Iterator[Difference]:
 def _check_summary(
     run: Run, results: Results, seen: _Seen, notes: list[str]
 ) -> Iterator[Difference]:
-    """summary.json against the results, where it is there."""
+    """Check summary.json against the results, if it exists."""
     path = run.folder / SUMMARY
     if not path.exists():
         return

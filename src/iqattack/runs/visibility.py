@@ -1,4 +1,4 @@
-"""How visible the changes of a run are, to measures that are not ours."""
+"""The visibility of a run's changes, by other people's measures."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from iqattack.runs.run import Run
 
 VISIBILITY = "visibility.json"
-MOST_MEASURED = 5000  # images: of a second or so each
-MOST_VIEWINGS = 4  # that the file keeps, the latest
-EVERY_S = 60.0  # between two copies of what was measured, in case that it is ended
+MOST_MEASURED = 5000  # images: each takes about a second
+MOST_VIEWINGS = 4  # the latest ones are kept in the file
+EVERY_S = 60.0  # between two saves, in case of an interruption
 PACKAGES = (jod.PACKAGE, flip.PACKAGE)
 
 
 class Seen(BaseModel):
-    """One image. clean: SHA-256 of its pixels; attacked: of the file that holds the attacked image.
+    """One image. clean: SHA-256 of its pixels; attacked: of the file of the attacked image.
 
-    jod: at most 10; flip: mean, in 0..1; None for what was not measured.
+    jod: at most 10; flip: mean, in 0..1; None if not measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,13 +54,14 @@ class Seen(BaseModel):
 
 
 class Kept(Visibility):
-    """The images that were measured under the same conditions, by name."""
+    """Images measured under the same conditions, by name."""
 
     images: dict[str, Seen]
 
 
 class Measurements(BaseModel):
-    """What visibility.json holds: of each viewing; signed: the code of this user, over the rest."""
+    """The contents of visibility.json, by viewing conditions. signed: this user's code over the
+    rest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -69,7 +70,7 @@ class Measurements(BaseModel):
 
     @classmethod
     def parse(cls, folder: Path) -> Self:
-        """What a run's file says, whoever wrote it; nothing where it is not there or damaged."""
+        """Read a run's file, whoever wrote it; empty if it is missing or damaged."""
         try:
             return cls.model_validate_json(read_text(folder / VISIBILITY))
         except (OSError, ValueError):
@@ -77,40 +78,40 @@ class Measurements(BaseModel):
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """What this user's iqattack has measured of a run: measuring again is cheap, and whoever
-        sends a run may have written anything.
+        """Read this user's own measurements of a run: measuring again is cheap, and somebody else's
+        file may contain anything.
         """
         found = cls.parse(folder)
         return found if has_signed(found.text(), found.signed) else cls()
 
     def text(self) -> str:
-        """What is signed."""
+        """The signed text."""
         return json.dumps([kept.model_dump() for kept in self.measured], sort_keys=True)
 
     def of(self, viewing: Viewing) -> Kept | None:
-        """The images that were measured so."""
+        """The images measured under these conditions."""
         for kept in self.measured:
             if (kept.display, kept.distance) == (viewing.display, viewing.distance):
                 return kept
         return None
 
     def with_(self, kept: Kept) -> Self:
-        """These, with other images of one viewing."""
+        """A copy with other images for one set of viewing conditions."""
         there = (kept.display, kept.distance)
         others = tuple(k for k in self.measured if (k.display, k.distance) != there)
         made = type(self)(measured=(*others, kept)[-MOST_VIEWINGS:])
         return made.model_copy(update={"signed": sign(made.text())})
 
     def write(self, folder: Path) -> None:
-        """Keep them, where the run may be written."""
+        """Write them, if the run is writable."""
         with suppress(InputError):
             write_text(folder / VISIBILITY, self.model_dump_json(indent=1) + "\n")
 
 
 class Meter:
-    """What measures visibility here, as far as it is installed.
+    """Measures visibility with the installed packages.
 
-    missing: why a measure is not there, and what to do, in a line.
+    missing: why a measure is unavailable, and what to do, on one line.
     """
 
     def __init__(self, viewing: Viewing) -> None:
@@ -128,7 +129,7 @@ class Meter:
 
     @property
     def versions(self) -> dict[str, str]:
-        """Of the packages that measure."""
+        """Versions of the measuring packages."""
         there = zip(PACKAGES, (self.jod, self.flip), strict=True)
         return {name: version(name) for name, tool in there if tool is not None}
 
@@ -144,14 +145,14 @@ class Meter:
 
 
 def unmeasured(seen: Visibility | None) -> str | None:
-    """Why JOD or FLIP was not measured, and how to get it, in a line; None where both were."""
+    """Why JOD or FLIP was not measured, and how to get it, on one line; None if both were."""
     if seen is not None and set(PACKAGES) <= seen.versions.keys():
         return None
     return Meter(Viewing.of()).missing
 
 
 def known(run: Run, results: Sequence[Result]) -> tuple[Results, Visibility | None]:
-    """Results with JOD and FLIP as visibility.json has them; nothing is measured."""
+    """Results with JOD and FLIP from visibility.json; nothing is measured."""
     results = Results.of(results)
     return _joined(results, _kept(run, results, Viewing.of()))
 
@@ -164,14 +165,14 @@ def measured(
     progress: Callable[[int, int], None] = lambda *_: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Results, Visibility | None]:
-    """Results with JOD and FLIP, and how these were measured; None where nothing measures them.
+    """Results with JOD and FLIP, and how these were measured; None if they cannot be measured.
 
-    Values are kept in visibility.json, each with the hashes of both pictures, and measured once.
-    Of more than 5,000 images, those of 5,000 are, drawn at random with a fixed seed.
-    viewing: by default, `standard_fhd` at its own distance. progress: is told (images done,
-    images). stop: asked between images; True leaves the others without values.
+    Values are measured once and kept in visibility.json, each with the hashes of both pictures. Of
+    more than 5,000 images, a random sample of 5,000 with a fixed seed is measured. viewing: by
+    default, `standard_fhd` at its own distance. progress: called with (images done, images). stop:
+    called between images; True leaves the others without values.
 
-    Raises InputError where the viewing was chosen, and JOD cannot be measured.
+    Raises InputError if the viewing was chosen, and JOD cannot be measured.
     """
     results = Results.of(results)
     at = viewing or Viewing.of()
@@ -217,7 +218,7 @@ def measured(
 
 
 def _wanted(results: Results) -> list[int]:
-    """The numbers of the images that are measured."""
+    """The row numbers of the images to measure."""
     done = np.flatnonzero(~results.failed)
     if len(done) > MOST_MEASURED:
         rng = np.random.default_rng(0)
@@ -237,7 +238,7 @@ def _of(viewing: Viewing, versions: dict[str, str], images: dict[str, Seen]) -> 
 
 
 def _installed() -> dict[str, str]:
-    """Versions of the packages, which need not import."""
+    """Versions of the packages, without importing them."""
     found = {}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
@@ -246,7 +247,7 @@ def _installed() -> dict[str, str]:
 
 
 def _kept(run: Run, results: Results, viewing: Viewing) -> Kept | None:
-    """What was measured of the pictures as they are now."""
+    """The measurements of the pictures in their present state."""
     kept = Measurements.read(run.images.parent).of(viewing)
     if kept is None:
         return None
@@ -259,10 +260,10 @@ def _kept(run: Run, results: Results, viewing: Viewing) -> Kept | None:
 
 
 def _hashes(run: Run, result: Result, clean: Tensor | None = None) -> tuple[str, str] | None:
-    """Of the clean pixels, which the run has kept but for an old one, and of the attacked file."""
+    """Hashes of the clean pixels, which all but old runs record, and of the attacked file."""
     digest, png = hashlib.sha256(), run.images / result.png_name
     try:
-        if not png.is_file():  # a pipe would never end
+        if not png.is_file():  # a pipe would block
             return None
         feed(digest, png)
         before = result.sha256
@@ -274,8 +275,8 @@ def _hashes(run: Run, result: Result, clean: Tensor | None = None) -> tuple[str,
 
 
 def _measure(run: Run, result: Result, meter: Meter, pair: Scored | None) -> Seen | None:
-    """One image; None where its pictures cannot be had or are not those that were scored, or what
-    measures them fails.
+    """Measure one image; None if its pictures cannot be read or are not those that were scored, or
+    measuring fails.
     """
     try:
         clean, attacked = read_pair(run, result, pair)
@@ -309,8 +310,8 @@ def full_reference(
 ) -> dict[str, Measured]:
     """Means over the attacked images of full-reference metrics of pyiqa, by name: lpips, dists, …
 
-    metrics: as pyiqa calls them, with options as in a model's spec. Clean images are read again
-    from where they were. progress: is told (images done, images).
+    metrics: names in pyiqa, with options as in a model's spec. Clean images are read again from
+    their paths. progress: called with (images done, images).
 
     Raises InputError without pyiqa, for metrics that it does not have or that fail, and for images
     that cannot be read or are not those that were scored.

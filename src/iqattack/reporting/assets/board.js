@@ -1,5 +1,5 @@
 "use strict";
-// Sorting, searching and choosing a constraint; without this file the tables are there, in order.
+// Sorting, searching and choosing a constraint; without this file, the tables are shown in order.
 document.addEventListener("DOMContentLoaded", () => {
   const rankings = [...document.querySelectorAll(".ranking")];
   const search = document.getElementById("search");
@@ -8,7 +8,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
   const valueOf = (row, column) => row.cells[column].dataset.value;
 
-  // Numbers as numbers, all else as text; what has no value comes last, whatever the order.
+  // Numbers as numbers, everything else as text; missing values come last in either order.
   function compare(a, b, sign) {
     if (a === "" || b === "") return (a === "") - (b === "");
     const [x, y] = [Number(a), Number(b)];

@@ -51,7 +51,7 @@
     const top = 1.06 * Math.max(0.01, ...values);
     const queries = curves.flatMap((curve) => curve.queries);
     const most = Math.max(2, ...queries);
-    // Those that matter most are drawn last, over the others.
+    // The most important curves are drawn last, over the others.
     const order = { reference: 0, attack: 1, worst: 2 };
     show(id, () => {
       const shown = curves.filter((_, k) => !hidden.has(k)).sort((a, b) => order[a.kind] - order[b.kind]);
@@ -60,7 +60,7 @@
       return {
         traces: shown.flatMap(traces),
         layout: {
-          xaxis: axis("queries an image", { type: "log", range: [-0.02 * Math.log10(most), Math.log10(most)], tickvals: rounded([1, most]), tickformat: ",d" }),
+          xaxis: axis("queries per image", { type: "log", range: [-0.02 * Math.log10(most), Math.log10(most)], tickvals: rounded([1, most]), tickformat: ",d" }),
           yaxis: axis("mean gain, of the score range", { tickformat: ".0%", range: [0, top] }),
           margin: { l: 10, r: wide ? 150 : 10, t: 10, b: 10 },
           annotations: wide ? labels(shown, top, element.clientHeight - 60) : [],

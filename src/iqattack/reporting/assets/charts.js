@@ -1,5 +1,5 @@
 "use strict";
-// The charts of a run, from what data.js holds.
+// The charts of a run, from data.js.
 (() => {
   const { theme } = window.iqattack;
   const { axis, scale, whole, rounded, line, tint, escaped, show, forget } = window.iqattack.plots;
@@ -89,7 +89,7 @@
         { type: "scatter", x: curve.queries, y: curve.median, name: "median", ...line("text", { width: 2.5, shape: "hv" }) },
       ],
       layout: {
-        xaxis: axis("queries for an image", whole(curve.queries.at(-1))),
+        xaxis: axis("queries per image", whole(curve.queries.at(-1))),
         yaxis: axis("gain, of the score range", { tickformat: ".2~%", rangemode: "tozero" }),
         hovermode: "x unified",
       },
@@ -101,7 +101,7 @@
       ],
       layout: {
         xaxis: axis("share of the way to the far end", { tickformat: ".0%", range: [0, 1] }),
-        yaxis: axis("images that crossed it", { tickformat: ".0%", range: [0, 1.02] }),
+        yaxis: axis("images that crossed", { tickformat: ".0%", range: [0, 1.02] }),
         showlegend: false,
       },
     }));
@@ -115,7 +115,7 @@
     const id = `chart-${name}`;
     if (!document.getElementById(id)) return;
     const seen = done.filter((image) => image[name] !== null);
-    // Of equal values Plotly would show one more on either side.
+    // For equal values, Plotly would show one more on either side.
     const same = new Set(seen.map((image) => image[name])).size === 1 ? { range: [seen[0][name] - 0.01 * most, 1.001 * most] } : {};
     show(id, () => ({
       traces: points(seen, (image) => image[name], (image) => image.gain),

@@ -1,9 +1,9 @@
 "use strict";
-// The images: sorted, filtered, each opening the viewer.
+// The gallery: sorting, filtering, and opening the viewer.
 (() => {
   const jod = () => window.iqattack.data.images.some((image) => image.jod !== null);
   const visibility = (image) => (jod() ? image.jod : image.ssim);
-  // What has no value comes last.
+  // Images without a value come last.
   const rising = (value) => (a, b) => (value(a) ?? Infinity) - (value(b) ?? Infinity) || 0;
   const byName = (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true });
   const orders = {

@@ -1,5 +1,5 @@
 "use strict";
-// Puts the parts together once the page is there.
+// Assembles the page once it is loaded.
 document.addEventListener("DOMContentLoaded", () => {
   const { data, charts, gallery, viewer } = window.iqattack;
   viewer.start();

@@ -1,8 +1,8 @@
 "use strict";
-// What all charts share. Plotly draws them, again whenever the colours change.
+// Shared by all charts. Plotly redraws them whenever the colours change.
 (() => {
   const { theme } = window.iqattack;
-  const drawn = new Map(); // element id -> function that gives traces and layout
+  const drawn = new Map(); // element id -> function that returns traces and layout
 
   const axis = (title, more = {}) => ({
     title: { text: title },
@@ -12,7 +12,7 @@
     ...more,
   });
 
-  // An axis of which lower is better is turned: better is up and right in every chart.
+  // An axis with lower-is-better is reversed: better is up and right in every chart.
   const scale = (title, lowerBetter, gap = " ") =>
     lowerBetter
       ? axis(title, { title: { text: `${title}${gap}(lower is better)`, standoff: gap === " " ? 15 : 30 }, autorange: "reversed" })
@@ -53,7 +53,7 @@
     if (drawn.delete(id)) Plotly.purge(id);
   }
 
-  // Plotly reads a little HTML in labels.
+  // Plotly interprets some HTML in labels.
   function escaped(text) {
     return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
   }

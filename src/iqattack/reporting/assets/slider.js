@@ -1,5 +1,5 @@
 "use strict";
-// A line over two pictures of one size: left of it the one beneath, right of it the one above.
+// A slider over two pictures of equal size: left of the line the lower one, right of it the upper one.
 (() => {
   function slide(input, over, edge) {
     over.style.clipPath = `inset(0 0 0 ${input.value}%)`;

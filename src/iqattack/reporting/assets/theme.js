@@ -1,5 +1,5 @@
 "use strict";
-// Light or dark: as the system has it, until somebody presses the button.
+// Light or dark: follows the system until the button is pressed.
 window.iqattack = window.iqattack || {};
 (() => {
   const root = document.documentElement;
@@ -11,7 +11,7 @@ window.iqattack = window.iqattack || {};
     try {
       return localStorage.getItem(key);
     } catch {
-      return null; // pages from disk may have no storage
+      return null; // pages opened from disk may have no storage
     }
   }
 
@@ -19,7 +19,7 @@ window.iqattack = window.iqattack || {};
     try {
       localStorage.setItem(key, theme);
     } catch {
-      // the choice then lasts as long as the page
+      // the choice then lasts until the page is closed
     }
   }
 
@@ -29,7 +29,7 @@ window.iqattack = window.iqattack || {};
   if (["light", "dark"].includes(remembered())) root.dataset.theme = remembered();
   system.addEventListener("change", changed);
 
-  // Paper is light, whatever the screen has.
+  // Print in light colours, whatever the screen shows.
   let screen;
   window.addEventListener("beforeprint", () => {
     screen = root.dataset.theme;
@@ -42,7 +42,7 @@ window.iqattack = window.iqattack || {};
     changed();
   });
 
-  // A colour of the style sheet as it is now; charts take no variables.
+  // The current value of a style sheet colour; charts do not accept variables.
   function colour(name) {
     const probe = document.createElement("span");
     probe.style.color = `var(--${name})`;

@@ -1,13 +1,13 @@
 "use strict";
-// One image, large. Its pixels come from a script of its own, as data: a canvas that was painted
-// from a file beside the page could not be read again.
+// One image, large. Its pixels come as data from a script of their own: a canvas painted from a file
+// beside the page could not be read back.
 (() => {
-  const PINK = [255, 0, 128]; // visible, or over the limit; the rest of that picture is grey
+  const PINK = [255, 0, 128]; // visible, or over the limit; everything else is grey
   const YELLOW = [255, 240, 0]; // most visible
   const KEPT = 3; // images whose pixels stay in memory
   const loading = new Map(); // number -> { promise, resolve }, oldest first
 
-  // What the script of an image calls.
+  // Called by the script of an image.
   function picture(number, data) {
     loading.get(number)?.resolve(data);
   }
@@ -39,7 +39,7 @@
     return { original, attacked, limit, visible: data.visible && { ...data.visible, map }, scored: data.scored };
   }
 
-  // The 8-bit values of a PNG, as a canvas has them: RGBA, exact where nothing is transparent.
+  // The 8-bit values of a PNG, as on a canvas: RGBA, exact if nothing is transparent.
   async function pixels(png) {
     const image = new Image();
     image.src = `data:image/png;base64,${png}`;
@@ -60,14 +60,14 @@
     return made;
   };
 
-  // Grey where nothing changed; each channel brighter or darker by k times its change.
+  // Mid-grey if nothing changed; each channel brighter or darker by k times its change.
   function difference({ original, attacked }, k) {
     return painted(attacked, (to, i) => {
       for (let c = i; c < i + 3; c++) to[c] = 128 + k * (attacked.data[c] - original.data[c]);
     });
   }
 
-  // How far each pixel may change, brightest where most.
+  // How far each pixel may change: the brighter, the further.
   function box({ limit }) {
     let most = 1;
     for (let i = 0; i < limit.data.length; i += 4) most = Math.max(most, limit.data[i]);
@@ -77,7 +77,7 @@
 
   const faint = (from, i) => 64 + (from[i] + from[i + 1] + from[i + 2]) / 6;
 
-  // From grey over the loud colour, at a third, to yellow.
+  // From grey over pink, at a third, to yellow.
   function mixed(to, i, grey, share) {
     for (let c = 0; c < 3; c++) {
       const [from, end, at] = share < 1 / 3 ? [grey, PINK[c], 3 * share] : [PINK[c], YELLOW[c], 1.5 * share - 0.5];
@@ -85,7 +85,7 @@
     }
   }
 
-  // The attacked image in faint grey, coloured the more visible the change is there.
+  // The attacked image in faint grey, coloured by how visible the change is.
   function overlay({ attacked, visible }) {
     return painted(attacked, (to, i) => mixed(to, i, faint(attacked.data, i), visible.map.data[i] / 255));
   }
@@ -97,7 +97,7 @@
     byId("most").textContent = `${most} ${what} or more`;
   }
 
-  // The attacked image in faint grey, with the pixels over the limit in one loud colour.
+  // The attacked image in faint grey, with the pixels over the limit in pink.
   function violations({ original, attacked, limit }) {
     let over = 0;
     const made = painted(attacked, (to, i) => {
@@ -117,13 +117,13 @@
   const { number, percent } = window.iqattack;
   let shown = []; // images to go through
   let current = null;
-  let pair = null; // pixels of the current image, once they are there
+  let pair = null; // pixels of the current image, once loaded
   let opener = null;
 
   const form = () => byId("views");
   const view = () => form().elements.view.value;
 
-  // How large the picture is shown, in device pixels: at a factor, or as it fits the pane.
+  // Size of the picture in device pixels: at a zoom factor, or fitted to the pane.
   function size({ width, height }) {
     const factor = form().elements.zoom.value;
     const device = window.devicePixelRatio || 1;
@@ -134,9 +134,9 @@
     return [scale * width, scale * height].map((side) => Math.max(1, Math.floor(side)));
   }
 
-  // Every point a mean of the pixels around it, weighted by a triangle as wide as two points. Browsers
-  // shrink a canvas by taking some of its pixels, which makes stripes that are not in the file; a plain
-  // mean leaves a seventh of the finest ones.
+  // Each point is a mean of the pixels around it, weighted by a triangle two points wide. Browsers
+  // shrink a canvas by dropping pixels, which adds stripes that are not in the file; a plain mean
+  // would leave a seventh of the finest ones.
   function shrunk(data, width, height) {
     const across = weights(data.width, width), down = weights(data.height, height);
     const made = new ImageData(width, height);
@@ -171,7 +171,7 @@
     });
   }
 
-  // Calls `each` with the place of every pixel in the data and that of the point it belongs to.
+  // Calls `each` with the index of every pixel and that of the point it belongs to.
   function assign(data, made, each) {
     for (let y = 0; y < data.height; y++) {
       const row = Math.floor((y * made.height) / data.height) * made.width;
@@ -182,7 +182,7 @@
     return made;
   }
 
-  // Every point the largest change of its pixels, by channel: in a mean, changes of both signs cancel.
+  // Each point is the largest change of its pixels, by channel: in a mean, opposite changes cancel.
   function largest(data, width, height) {
     const made = painted({ width, height }, (to, i) => to.fill(128, i, i + 3));
     return assign(data, made, (from, to) => {
@@ -193,7 +193,7 @@
     });
   }
 
-  // A mean, but for points with a pixel in the loud colour, which have it.
+  // A mean, except that points with a pink pixel are pink.
   function loud(data, width, height) {
     const made = shrunk(data, width, height);
     return assign(data, made, (from, to) => {
@@ -201,7 +201,7 @@
     });
   }
 
-  const small = new WeakMap(); // pixels -> what they were shrunk to last
+  const small = new WeakMap(); // pixels -> their last shrunk version
 
   function put(canvas, data, shrink = shrunk) {
     const [width, height] = size(data).map(Math.round);
@@ -228,7 +228,7 @@
 
   function paint() {
     if (!pair) return;
-    // Before the pane is measured: what fits needs no scroll bars.
+    // Before the pane is measured: a fitted picture needs no scroll bars.
     byId("stage").parentElement.style.overflow = form().elements.zoom.value === "fit" ? "hidden" : "";
     const slider = view() === "slider";
     for (const id of ["over", "slide", "edge"]) byId(id).hidden = !slider;
@@ -236,39 +236,39 @@
     byId("legend").hidden = view() !== "visible" || !pair.visible;
     const under = byId("under");
     const k = Number(form().elements.factor.value);
-    let told = "", smaller = "each point is a mean of several pixels";
+    let text = "", smaller = "each point is a mean of several pixels";
     if (slider) {
       put(under, pair.original);
       put(byId("over"), pair.attacked);
       slide();
-      told = "Left of the line the original, right of it the attacked image.";
+      text = "Left of the line the original, right of it the attacked image.";
     } else if (view() === "original" || view() === "attacked") {
       put(under, pair[view()]);
-      told = view() === "original" ? "The original." : "The attacked image.";
+      text = view() === "original" ? "The original." : "The attacked image.";
     } else if (view() === "difference") {
       put(under, difference(pair, k), largest);
       smaller = "each point shows the largest change of its pixels";
-      told = `Attacked less original, ${k} times as large: mid-grey is no change.`;
+      text = `Attacked minus original, magnified ${k} times; mid-grey means no change.`;
     } else if (view() === "box") {
       const { made, most } = box(pair);
       put(under, made);
-      told = `By how many grey levels a pixel may change to stay within 0.38 of the just-noticeable difference: black 0, white ${most}.`;
+      text = `Grey levels by which a pixel may change within 0.38 of the just-noticeable difference: black 0, white ${most}.`;
     } else if (pair.visible) {
       put(under, overlay(pair));
       legend(pair.visible);
-      told =
+      text =
         pair.visible.what === "JOD"
-          ? `Coloured where an observer sees the change, by ColorVideoVDP: the JOD that would be lost if all of the image changed as it does there, pink for ${number(pair.visible.most / 3, 0)}.`
-          : "Coloured where an observer sees the change, by FLIP.";
+          ? `Coloured where an observer sees the change, according to ColorVideoVDP: the JOD that would be lost if the whole image changed like this point, pink for ${number(pair.visible.most / 3, 0)}.`
+          : "Coloured where an observer sees the change, according to FLIP.";
     } else {
       const { made, share } = violations(pair);
       put(under, made, loud);
-      smaller = "a point is pink where any of its pixels is";
-      told = `${percent(share)} of the pixels changed by more than 0.38 of the just-noticeable difference; they are pink.`;
+      smaller = "a point is pink if any of its pixels is";
+      text = `${percent(share)} of the pixels changed by more than 0.38 of the just-noticeable difference; they are pink.`;
     }
-    if (under.dataset.shrunk === "true") told += ` Made smaller: ${smaller}.`;
-    under.setAttribute("aria-label", `${current.name}: ${told}`);
-    byId("told").textContent = told;
+    if (under.dataset.shrunk === "true") text += ` Shrunk: ${smaller}.`;
+    under.setAttribute("aria-label", `${current.name}: ${text}`);
+    byId("says").textContent = text;
     zoom();
   }
 
@@ -305,14 +305,14 @@
     if (!scored) return;
     window.iqattack.charts.trace("trace", scored);
     const best = scored.improved_queries;
-    const told = best.length
+    const text = best.length
       ? `The score improved ${best.length === 1 ? "once," : `${best.length} times, last`} at query ${best.at(-1)} of ${current.queries}.`
       : `No query of ${current.queries} improved the score.`;
     const stages = scored.stages.length
       ? ` Stages of the attack, by their first query: ${scored.stages.map(({ query, name }) => `${name} ${query}`).join(", ")}.`
       : "";
-    byId("trace-told").textContent = told + stages + (scored.every > 1 ? ` Every ${scored.every}th query is drawn.` : "");
-    byId("trace").setAttribute("aria-label", told + stages);
+    byId("trace-says").textContent = text + stages + (scored.every > 1 ? ` Every ${scored.every}th query is drawn.` : "");
+    byId("trace").setAttribute("aria-label", text + stages);
     byId("trace-rows").replaceChildren(
       ...best.map((query, i) => {
         const row = document.createElement("tr");
@@ -332,7 +332,7 @@
     byId("previous").disabled = at <= 0;
     byId("next").disabled = at >= shown.length - 1;
     byId("image-name").textContent = image.name;
-    byId("told").textContent = image.pixels ? "Loading …" : image.missing;
+    byId("says").textContent = image.pixels ? "Loading …" : image.missing;
     byId("picture").hidden = true;
     window.iqattack.charts.forget("trace");
     byId("trace-part").hidden = true;
@@ -342,13 +342,13 @@
     try {
       data = await load(image);
     } catch (error) {
-      if (current === image) byId("told").textContent = error.message;
+      if (current === image) byId("says").textContent = error.message;
       return;
     }
-    if (current !== image) return; // somebody has gone on
+    if (current !== image) return; // another image was opened
     drawTrace(data.scored);
     if (!data.original || !data.attacked) {
-      byId("told").textContent = image.missing;
+      byId("says").textContent = image.missing;
       return;
     }
     pair = data;
@@ -379,7 +379,7 @@
 
   function start() {
     const dialog = byId("viewer");
-    // Of the document: a button that gets disabled loses the focus, and the dialog its keys.
+    // On the document: a disabled button loses the focus, and with it the dialog its keys.
     document.addEventListener("keydown", keys);
     dialog.addEventListener("close", () => {
       [current, pair] = [null, null];
@@ -392,7 +392,7 @@
     form().addEventListener("change", paint);
     form().addEventListener("submit", (event) => event.preventDefault());
     byId("slide").addEventListener("input", slide);
-    window.addEventListener("resize", paint); // of the page's zoom, too
+    window.addEventListener("resize", paint); // also when the page is zoomed
   }
 
   Object.assign(window.iqattack, { picture, viewer: { start, open } });

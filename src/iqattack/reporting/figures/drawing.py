@@ -1,4 +1,4 @@
-"""Draws the numbers of runs. Nothing is read here."""
+"""Draw the numbers of runs. Nothing is read here."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from iqattack.reporting.figures.look import DASHES, GREY, MARKERS, PaperFigure, 
 from iqattack.reporting.figures.series import Curve, Scores, Seen
 from iqattack.runs.numbers import number, percent
 
-WIDTHS = {1: 3.5, 2: 7.16}  # inches, of one and of two columns of IEEE's pages
+WIDTHS = {1: 3.5, 2: 7.16}  # inches: one and two columns of an IEEE page
 LETTER = 0.053  # inches, of the average letter of a legend
 HANDLE = 0.5  # inches, of a legend's sample and the gaps around it
-MANY = 2000  # points: more are an image within the figure, and fainter
-SIDE = 2.9  # inches, of a square facet at most
-LOWEST = 1.6  # inches, of a facet at least
+MANY = 2000  # points: more are rasterised, and fainter
+SIDE = 2.9  # inches: largest square facet
+LOWEST = 1.6  # inches: lowest facet
 LINE = 0.16  # inches, of a line of text
 
 
 class Look:
-    """Colour, dashes and marker of the k-th run, which differ in grey, too."""
+    """Colour, dashes and marker of the k-th run, which also differ in grey."""
 
     def __init__(self, k: int) -> None:
         colours = mpl.rcParams["axes.prop_cycle"].by_key().get("color", ["black"])
@@ -72,8 +72,9 @@ def crossing(
     height: float | None,
     style: Mapping[str, Any],
 ) -> PaperFigure:
-    """The share of images that crossed a boundary against queries: of one run a line for each
-    boundary, of several a facet for each, with a line for each run. curves: by run, then boundary.
+    """The share of images that crossed a boundary against queries: for one run, a line for each
+    boundary; for several, a facet for each boundary, with a line for each run. curves: by run, then
+    boundary.
     """
     with looking(style):
         boundaries = [curve.boundary for curve in curves[0]]
@@ -154,7 +155,7 @@ def scatter(
         ]
         samples.append(Line2D([], [], color=GREY, linewidth=0.7, dashes=(4, 2)))
         names = [name for name, *_ in ways.values()]
-        _legend(figure, samples, [*(f"to be {name}" for name in names), "unchanged"], columns)
+        _legend(figure, samples, [*(f"target: {name}" for name in names), "unchanged"], columns)
     return figure
 
 
@@ -219,7 +220,7 @@ def _figure(
     rows: int = 1,
     across: int = 1,
 ) -> PaperFigure:
-    """An empty figure. legend: inches that it takes. rows, across: of facets."""
+    """An empty figure. legend: its height in inches. rows, across: numbers of facets."""
     width = WIDTHS[columns]
     each = min(max(0.68 * width / across, LOWEST), SIDE)
     figure = PaperFigure(figsize=(width, height or rows * each + legend), layout="constrained")
@@ -239,8 +240,8 @@ def _axes(figure: PaperFigure, rows: int, across: int, facets: int) -> list[Axes
 
 
 def _line(axes: Axes, curve: Curve, look: Look, offset: float, *, step: bool = False) -> None:
-    """A mean and its band. offset: of the markers between two of them, so that those of several
-    lines do not hide each other. step: whether values stay until the next one.
+    """Draw a mean and its band. offset: shifts the markers, so that those of several lines do not
+    overlap. step: whether to draw steps.
     """
     every = max(1, len(curve.queries) // 6)
     axes.plot(
@@ -278,10 +279,10 @@ def _over_queries(axes: Axes, curves: Sequence[Curve]) -> None:
 def _legend(
     figure: PaperFigure, samples: Sequence[Line2D], labels: Sequence[str], columns: int
 ) -> Legend:
-    """Above the axes. Labels are texts of users, and no mathematics."""
+    """Draw the legend above the axes. Labels are user texts, not mathematics."""
     legend = figure.legend(
         samples,
-        [str(k) for k in range(len(labels))],  # one that begins with _ would be left out
+        [str(k) for k in range(len(labels))],  # labels that begin with _ would be left out
         loc="outside upper center",
         ncols=_across(labels, columns),
         borderaxespad=0.1,
@@ -296,7 +297,7 @@ def _legend(
 
 
 def _across(labels: Sequence[str], columns: int) -> int:
-    """How many labels fit beside each other."""
+    """The number of labels that fit side by side."""
     lengths = [max(map(len, label.split("\n"))) for label in labels]
     for across in range(len(labels), 1, -1):
         rows = -(-len(labels) // across)
@@ -313,12 +314,12 @@ def _legend_height(labels: Sequence[str], columns: int) -> float:
 
 
 def _wrapped(label: str, columns: int) -> str:
-    """A label in lines that a legend has room for."""
+    """Wrap a label to the width of the legend."""
     return textwrap.fill(label, int((WIDTHS[columns] - HANDLE) / LETTER), break_on_hyphens=False)
 
 
 def _title(scores: Scores, side: float, *, named: bool) -> str:
-    """Of a facet that is so many inches wide: its run, and SROCC with its interval."""
+    """The title of a facet `side` inches wide: its run, and SROCC with its interval."""
     agreement = f"SROCC {number(scores.srocc, 2)}"
     if not math.isnan(scores.interval[0]):
         agreement += f" [{', '.join(number(end, 2) for end in scores.interval)}]"
@@ -337,7 +338,7 @@ def _better(scores: Scores) -> str:
 
 
 def _limits(scores: Sequence[Scores]) -> tuple[float, float]:
-    """Of both axes: all scores that share a range, with a margin."""
+    """The limits of both axes: all scores, with a margin."""
     values = np.concatenate([v for each in scores for v in (each.clean, each.attacked)])
     values = values[np.isfinite(values)]
     if not values.size:
@@ -348,7 +349,7 @@ def _limits(scores: Sequence[Scores]) -> tuple[float, float]:
 
 
 def _arms(value: float, interval: tuple[float, float]) -> Any:
-    """The lengths of error bars, (2, 1); none where there is no interval."""
+    """The lengths of error bars, (2, 1); None without an interval."""
     low, high = interval
     return np.nan_to_num(np.array([[value - low], [high - value]])).clip(min=0.0)
 

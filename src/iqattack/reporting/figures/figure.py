@@ -38,26 +38,26 @@ KINDS: tuple[str, ...] = get_args(Kind)
 FORMATS = ("pdf", "svg", "png", "pgf")
 MEASURES = ("ssim", "jod")
 OVER_QUERIES = ("gain-queries", "crossing")
-TALLEST = 24.0  # inches: more is a slip of the finger
-# What matplotlib warns of, and what there is to do.
+TALLEST = 24.0  # inches: more is probably a typing error
+# Warnings of matplotlib, and their remedies.
 WARNED = {
-    "missing from font": "has letters that its fonts lack, drawn as boxes; name a font that has "
-    "them in a --style file, as font.family: NAME",
-    "collapsed to zero": "has no room for its axes; give a larger --height, or shorter labels",
+    "missing from font": "some letters are missing from its fonts and drawn as boxes; name a font "
+    "that has them in a --style file, as font.family: NAME",
+    "collapsed to zero": "there is no room for the axes; give a larger --height, or shorter labels",
 }
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be drawn.
+    """What to draw.
 
-    kind: see `KINDS`. labels: one for each run; none for what differs between them. columns: 1 or
-    2, of a page. height: inches; None for one that fits. style: a style file of matplotlib.
-    boundaries: of `crossing`, as fractions of the way to the end of the score range; none for those
-    of the objectives. visibility: of `ssim`: `ssim` or `jod`. out, data: files for the figure and
-    for its numbers.
+    kind: see `KINDS`. labels: one for each run; by default what differs between them. columns:
+    width in columns of a page, 1 or 2. height: inches; None for one that fits. style: a matplotlib
+    style file. boundaries: for `crossing`, as fractions of the way to the end of the score range;
+    by default those of the objectives. visibility: for `ssim`: `ssim` or `jod`. out, data: files
+    for the figure and for its numbers.
 
-    Raises InputError for what cannot be drawn.
+    Raises InputError for a request that cannot be drawn.
     """
 
     kind: str = "gain-queries"
@@ -81,10 +81,10 @@ class Request:
             raise unknown("visibility", self.visibility, MEASURES)
         if self.visibility != "ssim" and self.kind != "ssim":
             raise InputError(
-                f"visibility {self.visibility}: is of kind ssim; leave it out with {self.kind}"
+                f"visibility {self.visibility} applies to kind ssim; leave it out with {self.kind}"
             )
         if self.boundaries and self.kind != "crossing":
-            raise InputError(f"boundary: is of kind crossing; leave it out with {self.kind}")
+            raise InputError(f"boundary applies to kind crossing; leave it out with {self.kind}")
         for boundary in self.boundaries:
             if not (0.0 < boundary <= 1.0 and math.isfinite(boundary)):
                 raise InputError(
@@ -96,7 +96,7 @@ class Request:
             if path is not None and path.is_dir():
                 raise InputError(f"{path}: is a folder, expected a file; give another name")
         if self.out is not None and self.out == self.data:
-            raise InputError(f"{self.out}: is to be both figure and data; give two names")
+            raise InputError(f"{self.out}: is given for both figure and data; give two names")
 
     @property
     def form(self) -> str:
@@ -118,18 +118,18 @@ def plot(
     progress: Callable[[int, int], None] = lambda *_: None,
     measuring: Callable[[int, int], None] = lambda *_: None,
 ) -> Figure:
-    """Draw runs in one figure, and save it and its numbers where that was asked.
+    """Draw runs in one figure, and save it and its numbers if requested.
 
-    note: called with (run, phrase) on what the figure does not show. progress: is notified of (runs
-    read, runs); measuring: of (images done, images) while JOD is measured.
+    note: called with (run, phrase) about what the figure leaves out. progress: called with (runs
+    read, runs); measuring: with (images done, images) while JOD is measured.
 
-    Raises InputError without matplotlib, for a file that cannot be written and for a style that is
-    none; RunError for a run that cannot be drawn.
+    Raises InputError without matplotlib, for a file that cannot be written and for an invalid
+    style; RunError for a run that cannot be drawn.
     """
     drawing, look = _matplotlib()
     style: dict[str, Any] = {} if request.style is None else look.read_style(request.style)
     if not runs:
-        raise InputError("no run to draw: expected one or more")
+        raise InputError("no run to plot; give one or more")
     refuse_twice(runs)
     if request.kind in OVER_QUERIES:
         for run in runs:
@@ -177,7 +177,7 @@ def plot(
 
 
 def _matplotlib() -> tuple[Any, Any]:
-    """What draws; InputError without matplotlib."""
+    """Import matplotlib; InputError if it is missing."""
     try:
         import_module("matplotlib")
     except ImportError:
@@ -198,7 +198,7 @@ def _encoded(figure: Any, out: Path, form: str, note: Callable[[str, str], None]
                 raise
             reason = str(error).splitlines()[0]
             raise InputError(
-                f"{out}: needs LaTeX to measure text ({reason}); install pdflatex, or take .pdf"
+                f"{out}: needs LaTeX to measure text ({reason}); install pdflatex, or use .pdf"
             ) from None
     said = {str(warning.message) for warning in heard}
     for part, what in WARNED.items():
@@ -208,15 +208,15 @@ def _encoded(figure: Any, out: Path, form: str, note: Callable[[str, str], None]
 
 
 def _refuse_shared(run: Run, kind: str) -> None:
-    """RunError for a run whose images have no budget of their own."""
+    """Raise RunError for a run whose images share a budget."""
     if run.settings.budget_total is not None:
         raise RunError(
-            f"{run.folder}: its images share {run.settings.budget_total:,} queries, and none has a "
-            f"budget of its own, which {kind} is against; draw --kind scatter"
+            f"{run.folder}: its images share a budget of {run.settings.budget_total:,} queries, "
+            f"but {kind} needs one budget per image; draw --kind scatter"
         )
 
 
 def _note(run: Run, state: State, note: Callable[[str, str], None]) -> None:
-    for number, what in ((state.pending, "still to do"), (state.failed, "failed")):
+    for number, what in ((state.pending, "pending"), (state.failed, "failed")):
         if number:
-            note(str(run.folder), f"{images(number)} {what}, and not in the figure")
+            note(str(run.folder), f"{images(number)} {what}, not in the figure")

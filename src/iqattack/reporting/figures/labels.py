@@ -1,4 +1,4 @@
-"""What the runs of a figure are called: by what differs between them."""
+"""Labels of runs in a figure: what differs between them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from iqattack.specs import printable
 
 def _budget(run: Run) -> str:
     total = run.settings.budget_total
-    return f"{run.settings.queries:,} queries" if total is None else f"{total:,} queries in all"
+    return f"{run.settings.queries:,} queries" if total is None else f"{total:,} queries in total"
 
 
 def _floor(run: Run) -> str:
     return "no floor" if run.settings.floor is None else f"floor {run.settings.floor}"
 
 
-# In the order in which a label has them; the budget comes last.
+# The parts of a label, in order; the budget comes last.
 _PROPERTIES: tuple[Callable[[Run], str], ...] = (
     lambda run: run.settings.label,
     lambda run: run.model.name,
@@ -32,11 +32,12 @@ _PROPERTIES: tuple[Callable[[Run], str], ...] = (
 
 
 def labels_of(runs: Sequence[Run], given: Sequence[str] = (), *, ends: bool = False) -> list[str]:
-    """A label for each run; InputError where some are given, and not one for each.
+    """A label for each run; InputError if the number of given labels is wrong.
 
     By default what differs: attack, model, constraint, floor, objective, seed and budget, in this
-    order; of a single run its attack. ends: a line's end tells the budget, which then only those
-    have that differ in nothing else. Runs that are alike in all of these have their folders.
+    order; for a single run its attack. ends: the end of a line shows the budget, which is then left
+    out of labels that differ in anything else. Runs that agree in all of these are labelled with
+    their folders.
     """
     if given:
         if len(given) != len(runs):

@@ -1,6 +1,6 @@
-"""How figures look in a paper, and how they are saved: the same input gives the same bytes.
+"""Style of figures for papers, and saving them: the same input gives the same bytes.
 
-Nothing here changes the settings of matplotlib for the rest of the program, nor asks for a window.
+Nothing here changes matplotlib's settings for the rest of the program, or needs a display.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from iqattack.errors import InputError, one_line
 
-# Okabe and Ito's colours but for the lightest two, in an order in which neighbours differ in grey.
+# Okabe and Ito's colours without the two lightest, ordered so that neighbours differ in grey.
 COLOURS = ("#0072b2", "#d55e00", "#000000", "#e69f00", "#009e73", "#cc79a7")
 DASHES: tuple[Any, ...] = (
     "-",
@@ -30,7 +30,7 @@ DASHES: tuple[Any, ...] = (
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 GREY = "0.45"
 LOOK: Mapping[str, Any] = {
-    # Both come with matplotlib: the first resembles Times, the second has more letters.
+    # Both ship with matplotlib: the first resembles Times, the second has more letters.
     "font.family": ["STIXGeneral", "DejaVu Sans"],
     "mathtext.fontset": "stix",
     "font.size": 8.0,
@@ -63,7 +63,7 @@ LOOK: Mapping[str, Any] = {
     "ytick.major.size": 2.5,
     "xtick.minor.size": 1.5,
     "axes.prop_cycle": cycler(color=COLOURS),
-    "pdf.fonttype": 42,  # TrueType, which publishers ask for
+    "pdf.fonttype": 42,  # TrueType, which publishers require
     "ps.fonttype": 42,
     "svg.hashsalt": "iqattack",
     "savefig.dpi": 300,
@@ -71,7 +71,7 @@ LOOK: Mapping[str, Any] = {
     "pgf.texsystem": "pdflatex",
     "pgf.rcfonts": False,  # those of the paper
 }
-# Nothing that a style of figures may change.
+# Settings that a figure style may not change.
 _OTHERS = (
     "backend",
     "interactive",
@@ -81,7 +81,7 @@ _OTHERS = (
     "savefig.directory",
     "docstring",
 )
-# What a file says of when it was made.
+# Metadata on when a file was made.
 _UNDATED: Mapping[str, dict[str, None]] = {
     "pdf": {"CreationDate": None, "ModDate": None},
     "svg": {"Date": None},
@@ -89,7 +89,7 @@ _UNDATED: Mapping[str, dict[str, None]] = {
 
 
 def read_style(path: Path) -> dict[str, Any]:
-    """The settings of a matplotlib style file; InputError for one that is none."""
+    """The settings of a matplotlib style file; InputError if it is not one."""
     said: list[str] = []
 
     class Heard(logging.Handler):
@@ -115,15 +115,13 @@ def read_style(path: Path) -> dict[str, Any]:
 
 def _no_style(path: Path, why: str) -> InputError:
     return InputError(
-        f"{path}: is no style of matplotlib ({why}); expected lines such as font.size: 9"
+        f"{path}: is not a matplotlib style ({why}); expected lines such as font.size: 9"
     )
 
 
 @contextmanager
 def looking(style: Mapping[str, Any]) -> Iterator[None]:
-    """Our settings, and those of a style, while the block lasts; whatever else was set does not
-    count.
-    """
+    """Apply our settings, and those of a style, within the block; ignore any others."""
     settings: Any = {**LOOK, **style}
     with mpl.rc_context():
         mpl.rcdefaults()
@@ -137,7 +135,7 @@ class PaperFigure(Figure):
     style: Mapping[str, Any] = {}
 
     def savefig(self, fname: Any, **options: Any) -> None:
-        """As matplotlib has it, with our settings and without a date in the file."""
+        """Save as matplotlib does, with our settings and without a date in the file."""
         form = options.get("format")
         if form is None and isinstance(fname, str | Path):
             form = Path(fname).suffix.removeprefix(".").lower()

@@ -30,14 +30,14 @@ from iqattack.specs import text
 
 Array = NDArray[np.float64]
 
-POINTS = 100  # of a curve, over the logarithm of queries
+POINTS = 100  # of a curve, evenly spaced in the logarithm of queries
 FEWEST = 3  # images: fewer have no interval
 ALONE, TOGETHER = (0.1, 0.2, 0.5), (0.2,)  # boundaries of one run, and of several
 
 
 @dataclass(frozen=True)
 class Named:
-    """A run of a figure. label: as the figure calls it."""
+    """A run of a figure, with its label."""
 
     run: Run
     label: str
@@ -45,7 +45,7 @@ class Named:
 
 @dataclass(frozen=True)
 class State:
-    """The images of a run that are finished, and how many failed and are still to do."""
+    """The finished images of a run, and how many failed or are pending."""
 
     done: Results
     failed: int
@@ -56,8 +56,8 @@ class State:
 class Curve:
     """A mean over images against queries, with its 95 % interval; (Q,) each.
 
-    boundary: that images are counted by; None for gains. images: the mean is of. low, high: NaN
-    with fewer than three images.
+    boundary: the one that images are counted for; None for gains. images: number of images in the
+    mean. low, high: NaN with fewer than three images.
     """
 
     of: Named
@@ -73,8 +73,8 @@ class Curve:
 class Scores:
     """Clean and attacked scores (N,) of a run's finished images.
 
-    raised: which of them were to look better to the model, (N,). srocc: of clean and attacked
-    scores, NaN where one side is constant; interval: NaN with fewer than three images.
+    raised: which images the attack tried to make look better to the model, (N,). srocc: of clean
+    and attacked scores, NaN if one side is constant; interval: NaN with fewer than three images.
     """
 
     of: Named
@@ -88,7 +88,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Seen:
-    """How visible each change is (SSIM or JOD), and its gain, (N,) both, with their means.
+    """The visibility (SSIM or JOD) and the gain of each change, both (N,), with their means.
 
     left_out: finished images without that measure.
     """
@@ -103,14 +103,14 @@ class Seen:
 
 
 def state_of(run: Run, *, pictures: bool = False) -> State:
-    """What is finished of a run, held against its log; RunError where nothing is.
+    """The finished images of a run, compared with its log; RunError if there are none.
 
-    pictures: the visibility of changes is held against the saved images, too.
+    pictures: whether the visibility of changes is compared with the saved images, too.
     """
     results, pending = run.checked_state(pictures=pictures)
     done = results.done
     if not len(done):
-        raise RunError(f"{run.folder}: no image is finished yet; wait for it, or go on with it")
+        raise RunError(f"{run.folder}: no image is finished yet; wait, or resume the run")
     return State(done, len(results) - len(done), pending)
 
 
@@ -128,7 +128,7 @@ def crossing_curves(of: Named, state: State, boundaries: Sequence[float]) -> lis
     """The share of images that have crossed each boundary, after each number of queries.
 
     Images without a reach, whose clean score lies at the end of the range, are left out, as in
-    `crossing`; RunError where all are.
+    `crossing`; RunError if no image is left.
     """
     points, crossed = _points(state), list[NDArray[np.int64]]()
     for trace in _traces(of.run, state):
@@ -147,8 +147,8 @@ def crossing_curves(of: Named, state: State, boundaries: Sequence[float]) -> lis
 
 
 def boundaries_of(runs: Sequence[Run]) -> tuple[float, ...]:
-    """Those of the runs' objectives; where none has one, 0.1, 0.2 and 0.5 for one run and 0.2 for
-    several.
+    """The boundaries of the runs' objectives; if none has one, 0.1, 0.2 and 0.5 for one run and 0.2
+    for several.
     """
     objectives = [parse_objective(run.settings.objective) for run in runs]
     found = {each.fraction for each in objectives if isinstance(each, WithBoundary)}
@@ -172,9 +172,9 @@ def scores_of(of: Named, state: State) -> Scores:
 
 
 def seen_of(of: Named, state: State, measure: str, progress: Callable[[int, int], None]) -> Seen:
-    """How visible the change of each image is; RunError where that was not measured of any.
+    """The visibility of each image's change; RunError if it was not measured for any image.
 
-    measure: `ssim` or `jod`. progress: is notified of (images done, images) while JOD is measured.
+    measure: `ssim` or `jod`. progress: called with (images done, images) while JOD is measured.
     """
     done = state.done
     if measure == "jod":
@@ -182,10 +182,10 @@ def seen_of(of: Named, state: State, measure: str, progress: Callable[[int, int]
     known = np.flatnonzero(done.known[measure])
     if not len(known):
         why = (
-            "JOD was not measured of any image; pip install 'iqattack[visibility]', and put back "
-            "the images, or take ssim"
+            "JOD was not measured for any image; pip install 'iqattack[visibility]' and restore "
+            "the images, or use ssim"
             if measure == "jod"
-            else "SSIM is not known of any image: they are smaller than 11 pixels, or not there"
+            else "SSIM is not known for any image: they are smaller than 11 pixels, or missing"
         )
         raise RunError(f"{of.run.folder}: {why}")
     chosen = done.take(known)
@@ -214,7 +214,7 @@ def _points(state: State) -> NDArray[np.int64]:
 
 
 def _traces(run: Run, state: State) -> Iterator[Trace]:
-    """Those of the images that are finished, in their order."""
+    """The traces of the finished images, in their order."""
     left = iter(state.done.images)
     wanted = next(left, None)
     for trace in each_trace(run):
@@ -224,11 +224,11 @@ def _traces(run: Run, state: State) -> Iterator[Trace]:
 
 
 def _first_queries(trace: Trace, boundaries: Sequence[float]) -> NDArray[np.int64]:
-    """After how many queries each boundary was crossed, (B,); beyond all of them where it never
-    was.
+    """After how many queries each boundary was crossed, (B,); a number beyond all queries if it
+    never was.
     """
     went = progress(trace.gains, trace.reach)
-    crossed = went[None, :] >= np.asarray(boundaries)[:, None] - ROUNDING  # NaN is not
+    crossed = went[None, :] >= np.asarray(boundaries)[:, None] - ROUNDING  # NaN does not
     never = np.iinfo(np.int64).max
     return np.where(crossed.any(axis=1), crossed.argmax(axis=1) + 1, never)
 
