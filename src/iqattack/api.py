@@ -102,6 +102,7 @@ from iqattack.runs import (
     UntrustedError,
     VerifyResult,
     apply_universal,
+    check_times,
     check_trusted,
     execute,
     full_reference,
@@ -724,6 +725,7 @@ def audit(
     max_cost: float | None = None,
     policy: str | Path | None = None,
     verified: bool = True,
+    rescore: int | None = None,
     resume: bool = False,
     score_range: tuple[float, float] | None = None,
     lower_better: bool | None = None,
@@ -738,7 +740,9 @@ def audit(
     images: the sample set by default, with its pseudo-MOS. suite: `quick`, `standard`, `quick-v1`
     or a file, `mine.toml`. limit: use only the first `limit` images, even if the suite has more.
     policy: a file of rules on which the page reports, kept as `policy.toml`. verified: whether to
-    score every saved image again, at one query per score. resume: continue the audit in `out`.
+    score every saved image again, at one query per score. rescore: fresh scores of the clean and of
+    the attacked version of each image, for a model with noisy scores, see `rescore`; the card then
+    has the gain without selection bias, too. resume: continue the audit in `out`.
     max_requests, max_cost: as in `attack`, but for all runs of the audit together, including their
     verification; CeilingReached before more is sent. Other arguments as in `attack`.
 
@@ -765,6 +769,8 @@ def audit(
         _check_scorer(model)
     if limit is not None and limit < 1:
         raise InputError(f"limit {limit}: expected at least 1 image")
+    if rescore is not None:
+        check_times(rescore)
     if policy is not None:
         read_policy(policy).check(chosen, mos=mos is not None or images is None)
         rules = Path(policy).read_text(encoding="utf-8")
@@ -805,6 +811,10 @@ def audit(
             ceiling=ceiling,
         ).ok
 
+    def scored_again(run: Run, elsewhere: int) -> Rescoring:
+        alone = replace(how, elsewhere=elsewhere, batch=1, workers=None)
+        return _rescored(run.folder, model, times=rescore or 0, how=alone, callbacks=notify)
+
     def given(name: str, value: object) -> dict[str, str]:
         return {} if value is None else {name: str(value)}
 
@@ -818,6 +828,7 @@ def audit(
             attacked,
             partial(evaluate, callbacks=notify),
             checked if verified else None,
+            None if rescore is None else scored_again,
             partial(notify.note, "audit"),
         ),
         names={
@@ -825,6 +836,7 @@ def audit(
             **given("model_files", ", ".join(record.hashes) or None),
             **given("images", _listed(images)),
             **given("limit", limit),
+            **given("rescore", rescore),
         },
         options={
             "mos": mos,
@@ -1514,7 +1526,6 @@ def rescore(
     Raises InputError if the model fails, RunError for another model than the run's or pictures that
     are not those that were scored.
     """
-    notify = callbacks or Callbacks()
     how = How(
         batch=1,
         concurrency=concurrency,
@@ -1524,10 +1535,24 @@ def rescore(
         max_requests=max_requests,
         max_cost=max_cost,
     )
+    return _rescored(run, model, times=times, how=how, trust=trust, callbacks=callbacks)
+
+
+def _rescored(
+    run: str | Path,
+    model: Scorer | str | None,
+    *,
+    times: int,
+    how: How,
+    trust: bool = False,
+    callbacks: Callbacks | None,
+) -> Rescoring:
+    """As `rescore`, with everything about the execution in `how`."""
+    notify = callbacks or Callbacks()
     with Run.writing(_path("run", run)) as opened:
         if model is None:
             check_trusted(opened, trust=trust, accepting="")
-        scorer = _model_of(opened, model, timeout=timeout, device=device, notify=notify)
+        scorer = _model_of(opened, model, timeout=how.timeout, device=how.device, notify=notify)
         with _closing(scorer, model if model is not None else opened.record.model_spec):
             return rescore_run(
                 opened,

@@ -23,6 +23,7 @@ from iqattack.auditing.suite import Attempt, Suite
 from iqattack.errors import InputError, RunError
 from iqattack.runs import Run, Summary
 from iqattack.runs.files import cannot_write, read_json, read_text, write_text
+from iqattack.runs.rescore import has_changed
 from iqattack.samples import MOS, write_samples
 from iqattack.scoring import Ceiling
 from iqattack.specs import printable
@@ -41,12 +42,14 @@ class Steps:
 
     attack, evaluate, verify: see there; attack is given `elsewhere`, images that the other runs and
     their verification sent, and verify a ceiling, which counts what it sends. No verify where
-    nothing is to be scored again. note: called with what an audit does next.
+    nothing is to be scored again. rescore: gives a run fresh scores, with `elsewhere`, too; None
+    where none are wanted. note: called with what an audit does next.
     """
 
     attack: Callable[..., Run]
     evaluate: Callable[[Run], Summary]
     verify: Callable[[Run, Ceiling], bool] | None
+    rescore: Callable[[Run, int], object] | None = None
     note: Callable[[str], None] = lambda _phrase: None
 
 
@@ -107,9 +110,12 @@ def audit(
         summary = steps.evaluate(run)
         if summary.pending:
             raise RunError(f"{run.folder}: {summary.pending} images are still to do; go on with it")
+        if steps.rescore is not None and has_changed(run):
+            steps.rescore(run, sent.beside(folder))
+            summary = steps.evaluate(run)
         verified = known.of(run, None if steps.verify is None else sent.counted(steps.verify))
         done.append(Done(run, summary, attempt.label, attempt.constraint, seed, verified))
-    card = card_of(suite, done)
+    card = card_of(suite, done, fresh=steps.rescore is not None)
     write_text(out / CARD, card.model_dump_json(indent=2) + "\n")
     return card
 

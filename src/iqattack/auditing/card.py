@@ -18,6 +18,7 @@ from iqattack.evaluation.bootstrap import RESAMPLES
 from iqattack.notebook import block, items, lines, table
 from iqattack.runs import Reached, Run, Summary, reached
 from iqattack.runs.numbers import without_folders
+from iqattack.runs.rescored import Rescoring
 from iqattack.runs.settings import ModelRecord, Settings
 from iqattack.version import __version__
 
@@ -100,12 +101,44 @@ class CardImages(BaseModel):
     digest: str
 
 
+class Fresh(BaseModel):
+    """Gain of a run by scores that had no part in the choice of its images, see `Rescoring`.
+
+    times: fresh scores of each picture, at least. gain: mean over images, of the score range; low,
+    high: its 95 % interval over images. bias: by how much the reported gain exceeds it. error: its
+    standard error from noise alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+    times: int
+    gain: float
+    low: float | None
+    high: float | None
+    bias: float
+    error: float
+
+    @classmethod
+    def of(cls, found: Rescoring) -> Fresh:
+        """Of a run's rescoring."""
+        low, high = found.intervals.get("gain_fresh", (None, None))
+        return cls(
+            times=found.times,
+            gain=found.gain_fresh,
+            low=low,
+            high=high,
+            bias=found.bias,
+            error=found.error,
+        )
+
+
 class RunRecord(BaseModel):
     """One run of it.
 
     folder: beneath the card's. results: SHA-256 of its results.csv. noise, batch: what the check of
     the model found, fractions of the score range; None where there was none. findings: what to know
     of the model. verified: whether all images were scored again, as reported; None if not asked.
+    fresh: where the audit asked for fresh scores; left out of JSON where it did not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -120,6 +153,26 @@ class RunRecord(BaseModel):
     batch: float | None = None
     findings: tuple[str, ...] = ()
     verified: bool | None = None
+    fresh: Fresh | None = None
+
+    @property
+    def without_bias(self) -> str:
+        """The gain by fresh scores in a phrase; empty without any."""
+        fresh = self.fresh
+        if fresh is None:
+            return ""
+        gain, error, reported = (
+            f"{100.0 * part:.1f} %" for part in (fresh.gain, fresh.error, fresh.gain + fresh.bias)
+        )
+        return (
+            f"{self.attack} in {self.constraint}: {fresh.times:,} fresh scores of each picture put "
+            f"the mean gain at {gain} ± {error} of the score range, instead of the reported "
+            f"{reported}"
+        )
+
+    @model_serializer(mode="wrap")
+    def _without_fresh(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {n: v for n, v in handler(self).items() if n != "fresh" or v is not None}
 
 
 class Line(BaseModel):
@@ -295,8 +348,11 @@ class Done:
     verified: bool | None = None
 
 
-def card_of(suite: Suite, done: Sequence[Done]) -> Card:
-    """The card of the runs of a suite; RunError where they are not of one model and images."""
+def card_of(suite: Suite, done: Sequence[Done], *, fresh: bool = False) -> Card:
+    """The card of the runs of a suite; RunError if they are not of one model and images.
+
+    fresh: whether it reports the fresh scores of its runs, which may have some in any case.
+    """
     first = done[0].summary
     for each in done[1:]:
         _check_same(each, first)
@@ -322,7 +378,7 @@ def card_of(suite: Suite, done: Sequence[Done]) -> Card:
             partly=len(base.names) - int(everywhere.sum()),
             digest=_digest(done),
         ),
-        runs=tuple(map(_record, done)),
+        runs=tuple(_record(each, fresh=fresh) for each in done),
         lines=tuple(lines),
         seen=tuple(
             Seen(
@@ -545,9 +601,9 @@ def _digest(done: Sequence[Done]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _record(each: Done) -> RunRecord:
+def _record(each: Done, *, fresh: bool) -> RunRecord:
     summary = each.summary
-    fresh = None if summary.rescored is None else summary.rescored.text  # beside the run
+    again = None if summary.rescored is None else summary.rescored.text
     check, (low, high) = summary.check, summary.model.score_range
     return RunRecord(
         folder=f"runs/{each.run.folder.name}",
@@ -558,6 +614,7 @@ def _record(each: Done) -> RunRecord:
         queries=summary.queries,
         noise=None if check is None else _finite(check.noise / (high - low)),
         batch=None if check is None else _finite(check.batch / (high - low)),
-        findings=tuple(without_folders(said) for said in summary.findings if said != fresh),
+        findings=tuple(without_folders(said) for said in summary.findings if said != again),
         verified=each.verified,
+        fresh=Fresh.of(summary.rescored) if fresh and summary.rescored is not None else None,
     )

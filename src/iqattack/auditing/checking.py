@@ -46,7 +46,7 @@ from iqattack.runs.numbers import without_folders
 from iqattack.runs.owner import is_own
 from iqattack.runs.run import LOG
 from iqattack.runs.settings import versions_here
-from iqattack.runs.verify import TOLERANCE, UNSEEN, reported, scores_of
+from iqattack.runs.verify import NOT_REPEATED, TOLERANCE, UNSEEN, reported, scores_of
 from iqattack.samples import MOS, write_samples
 from iqattack.scoring import DEFAULT_RETRY, InProcess, Retry
 from iqattack.specs import is_line, printable
@@ -750,7 +750,9 @@ class _Submission:
                 f"{len(run.absent)} clean images are not here, such as {min(run.absent)}",
             )
         for phrase in result.notes:
-            if not phrase.startswith(UNSEEN):  # JOD on the card is looked after in `_notes`
+            if phrase == NOT_REPEATED:  # no rank depends on them
+                self.found.note(where, phrase)
+            elif not phrase.startswith(UNSEEN):  # JOD on the card is looked after in `_notes`
                 self.found.open(where, phrase)
         if result.pending:
             self.found.refute(where, f"{result.pending} images are still to do")
@@ -822,7 +824,7 @@ class _Submission:
                 )
                 for run in runs.values()
             ]
-            made = card_of(suite, done)
+            made = card_of(suite, done, fresh=any(run.fresh for run in card.runs))
         except (IqattackError, OSError) as error:
             text = self._plain(str(error))
             self.found.refute(CARD, f"no card can be made of the runs: {text}")

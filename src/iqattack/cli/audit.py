@@ -111,6 +111,15 @@ def audit(
             rich_help_panel=RUN,
         ),
     ] = True,
+    rescore: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="For a model with noisy scores: score the clean and the attacked version of each "
+            "image N more times, so that the card also has the gain without selection bias.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -169,6 +178,7 @@ def audit(
             max_cost=max_cost,
             policy=policy,
             verified=verified,
+            rescore=rescore,
             resume=resume,
             score_range=wanted_range,
             lower_better=lower_better,
@@ -181,6 +191,8 @@ def audit(
     _show_published(read_suite(suite), card)
     typer.echo(f"card  {out / CARD}")
     typer.echo(f"page  {out / INDEX}")
+    for text in filter(None, (run.without_bias for run in card.runs)):
+        typer.echo(text)
     unsound = [run.folder for run in card.runs if run.verified is False]
     for folder in unsound:
         typer.echo(f"{out / folder}: not as reported; for details, run 'iqattack verify'", err=True)

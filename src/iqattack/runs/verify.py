@@ -55,6 +55,7 @@ NEWER = (
     "check.drift", "nonfinite", "scores.draw_size", "settings.compile",
     "settings.budget_total", "ranking", "rescored",
 )  # fmt: skip
+NOT_REPEATED = "fresh scores are noisy, and were not repeated"
 UNSEEN = "JOD and FLIP were not checked, or only one of them"
 # Tolerances of JOD and FLIP: their packages compute in float32, which varies between processors.
 CLOSE = 0.03  # relative tolerance of a constraint's scale between machines
@@ -690,7 +691,7 @@ def _check_rescored(run: Run, notes: list[str]) -> Iterator[Difference]:
             if scores is not None and (scored is None or not scores.are_of(scored)):
                 yield Difference(result.image, "its fresh scores belong to other pictures")
         rows = list(each_rescored(log, iter(results.done), run.model))
-    notes.append("fresh scores are noisy, and were not repeated")
+    notes.append(NOT_REPEATED)
     path = run.folder / RESCORED
     if not path.exists():
         return
