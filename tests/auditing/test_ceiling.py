@@ -167,7 +167,7 @@ def test_a_ceiling_of_money(work):
         ({"max_cost": float("nan")}, "--max-cost nan: expected more than 0"),
         (
             {"max_requests": 9, "workers": 2},
-            "needs a single process that counts all requests; leave out w",
+            "needs a single process that counts all requests",
         ),
     ],
 )
