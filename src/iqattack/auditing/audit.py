@@ -1,4 +1,4 @@
-"""An audit: all runs of a suite on one model, as one that can be gone on with, and its card."""
+"""An audit: all runs of a suite on one model, resumable as a whole, and its card."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from iqattack.specs import printable
 
 CARD = "card.json"
 AUDIT = "audit.toml"
-POLICY = "policy.toml"  # what the model has to withstand, as it was given last
-VERIFIED = "verified.json"  # which runs were, by the digest of their results
-PICTURES = "images"  # of the sample set, where none were given
+POLICY = "policy.toml"  # the latest policy
+VERIFIED = "verified.json"  # the verified runs, by the digest of their results
+PICTURES = "images"  # the sample set, if no images were given
 
 
 @dataclass(frozen=True)
 class Steps:
-    """How an audit's steps are taken: by the functions of the package's own interface.
+    """The steps of an audit, as functions of the public interface.
 
-    attack, evaluate, verify: see there; no verify where nothing is to be scored again. note: called
-    with what an audit does next.
+    attack, evaluate, verify: see there; verify is None if nothing should be scored again. note:
+    called with the next step.
     """
 
     attack: Callable[..., Run]
@@ -60,15 +60,15 @@ def audit(
 ) -> Card:
     """Run a suite, and write the card.
 
-    images: as `iqattack.attack` takes them, None for the sample set. names: what else decides the
-    result, as it is kept, to be compared on going on. options: for every attack, the same.
+    images: as for `iqattack.attack`, None for the sample set. names: everything else that decides
+    the result, recorded and compared on resuming. options: for every attack.
 
     Raises RunError for a folder that holds something else, or another audit.
     """
     if images is None and options.get("mos") is not None:
         raise InputError(
-            f"mos {options['mos']}: is of images of yours; give them, too, or leave it out: the "
-            "sample set brings its own"
+            f"mos {options['mos']} applies to your own images; give them, or leave it out: the "
+            "sample set has its own"
         )
     _begin(out, {"suite": suite.id, "digest": suite.digest, **names}, resume=resume)
     given = dict(options)
@@ -98,7 +98,7 @@ def audit(
         )
         summary = steps.evaluate(run)
         if summary.pending:
-            raise RunError(f"{run.folder}: {summary.pending} images are still to do; go on with it")
+            raise RunError(f"{run.folder}: {summary.pending} images are pending; resume it")
         verified = known.of(run, steps.verify)
         done.append(Done(run, summary, attempt.label, attempt.constraint, seed, verified))
     card = card_of(suite, done)
@@ -107,10 +107,10 @@ def audit(
 
 
 class _Verified:
-    """Which runs were verified, so that none is paid for twice: an answer by results.csv's digest.
+    """Which runs were verified, by the digest of results.csv, so that none is paid for twice.
 
-    path: of the file that keeps it. note: called where that file cannot be read: its runs are
-    verified again, or stand as not verified.
+    path: of its file. note: called if that file cannot be read: its runs are verified again, or
+    count as not verified.
     """
 
     def __init__(self, path: Path, note: Callable[[str], None]) -> None:
@@ -123,12 +123,12 @@ class _Verified:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())
             note(
-                f"{path}: cannot be read ({reason}); finished runs are verified again, or with "
-                "--no-verify stand as not verified"
+                f"{path}: cannot be read ({reason}); finished runs are verified again, or count as "
+                "not verified with --no-verify"
             )
 
     def of(self, run: Run, verify: Callable[[Run], bool] | None) -> bool | None:
-        """Whether a run is as reported; None where that is not known, and not to be asked."""
+        """Whether a run is as reported; None if unknown, and not to be verified."""
         digest = hashlib.sha256((run.folder / "results.csv").read_bytes()).hexdigest()
         if self._kept.get(digest) is not True and verify is not None:
             self._kept[digest] = verify(run)
@@ -137,14 +137,14 @@ class _Verified:
 
 
 def _answers(kept: Any) -> dict[str, bool]:
-    """What verified.json holds; ValueError for anything else."""
+    """The contents of verified.json; ValueError if invalid."""
     if not isinstance(kept, dict) or not all(isinstance(value, bool) for value in kept.values()):
         raise ValueError("expected true or false for each digest")
     return kept
 
 
 def plan(suite: Suite) -> Iterator[tuple[Attempt, int]]:
-    """All runs of a suite: attacks and seeds, in their order."""
+    """All runs of a suite: attacks and seeds, in order."""
     yield from product(suite.attempts, suite.seeds)
 
 
@@ -158,7 +158,7 @@ def runs_of(folder: Path) -> list[Run]:
     """The runs of an audit's folder, in the order of its suite; InputError without any."""
     found = sorted((folder / "runs").glob("*/run.toml"))
     if not found:
-        raise InputError(f"{folder}: is an audit without a run yet; go on with it")
+        raise InputError(f"{folder}: is an audit without a run yet; resume it")
     return [Run.open(path.parent) for path in found]
 
 
@@ -170,7 +170,7 @@ def is_audit(folder: Path) -> bool:
 
 
 def read_card(path: str | Path) -> Card:
-    """A card from its file, or from the folder that it is in; InputError for one that is none."""
+    """Read a card from its file or folder; InputError if it is invalid."""
     file = Path(path)
     file = file / CARD if file.is_dir() else file
     if not file.exists():
@@ -184,9 +184,7 @@ def read_card(path: str | Path) -> Card:
 
 
 def parse_card(text: str, file: Path) -> Card:
-    """A card from its JSON; InputError that names the field which is none of a card's. file: that
-    the text is from.
-    """
+    """Parse a card; InputError names the invalid field. file: source of the text."""
     try:
         card = Card.model_validate_json(text)
         reason = fault_of(card)
@@ -198,33 +196,31 @@ def parse_card(text: str, file: Path) -> Card:
         if reason is None:
             return card
     raise InputError(
-        f"{file}: is no card ({printable(reason)}); expected what 'iqattack audit' wrote"
+        f"{file}: is not a card ({printable(reason)}); give one that 'iqattack audit' wrote"
     )
 
 
 def _begin(out: Path, wanted: Mapping[str, Any], *, resume: bool) -> None:
-    """A new folder, or one of the same audit to be gone on with."""
+    """Make a new folder, or check that one belongs to the same audit."""
     kept = {name: value for name, value in wanted.items() if value is not None}
     file = out / AUDIT
     if file.is_file():
         if not resume:
-            raise RunError(
-                f"{out}: holds an audit; go on with it by --resume, or take another --out"
-            )
+            raise RunError(f"{out}: has an audit; continue it with --resume, or use another --out")
         try:
             there = tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise RunError(f"{file}: cannot be read; put it back, or take another --out") from None
+            raise RunError(f"{file}: cannot be read; restore it, or use another --out") from None
         for name in {**there, **kept}:
             if there.get(name) != kept.get(name):
                 raise RunError(
                     f"{out}: {name} is {there.get(name, 'not given')} there, "
-                    f"{kept.get(name, 'not given')} here; expected the same, or another --out"
+                    f"{kept.get(name, 'not given')} here; use the same, or another --out"
                 )
         return
     try:
         if out.exists() and any(out.iterdir()):
-            raise RunError(f"{out}: is not empty; take another --out")
+            raise RunError(f"{out}: is not empty; use another --out")
         out.mkdir(parents=True, exist_ok=True)
         write_text(file, tomli_w.dumps(kept))
     except OSError as error:
