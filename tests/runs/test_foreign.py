@@ -119,7 +119,7 @@ def test_what_was_not_asked_again_is_on_the_last_line(run, brightness, capsys):
     assert found.scored == 0
     show_verified(found)
     last = capsys.readouterr().out.splitlines()[-1]
-    assert "0 of 10 scores were asked again" in last
+    assert "0 of 10 scores were queried again" in last
     assert "all as reported" not in last
 
 

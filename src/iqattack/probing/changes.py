@@ -24,7 +24,7 @@ SIGNIFICANT = 0.01  # of Wilcoxon's signed-rank test
 def small_changes(subject: Subject) -> list[Finding]:
     """How far JPEG 95 and one grey level move a score: a scale for the gains of attacks."""
     topics = {
-        "JPEG 95 instead of PNG": lambda image: jpeg(image, 95),
+        "JPEG 95 against PNG": lambda image: jpeg(image, 95),
         "one grey level brighter": brighter,
     }
     known = _known(subject.images, subject.answers, CHANGED)

@@ -82,7 +82,7 @@ def batches(subject: Subject) -> list[Finding]:
     sizes = [largest_difference(forward, found) for found in _other_sizes(subject, images, limit)]
     place = largest_difference(forward, backward)
     return [
-        _dependence(subject, "batch", "alone and with other images", max(others)),
+        _dependence(subject, "batch", "alone and with others", max(others)),
         _dependence(subject, "batch size", "batches of different size", max(sizes, default=0.0)),
         _dependence(subject, "position in the batch", "forward and reversed order", place),
     ]

@@ -42,7 +42,7 @@ def batch_speed(subject: Subject) -> list[Finding]:
     if before is not None and after is not None:
         said = f"peak memory of the process rose by {(after - before) / 2**20:.0f} MiB"
     return [
-        Finding("speed (rough)", f"images per second by batch size: {', '.join(rates)}"),
+        Finding("speed (rough)", f"images a second by batch size: {', '.join(rates)}"),
         Finding("memory (rough)", said),
     ]
 
@@ -67,7 +67,7 @@ def call_speed(subject: Subject) -> list[Finding]:
     best = max(rates, key=rates.__getitem__)
     said = ", ".join(f"{threads}: {rate:.3g}" for threads, rate in rates.items())
     option = f"--concurrency {best}" if best > 1 else ""
-    return [Finding("concurrent calls (rough)", f"images per second: {said}", option=option)]
+    return [Finding("concurrent calls (rough)", f"images a second: {said}", option=option)]
 
 
 def peak_memory() -> float | None:
