@@ -1,4 +1,4 @@
-"""Fixed directions by what they look like: one query each tells what a model takes for quality.
+"""Fixed directions by what they look like: one query each shows what a model takes for quality.
 
 Noise and grain, checkerboards and stripes, what blurring or coding takes away or would take away,
 tone, colour: what distorted and processed pictures have in common, so most NR-IQA models were

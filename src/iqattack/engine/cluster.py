@@ -108,7 +108,7 @@ def _refused(address: str, error: Exception) -> str:
         )
     return (
         f"--address {address}: no Ray cluster can be used there ({reason}); start one with "
-        "'ray start --head', or leave --address out"
+        "'ray start --head', or leave out --address"
     )
 
 

@@ -57,17 +57,19 @@ class FileState:
     def __str__(self) -> str:
         if self.now is None:
             return f"{self.path}, which is missing"
-        is_it = "as the run recorded it" if self.now == self.recorded else "not what it recorded"
+        is_it = (
+            "as recorded" if self.now == self.recorded else "which differs from the recorded one"
+        )
         if self.recorded is None:
-            is_it = "of which the run recorded no hash"
+            is_it = "for which the run recorded no hash"
         return f"{self.path}, SHA-256 {self.now}, {is_it}"
 
 
 def runs_code(spec: str) -> bool:
     """Whether loading a model runs, or connects to, what its spec names.
 
-    Packages that are installed were trusted when they were: those of pyiqa, but for files that are
-    given to it, which may be pickled, and metrics that load code of others; and entry points.
+    Installed packages are trusted: entry points, and pyiqa, except for files given to it, which may
+    be pickled, and metrics that load other people's code.
     """
     spec = bare_spec(spec)
     name, _, argument = spec.partition(":")
@@ -86,7 +88,7 @@ def runs_code(spec: str) -> bool:
 
 
 def _pyiqa_options(argument: str) -> tuple[str, dict[str, Any] | None]:
-    """A metric, and its options as pyiqa is given them; None for those that it is not."""
+    """A metric, and its options for pyiqa; None for invalid ones."""
     try:
         return parse_options(argument)
     except (InputError, MemoryError, RecursionError, TypeError):
@@ -94,21 +96,21 @@ def _pyiqa_options(argument: str) -> tuple[str, dict[str, Any] | None]:
 
 
 def _kind(spec: str) -> str:
-    """What a model that is no data is, in a phrase."""
+    """A phrase for the kind of a model that is not data."""
     spec = bare_spec(spec)
     name = spec.partition(":")[0]
     if name in ("http", "https"):
         return "a connection to a service"
     if name == "command":
-        return "a program that is started"
+        return "a program"
     if spec.endswith(".toml"):
-        return "a service or a program that a file describes"
+        return "a service or a program, described in a file"
     if name == "pyiqa":
-        return "a metric of pyiqa that may load code, or files that hold code"
+        return "a metric of pyiqa that may load code, or files with code"
     source = spec.rpartition(":")[0]
     if source.endswith(".py") or (source and all(map(str.isidentifier, source.split(".")))):
         return "code"
-    return "of a kind that is not known to be data"
+    return "of an unknown kind"
 
 
 def files_of(run: Run) -> list[FileState]:
@@ -139,7 +141,7 @@ def files_of(run: Run) -> list[FileState]:
 
 
 def _file_of_module(name: str) -> Path | None:
-    """The file that a module would be imported from, found without importing its packages."""
+    """The file of a module, found without importing its packages."""
     if not all(part.isidentifier() for part in name.split(".")):
         return None
     where: list[str] | None = [*sys.path, str(Path.cwd())]
@@ -160,10 +162,10 @@ def check_trusted(
     accept_changed: bool = False,
     accepting: str = ", or verify with --accept-changed-model",
 ) -> None:
-    """Before a run's own model is loaded: UntrustedError where the person has to be asked.
+    """Call before a run's own model is loaded: UntrustedError if the user must be asked.
 
-    trust: they agreed. accepting: how to go on with a changed file. RunError where a file of code
-    is not what the run recorded, whoever agreed, unless such a change is accepted.
+    trust: the user agreed. accepting: how to continue with a changed file. RunError if a code file
+    is not the recorded one, even with consent, unless the change is accepted.
     """
     spec = run.record.model_spec
     if not runs_code(spec):
@@ -173,7 +175,7 @@ def check_trusted(
     if changed and not accept_changed:
         raise RunError(
             f"{run.folder}: its model has changed: {changed[0]} ({changed[0].recorded}), and was "
-            f"not loaded; put that file back, or give the model with --model{accepting}"
+            f"not loaded; restore that file, or give the model with --model{accepting}"
         )
     if trust or is_own(run.folder / "run.toml"):
         return
@@ -183,8 +185,8 @@ def check_trusted(
         f"({what})"
     )
     raise UntrustedError(
-        f"{reason}; it was not loaded. Look at it, then go on with --trust, or give a model of "
-        "your own with --model",
+        f"{reason}; it was not loaded. Read it, then repeat with --trust, or give your own model "
+        "with --model",
         f"{reason}. Load it?",
     )
 
@@ -196,7 +198,7 @@ def _sha256(path: Path) -> str | None:
         size = path.stat().st_size
         if size > LARGEST:
             raise RunError(
-                f"{path}: has {size:,} bytes, expected a model's file of at most {LARGEST:,}; give "
+                f"{path}: has {size:,} bytes, expected a model file of at most {LARGEST:,}; give "
                 "the model with --model"
             )
         digest = hashlib.sha256()

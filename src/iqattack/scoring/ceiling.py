@@ -1,4 +1,4 @@
-"""How much a model may be asked in all sessions of a run: `--max-requests`, `--max-cost`."""
+"""Limits on the queries of all sessions of a run: `--max-requests`, `--max-cost`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Ceiling:
     why: str
     sent: int = 0
     reserve: Callable[[int], None] = lambda _: None
-    remedy: str = "go on with --resume and a higher one"
+    remedy: str = "continue with --resume and a higher limit"
 
     @property
     def left(self) -> int:
