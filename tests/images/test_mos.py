@@ -413,8 +413,7 @@ def test_a_first_row_is_not_taken_for_what_it_may_not_be(tmp_path, name):
     path = written(tmp_path / name, "who,1,2", "b.png,3,4")
     said = error(read_mos, path, "image=1,mos=2")
     assert (
-        """if so, name the columns in double quotes: --mos-columns 'image="who",mos="1"'"""
-        in said
+        """if so, name the columns in double quotes: --mos-columns 'image="who",mos="1"'""" in said
     )
     assert dict(read_mos(path, 'image="who",mos="1"')) == {"b.png": 3}
     said = error(read_mos, path, "image=who,mos=2")

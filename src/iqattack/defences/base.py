@@ -101,7 +101,7 @@ class Defence(BaseModel, ABC):
         return 1
 
     def smallest(self, min_size: int) -> int:
-        """Smallest height and width that it takes, before a model that takes so many pixels."""
+        """Smallest height and width that it accepts, before a model with this smallest side."""
         return min_size
 
     @abstractmethod

@@ -67,7 +67,7 @@ def _grain(sigma: float) -> Make:
 
 
 def _periodic(down: int, across: int) -> Make:
-    """A square wave with so many pixels to a half period each way; 0 is constant."""
+    """A square wave with the given half periods in pixels; 0 is constant."""
 
     def make(picture: Picture, _: np.random.Generator) -> Band:
         odd_row, odd_column = (

@@ -83,7 +83,7 @@ class Account:
         self._hashes: dict[int, int] = {}  # of queries without a reply
         self._scores: dict[int, float] = {}  # by hash
         self._numbered = 0
-        self._settled = 0  # the first so many have a reply
+        self._settled = 0  # number of leading queries with a reply
         self._replies: dict[int, Row] = {}  # of later ones
         self._rows: list[Row] = []
         self._new_early: dict[int, Row] = {}

@@ -151,7 +151,7 @@ class End:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with an image's rows. sound: the first so many are as they were logged."""
+    """What is wrong with an image's rows. sound: number of leading rows that are unchanged."""
 
     image: str
     sound: int
@@ -740,7 +740,7 @@ class QueryLog:
         return max(known, self.kept_number(RESERVED), 0)
 
     def count_beside(self, images: int) -> None:
-        """Keep that the model scored so many images more that are no queries of any image's."""
+        """Record that the model scored further images that count as no image's queries."""
         self.keep(BESIDES, str(self.kept_number(BESIDES) + images))
 
     def kept_number(self, name: str) -> int:

@@ -96,11 +96,10 @@ SUFFIXES = frozenset(suffix for _, suffixes, _ in _READERS.values() for suffix i
 class Opened:
     """A picture of a file, not yet decoded where its reader can wait.
 
-    image: of which `load` may raise whatever Pillow's parsers stumble over.
-    bits: of a sample in the file, which Pillow reduces to 8 without a word in several formats.
-    levels: (H, W) or (H, W, C) samples of so many bits, None where they are to be decoded.
-    frames: a phrase on which picture of several this is. colours: the colour space that the file
-    names by numbers.
+    image: of which `load` may raise whatever Pillow's parsers stumble over. bits: of a sample in
+    the file, which Pillow reduces to 8 without a word in several formats. levels: (H, W) or (H, W,
+    C) samples with that number of bits, None if they are still to be decoded. frames: a phrase on
+    which picture of several this is. colours: the colour space that the file names by numbers.
     """
 
     image: Image.Image

@@ -34,7 +34,7 @@ class Ceiling:
         return max(0, self.images - self.sent)
 
     def take(self, images: int) -> int:
-        """How many of so many may be sent; takes note of them."""
+        """The number of `images` that may be sent, which is recorded."""
         taken = min(images, self.left)
         self.sent += taken
         self.reserve(self.sent)

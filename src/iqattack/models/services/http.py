@@ -531,7 +531,7 @@ def _behind(client: httpx.Client) -> bytes:
 
 
 def _comes_more(response: httpx.Response, seconds: float) -> bool:
-    """Whether something comes behind an answer in so many seconds, but for blank lines."""
+    """Whether anything but blank lines follows an answer within `seconds` seconds."""
     stream = response.extensions.get("network_stream")
     connected: Any = None if stream is None else stream.get_extra_info("socket")
     try:
