@@ -42,7 +42,7 @@ from common import (
     with_interval,
     write_csv,
 )
-from fingerprints import fingerprint, text, without_docstrings
+from fingerprints import fingerprint, texts, without_docstrings
 from iqattack.attacks import load_attack
 from iqattack.defences import parse_defence
 from iqattack.evaluation import srocc
@@ -114,8 +114,8 @@ def code(attack: str, victim: str, defence: str) -> str:
     if defence != NONE:
         kinds = [kind for one in parse_defence(defence).defences for kind in type(one).__mro__]
         files = {Path(inspect.getfile(kind)) for kind in kinds if kind.__module__.startswith(OWN)}
-        trees = (without_docstrings(file.read_text(encoding="utf-8")) for file in sorted(files))
-        parts += map(text, trees)
+        trees = (without_docstrings(file.read_text(encoding="utf-8")) for file in files)
+        parts.append(texts(trees).decode())
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:8]
 
 

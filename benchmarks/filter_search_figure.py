@@ -16,9 +16,9 @@ from matplotlib.axes import Axes
 
 from common import ROOT, Floats, cnniqa, dev_images, rank_directions, shared_data
 from iqattack.attacks import Attack, Search, Task, load_attack
-from iqattack.attacks.painting.canvas import Brush, Canvas
-from iqattack.attacks.painting.filters import searched_filters
-from iqattack.attacks.painting.first import first_brushes
+from iqattack.attacks.shared.painting.canvas import Brush, Canvas
+from iqattack.attacks.shared.painting.filters import searched_filters
+from iqattack.attacks.shared.painting.first import first_brushes
 from iqattack.constraints import parse_constraint
 from iqattack.engine import Engine, Outcome, QueryLog
 from iqattack.images import ImageSet

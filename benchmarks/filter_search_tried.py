@@ -41,10 +41,17 @@ from common import (
     write_doc,
 )
 from iqattack.attacks import Answer, Search, Task
-from iqattack.attacks.painting.canvas import MARGIN, Brush, Canvas, Window
-from iqattack.attacks.painting.filters import FILTERS, SHARE, SIDE, WEIGHT, Optimiser, searched
-from iqattack.attacks.painting.first import first_brushes
-from iqattack.attacks.painting.regions import PALETTE, painted_regions
+from iqattack.attacks.shared.painting.canvas import MARGIN, Brush, Canvas, Window
+from iqattack.attacks.shared.painting.filters import (
+    FILTERS,
+    SHARE,
+    SIDE,
+    WEIGHT,
+    Optimiser,
+    searched,
+)
+from iqattack.attacks.shared.painting.first import first_brushes
+from iqattack.attacks.shared.painting.regions import PALETTE, painted_regions
 from iqattack.directions import bank
 from iqattack.images import ImageSet
 from scorers import scorer

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -38,7 +39,12 @@ def without_docstrings(source: str) -> ast.Module:
 
 
 def text(tree: object) -> str:
-    """A syntax tree in one line, the same under every Python: without fields that hold nothing."""
+    """A syntax tree in one line, the same under every Python: without fields that hold nothing.
+
+    Imports are left out: what they name is followed, and may move to another file.
+    """
+    if isinstance(tree, list):
+        tree = [node for node in tree if not isinstance(node, ast.Import | ast.ImportFrom)]
     if isinstance(tree, ast.AST):
         held = ((name, value) for name, value in ast.iter_fields(tree) if value not in (None, []))
         inside = ", ".join(f"{name}={text(value)}" for name, value in held)
@@ -46,6 +52,11 @@ def text(tree: object) -> str:
     if isinstance(tree, list):
         return f"[{', '.join(map(text, tree))}]"
     return repr(tree)
+
+
+def texts(trees: Iterable[object]) -> bytes:
+    """Several of them, in an order that does not depend on where their files are."""
+    return "".join(sorted(map(text, trees))).encode()
 
 
 def attack_file(attack: str) -> Path:
@@ -100,7 +111,7 @@ def fingerprint(attack: str, model: str, box: str) -> str:
     if model in MADE_UP:
         own = Path(__file__).with_name("scorers.py")
         trees[own] = without_docstrings(own.read_text(encoding="utf-8"))
-    parts = [text(trees[path]).encode() for path in sorted(trees)]
+    parts = [texts(trees.values())]
     if model == "builtin" or (takes_gradients(attack) and substitute(model) == "builtin"):
         parts.append(WEIGHTS.read_bytes())
     if model == MAX_POOLING:

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from common import ROOT, Measured, cnniqa, measure, shared_data
 from iqattack.attacks import load_attack
-from iqattack.catalogue.constraints import DEFAULT
+from iqattack.catalogue.defaults import CONSTRAINT as DEFAULT
 from iqattack.images import ImageSet, read_image
 from iqattack.samples import write_samples
 

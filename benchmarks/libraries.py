@@ -34,8 +34,8 @@ from common import (
     write_doc,
 )
 from iqattack.attacks import Search, Task, load_attack
-from iqattack.attacks.boundary import HALVINGS
-from iqattack.attacks.start import start_across, towards_image
+from iqattack.attacks.decision_based.boundary import HALVINGS
+from iqattack.attacks.shared.start import start_across, towards_image
 from iqattack.constraints import parse_constraint
 from iqattack.engine import Engine, Outcome
 from iqattack.images import ImageSet

@@ -62,7 +62,7 @@ ROWS = ROOT / "benchmarks" / "ranking.csv"
 PAGE = ROOT / "docs" / "ranking-figures.md"
 PLOT = PAGE.with_suffix(".png")
 NOTE = Path(__file__).with_suffix(".md")  # the page without its tables
-SPENDS = (PACKAGE / "attacks" / "ranking.py", PACKAGE / "objectives" / "standing.py")
+SPENDS = (PACKAGE / "attacks" / "set_based" / "ranking.py", PACKAGE / "objectives" / "standing.py")
 # As imported, should a file change while this runs.
 SPENDING = "".join(text(without_docstrings(path.read_text(encoding="utf-8"))) for path in SPENDS)
 

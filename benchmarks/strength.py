@@ -38,7 +38,7 @@ from cells import (
     shared,
 )
 from common import ROOT, Floats, machine, markdown, mean, shared_data, with_interval
-from fingerprints import Documented, attack_file, modules
+from fingerprints import PACKAGE, Documented, attack_file, modules
 from iqattack.attacks import ATTACKS, labelled
 from iqattack.evaluation import srocc
 
@@ -47,6 +47,7 @@ BOXES = ("linf:3", "jnd:0.38")
 BUDGETS = (100, 500, 2000)
 ROWS, PAGE = ROOT / "benchmarks" / "strength.csv", ROOT / "docs" / "strength.md"
 PLOT = PAGE.with_suffix(".png")
+ATTACK_FILES = PACKAGE / "attacks"
 SETTINGS = list(itertools.product(MODELS, BOXES, BUDGETS))
 TARGETS = {"square": 40, "hop-skip-jump": 90, "surfree": 90}  # most lines of code
 
@@ -78,9 +79,7 @@ def code_table() -> str:
     """Lines of each attack's own file, and with what it shares; says where one is too long."""
     rows, over = [], []
     for name in ATTACKS:
-        own, *shared = (
-            path for path in modules(attack_file(name)) if path.parent.name == "attacks"
-        )
+        own, *shared = (path for path in modules(attack_file(name)) if ATTACK_FILES in path.parents)
         lines, most = lines_of_code(own), TARGETS.get(name)
         rows.append(
             {

@@ -25,9 +25,9 @@ from baselines import REPORTING
 from cells import image_set
 from common import ROOT, Floats, markdown, mean, measure, shared_data, with_interval, write_doc
 from iqattack.attacks import Answer, Search, Task
-from iqattack.attacks.ascent import STEPS
-from iqattack.attacks.painting.canvas import Brush, Canvas
-from iqattack.attacks.painting.first import brushes_of
+from iqattack.attacks.shared.ascent import STEPS
+from iqattack.attacks.shared.painting.canvas import Brush, Canvas
+from iqattack.attacks.shared.painting.first import brushes_of
 from iqattack.directions import Profile, high_frequencies, read_profile
 from iqattack.images import ImageSet, read_image
 from iqattack.models import gradient_of, score_checked

@@ -43,9 +43,9 @@ from common import (
     with_interval,
     write_csv,
 )
-from fingerprints import PACKAGE, WEIGHTS, modules, text, without_docstrings
+from fingerprints import PACKAGE, WEIGHTS, modules, text, texts, without_docstrings
 from iqattack.attacks import load_attack
-from iqattack.attacks.universal_ways import WAYS
+from iqattack.attacks.set_based.universal_ways import WAYS
 from iqattack.constraints import parse_constraint
 from iqattack.directions import BANK, Known, Perturbation, Stroke, Universal, read_universal
 from iqattack.directions import ordered as ordered_by
@@ -70,7 +70,8 @@ OUT = ROOT / "benchmarks" / "out" / "universal"
 PAGE = ROOT / "docs" / "universal-figures.md"
 PLOT = PAGE.with_suffix(".png")
 NOTE = Path(__file__).with_suffix(".md")  # the page without its tables
-LEARNING = PACKAGE / "attacks" / "universal_ways.py"
+SET_BASED = PACKAGE / "attacks" / "set_based"
+LEARNING = SET_BASED / "universal_ways.py"
 SHOWN = {BASE: "best fixed direction", OURS: "filter (ours)"}
 SETS = {"dev": "12 development images", "samples": "24 sample images"}
 
@@ -154,10 +155,10 @@ def reached(tree: ast.Module, names: Iterable[str]) -> list[ast.stmt]:
 def code(job: Job) -> str:
     """A hash of what decides a row beside its settings: of its way and how it is laid on."""
     box = Path(inspect.getfile(type(parse_constraint(job.box))))
-    trees = modules(PACKAGE / "attacks" / "universal.py", LEARNING, box)
+    trees = modules(SET_BASED / "universal.py", LEARNING, box)
     way = "learning" if job.way == BASE else WAYS[job.way].__name__
     nodes = reached(trees.pop(LEARNING), ("learning", way))
-    parts = [text(trees[path]).encode() for path in sorted(trees)] + [text(nodes).encode()]
+    parts = [texts(trees.values()), text(nodes).encode()]
     if job.victim == "builtin":
         parts.append(WEIGHTS.read_bytes())
     if job.jpeg:

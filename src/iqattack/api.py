@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
@@ -29,7 +30,6 @@ from iqattack.attacks import (
     Gradient,
     Task,
     all_attacks,
-    check_given,
     find,
     kind_of,
     load_attack,
@@ -47,7 +47,7 @@ from iqattack.auditing import (
 from iqattack.auditing import audit as run_audit
 from iqattack.auditing import check_card as run_check
 from iqattack.auditing.audit import is_audit, runs_of
-from iqattack.catalogue.constraints import DEFAULT as DEFAULT_CONSTRAINT
+from iqattack.catalogue import defaults
 from iqattack.defences import parse_defence
 from iqattack.detection import DEFAULT as DEFAULT_DETECTOR
 from iqattack.directions import Perturbation, Profile
@@ -74,6 +74,7 @@ from iqattack.models import (
 )
 from iqattack.models.time_limit import check_timeout
 from iqattack.objectives import SetObjective, parse_objective
+from iqattack.options import check_given
 from iqattack.perception import Viewing
 from iqattack.probing import QUERIES, Probe
 from iqattack.probing import probe as run_probe
@@ -101,6 +102,7 @@ from iqattack.runs import (
     UntrustedError,
     VerifyResult,
     apply_universal,
+    check_times,
     check_trusted,
     execute,
     full_reference,
@@ -124,6 +126,7 @@ from iqattack.runs.how import EVERYTHING
 from iqattack.runs.verify import TOLERANCE
 from iqattack.scoring import (
     DEFAULT_RETRY,
+    Ceiling,
     CeilingReached,
     Executor,
     InProcess,
@@ -206,12 +209,12 @@ def attack(
     *,
     out: str | Path,
     defence: str | None = None,
-    attack: str | Attack = "filter-search",
-    constraint: str = DEFAULT_CONSTRAINT,
-    objective: str = "rank",
-    queries: int = 2000,
+    attack: str | Attack = defaults.ATTACK,
+    constraint: str = defaults.CONSTRAINT,
+    objective: str = defaults.OBJECTIVE,
+    queries: int = defaults.QUERIES,
     budget_total: int | None = None,
-    seed: int = 0,
+    seed: int = defaults.SEED,
     floor: str | None = None,
     mos: str | Path | None = None,
     mos_columns: str | None = None,
@@ -307,6 +310,57 @@ def attack(
         max_requests=max_requests,
         max_cost=max_cost,
     )
+    return _attacked(
+        images,
+        model,
+        how=how,
+        out=out,
+        attack=attack,
+        constraint=constraint,
+        objective=objective,
+        queries=queries,
+        budget_total=budget_total,
+        seed=seed,
+        floor=floor,
+        mos=mos,
+        mos_columns=mos_columns,
+        mos_lower_better=mos_lower_better,
+        limit=limit,
+        convert=convert,
+        resize=resize,
+        check=check,
+        shard=shard,
+        survey=survey,
+        resume=resume,
+        accept_changed_model=accept_changed_model,
+        accept_lost_log=accept_lost_log,
+        score_range=score_range,
+        lower_better=lower_better,
+        input=input,
+        inference=Inference(compile, autocast),
+        callbacks=callbacks,
+    )
+
+
+def _attacked(
+    images: Images,
+    model: Scorer | str,
+    *,
+    how: How,
+    out: str | Path,
+    attack: str | Attack,
+    objective: str,
+    resume: bool,
+    callbacks: Callbacks | None,
+    check: bool = True,
+    shard: str | None = None,
+    survey: str | Path | None = None,
+    accept_changed_model: bool = False,
+    accept_lost_log: bool = False,
+    inference: Inference = EAGER,
+    **given: Any,
+) -> Run:
+    """As `attack`, of a model that has its defences; given: as in `_prepared`."""
     folder = _path("out", out)
     function = None if isinstance(attack, str) else attack
     notify = callbacks or Callbacks()
@@ -317,29 +371,16 @@ def attack(
     chosen, settings, scorer = _prepared(
         images,
         model,
-        mos=mos,
-        mos_columns=mos_columns,
-        mos_lower_better=mos_lower_better,
-        score_range=score_range,
-        lower_better=lower_better,
         attack=_named(attack),
-        constraint=constraint,
-        floor=floor,
         objective=objective,
-        queries=queries,
-        budget_total=budget_total,
-        seed=seed,
-        limit=limit,
-        convert=convert,
-        resize=resize,
         check=check,
         shard=shard,
-        input=input,
-        timeout=timeout,
-        device=device,
-        inference=Inference(compile, autocast),
+        timeout=how.timeout,
+        device=how.device,
+        inference=inference,
         notify=notify,
         begun=begun,
+        **given,
     )
     for phrase in chosen.notes:
         notify.note("images", phrase)
@@ -355,7 +396,7 @@ def attack(
     elif accept_changed_model or accept_lost_log:
         name = "accept_changed_model" if accept_changed_model else "accept_lost_log"
         raise InputError(f"{name} applies to a run that is resumed; set resume, or leave it out")
-    with _closing(scorer, model), start(folder, settings, scorer, retry) as run:
+    with _closing(scorer, model), start(folder, settings, scorer, how.retry) as run:
         by_spec = isinstance(model, str)
         execute(
             run,
@@ -458,7 +499,7 @@ def survey(
         model,
         score_range=score_range,
         lower_better=lower_better,
-        constraint=DEFAULT_CONSTRAINT,  # clean scores do not depend on it
+        constraint=defaults.CONSTRAINT,  # clean scores do not depend on it
         limit=limit,
         convert=convert,
         resize=resize,
@@ -501,10 +542,10 @@ def profile(
     model: Scorer | str,
     *,
     out: str | Path,
-    constraint: str = DEFAULT_CONSTRAINT,
-    objective: str = "rank",
+    constraint: str = defaults.CONSTRAINT,
+    objective: str = defaults.OBJECTIVE,
     queries: int = 500,
-    seed: int = 0,
+    seed: int = defaults.SEED,
     strokes: int = 16,
     students: int = 0,
     limit: int | None = None,
@@ -582,10 +623,10 @@ def universal(
     model: Scorer | str,
     *,
     out: str | Path,
-    constraint: str = DEFAULT_CONSTRAINT,
-    objective: str = "rank",
+    constraint: str = defaults.CONSTRAINT,
+    objective: str = defaults.OBJECTIVE,
     queries: int = 5000,
-    seed: int = 0,
+    seed: int = defaults.SEED,
     way: str = "filter",
     k: int = 8,
     minibatch: int = 4,
@@ -680,8 +721,11 @@ def audit(
     workers: int | None = None,
     concurrency: int | None = None,
     retry: Retry = DEFAULT_RETRY,
+    max_requests: int | None = None,
+    max_cost: float | None = None,
     policy: str | Path | None = None,
     verified: bool = True,
+    rescore: int | None = None,
     resume: bool = False,
     score_range: tuple[float, float] | None = None,
     lower_better: bool | None = None,
@@ -696,13 +740,27 @@ def audit(
     images: the sample set by default, with its pseudo-MOS. suite: `quick`, `standard`, `quick-v1`
     or a file, `mine.toml`. limit: use only the first `limit` images, even if the suite has more.
     policy: a file of rules on which the page reports, kept as `policy.toml`. verified: whether to
-    score every saved image again, at one query per score. resume: continue the audit in `out`.
-    Other arguments as in `attack`.
+    score every saved image again, at one query per score. rescore: fresh scores of the clean and of
+    the attacked version of each image, for a model with noisy scores, see `rescore`; the card then
+    has the gain without selection bias, too. resume: continue the audit in `out`.
+    max_requests, max_cost: as in `attack`, but for all runs of the audit together, including their
+    verification; CeilingReached before more is sent. Other arguments as in `attack`.
 
     The runs are in `out/runs`, each as `attack` writes it. Raises InputError for arguments that
     cannot be used, RunError for a folder that does not fit.
     """
     notify = callbacks or Callbacks()
+    how = How(
+        batch=batch,
+        workers=workers,
+        concurrency=concurrency,
+        retry=retry,
+        device=device,
+        timeout=timeout,
+        max_requests=max_requests,
+        max_cost=max_cost,
+        ceiling_of="the audit",
+    )
     chosen = read_suite(suite) if isinstance(suite, str) else suite
     if not isinstance(chosen, Suite):
         raise InputError(f"suite {suite!r}: expected a name, such as 'quick', or a Suite")
@@ -711,6 +769,8 @@ def audit(
         _check_scorer(model)
     if limit is not None and limit < 1:
         raise InputError(f"limit {limit}: expected at least 1 image")
+    if rescore is not None:
+        check_times(rescore)
     if policy is not None:
         read_policy(policy).check(chosen, mos=mos is not None or images is None)
         rules = Path(policy).read_text(encoding="utf-8")
@@ -731,11 +791,29 @@ def audit(
         loaded = model
     with _closing(loaded, model):
         record = ModelRecord.of(loaded)
+        ceiling = how.empty_ceiling(loaded)
         for attempt in chosen.attempts:
             load_attack(attempt.attack, partial(_gradients_of, loaded))
 
-    def checked(run: Run) -> bool:
-        return verify(run, model, timeout=timeout, retry=retry, device=device, callbacks=notify).ok
+    def attacked(images: Images, model: Scorer | str, *, elsewhere: int, **given: Any) -> Run:
+        return _attacked(
+            images, model, how=replace(how, elsewhere=elsewhere), callbacks=notify, **given
+        )
+
+    def checked(run: Run, ceiling: Ceiling) -> bool:
+        return _verified(
+            run,
+            model,
+            timeout=timeout,
+            retry=retry,
+            device=device,
+            callbacks=notify,
+            ceiling=ceiling,
+        ).ok
+
+    def scored_again(run: Run, elsewhere: int) -> Rescoring:
+        alone = replace(how, elsewhere=elsewhere, batch=1, workers=None)
+        return _rescored(run.folder, model, times=rescore or 0, how=alone, callbacks=notify)
 
     def given(name: str, value: object) -> dict[str, str]:
         return {} if value is None else {name: str(value)}
@@ -747,9 +825,10 @@ def audit(
         images,
         folder,
         Steps(
-            attack,
+            attacked,
             partial(evaluate, callbacks=notify),
             checked if verified else None,
+            None if rescore is None else scored_again,
             partial(notify.note, "audit"),
         ),
         names={
@@ -757,6 +836,7 @@ def audit(
             **given("model_files", ", ".join(record.hashes) or None),
             **given("images", _listed(images)),
             **given("limit", limit),
+            **given("rescore", rescore),
         },
         options={
             "mos": mos,
@@ -764,17 +844,11 @@ def audit(
             "mos_lower_better": mos_lower_better,
             "convert": convert,
             "resize": resize,
-            "batch": batch,
-            "workers": workers,
-            "concurrency": concurrency,
-            "retry": retry,
             "score_range": score_range,
             "lower_better": lower_better,
             "input": input,
-            "timeout": timeout,
-            "device": device,
-            "callbacks": notify,
         },
+        ceiling=ceiling,
         limit=limit,
         resume=resume,
     )
@@ -935,7 +1009,7 @@ def apply(
     direction: Literal["up", "down"] | None = None,
     number: int = 1,
     constraint: str | None = None,
-    seed: int = 0,
+    seed: int = defaults.SEED,
     limit: int | None = None,
     convert: bool = False,
     resize: int | None = None,
@@ -1373,6 +1447,33 @@ def verify(
     tolerance: of scores, as a fraction of the score range, at most 0.1.
     timeout, retry: as in `attack`.
     """
+    return _verified(
+        run,
+        model,
+        trust=trust,
+        accept_changed_model=accept_changed_model,
+        tolerance=tolerance,
+        timeout=timeout,
+        retry=retry,
+        device=device,
+        callbacks=callbacks,
+    )
+
+
+def _verified(
+    run: Run | str | Path,
+    model: Scorer | str | None,
+    *,
+    timeout: float | None,
+    retry: Retry,
+    device: str,
+    callbacks: Callbacks | None,
+    trust: bool = False,
+    accept_changed_model: bool = False,
+    tolerance: float = TOLERANCE,
+    ceiling: Ceiling | None = None,
+) -> VerifyResult:
+    """As `verify`; ceiling: of what is sent, if it has one."""
     notify = callbacks or Callbacks()
     run = _run_of(run)
     if model is None:
@@ -1391,6 +1492,7 @@ def verify(
             tolerance=tolerance,
             retry=retry,
             accept_changed_model=accept_changed_model,
+            ceiling=ceiling,
             progress=progress,
         )
 
@@ -1424,7 +1526,6 @@ def rescore(
     Raises InputError if the model fails, RunError for another model than the run's or pictures that
     are not those that were scored.
     """
-    notify = callbacks or Callbacks()
     how = How(
         batch=1,
         concurrency=concurrency,
@@ -1434,10 +1535,24 @@ def rescore(
         max_requests=max_requests,
         max_cost=max_cost,
     )
+    return _rescored(run, model, times=times, how=how, trust=trust, callbacks=callbacks)
+
+
+def _rescored(
+    run: str | Path,
+    model: Scorer | str | None,
+    *,
+    times: int,
+    how: How,
+    trust: bool = False,
+    callbacks: Callbacks | None,
+) -> Rescoring:
+    """As `rescore`, with everything about the execution in `how`."""
+    notify = callbacks or Callbacks()
     with Run.writing(_path("run", run)) as opened:
         if model is None:
             check_trusted(opened, trust=trust, accepting="")
-        scorer = _model_of(opened, model, timeout=timeout, device=device, notify=notify)
+        scorer = _model_of(opened, model, timeout=how.timeout, device=how.device, notify=notify)
         with _closing(scorer, model if model is not None else opened.record.model_spec):
             return rescore_run(
                 opened,
@@ -1650,7 +1765,7 @@ def _behind(defence: str | None, model: Scorer | str) -> Scorer | str:
     chain = parse_defence(defence)
     if not isinstance(model, str):
         _check_scorer(model)
-    return spec_of(chain.spec, model) if isinstance(model, str) else defend(model, chain.spec)
+    return spec_of(chain.spec, model) if isinstance(model, str) else defend(model, chain)
 
 
 def _loading_model(spec: str) -> str:

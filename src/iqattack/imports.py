@@ -65,6 +65,15 @@ def looks_imported(spec: str) -> bool:
     return bool(colon) and (source.endswith(".py") or "." in source)
 
 
+def split(spec: str) -> tuple[str, str]:
+    """Name and options of a spec of an attack or a defence, as text alone."""
+    name, _, given = spec.partition(":")
+    function, _, rest = given.partition(":")
+    if looks_imported(spec) and "=" not in function:
+        return f"{name}:{function}", rest
+    return name, given
+
+
 def _import_file(kind: str, path: Path) -> ModuleType:
     if not path.is_file():
         raise InputError(

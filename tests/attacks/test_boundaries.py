@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iqattack.attacks import Answer, load_attack
-from iqattack.attacks.boundaries import STUCK, Boundaries, nearest
+from iqattack.attacks.shared.adaptive_boundaries import STUCK, Boundaries, nearest
 from iqattack.objectives import ScoreBoundary
 
 

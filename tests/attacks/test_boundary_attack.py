@@ -3,7 +3,7 @@ from collections import deque
 import pytest
 import torch
 
-from iqattack.attacks.boundary import EPSILON, HALVINGS, adapted, boundary_attack
+from iqattack.attacks.decision_based.boundary import EPSILON, HALVINGS, adapted, boundary_attack
 from iqattack.objectives import ScoreBoundary
 
 

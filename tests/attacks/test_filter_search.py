@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from iqattack.attacks import is_white_box, load_attack
-from iqattack.attacks.painting.canvas import Brush, Canvas
-from iqattack.attacks.painting.first import brushes_of
+from iqattack.attacks.shared.painting.canvas import Brush, Canvas
+from iqattack.attacks.shared.painting.first import brushes_of
 from iqattack.directions import BANK, Profile, Stroke, bank, high_frequencies
 from iqattack.objectives import ScoreBoundary
 

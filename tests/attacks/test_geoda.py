@@ -4,8 +4,8 @@ import pytest
 import torch
 from scipy.fft import dctn
 
-from iqattack.attacks.geoda import SIGMA, geoda
-from iqattack.attacks.start import towards_image
+from iqattack.attacks.decision_based.geoda import SIGMA, geoda
+from iqattack.attacks.shared.start import towards_image
 from iqattack.directions import low_frequency
 from iqattack.objectives import ScoreBoundary
 
@@ -13,7 +13,7 @@ from iqattack.objectives import ScoreBoundary
 @pytest.fixture
 def events(monkeypatch):
     """What it did, in order: the probes' directions, and "search" for a binary search."""
-    module = importlib.import_module("iqattack.attacks.geoda")
+    module = importlib.import_module("iqattack.attacks.decision_based.geoda")
     seen = []
 
     def probe(*arguments):

@@ -3,7 +3,7 @@ import importlib
 import pytest
 import torch
 
-from iqattack.attacks.hop_skip_jump import gradient_direction, hop_skip_jump
+from iqattack.attacks.decision_based.hop_skip_jump import gradient_direction, hop_skip_jump
 from iqattack.objectives import ScoreBoundary
 
 GOAL = ScoreBoundary(1.0, 0.2)
@@ -60,7 +60,7 @@ def test_where_all_probes_agree_there_is_still_a_direction(on_the_boundary, play
 
 
 def test_batches_grow_with_the_root_of_t(make_task, play, linear, monkeypatch) -> None:
-    module = importlib.import_module("iqattack.attacks.hop_skip_jump")
+    module = importlib.import_module("iqattack.attacks.decision_based.hop_skip_jump")
     asked = []
 
     def recorded(task, x_t, goal, batch, delta):
@@ -95,7 +95,7 @@ def test_boundaries_that_adapt_have_estimates_that_end(
     make_task, play, linear, monkeypatch, adapt, least
 ) -> None:
     """A boundary's queries are enough for an estimate, and leave some for the step."""
-    module = importlib.import_module("iqattack.attacks.hop_skip_jump")
+    module = importlib.import_module("iqattack.attacks.decision_based.hop_skip_jump")
     ended = []
 
     def counted(*given):

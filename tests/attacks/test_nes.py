@@ -3,7 +3,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from iqattack.attacks.nes import estimated, nes
+from iqattack.attacks.score_based.nes import estimated, nes
 
 PAPERS = {"mirrored": True, "grey": False}
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from iqattack.attacks.noise import noise
+from iqattack.attacks.reference.noise import noise
 
 
 def candidates(task, count, **options):

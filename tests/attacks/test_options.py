@@ -5,8 +5,9 @@ import pytest
 from torch import Tensor
 
 from iqattack.attacks import ATTACKS, load_attack
-from iqattack.attacks.options import Count, Fraction, defaults, parse_options
+from iqattack.attacks.options import Count, Fraction
 from iqattack.errors import InputError
+from iqattack.options import defaults, parse_options
 
 
 def example(

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iqattack.attacks import load_attack
-from iqattack.attacks.parsimonious import batches, parsimonious
+from iqattack.attacks.score_based.parsimonious import batches, parsimonious
 from iqattack.errors import InputError
 
 

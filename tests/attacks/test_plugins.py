@@ -382,7 +382,7 @@ def test_names_of_packages_with_what_follows(mine, installed):
 
 def test_lists_say_what_is_hidden_and_what_is_broken(installed, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    assert all_attacks()["nes"].function.__module__ == "iqattack.attacks.nes"
+    assert all_attacks()["nes"].function.__module__ == "iqattack.attacks.score_based.nes"
     for command, name, hidden, broken in (
         ("attacks", "nes", "others:flips", "'nowhere:at_all' cannot be imported"),
         ("models", "builtin", "others:load", "nowhere:load, installed"),  # none is imported

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from iqattack.attacks import load_attack
-from iqattack.attacks.painting.canvas import EVERY, Brush, Canvas
+from iqattack.attacks.shared.painting.canvas import EVERY, Brush, Canvas
 from iqattack.directions import BANK, bank, coloured_checkerboards
 from iqattack.objectives import ScoreBoundary
 
@@ -123,7 +123,7 @@ def test_other_stages_go_on_from_a_colour_that_gains(image, make_task, play, mon
         return []
         yield
 
-    monkeypatch.setattr("iqattack.attacks.portfolio_search.searched_filters", searched)
+    monkeypatch.setattr("iqattack.attacks.score_based.portfolio_search.searched_filters", searched)
     played("portfolio-search", image, yellow_and_dark(image), make_task, play, 60)
     assert beside == ["yellow checkerboard 2"]
 

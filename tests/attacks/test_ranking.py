@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from iqattack.attacks import load_attack, ranking
-from iqattack.attacks.ranking import FIRST, TRIES, Growth
+from iqattack.attacks.set_based.ranking import FIRST, TRIES, Growth
 from iqattack.constraints import parse_constraint
 from iqattack.engine import Engine, Failure, Interrupted, Outcome, QueryLog, image_hash
 from iqattack.evaluation import srocc

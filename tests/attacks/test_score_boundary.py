@@ -6,7 +6,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from iqattack.attacks import load_attack
-from iqattack.attacks.score_boundary import score_boundary as attack
+from iqattack.attacks.score_based.score_boundary import score_boundary as attack
 from iqattack.directions import SOURCES, SUPPORTS, SparseNoise
 
 
@@ -95,7 +95,7 @@ def test_candidates_start_from_what_gained_or_from_what_crossed(
             starts.append(start)
             return super().draw(start, share, rng)
 
-    module = importlib.import_module("iqattack.attacks.score_boundary")
+    module = importlib.import_module("iqattack.attacks.score_based.score_boundary")
     monkeypatch.setattr(module, "SparseNoise", Recorded)
     task = make_task(natural(24, 24), queries=len(GAINS))
     gains = iter(GAINS)
@@ -147,7 +147,7 @@ def test_after_its_rounds_only_noise_asks(natural, make_task, play, monkeypatch)
             draws.append(start)
             return super().draw(start, share, rng)
 
-    module = importlib.import_module("iqattack.attacks.score_boundary")
+    module = importlib.import_module("iqattack.attacks.score_based.score_boundary")
     monkeypatch.setattr(module, "SparseNoise", Counted)
     task = make_task(natural(24, 24), queries=60)
     options = {"boundaries": "fixed", "surfree": 0, "halvings": 2, "rounds": 3}

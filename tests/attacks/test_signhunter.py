@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iqattack.attacks.signhunter import blocks, signhunter
+from iqattack.attacks.score_based.signhunter import blocks, signhunter
 
 
 def test_blocks_are_all_then_halves_then_quarters() -> None:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.fft import dctn
 
-from iqattack.attacks.simba import BANDS, directions, pixels, simba
+from iqattack.attacks.score_based.simba import BANDS, directions, pixels, simba
 
 
 @pytest.mark.parametrize("shape", [(6, 9), (1, 7), (5, 1), (1, 1)])

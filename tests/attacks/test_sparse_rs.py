@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from iqattack.attacks import Answer, load_attack
-from iqattack.attacks.sparse_rs import ALPHA_OVER, allowed, frame, moved, patch, pixels
+from iqattack.attacks.score_based.sparse_rs import ALPHA_OVER, allowed, frame, moved, patch, pixels
 from iqattack.constraints import L0
 
 

@@ -4,10 +4,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iqattack.attacks import load_attack, square_l2
-from iqattack.attacks.ran import ran
-from iqattack.attacks.square import side, square
-from iqattack.attacks.square_l2 import shift, tiles
+from iqattack.attacks import load_attack
+from iqattack.attacks.score_based import square_l2
+from iqattack.attacks.score_based.ran import ran
+from iqattack.attacks.score_based.square import side, square
+from iqattack.attacks.score_based.square_l2 import shift, tiles
 from iqattack.directions import eta, window
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from iqattack.attacks.start import towards_image
+from iqattack.attacks.shared.start import towards_image
 from iqattack.objectives import ScoreBoundary
 
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from iqattack.attacks.start import towards_image
-from iqattack.attacks.surfree import RELEASED, Constants, shorten, surfree
+from iqattack.attacks.decision_based.surfree import RELEASED, Constants, shorten, surfree
+from iqattack.attacks.shared.start import towards_image
 from iqattack.objectives import ScoreBoundary
 
 GOAL = ScoreBoundary(reach=1.0, fraction=0.2)

@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from iqattack.attacks import load_attack
-from iqattack.attacks.transfer import FLAT, activity
+from iqattack.attacks.reference.transfer import FLAT, activity
 
 
 def along(w):

@@ -8,12 +8,12 @@ import torch
 from skimage import data, exposure
 
 from iqattack.attacks import load_attack
-from iqattack.attacks.clahe import CLIP, TILES, equalised
-from iqattack.attacks.gamma import GAMMA, C, corrected
-from iqattack.attacks.parameters import Parameter, search_parameters
-from iqattack.attacks.tone_map import BIAS, SATURATION, mapped
-from iqattack.attacks.tone_map import GAMMA as TONE
-from iqattack.attacks.unsharp import AMOUNT, SIGMA, sharpened
+from iqattack.attacks.unrestricted.clahe import CLIP, TILES, equalised
+from iqattack.attacks.unrestricted.gamma import GAMMA, C, corrected
+from iqattack.attacks.unrestricted.parameters import Parameter, search_parameters
+from iqattack.attacks.unrestricted.tone_map import BIAS, SATURATION, mapped
+from iqattack.attacks.unrestricted.tone_map import GAMMA as TONE
+from iqattack.attacks.unrestricted.unsharp import AMOUNT, SIGMA, sharpened
 
 PICTURE = np.ascontiguousarray(data.coffee()[100:160, 200:290])
 TRANSFORMS = {

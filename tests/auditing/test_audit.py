@@ -408,6 +408,49 @@ def test_fresh_scores_of_a_run_change_no_card(audited, work) -> None:
     assert (work / "audit" / "card.json").read_bytes() == before
 
 
+def test_an_audit_may_ask_for_fresh_scores(work, capsys) -> None:
+    """Each run has as many as are wanted; the card reports their gain, and is checked with it."""
+    options = ["photos", "--suite", "mine.toml", "--limit", "3", "--defence", "noise:3"]
+    asked = ["audit", "model.py:load", *options, "--out", "audit", "--rescore", "3"]
+    assert main(asked) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    card = read_card("audit")
+    for run in card.runs:
+        found = iqattack.evaluate(work / "audit" / run.folder).rescored
+        assert run.fresh is not None
+        assert found is not None
+        assert (run.fresh.times, run.fresh.gain, run.fresh.bias) == (
+            3,
+            found.gain_fresh,
+            found.bias,
+        )
+        gain, reported = 100 * found.gain_fresh, 100 * found.gain
+        assert f"3 fresh scores of each picture put the mean gain at {gain:.1f} %" in said
+        assert f"instead of the reported {reported:.1f} %" in run.without_bias
+        assert run.without_bias in said
+    page = (work / "audit" / "index.html").read_text().replace("&#39;", "'")
+    assert card.runs[0].without_bias in page
+    before = (work / "asked").stat().st_size
+    assert main([*asked, "--resume"]) == 0
+    assert (work / "asked").stat().st_size == before
+    assert main([*asked[:-1], "4", "--resume"]) == 2  # another audit
+    assert "rescore is 3 there, 4 here" in capsys.readouterr().err
+    found = iqattack.check_card("audit", suite="mine.toml")
+    assert found.outcome == "holds", found.of("not verified")
+    data = json.loads((work / "audit" / "card.json").read_text())
+    data["runs"][0]["fresh"]["gain"] += 0.1
+    (work / "audit" / "card.json").write_text(json.dumps(data))
+    found = iqattack.check_card("audit", suite="mine.toml")
+    assert found.outcome == "refuted"
+    assert "fresh.gain" in "\n".join(map(str, found.of("refuted")))
+
+
+def test_too_few_fresh_scores_are_refused_before_any_query(audited, work) -> None:
+    with pytest.raises(InputError, match="times 1: expected 2 to"):
+        audited(rescore=1)
+    assert not (work / "asked").exists()
+
+
 def test_how_images_are_prepared_is_on_the_card(audited, work) -> None:
     plain = audited(suite="mine.toml", limit=3)
     prepared = audited("other", suite="mine.toml", limit=3, input="size=8x6")

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from functools import partial
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import iqattack
-from iqattack import auditing
+from iqattack import auditing, plugins
 from iqattack.attacks import ATTACKS
 from iqattack.auditing import Card, Suite, checking, read_checks
 from iqattack.auditing import replayed as replaying
@@ -57,6 +58,7 @@ def load():
     score.score_range, score.lower_better = (0.0, 255.0), False
     return score
 """
+GROUP = "iqattack.defences"
 NOISE, SQUARE = "runs/01-noise-linf-8", "runs/02-square-linf-8"
 
 
@@ -760,6 +762,66 @@ def test_nothing_that_a_submission_names_is_imported(work, monkeypatch):
             for suite in ("mine.toml", None):
                 check("again", images="photos", suite=suite)
                 check("again", "builtin", images="photos", suite=suite)
+    assert not marker.exists()
+    assert not (work / "loaded").exists()
+
+
+def test_a_defence_of_ones_own_is_checked_and_not_loaded_for_it(work):
+    """It is loaded where whoever checks gives it, and only then."""
+    defence = Path("own.py")
+    defence.write_text(
+        "from pathlib import Path\n"
+        "Path(__file__).with_name('defended').touch()\n"
+        "def halved(pixels, by: int = 2):\n    return pixels // by * by\n"
+    )
+    iqattack.audit(
+        "model.py:load", "photos", out="own", suite="mine.toml", defence="own.py:halved:by=4"
+    )
+    for marker in ("loaded", "defended"):
+        Path(marker).unlink()
+    found = check("own")
+    assert (found.outcome, found.level, found.findings) == ("holds", "files", ())
+    assert check("own", suite=None).outcome != "refuted"
+    assert not Path("loaded").exists()
+    assert not Path("defended").exists()
+    found = check("own", "model.py:load", defence="own.py:halved:by=4")
+    assert (found.outcome, found.level) == ("holds", "model")
+    assert Path("defended").exists()
+    other = check("own", "model.py:load", defence="own.py:halved:by=64")
+    assert other.outcome == "not verified"
+    assert any("own.py:halved:by=64" in finding.what for finding in other.findings)
+    for folder in (NOISE, SQUARE):
+        path = Path("own", folder, "run.toml")
+        path.write_text(path.read_text().replace("own.py:halved:by=4", "own.py:halved:by=5", 1))
+    assert "is defended by own.py:halved:by=5" in refuted(check("own"))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["defended(evil.py:f):builtin", "defended(jpeg:75+evil.py:f:x=1):builtin",
+     "defended(a.evil:f):builtin", "defended(their-defence):defended(evil.py:f):builtin"],
+)  # fmt: skip
+def test_no_defence_that_a_submission_names_is_imported(work, monkeypatch, spec):
+    marker = work / "marker"
+    (work / "evil.py").write_text(f"open({str(marker)!r}, 'w')\n")
+    (work / "a").mkdir()
+    (work / "a" / "evil.py").write_text(f"open({str(marker)!r}, 'w')\n")
+    monkeypatch.syspath_prepend(str(work))
+    monkeypatch.setattr(
+        plugins, "entry_points",
+        lambda group: [EntryPoint("their-defence", "evil:f", group)] * (group == GROUP),
+    )  # fmt: skip
+    defended = spec.removeprefix("defended(").partition("):")[0]
+    for folder in (NOISE, SQUARE):
+        path = Path("audit", folder, "run.toml")
+        lines = path.read_text().splitlines()
+        lines = [f'model = "{spec}"' if x.startswith('model = "') else x for x in lines]
+        named = [f'name = "builtin, defended by {defended}"' if x.startswith("name = ") else x
+                 for x in lines]  # fmt: skip
+        path.write_text("\n".join(named))
+    for suite in ("mine.toml", None):
+        assert check(images="photos", suite=suite).outcome != "holds"
+        check("audit", "builtin", images="photos", suite=suite)
     assert not marker.exists()
     assert not (work / "loaded").exists()
 

@@ -10,7 +10,7 @@ from PIL import Image
 from skimage import data
 
 from iqattack.attacks import load_attack
-from iqattack.attacks.painting.canvas import Brush, Canvas
+from iqattack.attacks.shared.painting.canvas import Brush, Canvas
 from iqattack.engine import QueryLog
 from iqattack.images import ImageSet
 from iqattack.models import wrap

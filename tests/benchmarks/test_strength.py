@@ -56,6 +56,15 @@ def test_only_code_changes_a_fingerprint() -> None:
     assert text("x = None") != text("x = 0") != text("x = ''")
 
 
+def test_a_file_that_moves_keeps_its_fingerprint() -> None:
+    """Neither where a name is imported from nor the path of its file counts."""
+    sources = [f"from {place} import name\n{SOURCE}" for place in ("here", "elsewhere")]
+    trees = [fingerprints.without_docstrings(source) for source in sources]
+    assert fingerprints.text(trees[0]) == fingerprints.text(trees[1])
+    other = fingerprints.without_docstrings("K = 2")
+    assert fingerprints.texts([trees[0], other]) == fingerprints.texts([other, trees[1]])
+
+
 def test_a_fingerprint_is_the_same_under_every_python() -> None:
     """Fields that a later Python adds are empty, and one that empties leave out are no others."""
     tree = ast.parse("def f():\n    pass\n")

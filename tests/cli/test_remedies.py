@@ -95,6 +95,8 @@ THROUGH = {
     "auditing/same_way.py": ("check",),
     "auditing/policy.py": ("audit",),
     "auditing/suite.py": ("audit",),
+    "defences/own.py": ("attack", "survey", "audit", "check", "probe", "defended"),
+    "defences/parse.py": ("attack", "survey", "audit", "check", "probe", "defended"),
     "runs/execute.py": ("attack",),
     "runs/losses.py": ("attack", "profile", "universal"),
     "runs/profile.py": ("profile",),

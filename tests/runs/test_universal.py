@@ -18,7 +18,7 @@ from safetensors.torch import save
 
 import iqattack
 from iqattack.attacks import load_attack
-from iqattack.attacks.universal_ways import ALIKE, WAYS
+from iqattack.attacks.set_based.universal_ways import ALIKE, WAYS
 from iqattack.constraints import Linf, parse_constraint
 from iqattack.directions import Known, Perturbation, Stroke, Tile, Universal, read_universal
 from iqattack.engine import Interrupted, QueryLog, image_generator, image_hash

@@ -21,8 +21,8 @@ from iqattack.attacks.contract import (
     Task,
 )
 from iqattack.attacks.lifting import FREE_ANSWERS, guarded, name_of, single
-from iqattack.attacks.options import ATTACKED, check_given
-from iqattack.attacks.ranking import ranking
+from iqattack.attacks.options import ATTACKED
+from iqattack.attacks.set_based.ranking import ranking
 from iqattack.attacks.specs import (
     GIVEN,
     all_attacks,
@@ -62,7 +62,6 @@ __all__ = [
     "all_attacks",
     "as_guest",
     "canonical_attack",
-    "check_given",
     "find",
     "guarded",
     "is_white_box",

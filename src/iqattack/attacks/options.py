@@ -1,7 +1,7 @@
 """Options of attacks as text: `score-boundary:surfree=100,supports=edges+salient`.
 
-An option is a keyword parameter of the attack's function; its annotation says what is allowed.
-Without one, the type of the default does; an attack with `**options` takes any, as text.
+How they are read is in `iqattack.options`; here are the types that options of attacks have, and
+those options in words.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import partial
 from inspect import Parameter
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field
 from torch import Tensor
 
 from iqattack.attacks.contract import Gradient
 from iqattack.directions import read_profile, read_universal
-from iqattack.errors import InputError, one_line, unknown
+from iqattack.errors import InputError
 from iqattack.images import ImageSet, read_image
 from iqattack.imports import absolute
+from iqattack.options import REQUIRED, annotation_of, parameters_of
 from iqattack.specs import text
 
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -87,7 +87,6 @@ ModelOption = Annotated[Gradients, BeforeValidator(Gradients)]
 
 
 BUILT_IN = "built in"  # in place of a path of the package
-REQUIRED = Parameter.empty  # in place of a default
 
 # Type and range of what `_in_words` cannot derive.
 _WORDS: tuple[tuple[Any, tuple[str, str]], ...] = (
@@ -101,18 +100,6 @@ _WORDS: tuple[tuple[Any, tuple[str, str]], ...] = (
     (UniversalFile, ("file", "")),
     (ModelOption, ("model", "as in --model")),
 )
-
-
-def _parameters(function: Callable[..., object]) -> dict[str, Parameter]:
-    """The options of an attack; the task, its first parameter, is none."""
-    parameters = list(inspect.signature(function).parameters.values())[1:]
-    named = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-    return {p.name: p for p in parameters if p.kind in named}
-
-
-def defaults(function: Callable[..., object]) -> dict[str, object]:
-    """The options of an attack and their defaults, REQUIRED for one that must be given."""
-    return {name: parameter.default for name, parameter in _parameters(function).items()}
 
 
 def check_task(attack: str, function: Callable[..., object]) -> None:
@@ -134,15 +121,6 @@ def check_task(attack: str, function: Callable[..., object]) -> None:
             )
 
 
-def check_given(attack: str, function: Callable[..., object], given: Collection[str]) -> None:
-    """InputError where an option without a default is not among those that are given."""
-    for name, default in defaults(function).items():
-        if default is REQUIRED and name not in given:
-            raise InputError(
-                f"attack '{attack}': option '{name}' has no default; give {attack}:{name}=VALUE"
-            )
-
-
 @dataclass(frozen=True)
 class Form:
     """How an option is given, in words. default: None where it must be given."""
@@ -153,15 +131,18 @@ class Form:
     range: str
 
 
-def forms(function: Callable[..., object]) -> list[Form]:
-    """The options of an attack; one whose annotation does not evaluate has no type."""
-    return [_form(function, parameter) for parameter in _parameters(function).values()]
+def forms(function: Callable[..., object], supplied: Collection[str] = ()) -> list[Form]:
+    """The options of an attack; one whose annotation does not evaluate has no type.
+
+    supplied: as in `parameters_of`.
+    """
+    return [_form(function, parameter) for parameter in parameters_of(function, supplied).values()]
 
 
 def _form(function: Callable[..., object], parameter: Parameter) -> Form:
     default = None if parameter.default is REQUIRED else as_text(parameter.default)
     try:
-        hint = _annotation(function, parameter)
+        hint = annotation_of(function, parameter)
     except Exception:  # an annotation is code: it may raise anything
         return Form(parameter.name, "", default, "")
     kind, span = _in_words(hint)
@@ -218,81 +199,7 @@ def as_text(value: object) -> str:
 
 def takes_gradients(function: Callable[..., object]) -> set[str]:
     """The options of an attack that are models whose gradients it takes."""
-    hints = {name: _annotation(function, option) for name, option in _parameters(function).items()}
+    hints = {
+        name: annotation_of(function, option) for name, option in parameters_of(function).items()
+    }
     return {name for name, hint in hints.items() if ModelOption in (hint, *get_args(hint))}
-
-
-def parse_options(attack: str, function: Callable[..., object], given: str) -> dict[str, object]:
-    """Read `option=value,option=value` for an attack; InputError for what it does not take.
-
-    The parts of a value that is a list are joined with +.
-    """
-    known = _parameters(function)
-    every = list(inspect.signature(function).parameters.values())
-    open_ended = any(p.kind is Parameter.VAR_KEYWORD for p in every)
-    options: dict[str, object] = {}
-    for part in filter(None, given.split(",")):
-        name, equals, value = part.partition("=")
-        if name not in known and (not open_ended or name == every[0].name):
-            if not known:
-                raise InputError(f"{attack}: unknown option '{name}', it has none of that name")
-            raise unknown(f"option of {attack}", name, known)
-        if not equals:
-            raise InputError(f"{attack}: option '{name}' has no value, expected {name}=VALUE")
-        try:
-            hint = _annotation(function, known[name]) if name in known else str
-        except Exception as error:  # an annotation is code: it may raise anything
-            raise InputError(
-                f"{attack}: option {name}: its annotation does not evaluate: {one_line(error)}"
-            ) from error
-        options[name] = _value(attack, name, value, hint)
-    return options
-
-
-def _annotation(function: Callable[..., object], option: Parameter) -> Any:
-    """What an option may be; raises whatever its annotation does.
-
-    Each is evaluated on its own: others may name what is imported for type checkers alone.
-    """
-    if option.annotation is Parameter.empty:
-        return _type_of(option.default)
-
-    def holder() -> None: ...
-
-    holder.__annotations__ = {option.name: option.annotation}
-    names = getattr(code_of(function), "__globals__", {})
-    return get_type_hints(holder, globalns=names, include_extras=True)[option.name]
-
-
-def _type_of(default: object) -> Any:
-    if isinstance(default, tuple | list) and default:
-        return tuple[type(default[0]), ...]  # type: ignore[misc]
-    known = (bool, int, float, Path)  # bool is an int, too
-    return next((kind for kind in known if isinstance(default, kind)), str)
-
-
-def code_of(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What runs when it is called: behind decorators, `partial`, and an object's `__call__`."""
-    while isinstance(function, partial):
-        function = function.func
-    if not inspect.isroutine(function) and not inspect.isclass(function):
-        function = type(function).__call__
-    code: Callable[..., Any] = inspect.unwrap(function)
-    return code
-
-
-def _value(attack: str, name: str, value: str, annotation: Any) -> object:
-    if NoneType in get_args(annotation) and value.lower() == "none":
-        return None
-    parsed = tuple(value.split("+")) if get_origin(annotation) in (tuple, list) else value
-    try:
-        return TypeAdapter(annotation).validate_python(parsed)
-    except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise InputError(f"{attack}: option {name}={value}: {reason}") from None
-    except InputError:
-        raise
-    except Exception as error:  # a type of somebody else's, or none at all
-        raise InputError(
-            f"{attack}: option {name}={value}: cannot be given as text: {one_line(error)}"
-        ) from error

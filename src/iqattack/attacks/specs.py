@@ -14,16 +14,14 @@ from iqattack.attacks.contract import AnySearch, Attack, Gradient, Task
 from iqattack.attacks.options import (
     ATTACKED,
     Gradients,
-    check_given,
     check_task,
-    code_of,
-    parse_options,
     takes_gradients,
 )
 from iqattack.attacks.table import ATTACKS, AttackKind
 from iqattack.errors import InputError, unknown
-from iqattack.imports import absolute, file_of, import_named, looks_imported
+from iqattack.imports import absolute, file_of, import_named, looks_imported, split
 from iqattack.isolation import guest
+from iqattack.options import check_given, code_of, parse_options
 
 GIVEN = "function"  # what the spec of an attack begins with that was given as a Python function
 
@@ -100,15 +98,6 @@ def _search_of(attack: Attack, task: Task) -> AnySearch:
     with guest():
         search = attack(task)
     return Guest(search) if isinstance(search, Generator) else search
-
-
-def split(spec: str) -> tuple[str, str]:
-    """Name and options of a spec, as text alone."""
-    name, _, given = spec.partition(":")
-    function, _, rest = given.partition(":")
-    if looks_imported(spec) and "=" not in function:
-        return f"{name}:{function}", rest
-    return name, given
 
 
 def kind_of(function: object, name: str, source: str) -> AttackKind:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from iqattack.attacks.contract import Search
-from iqattack.attacks.options import ATTACKED, Gradients, defaults
+from iqattack.attacks.options import ATTACKED, Gradients
 from iqattack.catalogue.attacks import ATTACKS as TEXTS
 from iqattack.catalogue.attacks import AttackText
+from iqattack.options import defaults
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,16 @@ from iqattack.auditing.suite import Attempt, Suite
 from iqattack.errors import InputError, RunError
 from iqattack.runs import Run, Summary
 from iqattack.runs.files import cannot_write, read_json, read_text, write_text
+from iqattack.runs.rescore import has_changed
 from iqattack.samples import MOS, write_samples
+from iqattack.scoring import Ceiling
 from iqattack.specs import printable
 
 CARD = "card.json"
 AUDIT = "audit.toml"
 POLICY = "policy.toml"  # the latest policy
 VERIFIED = "verified.json"  # the verified runs, by the digest of their results
+REQUESTS = "requests.json"  # images sent for verification; the runs' logs count their own
 PICTURES = "images"  # the sample set, if no images were given
 
 
@@ -36,13 +40,16 @@ PICTURES = "images"  # the sample set, if no images were given
 class Steps:
     """The steps of an audit, as functions of the public interface.
 
-    attack, evaluate, verify: see there; verify is None if nothing should be scored again. note:
-    called with the next step.
+    attack, evaluate, verify: see there; attack receives `elsewhere`, the number of images that the
+    other runs and their verification sent, and verify a ceiling, which counts what it sends. verify
+    is None if nothing should be scored again. rescore: gives a run fresh scores, also with
+    `elsewhere`; None for no fresh scores. note: called with the next step.
     """
 
     attack: Callable[..., Run]
     evaluate: Callable[[Run], Summary]
-    verify: Callable[[Run], bool] | None
+    verify: Callable[[Run, Ceiling], bool] | None
+    rescore: Callable[[Run, int], object] | None = None
     note: Callable[[str], None] = lambda _phrase: None
 
 
@@ -55,15 +62,18 @@ def audit(
     *,
     names: Mapping[str, Any],
     options: Mapping[str, Any],
+    ceiling: Ceiling | None = None,
     limit: int | None = None,
     resume: bool = False,
 ) -> Card:
     """Run a suite, and write the card.
 
     images: as for `iqattack.attack`, None for the sample set. names: everything else that decides
-    the result, recorded and compared on resuming. options: for every attack.
+    the result, recorded and compared on resuming. options: for every attack. ceiling: limit on
+    everything that the audit sends, which its attacks share.
 
-    Raises RunError for a folder that holds something else, or another audit.
+    Raises RunError for a folder that holds something else, or another audit; CeilingReached, after
+    which it can be resumed.
     """
     if images is None and options.get("mos") is not None:
         raise InputError(
@@ -78,7 +88,7 @@ def audit(
             write_samples(folder)
         images, given["mos"] = folder, folder / MOS
     limits = [number for number in (suite.limit, limit) if number is not None]
-    known = _Verified(out / VERIFIED, steps.note)
+    known, sent = _Verified(out / VERIFIED, steps.note), _Sent(out, ceiling)
     done, runs = [], len(suite.attempts) * len(suite.seeds)
     for number, (attempt, seed) in enumerate(plan(suite), 1):
         folder = out / "runs" / folder_of(number, attempt, seed)
@@ -94,14 +104,18 @@ def audit(
             seed=seed,
             limit=min(limits, default=None),
             resume=(folder / "run.toml").is_file(),
+            elsewhere=sent.beside(folder),
             **given,
         )
         summary = steps.evaluate(run)
         if summary.pending:
             raise RunError(f"{run.folder}: {summary.pending} images are pending; resume it")
-        verified = known.of(run, steps.verify)
+        if steps.rescore is not None and has_changed(run):
+            steps.rescore(run, sent.beside(folder))
+            summary = steps.evaluate(run)
+        verified = known.of(run, None if steps.verify is None else sent.counted(steps.verify))
         done.append(Done(run, summary, attempt.label, attempt.constraint, seed, verified))
-    card = card_of(suite, done)
+    card = card_of(suite, done, fresh=steps.rescore is not None)
     write_text(out / CARD, card.model_dump_json(indent=2) + "\n")
     return card
 
@@ -134,6 +148,65 @@ class _Verified:
             self._kept[digest] = verify(run)
             write_text(self._path, json.dumps(self._kept, indent=2) + "\n")
         return self._kept.get(digest)
+
+
+class _Sent:
+    """The number of images that an audit sent: the logs of its runs count theirs, a file those for
+    verification.
+
+    out: its folder. ceiling: limit on all of them, or None.
+    """
+
+    def __init__(self, out: Path, ceiling: Ceiling | None) -> None:
+        self._out, self._file = out, out / REQUESTS
+        self._ceiling = ceiling or Ceiling(sys.maxsize, "")
+        self._verifying = 0
+        if self._file.exists():
+            self._verifying = self._read()
+
+    def beside(self, folder: Path | None = None) -> int:
+        """The number of all images sent, except those of one run."""
+        sent = self._verifying
+        for path in sorted((self._out / "runs").glob("*/run.toml")):
+            if path.parent != folder:
+                with Run.open(path.parent).open_log() as log:
+                    sent += log.sent()
+        return sent
+
+    def counted(self, verify: Callable[[Run, Ceiling], bool]) -> Callable[[Run], bool]:
+        """A verification that counts what it sends, and respects the ceiling."""
+
+        def verified(run: Run) -> bool:
+            before = self.beside()
+            of_runs = before - self._verifying
+            ceiling = replace(self._ceiling, sent=before)
+            if ceiling.why:  # otherwise the final number is enough
+                ceiling.reserve = lambda images: self._keep(images - of_runs)
+            try:
+                return verify(run, ceiling)
+            finally:
+                self._keep(ceiling.sent - of_runs)
+
+        return verified
+
+    def _keep(self, verifying: int) -> None:
+        if verifying != self._verifying:
+            self._verifying = verifying
+            write_text(self._file, json.dumps({"verifying": verifying}) + "\n")
+
+    def _read(self) -> int:
+        try:
+            kept = read_json(read_text(self._file))
+            number = kept["verifying"] if isinstance(kept, dict) else None
+            if type(number) is int and number >= 0:
+                return number
+            reason = "expected a number as 'verifying'"
+        except (OSError, ValueError, KeyError) as error:
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise RunError(
+            f"{self._file}: cannot be read ({printable(reason)}); it counts the images that were "
+            "sent; restore it, or remove it to count from 0"
+        )
 
 
 def _answers(kept: Any) -> dict[str, bool]:

@@ -18,6 +18,7 @@ from iqattack.evaluation.bootstrap import RESAMPLES
 from iqattack.notebook import block, items, lines, table
 from iqattack.runs import Reached, Run, Summary, reached
 from iqattack.runs.numbers import without_folders
+from iqattack.runs.rescored import Rescoring
 from iqattack.runs.settings import ModelRecord, Settings
 from iqattack.version import __version__
 
@@ -101,12 +102,44 @@ class CardImages(BaseModel):
     digest: str
 
 
+class Fresh(BaseModel):
+    """Gain of a run by scores that had no part in the choice of its images, see `Rescoring`.
+
+    times: fewest fresh scores per picture. gain: mean over images, as a fraction of the score
+    range; low, high: its 95 % interval over images. bias: the reported gain minus this gain. error:
+    its standard error due to noise alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+    times: int
+    gain: float
+    low: float | None
+    high: float | None
+    bias: float
+    error: float
+
+    @classmethod
+    def of(cls, found: Rescoring) -> Fresh:
+        """Make it from a run's rescoring."""
+        low, high = found.intervals.get("gain_fresh", (None, None))
+        return cls(
+            times=found.times,
+            gain=found.gain_fresh,
+            low=low,
+            high=high,
+            bias=found.bias,
+            error=found.error,
+        )
+
+
 class RunRecord(BaseModel):
     """One run of the audit.
 
     folder: beneath the card's. results: SHA-256 of its results.csv. noise, batch: from the check of
     the model, as fractions of the score range; None without a check. findings: about the model.
-    verified: whether all images, scored again, are as reported; None if not verified.
+    verified: whether all images, scored again, are as reported; None if not verified. fresh: if the
+    audit asked for fresh scores; otherwise left out of JSON.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -121,6 +154,26 @@ class RunRecord(BaseModel):
     batch: float | None = None
     findings: tuple[str, ...] = ()
     verified: bool | None = None
+    fresh: Fresh | None = None
+
+    @property
+    def without_bias(self) -> str:
+        """The gain by fresh scores in a phrase; empty without any."""
+        fresh = self.fresh
+        if fresh is None:
+            return ""
+        gain, error, reported = (
+            f"{100.0 * part:.1f} %" for part in (fresh.gain, fresh.error, fresh.gain + fresh.bias)
+        )
+        return (
+            f"{self.attack} in {self.constraint}: {fresh.times:,} fresh scores of each picture put "
+            f"the mean gain at {gain} ± {error} of the score range, instead of the reported "
+            f"{reported}"
+        )
+
+    @model_serializer(mode="wrap")
+    def _without_fresh(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {n: v for n, v in handler(self).items() if n != "fresh" or v is not None}
 
 
 class Line(BaseModel):
@@ -295,8 +348,11 @@ class Done:
     verified: bool | None = None
 
 
-def card_of(suite: Suite, done: Sequence[Done]) -> Card:
-    """The card of a suite's runs; RunError if they differ in model or images."""
+def card_of(suite: Suite, done: Sequence[Done], *, fresh: bool = False) -> Card:
+    """The card of a suite's runs; RunError if they differ in model or images.
+
+    fresh: whether it reports the fresh scores of its runs, which may have some anyway.
+    """
     first = done[0].summary
     for each in done[1:]:
         _check_same(each, first)
@@ -322,7 +378,7 @@ def card_of(suite: Suite, done: Sequence[Done]) -> Card:
             partly=len(base.names) - int(everywhere.sum()),
             digest=_digest(done),
         ),
-        runs=tuple(map(_record, done)),
+        runs=tuple(_record(each, fresh=fresh) for each in done),
         lines=tuple(lines),
         seen=tuple(
             Seen(
@@ -546,9 +602,9 @@ def _digest(done: Sequence[Done]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _record(each: Done) -> RunRecord:
+def _record(each: Done, *, fresh: bool) -> RunRecord:
     summary = each.summary
-    fresh = None if summary.rescored is None else summary.rescored.text  # not part of the run
+    again = None if summary.rescored is None else summary.rescored.text
     check, (low, high) = summary.check, summary.model.score_range
     return RunRecord(
         folder=f"runs/{each.run.folder.name}",
@@ -559,6 +615,7 @@ def _record(each: Done) -> RunRecord:
         queries=summary.queries,
         noise=None if check is None else _finite(check.noise / (high - low)),
         batch=None if check is None else _finite(check.batch / (high - low)),
-        findings=tuple(without_folders(said) for said in summary.findings if said != fresh),
+        findings=tuple(without_folders(said) for said in summary.findings if said != again),
         verified=each.verified,
+        fresh=Fresh.of(summary.rescored) if fresh and summary.rescored is not None else None,
     )

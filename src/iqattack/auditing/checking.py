@@ -32,7 +32,7 @@ from iqattack.auditing.replayed import replayed
 from iqattack.auditing.same_way import other_ways, too_tolerant
 from iqattack.auditing.soundness import faults, implausible
 from iqattack.auditing.suite import Attempt, Suite, bundled, digest_of, read_suite
-from iqattack.defences import parse_defence
+from iqattack.defences import read_label
 from iqattack.errors import InputError, IqattackError, RunError
 from iqattack.images import read_image
 from iqattack.images.files import LARGEST_IMAGE
@@ -45,7 +45,7 @@ from iqattack.runs.numbers import without_folders
 from iqattack.runs.owner import is_own
 from iqattack.runs.run import LOG
 from iqattack.runs.settings import versions_here
-from iqattack.runs.verify import TOLERANCE, UNSEEN, reported
+from iqattack.runs.verify import NOT_REPEATED, TOLERANCE, UNSEEN, reported
 from iqattack.samples import MOS, write_samples
 from iqattack.scoring import DEFAULT_RETRY, Retry
 from iqattack.specs import is_line, printable
@@ -533,7 +533,7 @@ class _Submission:
         bare, _, defence = name.partition(BY)
         try:
             parts = split_spec(spec)
-            expected = "" if parts is None else parse_defence(parts[0]).spec
+            expected = "" if parts is None else read_label(parts[0])
         except IqattackError as error:
             self.found.refute(where, f"model: {error}")
             return
@@ -757,7 +757,9 @@ class _Submission:
                 f"{len(run.absent)} clean images are missing, such as {min(run.absent)}",
             )
         for phrase in result.notes:
-            if not phrase.startswith(UNSEEN):  # `_notes` handles JOD on the card
+            if phrase == NOT_REPEATED:  # no rank depends on them
+                self.found.note(where, phrase)
+            elif not phrase.startswith(UNSEEN):  # `_notes` handles JOD on the card
                 self.found.open(where, phrase)
         if result.pending:
             self.found.refute(where, f"{result.pending} images are pending")
@@ -799,7 +801,7 @@ class _Submission:
                 )
                 for run in runs.values()
             ]
-            made = card_of(suite, done)
+            made = card_of(suite, done, fresh=any(run.fresh for run in card.runs))
         except (IqattackError, OSError) as error:
             text = self._plain(str(error))
             self.found.refute(CARD, f"no card can be made from the runs: {text}")

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from iqattack.attacks import ATTACKS, GIVEN, Gradient, load_attack
-from iqattack.attacks.specs import find, split
+from iqattack.attacks.specs import find
 from iqattack.errors import InputError, IqattackError, RunError
+from iqattack.imports import split
 from iqattack.runs.detect import Replay
 from iqattack.runs.run import Run
 from iqattack.runs.settings import versions_here

@@ -71,7 +71,7 @@ ATTACKS: dict[str, AttackText] = {
             "score-boundary",
             "adaptive score boundaries, texture on edges and salient regions, SurFree",
             "Yang et al., IEEE TCSVT 2024, arXiv 2401.05217",
-            "score_boundary:score_boundary",
+            "score_based.score_boundary:score_boundary",
             SCORES,
             "Sets score boundaries on the way to the end of the score range and crosses one after "
             "the other. Sparse noise from natural textures, on edges and salient regions, crosses "
@@ -97,7 +97,7 @@ ATTACKS: dict[str, AttackText] = {
             "filter-search",
             "fixed directions, then a filter of the image's own detail, then regions",
             "iqattack",
-            "filter_search:filter_search",
+            "score_based.filter_search:filter_search",
             SCORES,
             "Tries a bank of fixed directions (noise, stripes, blur, JPEG), then searches with "
             "CMA-ES for a small filter of the image's own high frequencies that moves the score, "
@@ -114,7 +114,7 @@ ATTACKS: dict[str, AttackText] = {
             "portfolio-search",
             "filter-search, whose regions take the brushes and channels that gain most",
             "iqattack",
-            "portfolio_search:portfolio_search",
+            "score_based.portfolio_search:portfolio_search",
             SCORES,
             "Begins as filter-search does, tries opponent colours, then repaints regions with the "
             "best filters and the whole bank, in all channels, in one, or in one with the opposite "
@@ -126,7 +126,7 @@ ATTACKS: dict[str, AttackText] = {
             "surfree",
             "a shorter perturbation on one score boundary",
             "Maho, Furon & Le Merrer, CVPR 2021",
-            "surfree:surfree",
+            "decision_based.surfree:surfree",
             CROSSED,
             "Crosses a score boundary with texture, then shortens the perturbation: it turns it "
             "within random planes of low-frequency directions for as long as the candidate stays "
@@ -142,7 +142,7 @@ ATTACKS: dict[str, AttackText] = {
             "square",
             "random search by squares on the ends of the box",
             "Andriushchenko, Croce, Flammarion & Hein, ECCV 2020",
-            "square:square",
+            "score_based.square:square",
             SCORES,
             "Random search: starts from vertical stripes on the ends of the box, repaints a square "
             "at a random place and keeps what gains. The squares shrink over the budget.",
@@ -158,7 +158,7 @@ ATTACKS: dict[str, AttackText] = {
             "ran",
             "Square with several squares a step",
             "Ran et al., Expert Systems with Applications 2025",
-            "ran:ran",
+            "score_based.ran:ran",
             SCORES,
             "Square's random search with several squares in each candidate, as published for "
             "NR-IQA models. Its bi-directional loss is --objective farther.",
@@ -172,7 +172,7 @@ ATTACKS: dict[str, AttackText] = {
             "nes",
             "sign steps along a gradient estimated from noisy samples",
             "Ilyas, Engstrom, Athalye & Lin, ICML 2018",
-            "nes:nes",
+            "score_based.nes:nes",
             SCORES,
             "Estimates the gradient of the score from noisy candidates, each compared with their "
             "mean, and takes a sign step along it, with momentum. Grey noise and shrinking steps "
@@ -192,7 +192,7 @@ ATTACKS: dict[str, AttackText] = {
             "parsimonious",
             "lazy greedy search for the blocks that lie on the upper end of the box",
             "Moon, An & Song, ICML 2019",
-            "parsimonious:parsimonious",
+            "score_based.parsimonious:parsimonious",
             SCORES,
             "Every block of the image lies on the upper or the lower end of the box. A lazy greedy "
             "local search flips the blocks that gain, and goes on with blocks of half the side.",
@@ -205,7 +205,7 @@ ATTACKS: dict[str, AttackText] = {
             "simba",
             "one direction of the DCT or pixel basis at a time",
             "Guo et al., ICML 2019",
-            "simba:simba",
+            "score_based.simba:simba",
             SCORES,
             "Adds one random direction of an orthonormal basis at a time, with either sign, and "
             "keeps it if it gains. In the DCT basis, low frequencies come first.",
@@ -218,7 +218,7 @@ ATTACKS: dict[str, AttackText] = {
             "signhunter",
             "flips signs in halves, quarters and so on",
             "Al-Dujaili & O'Reilly, ICLR 2020",
-            "signhunter:signhunter",
+            "score_based.signhunter:signhunter",
             SCORES,
             "Every value lies on the upper or the lower end of the box. It flips the signs of the "
             "whole image, of halves, of quarters and so on, and keeps each flip that gains.",
@@ -227,7 +227,7 @@ ATTACKS: dict[str, AttackText] = {
             "hop-skip-jump",
             "a shorter perturbation along the estimated normal of one score boundary",
             "Chen, Jordan & Wainwright, IEEE S&P 2020",
-            "hop_skip_jump:hop_skip_jump",
+            "decision_based.hop_skip_jump:hop_skip_jump",
             CROSSED,
             "Crosses a score boundary with texture, then shortens the perturbation: it estimates "
             "the boundary's normal from random probes, steps along it, and returns to the boundary "
@@ -243,7 +243,7 @@ ATTACKS: dict[str, AttackText] = {
             "boundary",
             "a shorter perturbation by a random walk along one score boundary",
             "Brendel, Rauber & Bethge, ICLR 2018",
-            "boundary:boundary_attack",
+            "decision_based.boundary:boundary_attack",
             CROSSED,
             "Crosses a score boundary with texture, then walks along it: a random step at equal "
             "distance from the clean image, then one towards it, each kept if the candidate stays "
@@ -254,7 +254,7 @@ ATTACKS: dict[str, AttackText] = {
             "geoda",
             "a shorter perturbation, taking one score boundary for flat",
             "Rahmati et al., CVPR 2020",
-            "geoda:geoda",
+            "decision_based.geoda:geoda",
             CROSSED,
             "Crosses a score boundary with texture, then takes the boundary for a plane: it "
             "estimates the normal from low-frequency probes and looks for the nearest point that "
@@ -270,7 +270,7 @@ ATTACKS: dict[str, AttackText] = {
             "sparse-rs",
             "random search over few pixels, a patch or a frame; for l0:K",
             "Croce et al., AAAI 2022, arXiv 2006.12834",
-            "sparse_rs:sparse_rs",
+            "score_based.sparse_rs:sparse_rs",
             SCORES,
             "Random search over which pixels differ and which end of the box each channel takes. "
             "The constraint l0:K says how many pixels may differ.",
@@ -286,7 +286,7 @@ ATTACKS: dict[str, AttackText] = {
             "clahe",
             "local contrast by histogram equalisation, two parameters; for none",
             "Zuiderveld 1994; Siniukov et al., Applied Sciences 2021",
-            "clahe:clahe",
+            "unrestricted.clahe:clahe",
             SCORES,
             "Contrast-limited adaptive histogram equalisation of the lightness. CMA-ES searches "
             "for the clip limit and the number of tiles that move the score most.",
@@ -296,7 +296,7 @@ ATTACKS: dict[str, AttackText] = {
             "gamma",
             "the power law, two parameters; for none",
             "Siniukov et al., Applied Sciences 2021",
-            "gamma:gamma",
+            "unrestricted.gamma:gamma",
             SCORES,
             "Applies s = c·r^γ to all pixels. CMA-ES searches for the γ and the c that move the "
             "score most.",
@@ -306,7 +306,7 @@ ATTACKS: dict[str, AttackText] = {
             "unsharp",
             "sharper or softer, two parameters; for none",
             "Siniukov et al., Applied Sciences 2021",
-            "unsharp:unsharp",
+            "unrestricted.unsharp:unsharp",
             SCORES,
             "Unsharp masking of the whole image, which also blurs where the amount is negative. "
             "CMA-ES searches for the amount and the radius that move the score most.",
@@ -316,7 +316,7 @@ ATTACKS: dict[str, AttackText] = {
             "tone-map",
             "tone mapping, three parameters; for none",
             "Drago et al., Eurographics 2003; Siniukov et al., Applied Sciences 2021",
-            "tone_map:tone_map",
+            "unrestricted.tone_map:tone_map",
             SCORES,
             "Drago's tone-mapping operator on the whole image. CMA-ES searches for the gamma, the "
             "saturation and the bias that move the score most.",
@@ -326,7 +326,7 @@ ATTACKS: dict[str, AttackText] = {
             "noise",
             "Gaussian and uniform noise at the box, best of n: the baseline",
             "none",
-            "noise:noise",
+            "reference.noise:noise",
             SCORES,
             "Scores as many noisy images as the budget allows and keeps the best: the baseline "
             "that every other attack has to beat.",
@@ -336,7 +336,7 @@ ATTACKS: dict[str, AttackText] = {
             "transfer",
             "gradients of a substitute model that you name, on textured regions",
             "Korhonen & You, QoMEX 2022",
-            "transfer:transfer",
+            "reference.transfer:transfer",
             SUBSTITUTE,
             "Follows the gradient of a substitute model to the ends of the box, up and down, on "
             "edges and texture first, and has the attacked model score each step. If the "
@@ -352,7 +352,7 @@ ATTACKS: dict[str, AttackText] = {
             "universal",
             "one change for all images, learnt beforehand by iqattack universal",
             "Moosavi-Dezfooli et al., CVPR 2017; by queries: Bychkov et al., ICME 2025",
-            "universal:universal",
+            "set_based.universal:universal",
             LEARNT,
             "Adds patterns that were learnt on other images, and has each scored. Their file "
             "records the queries of learning, which must be reported with their gain; iqattack "
@@ -367,7 +367,7 @@ ATTACKS: dict[str, AttackText] = {
             "pgd",
             "not a black-box attack: gradients of the model itself, the white-box ceiling",
             "Madry et al., ICLR 2018",
-            "pgd:pgd",
+            "reference.pgd:pgd",
             WHITE_BOX,
             "Sign steps along the gradient of the attacked model, with random restarts. It gives "
             "an upper reference for black-box attacks; the model must be differentiable.",

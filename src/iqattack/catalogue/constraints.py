@@ -1,6 +1,4 @@
-"""What commands say about constraints, and the default constraint."""
-
-DEFAULT = "bands:2.5"
+"""What commands say about constraints."""
 
 HELP = (
     "bands:S: in each band of spatial frequency, S times the contrast that is just visible; "

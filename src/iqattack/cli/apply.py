@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 import iqattack
+from iqattack.catalogue import defaults
 from iqattack.cli.options import HOW, RUN, Convert, Limit, Resize, Seed
 from iqattack.cli.progress import display
 from iqattack.errors import InputError
@@ -37,7 +38,7 @@ def apply(
             rich_help_panel=HOW,
         ),
     ] = None,
-    seed: Seed = 0,
+    seed: Seed = defaults.SEED,
     limit: Limit = None,
     convert: Convert = False,
     resize: Resize = None,

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import iqattack
-from iqattack.catalogue import constraints
+from iqattack.catalogue import constraints, defaults
 from iqattack.cli.options import (
     HOW,
     RUN,
@@ -94,14 +94,14 @@ def attack(
             help="An attack that [bold]iqattack attacks[/bold] lists.",
             rich_help_panel=HOW,
         ),
-    ] = "filter-search",
+    ] = defaults.ATTACK,
     constraint: Annotated[
         str,
         typer.Option(
             help=constraints.HELP,
             rich_help_panel=HOW,
         ),
-    ] = constraints.DEFAULT,
+    ] = defaults.CONSTRAINT,
     floor: Annotated[
         str | None,
         typer.Option(
@@ -121,7 +121,7 @@ def attack(
             "three (out=b.png: out of them), and top:3 replaces all three.",
             rich_help_panel=HOW,
         ),
-    ] = "rank",
+    ] = defaults.OBJECTIVE,
     queries: Annotated[
         int,
         typer.Option(
@@ -129,7 +129,7 @@ def attack(
             help="Queries per image, the clean image included.",
             rich_help_panel=HOW,
         ),
-    ] = 2000,
+    ] = defaults.QUERIES,
     budget_total: Annotated[
         int | None,
         typer.Option(
@@ -139,7 +139,7 @@ def attack(
             rich_help_panel=HOW,
         ),
     ] = None,
-    seed: Seed = 0,
+    seed: Seed = defaults.SEED,
     shard: Shard = None,
     survey: Survey = None,
     resume: Annotated[
@@ -176,7 +176,7 @@ def attack(
     address: Address = None,
     gpus_per_worker: GpusPerWorker = None,
     concurrency: Concurrency = None,
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
     timeout: Timeout = None,
     max_requests: MaxRequests = None,
     max_cost: MaxCost = None,

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 import iqattack
+from iqattack.catalogue import defaults
 from iqattack.cli.options import (
     HOW,
     RUN,
@@ -24,6 +25,8 @@ from iqattack.cli.options import (
     Input,
     Limit,
     LowerBetter,
+    MaxCost,
+    MaxRequests,
     MosColumns,
     Resize,
     Retries,
@@ -108,6 +111,15 @@ def audit(
             rich_help_panel=RUN,
         ),
     ] = True,
+    rescore: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="For a model with noisy scores: score the clean and the attacked version of each "
+            "image N more times, so that the card also has the gain without selection bias.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -120,8 +132,10 @@ def audit(
     batch: Batch = "auto",
     workers: Workers = None,
     concurrency: Concurrency = None,
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
     timeout: Timeout = None,
+    max_requests: MaxRequests = None,
+    max_cost: MaxCost = None,
 ) -> None:
     """Run a fixed suite of attacks on a model, and write a card of the results, with a page.
 
@@ -160,8 +174,11 @@ def audit(
             workers=parse_workers(workers),
             concurrency=concurrency,
             retry=iqattack.Retry(retries),
+            max_requests=max_requests,
+            max_cost=max_cost,
             policy=policy,
             verified=verified,
+            rescore=rescore,
             resume=resume,
             score_range=wanted_range,
             lower_better=lower_better,
@@ -174,6 +191,8 @@ def audit(
     _show_published(read_suite(suite), card)
     typer.echo(f"card  {out / CARD}")
     typer.echo(f"page  {out / INDEX}")
+    for text in filter(None, (run.without_bias for run in card.runs)):
+        typer.echo(text)
     unsound = [run.folder for run in card.runs if run.verified is False]
     for folder in unsound:
         typer.echo(f"{out / folder}: not as reported; for details, run 'iqattack verify'", err=True)

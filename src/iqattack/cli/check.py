@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import iqattack
+from iqattack.catalogue import defaults
 from iqattack.cli.options import (
     HOW,
     RUN,
@@ -104,7 +105,7 @@ def check(
         ),
     ] = None,
     device: Device = "cpu",
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
     timeout: Timeout = None,
 ) -> None:
     """Verify a card from the runs beside it, and with --model by querying the model again.

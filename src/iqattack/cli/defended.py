@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 import iqattack
+from iqattack.catalogue import defaults
 from iqattack.cli.options import Retries, Timeout
 from iqattack.cli.output import cell, say
 from iqattack.cli.progress import display
@@ -28,7 +29,7 @@ def defended(
         typer.Option(
             metavar="NAME:VALUE[+…]",
             help="The defence, as [bold]iqattack defences[/bold] lists it, such as "
-            "jpeg:75+median:3.",
+            "jpeg:75+median:3, or FILE.py:name[:option=value,…].",
         ),
     ],
     adaptive: Annotated[
@@ -54,7 +55,7 @@ def defended(
         ),
     ] = False,
     timeout: Timeout = None,
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.csv", help="Write a row for each image.")
     ] = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import iqattack
-from iqattack.catalogue import constraints
+from iqattack.catalogue import defaults
 from iqattack.cli.progress import display
 from iqattack.cli.signals import interruptible
 from iqattack.cli.tables import show_summary
@@ -32,7 +32,7 @@ def demo(
     typer.echo(
         "The model is 'builtin', a small network trained on pseudo-MOS (iqattack models builtin);\n"
         "the images are those of iqattack samples. "
-        f"Attack: filter-search, {constraints.DEFAULT}."
+        f"Attack: {defaults.ATTACK}, {defaults.CONSTRAINT}."
     )
     with interruptible(run / "run.toml") as stop, display(stop) as shown:
         write_samples(images)
@@ -40,8 +40,8 @@ def demo(
             str(images),
             "builtin",
             out=run,
-            attack="filter-search",
-            constraint=constraints.DEFAULT,
+            attack=defaults.ATTACK,
+            constraint=defaults.CONSTRAINT,
             queries=QUERIES,
             mos=images / MOS,
             resume=(run / "run.toml").is_file(),

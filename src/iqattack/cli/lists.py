@@ -161,7 +161,11 @@ def models(
 def defences(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="Explain one defence.", show_default=False),
+        typer.Argument(
+            metavar="NAME",
+            help="Explain one defence; FILE.py:name and package.module:name, too.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """List the defences that can stand before a model, with their papers; or explain one.
@@ -173,14 +177,42 @@ def defences(
         table = Table("defence", "what it does", "paper")
         for text in DEFENCES.values():
             table.add_row(*map(Text, (text.form, text.summary, text.paper)))
+        for point in plugins.installed("iqattack.defences").values():
+            if point.name not in DEFENCES:  # none is imported: it may take long, and print
+                table.add_row(*map(Text, (point.name, f"{point.value}, installed", "")))
         Console().print(table)
+        _note_hidden(plugins.hidden("iqattack.defences", DEFENCES))
         return
     found = DEFENCES.get(name.partition(":")[0])
     if found is None:
-        raise unknown("defence", name, DEFENCES)
+        _show_own_defence(name)
+        return
     _echo_paragraph(f"{found.name}: {found.summary}")
     _echo_facts({"form": found.form, "values": found.limits, "paper": found.paper})
     _echo_example("--model", "builtin", "--defence", found.spec)
+
+
+def _show_own_defence(spec: str) -> None:
+    """What somebody else's defence does, and its options."""
+    from iqattack.attacks.options import forms  # noqa: PLC0415 - imports PyTorch
+    from iqattack.defences.own import options_of  # noqa: PLC0415
+
+    found, options = options_of(spec)
+    described, *rest = (inspect.getdoc(found.value) or "no description").splitlines()
+    _echo_paragraph(f"{found.name}: {described}")
+    _echo_paragraph("\n".join(rest).strip())
+    _echo_facts({"source": found.name if found.file is None else str(found.file)})
+    table = Table("option", "type", "default", "range")
+    shown = forms(options)
+    for form in shown:
+        table.add_row(*map(Text, (form.name, form.type, form.default or "to be given", form.range)))
+    if shown:
+        Console().print(table)
+    else:
+        typer.echo("It has no options.\n")
+    first = next((f"{form.name}={form.default or 'VALUE'}" for form in shown), None)
+    defence = ":".join(filter(None, (found.name, first)))
+    _echo_example("--model", "builtin", "--defence", defence)
 
 
 def _template(name: str | None) -> str:

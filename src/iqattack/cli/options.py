@@ -43,7 +43,7 @@ Defence = Annotated[
     typer.Option(
         metavar="NAME:VALUE[+…]",
         help="Defences before the model, as [bold]iqattack defences[/bold] lists them, such as "
-        "jpeg:75+median:3; every query passes through them.",
+        "jpeg:75+median:3, or FILE.py:name[:option=value,…]; every query passes through them.",
         rich_help_panel=WHAT,
     ),
 ]

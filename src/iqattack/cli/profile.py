@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 import iqattack
-from iqattack.catalogue import constraints
+from iqattack.catalogue import defaults
 from iqattack.cli.options import (
     HOW,
     RUN,
@@ -61,7 +61,7 @@ def profile(
         typer.Option(
             help="The constraint of the later attack: bands:2.5, linf:3, …", rich_help_panel=HOW
         ),
-    ] = constraints.DEFAULT,
+    ] = defaults.CONSTRAINT,
     objective: Annotated[
         str,
         typer.Option(
@@ -69,7 +69,7 @@ def profile(
             help="The objective of the later attack.",
             rich_help_panel=HOW,
         ),
-    ] = "rank",
+    ] = defaults.OBJECTIVE,
     queries: Annotated[
         int,
         typer.Option(
@@ -95,7 +95,7 @@ def profile(
             rich_help_panel=HOW,
         ),
     ] = 0,
-    seed: Seed = 0,
+    seed: Seed = defaults.SEED,
     input: Input = None,  # noqa: A002 - as the option is called
     score_range: ScoreRange = None,
     lower_better: LowerBetter = None,
@@ -115,7 +115,7 @@ def profile(
     batch: Batch = "auto",
     workers: Workers = None,
     concurrency: Concurrency = None,
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
     timeout: Timeout = None,
     max_requests: MaxRequests = None,
     max_cost: MaxCost = None,

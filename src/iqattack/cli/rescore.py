@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import iqattack
+from iqattack.catalogue import defaults
 from iqattack.cli.options import Concurrency, MaxCost, MaxRequests, Retries, Timeout
 from iqattack.cli.output import say
 from iqattack.cli.progress import display
@@ -34,7 +35,7 @@ def rescore(
     ] = False,
     concurrency: Concurrency = None,
     timeout: Timeout = None,
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
     max_requests: MaxRequests = None,
     max_cost: MaxCost = None,
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import iqattack
+from iqattack.catalogue import defaults
 from iqattack.cli.attack import end_with_failed
 from iqattack.cli.options import (
     RUN,
@@ -94,7 +95,7 @@ def survey(
     address: Address = None,
     gpus_per_worker: GpusPerWorker = None,
     concurrency: Concurrency = None,
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
     timeout: Timeout = None,
     max_requests: MaxRequests = None,
     max_cost: MaxCost = None,

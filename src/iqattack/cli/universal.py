@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 import iqattack
-from iqattack.catalogue import constraints
+from iqattack.catalogue import defaults
 from iqattack.cli.options import (
     HOW,
     RUN,
@@ -68,7 +68,7 @@ def universal(
         typer.Option(
             help="The constraint of the later attack: bands:2.5, linf:3, …", rich_help_panel=HOW
         ),
-    ] = constraints.DEFAULT,
+    ] = defaults.CONSTRAINT,
     objective: Annotated[
         str,
         typer.Option(
@@ -76,7 +76,7 @@ def universal(
             help="rank learns both directions, each on the images that it applies to.",
             rich_help_panel=HOW,
         ),
-    ] = "rank",
+    ] = defaults.OBJECTIVE,
     queries: Annotated[
         int,
         typer.Option(
@@ -122,7 +122,7 @@ def universal(
             rich_help_panel=HOW,
         ),
     ] = None,
-    seed: Seed = 0,
+    seed: Seed = defaults.SEED,
     input: Input = None,  # noqa: A002 - as the option is called
     score_range: ScoreRange = None,
     lower_better: LowerBetter = None,
@@ -142,7 +142,7 @@ def universal(
     batch: Batch = "auto",
     workers: Workers = None,
     concurrency: Concurrency = None,
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
     timeout: Timeout = None,
     max_requests: MaxRequests = None,
     max_cost: MaxCost = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import iqattack
+from iqattack.catalogue import defaults
 from iqattack.cli.options import Retries, Timeout
 from iqattack.cli.progress import display
 from iqattack.errors import InputError
@@ -50,7 +51,7 @@ def verify(
         ),
     ] = False,
     timeout: Timeout = None,
-    retries: Retries = 3,
+    retries: Retries = defaults.RETRIES,
 ) -> None:
     """Read every saved image again, score it, and compare with what the run reports.
 

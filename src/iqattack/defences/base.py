@@ -114,7 +114,10 @@ class Purifier(Defence):
 
     @abstractmethod
     def purified(self, pixels: Pixels) -> NDArray[np.generic]:
-        """Pixels (H, W, 3) as the model gets them; what is not uint8 is clipped and rounded."""
+        """Pixels (H, W, 3) as the model gets them; what is not uint8 is clipped and rounded.
+
+        A defence that is not built in must keep to 0..255 itself (see `own`).
+        """
 
     def __call__(self, images: Tensor, ask: Ask, behind: Behind) -> Answers:  # noqa: ARG002
         """See `Defence`."""

@@ -14,7 +14,16 @@ from iqattack.models.checked import (
     as_failure,
     score_checked,
 )
-from iqattack.models.defended import BY, bare_spec, defend, fresh, judges, spec_of, split_spec
+from iqattack.models.defended import (
+    BY,
+    bare_spec,
+    defend,
+    foreign_defences,
+    fresh,
+    judges,
+    spec_of,
+    split_spec,
+)
 from iqattack.models.device import dealt, in_turn
 from iqattack.models.gradients import MODEL_LOCK, gradient_of
 from iqattack.models.inference import EAGER, Inference
@@ -44,6 +53,7 @@ __all__ = [
     "builtin_card",
     "dealt",
     "defend",
+    "foreign_defences",
     "fresh",
     "gradient_of",
     "in_turn",

@@ -10,13 +10,23 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from iqattack.defences import Answers, Behind, Chain, parse_defence
+from iqattack.defences import (
+    Answers,
+    Behind,
+    Chain,
+    checked_chain,
+    files_of,
+    is_built_in,
+    label,
+    parse_defence,
+    parts_of,
+)
 from iqattack.errors import InputError
 from iqattack.models.base import Scorer, Scores, Traits
 from iqattack.models.checked import Model, answers
 
 BY = ", defended by "  # in the name of a model, before its defence
-_SPEC = re.compile(r"defended\(([^()]*)\):(.+)", re.DOTALL)
+_SPEC = re.compile(r"defended\((.*?)\):(.+)", re.DOTALL)  # folders may have parentheses
 
 
 class Defended:
@@ -56,19 +66,21 @@ class Defended:
             method()
 
 
-def defend(model: Scorer, defence: str, *, key: int = 0) -> Model:
+def defend(model: Scorer, defence: str | Chain, *, key: int = 0) -> Model:
     """A model with defences before it: `defend(model, "jpeg:75+median:3")`.
 
-    Several defences apply from left to right. key: of random choices, which depend only on it and
-    on the pixels, so that every run is reproducible. A query is one image, no matter how many
-    versions of it the model scores; its notes give that number.
+    defence: its spec, or the result of `parse_defence`; `FILE.py:name` and `package.module:name`
+    are your own defences, see docs/defences.md. Several apply from left to right. key: of random
+    choices, which depend only on it and on the pixels, so that every run is reproducible. A query
+    is one image, no matter how many versions of it the model scores; its notes give that number.
 
-    Raises InputError for a spec that `iqattack defences` does not list.
+    Raises InputError for a defence that does not exist.
     """
-    chain = parse_defence(defence)
+    chain = defence if isinstance(defence, Chain) else parse_defence(defence)
     inner = model.function if isinstance(model, Model) else None
     if isinstance(inner, Defended) and inner.key == key:  # one chain, and numbers of its own each
-        return defend(inner.model, f"{chain.spec}+{inner.chain.spec}", key=key)
+        both = Chain((*chain.defences, *inner.chain.defences))
+        return defend(inner.model, checked_chain(both, both.spec), key=key)
     if model.score_range is None and any(one.tells for one in chain.defences):
         raise InputError(
             f"defence '{chain.spec}': changes scores within their range, which model "
@@ -77,10 +89,11 @@ def defend(model: Scorer, defence: str, *, key: int = 0) -> Model:
     traits = Traits.of(model)
     notes = traits.notes
     if chain.scored > 1:
-        notes = (*notes, f"{chain.spec}: scores {chain.scored} versions of each image")
+        notes = (*notes, f"{label(chain)}: scores {chain.scored} versions of each image")
     own = replace(
         traits,
         spec=None if traits.spec is None else spec_of(chain.spec, traits.spec),
+        files=tuple(dict.fromkeys((*traits.files, *files_of(chain)))),
         batch=None if traits.batch is None else max(traits.batch // chain.scored, 1),
         price=None if traits.price is None else traits.price * chain.scored,
         rate=None if traits.rate is None else traits.rate / chain.scored,
@@ -93,7 +106,7 @@ def defend(model: Scorer, defence: str, *, key: int = 0) -> Model:
     }
     return Model(
         Defended(model, chain, key),
-        f"{model.name}{BY}{chain.spec}",
+        f"{model.name}{BY}{label(chain)}",
         model.score_range,
         model.lower_better,
         chain.smallest(model.min_size),
@@ -134,20 +147,20 @@ def fresh(model: Scorer, *, first: int = 1) -> Scorer:
     return replace(model, function=_Fresh(inner, max(first, inner.key + 1)))
 
 
-def judges(model: Scorer, defence: str, keys: Iterable[int]) -> list[Scorer]:
+def judges(model: Scorer, defence: str | Chain, keys: Iterable[int]) -> list[Scorer]:
     """Unbiased judges of a picture after an attack on a defended model.
 
     A defence that only changes the reported scores is removed. Random choices are drawn anew with
     each of `keys`, since a picture that was selected for its score was lucky with the draws that it
     saw.
     """
-    chain = parse_defence(defence)
+    chain = defence if isinstance(defence, Chain) else parse_defence(defence)
     kept = Chain(tuple(one for one in chain.defences if not one.tells))
     if not kept.defences:
         return [model]
     if not kept.random:
-        return [defend(model, kept.spec)]
-    return [defend(model, kept.spec, key=key) for key in keys]
+        return [defend(model, kept)]
+    return [defend(model, kept, key=key) for key in keys]
 
 
 def spec_of(defence: str, model: str) -> str:
@@ -169,6 +182,18 @@ def split_spec(spec: str) -> tuple[str, str] | None:
             "'defended(jpeg:75+median:3):builtin'; run iqattack defences for a list"
         )
     return match[1], match[2]
+
+
+def foreign_defences(spec: str) -> list[str]:
+    """The defences in a model's spec that are not part of the package, as text: code to import.
+
+    Empty for any other spec.
+    """
+    found: list[str] = []
+    while (match := _SPEC.fullmatch(spec)) is not None:
+        found += [part for part in parts_of(match[1]) if not is_built_in(part)]
+        spec = match[2]
+    return found
 
 
 def bare_spec(spec: str) -> str:

@@ -164,15 +164,18 @@ def load_model(
 ) -> Model:
     """Load the model that a spec names, in one of the forms of the catalogue.
 
-    score_range, lower_better: override, or supply if missing, the model's declarations. device:
-    where a network runs, as torch names it. input: the model's input convention, such as `float01`
-    or `numpy,nhwc,single`. timeout: seconds that a call may take. compile: run a torch module
-    through `torch.compile`; autocast: to `bfloat16` or `float16`. Both change scores. declared:
-    whether range and direction must be known; if not, they may be None. defence: defences before
-    the model, such as `jpeg:75+median:3`; `defended(jpeg:75):builtin` is the spec of such a model.
+    score_range, lower_better: override, or supply if missing, the model's declarations.
+    device: where a network runs, as torch names it.
+    input: the model's input convention, such as `float01` or `numpy,nhwc,single`.
+    timeout: seconds that a call may take.
+    compile: run a torch module through `torch.compile`; autocast: to `bfloat16` or `float16`. Both
+        change scores.
+    declared: whether range and direction must be known; if not, they may be None.
+    defence: defences before the model, such as `jpeg:75+median:3` or `mine.py:purify`;
+        `defended(jpeg:75):builtin` is the spec of such a model.
 
     Raises InputError for an unknown kind, a model that cannot be loaded, one whose range or
-    direction is neither declared nor given, and options of torch with a model that is no module.
+    direction is neither declared nor given, and torch options with anything but a torch module.
     """
     if not isinstance(spec, str):
         raise InputError(
@@ -194,7 +197,7 @@ def load_model(
             autocast=autocast,
             declared=declared,
         )
-        return defend(model_behind, chain.spec)
+        return defend(model_behind, chain)
     limit = None if timeout is None else check_timeout(timeout)
     given = Given(device, Input.parse(input), limit, Inference(compile, autocast))
     with guest():

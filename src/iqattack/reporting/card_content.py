@@ -264,6 +264,7 @@ def concerns(card: Card, troubles: Sequence[str] = ()) -> list[str]:
             f"Scores are noisy: those of one image have a standard deviation of "
             f"{percent(noise, 2)} of the score range.{luck}"
         )
+    said += [f"{text}." for run in card.runs if (text := run.without_bias)]
     if batch:
         said.append(
             f"Scores depend on the other images of a batch, by {percent(batch, 2)} of the range."

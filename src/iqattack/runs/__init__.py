@@ -7,7 +7,7 @@ from iqattack.runs.execute import Callbacks, execute
 from iqattack.runs.how import How
 from iqattack.runs.merge import merge
 from iqattack.runs.profile import make_profile
-from iqattack.runs.rescore import rescore, rescored_rows
+from iqattack.runs.rescore import check_times, rescore, rescored_rows
 from iqattack.runs.rescored import Rescored, Rescoring
 from iqattack.runs.results import COLUMNS, Result
 from iqattack.runs.run import Run
@@ -52,6 +52,7 @@ __all__ = [
     "UntrustedError",
     "VerifyResult",
     "apply_universal",
+    "check_times",
     "check_trusted",
     "compare",
     "detect",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from iqattack.defences import Answers, Behind, Chain, parse_defence
+from iqattack.defences import Answers, Behind, Chain, files_of, label, parse_defence
 from iqattack.errors import InputError, RunError
 from iqattack.evaluation import bootstrap_interval, normalised_gain, srocc
 from iqattack.models import BY, Scorer, defend, judges
@@ -31,6 +31,7 @@ from iqattack.runs.pairs import Scored, read_pair
 from iqattack.runs.rescore import check_model
 from iqattack.runs.results import Result
 from iqattack.runs.run import Run
+from iqattack.runs.settings import ModelRecord, file_sha256
 from iqattack.runs.summary import Measured, mean_measured
 from iqattack.runs.verify import scores_of
 from iqattack.scoring import DEFAULT_RETRY, InProcess, Retry, ScorePool
@@ -181,10 +182,10 @@ class _Asked:
 
         self.queries = 0
         self.chain = chain
-        found = judges(scorer, chain.spec, range(1, keys + 1))
+        found = judges(scorer, chain, range(1, keys + 1))
         self.own = found == [scorer]  # the model itself, whose scores the run has
         self.same = not chain.random and not any(one.tells for one in chain.defences)
-        self._user = pool(defend(scorer, chain.spec))
+        self._user = pool(defend(scorer, chain))
         self._judges = [self._user] if self.same else [pool(judge) for judge in found]
 
     def returned(self, image: Tensor) -> float:
@@ -203,7 +204,7 @@ class _Asked:
 
 def _adaptive(run: Run, adaptive: Run, chain: Chain) -> dict[str, Result]:
     """Results of the adaptive run by image; RunError if it is not a run of the same attack."""
-    name = f"{run.model.name}{BY}{chain.spec}"
+    name = f"{run.model.name}{BY}{label(chain)}"
     if (adaptive.model.name, adaptive.model.score_range) != (name, run.model.score_range):
         low, high = run.model.score_range
         raise RunError(
@@ -216,8 +217,9 @@ def _adaptive(run: Run, adaptive: Run, chain: Chain) -> dict[str, Result]:
             f"{adaptive.folder}: {here} scores are better, but in {run.folder} {there} ones; give "
             "runs of the same model"
         )
-    changed = run.model.changed(adaptive.model)
-    if changed is not None and run.model.hashes and adaptive.model.hashes:
+    bare = _without_defences(adaptive, chain)
+    changed = run.model.changed(bare)
+    if changed is not None and run.model.hashes and bare.hashes:
         raise RunError(
             f"{adaptive.folder}: its model's {Path(changed).name} differs from that of "
             f"{run.folder}; give runs of the same model"
@@ -237,6 +239,23 @@ def _adaptive(run: Run, adaptive: Run, chain: Chain) -> dict[str, Result]:
             "finished runs on the same images"
         )
     return found
+
+
+def _without_defences(adaptive: Run, chain: Chain) -> ModelRecord:
+    """The record of a defended model without the files of the defences; RunError where those have
+    other contents now.
+    """
+    files = dict(adaptive.model.files)
+    for path in files_of(chain):
+        digest = file_sha256(path)
+        there = [name for name, recorded in files.items() if recorded == digest]
+        if not there:
+            raise RunError(
+                f"{adaptive.folder}: its defence had another {path.name} than {path}; put that "
+                "file back, or attack again"
+            )
+        del files[there[0]]
+    return adaptive.model.model_copy(update={"files": files})
 
 
 def _row(
@@ -343,7 +362,7 @@ def _measured(
         run=str(run.folder),
         adaptive=None if adaptive is None else str(adaptive.folder),
         attack=run.settings.label,
-        defence=chain.spec,
+        defence=label(chain),
         images=tuple(rows),
         queries=queries,
         gain=mean_measured(column("gain")),

@@ -28,13 +28,13 @@ from iqattack.attacks import (
     name_of,
     taken_files,
 )
-from iqattack.attacks.specs import split
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.detection import Detector, DetectorKind, parse_detector
 from iqattack.engine import Failure, Limits, Outcome, Plan, QueryLog, Searcher, image_hash
 from iqattack.errors import InputError, RunError
 from iqattack.evaluation.bootstrap import bootstrap_draws
 from iqattack.images import ImageEntry
+from iqattack.imports import split
 from iqattack.models import gradient_of, load_model
 from iqattack.objectives import WithBoundary, parse_objective, towards_end
 from iqattack.plugins import installed, trusted

@@ -43,9 +43,11 @@ class How:
     threads; None for the model's own, or one. pool: replaces the model in this process. retry: of
     transient failures. device: of models, as torch names it. timeout: seconds that a call may take;
     None for no limit, or the service's own. max_requests: images that may be sent, retries
-    included; max_cost: what they may cost. engine: `local`, or `ray` for workers on a Ray cluster,
-    by default as many as it has room for; address: of the cluster; gpus_per_worker: a share of a
-    GPU, or several, by default one if the device is a GPU.
+    included; max_cost: what they may cost. elsewhere: images sent under the same limit that are not
+    in the run's own log, by the other runs of an audit. ceiling_of: what the limit applies to.
+    engine: `local`, or `ray` for workers on a Ray cluster, by default as many as it has room for;
+    address: of the cluster; gpus_per_worker: a share of a GPU, or several, by default one if the
+    device is a GPU.
     """
 
     batch: int | None = None
@@ -60,6 +62,8 @@ class How:
     engine: str = LOCAL
     address: str | None = None
     gpus_per_worker: float | None = None
+    elsewhere: int = 0
+    ceiling_of: str = "the run"
 
     def __post_init__(self) -> None:
         self._check_engine()
@@ -121,9 +125,18 @@ class How:
 
         InputError for a limit on cost if the model's price is not known.
         """
+        ceiling = self.empty_ceiling(scorer)
+        if ceiling is not None:
+            ceiling.sent = log.sent() + self.elsewhere
+            ceiling.reserve = lambda images: log.reserve(images - self.elsewhere)
+        return ceiling
+
+    def empty_ceiling(self, scorer: Scorer) -> Ceiling | None:
+        """The ceiling before anything was sent; InputError as in `ceiling`."""
         most = []
         if self.max_requests is not None:
-            most.append((self.max_requests, f"the ceiling of {self.max_requests:,} requests"))
+            why = f"the ceiling of {self.max_requests:,} requests"
+            most.append((self.max_requests, why, "--max-requests"))
         if self.max_cost is not None:
             price = Traits.of(scorer).price
             if price is None:
@@ -133,8 +146,15 @@ class How:
                 )
             # The largest number of images whose exact price does not exceed it.
             images = math.floor(self.max_cost / price + 1e-9) if price else sys.maxsize
-            most.append((images, f"the ceiling of {self.max_cost:g} at {price:g} per image"))
-        return Ceiling(*min(most), log.sent(), log.reserve) if most else None
+            why = f"the ceiling of {self.max_cost:g} at {price:g} per image"
+            most.append((images, why, "--max-cost"))
+        if not most:
+            return None
+        images, why, option = min(most)
+        ceiling = Ceiling(images, why, kept=self.ceiling_of)
+        if self.ceiling_of != "the run":  # whose options may be those of another command
+            ceiling.remedy = f"continue with --resume and a higher {option}"
+        return ceiling
 
     def may_batch(self, scorer: Scorer) -> bool:
         """Whether a call may contain several images."""

@@ -22,9 +22,9 @@ from iqattack.attacks import (
     Task,
     single,
 )
-from iqattack.attacks.painting.canvas import Brush, Canvas
-from iqattack.attacks.painting.filters import searched_filters
-from iqattack.attacks.painting.first import brushes_of, first_brushes
+from iqattack.attacks.shared.painting.canvas import Brush, Canvas
+from iqattack.attacks.shared.painting.filters import searched_filters
+from iqattack.attacks.shared.painting.first import brushes_of, first_brushes
 from iqattack.directions import BANK, STUDENT, Profile, Stroke, ranked
 from iqattack.errors import InputError
 from iqattack.images import ImageSet

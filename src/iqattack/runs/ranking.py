@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from iqattack.attacks.ranking import kept_gains
+from iqattack.attacks.set_based.ranking import kept_gains
 from iqattack.engine import QueryLog
 from iqattack.errors import RunError
 from iqattack.evaluation import krocc, ndcg, srocc, top_overlap

@@ -55,8 +55,7 @@ def rescore(
     Raises InputError if the model fails; RunError for another model than the run's, or pictures
     that are not those that were scored; Interrupted when asked to stop.
     """
-    if not FEWEST <= times <= MOST_TIMES:
-        raise InputError(f"times {times}: expected {FEWEST} to {MOST_TIMES:,} scores per picture")
+    check_times(times)
     check_model(run, scorer)
     results, pending = run.checked_state(pictures=False)
     done = results.done
@@ -89,11 +88,23 @@ def rescore(
     return found
 
 
+def has_changed(run: Run) -> bool:
+    """Whether a run changed any image, so that there is something to score again."""
+    results, _ = run.checked_state(pictures=False)
+    return any(not unchanged(result) for result in results.done)
+
+
 def rescored_rows(run: Run) -> list[Rescored]:
     """The fresh scores of each image that has some."""
     results, _ = run.checked_state(pictures=False)
     with run.open_log() as log:
         return list(each_rescored(log, iter(results.done), run.model))
+
+
+def check_times(times: int) -> None:
+    """Raise InputError for a number of fresh scores that is not possible."""
+    if not FEWEST <= times <= MOST_TIMES:
+        raise InputError(f"times {times}: expected {FEWEST} to {MOST_TIMES:,} scores per picture")
 
 
 def check_model(run: Run, scorer: Scorer) -> None:

@@ -29,7 +29,7 @@ from pydantic import (
 )
 
 from iqattack.attacks import canonical_attack, labelled, taken_files
-from iqattack.catalogue.constraints import DEFAULT
+from iqattack.catalogue import defaults
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.errors import InputError, RunError
 from iqattack.images import ImageSet, MosColumns
@@ -78,13 +78,13 @@ class Settings(BaseModel):
     input: str | None = None
     score_range: tuple[float, float] | None = None
     lower_better: bool | None = None
-    attack: str = "filter-search"
-    constraint: str = DEFAULT
+    attack: str = defaults.ATTACK
+    constraint: str = defaults.CONSTRAINT
     floor: str | None = None
-    objective: str = "rank"
-    queries: int = 2000
+    objective: str = defaults.OBJECTIVE
+    queries: int = defaults.QUERIES
     budget_total: int | None = None
-    seed: int = 0
+    seed: int = defaults.SEED
     limit: int | None = None
     convert: bool = False
     resize: int | None = None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from iqattack.attacks import Answer, Proposal, SetAttack, SetSearch, SetTask, Task
-from iqattack.attacks.ascent import STEPS, ascent
+from iqattack.attacks.shared.ascent import STEPS, ascent
 from iqattack.directions import high_frequencies
 from iqattack.errors import InputError
 from iqattack.runs.files import read_text, write_text

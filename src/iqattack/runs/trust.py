@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from iqattack import plugins
 from iqattack.errors import InputError, RunError
-from iqattack.imports import absolute
-from iqattack.models import bare_spec
+from iqattack.imports import absolute, split
+from iqattack.models import bare_spec, foreign_defences
 from iqattack.models.pyiqa import parse_options
 from iqattack.runs.files import feed
 from iqattack.runs.owner import is_own
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 DATA = ("builtin", "cnniqa", "onnx")
 # Metrics of pyiqa that load code from a hub (trust_remote_code).
 REMOTE_CODE = ("qalign", "compare2score")
+NAMED = {
+    "http": "a connection to a service",
+    "https": "a connection to a service",
+    "command": "a program",
+    "pyiqa": "a metric of pyiqa that may load code, or files with code",
+}
 LARGEST = 2**34  # bytes of a file to hash
 
 
@@ -69,8 +75,11 @@ def runs_code(spec: str) -> bool:
     """Whether loading a model runs, or connects to, what its spec names.
 
     Installed packages are trusted: entry points, and pyiqa, except for files given to it, which may
-    be pickled, and metrics that load other people's code.
+    be pickled, and metrics that load other people's code. A defence that is not built in is code,
+    too.
     """
+    if any(map(_is_foreign_code, foreign_defences(spec))):
+        return True
     spec = bare_spec(spec)
     name, _, argument = spec.partition(":")
     if name in DATA:
@@ -87,6 +96,13 @@ def runs_code(spec: str) -> bool:
     return point is None or not plugins.trusted(point)
 
 
+def _is_foreign_code(defence: str) -> bool:
+    """Whether a defence, as text, is not from a trusted installed package."""
+    points = plugins.installed("iqattack.defences")
+    point = points.get(defence.partition(":")[0])
+    return point is None or not plugins.trusted(point)
+
+
 def _pyiqa_options(argument: str) -> tuple[str, dict[str, Any] | None]:
     """A metric, and its options for pyiqa; None for invalid ones."""
     try:
@@ -97,16 +113,14 @@ def _pyiqa_options(argument: str) -> tuple[str, dict[str, Any] | None]:
 
 def _kind(spec: str) -> str:
     """A phrase for the kind of a model that is not data."""
+    if any(map(_is_foreign_code, foreign_defences(spec))):
+        return "behind a defence that is code"
     spec = bare_spec(spec)
     name = spec.partition(":")[0]
-    if name in ("http", "https"):
-        return "a connection to a service"
-    if name == "command":
-        return "a program"
+    if name in NAMED:
+        return NAMED[name]
     if spec.endswith(".toml"):
         return "a service or a program, described in a file"
-    if name == "pyiqa":
-        return "a metric of pyiqa that may load code, or files with code"
     source = spec.rpartition(":")[0]
     if source.endswith(".py") or (source and all(map(str.isidentifier, source.split(".")))):
         return "code"
@@ -130,10 +144,17 @@ def files_of(run: Run) -> list[FileState]:
         if named.endswith((".py", ".toml")) and str(absolute(named)) not in recorded:
             recorded[str(absolute(named))] = ""
     ours = kind in (*DATA, "pyiqa", "http", "https", "command")
-    found = None if ours else _file_of_module(source)
-    if found is not None and str(found) not in recorded:
-        like = (digest for path, digest in recorded.items() if Path(path).name == found.name)
-        recorded[str(found)] = next(like, "")
+    modules = [] if ours else [source]
+    for defence in foreign_defences(run.record.model_spec):
+        module = split(defence)[0].partition(":")[0]
+        if not module.endswith(".py"):
+            modules.append(module)
+        elif str(absolute(module)) not in recorded:
+            recorded[str(absolute(module))] = ""
+    for found in filter(None, map(_file_of_module, modules)):
+        if str(found) not in recorded:
+            like = (digest for path, digest in recorded.items() if Path(path).name == found.name)
+            recorded[str(found)] = next(like, "")
     return [
         FileState(Path(path), digest or None, _sha256(Path(path)))
         for path, digest in recorded.items()

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from iqattack.attacks import Task
-from iqattack.attacks import universal_ways as ways
-from iqattack.attacks.painting.layer import Layer
+from iqattack.attacks.set_based import universal_ways as ways
+from iqattack.attacks.shared.painting.layer import Layer
+from iqattack.catalogue import defaults
 from iqattack.constraints import Constraint, Linf, parse_constraint
 from iqattack.directions import Pattern, Perturbation, Tile, Universal, read_universal
 from iqattack.engine import allowed, image_generator
@@ -61,11 +62,10 @@ def make_universal(
 ) -> Perturbation:
     """Learn patterns that move a model's scores on any image, and write them.
 
-    settings: `queries` is the budget for all images together, their clean images included. way: one
-    of `attacks.universal_ways.WAYS`. most: patterns per direction; minibatch: images on which a
-    candidate is tried. jpeg: quality at which images, clean ones included, are recompressed before
-    they are scored, so that the patterns survive it; None for no JPEG. Other arguments as in
-    `execute`.
+    settings: `queries` is the budget for all images together, clean ones included. way: one of
+    `universal_ways.WAYS`. most: patterns per direction; minibatch: images on which a candidate is
+    tried. jpeg: quality at which images, clean ones included, are recompressed before they are
+    scored, so that the patterns survive it; None for no JPEG. Other arguments as in `execute`.
 
     folder/universal.toml: the settings; queries.sqlite: every score, so that no query is repeated;
     perturbation.safetensors: for the attack `universal` and `apply_universal`; perturbation.png: a
@@ -147,7 +147,7 @@ def apply_universal(
     rising: bool | None = None,
     number: int = 1,
     constraint: str | None = None,
-    seed: int = 0,
+    seed: int = defaults.SEED,
     convert: bool = False,
     resize: int | None = None,
     callbacks: Callbacks | None = None,

@@ -42,7 +42,7 @@ from iqattack.runs.run import LOG, REPAIRED, Run
 from iqattack.runs.settings import ModelRecord
 from iqattack.runs.summary import Visibility, summarise
 from iqattack.runs.visibility import VISIBILITY, Measurements, Meter
-from iqattack.scoring import DEFAULT_RETRY, InProcess, Request, Retry, ScorePool
+from iqattack.scoring import DEFAULT_RETRY, Ceiling, InProcess, Request, Retry, ScorePool
 from iqattack.specs import printable
 
 TOLERANCE, MOST_TOLERANCE = 1e-6, 0.1  # of the score range: tolerances of scores
@@ -55,6 +55,7 @@ NEWER = (
     "check.drift", "nonfinite", "scores.draw_size", "settings.compile",
     "settings.budget_total", "ranking", "rescored",
 )  # fmt: skip
+NOT_REPEATED = "fresh scores are noisy, and were not repeated"
 UNSEEN = "JOD and FLIP were not checked, or only one of them"
 # Tolerances of JOD and FLIP: their packages compute in float32, which varies between processors.
 CLOSE = 0.03  # relative tolerance of a constraint's scale between machines
@@ -135,6 +136,7 @@ def verify(
     retry: Retry = DEFAULT_RETRY,
     accept_changed_model: bool = False,
     only: Collection[str] | None = None,
+    ceiling: Ceiling | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> VerifyResult:
     """Read every saved PNG and its clean image again, score both, and compare with the run.
@@ -150,7 +152,8 @@ def verify(
     score range, at most 0.1, for models whose scores depend on the batch; here each image is scored
     alone. retry: of transient failures. accept_changed_model: note changed files of the model,
     rather than report a difference. only: names of the images to score again; None for all.
-    progress: called with (images checked, images).
+    ceiling: limits what is sent; CeilingReached before anything is sent if it is too low for all
+    scores. progress: called with (images checked, images).
 
     Raises RunError if the model is not the run's, nothing is finished, or the log is missing.
     """
@@ -174,7 +177,9 @@ def verify(
         else:
             differences.append(Difference("model", what, False))
     seen = _Seen(run, Meter(Viewing.of()))
-    pool = None if scorer is None else InProcess(scorer, batch=1, retry=retry)
+    if ceiling is not None and ceiling.left < 2 * len(done):  # clean and attacked
+        raise ceiling.reached()
+    pool = None if scorer is None else InProcess(scorer, batch=1, retry=retry, ceiling=ceiling)
     with run.open_log() as log, closing(pool) if pool is not None else nullcontext():
         try:
             before = run.before_change(log)
@@ -686,7 +691,7 @@ def _check_rescored(run: Run, notes: list[str]) -> Iterator[Difference]:
             if scores is not None and (scored is None or not scores.are_of(scored)):
                 yield Difference(result.image, "its fresh scores belong to other pictures")
         rows = list(each_rescored(log, iter(results.done), run.model))
-    notes.append("fresh scores are noisy, and were not repeated")
+    notes.append(NOT_REPEATED)
     path = run.folder / RESCORED
     if not path.exists():
         return

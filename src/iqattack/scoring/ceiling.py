@@ -1,4 +1,4 @@
-"""Limits on the queries of all sessions of a run: `--max-requests`, `--max-cost`."""
+"""Limits on the queries of all sessions of a run or an audit: `--max-requests`, `--max-cost`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Ceiling:
     """images: that may be sent, each retry counted. why: the option that says so, with its value.
 
     sent: so far. reserve: keeps that number before they are sent, so that what a killed process had
-    in flight counts. remedy: how what asks goes on.
+    in flight counts. remedy: how what asks goes on; kept: what that is.
     """
 
     images: int
@@ -27,6 +27,7 @@ class Ceiling:
     sent: int = 0
     reserve: Callable[[int], None] = lambda _: None
     remedy: str = "continue with --resume and a higher limit"
+    kept: str = "the run"
 
     @property
     def left(self) -> int:
@@ -47,6 +48,6 @@ class Ceiling:
     def reached(self) -> CeilingReached:
         """What ends the run."""
         return CeilingReached(
-            f"stopped before {self.why}: {self.sent:,} images were sent; the run is kept, "
+            f"stopped before {self.why}: {self.sent:,} images were sent; {self.kept} is kept, "
             f"{self.remedy}"
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
 
+from iqattack.catalogue import defaults
 from iqattack.errors import InputError
 
 
@@ -17,7 +18,7 @@ class Retry:
     up to first_s more is added at random, so that many calls do not retry at once.
     """
 
-    retries: int = 3
+    retries: int = defaults.RETRIES
     first_s: float = 0.5
     longest_s: float = 60.0
 

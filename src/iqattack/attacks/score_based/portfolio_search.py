@@ -22,8 +22,8 @@ import torch
 
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import Count, CountFromOne, Fraction, ModelOption, ProfileFile
-from iqattack.attacks.painting.canvas import EVERY, Brush, Canvas, Channels
-from iqattack.attacks.painting.filters import (
+from iqattack.attacks.shared.painting.canvas import EVERY, Brush, Canvas, Channels
+from iqattack.attacks.shared.painting.filters import (
     FILTERS,
     PATIENCE,
     SHARE,
@@ -31,9 +31,9 @@ from iqattack.attacks.painting.filters import (
     Side,
     searched_filters,
 )
-from iqattack.attacks.painting.first import DIRECTIONS, Stage, first_brushes
-from iqattack.attacks.painting.regions import PALETTE
-from iqattack.attacks.painting.way_back import way_back
+from iqattack.attacks.shared.painting.first import DIRECTIONS, Stage, first_brushes
+from iqattack.attacks.shared.painting.regions import PALETTE
+from iqattack.attacks.shared.painting.way_back import way_back
 from iqattack.directions import ByGain, coloured_checkerboards
 
 SOME: tuple[Channels, ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1))

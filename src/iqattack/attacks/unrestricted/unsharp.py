@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from iqattack.attacks.contract import Search, Task
-from iqattack.attacks.parameters import Parameter, Picture, search_parameters
+from iqattack.attacks.unrestricted.parameters import Parameter, Picture, search_parameters
 
 AMOUNT = Parameter(-1.0, 5.0)  # below 0 it blurs
 SIGMA = Parameter(0.5, 10.0, log=True)  # of the Gaussian, in pixels

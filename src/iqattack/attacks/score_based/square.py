@@ -15,7 +15,7 @@ from torch import Tensor
 
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import Fraction, Norm, Positive
-from iqattack.attacks.square_l2 import EPSILON, shift, tiles
+from iqattack.attacks.score_based.square_l2 import EPSILON, shift, tiles
 from iqattack.directions import window
 
 # p, the share of pixels that a square covers, halves after each of these queries of NOMINAL (sec.

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iqattack.attacks.contract import Answer, Proposal, SetAttack, SetSearch, SetTask, Task
-from iqattack.attacks.painting.filters import SIDE, WEIGHT
-from iqattack.attacks.painting.layer import Layer
+from iqattack.attacks.shared.painting.filters import SIDE, WEIGHT
+from iqattack.attacks.shared.painting.layer import Layer
 from iqattack.directions import BANK, Known, Pattern, Stroke, Tile, ordered
 
 LAYERS = 64  # images whose detail is kept

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from iqattack.attacks.ascent import ascent
 from iqattack.attacks.contract import Answer, Task
 from iqattack.attacks.options import Gradients
-from iqattack.attacks.painting.canvas import Brush, Canvas
+from iqattack.attacks.shared.ascent import ascent
+from iqattack.attacks.shared.painting.canvas import Brush, Canvas
 from iqattack.directions import Stroke, bank, read_profile
 from iqattack.students import Students
 

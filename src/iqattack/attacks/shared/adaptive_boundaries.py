@@ -14,7 +14,7 @@ from typing import Literal
 from torch import Tensor
 
 from iqattack.attacks.contract import Answer, Search, Task
-from iqattack.attacks.start import length, start_across
+from iqattack.attacks.shared.start import length, start_across
 from iqattack.objectives import ScoreBoundary
 
 # Adaptive boundaries, released.

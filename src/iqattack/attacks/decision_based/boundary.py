@@ -15,10 +15,10 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from iqattack.attacks.boundaries import on_boundaries
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import Count, Fraction
-from iqattack.attacks.start import towards_image
+from iqattack.attacks.shared.adaptive_boundaries import on_boundaries
+from iqattack.attacks.shared.start import towards_image
 from iqattack.objectives import ScoreBoundary
 
 # δ and ε, lengths of the two steps in units of the distance, adapt as in a trust region (sec. 2.4):

@@ -12,7 +12,7 @@ import torch
 
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import CountFromOne, UniversalFile
-from iqattack.attacks.painting.layer import Layer
+from iqattack.attacks.shared.painting.layer import Layer
 from iqattack.directions import read_universal
 from iqattack.errors import InputError
 

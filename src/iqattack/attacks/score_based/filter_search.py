@@ -27,8 +27,8 @@ import torch
 
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import Count, CountFromOne, Fraction, ModelOption, ProfileFile
-from iqattack.attacks.painting.canvas import Canvas
-from iqattack.attacks.painting.filters import (
+from iqattack.attacks.shared.painting.canvas import Canvas
+from iqattack.attacks.shared.painting.filters import (
     FILTERS,
     PATIENCE,
     SHARE,
@@ -36,9 +36,9 @@ from iqattack.attacks.painting.filters import (
     Side,
     searched_filters,
 )
-from iqattack.attacks.painting.first import first_brushes
-from iqattack.attacks.painting.regions import PALETTE, painted_regions
-from iqattack.attacks.painting.way_back import way_back
+from iqattack.attacks.shared.painting.first import first_brushes
+from iqattack.attacks.shared.painting.regions import PALETTE, painted_regions
+from iqattack.attacks.shared.painting.way_back import way_back
 
 
 def filter_search(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import Fraction
-from iqattack.attacks.square import random_search, repaint, side, stripes
+from iqattack.attacks.score_based.square import random_search, repaint, side, stripes
 
 # Published for DBCNN, UNIQUE and TReS; for LIQE 8 squares and 0.09.
 SQUARES = 2

@@ -18,10 +18,10 @@ from math import cos, inf, pi, sin
 import torch
 from torch import Tensor
 
-from iqattack.attacks.boundaries import Allowance, on_boundaries
 from iqattack.attacks.contract import Answer, Search, Task
 from iqattack.attacks.options import Count, Fraction
-from iqattack.attacks.start import towards_image
+from iqattack.attacks.shared.adaptive_boundaries import Allowance, on_boundaries
+from iqattack.attacks.shared.start import towards_image
 from iqattack.directions import low_frequency, orthogonal
 from iqattack.objectives import ScoreBoundary
 

@@ -10,8 +10,8 @@ import torch
 from cmaes import CMA
 from pydantic import AfterValidator, Field
 
-from iqattack.attacks.painting.canvas import Brush, Canvas, Coefficients
-from iqattack.attacks.painting.first import Stage
+from iqattack.attacks.shared.painting.canvas import Brush, Canvas, Coefficients
+from iqattack.attacks.shared.painting.first import Stage
 from iqattack.directions import MOST_SIDE
 
 SIDE = 5  # of the filter, pixels

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from iqattack.attacks.contract import Search, Task
-from iqattack.attacks.parameters import Parameter, Picture, search_parameters
+from iqattack.attacks.unrestricted.parameters import Parameter, Picture, search_parameters
 
 GAMMA = Parameter(0.4, 2.5, log=True)
 SATURATION = Parameter(0.3, 2.0, log=True)

@@ -13,10 +13,10 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from iqattack.attacks.boundaries import adapts, on_boundaries
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import Count, Fraction, Norm
-from iqattack.attacks.start import length, towards_image
+from iqattack.attacks.shared.adaptive_boundaries import adapts, on_boundaries
+from iqattack.attacks.shared.start import length, towards_image
 from iqattack.directions import low_frequency
 from iqattack.objectives import ScoreBoundary
 

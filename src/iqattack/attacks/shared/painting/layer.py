@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from iqattack.attacks.contract import Task
-from iqattack.attacks.painting.canvas import Brush, Canvas
-from iqattack.attacks.painting.first import brushes_of
+from iqattack.attacks.shared.painting.canvas import Brush, Canvas
+from iqattack.attacks.shared.painting.first import brushes_of
 from iqattack.directions import Pattern, Stroke, Tile
 
 SIGNS = 4  # directions of the bank whose signs are kept

@@ -16,10 +16,10 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from iqattack.attacks.boundaries import adapts, on_boundaries
 from iqattack.attacks.contract import Answer, Search, Task
 from iqattack.attacks.options import Count, Fraction, Norm
-from iqattack.attacks.start import length, towards_image
+from iqattack.attacks.shared.adaptive_boundaries import adapts, on_boundaries
+from iqattack.attacks.shared.start import length, towards_image
 from iqattack.objectives import ScoreBoundary
 
 B_0 = 100  # probes of the first estimate; B_0·√t of the t-th (sec. V-A)

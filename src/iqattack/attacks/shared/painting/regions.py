@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from iqattack.attacks.contract import Search
-from iqattack.attacks.painting.canvas import Brush, Canvas
+from iqattack.attacks.shared.painting.canvas import Brush, Canvas
 from iqattack.directions import Choice
 
 PALETTE = 15  # filters that regions are painted with

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from iqattack.attacks.contract import Search
-from iqattack.attacks.painting.canvas import Canvas
-from iqattack.attacks.start import towards_image
+from iqattack.attacks.shared.painting.canvas import Canvas
+from iqattack.attacks.shared.start import towards_image
 from iqattack.objectives import ScoreBoundary
 
 HALVINGS = 10  # of the whole picture

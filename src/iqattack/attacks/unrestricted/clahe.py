@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from iqattack.attacks.contract import Search, Task
-from iqattack.attacks.parameters import Parameter, Picture, search_parameters
+from iqattack.attacks.unrestricted.parameters import Parameter, Picture, search_parameters
 
 CLIP = Parameter(0.1, 40.0, log=True)  # clip limit, in mean counts of a bin
 TILES = Parameter(1.0, 16.0, log=True)  # along each side

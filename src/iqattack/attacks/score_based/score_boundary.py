@@ -20,11 +20,11 @@ from typing import Literal
 
 import torch
 
-from iqattack.attacks.boundaries import FIRST, Boundaries
 from iqattack.attacks.contract import Search, Task
+from iqattack.attacks.decision_based.surfree import RELEASED, shorten
 from iqattack.attacks.options import Count, Fraction, ImageFolder, Positive
-from iqattack.attacks.start import towards_image
-from iqattack.attacks.surfree import RELEASED, shorten
+from iqattack.attacks.shared.adaptive_boundaries import FIRST, Boundaries
+from iqattack.attacks.shared.start import towards_image
 from iqattack.directions import BUNDLED, Source, SparseNoise, Support
 
 # Windows, ours: candidates over the whole image, then the share of its area, from first to last.

@@ -1,0 +1,1 @@
+"""Attacks that use only whether a candidate crosses the score boundary."""

@@ -1,0 +1,1 @@
+"""Attacks that search with the scores of their candidates."""

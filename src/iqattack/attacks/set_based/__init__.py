@@ -1,0 +1,1 @@
+"""Attacks on a whole set: its ranking, and perturbations for any image."""

@@ -1,0 +1,1 @@
+"""Attacks that search the parameters of an enhancement, made for no box."""
