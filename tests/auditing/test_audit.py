@@ -247,7 +247,7 @@ def test_what_was_stopped_goes_on_and_asks_nothing_twice(audited, work) -> None:
 
 def test_another_audit_is_not_gone_on_with(audited, work) -> None:
     audited(suite="mine.toml", limit=2)
-    with pytest.raises(RunError, match="go on with it by --resume"):
+    with pytest.raises(RunError, match="continue it with --resume"):
         audited(suite="mine.toml", limit=2)
     with pytest.raises(RunError, match="limit is 2 there, 3 here"):
         audited(suite="mine.toml", limit=3, resume=True)
@@ -392,7 +392,7 @@ def test_the_command_shows_every_line(work, capsys) -> None:
         "page  audit/index.html",
     ):
         assert word in out
-    with pytest.raises(InputError, match="is no card"):
+    with pytest.raises(InputError, match="is not a card"):
         (work / "none.json").write_text("{}")
         read_card("none.json")
 
@@ -515,7 +515,7 @@ def test_a_card_from_elsewhere_is_refused_for_what_cannot_be(written, tmp_path, 
     (tmp_path / "card.json").write_text(json.dumps(card))
     with pytest.raises(InputError) as raised:
         read_card(tmp_path)
-    assert f"{tmp_path / 'card.json'}: is no card (" in str(raised.value)
+    assert f"{tmp_path / 'card.json'}: is not a card (" in str(raised.value)
     assert reason in str(raised.value)
     assert len(str(raised.value).splitlines()) == 1
     assert len(str(raised.value)) < 400 + len(str(tmp_path))
@@ -531,7 +531,7 @@ def test_a_card_is_a_plain_file_of_some_size(tmp_path, monkeypatch) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_card(tmp_path)
     (tmp_path / "large.json").write_text("[" * 200_000)
-    with pytest.raises(InputError, match="is no card"):
+    with pytest.raises(InputError, match="is not a card"):
         read_card(tmp_path / "large.json")
     monkeypatch.setattr("iqattack.runs.files.MOST_BYTES", 1000)
     with pytest.raises(InputError, match="expected at most 1,000"):
@@ -580,7 +580,7 @@ def test_what_could_not_be_measured_is_no_pass(work, capsys) -> None:
         ("queries = 7", "one of 6, 20"),
         ('constraint = "linf:3"', "one of linf:8"),
         ('attack = "nes"', "noise, square, worst case"),
-        ('measure = "srocc_drop"', "give --mos"),
+        ('measure = "srocc_drop"', "add --mos"),
     ],
 )
 def test_a_rule_that_no_card_has_a_line_for_is_refused_first(work, capsys, rule, reason) -> None:

@@ -138,7 +138,7 @@ def test_a_failure_is_not_rounded_away() -> None:
         ),
         ('[[rules]]\nmeasure = "gain"\nat_most = 1\nconstraint = "linf"', "linf:3"),
         ('[[rules]]\nmeasure = "gain"\nat_most = 1\nattack = "sqare"', "did you mean 'square'"),
-        ("[[rules", "is no TOML"),
+        ("[[rules", "is not TOML"),
     ],
 )
 def test_a_wrong_policy_says_what_and_where(tmp_path, text, reason) -> None:

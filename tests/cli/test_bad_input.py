@@ -38,7 +38,7 @@ def alone(kind):
     ("kind", "expected"),
     [
         ("truncated", "error: bad/x.png: is damaged or truncated"),
-        ("no image", "error: bad/x.png: is not an image that can be read; expected PNG"),
+        ("no image", "error: bad/x.png: is not a readable image; expected PNG"),
         ("empty", "error: bad/x.png: is an empty file"),
         ("16-bit", "error: bad/x.png: is 16-bit, expected 8-bit RGB"),
         ("CMYK", "error: bad/x.jpg: is CMYK, expected 8-bit RGB"),

@@ -187,8 +187,8 @@ def test_a_model_that_reduces_over_the_batch_is_asked_one_at_a_time(attacked, ba
     first = 2 if batch == "auto" else min(6, int(batch))
     assert run.notes == [
         f"model 'reduced.py:load' returned shape () for {first} images; expected {first} scores; "
-        "if it takes one image, give --input single, or numpy,nhwc,single for an array (H, W, 3); "
-        "so it is asked one image at a time"
+        "if it takes one image, use --input single, or numpy,nhwc,single for an array (H, W, 3); "
+        "so it is queried one image at a time"
     ]
     assert sum(run.attempts.values()) == first  # the first call, no other
     run.same(attacked("plain", "six", "--queries", "6", out="plain"))

@@ -202,7 +202,7 @@ def test_profile_and_an_attack_that_uses_it(iqattack):
     assert (settings.score_range, settings.lower_better) == ((-5.0, 260.0), False)
     assert settings.convert
     assert iqattack("profile", "model.py:load", "photos", "--out", "learnt", *options).error == (
-        "error: learnt: holds a profile already; go on with --resume, or use another --out"
+        "error: learnt: already has a profile; continue with --resume, or use another --out"
     )
 
 
@@ -225,7 +225,7 @@ def test_a_universal_perturbation_attacks_and_is_applied(iqattack):
     assert (said.status, said.out.splitlines()[-1]) == (0, "4 images: changed")
     again = iqattack(*asked)
     assert again.error == (
-        "error: learnt: holds a universal perturbation already; go on with --resume, or use "
+        "error: learnt: already has a universal perturbation; continue with --resume, or use "
         "another --out"
     )
     assert iqattack("apply", "learnt", "photos", "--out", "changed").error == (

@@ -89,7 +89,7 @@ def test_columns_by_themselves(attack):
             "attack file 'PIPE.py': is a named pipe; expected FILE.py",
         ),
         (("--model", "PIPE.py:load"), "model file 'PIPE.py': is a named pipe; expected FILE.py"),
-        (("--model", "PIPE.toml"), "is no file"),
+        (("--model", "PIPE.toml"), "is not a regular file"),
         (("--model", "cnniqa:PIPE.pth"), "'PIPE.pth': is a named pipe; expected"),
         (("--model", "onnx:PIPE.onnx,mean"), "is a named pipe: 'PIPE.onnx'; expected onnx"),
     ],

@@ -131,7 +131,7 @@ def test_devices_of_what_takes_none(iqattack, attack, work):
     )
     for model in ("http://127.0.0.1:9/#score_range=0,1&lower_better=false", "service.toml"):
         said = attack("--device", "cuda", model=model)
-        assert "device cuda: a service takes none; leave it out" in said.err
+        assert "device cuda: a service takes no device; leave it out" in said.err
     assert attack().status == 0
     said = iqattack("evaluate", "run", "--device", "cuda")
     assert "error: --device cuda applies to metrics; add --metric, or leave it out" in said.err

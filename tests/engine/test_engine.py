@@ -203,7 +203,7 @@ def test_a_candidate_without_a_score_is_a_query_that_gains_nothing(kit, images, 
         (
             bad.name,
             f"the model's score of query 5 is {score}, expected a finite number; such a query "
-            "counts, and is held to have gained nothing",
+            "counts, with no gain",
         )
     ]
 

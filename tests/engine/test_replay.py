@@ -149,7 +149,7 @@ def test_another_seed_or_attack_does_not_replay(kit, images, whole):
     def log():
         return cut_log(rows, dict.fromkeys(rows, 9))
 
-    asks = r"^\d{3}\.png: query 2 asks for another image than the log has; .* start anew"
+    asks = r"^\d{3}\.png: query 2 asks for another image than the log has; .* start again"
     other = ATTACKS["noise"] if attack is not ATTACKS["noise"] else lists
     with pytest.raises(RunError, match=asks):
         kit.attack_all(images, kit.Scorer(), other, log=log(), queries=BUDGET)

@@ -358,7 +358,7 @@ def test_a_set_attack_may_not_ask_twice_for_an_image_at_once(kit, images):
     def twice(given):
         yield [(0, raised(given.tasks[0], 1.0)), (0, raised(given.tasks[0], 2.0))]
 
-    with pytest.raises(ValueError, match="proposed twice for one image"):
+    with pytest.raises(ValueError, match="proposed candidates for one image twice"):
         run_set(kit, images, kit.Scorer(), twice)
 
 

@@ -372,12 +372,12 @@ def test_a_clean_image_may_be_chosen(kit, images):
     ],
 )
 def test_a_picture_without_a_score_is_refused(kit, images, picture_of):
-    with pytest.raises(InputError, match=r"002\.png: the attack chose a picture that has no score"):
+    with pytest.raises(InputError, match=r"002\.png: the attack chose a picture without a score"):
         run_set(kit, images, kit.Scorer(), choosing(picture_of), 30)
 
 
 def test_a_picture_whose_score_is_not_finite_is_refused(kit, images):
     one = image_hash((read_image(images[2].path).pixels.float() + 1).to(torch.uint8))
     attack = choosing(lambda _, answer: answer.pixels[0])
-    with pytest.raises(InputError, match="chose a picture that has no score"):
+    with pytest.raises(InputError, match="chose a picture without a score"):
         run_set(kit, images, kit.Scorer({one: math.nan}), attack, 30)

@@ -199,7 +199,7 @@ def test_live_that_is_none(tmp_path):
         ("image,mos\na,1_0\n", "line 2: score '1_0' of a"),
         ("image,mos\na,١\n", "line 2: score '١' of a"),
         ("image,mos\na,0x1F\n", "line 2: score '0x1F' of a"),
-        ("image,mos\n", "holds no scores"),
+        ("image,mos\n", "has no scores"),
         ("image,mos\na,1\nb,good\n", "line 3: score 'good' of b"),
         ("image,mos\na,1\n\nb,nan\n", "line 4: score 'nan' of b"),
         ("image,mos\na,-inf\n", "line 2: score '-inf'"),
@@ -349,7 +349,7 @@ def test_chosen_columns_that_a_table_lacks(tmp_path):
     (tmp_path / "t.csv").write_text("who;q;r;s\na.png;1;2;3\n")
     said = error(read_mos, tmp_path / "t.csv", "image=who,mos=score")
     assert "has no column score; its first line has who, q, r, …" in said
-    assert "names the images? give" in error(read_mos, tmp_path / "t.csv", "mos=q")
+    assert "names the images; give" in error(read_mos, tmp_path / "t.csv", "mos=q")
     assert "unknown columns" in error(read_mos, tmp_path / "t.csv", "image=1,mos=9")
     assert "count from 1" in error(read_mos, tmp_path / "t.csv", "image=0,mos=2")
     live(tmp_path)
@@ -413,8 +413,7 @@ def test_a_first_row_is_not_taken_for_what_it_may_not_be(tmp_path, name):
     path = written(tmp_path / name, "who,1,2", "b.png,3,4")
     said = error(read_mos, path, "image=1,mos=2")
     assert (
-        """a header? then give names in double quotes: --mos-columns 'image="who",mos="1"'"""
-        in said
+        """if so, name the columns in double quotes: --mos-columns 'image="who",mos="1"'""" in said
     )
     assert dict(read_mos(path, 'image="who",mos="1"')) == {"b.png": 3}
     said = error(read_mos, path, "image=who,mos=2")

@@ -681,7 +681,7 @@ def test_tga_with_spare_bits(tmp_path, flags, spare, transparent):
 
 def test_text_is_no_tga(tmp_path):
     (tmp_path / "a.png").write_bytes(tga(RGB, 0))  # it begins like nothing else: by suffix alone
-    assert "is not an image that can be read" in refusal(tmp_path / "a.png")
+    assert "is not a readable image" in refusal(tmp_path / "a.png")
 
 
 OPAQUE = {
@@ -997,7 +997,7 @@ def test_a_file_that_is_far_too_large_is_never_read(tmp_path, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(Path, "read_bytes", full)
-    assert "is too large for the memory" in refusal(path)
+    assert "is too large for the free memory" in refusal(path)
 
 
 def test_a_file_of_size_0_is_never_opened(tmp_path, monkeypatch):

@@ -269,7 +269,7 @@ def test_a_program_that_never_scores_is_given_up(scorer):
     passing = [isinstance(one, TransientError) for one in found]
     assert passing == [True] * 3 + [False] * 2
     assert "with status 3; that was 3 times in a row without a score" in str(found[4])
-    assert "raise --timeout if it is slow, and go on with --resume" in str(found[4])
+    assert "raise --timeout if it is slow, and continue with --resume" in str(found[4])
     assert children() == []
 
 
@@ -633,7 +633,7 @@ def test_settings_that_do_not_fit():
         of_settings(settings(["cat"], image="argument"))
     with pytest.raises(InputError, match=r"score = '\(' is no regular expression"):
         of_settings(settings(["cat", "{image}"], image="argument", score="("))
-    with pytest.raises(InputError, match='with image = "json-lines" leave it out'):
+    with pytest.raises(InputError, match='leave it out with image = "json-lines"'):
         of_settings(settings(["cat"], score="x"))
 
 
@@ -695,5 +695,5 @@ def test_rubbish_after_a_score_passes(scorer):
 
 def test_a_script_that_takes_a_path_is_given_a_hint(tmp_path):
     (tmp_path / "mine.py").write_text("import sys\nopen(sys.argv[1])\n")
-    with pytest.raises(InputError, match=r"without \{image\}, which stands for .* lines of JSON"):
+    with pytest.raises(InputError, match=r"without \{image\}, which stands for .* JSON lines"):
         load_command(f"{python()} {tmp_path}/mine.py")

@@ -168,7 +168,7 @@ def test_the_gradients_of_the_model_behind_make_no_black_box(tmp_path) -> None:
 
 
 def test_gradients_do_not_go_through_it(spec) -> None:
-    with pytest.raises(InputError, match="gives scores alone"):
+    with pytest.raises(InputError, match="has no gradients"):
         gradient_of(load_model("builtin", defence="jpeg:75"))
 
 

@@ -56,7 +56,7 @@ def test_a_users_model_may_have_them() -> None:
 
 def test_a_model_of_scores_alone_is_refused_by_name() -> None:
     model = wrap(lambda images: [0.0], name="black", score_range=(0, 1), lower_better=False)
-    with pytest.raises(InputError, match=r"model 'black' gives scores alone.*differentiable"):
+    with pytest.raises(InputError, match=r"model 'black' has no gradients.*differentiable"):
         gradient_of(model)
 
 

@@ -217,7 +217,7 @@ def test_a_module_scores_in_evaluation_mode():
 
 
 def test_what_has_no_gradients():
-    with pytest.raises(InputError, match="gives scores alone"):
+    with pytest.raises(InputError, match="has no gradients"):
         gradient_of(made(lambda batch: [0.0] * len(batch)))
     model = made(lambda batch: batch.mean((1, 2, 3)), "numpy,float01")
     with pytest.raises(InputError, match="a model that takes numpy has none"):

@@ -465,7 +465,7 @@ def test_probabilities_get_no_softmax(tmp_path, options, shape):
     ]
     weights = [("w", WEIGHTS.astype(np.float32))]
     path = save(tmp_path / "m.onnx", nodes, [("y", None)], tensors=weights, shape=shape)
-    with pytest.raises(InputError, match=r"'y' has probabilities already, .*; leave softmax out"):
+    with pytest.raises(InputError, match=r"'y' has probabilities already, .*; leave out softmax"):
         loaded(path, options)
     assert np.isfinite(loaded(path, options.replace("softmax,", ""))(noise_images(2))).all()
 
@@ -479,7 +479,7 @@ def test_probabilities_that_the_trial_does_not_reach(tmp_path):
     shape = [("shape", np.array([1, 1800], np.int64))]
     path = save(tmp_path / "m.onnx", nodes, [("y", None)], tensors=shape)
     (answer,) = loaded(path, ",softmax,index=2")(noise_images(1))
-    assert isinstance(answer, InputError) and "leave softmax out" in str(answer)
+    assert isinstance(answer, InputError) and "leave out softmax" in str(answer)
 
 
 def test_values_for_a_graph_of_uint8(tmp_path):

@@ -502,7 +502,7 @@ def test_limits_that_the_model_declares(model):
     scorer.traits = Traits(batch=2, concurrency=4)
     probed = probe(scorer)
     assert max(sizes) == 2
-    assert found(probed, "calls at once (rough)").value.count(":") == 4  # with 1, 2 and 4
+    assert found(probed, "concurrent calls (rough)").value.count(":") == 4  # with 1, 2 and 4
     scorer.traits = Traits(batch=1)
     assert "one image per call" in found(probe(scorer), "batch").value
     assert sizes[-1] == 1

@@ -203,7 +203,7 @@ def test_what_is_refuted_is_not_ranked(write, capsys):
 
 
 def test_a_card_of_a_published_suite_needs_its_digest(write):
-    with pytest.raises(InputError, match="it is another version"):
+    with pytest.raises(InputError, match="the versions differ"):
         iqattack.leaderboard([write("a", "one", 0.1, suite="quick-v1")], "site")
     assert not Path("site").exists()
 
@@ -246,7 +246,7 @@ def test_bad_entries(write):
     Path("odd.json").write_text("{}")
     for entries, said in (([], "no card"), ([entry, "nowhere"], "does not exist"),
                           (["empty"], "no other card is left"),
-                          (["odd.json"], r"is no card \(suite: Field required\)")):  # fmt: skip
+                          (["odd.json"], r"is not a card \(suite: Field required\)")):  # fmt: skip
         with pytest.raises(InputError, match=said):
             iqattack.leaderboard(entries, "site")
     assert not Path("site").exists()
@@ -263,8 +263,8 @@ def test_what_holds_no_card_leaves_the_others_ranked(write, capsys):
     asked = ["leaderboard", "empty", "a.json", "odd.json", "--out", "site", "--keep-refuted"]
     assert main([*asked, "--checks", "check.json"]) == 1
     err = capsys.readouterr().err
-    assert "empty: not an audit, not ranked: card.json: is no card" in err
-    assert "odd.json: not an audit, not ranked: is no card" in err
+    assert "empty: not an audit, not ranked: card.json: is not a card" in err
+    assert "odd.json: not an audit, not ranked: is not a card" in err
     written = Board.model_validate_json(Path("site/leaderboard.json").read_text())
     assert [refused.submission for refused in written.refused] == ["empty", "odd.json"]
     assert written.sections == board.sections

@@ -186,7 +186,7 @@ def test_the_policy_in_the_folder_is_judged(copy):
     (copy / "policy.toml").write_text('[[rules]]\nmeasure = "gain"\nat_most = 1.0\n')
     assert "The policy holds. holds gain is at most 1" in told(write_card_page(copy))
     (copy / "policy.toml").write_text("[[")
-    assert "policy.toml: policy policy.toml: is no TOML" in told(write_card_page(copy))
+    assert "policy.toml: policy policy.toml: is not TOML" in told(write_card_page(copy))
 
 
 def test_large_pictures_are_made_smaller():
@@ -224,7 +224,7 @@ def test_report_tells_audits_from_runs(copy, tmp_path, capsys):
     with pytest.raises(RunError, match="has no card yet; continue it with"):
         iqattack.report(copy)
     (copy / "card.json").write_text("{}")
-    with pytest.raises(InputError, match="is no card"):
+    with pytest.raises(InputError, match="is not a card"):
         iqattack.report(copy)
 
 

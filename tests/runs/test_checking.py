@@ -126,7 +126,9 @@ def test_scores_that_drift(tmp_path, photos):
     summary = run.summary()
     assert summary.verdict.kind == "drift"
     assert "drift" in summary.verdict.doubts
-    assert any("scores drift: of one image they changed" in finding for finding in summary.findings)
+    assert any(
+        "scores drift: those of one image changed" in finding for finding in summary.findings
+    )
     # From the check to the end, the others' searches lie between.
     assert run.check.drift == pytest.approx(0.1 * 4 * QUERIES, rel=0.3)
 

@@ -119,7 +119,7 @@ def test_what_was_not_asked_again_is_on_the_last_line(run, brightness, capsys):
     assert found.scored == 0
     show_verified(found)
     last = capsys.readouterr().out.splitlines()[-1]
-    assert "0 of 10 scores were asked again" in last
+    assert "0 of 10 scores were queried again" in last
     assert "all as reported" not in last
 
 
@@ -579,9 +579,9 @@ def test_the_losses_of_a_profile_are_told_by_its_file(tmp_path):
     ("model", "what", "named"),
     [
         ("http://127.0.0.1:9/score", "a connection to a service", "no file of it is known"),
-        ("command:touch x", "a program that is started", "no file of it is known"),
+        ("command:touch x", "a program", "no file of it is known"),
         ("pyiqa:nima,pretrained_model_path={}/p.pth", "a metric of pyiqa", "{}/p.pth, SHA-256"),
-        ("x.onnx", "of a kind that is not known", ""),
+        ("x.onnx", "of an unknown kind", ""),
     ],
 )
 def test_the_question_says_what_the_model_is_and_which_file(run, tmp_path, model, what, named):

@@ -338,7 +338,7 @@ def test_a_model_that_was_mended_goes_on_and_the_run_says_so(tmp_path, photos):
     assert old != new
     told = (
         f"the model was changed after 31 queries: m.py (SHA-256 {old[str(path)][:12]} → "
-        f"{new[str(path)][:12]}); scores of before and after are of two models"
+        f"{new[str(path)][:12]}); scores before and after come from two models"
     )
     assert told in notes
     assert told in run.summary().findings

@@ -181,7 +181,7 @@ def test_one_that_ended_early_goes_on_as_if_nothing_had_happened(
     rows = {result.image: result for result in run.results}
     assert set(rows) == {entry.name for entry in images} - {second, third}
     assert rows[first.name].failed
-    assert "is not an image that can be read" in rows[first.name].status
+    assert "is not a readable image" in rows[first.name].status
     assert (run.summary().pending, run.summary().failed) == (2, 1)
     found = verify(run, brightness)
     assert (found.checked, found.failed, found.pending) == (2, 1, 2)

@@ -72,7 +72,7 @@ def test_an_interrupted_one_goes_on_and_pays_nothing_twice(learn, counted):
 
 def test_a_folder_with_another_profile_is_left_alone(learn, tmp_path):
     learn()
-    with pytest.raises(RunError, match="holds a profile already; go on with --resume"):
+    with pytest.raises(RunError, match="already has a profile; continue with --resume"):
         learn()
     with pytest.raises(RunError, match=f"queries is {FEWEST + 5} there, {FEWEST + 6} here"):
         learn(queries=FEWEST + 6, resume=True)

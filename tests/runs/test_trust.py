@@ -184,7 +184,7 @@ def test_verify_checks_all_else_first_and_names_the_file(run, planted, marker):
         iqattack.verify(run.folder)
     assert not marker.exists()
     told = str(caught.value)
-    assert f"{planted}, SHA-256 {sha256(planted)}, as the run recorded it" in told
+    assert f"{planted}, SHA-256 {sha256(planted)}, as recorded" in told
     assert "--trust" in told
     assert "\n" not in told
     assert [d.image for d in caught.value.differences] == ["1.png"]
@@ -213,7 +213,7 @@ def test_another_hash_is_an_error_before_anything_runs(run, planted, marker, tru
         iqattack.verify(run.folder, trust=trust)
     assert not marker.exists()
     if not (trust or own):
-        with pytest.raises(UntrustedError, match="not what it recorded"):
+        with pytest.raises(UntrustedError, match="which differs from the recorded one"):
             iqattack.verify(run.folder, accept_changed_model=True)
         assert not marker.exists()
         return
@@ -239,7 +239,7 @@ def test_a_module_is_found_without_importing_its_packages(run, tmp_path, marker,
 
 def test_a_file_without_a_recorded_hash_is_named(run, planted, marker):
     forge(run, model=f"{planted}:load", files={})
-    with pytest.raises(UntrustedError, match=rf"{planted}, .*of which the run recorded no hash"):
+    with pytest.raises(UntrustedError, match=rf"{planted}, .*for which the run recorded no hash"):
         iqattack.verify(run.folder)
     assert not marker.exists()
 

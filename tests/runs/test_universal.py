@@ -247,7 +247,7 @@ def test_applying_leaves_out_what_cannot_be_read(learn, tmp_path, images):
         Image.new("RGB", (side, side), (90, 120, 40)).save(folder / f"{k}.png")
     (folder / "2.png").write_bytes(b"none")
     out = tmp_path / "out"
-    with pytest.raises(InputError, match="was learnt for both directions; say up or down"):
+    with pytest.raises(InputError, match="was learnt for both directions; choose up or down"):
         list(iqattack.apply(tmp_path / "universal", folder, out=out))
     found = list(iqattack.apply(tmp_path / "universal", folder, out=out, direction="down"))
     assert [isinstance(item, InputError) for item in found] == [False, False, True]

@@ -301,7 +301,7 @@ def test_a_wrong_answer_for_a_batch_is_asked_one_at_a_time_with_a_note(make, ans
     assert pool.batch == 1
     assert pool.notes
     assert len(pool.notes) == 1, pool.notes
-    assert pool.notes[0].endswith("; so it is asked one image at a time")
+    assert pool.notes[0].endswith("; so it is queried one image at a time")
     assert f"for {batch} images" in pool.notes[0]
 
 

@@ -1,4 +1,4 @@
-"""An audit: all runs of a suite on one model, as one that can be gone on with, and its card."""
+"""An audit: all runs of a suite on one model, resumable as a whole, and its card."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from iqattack.specs import printable
 
 CARD = "card.json"
 AUDIT = "audit.toml"
-POLICY = "policy.toml"  # what the model has to withstand, as it was given last
-VERIFIED = "verified.json"  # which runs were, by the digest of their results
-REQUESTS = "requests.json"  # images that were sent to verify runs; the runs' logs have theirs
-PICTURES = "images"  # of the sample set, where none were given
+POLICY = "policy.toml"  # the latest policy
+VERIFIED = "verified.json"  # the verified runs, by the digest of their results
+REQUESTS = "requests.json"  # images sent for verification; the runs' logs count their own
+PICTURES = "images"  # the sample set, if no images were given
 
 
 @dataclass(frozen=True)
 class Steps:
-    """How an audit's steps are taken: by the functions of the package's own interface.
+    """The steps of an audit, as functions of the public interface.
 
-    attack, evaluate, verify: see there; attack is given `elsewhere`, images that the other runs and
-    their verification sent, and verify a ceiling, which counts what it sends. No verify where
-    nothing is to be scored again. rescore: gives a run fresh scores, with `elsewhere`, too; None
-    where none are wanted. note: called with what an audit does next.
+    attack, evaluate, verify: see there; attack receives `elsewhere`, the number of images that the
+    other runs and their verification sent, and verify a ceiling, which counts what it sends. verify
+    is None if nothing should be scored again. rescore: gives a run fresh scores, also with
+    `elsewhere`; None for no fresh scores. note: called with the next step.
     """
 
     attack: Callable[..., Run]
@@ -68,17 +68,17 @@ def audit(
 ) -> Card:
     """Run a suite, and write the card.
 
-    images: as `iqattack.attack` takes them, None for the sample set. names: what else decides the
-    result, as it is kept, to be compared on going on. options: for every attack, the same.
-    ceiling: of all that the audit sends, which attacks have, too.
+    images: as for `iqattack.attack`, None for the sample set. names: everything else that decides
+    the result, recorded and compared on resuming. options: for every attack. ceiling: limit on
+    everything that the audit sends, which its attacks share.
 
-    Raises RunError for a folder that holds something else, or another audit; CeilingReached, by
-    which it can be gone on with.
+    Raises RunError for a folder that holds something else, or another audit; CeilingReached, after
+    which it can be resumed.
     """
     if images is None and options.get("mos") is not None:
         raise InputError(
-            f"mos {options['mos']}: is of images of yours; give them, too, or leave it out: the "
-            "sample set brings its own"
+            f"mos {options['mos']} applies to your own images; give them, or leave it out: the "
+            "sample set has its own"
         )
     _begin(out, {"suite": suite.id, "digest": suite.digest, **names}, resume=resume)
     given = dict(options)
@@ -109,7 +109,7 @@ def audit(
         )
         summary = steps.evaluate(run)
         if summary.pending:
-            raise RunError(f"{run.folder}: {summary.pending} images are still to do; go on with it")
+            raise RunError(f"{run.folder}: {summary.pending} images are pending; resume it")
         if steps.rescore is not None and has_changed(run):
             steps.rescore(run, sent.beside(folder))
             summary = steps.evaluate(run)
@@ -121,10 +121,10 @@ def audit(
 
 
 class _Verified:
-    """Which runs were verified, so that none is paid for twice: an answer by results.csv's digest.
+    """Which runs were verified, by the digest of results.csv, so that none is paid for twice.
 
-    path: of the file that keeps it. note: called where that file cannot be read: its runs are
-    verified again, or stand as not verified.
+    path: of its file. note: called if that file cannot be read: its runs are verified again, or
+    count as not verified.
     """
 
     def __init__(self, path: Path, note: Callable[[str], None]) -> None:
@@ -137,12 +137,12 @@ class _Verified:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())
             note(
-                f"{path}: cannot be read ({reason}); finished runs are verified again, or with "
-                "--no-verify stand as not verified"
+                f"{path}: cannot be read ({reason}); finished runs are verified again, or count as "
+                "not verified with --no-verify"
             )
 
     def of(self, run: Run, verify: Callable[[Run], bool] | None) -> bool | None:
-        """Whether a run is as reported; None where that is not known, and not to be asked."""
+        """Whether a run is as reported; None if unknown, and not to be verified."""
         digest = hashlib.sha256((run.folder / "results.csv").read_bytes()).hexdigest()
         if self._kept.get(digest) is not True and verify is not None:
             self._kept[digest] = verify(run)
@@ -151,10 +151,10 @@ class _Verified:
 
 
 class _Sent:
-    """How many images an audit sent: those of its runs are in their logs, those that verified them
-    in a file.
+    """The number of images that an audit sent: the logs of its runs count theirs, a file those for
+    verification.
 
-    out: its folder. ceiling: of all of them, None for none.
+    out: its folder. ceiling: limit on all of them, or None.
     """
 
     def __init__(self, out: Path, ceiling: Ceiling | None) -> None:
@@ -165,7 +165,7 @@ class _Sent:
             self._verifying = self._read()
 
     def beside(self, folder: Path | None = None) -> int:
-        """All that was sent, but for one run's."""
+        """The number of all images sent, except those of one run."""
         sent = self._verifying
         for path in sorted((self._out / "runs").glob("*/run.toml")):
             if path.parent != folder:
@@ -174,13 +174,13 @@ class _Sent:
         return sent
 
     def counted(self, verify: Callable[[Run, Ceiling], bool]) -> Callable[[Run], bool]:
-        """A verification that counts what it sends, and sends no more than it may."""
+        """A verification that counts what it sends, and respects the ceiling."""
 
         def verified(run: Run) -> bool:
             before = self.beside()
             of_runs = before - self._verifying
             ceiling = replace(self._ceiling, sent=before)
-            if ceiling.why:  # else the number in the end is enough
+            if ceiling.why:  # otherwise the final number is enough
                 ceiling.reserve = lambda images: self._keep(images - of_runs)
             try:
                 return verify(run, ceiling)
@@ -205,19 +205,19 @@ class _Sent:
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise RunError(
             f"{self._file}: cannot be read ({printable(reason)}); it counts the images that were "
-            "sent: put it back, or remove it to count from 0"
+            "sent; restore it, or remove it to count from 0"
         )
 
 
 def _answers(kept: Any) -> dict[str, bool]:
-    """What verified.json holds; ValueError for anything else."""
+    """The contents of verified.json; ValueError if invalid."""
     if not isinstance(kept, dict) or not all(isinstance(value, bool) for value in kept.values()):
         raise ValueError("expected true or false for each digest")
     return kept
 
 
 def plan(suite: Suite) -> Iterator[tuple[Attempt, int]]:
-    """All runs of a suite: attacks and seeds, in their order."""
+    """All runs of a suite: attacks and seeds, in order."""
     yield from product(suite.attempts, suite.seeds)
 
 
@@ -231,7 +231,7 @@ def runs_of(folder: Path) -> list[Run]:
     """The runs of an audit's folder, in the order of its suite; InputError without any."""
     found = sorted((folder / "runs").glob("*/run.toml"))
     if not found:
-        raise InputError(f"{folder}: is an audit without a run yet; go on with it")
+        raise InputError(f"{folder}: is an audit without a run yet; resume it")
     return [Run.open(path.parent) for path in found]
 
 
@@ -243,7 +243,7 @@ def is_audit(folder: Path) -> bool:
 
 
 def read_card(path: str | Path) -> Card:
-    """A card from its file, or from the folder that it is in; InputError for one that is none."""
+    """Read a card from its file or folder; InputError if it is invalid."""
     file = Path(path)
     file = file / CARD if file.is_dir() else file
     if not file.exists():
@@ -257,9 +257,7 @@ def read_card(path: str | Path) -> Card:
 
 
 def parse_card(text: str, file: Path) -> Card:
-    """A card from its JSON; InputError that names the field which is none of a card's. file: that
-    the text is from.
-    """
+    """Parse a card; InputError names the invalid field. file: source of the text."""
     try:
         card = Card.model_validate_json(text)
         reason = fault_of(card)
@@ -271,33 +269,31 @@ def parse_card(text: str, file: Path) -> Card:
         if reason is None:
             return card
     raise InputError(
-        f"{file}: is no card ({printable(reason)}); expected what 'iqattack audit' wrote"
+        f"{file}: is not a card ({printable(reason)}); give one that 'iqattack audit' wrote"
     )
 
 
 def _begin(out: Path, wanted: Mapping[str, Any], *, resume: bool) -> None:
-    """A new folder, or one of the same audit to be gone on with."""
+    """Make a new folder, or check that one belongs to the same audit."""
     kept = {name: value for name, value in wanted.items() if value is not None}
     file = out / AUDIT
     if file.is_file():
         if not resume:
-            raise RunError(
-                f"{out}: holds an audit; go on with it by --resume, or take another --out"
-            )
+            raise RunError(f"{out}: has an audit; continue it with --resume, or use another --out")
         try:
             there = tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise RunError(f"{file}: cannot be read; put it back, or take another --out") from None
+            raise RunError(f"{file}: cannot be read; restore it, or use another --out") from None
         for name in {**there, **kept}:
             if there.get(name) != kept.get(name):
                 raise RunError(
                     f"{out}: {name} is {there.get(name, 'not given')} there, "
-                    f"{kept.get(name, 'not given')} here; expected the same, or another --out"
+                    f"{kept.get(name, 'not given')} here; use the same, or another --out"
                 )
         return
     try:
         if out.exists() and any(out.iterdir()):
-            raise RunError(f"{out}: is not empty; take another --out")
+            raise RunError(f"{out}: is not empty; use another --out")
         out.mkdir(parents=True, exist_ok=True)
         write_text(file, tomli_w.dumps(kept))
     except OSError as error:

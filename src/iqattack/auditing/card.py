@@ -1,4 +1,4 @@
-"""A card: what a suite found out about a model, in a form that can be compared and checked."""
+"""A card: the results of a suite on a model, in a form that can be compared and checked."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from iqattack.runs.rescored import Rescoring
 from iqattack.runs.settings import ModelRecord, Settings
 from iqattack.version import __version__
 
-FEWEST = 3  # images: fewer have no interval, and no order
+FEWEST = 3  # images: fewer have no interval and no ranking
 WORST = "worst case"
-PREPARED = ("input", "compile", "autocast")  # settings that decide what the model computes
-POINTS = 16  # of a curve, evenly on a log axis, beside the budgets of the suite
+PREPARED = ("input", "compile", "autocast")  # settings that affect what the model computes
+POINTS = 16  # of a curve, evenly spaced on a log axis, besides the budgets of the suite
 
 Array = NDArray[np.float64]
 
 
 class Value(BaseModel):
-    """A measure and its 95 % bootstrap interval over images; None where there is none."""
+    """A measure and its 95 % bootstrap interval over images; None if missing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,7 +41,7 @@ class Value(BaseModel):
 
 
 class SuiteRecord(BaseModel):
-    """Which suite it was. id: such as `quick-v1`. digest: of its content, see `Suite`."""
+    """The suite. id: such as `quick-v1`. digest: of its content, see `Suite`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,8 +50,9 @@ class SuiteRecord(BaseModel):
 
 
 class CardModel(BaseModel):
-    """The model. files: SHA-256 of those that it depends on, by their names. input, compile,
-    autocast: how it was given images and run, as in `Settings`; left out of JSON at their defaults.
+    """The model. files: SHA-256 of the files that it depends on, by their names. input, compile,
+    autocast: how it received images and was run, as in `Settings`; left out of JSON at their
+    defaults.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,7 +71,7 @@ class CardModel(BaseModel):
 
     @classmethod
     def of(cls, record: ModelRecord, settings: Settings) -> CardModel:
-        """Of a run's record and settings, without the folders of whoever ran it."""
+        """Make it from a run's record and settings, without folder names."""
         names: dict[str, str] = {}
         for path, digest in sorted(record.files.items()):
             name = path.replace("\\", "/").rpartition("/")[2]
@@ -89,8 +90,8 @@ class CardModel(BaseModel):
 
 
 class CardImages(BaseModel):
-    """The images. attacked: of them, by one attack at least; partly: by some attacks and not by
-    others. digest: SHA-256 of all names and pixels.
+    """The images. attacked: number attacked by at least one attack; partly: number that only some
+    attacks could attack. digest: SHA-256 of all names and pixels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -104,9 +105,9 @@ class CardImages(BaseModel):
 class Fresh(BaseModel):
     """Gain of a run by scores that had no part in the choice of its images, see `Rescoring`.
 
-    times: fresh scores of each picture, at least. gain: mean over images, of the score range; low,
-    high: its 95 % interval over images. bias: by how much the reported gain exceeds it. error: its
-    standard error from noise alone.
+    times: fewest fresh scores per picture. gain: mean over images, as a fraction of the score
+    range; low, high: its 95 % interval over images. bias: the reported gain minus this gain. error:
+    its standard error due to noise alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -120,7 +121,7 @@ class Fresh(BaseModel):
 
     @classmethod
     def of(cls, found: Rescoring) -> Fresh:
-        """Of a run's rescoring."""
+        """Make it from a run's rescoring."""
         low, high = found.intervals.get("gain_fresh", (None, None))
         return cls(
             times=found.times,
@@ -133,12 +134,12 @@ class Fresh(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """One run of it.
+    """One run of the audit.
 
-    folder: beneath the card's. results: SHA-256 of its results.csv. noise, batch: what the check of
-    the model found, fractions of the score range; None where there was none. findings: what to know
-    of the model. verified: whether all images were scored again, as reported; None if not asked.
-    fresh: where the audit asked for fresh scores; left out of JSON where it did not.
+    folder: beneath the card's. results: SHA-256 of its results.csv. noise, batch: from the check of
+    the model, as fractions of the score range; None without a check. findings: about the model.
+    verified: whether all images, scored again, are as reported; None if not verified. fresh: if the
+    audit asked for fresh scores; otherwise left out of JSON.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -178,14 +179,13 @@ class RunRecord(BaseModel):
 class Line(BaseModel):
     """The measures of one attack with one budget, or of the worst case.
 
-    attack: its spec, or `worst case`: of each image the attack, and seed, that gained most. images:
-    that the measures are of: those that it finished, and in the worst case those that any did.
-    measures: gain (mean, of the score range; over seeds, too), of the
-    first seed gain_on_clean (absolute gain, higher = better, on the scale of the clean scores, as
-    the MSU benchmark has it), srocc, plcc and krocc of clean and attacked scores, r (R robustness
-    on the score range), and the drops of the three correlations with opinion scores, where there
-    are any. best: in the worst
-    case, the share of images that each attack gained most on.
+    attack: its spec, or `worst case`: for each image, the attack and seed that gained most. images:
+    number in the measures: those that it finished, or in the worst case those that any attack
+    finished. measures: gain (mean, as a fraction of the score range; also over seeds), and for the
+    first seed gain_on_clean (absolute gain, higher is better, on the scale of the clean scores, as
+    in the MSU benchmark), srocc, plcc and krocc of clean and attacked scores, r (R robustness on
+    the score range), and the drops of the three correlations with opinion scores, if there are any.
+    best: in the worst case, the share of images on which each attack gained most.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -201,8 +201,8 @@ class Line(BaseModel):
 class Curve(BaseModel):
     """The mean gain of one attack, or of the worst case, against queries.
 
-    queries: rising, the suite's budgets among them. gain, low, high: the mean and its interval
-    after each of them, as `Line` has them; None where there is none.
+    queries: ascending, including the suite's budgets. gain, low, high: the mean and its interval
+    after each, as in `Line`; None if missing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -216,7 +216,7 @@ class Curve(BaseModel):
 
 
 class Seen(BaseModel):
-    """How visible the changes of one run are: JOD and SSIM; None where they were not measured."""
+    """The visibility of one run's changes: JOD and SSIM; None if not measured."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
@@ -229,7 +229,7 @@ class Seen(BaseModel):
 
 
 class Card(BaseModel):
-    """What a suite found out about a model; `card.json`. The same runs give the same bytes."""
+    """The results of a suite on a model; `card.json`. The same runs give the same bytes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -253,17 +253,17 @@ class Card(BaseModel):
 
     @property
     def budgets(self) -> list[int]:
-        """Queries that there are lines of."""
+        """The budgets of the lines."""
         return sorted({line.queries for line in self.lines})
 
     @property
     def constraints(self) -> list[str]:
-        """Each once, in their order."""
+        """Without duplicates, in order."""
         return list(dict.fromkeys(line.constraint for line in self.lines))
 
     @property
     def verdict(self) -> str:
-        """It in a few sentences, of the worst case at the largest budget."""
+        """The worst case at the largest budget, in a few sentences."""
         if not self.lines:
             return f"{self.model.name}: nothing was measured."
         queries, said = self.budgets[-1], []
@@ -289,13 +289,13 @@ class Card(BaseModel):
             if number
         )
         return (
-            f"{self.model.name}: with {queries:,} queries an image, the strongest attack of "
+            f"{self.model.name}: with {queries:,} queries per image, the strongest attack of "
             f"{self.suite.id} on each of {self.images.attacked} images moves scores: "
             f"{'; '.join(said)}.{f' {left.capitalize()}.' if left else ''}"
         )
 
     def _rows(self) -> list[list[str]]:
-        """A row for each line, the first of which names its columns."""
+        """A row for each line, after a header."""
         rows = [["constraint", "queries", "attack", "gain", "SROCC"]]
         for line in self.lines:
             gain, srocc = line.measures["gain"], line.measures["srocc"]
@@ -336,8 +336,8 @@ def shown(value: Value, *, percent: bool = False) -> str:
 
 @dataclass(frozen=True)
 class Done:
-    """One run of a suite that is done. attack: without folders. summary: its measures. verified:
-    see `RunRecord`.
+    """A finished run of a suite. attack: without folders. summary: its measures. verified: see
+    `RunRecord`.
     """
 
     run: Run
@@ -349,9 +349,9 @@ class Done:
 
 
 def card_of(suite: Suite, done: Sequence[Done], *, fresh: bool = False) -> Card:
-    """The card of the runs of a suite; RunError if they are not of one model and images.
+    """The card of a suite's runs; RunError if they differ in model or images.
 
-    fresh: whether it reports the fresh scores of its runs, which may have some in any case.
+    fresh: whether it reports the fresh scores of its runs, which may have some anyway.
     """
     first = done[0].summary
     for each in done[1:]:
@@ -396,13 +396,13 @@ def card_of(suite: Suite, done: Sequence[Done], *, fresh: bool = False) -> Card:
 
 
 def points_of(budgets: Sequence[int]) -> tuple[int, ...]:
-    """Numbers of queries that curves have: the budgets, and others up to the largest; rising."""
+    """Numbers of queries on curves: the budgets, and others up to the largest; ascending."""
     others = np.geomspace(1, budgets[-1], POINTS).round().astype(int)
     return tuple(sorted({*budgets, *others.tolist()}))
 
 
 def _check_same(each: Done, first: Summary) -> None:
-    """RunError where a run is of another model, or of images with other pixels, than the first."""
+    """Raise RunError if a run has another model, or images with other pixels, than the first."""
     here = each.summary
     what = None
     if here.model.changed(first.model) or here.model.name != first.model.name:
@@ -418,15 +418,15 @@ def _check_same(each: Done, first: Summary) -> None:
         what = f"had other pixels of {odd[0]}" if odd else None
     if what is not None:
         raise RunError(
-            f"{each.run.folder}: {what} than the runs before it; delete this folder, put back what "
-            "was changed, and go on with --resume"
+            f"{each.run.folder}: {what} than the runs before it; delete this folder, restore what "
+            "was changed, and continue with --resume"
         )
 
 
 @dataclass(frozen=True)
 class _Tried:
-    """What one run, or several, reached on all images: raw scores and gains, (N, Q); NaN of images
-    that it failed on.
+    """The results of one or more runs on all images: raw scores and gains, (N, Q); NaN for failed
+    images.
     """
 
     scores: Array
@@ -435,9 +435,9 @@ class _Tried:
 
 @dataclass(frozen=True)
 class _Base:
-    """What all runs share: the model, and the images that any attack finished, in their order.
+    """Shared by all runs: the model, and the images that any attack finished, in order.
 
-    clean: raw scores, (N,). mos: opinion scores, (N,), NaN where there are none.
+    clean: raw scores, (N,). mos: opinion scores, (N,), NaN if missing.
     """
 
     model: ModelRecord
@@ -447,7 +447,7 @@ class _Base:
 
     @classmethod
     def of(cls, first: Run, runs: Sequence[Reached]) -> _Base:
-        """What is known of images from the results of all runs, in the order of the first."""
+        """Collect the images from the results of all runs, in the order of the first."""
         clean: dict[str, float] = {}
         mos: dict[str, float] = {}
         for one in runs:
@@ -466,7 +466,7 @@ class _Base:
         )
 
     def arranged(self, one: Reached) -> _Tried:
-        """What a run reached, by the order of these images."""
+        """The results of a run, in the order of these images."""
         numbers = {name: number for number, name in enumerate(self.names)}
         rows = [numbers[name] for name in one.results.images]
         whole = _Tried(*np.full((2, len(self.names), len(one.queries)), np.nan))
@@ -476,10 +476,11 @@ class _Base:
 
 @dataclass(frozen=True)
 class _Case:
-    """An attack over its seeds, or the worst case: what lines and curves are of.
+    """An attack over its seeds, or the worst case, for lines and curves.
 
-    tried: scores of the first seed, gains that are means over seeds; of the worst case both of the
-    best. best: by attack, the share of images that it gained most on, (Q,); none of an attack.
+    tried: scores of the first seed, and gains averaged over seeds; for the worst case, both of the
+    best. best: by attack, the share of images on which it gained most, (Q,); empty for a single
+    attack.
     """
 
     attack: str
@@ -493,9 +494,9 @@ class _Case:
 
 
 def _cases(attacks: Sequence[str], tried: Sequence[_Tried]) -> list[_Case]:
-    """The worst case, then each attack, of the runs in one constraint.
+    """The worst case, then each attack, in one constraint.
 
-    An image that one of them failed on is in the cases of the others.
+    An image on which one of them failed counts in the others.
     """
     gains = np.array([one.gains for one in tried])
     scores = np.array([one.scores for one in tried])
@@ -522,14 +523,14 @@ def _cases(attacks: Sequence[str], tried: Sequence[_Tried]) -> list[_Case]:
 
 
 def _line(base: _Base, case: _Case, constraint: str, queries: int, at: int) -> Line:
-    """Of a case after so many queries. at: their place among the points."""
+    """The line of a case after `queries` queries. at: their index among the points."""
     there = case.there
     gains, mos = case.tried.gains[there, at], base.mos[there]
     scores = evaluate_scores(
         base.clean[there],
         case.tried.scores[there, at],
         gains,
-        np.ones_like(gains),  # boundaries that were crossed are no measure here
+        np.ones_like(gains),  # crossed boundaries are not a measure here
         None if np.isnan(mos).all() else mos,
         score_range=base.model.score_range,
         lower_better=base.model.lower_better,
@@ -562,7 +563,7 @@ def _curve(case: _Case, constraint: str, points: tuple[int, ...]) -> Curve:
 
 
 def _measures(scores: Evaluation) -> dict[str, Value]:
-    """By their names on a card."""
+    """The measures by their names on a card."""
 
     def value(measured: float, name: str) -> Value:
         if scores.n < FEWEST:
@@ -593,7 +594,7 @@ def _finite(value: float | None) -> float | None:
 
 
 def _digest(done: Sequence[Done]) -> str:
-    """Of the names and pixels of all images that any run has."""
+    """The digest of the names and pixels of all images in any run."""
     hashes: dict[str, str] = {}
     for each in done:
         hashes |= each.summary.hashes

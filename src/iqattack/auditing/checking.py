@@ -1,7 +1,7 @@
-"""Whether a card is true of the runs that it was made of; both may have been sent by anybody.
+"""Whether a card agrees with its runs, both of which may be untrusted.
 
-Nothing that a submission names is imported, started or connected to. Of clean images, those of the
-sample set are made here, and others have to be given: a path that a foreign run names is not read.
+Nothing that a submission names is imported, started or connected to. Clean images of the sample set
+are made here, and others must be given: paths in a submitted run are not read.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import stat
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cache, partial
 from itertools import islice, product
 from pathlib import Path, PurePath
 from typing import Any, Literal, Self
@@ -28,15 +29,15 @@ from torch import Tensor
 from iqattack.auditing.audit import AUDIT, CARD, PICTURES, VERIFIED, folder_of
 from iqattack.auditing.card import Card, Done, card_of
 from iqattack.auditing.parsing import field_and_reason
-from iqattack.auditing.replayed import replayed
+from iqattack.auditing.replayed import FailedAt, replayed
 from iqattack.auditing.same_way import other_ways, too_tolerant
 from iqattack.auditing.soundness import faults, implausible
 from iqattack.auditing.suite import Attempt, Suite, bundled, digest_of, read_suite
 from iqattack.defences import read_label
 from iqattack.errors import InputError, IqattackError, RunError
-from iqattack.images import read_image
+from iqattack.images import ImageSet, read_image
 from iqattack.images.files import LARGEST_IMAGE
-from iqattack.models import BY, Scorer, bare_spec, split_spec
+from iqattack.models import BY, ModelFailedError, Scorer, bare_spec, split_spec
 from iqattack.perception import Viewing
 from iqattack.runs import Meter, ModelRecord, Record, Run, Summary, verify
 from iqattack.runs.columns import Results
@@ -45,9 +46,9 @@ from iqattack.runs.numbers import without_folders
 from iqattack.runs.owner import is_own
 from iqattack.runs.run import LOG
 from iqattack.runs.settings import versions_here
-from iqattack.runs.verify import NOT_REPEATED, TOLERANCE, UNSEEN, reported
+from iqattack.runs.verify import NOT_REPEATED, TOLERANCE, UNSEEN, reported, scores_of
 from iqattack.samples import MOS, write_samples
-from iqattack.scoring import DEFAULT_RETRY, Retry
+from iqattack.scoring import DEFAULT_RETRY, InProcess, Retry
 from iqattack.specs import is_line, printable
 from iqattack.version import __version__
 
@@ -55,21 +56,26 @@ Level = Literal["card", "files", "model"]
 State = Literal["refuted", "not verified", "note"]
 LEVELS: tuple[Level, ...] = ("card", "files", "model")
 RUNS = "runs"
-FAMILIES = {"builtin", "cnniqa", "pyiqa", "onnx"}  # models whose names begin as their specs
-SUMMED = ("numpy", "opencv", "pillow", "scikit-image")  # what pixels of the sample set depend on
+FAMILIES = {"builtin", "cnniqa", "pyiqa", "onnx"}  # models whose names begin like their specs
+SUMMED = (
+    "numpy",
+    "opencv",
+    "pillow",
+    "scikit-image",
+)  # on which the pixels of the sample set depend
 LARGEST_LOG = 2**34  # bytes
 MOST_FILES = 500_000
 MOST_RUNS = 10_000
-SHOWN = 5  # fields of a card, and differences of a run, that are named
+SHOWN = 5  # most fields of a card, and differences of a run, to name
 _ID = re.compile(r"([a-z][a-z0-9]*)-v([1-9][0-9]{0,8})")
 
 
 class Finding(BaseModel):
-    """Something that is not so, could not be verified, or should be known, in one line.
+    """Something that is refuted, could not be verified, or is worth knowing, on one line.
 
-    where: a file or folder beneath the submission, or `model`. level: that it is a matter of: what
-    is not verified of `model` leaves the files as they were found. unranked: whether a leaderboard
-    lists the card without a rank because of it.
+    where: a file or folder beneath the submission, or `model`. level: the level that it concerns:
+    something not verified at level `model` does not affect the files. unranked: whether a
+    leaderboard lists the card without a rank because of it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,14 +91,14 @@ class Finding(BaseModel):
 
 
 class CardCheck(BaseModel):
-    """What became of the check of one submission.
+    """The result of checking one submission.
 
-    submission: its name, without the folders above it. sha256: of card.json. wanted: the level that
-    was asked for; level: that it reached, `card` where nothing is verified, `files` where the card
-    follows from the runs and these agree with their logs, attacks and pictures, `model` where the
-    model was asked again, too. images: of each run, that were looked at, together; scored: scores
-    that the model was asked for again; sampled: the images that it was asked about, of `pictures`,
-    None for all. tolerance: by how much scores may differ, as a fraction of the score range.
+    submission: its name, without the folders above it. sha256: of card.json. wanted: the requested
+    level; level: the level reached: `card` if nothing is verified, `files` if the card follows from
+    the runs, which agree with their logs, attacks and pictures, `model` if the model was also
+    queried again. images: number of checked images, over all runs; scored: number of repeated
+    scores; sampled: the images that the model scored again, out of `pictures`, None for all.
+    tolerance: of scores, as a fraction of the score range.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -114,7 +120,7 @@ class CardCheck(BaseModel):
 
     @property
     def outcome(self) -> Literal["holds", "refuted", "not verified"]:
-        """Refuted where one thing is; else whether the level that was asked for is reached."""
+        """Refuted if one finding is; otherwise, whether the requested level is reached."""
         if any(finding.state == "refuted" for finding in self.findings):
             return "refuted"
         reached = LEVELS.index(self.level) >= LEVELS.index(self.wanted)
@@ -122,11 +128,11 @@ class CardCheck(BaseModel):
 
     @property
     def exit_status(self) -> int:
-        """0 where it holds, 1 where it is refuted, 2 where it could not be verified."""
+        """0 if it holds, 1 if it is refuted, 2 if it could not be verified."""
         return {"holds": 0, "refuted": 1, "not verified": 2}[self.outcome]
 
     def of(self, state: State) -> list[Finding]:
-        """The findings of that kind."""
+        """The findings of one state."""
         return [finding for finding in self.findings if finding.state == state]
 
 
@@ -141,9 +147,9 @@ class CardChecks(BaseModel):
 
 @dataclass(frozen=True)
 class Asking:
-    """How a model is asked again. load: gives it, once, as the first run records it; sample: the
-    number of images of each run that it is asked about, None for all; tolerance, retry: see
-    `verify`. input, compile, autocast: what the model is run with here, as in run.toml.
+    """How a model is queried again. load: returns it, once, according to the first run's record;
+    sample: number of images of each run to score, None for all; tolerance, retry: see `verify`.
+    input, compile, autocast: how the model is run here, as in run.toml.
     """
 
     load: Callable[[Record], Scorer]
@@ -156,18 +162,19 @@ class Asking:
 
 
 class NoCardError(InputError):
-    """What was given as a submission holds no card."""
+    """A submission has no card."""
 
 
 def read_checks(path: str | Path) -> list[CardCheck]:
-    """The checks of a file that `iqattack check --json` wrote; InputError for any other."""
+    """Read the checks in a file that `iqattack check --json` wrote; InputError for any other
+    file."""
     file = Path(path)
     try:
         return list(CardChecks.model_validate_json(read_text(file)).checks)
     except (OSError, ValueError) as error:
         reason = _reason(error)
         raise InputError(
-            f"{file}: holds no checks ({reason}); expected what 'iqattack check --json' wrote"
+            f"{file}: has no checks ({reason}); give a file that 'iqattack check --json' wrote"
         ) from None
 
 
@@ -180,14 +187,14 @@ def check_card(
     progress: Callable[[int, int], None] = lambda *_: None,
     note: Callable[[str], None] = lambda _phrase: None,
 ) -> CardCheck:
-    """Hold a card against the runs beside it, and these against their logs and pictures.
+    """Compare a card with the runs beside it, and these with their logs and pictures.
 
-    path: of a submission, the folder that `iqattack audit` wrote, or of a card. asking: how its
-    model is asked again; None for all that needs no model. suite: of the card, where it is not in
-    the package. images: clean images by name, of an audit of other images than the sample set.
-    progress: is called with (images checked, images) of a run; note: with what is checked next.
+    path: of a submission, a folder that `iqattack audit` wrote, or of a card. asking: how to query
+    its model again; None for only the checks that need no model. suite: of the card, if it is not
+    in the package. images: clean images by name, if the audit did not use the sample set. progress:
+    called with (images checked, images) of a run; note: with the next step.
 
-    Raises NoCardError for what holds no card.
+    Raises NoCardError if there is no card.
     """
     given = Path(path)
     file = given / CARD if given.is_dir() else given
@@ -197,7 +204,7 @@ def check_card(
     except (OSError, ValueError) as error:
         reason = _reason(error)
         raise NoCardError(
-            f"{file}: is no card ({reason}); expected what 'iqattack audit' wrote"
+            f"{file}: is not a card ({reason}); give one that 'iqattack audit' wrote"
         ) from None
     found = _Found()
     folder = file.parent
@@ -205,7 +212,7 @@ def check_card(
     _note_failed(card, found)
     if file.name != CARD or not (folder / RUNS).is_dir():
         _suite_of(card, suite, found)
-        found.open(file.name, "its runs are not beside it, so nothing on it can be verified")
+        found.open(file.name, "its runs are not beside it, so nothing can be verified")
     elif not found.refute_all(_odd_files(folder)):
         with _Submission.opened(folder, card, suite, images, found) as submission:
             submission.check(asking, progress, note)
@@ -231,7 +238,7 @@ def check_card(
 
 @dataclass
 class _Found:
-    """What was found so far."""
+    """The findings so far."""
 
     findings: list[Finding] = field(default_factory=list)
     images: int = 0
@@ -253,14 +260,14 @@ class _Found:
         self._add("refuted", where, what, level)
 
     def open(self, where: str, what: str, level: Level = "files") -> None:
-        """Something that could not be verified."""
+        """Record something that could not be verified."""
         self._add("not verified", where, what, level)
 
     def note(self, where: str, what: str, *, unranked: bool = False) -> None:
         self._add("note", where, what, "files", unranked=unranked)
 
     def refute_all(self, refuted: Iterable[tuple[str, str]]) -> bool:
-        """Refute each, in (where, what); whether there was any."""
+        """Refute each (where, what); returns whether there were any."""
         before = len(self.findings)
         for where, what in refuted:
             self.refute(where, what)
@@ -271,7 +278,7 @@ class _Found:
         return any(finding.state == "refuted" for finding in self.findings)
 
     def level(self, *, asked: bool) -> Level:
-        """The one that was reached."""
+        """The level reached."""
         unsettled = {f.level for f in self.findings if f.state != "note"}
         if self.refuted or "files" in unsettled:
             return "card"
@@ -282,7 +289,7 @@ class _Found:
 
 
 def _odd_files(folder: Path) -> Iterator[tuple[str, str]]:
-    """Links, devices, files that are too large and names that are no line, before any is read."""
+    """Links, devices, oversized files and unprintable names, found before any file is read."""
     todo, count = [folder / name for name in (CARD, AUDIT, VERIFIED, PICTURES, RUNS)], 0
     while todo:
         path = todo.pop()
@@ -296,13 +303,13 @@ def _odd_files(folder: Path) -> Iterator[tuple[str, str]]:
             yield folder.name, f"has more than {MOST_FILES:,} files"
             return
         if not is_line(where):
-            yield where, "has a name that is no printable text"
+            yield where, "has an unprintable name"
         elif stat.S_ISDIR(found.st_mode):
             with os.scandir(path) as inside:
                 todo += [Path(one.path) for one in islice(inside, MOST_FILES)]
         elif not stat.S_ISREG(found.st_mode):
-            what = "a link" if stat.S_ISLNK(found.st_mode) else "no plain file"
-            yield where, f"is {what}, and a submission has none"
+            what = "a link" if stat.S_ISLNK(found.st_mode) else "not a regular file"
+            yield where, f"is {what}, which submissions must not contain"
         elif found.st_size > (most := _most_bytes(path.name)):
             yield where, f"has {found.st_size:,} bytes, expected at most {most:,}"
 
@@ -314,7 +321,7 @@ def _most_bytes(name: str) -> int:
 
 
 def _inside(folder: Path, name: str) -> Path | None:
-    """A file of a folder by a name that somebody else gave it; None for one outside, or a link."""
+    """A file in a folder, by an untrusted name; None for one outside, or a link."""
     pure = PurePath(name)
     if pure.is_absolute() or ".." in pure.parts or "\0" in name:
         return None
@@ -327,21 +334,21 @@ def _inside(folder: Path, name: str) -> Path | None:
 
 
 class _Placed(Run):
-    """A run to read, whose clean images are where `find` says, by name.
+    """A run for reading, whose clean images `find` locates by name.
 
-    What the run reports is taken as it is: `verify` holds it against the pictures.
+    What the run reports is taken as given: `verify` compares it with the pictures.
     """
 
     find: Callable[[str], Path | None] = staticmethod(lambda _name: None)
 
     @classmethod
     def at(cls, folder: Path, mos: Path | None) -> Self:
-        """A run of a submission. mos: its table of opinion scores here, if there is one."""
+        """Open a run of a submission. mos: its table of opinion scores on this machine, if any."""
         run = cls.open(folder)
         run.absent, run._paths, run._checked, run._mos = set(), {}, None, mos
         return run
 
-    absent: set[str]  # what was said of clean images that are not here
+    absent: set[str]  # messages on missing clean images
     _paths: dict[str, str]
     _checked: tuple[Results, int] | None
     _mos: Path | None
@@ -352,19 +359,19 @@ class _Placed(Run):
         return None if self.settings.mos is None else self._mos
 
     def checked_state(self, *, pictures: bool = True) -> tuple[Results, int]:  # noqa: ARG002
-        """See `Run`; without the pictures, and once."""
+        """See `Run`; without pictures, and cached."""
         if self._checked is None:
             self._checked = super().checked_state(pictures=False)
         return self._checked
 
     def read_clean(self, path: str | Path) -> Tensor:
-        """The clean image of the name that has this path in the log; InputError without it."""
+        """The clean image of the name with this path in the log; InputError if it is missing."""
         if not self._paths:
             self._paths = {row.path: row.image for row in self.state()[0] if row.path}
         name = self._paths.get(str(path), "")
         file = self.find(name)
         if file is None:
-            what = f"{name}: its clean image is not here; give it with --images"
+            what = f"{name}: its clean image is missing; give it with --images"
             self.absent.add(what)
             raise InputError(what)
         return super().read_clean(file)
@@ -377,8 +384,8 @@ class _Placed(Run):
 class _Submission:
     """A folder with a card and its runs.
 
-    suite: of the card; None where it is not known. samples: by name, the files of the sample set
-    made here, None for an audit of other images.
+    suite: of the card; None if unknown. samples: the files of the sample set made here, by name;
+    None for an audit of other images.
     """
 
     folder: Path
@@ -388,7 +395,7 @@ class _Submission:
     samples: dict[str, Path] | None
     audit: dict[str, Any]
     found: _Found
-    odd_samples: set[str] = field(default_factory=set)  # those that differ from the set made here
+    odd_samples: set[str] = field(default_factory=set)  # samples that differ from the set made here
 
     @classmethod
     @contextmanager
@@ -417,7 +424,7 @@ class _Submission:
         progress: Callable[[int, int], None],
         note: Callable[[str], None],
     ) -> None:
-        """All of it."""
+        """Check everything."""
         runs = self._runs()
         if not runs:
             return
@@ -431,16 +438,18 @@ class _Submission:
             note(f"{number} of {len(runs)}: {name}")
             whole &= self._verify(name, run, scorer, asking, only, progress)
             if not self.found.refuted:
-                self._replay(name, run, progress)
+                failed = self._replay(name, run, progress)
+                if scorer is not None and asking is not None:
+                    self._ask_about(name, failed, scorer, asking)
         if whole:
             note("its card")
             self._rebuild(runs)
         self._notes()
 
-    # -- which runs there are, and of what
+    # -- the runs and their settings
 
     def _runs(self) -> dict[str, _Placed]:
-        """The runs by their folders, in the order of the card or the suite."""
+        """The runs by folder, in the order of the card or the suite."""
         there = {path.name for path in islice((self.folder / RUNS).iterdir(), MOST_RUNS)
                  if path.is_dir()}  # fmt: skip
         if self.suite is not None:
@@ -450,9 +459,11 @@ class _Submission:
             wanted = [record.folder.rpartition("/")[2] for record in self.card.runs]
         for name in wanted:
             if name not in there:
-                self.found.refute(f"{RUNS}/{name}", "is missing: the card is made of this run, too")
+                self.found.refute(
+                    f"{RUNS}/{name}", "is missing, although the card includes this run"
+                )
         for name in sorted(there - set(wanted)):
-            self.found.refute(f"{RUNS}/{name}", "is no run of the suite")
+            self.found.refute(f"{RUNS}/{name}", "is not a run of the suite")
         runs = {}
         mos = None
         if self.samples is not None:
@@ -463,29 +474,29 @@ class _Submission:
                 try:
                     own = mos if self.samples is not None else _own_mos(path)
                     runs[f"{RUNS}/{name}"] = _Placed.at(path, own)
-                except IqattackError as error:  # which may be of a setting that there is not
+                except IqattackError as error:  # perhaps about an unknown setting
                     self._say(f"{RUNS}/{name}", path, error)
         return runs
 
     def _say(self, where: str, folder: Path, error: IqattackError) -> None:
-        """Refute a run by an error of reading it, whose message begins with its folder."""
+        """Refute a run because of a reading error, whose message begins with its folder."""
         text = str(error)
         for prefix in (f"{folder}: ", f"{folder}{os.sep}"):
             text = text.removeprefix(prefix)
         self.found.refute(where, self._plain(text))
 
     def _plain(self, text: str) -> str:
-        """A message with paths beneath the submission's folder, where they begin with it."""
+        """A message with paths relative to the submission's folder."""
         folder = re.escape(f"{self.folder}{os.sep}")
         return re.sub(rf"(?<![^\s:;,('\"]){folder}", "", text)
 
     def _check_settings(self, runs: Mapping[str, _Placed]) -> None:
-        """That each run was asked for what the suite has."""
+        """Check that each run has the settings of the suite."""
         for where, run in runs.items():
             settings = run.settings
             for name in ("floor", "budget_total", "shard"):
                 if getattr(settings, name) is not None:
-                    text = f"{name} is {getattr(settings, name)}, and no suite has one"
+                    text = f"{name} is {getattr(settings, name)}, which no suite sets"
                     self.found.refute(where, text)
             self._check_named(where, run)
         self._note_settings(runs)
@@ -508,19 +519,19 @@ class _Submission:
                 ("objective", settings.objective, suite.objective),
             ):
                 if here != wanted:
-                    self.found.refute(where, f"{name} is {here}, {wanted} in {suite.id}")
+                    self.found.refute(where, f"{name} is {here}, but {wanted} in {suite.id}")
             if suite.limit is not None and (settings.limit or suite.limit + 1) > suite.limit:
                 limit = "all images" if settings.limit is None else f"{settings.limit} images"
-                self.found.refute(where, f"takes {limit}, {suite.id} the first {suite.limit}")
+                self.found.refute(where, f"uses {limit}, but {suite.id} the first {suite.limit}")
             if suite.limit != settings.limit is not None:
-                self.found.note(where, f"takes the first {settings.limit} images alone")
+                self.found.note(where, f"uses only the first {settings.limit} images")
             files = dict(attempt.content.get("files", {}))  # type: ignore[call-overload]
             for name, digest in files.items():
                 if run.record.files.get(name) != digest:
-                    self.found.refute(where, f"{name} of its attack has other contents than here")
+                    self.found.refute(where, f"{name} of its attack differs from the file here")
 
     def _check_named(self, where: str, run: _Placed) -> None:
-        """That the model's name is what its spec gives."""
+        """Check that the model's name follows from its spec."""
         spec, name = run.settings.model, run.model.name
         bare, _, defence = name.partition(BY)
         try:
@@ -531,21 +542,23 @@ class _Submission:
             return
         if defence != expected:
             said = f"is defended by {expected}" if expected else "has no defence"
-            self.found.refute(where, f"model is called {name}, and {spec} {said}")
+            self.found.refute(where, f"model is called {name}, but {spec} {said}")
             return
         kind, named = bare_spec(spec).partition(":")[0], bare.partition(":")[0]
         other = kind != named and not FAMILIES.isdisjoint((kind, named))
         if other or (kind == "pyiqa" and bare != bare_spec(spec).partition(",")[0]):
-            self.found.refute(where, f"model is called {name}, and its spec is {spec}")
+            self.found.refute(where, f"model is called {name}, but its spec is {spec}")
 
     def _note_settings(self, runs: Mapping[str, _Placed]) -> None:
-        """What was set that no suite has."""
+        """Note settings that no suite has."""
         given = [run.settings for run in runs.values()]
         for name in ("input", "convert", "resize", "autocast", "compile"):
             values = {getattr(settings, name) for settings in given} - {None, False}
             for value in sorted(values, key=str):
                 what = name if value is True else f"{name} {value}"
-                self.found.note("model", f"was run with {what}, which is no setting of the suite")
+                self.found.note(
+                    "model", f"was run with {what}, which is not a setting of the suite"
+                )
         if not all(settings.check for settings in given):
             self.found.note("model", "was not checked before the attacks (check = false)")
         ranges = sorted({s.score_range for s in given if s.score_range is not None})
@@ -558,7 +571,8 @@ class _Submission:
             self.found.note("model", what, unranked=True)
 
     def _check_claimed(self, runs: Mapping[str, _Placed]) -> None:
-        """Of a suite that is not here, whether what the runs were asked for has its digest."""
+        """For a suite that is not available, check that the settings of the runs have its
+        digest."""
         card, records = self.card, {record.folder: record for record in self.card.runs}
         for where, run in runs.items():
             record, settings = records.get(where), run.settings
@@ -571,16 +585,17 @@ class _Submission:
                 ("budget", settings.queries, max(card.budgets, default=0)),
             ):
                 if here != wanted:
-                    self.found.refute(where, f"{name} is {here}, {wanted} on the card")
+                    self.found.refute(where, f"{name} is {here}, but {wanted} on the card")
         if not _has_digest(card, [run.record for run in runs.values()]):
             self.found.open(
                 CARD,
-                f"suite {card.suite.id} is not here, and what the runs were asked for has not its "
-                "digest; give its file with --suite",
+                f"suite {card.suite.id} is not available, and the settings of the runs do not have "
+                "its digest; give its file with --suite",
             )
 
     def _check_same(self, runs: Mapping[str, _Placed]) -> bool:
-        """That all runs are of one model and one set of images; whether a card can be made."""
+        """Check that all runs share one model and one set of images; returns whether a card can be
+        made."""
         (_, first), before = next(iter(runs.items())), len(self.found.findings)
         try:
             names = first.image_names()
@@ -588,18 +603,20 @@ class _Submission:
                 for name in ("name", "score_range", "lower_better"):
                     here, there = getattr(run.model, name), getattr(first.model, name)
                     if here != there:
-                        self.found.refute(where, f"model's {name} is {here}, {there} before")
+                        self.found.refute(where, f"model's {name} is {here}, but {there} before")
                 if run.model.hashes != first.model.hashes:
-                    self.found.refute(where, "is of another model than the runs before it")
+                    self.found.refute(where, "has another model than the runs before it")
                 if run.image_names() != names:
-                    self.found.refute(where, "is of other images than the runs before it")
+                    self.found.refute(where, "has other images than the runs before it")
         except IqattackError as error:
             self._say(RUNS, self.folder / RUNS, error)
         if self.samples is not None and len(self.found.findings) == before:
             expected = list(self.samples)[: first.settings.limit]
             if names != expected:
                 self.found.refute(
-                    RUNS, f"their {len(names)} images are not the {len(expected)} of the sample set"
+                    RUNS,
+                    f"their {len(names)} images are not the {len(expected)} images of the "
+                    "sample set",
                 )
         return len(self.found.findings) == before and not any(
             f.what.startswith("is missing") for f in self.found.findings
@@ -608,14 +625,16 @@ class _Submission:
     # -- pictures
 
     def _place(self, run: _Placed) -> None:
-        """Where its clean images are: made here, given, in the submission, or where an own run has
-        them.
+        """Locate its clean images: made here, given, in the submission, or at the paths of the
+        user's own run.
         """
         own = is_own(run.folder / "run.toml")
         try:
             rows = {row.image: row for row in run.state()[0]}
         except IqattackError:
-            rows = {}  # which is reported where it is verified
+            rows = {}  # reported where it is verified
+
+        attacked_at = cache(partial(_attacked_at, run))
 
         def find(name: str) -> Path | None:
             if self.samples is not None and name in self.samples and name not in self.odd_samples:
@@ -623,7 +642,9 @@ class _Submission:
             given = self.images.get(name) or _inside(self.folder / PICTURES, name)
             if given is not None:
                 return given
-            path = Path(rows[name].path) if own and name in rows and rows[name].path else None
+            if not own or name not in rows:
+                return None
+            path = Path(rows[name].path) if rows[name].path else attacked_at().get(name)
             return path if path is not None and path.is_file() else None
 
         run.find = find
@@ -641,8 +662,8 @@ class _Submission:
             if other:
                 self.found.open(
                     f"{PICTURES}/{name}",
-                    f"is not the picture of the sample set that is made here, where "
-                    f"{', '.join(other)} is another version",
+                    "differs from the picture of the sample set made here with another version of "
+                    f"{', '.join(other)}",
                 )
             else:
                 self.found.refute(f"{PICTURES}/{name}", "is not the picture of the sample set")
@@ -650,7 +671,7 @@ class _Submission:
     # -- scores
 
     def _loaded(self, asking: Asking, runs: Mapping[str, _Placed]) -> Scorer | None:
-        """The model that was given, where it is that of the runs."""
+        """The given model, if it is that of the runs."""
         first = next(iter(runs.values()))
         if not self._as_asked(asking, runs):
             return None
@@ -659,27 +680,27 @@ class _Submission:
         for name in ("name", "score_range", "lower_better"):
             there = getattr(first.model, name)
             if getattr(here, name) != there:
-                what = f"{name} is {getattr(here, name)}, {there} in the runs; give that model"
+                what = f"{name} is {getattr(here, name)}, but {there} in the runs; give that model"
                 self.found.open("model", what, "model")
                 return None
         file = first.model.changed(here)
         if file is not None:
-            what = f"{PurePath(file).name} has other contents here than in the runs"
+            what = f"{PurePath(file).name} differs from the file of the runs"
             self.found.open("model", what, "model")
             return None
         if not here.hashes:
-            self.found.note("model", "depends on no file, so that its name alone is compared")
+            self.found.note("model", "depends on no file, so only its name is compared")
         return scorer
 
     def _as_asked(self, asking: Asking, runs: Mapping[str, _Placed]) -> bool:
-        """Whether the model is run here as in the runs."""
+        """Whether the model is run in the same way as in the runs."""
         other = list(other_ways(asking, [run.settings for run in runs.values()]))
         for what in (*other, *too_tolerant(asking)):
             self.found.open("model", what, "model")
         return not other
 
     def _sample(self, asking: Asking | None, runs: Mapping[str, _Placed]) -> set[str] | None:
-        """Images that are scored again: drawn by chance, so that nobody knows which."""
+        """Images to score again, drawn at random, so that nobody can predict them."""
         if asking is None or asking.sample is None:
             return None
         names: dict[str, None] = {}
@@ -687,12 +708,12 @@ class _Submission:
             try:
                 names |= dict.fromkeys(row.image for row in run.state()[0] if not row.failed)
             except IqattackError:
-                continue  # which is reported where it is verified
+                continue  # reported where it is verified
         self.found.pictures = len(names)
         drawn = random.SystemRandom().sample(list(names), min(asking.sample, len(names)))
         if len(drawn) < len(names):
             self.found.sampled = tuple(sorted(drawn))
-            self.found.note("model", f"was asked about {len(drawn)} of {len(names)} images")
+            self.found.note("model", f"scored {len(drawn)} of {len(names)} images again")
         return set(drawn)
 
     def _verify(
@@ -704,10 +725,10 @@ class _Submission:
         only: set[str] | None,
         progress: Callable[[int, int], None],
     ) -> bool:
-        """One run; whether a card can be made of it."""
+        """Verify one run; returns whether a card can be made from it."""
         sound, asked = True, scorer
         if not (run.folder / "summary.json").is_file():
-            self.found.open(where, "summary.json is missing; send it, too")
+            self.found.open(where, "summary.json is missing from the submission")
         try:
             run.checked_state()
         except IqattackError as error:
@@ -725,13 +746,13 @@ class _Submission:
             )
         except IqattackError as error:
             if sound and asked is not None and not isinstance(error, RunError):
-                raise  # of the model
+                raise  # a failure of the model
             self._say(where, run.folder, error)
             return False
         self.found.images += result.checked
         self.found.scored += result.scored or 0
         wrong = [d for d in result.differences if d.what not in run.absent]
-        # First what says that a picture is another one, which all else then follows from.
+        # First pictures that differ, since everything else follows from them.
         wrong.sort(key=lambda difference: "is not among" not in difference.what)
         for difference in wrong[:SHOWN]:
             self.found.refute(where, self._plain(str(difference)))
@@ -740,23 +761,26 @@ class _Submission:
         if run.absent:
             self.found.open(
                 where,
-                f"{len(run.absent)} clean images are not here, such as {min(run.absent)}",
+                f"{len(run.absent)} clean images are missing, such as {min(run.absent)}",
             )
         for phrase in result.notes:
             if phrase == NOT_REPEATED:  # no rank depends on them
                 self.found.note(where, phrase)
-            elif not phrase.startswith(UNSEEN):  # JOD on the card is looked after in `_notes`
+            elif not phrase.startswith(UNSEEN):  # `_notes` handles JOD on the card
                 self.found.open(where, phrase)
         if result.pending:
-            self.found.refute(where, f"{result.pending} images are still to do")
+            self.found.refute(where, f"{result.pending} images are pending")
             return False
         if scorer is not None and only is None and (result.scored or 0) < 2 * result.checked:
-            what = f"{result.scored or 0} of {2 * result.checked} scores were asked again"
+            what = f"{result.scored or 0} of {2 * result.checked} scores were repeated"
             self.found.open(where, what, "model")
         return sound
 
-    def _replay(self, where: str, run: _Placed, progress: Callable[[int, int], None]) -> None:
-        """Whether the search of a run is that of its attack."""
+    def _replay(
+        self, where: str, run: _Placed, progress: Callable[[int, int], None]
+    ) -> list[FailedAt]:
+        """Check that the search of a run is that of its attack; return what the model failed on."""
+        failed: list[FailedAt] = []
         attack = None
         if self.suite is not None:
             pairs = enumerate(product(self.suite.attempts, self.suite.seeds), 1)
@@ -765,14 +789,41 @@ class _Submission:
                 for number, (attempt, seed) in pairs
                 if where == f"{RUNS}/{folder_of(number, attempt, seed)}"
             )
-        for state, what in replayed(run, run.find, attack, progress):
+        for state, what in replayed(run, run.find, attack, progress, failed.append):
             say = self.found.refute if state == "refuted" else self.found.open
             say(where, self._plain(what))
+        return failed
+
+    def _ask_about(
+        self, where: str, failed: Sequence[FailedAt], scorer: Scorer, asking: Asking
+    ) -> None:
+        """Whether the model fails on what it is said to have failed on: a query each."""
+        scored = []
+        with closing(InProcess(scorer, batch=1, retry=asking.retry)) as pool:
+            for one in failed:
+                try:
+                    (score,) = scores_of(pool, one.picture)
+                except ModelFailedError as error:
+                    if error.transient:
+                        raise  # which says nothing of what was asked
+                    continue
+                except InputError:
+                    continue
+                # A clean image whose score is not finite has failed; another query gained nothing.
+                if one.query or math.isfinite(score):
+                    scored.append(f"query {one.query + 1} of {one.image}")
+        if scored:
+            self.found.open(
+                where,
+                f"the model is said to have failed on {len(scored)} images, and answers what it "
+                f"failed on, such as {scored[0]}; resume the audit, which tries them again",
+                "model",
+            )
 
     # -- the card
 
     def _rebuild(self, runs: Mapping[str, _Placed]) -> None:
-        """Make the card of the runs again, and compare."""
+        """Compute the card from the runs again, and compare."""
         card, verified = self.card, self._verified()
         suite = self.suite or _Claimed.of(card, [run.record for run in runs.values()])
         try:
@@ -790,7 +841,7 @@ class _Submission:
             made = card_of(suite, done, fresh=any(run.fresh for run in card.runs))
         except (IqattackError, OSError) as error:
             text = self._plain(str(error))
-            self.found.refute(CARD, f"no card can be made of the runs: {text}")
+            self.found.refute(CARD, f"no card can be made from the runs: {text}")
             return
         self._check_version(runs)
         there = dict(_leaves(card.model_dump(mode="json", exclude={"iqattack"})))
@@ -804,32 +855,32 @@ class _Submission:
         for name in wrong[:SHOWN]:
             says, follows = (printable(json.dumps(x.get(name), ensure_ascii=False))
                              for x in (there, here))  # fmt: skip
-            say(CARD, f"{name} is {says}, and {follows} follows from the runs")
+            say(CARD, f"{name} is {says}, but {follows} follows from the runs")
         if len(wrong) > SHOWN:
             say(CARD, f"and {len(wrong) - SHOWN} more fields differ")
         if wrong and card.iqattack != __version__:
             self.found.open(
                 CARD,
-                f"was written by iqattack {card.iqattack}, whose measures may be others than those "
-                f"of {__version__}; check it with that version",
+                f"was written by iqattack {card.iqattack}, whose measures may differ from those of "
+                f"{__version__}; check it with that version",
             )
 
     def _summary(self, run: _Placed) -> Summary:
         results, pending = run.checked_state()
-        run.notes = ()  # on what is missing here, which `verify` reports
+        run.notes = ()  # on missing packages, which `verify` reports
         return run.summary_of(reported(run, results), pending, None)
 
     def _check_version(self, runs: Mapping[str, _Placed]) -> None:
-        """That the version on the card is that of a run, or this one."""
+        """Check that the version on the card is that of a run, or this one."""
         versions = {run.record.versions.get("iqattack", "") for run in runs.values()}
         if self.card.iqattack not in versions:
             made = ", ".join(sorted(versions))
             self.found.open(
-                CARD, f"iqattack is {self.card.iqattack}, and the runs were begun by {made}"
+                CARD, f"iqattack is {self.card.iqattack}, but the runs were begun by {made}"
             )
 
     def _verified(self) -> dict[str, bool]:
-        """What the audit kept of which runs were verified, by the digest of results.csv."""
+        """The audit's record of verified runs, by the digest of results.csv."""
         try:
             kept = read_json(read_text(self.folder / VERIFIED))
         except (OSError, ValueError):
@@ -839,18 +890,26 @@ class _Submission:
         return {name: value for name, value in kept.items() if isinstance(value, bool)}
 
     def _notes(self) -> None:
-        """What should be known of a card that holds."""
+        """Notes on a card that holds."""
         for record in self.card.runs:
             if record.verified is False:
                 self.found.note(record.folder, "was not as reported when the audit verified it")
         if any(seen.jod is not None for seen in self.card.seen):
             missing = Meter(Viewing.of())
             if missing.jod is None:
-                self.found.open(CARD, f"JOD is not measured again: {missing.missing}")
+                self.found.open(CARD, f"JOD was not measured again: {missing.missing}")
+
+
+def _attacked_at(run: Run) -> dict[str, Path]:
+    """Where the images of a run of this user's lie, by name: a row of a failed one does not say."""
+    try:
+        return {entry.name: entry.path for entry in ImageSet.from_spec(run.settings.images)}
+    except InputError:
+        return {}
 
 
 def _note_failed(card: Card, found: _Found) -> None:
-    """Images that the model failed on, which its measures leave out."""
+    """Note images on which the model failed, which its measures leave out."""
     images = card.images
     for number, what in (
         (images.count - images.attacked, "were not attacked"),
@@ -861,7 +920,7 @@ def _note_failed(card: Card, found: _Found) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Of what cannot be read, in one line."""
+    """Why something cannot be read, on one line."""
     return getattr(error, "strerror", None) or field_and_reason(error)
 
 
@@ -888,21 +947,21 @@ def _own_mos(folder: Path) -> Path | None:
 
 
 def _read_audit(folder: Path, card: Card, found: _Found) -> dict[str, Any]:
-    """audit.toml, held against the card."""
+    """Read audit.toml, and compare it with the card."""
     try:
         kept = tomllib.loads(read_text(folder / AUDIT))
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        found.open(AUDIT, f"cannot be read ({reason}); put it back")
+        found.open(AUDIT, f"cannot be read ({reason}); restore it")
         return {}
     for name, value in (("suite", card.suite.id), ("digest", card.suite.digest)):
         if kept.get(name) != value:
-            found.refute(AUDIT, f"{name} is {kept.get(name, 'not given')}, {value} on the card")
+            found.refute(AUDIT, f"{name} is {kept.get(name, 'not given')}, but {value} on the card")
     return kept
 
 
 def _suite_of(card: Card, given: Suite | None, found: _Found) -> Suite | None:
-    """The suite of a card; None where it is not here."""
+    """The suite of a card; None if it is not available."""
     match, known = _ID.fullmatch(card.suite.id), bundled()
     suite = given if given is not None and given.id == card.suite.id else None
     if match is not None and match[1] in known:
@@ -913,14 +972,14 @@ def _suite_of(card: Card, given: Suite | None, found: _Found) -> Suite | None:
     if suite is not None and suite.digest != card.suite.digest:
         found.refute(
             CARD,
-            f"suite {suite.id} has the digest {suite.digest[:12]} here, and "
-            f"{card.suite.digest[:12]} on the card: it is another version",
+            f"suite {suite.id} has the digest {suite.digest[:12]} here, but "
+            f"{card.suite.digest[:12]} on the card: the versions differ",
         )
     return suite
 
 
 def _has_digest(card: Card, records: Sequence[Record]) -> bool:
-    """Whether a suite of what the runs were asked for, in their order, has the card's digest."""
+    """Whether a suite made from the settings of the runs, in order, has the card's digest."""
     match = _ID.fullmatch(card.suite.id)
     asked = [(record, without_folders(record.settings.attack)) for record in records]
     attempts: dict[tuple[str, str], dict[str, object]] = {}
@@ -949,7 +1008,7 @@ def _has_digest(card: Card, records: Sequence[Record]) -> bool:
 
 
 class _Claimed(Suite):
-    """A suite as a card and its runs have it, where it is not here: nothing of it is looked up."""
+    """A suite as claimed by a card and its runs, if it is not available: nothing is looked up."""
 
     claimed: str = ""
 
@@ -973,12 +1032,12 @@ class _Claimed(Suite):
 
     @property
     def digest(self) -> str:
-        """As the card has it."""
+        """The digest on the card."""
         return self.claimed
 
 
 def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
-    """All values in a card, by where they are: `lines[0].measures.gain.value`."""
+    """All values in a card, by their paths: `lines[0].measures.gain.value`."""
     if isinstance(value, dict) and value:
         for key, part in value.items():
             yield from _leaves(part, f"{name}.{key}" if name else str(key))
@@ -990,7 +1049,7 @@ def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
 
 
 def _same(there: object, here: object) -> bool:
-    """Whether a field of a card is what follows: floating point may round otherwise elsewhere."""
+    """Whether a field of a card has the expected value, up to rounding on other machines."""
     floats = (float, int)
     if isinstance(there, floats) and isinstance(here, floats) and not isinstance(there, bool):
         if isinstance(here, bool):

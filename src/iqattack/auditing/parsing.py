@@ -1,4 +1,4 @@
-"""TOML of suites and policies, with errors of one line."""
+"""TOML of suites and policies, with one-line errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def parsed(kind: type[T], text: bytes, whose: str) -> T:
-    """TOML as a model; InputError for what is none. whose: of what, such as `suite a.toml`."""
+    """Parse TOML as a model; InputError if it is invalid. whose: its source, such as `suite
+    a.toml`."""
     try:
         return kind.model_validate(tomllib.loads(text.decode()))
     except ValidationError as error:
@@ -23,11 +24,11 @@ def parsed(kind: type[T], text: bytes, whose: str) -> T:
         raise InputError(f"{whose}: {error}") from None
     except ValueError as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{whose}: is no TOML ({reason}); check the file") from None
+        raise InputError(f"{whose}: is not TOML ({reason}); check the file") from None
 
 
 def field_and_reason(error: Exception) -> str:
-    """What is wrong first, in one line, with the field of a model that it is wrong with."""
+    """The first fault on one line, with the model's field."""
     if not isinstance(error, ValidationError):
         return printable(" ".join(str(error).split()))
     first = error.errors()[0]

@@ -1,4 +1,4 @@
-"""Policies: what a model has to withstand, so that a build fails where it does not.
+"""Policies: what a model has to withstand, so that a build fails if it does not.
 
 ```toml
 [[rules]]
@@ -37,11 +37,11 @@ State = Literal["passed", "failed", "not measured"]
 
 
 class Rule(BaseModel):
-    """One thing that has to hold.
+    """One requirement.
 
-    measure: of a card's lines. attack: its spec, the worst case by default. constraint: all of the
-    card's by default. queries: the card's largest budget by default. at_most, at_least: one of
-    them. bound: whether the measure itself counts, or an end of its 95 % interval.
+    measure: of a card's lines. attack: its spec, by default the worst case. constraint: by default
+    all of the card's. queries: by default the card's largest budget. at_most, at_least: exactly one
+    of them. bound: whether the measure itself counts, or an end of its 95 % interval.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,25 +72,25 @@ class Rule(BaseModel):
 
     @property
     def label(self) -> str:
-        """The attack as lines of a card have it."""
+        """The attack as in the lines of a card."""
         return WORST if self.attack == WORST else without_folders(self.attack)
 
     @property
     def limit(self) -> float:
-        """The one that is given."""
+        """The given limit."""
         return float(self.at_most if self.at_least is None else self.at_least)  # type: ignore[arg-type]
 
     def of(self, value: Value) -> float | None:
-        """What counts of a value."""
+        """The number that counts of a value."""
         return {"value": value.value, "lower": value.low, "upper": value.high}[self.bound]
 
     def holds(self, found: float) -> bool:
-        """Whether it does."""
+        """Whether the rule holds."""
         return found <= self.limit if self.at_least is None else found >= self.limit
 
     @property
     def text(self) -> str:
-        """It in words: `gain after 500 queries is at most 0.15`."""
+        """The rule in words: `gain after 500 queries is at most 0.15`."""
         what = {"value": "", "lower": "lower end of ", "upper": "upper end of "}[self.bound]
         when = "" if self.queries is None else f" after {self.queries:,} queries"
         whose = "" if self.attack == WORST else f" of {self.label}"
@@ -100,15 +100,15 @@ class Rule(BaseModel):
 
 
 class Policy(BaseModel):
-    """All rules that have to hold."""
+    """All rules, which must hold together."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rules: tuple[Rule, ...] = Field(min_length=1)
 
     def check(self, suite: Suite, *, mos: bool) -> None:
-        """InputError for a rule that no card of this suite has a line for. mos: whether there are
-        opinion scores.
+        """Raise InputError for a rule without a line on any card of this suite. mos: whether there
+        are opinion scores.
         """
         attacks = {WORST, *(attempt.attack for attempt in suite.attempts)}
         for rule in self.rules:
@@ -119,18 +119,16 @@ class Policy(BaseModel):
             ):
                 if value is not None and value not in there:
                     raise InputError(
-                        f"policy: {rule.text}: {name} {value} is not in suite {suite.id}; expected "
-                        f"one of {', '.join(map(str, there))}"
+                        f"policy: {rule.text}: {name} {value} is not in suite {suite.id}; "
+                        f"available: {', '.join(map(str, there))}"
                     )
             if rule.measure.endswith("_drop") and not mos:
-                raise InputError(
-                    f"policy: {rule.text}: is measured against opinion scores; give --mos, too"
-                )
+                raise InputError(f"policy: {rule.text}: needs opinion scores; add --mos")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one rule on one constraint. text: in words, with the value."""
+    """The outcome of one rule for one constraint. text: in words, with the value."""
 
     rule: Rule
     constraint: str
@@ -139,7 +137,7 @@ class Outcome:
 
 
 def read_policy(path: str | Path) -> Policy:
-    """A policy from a TOML file; InputError for one that cannot be read."""
+    """Read a policy from a TOML file; InputError if that fails."""
     try:
         text = Path(path).read_bytes()
     except OSError as error:
@@ -148,9 +146,9 @@ def read_policy(path: str | Path) -> Policy:
 
 
 def judged(policy: Policy, card: Card) -> list[Outcome]:
-    """Every rule on every constraint that it is about.
+    """Every rule for every constraint to which it applies.
 
-    What a card has no line or no value of was not measured, which is no pass.
+    A missing line or value on the card was not measured, and does not pass.
     """
     found = []
     for rule in policy.rules:
@@ -175,13 +173,13 @@ def _outcome(rule: Rule, constraint: str, line: Line | None) -> Outcome:
 
 
 def exit_status(outcomes: Sequence[Outcome]) -> int:
-    """0 where all hold, 1 where one does not, 2 where none fails and one could not be measured."""
+    """0 if all hold, 1 if one does not, 2 if none fails but one could not be measured."""
     states = {outcome.state for outcome in outcomes}
     return 1 if "failed" in states else 2 if "not measured" in states else 0
 
 
 def junit(outcomes: Sequence[Outcome], card: Card) -> str:
-    """As JUnit's XML, a test for each: what is not measured is an error there."""
+    """JUnit XML with one test per outcome; an unmeasured one is an error."""
     counts = {
         state: sum(o.state == state for o in outcomes) for state in ("failed", "not measured")
     }
@@ -217,12 +215,12 @@ def markdown(outcomes: Sequence[Outcome], card: Card) -> str:
 
 
 def _exactly(value: Value) -> str:
-    """A value and its interval with as many digits as a limit may have."""
+    """A value and its interval with enough digits to compare with a limit."""
     if value.value is None or value.low is None or value.high is None:
         return f"{value.value:.6g}"
     return f"{value.value:.6g} [{value.low:.6g}, {value.high:.6g}]"
 
 
 def _code(text: str) -> str:
-    """As Markdown's code, in which no name is a link, an image or a person."""
+    """Markdown code, so that no name becomes a link, an image or a mention."""
     return f"`{text.replace('`', chr(39))}`"

@@ -12,11 +12,11 @@ PYIQA = "pyiqa:"
 
 @dataclass(frozen=True)
 class Beside:
-    """A published figure, and what the card has for the same attack, constraint and budget.
+    """A published figure, and the card's for the same attack, constraint and budget.
 
-    measured: None where the card has no such line or measure, as without opinion scores. same:
-    whether the card's model is the published one, by its name or as pyiqa's of that name; the
-    images may still be others.
+    measured: None if the card has no such line or measure, as without opinion scores. same: whether
+    the card's model is the published one, by its name or as pyiqa's of that name; the images may
+    still differ.
     """
 
     published: Published
@@ -35,7 +35,7 @@ def beside(suite: Suite, card: Card) -> list[Beside]:
 
 
 def beside_known(card: Card) -> list[Beside]:
-    """The same where the card's suite is one of the package; of another one it has no figures."""
+    """The same for a card whose suite is in the package; otherwise empty."""
     name, _, version = card.suite.id.rpartition("-v")
     if version not in map(str, bundled().get(name, [])):
         return []
@@ -50,5 +50,5 @@ def _same(name: str, published: str) -> bool:
 
 
 def _plain(name: str) -> str:
-    """`topiq_nr` and `TOPIQ-NR` alike."""
+    """The same text for `topiq_nr` and `TOPIQ-NR`."""
     return name.lower().replace("-", "").replace("_", "")

@@ -1,4 +1,4 @@
-"""Cards of reference models that come with the package, to hold another model's card against."""
+"""Cards of reference models that ship with the package, for comparison."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CARDS = files("iqattack") / "auditing" / "reference"
 
 
 def reference_cards(suite: SuiteRecord) -> list[Card]:
-    """Those made with this suite, of the same digest, in the order of their files' names."""
+    """The reference cards of a suite with this digest, in the order of their file names."""
     if not CARDS.is_dir():
         return []
     named = {file.name: file for file in CARDS.iterdir() if file.name.endswith(".json")}
@@ -21,7 +21,7 @@ def reference_cards(suite: SuiteRecord) -> list[Card]:
 
 
 def references_for(card: Card) -> list[Card]:
-    """Reference cards of the suite of a card, of other models than its own."""
+    """Reference cards of a card's suite, for other models than its own."""
     return [
         other
         for other in reference_cards(card.suite)

@@ -1,4 +1,4 @@
-"""Whether a model is run in a check as it was in the runs; nothing of that is taken from them."""
+"""Whether a check runs a model in the same way as the runs did; their settings are not adopted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from iqattack.runs.verify import TOLERANCE
 
 
 class Way(Protocol):
-    """How the model is run here, as in run.toml, and by how much its scores may differ."""
+    """How the model is run here, as in run.toml, and the tolerance of its scores."""
 
     @property
     def input(self) -> str | None:
@@ -34,7 +34,7 @@ class Way(Protocol):
 
 
 def other_ways(here: Way, runs: Sequence[Settings]) -> Iterator[str]:
-    """What differs in the runs, and the option to give."""
+    """The differences from the runs, with the option to give."""
     wanted = (("input", here.input), ("compile", here.compile), ("autocast", here.autocast))
     for name, given in wanted:
         for there in dict.fromkeys(getattr(settings, name) for settings in runs):
@@ -44,13 +44,13 @@ def other_ways(here: Way, runs: Sequence[Settings]) -> Iterator[str]:
             if there:
                 yield f"the runs were made with {option.removeprefix('--')}; give {option}"
             else:
-                yield f"the runs were made without {name}; leave --{name} out"
+                yield f"the runs were made without {name}; leave out --{name}"
 
 
 def too_tolerant(here: Way) -> Iterator[str]:
-    """That the scores may differ by more than verifies a model."""
+    """A message if the tolerance is too large to verify a model."""
     if here.tolerance > TOLERANCE:
         yield (
-            f"scores may differ by {here.tolerance:g} of the range, and the level model takes at "
-            f"most {TOLERANCE:g}; leave --tolerance out"
+            f"the tolerance is {here.tolerance:g} of the range, but the level model allows at most "
+            f"{TOLERANCE:g}; leave out --tolerance"
         )

@@ -1,4 +1,4 @@
-"""What must hold on a card from elsewhere, beside the types of its fields, before it is shown."""
+"""What must hold on an untrusted card, besides the types of its fields, before it is shown."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from itertools import pairwise
 
 from iqattack.auditing.card import Card, Curve, Line, Value
 
-NEEDED = ("gain", "srocc")  # that every line must have: the verdict and all tables show them
+NEEDED = ("gain", "srocc")  # required in every line: the verdict and all tables show them
 MOST = 10**9  # queries and images
-LARGEST = 1e6  # of a measure: gains may exceed 1 where scores leave the declared range
+LARGEST = 1e6  # of a measure: gains may exceed 1 if scores leave the declared range
 LONGEST = 1000  # characters of a name or spec
 ROUNDING = 1e-6
 RANGES = {"srocc": 1.0, "plcc": 1.0, "krocc": 1.0} | {
@@ -19,12 +19,12 @@ RANGES = {"srocc": 1.0, "plcc": 1.0, "krocc": 1.0} | {
 
 
 def fault_of(card: Card) -> str | None:
-    """The first field of a card that cannot be, and why; None where all can."""
+    """The first impossible field of a card, and why; None if there is none."""
     return next(faults(card), None)
 
 
 def faults(card: Card) -> Iterator[str]:
-    """Every such field."""
+    """Every impossible field."""
     yield from _texts("model.name", card.model.name)
     for text in (card.model.input, card.model.autocast):
         yield from _texts("model", text or "none")
@@ -37,7 +37,7 @@ def faults(card: Card) -> Iterator[str]:
     if not 0 <= images.partly <= images.attacked <= images.count <= MOST:
         yield (
             f"images: partly {_short(images.partly)}, attacked {_short(images.attacked)}, "
-            f"count {_short(images.count)}: expected rising numbers from 0 to {MOST:,}"
+            f"count {_short(images.count)}: expected ascending numbers from 0 to {MOST:,}"
         )
     for k, run in enumerate(card.runs):
         place = f"runs.{k}"
@@ -50,7 +50,7 @@ def faults(card: Card) -> Iterator[str]:
     keys = [(line.attack, line.constraint, line.queries) for line in card.lines]
     if len(set(keys)) < len(keys):
         again = next(key for k, key in enumerate(keys) if key in keys[:k])
-        yield f"lines: {', '.join(map(str, again))} is there twice"
+        yield f"lines: {', '.join(map(str, again))} is given twice"
     for k, curve in enumerate(card.curves):
         yield from _curve(f"curves.{k}", curve)
     for k, seen in enumerate(card.seen):
@@ -60,9 +60,9 @@ def faults(card: Card) -> Iterator[str]:
 
 
 def implausible(card: Card) -> Iterator[str]:
-    """Gains that are believed only where they follow from runs.
+    """Gains that are trusted only if they follow from runs.
 
-    Scores of NIQE, for one, leave the range that it declares, so that they may be honest.
+    They may be honest: scores of NIQE, for example, leave its declared range.
     """
     for number, line in enumerate(card.lines):
         gain = line.measures.get("gain")
@@ -93,17 +93,17 @@ def _value(place: str, value: Value, most: float, *, inside: bool) -> Iterator[s
     there = [end for end in ends if end is not None]
     scale = ROUNDING * max([1.0, *map(abs, there)])
     if any(first > second + scale for first, second in pairwise(there)):
-        yield f"{place}: expected low ≤ value ≤ high, and got {there}"
+        yield f"{place}: expected low ≤ value ≤ high, got {there}"
 
 
 def _curve(place: str, curve: Curve) -> Iterator[str]:
     yield from _texts(place, curve.attack, curve.constraint)
     lengths = [len(getattr(curve, name)) for name in ("queries", "gain", "low", "high")]
     if len(set(lengths)) > 1:
-        yield f"{place}: queries, gain, low and high have {lengths} values; expected as many each"
+        yield f"{place}: queries, gain, low and high have {lengths} values; expected equal numbers"
         return
     if list(curve.queries) != sorted(set(curve.queries)):
-        yield f"{place}.queries: expected rising numbers"
+        yield f"{place}.queries: expected ascending numbers"
     for queries in curve.queries:
         yield from _number(f"{place}.queries", queries, 1, MOST)
     for name in ("gain", "low", "high"):

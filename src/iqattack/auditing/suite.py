@@ -1,7 +1,7 @@
 """Suites: fixed evaluations, so that figures of different people can be compared.
 
-A suite is data, `suites/NAME-vVERSION.toml`: attacks, constraints, budgets, objective, seeds. One
-that was published never changes; what is changed has the next version.
+A suite is data, `suites/NAME-vVERSION.toml`: attacks, constraints, budgets, objective, seeds. A
+published suite never changes; changes get a new version.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from iqattack.runs.numbers import without_folders
 SUITES = files("iqattack") / "auditing" / "suites"
 _BUNDLED = re.compile(r"([a-z0-9]+)-v(\d+)")
 _NAME = re.compile(r"[a-z][a-z0-9]*")
-# Of a card's lines.
+# Measures in a card's lines.
 Measure = Literal[
     "gain", "gain_on_clean", "srocc", "plcc", "krocc", "r", "srocc_drop", "plcc_drop", "krocc_drop"
 ]
 
 
 class Attempt(BaseModel):
-    """One attack in one constraint, as specs in their canonical forms."""
+    """One attack in one constraint, as canonical specs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,12 +52,12 @@ class Attempt(BaseModel):
 
     @property
     def label(self) -> str:
-        """The attack without the folders of files that it takes."""
+        """The attack without the folders of its files."""
         return without_folders(self.attack)
 
     @property
     def content(self) -> dict[str, object]:
-        """All that decides a result, wherever files lie: those by SHA-256."""
+        """Everything that decides a result, independent of paths: files by SHA-256."""
         named = {
             n: path for n, path in taken_files(self.attack).items() if str(path) in self.attack
         }
@@ -67,9 +67,9 @@ class Attempt(BaseModel):
 
 
 class Published(BaseModel):
-    """A figure that a paper published, of one of the suite's attempts.
+    """A published figure for one of the suite's attempts.
 
-    model: as the paper calls it, or pyiqa. measure: of a card's lines. source: paper and images.
+    model: its name in the paper, or in pyiqa. measure: of a card's lines. source: paper and images.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -96,11 +96,11 @@ class Published(BaseModel):
 class Suite(BaseModel):
     """A fixed evaluation.
 
-    name, version: together what it is called. about: it in a sentence. objective: of every attack.
-    budgets: queries for each image that measures are of, rising; attacks are run with the largest,
-    and the smaller ones are read from the log. seeds: each attack is run with every one. limit:
-    only the first so many images. attempts: attacks, each in a constraint. published: figures of
-    the paper that the suite follows, which decide no result.
+    name, version: form its ID. about: one sentence. objective: of every attack. budgets: queries
+    per image, ascending; attacks are run with the largest, and results at the smaller ones are read
+    from the log. seeds: each attack is run with every seed. limit: use only the first `limit`
+    images. attempts: attacks, each in a constraint. published: figures of the paper that the suite
+    follows; they do not affect results.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -128,53 +128,53 @@ class Suite(BaseModel):
         objective = parse_objective(name)
         if isinstance(objective, SetObjective | WithBoundary):
             raise InputError(
-                f"objective '{name}': expected rank, up, down or farther, of which smaller budgets "
-                "can be read from the log"
+                f"objective '{name}': expected rank, up, down or farther, whose results at smaller "
+                "budgets can be read from the log"
             )
         return objective.name
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
         if list(self.budgets) != sorted(set(self.budgets)) or self.budgets[0] < 1:
-            raise InputError(f"budgets {list(self.budgets)}: expected rising numbers of queries")
+            raise InputError(f"budgets {list(self.budgets)}: expected ascending numbers of queries")
         if len(set(self.seeds)) < len(self.seeds):
-            raise InputError(f"seeds {list(self.seeds)}: expected each once")
+            raise InputError(f"seeds {list(self.seeds)}: expected no duplicates")
         if len(set(self.attempts)) < len(self.attempts):
-            raise InputError("attempts: one attack is there twice in the same constraint")
+            raise InputError("attempts: an attack is given twice in the same constraint")
         attempted = {(attempt.label, attempt.constraint) for attempt in self.attempts}
         for figure in self.published:
             if (figure.attack, figure.constraint) not in attempted:
                 raise InputError(
-                    f"published: {figure.attack} in {figure.constraint} is none of the attempts"
+                    f"published: {figure.attack} in {figure.constraint} is not among the attempts"
                 )
             if figure.queries not in self.budgets:
-                raise InputError(f"published: {figure.queries} queries is none of the budgets")
+                raise InputError(f"published: {figure.queries} queries is not among the budgets")
         return self
 
     @property
     def id(self) -> str:
-        """What it is called: `quick-v1`."""
+        """Its ID, such as `quick-v1`."""
         return f"{self.name}-v{self.version}"
 
     @property
     def constraints(self) -> tuple[str, ...]:
-        """Each once, in their order."""
+        """Without duplicates, in order."""
         return tuple(dict.fromkeys(attempt.constraint for attempt in self.attempts))
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that decides a result, and of its name."""
+        """SHA-256 of its name and everything that decides a result."""
         content = self.model_dump(mode="json", exclude={"about", "attempts", "published"})
         return digest_of(content | {"attempts": [attempt.content for attempt in self.attempts]})
 
 
 def digest_of(content: Mapping[str, object]) -> str:
-    """SHA-256 of a suite's fields, but for `about`; attempts: the content of each."""
+    """SHA-256 of a suite's fields except `about`; attempts are represented by their content."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def bundled() -> dict[str, list[int]]:
-    """Names of the suites in the package, and their versions, rising."""
+    """Names of the suites in the package, and their versions, ascending."""
     found: dict[str, list[int]] = {}
     for file in SUITES.iterdir():
         match = _BUNDLED.fullmatch(file.name.removesuffix(".toml"))
@@ -184,10 +184,9 @@ def bundled() -> dict[str, list[int]]:
 
 
 def read_suite(spec: str) -> Suite:
-    """A suite of the package, `quick` or `quick-v1`, or one in a file, `mine.toml`.
+    """Read a suite of the package, `quick` or `quick-v1`, or one in a file, `mine.toml`.
 
-    A name alone means its newest version. InputError for one that there is not, or that cannot be
-    read.
+    A name alone means its newest version. InputError if it does not exist or cannot be read.
     """
     known = bundled()
     if spec.endswith(".toml"):
@@ -198,7 +197,8 @@ def read_suite(spec: str) -> Suite:
             raise InputError(f"{spec}: cannot be read ({error.strerror}); check the path") from None
         if suite.name in known:
             raise InputError(
-                f"suite {spec}: name '{suite.name}' is that of a published one; give it another"
+                f"suite {spec}: name '{suite.name}' belongs to a published suite; give it another "
+                "name"
             )
         return suite
     name, _, version = spec.partition("-v")
@@ -213,5 +213,5 @@ def read_suite(spec: str) -> Suite:
 def _sha256(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:  # a folder, or gone; what needs it says so
+    except OSError:  # a folder, or missing; reported where it is needed
         return ""

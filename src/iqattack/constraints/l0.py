@@ -30,7 +30,7 @@ class L0(Constraint):
         return f"l0:{text(self.pixels)}"
 
     def around(self, image: Tensor) -> Region:
-        """So many pixels of any value."""
+        """At most `pixels` pixels of any value."""
         return _FewPixels(image, int(self.pixels))
 
 

@@ -1,9 +1,9 @@
 """AAA, "Adversarial Attack on Attackers", of a quality score (Chen et al., NeurIPS 2022).
 
-The score range is cut into intervals, each with an attractor in its middle. Within an interval
-scores are told so that they fall where they rise, and small steps are misled; steps of more than an
-interval are told as they are. No score is told further off than an interval is long, so clean ones
-keep most of their order.
+The score range is cut into intervals, each with an attractor in its middle. Within an interval, the
+reported scores fall where the true ones rise, which misleads small steps; steps longer than an
+interval are reported correctly. No reported score is off by more than the length of an interval, so
+clean scores keep most of their order.
 """
 
 from __future__ import annotations

@@ -74,8 +74,8 @@ class Behind:
 class Defence(BaseModel, ABC):
     """One defence; its fields are the values of its spec.
 
-    name: that its spec begins with. random: whether its answers are. tells: whether it only tells
-    other scores than the model's, and a picture is worth to the model what it was.
+    name: with which its spec begins. random: whether its answers are random. tells: whether it only
+    changes the reported scores, and passes images unchanged.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,7 +101,7 @@ class Defence(BaseModel, ABC):
         return 1
 
     def smallest(self, min_size: int) -> int:
-        """Smallest height and width that it takes, before a model that takes so many pixels."""
+        """Smallest height and width that it accepts, before a model with this smallest side."""
         return min_size
 
     @abstractmethod
@@ -166,13 +166,13 @@ class Randomised(Defence):
 
 
 class Reshaping(Defence):
-    """A defence that tells other scores than the model's, and leaves images as they are."""
+    """A defence that changes the reported scores, and passes images unchanged."""
 
     tells: ClassVar[bool] = True
 
     @abstractmethod
     def reshaped(self, score: float, image: Tensor, behind: Behind) -> float:
-        """What is told in place of a finite raw score of an image (3, H, W) uint8."""
+        """The score reported in place of a finite raw score of an image (3, H, W) uint8."""
 
     def __call__(self, images: Tensor, ask: Ask, behind: Behind) -> Answers:
         """See `Defence`."""

@@ -11,7 +11,7 @@ from iqattack.defences.base import Pixels, Purifier, Size
 
 
 class Blur(Purifier):
-    """By OpenCV's kernel of so many pixels a side: binomial weights up to seven, above a deviation
+    """By OpenCV's kernel with `size` pixels a side: binomial weights up to seven, above a deviation
     of 0.3·(size/2 − 1.5) + 0.8.
     """
 

@@ -11,7 +11,7 @@ from iqattack.defences.base import Pixels, Purifier, Size
 
 
 class Median(Purifier):
-    """Of a square of so many pixels a side, channel by channel."""
+    """Median of a square of `size` pixels a side, channel by channel."""
 
     name: ClassVar[str] = "median"
     size: Size

@@ -378,7 +378,7 @@ def _not_finite(score: float, instead_of: str) -> WrongReturnError:
 
 
 def checked_answers(found: object, number: int) -> Answers:
-    """The answers about so many images; WrongReturnError for what are none."""
+    """The answers for a number of images; WrongReturnError for what are none."""
     if not isinstance(found, Sequence | np.ndarray | Tensor) or isinstance(found, str):
         raise WrongReturnError(
             f"returned {type(found).__name__}; expected a list of {number} scores, one for each "

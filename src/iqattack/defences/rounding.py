@@ -10,8 +10,8 @@ from iqattack.defences.base import Behind, Points, Reshaping
 
 
 class Rounding(Reshaping):
-    """To multiples of so many hundredths of the score range, counted from its low end, and to no
-    more than its high end. What is outside stays.
+    """Round to multiples of `points` hundredths of the score range, counted from its low end, and
+    to no more than its high end. What is outside stays.
     """
 
     name: ClassVar[str] = "round"

@@ -10,7 +10,7 @@ from iqattack.defences.base import Behind, Points, Reshaping
 
 
 class ScoreNoise(Reshaping):
-    """Gaussian, of a deviation of so many hundredths of the score range."""
+    """Gaussian noise, with a deviation of `points` hundredths of the score range."""
 
     name: ClassVar[str] = "score-noise"
     random: ClassVar[bool] = True

@@ -45,7 +45,7 @@ def certified_bounds(
             "radius of at least 0, confidence between 0 and 1, and scores that are numbers"
         )
     ordered, n = np.sort(np.asarray(scores, float)), len(scores)
-    # So many scores are at least below the quantile Φ(−r/σ), and as many above Φ(r/σ).
+    # At least this many scores are below the quantile Φ(−r/σ), and as many above Φ(r/σ).
     beyond = int(binom.ppf((1.0 - confidence) / 2.0, n, norm.cdf(-radius / sigma)))
     if beyond < 1:
         return -math.inf, math.inf

@@ -1,4 +1,4 @@
-"""Fixed directions by what they look like: one query each tells what a model takes for quality.
+"""Fixed directions by what they look like: one query each shows what a model takes for quality.
 
 Noise and grain, checkerboards and stripes, what blurring or coding takes away or would take away,
 tone, colour: what distorted and processed pictures have in common, so most NR-IQA models were
@@ -67,7 +67,7 @@ def _grain(sigma: float) -> Make:
 
 
 def _periodic(down: int, across: int) -> Make:
-    """A square wave with so many pixels to a half period each way; 0 is constant."""
+    """A square wave with the given half periods in pixels; 0 is constant."""
 
     def make(picture: Picture, _: np.random.Generator) -> Band:
         odd_row, odd_column = (

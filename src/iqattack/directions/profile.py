@@ -158,7 +158,7 @@ def _parsed(text: str) -> Profile:
 
 
 def in_order(gains: NDArray[np.float64], most: int) -> list[int]:
-    """Which columns of gains (images × strokes) to try, one after the other, at most so many.
+    """Which columns of gains (images × strokes) to try, in order, up to a number.
 
     Greedy: each one adds most to the mean over images of the best gain so far, where an image that
     nothing moves gains 0. It ends where nothing adds any more.

@@ -1,4 +1,4 @@
-"""Plans, searches, counts and replays: the only part that asks for scores."""
+"""Planning, searching, counting and replaying: the only part that queries models."""
 
 from iqattack.engine.account import allowed
 from iqattack.engine.engine import Engine, Searching, check_set

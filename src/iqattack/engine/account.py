@@ -1,4 +1,4 @@
-"""One image's ledger: what was asked, what came back, what may still be spent, the best so far."""
+"""One image's ledger: queries, replies, remaining budget, and the best image so far."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from iqattack.errors import InputError, RunError
 from iqattack.objectives import Target
 from iqattack.scoring import Request
 
-MOST_VALUES = 2**31  # of the candidates that an attack yields at once: 8 GiB of floats
-NO_SCORE = -1.0  # gain of a candidate with a non-finite score: as far the wrong way as can be
+MOST_VALUES = 2**31  # in the candidates that an attack yields at once: 8 GiB of floats
+NO_SCORE = -1.0  # gain of a candidate with a non-finite score: the worst possible
 
-EARLIER = 8  # images that were the best once and may be the result under a floor
+EARLIER = 8  # earlier best images that may become the result under a floor
 Scored = tuple[float, float, Tensor]
 Watch = Callable[[int, Tensor], None]
 
-CHANGED = "the image, the attack or a library changed since: start anew in another folder"
+CHANGED = "the image, the attack or a library has changed since; start again in another folder"
 
 
 class Account:
     """Does for one image what attacks must not do themselves.
 
-    Candidates are projected, rounded to 8 bits and held above the floor; an image that was scored
-    before is answered from memory; at most `queries` images are asked for, the clean one included;
-    what a log of an earlier session holds is replayed; the best image is kept. A candidate whose
-    score is not finite is a query like any other that gained nothing.
+    Candidates are projected, rounded to 8 bits and kept above the floor; an image that was scored
+    before is answered from memory; at most `queries` images are queried, the clean one included;
+    the log of an earlier session is replayed; the best image is kept. A candidate with a non-finite
+    score is a query like any other, without gain.
 
     Queries are numbered from 0, the clean image, in the order of the candidates; the log may have
     the clean image several times, as the model was checked with it. Replies may come in any order:
     `take_rows` gives those that have all others before them, `take_early` the rest.
 
     logged: rows of the log, the clean image's at least. early: replies of an earlier session that
-    came before their turn, by number. watch: is given the number and the image of each query that
-    is asked for, those that the log answers included. Raises RunError for a clean image that is not
-    the log's, and in `admit` where a replay asks for other images than the log has.
+    came before their turn, by number. watch: called with the number and the image of each query,
+    including those that the log answers. Raises RunError for a clean image that is not the log's,
+    and in `admit` if a replay generates images that the log does not have.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Account:
         self._hashes: dict[int, int] = {}  # of queries without a reply
         self._scores: dict[int, float] = {}  # by hash
         self._numbered = 0
-        self._settled = 0  # the first so many have a reply
+        self._settled = 0  # number of leading queries with a reply
         self._replies: dict[int, Row] = {}  # of later ones
         self._rows: list[Row] = []
         self._new_early: dict[int, Row] = {}
@@ -105,7 +105,7 @@ class Account:
 
     @cached_property
     def task(self) -> Task:
-        """What the attack may know."""
+        """The task for the attack."""
         self._given = tuple(map(image_hash, (self.clean, self._region.lower, self._region.upper)))
         return Task(
             image8=self.clean,
@@ -127,11 +127,12 @@ class Account:
 
     @property
     def hopeless(self) -> bool:
-        """Whether there is nothing to ask or to gain."""
+        """Whether there is nothing left to query or to gain."""
         return self._search_queries <= self._first or self.target.reach <= 0.0
 
     def changed(self) -> str | None:
-        """What of its task the attack changed in place, which is not copied for it: None."""
+        """The attribute of its task that the attack changed in place; None if it changed
+        nothing."""
         task: Task | None = self.__dict__.get("task")
         if task is None:
             return None
@@ -230,7 +231,7 @@ class Account:
         digest = image_hash(picture)
         score = self._scores.get(digest, math.nan)
         if not math.isfinite(score):
-            raise InputError(f"{self.name}: the attack chose a picture that has no score")
+            raise InputError(f"{self.name}: the attack chose a picture without a score")
         self.best, self.best_score, self.best_gain = picture, score, self._gain(digest)
 
     def admit_clean(self) -> list[Request]:
@@ -252,8 +253,7 @@ class Account:
             row = (int(self._logged["hash"][number]), float(self._logged["score"][number]))
         if row is not None and row[0] != digest:
             raise RunError(
-                f"{self.name}: query {number + 1} asks for another image than the log has; "
-                f"{CHANGED}"
+                f"{self.name}: query {number + 1} is another image than in the log; {CHANGED}"
             )
         self._numbered += 1
         if row is None:
@@ -382,7 +382,7 @@ class Account:
         self._scores.clear()
         if self.failure is None and self._settled < len(self._logged):
             raise RunError(
-                f"{self.name}: the search ends at query {self._settled}, the log goes on to "
+                f"{self.name}: the search ends at query {self._settled}, but the log continues to "
                 f"{len(self._logged)}; {CHANGED}"
             )
 
@@ -403,7 +403,7 @@ def _check_numbers(candidates: Tensor) -> None:
 
 
 def allowed(candidates: Tensor, region: Region) -> Tensor:
-    """The pictures (N, 3, H, W) uint8 of a region that are nearest to candidates."""
+    """The pictures (N, 3, H, W) uint8 in a region nearest to the candidates."""
     if not region.is_box:
         candidates = region.project(candidates.float())
     # Bounds are whole grey levels, so that clamping after the rounding is the same as before it,

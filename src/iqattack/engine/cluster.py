@@ -108,7 +108,7 @@ def _refused(address: str, error: Exception) -> str:
         )
     return (
         f"--address {address}: no Ray cluster can be used there ({reason}); start one with "
-        "'ray start --head', or leave --address out"
+        "'ray start --head', or leave out --address"
     )
 
 
@@ -128,7 +128,7 @@ def _reach(address: str) -> None:
 
 
 def offered(gpus: float) -> int:
-    """Workers for which the cluster has room as it is, with a processor and so many GPUs each.
+    """The number of workers, each with a processor and `gpus` GPUs, for which the cluster has room.
 
     InputError for none.
     """
@@ -170,7 +170,7 @@ class RemoteMember:
 
 
 class RayCrew:
-    """Actors with a processor, and so many GPUs, each; see `Crew`. They need a connection.
+    """Actors with a processor and a number of GPUs each; see `Crew`. They need a connection.
 
     serves: what they run, one for all. threads: of torch in each.
     """

@@ -48,8 +48,8 @@ class Crew(Protocol):
         ...
 
     def received(self, timeout: float | None) -> Iterator[tuple[Member, object]]:
-        """What members sent, each one's in order, in so many seconds at most (None: until there is
-        something). The last of one is `Lost`, unless it was killed by us.
+        """Messages from members, in order for each, within `timeout` seconds (None: until there is
+        one). The last message of a member is `Lost`, unless we killed it.
         """
         ...
 

@@ -261,7 +261,7 @@ class ImageDriver(AccountsDriver):
         changed = self._account.changed()
         if changed is not None:
             raise InputError(
-                f"attack '{name_of(self._attack)}' changes task.{changed} in place; it has to work "
+                f"attack '{name_of(self._attack)}' changes task.{changed} in place; it must work "
                 f"on task.{changed}.clone()"
             )
 
@@ -277,11 +277,11 @@ class ImageDriver(AccountsDriver):
         if given_up and isinstance(event, Outcome) and torch.equal(event.clean, event.adversarial):
             yield Note(
                 self._entry.name,
-                f"the attack ended after {account.spent} of {account.queries} queries and changed "
-                "nothing: it ended by itself, or asked nothing new",
+                f"the attack ended after {account.spent} of {account.queries} queries without "
+                "changing anything: it ended by itself, or made no new queries",
             )
         if account.floored:
-            yield Note(self._entry.name, "the floor leaves nothing of the change that was found")
+            yield Note(self._entry.name, "the floor leaves nothing of the change")
         yield event
 
 
@@ -397,7 +397,7 @@ class SetDriver(AccountsDriver):
                 break
             numbers = [range(len(self._accounts))[number] for number, _ in proposals]
             if len(set(numbers)) < len(numbers):
-                raise ValueError("a set attack proposed twice for one image at once")
+                raise ValueError("a set attack proposed candidates for one image twice at once")
             self._asked = numbers
             new = 0  # those that the log answers are new, too
             for number, (_, candidates) in zip(numbers, proposals, strict=True):

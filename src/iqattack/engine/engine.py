@@ -1,4 +1,4 @@
-"""The engine: survey, plan, search, and one recorder that writes what comes of it."""
+"""The engine: survey, plan, search, and one recorder that writes the results."""
 
 from __future__ import annotations
 
@@ -79,14 +79,11 @@ class Check(Protocol):
 class Engine:
     """Surveys a set of images, plans, has it searched, and records what happens.
 
-    scorer: the model, of which only range and direction matter here.
-    searching: where images are scored and attacked.
-    queries: the model scores at most that many images for each, on every path.
-    note: is notified of what a person should know about an image: (image name, phrase).
-    progress: is notified where the run stands, after every reply.
-    check: of the model, between survey and search.
-    whole: clean scores of the set that the images are part of, by name, which directions follow
-    from; None where they are all of it.
+    scorer: the model, of which only range and direction matter here. searching: where images are
+    scored and attacked. queries: budget per image, which no path exceeds. note: called with (image
+    name, phrase) for the user. progress: called with the state of the run, after every reply.
+    check: of the model, between survey and search. whole: clean scores of the set that the images
+    are part of, by name, which directions follow from; None if they are the whole set.
     """
 
     def __init__(
@@ -136,9 +133,9 @@ class Engine:
     ) -> Engine:
         """An engine that searches in this process.
 
-        batch: images per call; None finds it by timing. retry: of what is transient. pool: who
-        answers, in place of the model in this process. stop: asked between calls; True ends the run
-        with `Interrupted`. The rest as in `Searcher` and `Engine`.
+        batch: images per call; None finds it by timing. retry: of what is transient. pool: replaces
+        the model in this process. stop: asked between calls; True ends the run with `Interrupted`.
+        The rest as in `Searcher` and `Engine`.
         """
         constraint.check()
         if floor is not None:
@@ -170,7 +167,9 @@ class Engine:
         finished = self._log.finished()
         todo = [entry for entry in images if entry.name in targets and entry.name not in finished]
         late = () if self._check is None else self._check.late
-        todo.sort(key=lambda entry: entry.name in late)  # the last ones tell most of what changed
+        todo.sort(
+            key=lambda entry: entry.name in late
+        )  # the last ones are the most informative about changes
         self._begin(recorder, targets, finished, len(images) - len(todo))
         yield from self._recorded(recorder, self._searching.search(self._plans(todo, targets)))
 
@@ -346,7 +345,7 @@ class Engine:
         return scores
 
     def _targets(self, clean: dict[str, float]) -> dict[str, Target]:
-        """Where each score is to go.
+        """The direction of each score.
 
         An image keeps the direction that it was given first, or its log would not replay: one that
         failed and was repaired meanwhile shifts the median of `rank`.
@@ -367,7 +366,7 @@ class Engine:
         return targets
 
     def _check_range(self, clean: dict[str, float]) -> None:
-        """Note clean scores outside the model's range: most likely it is another one."""
+        """Note clean scores outside the model's range, which is then probably wrong."""
         low, high = self._scorer.score_range
         outside = [name for name, score in clean.items() if not low <= score <= high]
         if outside:
@@ -376,7 +375,7 @@ class Engine:
                 outside[0],
                 f"its clean score {clean[outside[0]]:g} lies outside the model's score range "
                 f"{low:g} to {high:g}{others}; gains are fractions of that range, and an image "
-                "beyond the end that it is to reach is not attacked: check the range",
+                "beyond the target end is not attacked: check the range",
             )
 
 
@@ -384,15 +383,15 @@ def check_set(objective: Objective, images: ImageSet, total: int | None) -> None
     """InputError where an objective or a budget of all images is none of these."""
     if total is not None and total <= len(images):
         raise InputError(
-            f"budget of {total} queries for all images: {len(images)} are taken by the clean ones; "
-            "give more, or fewer images with --limit"
+            f"budget of {total} queries for all images: the clean images take {len(images)}; use "
+            "more, or fewer images with --limit"
         )
     if isinstance(objective, SetObjective):
         objective.check([entry.name for entry in images])
 
 
 def spread(entries: Sequence[ImageEntry]) -> Iterator[ImageEntry]:
-    """All entries: from all over the set first, so that a run of bad ones says little."""
+    """All entries, spread over the set first, so that a series of bad ones is not misleading."""
     first = list(dict.fromkeys(int(k * len(entries) / GIVE_UP) for k in range(GIVE_UP)))
     first = first if len(entries) > GIVE_UP else []
     yield from (entries[k] for k in first)

@@ -45,7 +45,7 @@ FAILURES, DIGESTS = 3, 4  # the formats that these came with
 DIGEST_BYTES = 16
 HASHERS = 4096  # that are kept in memory
 MODULUS = 2 ** (8 * DIGEST_BYTES)
-RESTORE = "put back a copy of the log, or go on with 'iqattack attack --resume --accept-lost-log'"
+RESTORE = "restore a copy of the log, or continue with 'iqattack attack --resume --accept-lost-log'"
 Hasher = hashlib.blake2b
 ROW = np.dtype([("hash", "<u8"), ("score", "<f8")])
 PAIR = struct.Struct("<Qd")  # the same, one at a time
@@ -151,7 +151,7 @@ class End:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with an image's rows. sound: the first so many are as they were logged."""
+    """What is wrong with an image's rows. sound: number of leading rows that are unchanged."""
 
     image: str
     sound: int
@@ -195,9 +195,10 @@ def refuse_links(*paths: Path) -> None:
         except OSError:
             continue
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            what = "a link" if stat.S_ISLNK(mode) else "no plain file"
+            what = "a link" if stat.S_ISLNK(mode) else "not a regular file"
             raise RunError(
-                f"{path}: is {what}, and a run has none; put the file itself there if you trust it"
+                f"{path}: is {what}, which a run must not contain; put the file itself there if "
+                "you trust it"
             )
 
 
@@ -330,12 +331,12 @@ class QueryLog:
             raise self._odd("no format")
         names = self._db.execute("SELECT image FROM task") if there else ()
         if not all(is_text(name) for (name,) in names):
-            raise self._odd("names of images that are no printable text")
+            raise self._odd("unprintable names of images")
 
     def _odd(self, what: str) -> RunError:
         return RunError(
             f"{self.path}: has {what}, which iqattack does not write: it was changed by something "
-            "else; put back a copy of it"
+            "else; restore a copy of it"
         )
 
     def __enter__(self) -> Self:
@@ -665,7 +666,7 @@ class QueryLog:
         """
         twice = next((page.image for page in pages if page.image in self._ids), None)
         if twice is not None:
-            raise RunError(f"{self.path}: {twice} is there already; give each image once")
+            raise RunError(f"{self.path}: {twice} is given twice; give each image once")
         ((last,),) = self._all("SELECT COALESCE(MAX(id), 0) FROM task")
         first = int(last) + 1
         tasks = dict(zip(range(first, first + len(pages)), pages, strict=True))
@@ -739,7 +740,7 @@ class QueryLog:
         return max(known, self.kept_number(RESERVED), 0)
 
     def count_beside(self, images: int) -> None:
-        """Keep that the model scored so many images more that are no queries of any image's."""
+        """Record that the model scored further images that count as no image's queries."""
         self.keep(BESIDES, str(self.kept_number(BESIDES) + images))
 
     def kept_number(self, name: str) -> int:
@@ -747,7 +748,7 @@ class QueryLog:
         try:
             return int(self.kept(name) or 0)
         except ValueError:
-            raise self._odd(f"{name} that is no number") from None
+            raise self._odd(f"{name} that is not a number") from None
 
     def reserve(self, images: int) -> None:
         """Keep how many images will have been sent at most."""
@@ -785,7 +786,7 @@ class QueryLog:
         except ValueError:
             value = math.nan
         if value is not None and not math.isfinite(value):
-            raise self._odd(f"{FOUND}{image} that is no number")
+            raise self._odd(f"{FOUND}{image} that is not a number")
         return value
 
     def finish(self, image: str, result: str, kept: Mapping[str, str] | None = None) -> None:
@@ -868,7 +869,7 @@ class QueryLog:
         elif code in DAMAGED:
             end = None if self.path is None else End.read(self.path)
             had = "" if end is None else f"it had {end.queries:,} queries: "
-            remedy = f"{had}put back a copy of it, or move it away to have all asked again"
+            remedy = f"{had}restore a copy of it, or move it away to repeat all queries"
         return InputError(f"{self.path}: the log cannot be read or written ({error}); {remedy}")
 
     @contextmanager

@@ -206,7 +206,7 @@ class Schedule:
             elif self._has(Phase.FINISHING) or (self._open and not stopping):
                 yield from self._came_in(block=True)
             elif stopping:
-                raise Interrupted("stopped; what was scored is kept, go on with --resume")
+                raise Interrupted("stopped; all scores are kept; continue with --resume")
             elif self._all_open:
                 return
 
@@ -388,7 +388,7 @@ class Schedule:
                 yield Note(
                     name,
                     f"the model's score of query {reply.request.number + 1} is {score}, expected "
-                    "a finite number; such a query counts, and is held to have gained nothing",
+                    "a finite number; such a query counts, with no gain",
                 )
 
 

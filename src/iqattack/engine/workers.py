@@ -282,7 +282,7 @@ class Workers:
         while job is not None or self._lost or any(worker.works for worker in self._workers):
             if self._stop():
                 yield from self._ended()
-                raise Interrupted("stopped; what was scored is kept, go on with --resume")
+                raise Interrupted("stopped; all scores are kept; continue with --resume")
             for worker in self._workers:
                 if not worker.hungry or worker.alone:
                     continue

@@ -26,7 +26,7 @@ PART = 5_000  # of a larger set, in each draw
 
 
 def draw_size(size: int) -> int:
-    """How many images each draw of a set of so many has."""
+    """The number of images in each bootstrap sample of a set of this size."""
     return size if size <= LARGE else PART
 
 

@@ -12,7 +12,7 @@ from iqattack.errors import InputError
 from iqattack.evaluation.correlation import Array
 
 BOUNDARIES = 101
-SUCCESS = (0.1, 0.2, 0.5, 1.0)  # boundaries at which the share of successes is told
+SUCCESS = (0.1, 0.2, 0.5, 1.0)  # boundaries for which the success rate is reported
 ROUNDING = 1e-12  # gain and reach are two quotients; a score that lies on a boundary crosses it
 
 

@@ -153,7 +153,7 @@ def _of_ranking(srocc: float, interval: Interval, images: int) -> Judgement:
 
 
 def noise_gain(noise: float, queries: int) -> float:
-    """What the best of so many scores gains by noise alone, at most on average: σ·√(2·ln n).
+    """Upper bound on the mean gain of the best of n scores by noise alone: σ·√(2·ln n).
 
     The bound of the expected maximum of n sub-Gaussian variables (Boucheron, Lugosi & Massart 2013,
     sec. 2.5).

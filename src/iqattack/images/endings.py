@@ -21,11 +21,11 @@ _MORE = bytes(random.Random(0).choices(range(255), k=4096))
 def ends_early(image: Image.Image, data: bytes) -> bool:
     """Whether the last coded data of a JPEG picture end before it does: libjpeg fills in the rest.
 
-    image: the decoded picture of the file `data`. False for other formats, and where it cannot be
-    told: of a file that is cut between two scans or at a restart mark, and of damage in the middle.
+    image: the decoded picture of the file `data`. False for other formats, and for faults that
+    cannot be detected: a file cut between two scans or at a restart mark, and damage in the middle.
 
-    A decoder that is done takes no more data. So the picture changes with what is put behind its
-    data, before the end mark, only where something is missing.
+    A finished decoder reads no more data. So data inserted after the picture's own, before the end
+    mark, changes the picture only if something is missing.
     """
     if image.format not in ("JPEG", "MPO"):
         return False

@@ -24,7 +24,7 @@ def read_data(path: Path, largest: int, what: str) -> bytes:
         return path.read_bytes() if size else b""
     except MemoryError:
         raise InputError(
-            f"{path}: is too large for the memory that is free ({size:,} bytes); make it smaller"
+            f"{path}: is too large for the free memory ({size:,} bytes); make it smaller"
         ) from None
 
 

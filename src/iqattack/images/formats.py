@@ -79,7 +79,7 @@ _READERS: dict[str, tuple[tuple[bytes, ...], tuple[str, ...], Callable[..., Imag
     "DIB": ((), (".dib",), BmpImagePlugin.DibImageFile),
     "PCX": ((), (".pcx",), PcxImagePlugin.PcxImageFile),
     "TGA": ((), (".tga",), TgaImagePlugin.TgaImageFile),
-    # Files of boxes, told apart by their brands.
+    # Files of boxes, distinguished by their brands.
     "AVIF": ((), (".avif",), AvifImagePlugin.AvifImageFile),
     "HEIC": ((), (".heic", ".heif", ".hif"), Image.Image),
 }
@@ -96,11 +96,10 @@ SUFFIXES = frozenset(suffix for _, suffixes, _ in _READERS.values() for suffix i
 class Opened:
     """A picture of a file, not yet decoded where its reader can wait.
 
-    image: of which `load` may raise whatever Pillow's parsers stumble over.
-    bits: of a sample in the file, which Pillow reduces to 8 without a word in several formats.
-    levels: (H, W) or (H, W, C) samples of so many bits, None where they are to be decoded.
-    frames: a phrase on which picture of several this is. colours: the colour space that the file
-    names by numbers.
+    image: of which `load` may raise whatever Pillow's parsers stumble over. bits: of a sample in
+    the file, which Pillow reduces to 8 without a word in several formats. levels: (H, W) or (H, W,
+    C) samples with that number of bits, None if they are still to be decoded. frames: a phrase on
+    which picture of several this is. colours: the colour space that the file names by numbers.
     """
 
     image: Image.Image
@@ -119,13 +118,12 @@ def open_picture(path: Path, data: bytes) -> Opened:
     name = _format(data, path)
     if name is None:
         raise InputError(
-            f"{path}: is not an image that can be read; expected {', '.join(FORMATS[:-1])} or "
-            f"{FORMATS[-1]}"
+            f"{path}: is not a readable image; expected {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
         )
     if name == "HEIC":
         return _heif(path, data)
     if not features.check(_NEEDS.get(name, "pil")):
-        raise InputError(f"{path}: this Pillow reads no {name}; pip install --upgrade pillow")
+        raise InputError(f"{path}: this Pillow cannot read {name}; pip install --upgrade pillow")
     read = _READERS[name][2]
     if name == "PNG":
         with read(BytesIO(data)) as image:
@@ -139,7 +137,7 @@ def open_picture(path: Path, data: bytes) -> Opened:
     return Opened(
         image,
         _bits(image, data),
-        frames=f"first of {number} frames taken" if number > 1 else None,
+        frames=f"first of {number} frames used" if number > 1 else None,
         colours=coded_colours(data) if name == "AVIF" else None,
     )
 
@@ -147,10 +145,10 @@ def open_picture(path: Path, data: bytes) -> Opened:
 def check_size(path: Path, size: tuple[int, int]) -> None:
     """Raise InputError for a picture without pixels, or with more than twice Pillow's limit."""
     if 0 in size:
-        raise InputError(f"{path}: is {size[0]}×{size[1]} pixels, expected some")
+        raise InputError(f"{path}: is {size[0]}×{size[1]} pixels, expected at least 1×1")
     if size[0] * size[1] > 2 * PIXELS:
         raise InputError(
-            f"{path}: is too large ({size[0]}×{size[1]} pixels, at most {2 * PIXELS:,} in all); "
+            f"{path}: is too large ({size[0]}×{size[1]} pixels, at most {2 * PIXELS:,} in total); "
             "crop or shrink it"
         )
 
@@ -263,6 +261,6 @@ def _heif(path: Path, data: bytes) -> Opened:
         image,
         bits,
         levels=levels if bits > 8 else None,
-        frames=f"primary one of {number} images taken" if number > 1 else None,
+        frames=f"primary image of {number} used" if number > 1 else None,
         colours=coded_colours(data),
     )

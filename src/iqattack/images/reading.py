@@ -212,7 +212,7 @@ def _decode(
         if ignored is not None:
             notes.append(ignored)
         if orientation in _UPRIGHT:
-            notes.append(f"turned upright from EXIF orientation {int(orientation)}")
+            notes.append(f"rotated upright from EXIF orientation {int(orientation)}")
             # Pillow has turned TIFFs by itself when it loaded them, and then forgets the tag.
             if _ORIENTATION in image.getexif():
                 rgb = rgb.transpose(_UPRIGHT[orientation])
@@ -237,7 +237,7 @@ def _to_rgb(
     def lossy(what: str, done: str) -> None:
         if not convert:
             raise InputError(
-                f"{path}: is {what}, expected 8-bit RGB; save it so, or ask for conversion "
+                f"{path}: is {what}, expected 8-bit RGB; save it as such, or request conversion "
                 "(--convert, or convert=True)"
             )
         notes.append(done)
@@ -286,7 +286,7 @@ def _eight_bits(path: Path, data: bytes, opened: Opened) -> Image.Image:
     if levels is None:
         raise InputError(
             f"{path}: {opened.bits}-bit {opened.image.mode} cannot be converted, expected 8-bit "
-            "RGB; save it so"
+            "RGB; save it as such"
         )
     if levels.dtype == np.uint8:
         return Image.fromarray(levels)

@@ -128,7 +128,7 @@ class ImageSet(Sequence[ImageEntry]):
         seen: dict[str, ImageEntry] = {}
         for entry in self.entries:
             if not is_text(entry.name):
-                raise InputError(f"{entry.name!a}: expected a name of printable text; rename it")
+                raise InputError(f"{entry.name!a}: expected a printable name; rename it")
             png_name = entry.png_name
             if len(png_name.encode()) > LONGEST_NAME:  # before queries are paid for it
                 raise InputError(
@@ -140,8 +140,8 @@ class ImageSet(Sequence[ImageEntry]):
             if other is not entry:
                 what = "have one name" if other.name == entry.name else "would share one result"
                 raise InputError(
-                    f"{entry.path} and {other.path} {what}, {png_name}; rename one, or give "
-                    "what you mean as one pattern, such as 'folder/**/*' or 'folder/*.png'"
+                    f"{entry.path} and {other.path} {what}, {png_name}; rename one, or give the "
+                    "intended images as one pattern, such as 'folder/**/*' or 'folder/*.png'"
                 )
 
     @overload
@@ -190,7 +190,7 @@ class ImageSet(Sequence[ImageEntry]):
         """The same images with the MOS that `table` gives for their names; it must have all."""
         missing = [entry.name for entry in self if entry.name not in table]
         if missing:
-            raise InputError(f"{some(missing)} of {len(self)} images without a MOS; add them")
+            raise InputError(f"{some(missing)} of {len(self)} images have no MOS; add them")
         return self._alike(tuple(entry.rated(table[entry.name]) for entry in self))
 
     def anchored(self) -> ImageSet:
@@ -219,7 +219,7 @@ def folded(name: str) -> str:
 
 
 def some(names: Sequence[str]) -> str:
-    """Tell how many names there are, and the first three: '5 (a, b, c, …)'."""
+    """The number of names, and the first three: '5 (a, b, c, …)'."""
     return f"{len(names)} ({first(names)})"
 
 
@@ -247,7 +247,7 @@ class _Search:
         notes = list(self.notes)
         if again:
             names = some([self.entries[k].name for k in sorted(again)])
-            notes.append(f"left out, being links to images of the set: {names}")
+            notes.append(f"left out links to images of the set: {names}")
         kept = tuple(entry for k, entry in enumerate(self.entries) if k not in again)
         return ImageSet(kept, tuple(notes))
 
@@ -441,9 +441,9 @@ def _folder(path: Path, recursive: bool, search: _Search) -> None:
     if not entries:
         found = left.phrase()
         beside = "" if found is None else f"; it has {found}"
-        hint = "" if recursive else f"; for folders below it give '{everything}'"
+        hint = "" if recursive else f"; to include subfolders, give '{everything}'"
         raise InputError(f"{path}: no images in this folder, expected {_expected()}{beside}{hint}")
-    search.add(entries, _note(path, left.phrase(f", which '{everything}' takes in")))
+    search.add(entries, _note(path, left.phrase(f", which '{everything}' includes")))
 
 
 def _note(where: str | Path, phrase: str | None) -> str | None:
@@ -455,7 +455,7 @@ def _resolve(spec: str | Path, search: _Search) -> None:
         _look_up(spec, search)
     except OSError as error:  # no permission on the way there, or a name that is too long
         raise InputError(
-            f"{_shown(str(spec))}: cannot be reached ({error.strerror}); check it"
+            f"{_shown(str(spec))}: cannot be accessed ({error.strerror}); check the path"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Black boxes: everything that gives an image a score, behind one contract."""
+"""Black-box models: everything that scores an image, behind one contract."""
 
 from __future__ import annotations
 

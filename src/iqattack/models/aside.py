@@ -1,4 +1,4 @@
-"""Threads that are left alone once what they do takes too long: nothing else can be stopped."""
+"""Threads that are abandoned when their task takes too long, since a thread cannot be stopped."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ Task = tuple["Future[Any]", Callable[["Hand[Any]"], Any], "Hand[Any]"] | None
 
 
 class LateError(TimeoutError):
-    """Nothing came in time; unlike a TimeoutError that the task itself raised."""
+    """The task exceeded its time limit; distinct from a TimeoutError that the task itself
+    raised."""
 
 
 class Hand(Generic[Tool]):
-    """One thread, with a tool of its own. left: whether nobody waits for what it does any more."""
+    """One thread, with its own tool. left: whether it was abandoned."""
 
     def __init__(
         self, name: str, tool: Tool, begin: Callable[[], None], end: Callable[[Tool], None]
@@ -32,7 +33,7 @@ class Hand(Generic[Tool]):
         threading.Thread(target=_work, args=(self._tasks, begin), name=name, daemon=True).start()
 
     def start(self, task: Callable[[Hand[Tool]], Found]) -> Future[Found]:
-        """Have the thread do something."""
+        """Run a task in the thread."""
         future: Future[Found] = Future()
         self._tasks.put((future, task, self))
         return future
@@ -46,7 +47,7 @@ class Hand(Generic[Tool]):
 
 
 class Hands(Generic[Tool]):
-    """As many hands as there are tasks at once; idle ones are used again.
+    """As many hands as concurrent tasks; idle ones are reused.
 
     name: of the threads. make: a tool for each; end: ends one. begin: is called in each thread.
     """
@@ -67,7 +68,7 @@ class Hands(Generic[Tool]):
         weakref.finalize(self, _leave, self._idle)
 
     def run(self, task: Callable[[Hand[Tool]], Found], seconds: float) -> Found:
-        """What a task gives, or raises; LateError once that takes longer than so many seconds."""
+        """Return or raise the outcome of a task; LateError if it takes longer than `seconds`."""
         with self._lock:
             hand = self._idle.pop() if self._idle else None
         hand = hand or Hand(self._name, self._make(), self._begin, self._end)

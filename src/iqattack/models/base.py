@@ -1,4 +1,4 @@
-"""What a black box is."""
+"""The contract of black-box models."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Scores = Tensor | Sequence[float | Exception]
 
 
 class Scorer(Protocol):
-    """A no-reference image quality model of which only the scores are seen.
+    """A no-reference image quality model, of which only the scores are visible.
 
-    name: how runs and tables call it.
-    score_range: (lowest, highest) raw score that the model is meant to give; gains are fractions
+    name: shown in runs and tables. score_range: (lowest, highest) raw score that the model is meant
+    to give; gains are fractions
         of its width.
     lower_better: True where a low score means good quality (BRISQUE, NIQE, DMOS-trained models).
     min_size: smallest height and width in pixels that it accepts.
@@ -30,14 +30,14 @@ class Scorer(Protocol):
     def __call__(self, images: Tensor) -> Scores:
         """Score images (N, 3, H, W) uint8 RGB; return N raw scores, (N,) float64 on the CPU.
 
-        Where it fails on some of the images only, a sequence with an exception in their place.
+        If it fails on only some of the images, return a sequence with exceptions in their places.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What a model may say of itself beside what a `Scorer` must.
+    """Optional declarations of a model, besides those of a `Scorer`.
 
     spec: what it can be loaded from again, whatever the working folder; None for an object.
     files: that it depends on; a run keeps their hashes.
@@ -57,7 +57,7 @@ class Traits:
 
     @classmethod
     def of(cls, model: object) -> Self:
-        """Those of any object: its `traits`, or attributes of these names."""
+        """The traits of any object: its `traits`, or attributes of these names."""
         own = getattr(model, "traits", None)
         if isinstance(own, cls):
             return own
@@ -72,14 +72,14 @@ class Traits:
 
 
 class Loaded(Protocol):
-    """A model as its kind loads it: None stands for what it does not declare.
+    """A model as loaded by its kind; undeclared values are None.
 
-    Beside these it may have what `Traits` describes.
+    It may also have the attributes of `Traits`.
     """
 
     @property
     def name(self) -> str:
-        """How runs and tables call it."""
+        """Shown in runs and tables."""
         ...
 
     @property
@@ -89,7 +89,7 @@ class Loaded(Protocol):
 
     @property
     def lower_better(self) -> bool | None:
-        """True where a low score means good quality."""
+        """True if a low score means good quality."""
         ...
 
     @property

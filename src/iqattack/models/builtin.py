@@ -153,13 +153,13 @@ class Energies(nn.Module):
 
 
 def rows(values: Tensor, side: int) -> Tensor:
-    """Means (N, C, h, W) over so many rows each of values (N, C, H, W)."""
+    """Means (N, C, h, W) over `side` rows each of values (N, C, H, W)."""
     n, channels, height, width = values.shape
     return values.reshape(n, channels, height // side, side, width).mean(3)
 
 
 def columns(values: Tensor, side: int) -> Tensor:
-    """Means (N, C, H, w) over so many columns each of values (N, C, H, W)."""
+    """Means (N, C, H, w) over `side` columns each of values (N, C, H, W)."""
     n, channels, height, width = values.shape
     return values.reshape(n, channels, height, width // side, side).mean(4)
 

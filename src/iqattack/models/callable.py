@@ -1,10 +1,10 @@
 """Anything callable as a black box: `FILE.py:factory`, `package.module:factory`, or `wrap`.
 
-A factory is called once, with `device=` where it takes one, and returns a function of images
-(N, 3, H, W) uint8 RGB, or of what an input convention makes of them (models/inputs.py), that
-returns N scores: a list, an array, a tensor, or a number for one image. What the function carries
-as `name`, `score_range`, `lower_better`, `min_size`, and of the fields of `Traits`, is read, and so
-is a method `differentiable`, if attacks that take gradients are to have them (models/gradients.py).
+A factory is called once, with `device=` where it takes one, and returns a function of images (N, 3,
+H, W) uint8 RGB, or of what an input convention makes of them (models/inputs.py), that returns N
+scores: a list, an array, a tensor, or a number for one image. Its attributes `name`, `score_range`,
+`lower_better`, `min_size` and those of `Traits` are read, and a method `differentiable` provides
+gradients for attacks that need them (models/gradients.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from iqattack.models.time_limit import TimeLimited
 
 
 class UserModel:
-    """A user's function with what it declares, given what its input convention says."""
+    """A user's function with its declarations and its input convention."""
 
     def __init__(
         self,
@@ -39,9 +39,10 @@ class UserModel:
         where: Imported | None,
         inference: Inference = EAGER,
     ) -> None:
-        """where: what it was imported from.
+        """where: its origin.
 
-        Raises InputError for declarations without sense, and options of torch for no module.
+        Raises InputError for invalid declarations, and for torch options with anything but a
+        module.
         """
         self.function = function
         self.convention = convention
@@ -63,13 +64,13 @@ class UserModel:
             )
         self.traits = _traits(function, where)
         if isinstance(function, torch.nn.Module):
-            function.eval()  # scores with dropout or a batch's statistics are never meant
+            function.eval()  # scores with dropout or batch statistics are never intended
             inference.compiled(function, spec)
         else:
             inference.refuse(spec, f"a {type(function).__name__}")
 
     def __call__(self, images: Tensor) -> object:
-        """Score a copy: what the function does to its input must not reach the attack's images."""
+        """Score a copy, so that the function cannot change the attack's images."""
         return self._ask(self.convention, images)
 
     def _ask(self, convention: Input, images: Tensor) -> object:
@@ -147,11 +148,11 @@ def wrap(
 ) -> Model:
     """A function of images (N, 3, H, W) uint8 RGB that returns N scores, as a `Scorer`.
 
-    name: as runs and tables call it; the function's own by default.
-    score_range: (lowest, highest) raw score. lower_better: True where low means good quality.
-    min_size: smallest height and width in pixels. input: how it wants images instead, such as
-    `float01` or `numpy,nhwc,single`. timeout: seconds that a call may take. compile, autocast: of
-    a torch module, as in `load_model`. Raises InputError for an empty range.
+    name: shown in runs and tables; by default the function's own. score_range: (lowest, highest)
+    raw score. lower_better: True if low means good quality. min_size: smallest height and width in
+    pixels. input: its input convention, such as `float01` or `numpy,nhwc,single`. timeout: seconds
+    that a call may take. compile, autocast: of a torch module, as in `load_model`. Raises
+    InputError for an empty range.
     """
     if name is None:
         name = str(getattr(function, "__name__", type(function).__name__))
@@ -170,10 +171,10 @@ def wrap(
 def load_callable(
     source: str, factory: str, device: str, convention: Input, inference: Inference = EAGER
 ) -> UserModel:
-    """What `factory` of a file or module makes, with what it declares.
+    """Call the `factory` of a file or module, and read the declarations of its result.
 
-    Raises InputError for a file or module that is not there or does not import, a factory that does
-    not exist, cannot be called or raises, and declarations that make no sense.
+    Raises InputError for a file or module that does not exist or cannot be imported, a factory that
+    does not exist, cannot be called or raises, and invalid declarations.
     """
     where = import_named("model", source, factory)
     name = f"{Path(source).name}:{factory}" if source.endswith(".py") else where.spec
@@ -183,19 +184,19 @@ def load_callable(
 def make_callable(
     spec: str, where: Imported, device: str, convention: Input, inference: Inference = EAGER
 ) -> UserModel:
-    """What an imported factory makes; InputError as in `load_callable`."""
+    """Call an imported factory; InputError as in `load_callable`."""
     make = where.value
     takes_device = _takes_device(make)
     if device != "cpu" and not takes_device:
         raise DeviceError(
-            f"'{spec}': device {device}: the factory takes none; leave it out, or give the factory "
-            "a parameter device"
+            f"'{spec}': device {device}: the factory has no parameter device; leave it out, or add "
+            "that parameter"
         )
     _check_factory(spec, make, {"device": device} if takes_device else {})
     try:
         function = make(device=device) if takes_device else make()
     except (Exception, SystemExit) as error:
-        raise InputError(f"'{spec}' failed to make the model: {one_line(error)}") from error
+        raise InputError(f"'{spec}' failed to create the model: {one_line(error)}") from error
     if not callable(function):
         raise InputError(
             f"'{spec}' returned {type(function).__name__}, which cannot be called; expected a "
@@ -209,7 +210,7 @@ def make_callable(
 def _of_loaded(
     model: Model, spec: str, convention: Input, where: Imported, inference: Inference
 ) -> UserModel:
-    """What a factory wrapped itself; a convention that is given goes before its own."""
+    """A model that the factory wrapped itself; a given convention takes precedence over its own."""
     inner = model.function
     if isinstance(inner, UserModel):
         own = inference if inference.options else inner.inference
@@ -218,8 +219,8 @@ def _of_loaded(
         made = UserModel(model, spec, convention, where, inference)
     else:
         raise InputError(
-            f"'{spec}' returned a model that was loaded: --input {convention.text} cannot be added "
-            "to it; give it where the model is loaded"
+            f"'{spec}' returned a loaded model, to which --input {convention.text} cannot be "
+            "added; pass it where the model is loaded"
         )
     made.name, made.min_size = model.name, model.min_size
     made.score_range, made.lower_better = model.score_range, model.lower_better
@@ -228,14 +229,14 @@ def _of_loaded(
 
 
 def _check_factory(spec: str, make: object, given: dict[str, str]) -> None:
-    """InputError for the model itself, or anything else that is not to be called for it."""
+    """Raise InputError for the model itself, or anything else that is not a factory."""
     name = spec.rpartition(":")[2]
     hint = f"expected a function that returns the model: def load(): return {name}"
     if isinstance(make, torch.nn.Module):
-        raise InputError(f"'{spec}' is a model itself, {type(make).__name__}; {hint}")
+        raise InputError(f"'{spec}' is the model itself ({type(make).__name__}); {hint}")
     if not callable(make):
         raise InputError(
-            f"'{spec}' is {type(make).__name__}; expected a function that makes the model "
+            f"'{spec}' is {type(make).__name__}; expected a function that returns the model "
             "(iqattack models template torch prints one)"
         )
     try:
@@ -243,7 +244,7 @@ def _check_factory(spec: str, make: object, given: dict[str, str]) -> None:
     except TypeError as error:
         raise InputError(f"'{spec}' cannot be called without arguments ({error}); {hint}") from None
     except ValueError:
-        pass  # some functions written in C do not tell
+        pass  # some C functions have no signature
 
 
 def _takes_device(make: object) -> bool:
@@ -251,7 +252,7 @@ def _takes_device(make: object) -> bool:
         return False
     try:
         parameters = inspect.signature(make).parameters
-    except (TypeError, ValueError):  # some functions written in C do not tell
+    except (TypeError, ValueError):  # some C functions have no signature
         return False
     # A class passes on what it does not name, and nobody knows to whom.
     anything = not inspect.isclass(make) and any(

@@ -22,7 +22,7 @@ from iqattack.models.inference import EAGER, Inference
 class ModelFailedError(InputError):
     """The model itself raised an exception, or returned one, instead of a score.
 
-    transient: whether asking again later may do. retry_after, billed: as in `TransientError`.
+    transient: whether a later retry may succeed. retry_after, billed: as in `TransientError`.
     """
 
     def __init__(
@@ -43,10 +43,10 @@ class ModelFailedError(InputError):
 
 
 class WrongAnswerError(InputError):
-    """The model answered something that is not one score for each image."""
+    """The model's answer is not one score per image."""
 
 
-ONE_IMAGE = "give --input single, or numpy,nhwc,single for an array (H, W, 3)"
+ONE_IMAGE = "use --input single, or numpy,nhwc,single for an array (H, W, 3)"
 
 # Base classes of what network libraries raise, by name, as those libraries may be absent:
 # requests, urllib3, httpx, aiohttp, http.client, openai.
@@ -68,7 +68,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def seconds_or_none(value: object) -> float | None:
-    """What an exception says of how long to wait, if it is a time."""
+    """The waiting time in an exception, if it is valid."""
     try:
         seconds = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -78,10 +78,10 @@ def seconds_or_none(value: object) -> float | None:
 
 @dataclass
 class Model:
-    """A `Scorer` made of any function of images (N, 3, H, W) uint8 RGB that gives N numbers.
+    """A `Scorer` made from any function of images (N, 3, H, W) uint8 RGB that returns N numbers.
 
-    input: the text of its input convention, where one was given. inference: how torch runs it.
-    device: where it was loaded to.
+    input: the text of its input convention, if one was given. inference: how torch runs it. device:
+    on which it was loaded.
     """
 
     function: Callable[[Tensor], object]
@@ -103,13 +103,13 @@ class Model:
         return torch.tensor(found, dtype=torch.float64)
 
     def hold(self) -> None:
-        """Have calls that wait for their turn return now; see `NotSentError`."""
+        """Let waiting calls return now; see `NotSentError`."""
         hold = getattr(self.function, "hold", None)
         if hold is not None:
             hold()
 
     def close(self) -> None:
-        """End what the model keeps open: connections, processes."""
+        """Close the model's connections and processes."""
         close = getattr(self.function, "close", None)
         if close is not None:
             close()
@@ -118,13 +118,13 @@ class Model:
 def answers(
     scorer: Scorer, images: Tensor, function: Callable[[Tensor], object] | None = None
 ) -> list[float | Exception]:
-    """What a scorer says of images (N, 3, H, W) uint8: a score or an exception for each.
+    """A scorer's answers for images (N, 3, H, W) uint8: a score or an exception for each.
 
-    A NaN or infinite score is passed on: only who knows the images' names can say whose it is.
+    Non-finite scores are passed on, since only the caller knows the images' names.
 
-    Raises InputError for images smaller than the model takes, WrongAnswerError for an answer that
-    is not one score for each, ModelFailedError, which is one, for anything that the model itself
-    raises. Running out of memory is passed on as it is, because a smaller batch may do.
+    Raises InputError for images smaller than the model accepts, WrongAnswerError for an answer that
+    is not one score per image, and its subclass ModelFailedError for anything that the model itself
+    raises. Running out of memory is passed on unchanged, because a smaller batch may succeed.
     """
     check_size(scorer.name, scorer.min_size, images)
     try:
@@ -192,7 +192,7 @@ def check_size(name: str, min_size: int, images: Tensor) -> None:
 def as_scores(answer: object, name: str, n: int) -> Tensor:
     """What a model returned for n images as (n,) float64 on the CPU.
 
-    Takes tensors, arrays and lists of shape (n,) or (n, 1, ...), and for one image a number.
+    Accepts tensors, arrays and lists of shape (n,) or (n, 1, ...), and a number for one image.
     Raises WrongAnswerError for anything else.
     """
     if isinstance(answer, Mapping):
@@ -230,7 +230,7 @@ def as_scores(answer: object, name: str, n: int) -> Tensor:
 
 
 def _kind_of(answer: object) -> str:
-    """The type of an answer, or of the first in a list of answers that is no number."""
+    """The type of an answer, or of the first non-number in a list of answers."""
     answers = answer if isinstance(answer, list) else []
     odd = (one for one in answers if not isinstance(one, Number))
     return type(next(odd, answer)).__name__
@@ -255,6 +255,6 @@ def check_range(score_range: object, name: str) -> tuple[float, float]:
 
 
 def per_image(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """function of each image by itself: what it gives cannot depend on the rest of the batch."""
+    """Apply a function to each image alone, so that its result cannot depend on the batch."""
     scores = [function(image[None]).reshape(1) for image in images]
     return torch.cat(scores) if scores else images.new_zeros(0, dtype=torch.float64)

@@ -25,12 +25,12 @@ from iqattack.errors import InputError
 from iqattack.models.base import Scorer, Scores, Traits
 from iqattack.models.checked import Model, answers
 
-BY = ", defended by "  # in the name of a model, before what defends it
+BY = ", defended by "  # in the name of a model, before its defence
 _SPEC = re.compile(r"defended\((.*?)\):(.+)", re.DOTALL)  # folders may have parentheses
 
 
 class Defended:
-    """Answers of a model through defences: images (N, 3, H, W) uint8 to N scores.
+    """A model behind defences: images (N, 3, H, W) uint8 to N scores.
 
     model: any scorer. chain: of defences. key: of their random choices.
     """
@@ -48,7 +48,7 @@ class Defended:
         return torch.tensor(found, dtype=torch.float64)
 
     def _ask(self, images: Tensor) -> Answers:
-        """In calls that the model takes."""
+        """Query the model in calls that it accepts."""
         batches = torch.split(images, self._most or max(len(images), 1))
         return [answer for batch in batches for answer in answers(self.model, batch)]
 
@@ -69,15 +69,12 @@ class Defended:
 def defend(model: Scorer, defence: str | Chain, *, key: int = 0) -> Model:
     """A model with defences before it: `defend(model, "jpeg:75+median:3")`.
 
-    The first of several sees an image first. A query of such a model is one image, however often
-    the model itself looks at versions of it; its notes say how often.
+    defence: its spec, or the result of `parse_defence`; `FILE.py:name` and `package.module:name`
+    are your own defences, see docs/defences.md. Several apply from left to right. key: of random
+    choices, which depend only on it and on the pixels, so that every run is reproducible. A query
+    is one image, no matter how many versions of it the model scores; its notes give that number.
 
-    defence: its spec, or what `parse_defence` made of it; `FILE.py:name` and `package.module:name`
-        are defences of your own, see docs/defences.md.
-    key: of the random choices of those that have any; they hang on it and on the pixels alone, so
-        that every run is reproducible.
-
-    Raises InputError for a defence that there is not.
+    Raises InputError for a defence that does not exist.
     """
     chain = defence if isinstance(defence, Chain) else parse_defence(defence)
     inner = model.function if isinstance(model, Model) else None
@@ -86,8 +83,8 @@ def defend(model: Scorer, defence: str | Chain, *, key: int = 0) -> Model:
         return defend(inner.model, checked_chain(both, both.spec), key=key)
     if model.score_range is None and any(one.tells for one in chain.defences):
         raise InputError(
-            f"defence '{chain.spec}': tells scores in their range, which model '{model.name}' does "
-            "not declare; give --score-range LO,HI"
+            f"defence '{chain.spec}': changes scores within their range, which model "
+            f"'{model.name}' does not declare; give --score-range LO,HI"
         )
     traits = Traits.of(model)
     notes = traits.notes
@@ -119,7 +116,7 @@ def defend(model: Scorer, defence: str | Chain, *, key: int = 0) -> Model:
 
 
 class _Fresh:
-    """A defended model whose random choices are drawn anew in every call, with a key of its own."""
+    """A defended model whose random choices are drawn anew in every call, with a new key."""
 
     def __init__(self, defended: Defended, first: int) -> None:
         self._defended = defended
@@ -139,10 +136,10 @@ class _Fresh:
 
 
 def fresh(model: Scorer, *, first: int = 1) -> Scorer:
-    """The same model, whose random defences draw anew in every call; another model as it is.
+    """The same model, whose random defences draw anew in every call; any other model unchanged.
 
-    first: key of the first call, each call having the next one. With a key of its own for each
-    call, the choices that a search has seen (those of key 0, by default) do not come again.
+    first: key of the first call; each call uses the next key. Therefore the choices that a search
+    has seen (by default those of key 0) do not recur.
     """
     inner = model.function if isinstance(model, Model) else None
     if not (isinstance(model, Model) and isinstance(inner, Defended) and inner.chain.random):
@@ -151,10 +148,11 @@ def fresh(model: Scorer, *, first: int = 1) -> Scorer:
 
 
 def judges(model: Scorer, defence: str | Chain, keys: Iterable[int]) -> list[Scorer]:
-    """What scores a picture in truth, once an attack on a defended model is over.
+    """Unbiased judges of a picture after an attack on a defended model.
 
-    A defence that only tells other scores leaves the model's own. What is random is drawn anew with
-    each of `keys`, as a picture that was kept for its score had luck with the draws that it saw.
+    A defence that only changes the reported scores is removed. Random choices are drawn anew with
+    each of `keys`, since a picture that was selected for its score was lucky with the draws that it
+    saw.
     """
     chain = defence if isinstance(defence, Chain) else parse_defence(defence)
     kept = Chain(tuple(one for one in chain.defences if not one.tells))
@@ -171,9 +169,9 @@ def spec_of(defence: str, model: str) -> str:
 
 
 def split_spec(spec: str) -> tuple[str, str] | None:
-    """The defences and the model of such a spec; None for that of a model without any.
+    """The defences and the model of a spec; None for a model without defences.
 
-    InputError for one that begins as such and goes on otherwise.
+    InputError for a spec that begins like one, but is malformed.
     """
     if not spec.startswith("defended("):
         return None
@@ -181,15 +179,15 @@ def split_spec(spec: str) -> tuple[str, str] | None:
     if match is None:
         raise InputError(
             f"model '{spec}': expected defended(DEFENCE):MODEL, such as "
-            "'defended(jpeg:75+median:3):builtin'; iqattack defences lists what there is"
+            "'defended(jpeg:75+median:3):builtin'; run iqattack defences for a list"
         )
     return match[1], match[2]
 
 
 def foreign_defences(spec: str) -> list[str]:
-    """The defences in the spec of a model that are no part of the package, as text: code to import.
+    """The defences in a model's spec that are not part of the package, as text: code to import.
 
-    What is no spec of a defended model has none.
+    Empty for any other spec.
     """
     found: list[str] = []
     while (match := _SPEC.fullmatch(spec)) is not None:
@@ -199,7 +197,7 @@ def foreign_defences(spec: str) -> list[str]:
 
 
 def bare_spec(spec: str) -> str:
-    """The spec of the model itself, behind all defences; what is no spec of one stays as it is."""
+    """The spec of the model itself, without defences; any other spec unchanged."""
     while (match := _SPEC.fullmatch(spec)) is not None:
         spec = match[2]
     return spec

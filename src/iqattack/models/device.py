@@ -12,7 +12,7 @@ from iqattack.errors import DeviceError, one_line
 
 
 def usable_device(name: str) -> torch.device:
-    """The device of that name; DeviceError where torch has no such device or cannot use it."""
+    """The device of that name; DeviceError if torch has no such device or cannot use it."""
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, ValueError) as error:
@@ -20,25 +20,25 @@ def usable_device(name: str) -> torch.device:
 
 
 def dealt(name: str) -> tuple[str, ...]:
-    """The devices that workers take in turn: every GPU for `cuda`, any other device by itself."""
+    """The devices over which workers are spread: every GPU for `cuda`, any other device alone."""
     gpus = torch.cuda.device_count() if name == "cuda" else 0
     return tuple(f"cuda:{k}" for k in range(gpus)) or (name,)
 
 
 def in_turn(choices: int, taken: Iterable[int]) -> int:
-    """The number, of so many choices, that whoever starts next takes: what fewest others have.
+    """The index, among `choices`, for the next worker: the one with the fewest workers.
 
-    taken: numbers of those who are there.
+    taken: indices of present workers.
     """
     having = Counter(taken)
     return min(range(choices), key=having.__getitem__)
 
 
 def sent(images: Tensor, device: torch.device) -> Tensor:
-    """Images on a device, in one transfer; themselves where they are there already.
+    """Images on a device, in one transfer; unchanged if they are there already.
 
-    From pinned memory, and without waiting for it: what the device is to do with them queues up
-    behind, and only the copy of the scores back waits.
+    The transfer from pinned memory is asynchronous: work on the images queues up behind it, and
+    only copying the scores back waits.
     """
     if images.device == device or device.type == "cpu":
         return images

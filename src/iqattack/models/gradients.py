@@ -22,19 +22,20 @@ MODEL_LOCK = threading.RLock()
 
 
 def gradient_of(scorer: Scorer) -> Callable[[Tensor], Tensor]:
-    """From images (N, 3, H, W) float32 on the CPU to gradients of raw scores, of the same kind.
+    """A function from images (N, 3, H, W) float32 on the CPU to gradients of raw scores, of the
+    same kind.
 
-    What is no finite number becomes 0. Raises InputError for a model without gradients, and when
-    called for an image that is too small or a model that fails.
+    Non-finite values become 0. Raises InputError for a model without gradients; the function raises
+    it for an image that is too small or a model that fails.
     """
     score: Callable[[Tensor], Tensor] | None = getattr(
         getattr(scorer, "function", scorer), "differentiable", None
     )
     if score is None:
         raise InputError(
-            f"model '{scorer.name}' gives scores alone, and its gradients are asked for; expected "
-            "builtin, cnniqa, a metric of pyiqa, a torch module, a function of tensors of floats "
-            "(input float01, float255 or imagenet), or a method differentiable(images)"
+            f"model '{scorer.name}' has no gradients, which are needed here; expected builtin, "
+            "cnniqa, a metric of pyiqa, a torch module, a function of tensors of floats (input "
+            "float01, float255 or imagenet), or a method differentiable(images)"
         )
 
     def gradient(images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How torch runs a network where that is not eager float32. Either option changes scores."""
+"""How torch runs a network, if not in eager float32. Both options change scores."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 @dataclass(frozen=True)
 class Inference:
-    """compile: by `torch.compile`, for any size of image and batch. autocast: operations for which
-    torch holds that to be safe run in `bfloat16` or `float16`; None for float32 throughout.
+    """compile: with `torch.compile`, for any image and batch size. autocast: to `bfloat16` or
+    `float16`, for the operations that torch considers safe; None for float32 throughout.
 
     Raises InputError for another dtype.
     """
@@ -36,7 +36,7 @@ class Inference:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know of it, a phrase each."""
+        """Notes for the user, one phrase each."""
         found = []
         if self.compile:
             found.append("runs compiled by torch.compile: scores differ slightly from eager mode's")
@@ -45,18 +45,19 @@ class Inference:
         return tuple(found)
 
     def refuse(self, model: str, what: str = "") -> None:
-        """InputError, if an option is given, for a model that is no torch module, but `what`."""
+        """Raise InputError, if an option is given, for a model that is not a torch module but
+        `what`."""
         if self.options:
             raise InputError(
-                f"model '{model}' is {what and f'{what}, '}no torch module: leave out "
+                f"model '{model}' is {what and f'{what}, '}not a torch module; leave out "
                 f"{self.options}"
             )
 
     def compiled(self, module: nn.Module, model: str) -> None:
-        """Compile a module in place, if that is wanted; InputError where torch cannot.
+        """Compile a module in place, if requested; InputError if torch cannot.
 
-        One graph for all sizes: with a graph for each, torch gives up after a few sizes and goes on
-        in eager mode, so that a score would depend on what was scored before it.
+        One graph serves all sizes: with one graph per size, torch gives up after a few sizes and
+        continues in eager mode, so that scores would depend on earlier ones.
         """
         if not self.compile:
             return
@@ -68,7 +69,7 @@ class Inference:
             ) from error
 
     def context(self, device: torch.device) -> AbstractContextManager[object]:
-        """What the network runs in."""
+        """The context in which the network runs."""
         if self.autocast is None:
             return nullcontext()
         return torch.autocast(device.type, AUTOCAST[self.autocast])

@@ -1,7 +1,7 @@
-"""How a model wants its images: `--input float01,nhwc,size=224`.
+"""Input conventions of models: `--input float01,nhwc,size=224`.
 
-A model is given a uint8 tensor (N, 3, H, W) of RGB grey levels, unless its input convention says
-otherwise. Terms are joined by commas or semicolons, in any order; what they do is done in the order
+A model receives a uint8 tensor (N, 3, H, W) of RGB grey levels, unless its input convention says
+otherwise. Terms are separated by commas or semicolons, in any order; they are applied in the order
 of the fields of `Input`.
 """
 
@@ -60,9 +60,9 @@ HELP = (
 
 @dataclass(frozen=True)
 class Input:
-    """An input convention; None stands for what was not said, and is the first choice of each.
+    """An input convention; None means not given, which selects the first choice.
 
-    size: width and height that images are resized to, whatever their shape was. resample: how,
+    size: width and height to which images are resized, regardless of their shape. resample: how,
         bilinear, bicubic (both with antialiasing), area or nearest. crop: the middle that is kept.
     colour: rgb, bgr, or grey, which is BT.601's luma in one channel.
     values: uint8, float255 or float01, float32 of 0..255 or 0..1. mean, std: of each channel, in
@@ -84,7 +84,7 @@ class Input:
 
     @classmethod
     def parse(cls, spec: str | None) -> Self:
-        """An input convention from its terms; InputError for what is none."""
+        """Parse an input convention; InputError if it is invalid."""
         given: dict[str, Any] = {}
         for term in _terms(spec or ""):
             for name, value in _term(spec or "", term).items():
@@ -96,7 +96,7 @@ class Input:
         return found
 
     def check(self, spec: str) -> None:
-        """InputError for terms that make no sense together."""
+        """Raise InputError for terms that contradict each other."""
         channels = 1 if self.colour == "grey" else 3
         for name in ("mean", "std"):
             numbers = getattr(self, name)
@@ -110,15 +110,15 @@ class Input:
             raise InputError(f"--input {spec}: mean and std need float01 or float255, not uint8")
         if self.container in ("pil", "path") and (self.floating or self.layout is not None):
             raise InputError(
-                f"--input {spec}: a model that takes {self.container} gets 8-bit pictures; leave "
-                "out values and layouts"
+                f"--input {spec}: a model that takes {self.container} receives 8-bit pictures; "
+                "leave out values and layouts"
             )
         if self.resample is not None and self.size is None:
             raise InputError(f"--input {spec}: resample needs size=")
 
     @property
     def text(self) -> str | None:
-        """The terms in their canonical form; None where there are none."""
+        """The terms in canonical form; None if there are none."""
         parts = []
         for field in fields(self):
             value = getattr(self, field.name)
@@ -139,7 +139,7 @@ class Input:
         return ",".join(parts) or None
 
     def over(self, other: Input) -> Input:
-        """This convention, and the other's terms where this one has none."""
+        """This convention, completed by the other's terms."""
         given = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(other, **{name: value for name, value in given.items() if value is not None})
 
@@ -155,11 +155,12 @@ class Input:
 
     @property
     def one_by_one(self) -> bool:
-        """Whether a call has one image."""
+        """Whether a call takes one image."""
         return bool(self.single) or self.container in ("pil", "path")
 
     def of_pictures(self, kind: str) -> Input:
-        """Itself, for a model that is sent pictures: size, crop and colour alone make sense.
+        """Itself, for a model that receives pictures, for which only size, crop and colour make
+        sense.
 
         kind: of the model, for the InputError.
         """
@@ -170,8 +171,8 @@ class Input:
         ]
         if odd:
             raise InputError(
-                f"--input {self.text}: {kind} gets 8-bit pictures; expected size, resample, crop, "
-                f"rgb, bgr or grey alone, not {odd[0]}"
+                f"--input {self.text}: {kind} receives 8-bit pictures; expected only size, "
+                f"resample, crop, rgb, bgr or grey, not {odd[0]}"
             )
         return self
 
@@ -186,7 +187,7 @@ class Input:
     def tensor(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W), uint8 or float grey levels, as a tensor; differentiable if float.
 
-        Always a copy, so that a model may do with it what it likes.
+        Always a copy, which the model may change.
         """
         if self.floating or images.is_floating_point():
             found = self._scaled(self._shaped(images.float()))
@@ -197,7 +198,7 @@ class Input:
         return found.clone() if found.data_ptr() == images.data_ptr() else found
 
     def convert(self, images: Tensor) -> list[Any]:
-        """What each call of the model is given for images (N, 3, H, W) uint8."""
+        """The inputs of the model's calls for images (N, 3, H, W) uint8."""
         if self.container == "pil":
             return [as_pil(image) for image in self.pictures(images)]
         batch: Any = self.tensor(images)
@@ -206,7 +207,7 @@ class Input:
         return list(batch) if self.single else [batch]
 
     def asks(self, function: Callable[[Any], object]) -> Callable[[Tensor], object]:
-        """A function of images (N, 3, H, W) uint8 that gives the function what it wants."""
+        """A function of images (N, 3, H, W) uint8 that calls the function with converted inputs."""
         if self.container == "path":
             return lambda images: one_by_one(function, self._files(images))
         if self.one_by_one:
@@ -214,7 +215,7 @@ class Input:
         return lambda images: function(self.convert(images)[0])
 
     def differentiable(self, function: Callable[[Any], object]) -> Callable[[Tensor], Tensor]:
-        """Raw scores with their graph, of float images, where the function has one."""
+        """Raw scores of float images, with their graph, if the function has one."""
 
         def score(images: Tensor) -> Tensor:
             if self.container not in (None, "tensor"):
@@ -229,7 +230,7 @@ class Input:
         return score
 
     def _files(self, images: Tensor) -> Iterable[str]:
-        """The path of each picture in turn, which is there until the next one is asked for."""
+        """The path of each picture in turn, which exists until the next one is requested."""
         with tempfile.TemporaryDirectory(prefix="iqattack-") as folder:
             path = Path(folder) / "image.png"
             for image in self.pictures(images):
@@ -277,7 +278,7 @@ def resized(images: Tensor, size: tuple[int, int], resample: str) -> Tensor:
 
 
 def one_by_one(function: Callable[[Any], object], inputs: Iterable[Any]) -> list[object]:
-    """What a function of one image says of each; an exception in place of what it raised."""
+    """Apply a function of one image to each; exceptions take the place of results."""
     found: list[object] = []
     for one in inputs:
         try:
@@ -293,7 +294,7 @@ def one_by_one(function: Callable[[Any], object], inputs: Iterable[Any]) -> list
 
 
 def _fetched(answers: list[object]) -> list[object]:
-    """Single numbers that lie on a device as Python's, in one transfer of all."""
+    """Single numbers on a device as Python numbers, in one transfer."""
     there = {k: a for k, a in enumerate(answers) if isinstance(a, Tensor) and a.numel() == 1}
     if there:
         numbers = torch.stack([a.detach().reshape(()) for a in there.values()]).tolist()
@@ -313,8 +314,8 @@ def _middle(images: Tensor, size: Size) -> Tensor:
     rows, columns = images.shape[-2:]
     if rows < height or columns < width:
         raise InputError(
-            f"--input crop={width}x{height}: an image of {columns}×{rows} pixels is smaller; give "
-            "size, too"
+            f"--input crop={width}x{height}: an image of {columns}×{rows} pixels is smaller; add "
+            "size"
         )
     top, left = (rows - height) // 2, (columns - width) // 2
     return images[..., top : top + height, left : left + width]

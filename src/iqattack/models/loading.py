@@ -33,10 +33,10 @@ from iqattack.models.time_limit import TimeLimited, check_timeout
 
 @dataclass(frozen=True)
 class Given:
-    """What a kind's loader is given beside the spec.
+    """Arguments of a kind's loader besides the spec.
 
-    device: as torch names it. convention: how the model wants its images. timeout: seconds a call,
-    None for the kind's own. inference: how torch runs it.
+    device: as torch names it. convention: input convention. timeout: seconds per call, None for the
+    kind's own. inference: how torch runs it.
     """
 
     device: str
@@ -49,9 +49,9 @@ class Given:
 class Kind:
     """One kind of black box.
 
-    text: what the catalogue says of it. load: from what stands after the kind's colon, or, where
-    the form begins with none, from the whole spec. keeps_time: whether it sees to time limits
-    itself. torch: whether it may be a torch module.
+    text: from the catalogue. load: from the part after the kind's colon or, if the form has none,
+    from the whole spec. keeps_time: whether it handles time limits itself. torch: whether it may be
+    a torch module.
     """
 
     text: ModelText
@@ -76,7 +76,7 @@ class Kind:
 
 
 class Pictures:
-    """A model of ours that is given pictures of another size, order of channels, or grey."""
+    """One of our models with pictures of another size, channel order, or in grey."""
 
     def __init__(self, model: Loaded, convention: Input) -> None:
         self.name, self.score_range = model.name, model.score_range
@@ -119,7 +119,7 @@ def _pyiqa(metric: str, given: Given) -> Loaded:
 
 
 def _later(module: str, name: str) -> Callable[[str, Given], Loaded]:
-    """The loader of that name, imported once it is needed: what it needs is an extra."""
+    """A loader that is imported on first use, since it needs an extra."""
 
     def load(argument: str, given: Given) -> Loaded:
         loader = getattr(importlib.import_module(f"iqattack.models.{module}"), name)
@@ -162,30 +162,30 @@ def load_model(
     declared: bool = True,
     defence: str | None = None,
 ) -> Model:
-    """The black box that spec names, in one of the forms of the catalogue.
+    """Load the model that a spec names, in one of the forms of the catalogue.
 
-    score_range, lower_better: override or supply what the model does not declare.
+    score_range, lower_better: override, or supply if missing, the model's declarations.
     device: where a network runs, as torch names it.
-    input: how the model wants its images, such as `float01` or `numpy,nhwc,single`.
+    input: the model's input convention, such as `float01` or `numpy,nhwc,single`.
     timeout: seconds that a call may take.
     compile: run a torch module through `torch.compile`; autocast: to `bfloat16` or `float16`. Both
         change scores.
-    declared: whether range and direction have to be known; if not, they may be None.
-    defence: what stands before it, such as `jpeg:75+median:3` or `mine.py:purify`;
+    declared: whether range and direction must be known; if not, they may be None.
+    defence: defences before the model, such as `jpeg:75+median:3` or `mine.py:purify`;
         `defended(jpeg:75):builtin` is the spec of such a model.
 
     Raises InputError for an unknown kind, a model that cannot be loaded, one whose range or
-    direction is neither declared nor given, and options of torch with a model that is no module.
+    direction is neither declared nor given, and torch options with anything but a torch module.
     """
     if not isinstance(spec, str):
         raise InputError(
-            f"model: {type(spec).__name__} is no spec; expected text such as 'mine.py:load', or "
+            f"model: {type(spec).__name__} is not a spec; expected text such as 'mine.py:load', or "
             "wrap(function, score_range=(0, 100), lower_better=False) for an object"
         )
     if defence is not None:
         spec = spec_of(defence, spec)
     if (parts := split_spec(spec)) is not None:
-        chain = parse_defence(parts[0])  # what is wrong with it is found before a model is loaded
+        chain = parse_defence(parts[0])  # errors in it are found before a model is loaded
         model_behind = load_model(
             parts[1],
             score_range=score_range,
@@ -244,11 +244,11 @@ def _load(spec: str, given: Given) -> tuple[Kind, Loaded]:
         where = Imported(factory, spec, file_of(factory))
         return MODULE, make_callable(spec, where, given.device, given.convention, given.inference)
     if name in points:
-        raise InputError(f"model '{spec}': expected {name} alone, as it takes no options")
+        raise InputError(f"model '{spec}': expected only {name}, which takes no options")
     if spec.endswith(".onnx"):
         raise InputError(f"model '{spec}': expected onnx:{spec}")
     if spec.endswith(".py"):
-        raise InputError(f"model '{spec}': expected {FILE.form}, the function that makes it")
+        raise InputError(f"model '{spec}': expected {FILE.form}, the function that returns it")
     source, _, factory = spec.rpartition(":")
     if not (source and factory) or _is_mistyped(source):
         raise unknown(
@@ -259,7 +259,8 @@ def _load(spec: str, given: Given) -> tuple[Kind, Loaded]:
 
 
 def _is_mistyped(source: str) -> bool:
-    """Neither a file nor a dotted name nor a module that is there: rather a kind's name."""
+    """Whether it is probably a mistyped kind: neither a file, nor a dotted name, nor an existing
+    module."""
     if source.endswith(".py") or "." in source:
         return False
     here = Path(f"{source}.py").exists() or Path(source).is_dir() or source in sys.modules
@@ -267,7 +268,7 @@ def _is_mistyped(source: str) -> bool:
 
 
 def _undeclared(model: Loaded, no_range: bool, no_direction: bool) -> str:
-    """What is missing, all at once, and with it whether the model takes its images at all."""
+    """All missing declarations at once, and whether the model accepts its images at all."""
     what, give = [], []
     if no_range:
         what.append("score range")

@@ -1,7 +1,7 @@
 """ONNX graphs, run by ONNX Runtime: `onnx:FILE[,option=value...]`.
 
-The graph says what it takes, and the input convention the rest; options say how an output becomes a
-score.
+The graph determines its input, and the input convention the rest; options say how an output becomes
+a score.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DTYPES: dict[str, type[np.generic]] = {
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 OPTIONS = ("output=NAME", "softmax", "index=K", "expectation=A..B", "mean", "batch=N")
 CHANNELS = (1, 3)
-TRIAL = 224  # pixels on a side of the picture that a graph is tried on, before it is resized
+TRIAL = 224  # side in pixels of the picture for a trial, before it is resized
 NEEDED = "--lower-better or --no-lower-better"
 SUM = 0.02  # how far a sum of probabilities may be from 1: rounded to 8 bits, 10 classes are
 
@@ -48,7 +48,7 @@ Floats = NDArray[np.float64]
 
 
 class MissingError(InputError):
-    """Something that the graph does not say must be given."""
+    """Something that the graph does not define must be given."""
 
 
 class OnnxModel:
@@ -63,8 +63,8 @@ class OnnxModel:
     ) -> None:
         """argument: 'FILE[,option=value...]', as in `Reading`; convention: what `--input` says.
 
-        Raises InputError without ONNX Runtime, for a file that is no graph of one picture, options
-        and a convention that do not fit it, and a device that is not there.
+        Raises InputError without ONNX Runtime, for a file that is not a graph with one image input,
+        for options and a convention that do not fit it, and for a device that does not exist.
         """
         path, options = split_file(argument)
         self._label = f"model 'onnx:{argument}'"
@@ -88,8 +88,8 @@ class OnnxModel:
         wanted = self._reading.batch
         if found.batch is not None and wanted not in (None, found.batch):
             raise InputError(
-                f"{self._label}: batch={wanted}: the graph takes {found.batch} at once; leave the "
-                "option out"
+                f"{self._label}: batch={wanted}: the graph takes {found.batch} at once; leave out "
+                "the option"
             )
         self._fixed = found.batch is not None
         # Images in a call of the graph; None for all that there are.
@@ -108,8 +108,8 @@ class OnnxModel:
             raise InputError(f"{self._label}: {'; '.join(missing)}{self._reading.undeclared}")
 
     def __call__(self, images: Tensor) -> list[Any]:
-        """Raw scores of images (N, 3, H, W) uint8; where it scores one by one, an exception in
-        place of one that failed.
+        """Raw scores of images (N, 3, H, W) uint8; if they are scored one by one, exceptions take
+        the place of failed scores.
         """
         if self._size == 1:
             return one_by_one(lambda image: self._score(image[None])[0], images)
@@ -118,16 +118,16 @@ class OnnxModel:
 
     @contextlib.contextmanager
     def _collecting(self, missing: list[str]) -> Iterator[None]:
-        """Add what is missing to a list, so that a user hears of it all at once."""
+        """Collect what is missing, so that the user sees all of it at once."""
         try:
             yield
         except MissingError as error:
             missing.append(str(error).removeprefix(f"{self._label}: "))
 
     def _try(self, side: int) -> None:
-        """Score a grey picture, so that options that do not fit are known before a run.
+        """Score a grey picture, to find options that do not fit before a run.
 
-        What ONNX Runtime raises is not final: such a picture may be of the wrong size.
+        Errors of ONNX Runtime are not final, since the picture may have the wrong size.
         """
         grey = torch.full((1, 3, side, side), 128, dtype=torch.uint8)
         try:
@@ -148,7 +148,7 @@ class OnnxModel:
             answer = np.asarray(self._session.run([self._output], {self._input: fed})[0])
         except Exception as error:
             if re.search("allocate memory|bad_alloc|out of memory", str(error)):
-                raise MemoryError(one_line(error)) from error  # a smaller batch may do
+                raise MemoryError(one_line(error)) from error  # a smaller batch may succeed
             raise
         if answer.ndim == 0 or len(answer) != len(images):
             if len(images) > 1:
@@ -217,14 +217,14 @@ class Reading:
 
     @property
     def score_range(self) -> tuple[float, float] | None:
-        """(lowest, highest) score, where the options tell."""
+        """(lowest, highest) score, if the options determine it."""
         if self.expectation:
             return float(self.expectation[0]), float(self.expectation[1])
         return (0.0, 1.0) if self.softmax else None
 
     @property
     def undeclared(self) -> str:
-        """What must be given beside, to be added to a message."""
+        """What else must be given, for a message."""
         if self.expectation:
             return ""
         if self.softmax:
@@ -232,14 +232,14 @@ class Reading:
         return f"; without expectation=A..B, --score-range LO,HI and {NEEDED} are needed, too"
 
     def check_logits(self, values: Floats, where: str, *, last: bool) -> None:
-        """InputError, which begins with where, for probabilities that would get a softmax."""
+        """Raise InputError, beginning with `where`, for probabilities that would get a softmax."""
         values, axis = _classes_of(values, last=last)
         if not self.softmax or values.shape[axis] < 2:
             return
         if (values >= 0).all() and (np.abs(values.sum(axis) - 1) <= SUM).all():
             raise InputError(
-                f"{where} has probabilities already, which are at least 0 and sum to 1; leave "
-                "softmax out"
+                f"{where} already has probabilities, which are at least 0 and sum to 1; leave out "
+                "softmax"
             )
 
     def scores(self, values: Floats, where: str, *, last: bool) -> Floats:
@@ -323,9 +323,9 @@ def _option(option: str, where: str) -> tuple[str, Any]:
 
 @dataclass(frozen=True)
 class _Picture:
-    """The input of a graph: its name, what it takes, and what is to be said of it.
+    """The input of a graph: its name, form and notes.
 
-    batch: images in a call; None for any number. missing: what `--input` must say beside.
+    batch: images per call; None for any number. missing: what `--input` must add.
     """
 
     name: str
@@ -395,7 +395,7 @@ def _colour(channels: int | None, given: Input, layout: str, where: str) -> Any:
 
 
 def _missing_values(dtype: type[np.generic], given: Input, where: str) -> str:
-    """What is to be said where values are missing, else nothing."""
+    """The message if values are missing, else empty."""
     if dtype is np.uint8:
         if given.floating:
             raise InputError(f"{where}; --input {given.text}: it takes uint8; leave out values")
@@ -454,14 +454,14 @@ def _joined(options: list[str]) -> list[str]:
 
 
 def external_files(path: Path) -> tuple[Path, ...]:
-    """The files, as absolute paths, in which a graph keeps tensors outside its own."""
+    """The absolute paths of files with a graph's external tensors."""
     folder = absolute(path).parent
     found = {folder / name for name in _locations(path)}
     return tuple(sorted(file for file in found if _is_file(file)))
 
 
 def _is_file(path: Path) -> bool:
-    """Whether it is one; a name that is too long for the file system is none."""
+    """Whether it is a file; a name that is too long for the file system is not."""
     with contextlib.suppress(OSError):
         return path.is_file()
     return False
@@ -505,16 +505,16 @@ def _session(path: Path, device: str, label: str) -> Any:
         raise InputError(
             f"{label}: not a graph that ONNX Runtime {ort.__version__} can run: {one_line(error)}"
         ) from error
-    if session.get_providers()[0] != provider:  # where libraries are missing, it goes on without
+    if session.get_providers()[0] != provider:  # if libraries are missing, it continues without
         raise DeviceError(
             f"{label}: device '{device}' cannot be used: {provider} does not start; check that "
-            "CUDA and cuDNN fit this onnxruntime-gpu"
+            "CUDA and cuDNN match this onnxruntime-gpu"
         )
     return session
 
 
 def _output(session: Any, wanted: str | None, label: str) -> str:
-    """The name of the output that is read."""
+    """The name of the output to read."""
     outputs = {one.name: one for one in session.get_outputs()}
     if wanted is None and len(outputs) > 1:
         shapes = ", ".join(f"{name} {_shown(one.shape)}" for name, one in outputs.items())

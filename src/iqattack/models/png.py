@@ -1,4 +1,4 @@
-"""Pictures as PNG files that are read once and thrown away."""
+"""Temporary PNG files, which are read once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GREY, RGB = 0, 2  # colour types
 
 
 def compressed(image: Tensor) -> bytes:
-    """A picture (3, H, W) or (1, H, W) uint8 as a PNG file, for what has a way to go.
+    """A picture (3, H, W) or (1, H, W) uint8 as a PNG file, for sending over a network.
 
     OpenCV's default is faster than Pillow at its lowest level, and nearly as small.
     """
@@ -23,7 +23,7 @@ def compressed(image: Tensor) -> bytes:
 
 
 def stored(image: Tensor) -> bytes:
-    """The same without compression, for what stays on this machine: many times as fast.
+    """The same without compression, for use on this machine: many times as fast.
 
     OpenCV and Pillow at level 0 still choose a filter for each row, which takes longer than the
     rest together. Source: PNG (ISO/IEC 15948), 5.3 and 9.2.

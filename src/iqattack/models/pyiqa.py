@@ -53,10 +53,9 @@ def parse_options(spec: str) -> tuple[str, dict[str, Any]]:
 class Pyiqa:
     """One no-reference metric of pyiqa, with the range and direction of pyiqa_table.py.
 
-    A metric that is not there, of another version, has the rough range that pyiqa lists. Images are
-    scored one by one on the CPU, so that a score does not depend on its batch, and in one batch
-    elsewhere. Random numbers start from the same seeds for every call, and those of others go on as
-    if there had been none.
+    A metric of another version that is missing there has the rough range that pyiqa lists. Images
+    are scored one by one on the CPU, so that a score does not depend on its batch, and in one batch
+    elsewhere. Every call uses the same seeds, and restores the global random state afterwards.
     """
 
     def __init__(self, spec: str, device: str = "cpu", inference: Inference = EAGER) -> None:
@@ -80,7 +79,7 @@ class Pyiqa:
             )
         self.device = usable_device(device)
         if kind == "MACLIP" and self.device.type != "cuda":
-            raise InputError(f"pyiqa metric '{metric}' runs on CUDA alone; expected --device cuda")
+            raise InputError(f"pyiqa metric '{metric}' runs only on CUDA; use --device cuda")
         _check_files(metric, options)
         self.name = f"pyiqa:{metric}"
         self.spec = f"pyiqa:{','.join([metric, *map(_absolute, spec.split(',')[1:])])}"
@@ -183,7 +182,7 @@ _OTHER_WEIGHTS = {"pretrained", "train_dataset", "model_name", "model_type", "re
 
 
 def _notes(metric: str, options: dict[str, Any]) -> Iterator[str]:
-    """What a person should know of a metric with these options."""
+    """Notes on a metric with these options."""
     known, name = METRICS.get(metric), f"pyiqa metric '{metric}'"
     if known is None:
         yield f"{name} is not in iqattack's table: its range is what pyiqa lists, a rough estimate"
@@ -192,9 +191,7 @@ def _notes(metric: str, options: dict[str, Any]) -> Iterator[str]:
     if not options.get("pretrained", True) and "pretrained_model_path" not in options:
         yield f"{name} has random weights (pretrained={options['pretrained']})"
     elif others := sorted(_OTHER_WEIGHTS.intersection(options)):
-        yield (
-            f"{name}: with {', '.join(others)} its range may be another one; --score-range LO,HI"
-        )
+        yield (f"{name}: with {', '.join(others)} its range may differ; give --score-range LO,HI")
 
 
 @contextlib.contextmanager
@@ -229,8 +226,8 @@ def _import_pyiqa() -> tuple[dict[str, Any], Callable[..., Any]]:
         ) from error
     except Exception as error:  # above all a torchvision that was built for another torch
         raise InputError(
-            f"pyiqa does not import: {one_line(error)};"
-            f" check that torchvision fits torch {torch.__version__}"
+            f"pyiqa cannot be imported: {one_line(error)}; check that torchvision matches torch "
+            f"{torch.__version__}"
         ) from error
 
 
@@ -238,7 +235,7 @@ def _create(
     create_metric: Callable[..., Any], metric: str, options: dict[str, Any], device: torch.device
 ) -> Any:
     try:
-        # It tells on standard output what it loads, where our own results go.
+        # It prints what it loads to standard output, where our own results go.
         with contextlib.redirect_stdout(sys.stderr):
             return create_metric(metric, device=device, **options)
     except OSError as error:  # urllib's, requests' and the hub's errors all are

@@ -1,4 +1,4 @@
-"""For a user's model that fails on what it is given: the `--input` with which it does not."""
+"""For a user's model that fails on its input: an `--input` with which it works."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from iqattack.errors import InputError
 from iqattack.models.callable import UserModel
 from iqattack.models.inputs import Input
 
-# The more usual of two that would do stands first.
+# The more common of two that work comes first.
 CONVENTIONS = (
     "float01",
     "numpy",
@@ -75,7 +75,7 @@ def works(
 
 
 def suggestion(model: object, image: Tensor | None = None) -> str:
-    """For a user's function that fails on images: the `--input` with which it does not.
+    """For a user's function that fails on images: an `--input` with which it works.
 
     model: a `Loaded`, or the `Model` of one. image: (3, H, W) uint8 that it failed on; by default
     one of noise. Starts with a semicolon, and is empty where there is nothing to say.

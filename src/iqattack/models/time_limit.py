@@ -1,4 +1,4 @@
-"""A time limit for models that know none: `--timeout`."""
+"""A time limit for models without their own: `--timeout`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ DAY_S = 86400.0  # no call may take longer
 
 
 class TimeLimited:
-    """A function of images that is left alone when it takes longer than `seconds`.
+    """A function of images that is abandoned when it takes longer than `seconds`.
 
-    Each call runs in a thread of its own; one that hangs keeps its thread.
+    Each call runs in its own thread; one that hangs keeps its thread.
     """
 
     def __init__(self, function: Callable[[Tensor], object], seconds: float) -> None:
@@ -29,7 +29,7 @@ class TimeLimited:
         self._hands: Hands[None] = Hands("iqattack-model", lambda: None, begin=threads)
 
     def __call__(self, images: Tensor) -> object:
-        """What the function gives; TransientError when that takes too long."""
+        """Call the function; TransientError if it takes too long."""
         try:
             return self._hands.run(partial(_scored, self.function, images), self.seconds)
         except LateError:
@@ -48,7 +48,7 @@ class TimeLimited:
 
 
 def check_timeout(seconds: float, source: str = "") -> float:
-    """InputError for a time limit that is none; source: whose it is, for the message."""
+    """Raise InputError for an invalid time limit. source: its origin, for the message."""
     if not 0.0 < seconds <= DAY_S:
         raise InputError(
             f"{source}{': ' if source else ''}timeout {seconds:g}: expected seconds, more than 0 "

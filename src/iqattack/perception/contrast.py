@@ -151,7 +151,7 @@ class ContrastBands:
     # -- limiting ---------------------------------------------------------------------------------
 
     def clipped(self, change: Planes, most: float, times: int) -> Planes:
-        """Each band clipped to ±most and the change put together again, so many times.
+        """Clip each band to ±most and recombine the change, `times` times.
 
         Bands overlap, so what comes out still exceeds the limit in places, by less each time.
         """
@@ -167,8 +167,8 @@ class ContrastBands:
     def excess(self, change: Planes, most: float, beside: int = 1) -> tuple[float, Plane]:
         """The largest visible contrast over `most`, and by what to divide the change, (H, W).
 
-        The divisor is at least 1; it is what most of the bands at a place exceeds, or so many of
-        a band's pixels beside it.
+        The divisor is at least 1; it is the largest excess of any band at a place, or within
+        `beside` of the band's pixels.
         """
         divisor: Plane | None = None
         largest = 0.0

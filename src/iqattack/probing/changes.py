@@ -1,4 +1,4 @@
-"""Questions about what moves a score: small changes, and colours."""
+"""Tests of what moves a score: small changes, and colours."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIGNIFICANT = 0.01  # of Wilcoxon's signed-rank test
 
 
 def small_changes(subject: Subject) -> list[Finding]:
-    """How far JPEG 95 and one grey level move a score: a scale for all that an attack finds."""
+    """How far JPEG 95 and one grey level move a score: a scale for the gains of attacks."""
     topics = {
         "JPEG 95 against PNG": lambda image: jpeg(image, 95),
         "one grey level brighter": brighter,
@@ -69,11 +69,11 @@ def _moved(subject: Subject, topic: str, moved: np.ndarray) -> Finding:
 
 
 def _order(subject: Subject, turned: Sequence[Answer]) -> Finding:
-    """RGB or BGR, as far as scores can say.
+    """RGB or BGR, as far as scores show it.
 
     The eye, and luma with it, sees red better than blue (0.299 against 0.114 in BT.601), and
-    quality models learn from people: blur and noise in red move the scores of most more than they
-    do in blue. Where it is the other way round, the two are most likely swapped.
+    quality models learn from people: for most, blur and noise move scores more in red than in blue.
+    Otherwise, the two are most likely swapped.
     """
     topic, judged = "order of colours", subject.judged()
     images = [picture.pixels for picture in subject.labelled]
@@ -100,7 +100,7 @@ def _order(subject: Subject, turned: Sequence[Answer]) -> Finding:
     agreement = f"SROCC with the labels {as_is:.3f}, with {other} {if_swapped:.3f}"
     said = f"probably {other}: {said}; {agreement}"
     remedy = "check which order the model expects"
-    if if_swapped <= as_is:  # one sign speaks for it, the other against it
+    if if_swapped <= as_is:  # one indication for it, one against it
         return Finding(topic, said, Verdict.NOTE, remedy)
     swap = option(subject.session.model, Input(colour="rgb" if as_bgr else "bgr"))
     return Finding(topic, said, Verdict.PROBLEM, remedy, swap)
@@ -112,7 +112,7 @@ def _moved_by(before: Answer, after: Answer) -> float:
 
 
 def _agreement(answers: Sequence[Answer], labels: Sequence[float | None]) -> float:
-    """SROCC of what there is, whatever the direction."""
+    """SROCC of the available scores, ignoring the direction."""
     pairs = zip(answers, labels, strict=True)
     found = [(a, mos) for a, mos in pairs if is_finite(a) and mos is not None]
     return abs(srocc(*np.array(found).T))
@@ -121,7 +121,7 @@ def _agreement(answers: Sequence[Answer], labels: Sequence[float | None]) -> flo
 def _known(
     images: Sequence[Tensor], answers: Sequence[Answer], n: int
 ) -> list[tuple[Tensor, float]]:
-    """At most n images that have scores, from all over them, with these."""
+    """At most n images with scores, spread evenly, with their scores."""
     pairs = zip(images, answers, strict=True)
     return spread([(image, a) for image, a in pairs if is_finite(a)], n)
 

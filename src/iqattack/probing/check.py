@@ -1,4 +1,4 @@
-"""A few queries around a search: is the model stochastic, on what else does a score depend?"""
+"""A few queries around a search: is the model stochastic, and what else affects a score?"""
 
 from __future__ import annotations
 
@@ -18,26 +18,25 @@ from iqattack.probing.subject import TOLERANCE, amount, deviation
 from iqattack.scoring import Reply, Request, ScorePool
 
 TIMES = 2
-EACH = 2 * TIMES  # queries of an image before its search
-# Times rounding: what another number of threads, or the kernels of another batch size, may make of
-# a score; no model is another one for that.
+EACH = 2 * TIMES  # queries per image before its search
+# Times rounding: effect of another number of threads, or of kernels for another batch size, which #
+# does not count as a different model.
 KERNELS = 100.0
-ALARMS = 0.01  # probability with which Gaussian noise passes for anything else, in a whole check
+ALARMS = 0.01  # probability that a whole check takes Gaussian noise for something else
 
 
 class Check(BaseModel):
-    """What the check found.
+    """The findings of the check.
 
-    images: names of those that were asked about. queries: images that the model scored, those
-    at the beginning of later sessions, which are in no budget, among them.
-    noise: standard deviation of the scores of one image, in score units, 0 if they are equal.
-    batch: largest difference between the score of an image alone and in a batch, in score units, 0
-    where noise may explain it. workers: likewise between two processes with a model each. drift:
-    likewise between two times of the run, or two sessions, 0 where one of the others may explain
-    it. unpaired:
-    whether dependence on the batch was to be measured and was not, as no two images of one size had
-    finite scores. still: whether no score of the whole run, the search included, differs from that
-    of its clean image. failed: why the check has no answer, or not all.
+    images: names of the images. queries: images that the model scored, including those at the
+    beginning of later sessions, which count towards no budget. noise: standard deviation of the
+    scores of one image, in score units, 0 if they are equal. batch: largest difference between the
+    score of an image alone and in a batch, in score units, 0 if noise may explain it. workers:
+    likewise between two processes with their own models. drift: likewise between two times of the
+    run, or two sessions, 0 if one of the others may explain it. unpaired: whether dependence on the
+    batch could not be measured, since no two images of equal size had finite scores. still: whether
+    every score of the whole run, including the search, equals that of its clean image. failed: why
+    the check has no answer, or not all.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -55,11 +54,11 @@ class Check(BaseModel):
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Scores of the same images that the check did not ask for.
+    """Scores of the same images from outside the check.
 
-    survey: the first one of each, in a call with others perhaps; wide: with more than one other.
-    late: alone, the one after the search. workers: whether both are another process's. sessions:
-    alone, at the beginning of each later session.
+    survey: the first one of each, perhaps in a call with others; wide: with more than one other.
+    late: alone, after the search. workers: whether both come from another process. sessions: alone,
+    at the beginning of each later session.
     """
 
     survey: Mapping[str, float] = field(default_factory=dict)
@@ -81,10 +80,10 @@ def evaluated(
     elsewhere: Elsewhere = NOWHERE,
     rounding: float = 0.0,
 ) -> Check:
-    """What follows from the scores of each image, in the order in which `ask` has them.
+    """Evaluate the scores of each image, in the order of `ask`.
 
-    batch: whether the second half of them was scored together. rounding: in score units, what
-    differs by no more is equal.
+    batch: whether the second half was scored together. rounding: in score units; smaller
+    differences count as equal.
     """
     finite = {name: [s for s in scores.get(name, ()) if is_finite(s)] for name in images}
     alone = {name: found[:TIMES] if batch else found for name, found in finite.items()}
@@ -106,7 +105,7 @@ def evaluated(
         by_batch = max(by_batch, differing.by(survey, least))
     elif elsewhere.workers:
         by_workers = 0.0 if by_batch else differing.by(survey, KERNELS * rounding)
-    else:  # no larger a batch: time went by
+    else:  # not a larger batch: a later time
         drift = differing.by(survey, KERNELS * rounding, all_images=noisy)
     drift = 0.0 if by_batch or by_workers else max(drift, late)
     return Check(
@@ -126,9 +125,9 @@ def evaluated(
 class Differing:
     """Compares scores of each image alone with others of it: t tests, with Bonferroni's correction.
 
-    alone: scores of each image. noise: standard deviation, the larger one of the images. freedom:
-    its degrees of freedom, by image, where there are any. level: probability with which noise makes
-    one comparison of all images differ.
+    alone: scores of each image. noise: standard deviation, the largest over images. freedom: its
+    degrees of freedom, by image, if any. level: probability that noise makes one comparison of all
+    images differ.
     """
 
     alone: Mapping[str, Sequence[float]]
@@ -144,9 +143,9 @@ class Differing:
         *,
         kinds: int,
     ) -> Differing:
-        """Noise is what differs among scores alone, and among scores together.
+        """Estimate noise from scores alone, and from scores together.
 
-        kinds: comparisons that are to be made.
+        kinds: number of comparisons to make.
         """
         groups = {name: (alone[name], together[name]) for name in alone}
         freedom = {name: sum(len(g) - 1 for g in pair if g) for name, pair in groups.items()}
@@ -161,11 +160,11 @@ class Differing:
         *,
         all_images: bool = False,
     ) -> float:
-        """The largest difference of means, 0 where noise makes as much or it is no more than least.
+        """The largest difference of means, 0 if noise may explain it or it does not exceed `least`.
 
-        Either all images differ, each perhaps by little, or one by so much that this is enough,
-        unless all_images have to. The noise of images is independent, so that the probabilities of
-        the former multiply.
+        Either all images differ, each perhaps slightly, or one differs enough by itself, unless
+        all_images is set. The noise of images is independent, so the probabilities of the former
+        multiply.
         """
         found, errors = {}, {}
         for name, free in self.freedom.items():
@@ -197,11 +196,11 @@ def ask(
     times: int = EACH,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[list[Reply]]:
-    """Have images scored alone, twice each, and twice more: together, if batch.
+    """Score images alone, twice each, and twice more, together if batch.
 
-    images: one or two (3, H, W) uint8, of one size. done: how often each was scored before this was
-    interrupted. times: how often at most. It ends after the first failure that the pool has given
-    up on, and when asked to stop, once what runs has come back.
+    images: one or two (3, H, W) uint8, of equal size. done: how often each was scored before an
+    interruption. times: at most how often. Ends after the first failure that the pool has given up,
+    and on a stop, once the running calls have returned.
     """
     number = Counter[str]()
     alone, together = [[name] for name in images], [list(images)]
@@ -234,9 +233,9 @@ def findings(
     score_range: tuple[float, float],
     tolerance: float = TOLERANCE,
 ) -> list[str]:
-    """What a person should know before a run, a phrase with its cause and remedy for each.
+    """What the user should know before a run, one phrase each with cause and remedy.
 
-    scores: of the clean images. tolerance: differences up to that fraction of the range are
+    scores: of the clean images. tolerance: differences up to this fraction of the range are
     rounding. Scores outside the range are left to the engine, which reports them.
     """
     width = score_range[1] - score_range[0]
@@ -246,32 +245,31 @@ def findings(
         phrases.append(
             "the model is stochastic: scores of one image have a standard deviation of "
             f"{amount(check.noise, width)}; the best of many scores is optimistically biased, and "
-            "verify finds others: average several calls in the model, or make it deterministic "
-            "(eval mode, fixed seeds)"
+            "verify reports differences: average several calls in the model, or make it "
+            "deterministic (eval mode, fixed seeds)"
         )
     if check.batch > tolerance * width:
         phrases.append(
             "scores depend on the batch: alone and with other images they differ by "
-            f"{amount(check.batch, width)}, so that verify finds other scores: attack with "
-            "--batch 1"
+            f"{amount(check.batch, width)}, and verify reports differences: attack with --batch 1"
         )
     if check.workers > tolerance * width:
         phrases.append(
-            "the models of the workers differ: two processes scored one image with a difference of "
-            f"{amount(check.workers, width)}: fix the seeds with which the model is made, or "
+            "the models of the workers differ: the scores of one image from two processes differ "
+            f"by {amount(check.workers, width)}: fix the seeds of the model's initialisation, or "
             "attack without --workers"
         )
     if check.drift > tolerance * width:
         phrases.append(
-            "scores drift: of one image they changed in the course of the run by "
-            f"{amount(check.drift, width)}, which gains hold, too: find what the model keeps from "
-            "call to call, or what changed behind it, and attack again"
+            "scores drift: those of one image changed during the run by "
+            f"{amount(check.drift, width)}, which gains include: find out which state the model "
+            "keeps between calls, or what changed behind it, and attack again"
         )
     return phrases
 
 
 def ends(low: float, high: float) -> str:
-    """Two numbers with as many digits as it takes to tell them apart, for example `1 to 2.5`."""
+    """Two numbers with as many digits as it takes to distinguish them, for example `1 to 2.5`."""
     digits = 4
     if 0.0 < high - low < math.inf:
         magnitude = math.floor(math.log10(max(abs(low), abs(high))))
@@ -280,7 +278,7 @@ def ends(low: float, high: float) -> str:
 
 
 def is_constant(scores: Sequence[float], width: float) -> bool:
-    """Whether a model gives several images all the same score, up to rounding.
+    """Whether a model gives several images the same score, up to rounding.
 
     width: of the score range.
     """

@@ -1,4 +1,4 @@
-"""The `--input` that a model was given, what a probe adds to it, and another where it fails."""
+"""A model's `--input`, what a probe adds to it, and an alternative if it fails."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ def given(model: Loaded) -> Input:
 
 
 def option(model: Loaded, added: Input) -> str:
-    """`--input` with what is added to what was given."""
+    """`--input` with the added terms."""
     return f"--input {added.over(given(model)).text}"
 
 
 def working(session: Session, image: Tensor) -> Model | None:
     """A user's function with a convention under which it scores (3, H, W) uint8, if there is one.
 
-    The usual conventions are tried, with the terms that were given and without them, for as long as
-    queries are left.
+    Tries the usual conventions, with and without the given terms, while queries are left.
     """
     model = session.model
     user = user_model(model)

@@ -1,4 +1,4 @@
-"""What a probe found, and what to do about it."""
+"""Findings of a probe, with remedies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INPUT = "--input "
 
 
 class Verdict(StrEnum):
-    """ok: as a model should be. note: worth knowing. problem: it would spoil a result."""
+    """ok: as expected. note: worth knowing. problem: would spoil a result."""
 
     OK = "ok"
     NOTE = "note"
@@ -23,10 +23,9 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """The answer to one question.
+    """The result of one test.
 
-    topic: what was asked. value: what was found, in words and numbers.
-    remedy: what to do, empty where nothing is to be done.
+    topic: what was tested. value: the result, in words and numbers. remedy: what to do, or empty.
     option: an option of `iqattack attack` that does it, as typed, or empty.
     """
 
@@ -39,10 +38,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Probe:
-    """All that was found.
+    """All findings.
 
-    model: its name. queries: images sent to it, those that failed included; ceiling: how many were
-    allowed. unasked: topics that the ceiling left no queries for.
+    model: its name. queries: images sent to it, including failed ones; ceiling: the limit. unasked:
+    topics for which no queries were left.
     """
 
     model: str
@@ -63,17 +62,17 @@ class Probe:
 
     @property
     def problems(self) -> tuple[Finding, ...]:
-        """The findings that would spoil a result."""
+        """The findings that are problems."""
         return tuple(f for f in self.findings if f.verdict is Verdict.PROBLEM)
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is a problem."""
+        """Whether there are no problems."""
         return not self.problems
 
     @property
     def text(self) -> str:
-        """How many problems and notes there are."""
+        """The numbers of problems and notes."""
         notes = sum(finding.verdict is Verdict.NOTE for finding in self.findings)
         return f"{_several(len(self.problems), 'problem')}, {_several(notes, 'note')}"
 
@@ -83,7 +82,7 @@ class Probe:
 
     def _rest(self) -> list[str]:
         unasked, options = ", ".join(self.unasked), " ".join(self.options)
-        said = [f"not asked, too few queries left: {unasked}"] if unasked else []
+        said = [f"not checked, too few queries left: {unasked}"] if unasked else []
         return said + ([f"options for iqattack attack: {options}"] if options else [])
 
     def __repr__(self) -> str:
@@ -98,7 +97,7 @@ class Probe:
 
     def _repr_html_(self) -> str:
         rows = [(found.topic, found.value, found.verdict, found.remedy) for found in self.findings]
-        columns = ("topic", "what was found", "verdict", "what to do")
+        columns = ("topic", "finding", "verdict", "what to do")
         return block(self._sentence, table(columns, rows, columns), items(self._rest()))
 
     def as_dict(self) -> dict[str, Any]:
@@ -111,5 +110,5 @@ def _several(n: int, what: str, plural: str | None = None) -> str:
 
 
 def unique(texts: Iterable[str]) -> tuple[str, ...]:
-    """The texts in their order, each once."""
+    """The texts without duplicates, in order."""
     return tuple(dict.fromkeys(texts))

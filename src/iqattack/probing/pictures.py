@@ -1,4 +1,4 @@
-"""The pictures that a model is probed with, and what is done to them.
+"""Test pictures of a probe, and their transformations.
 
 All are (3, H, W) uint8 RGB.
 """
@@ -50,15 +50,15 @@ def samples() -> list[Picture]:
 def pictures_of(
     images: ImageSet | Sequence[Tensor], *, n: int, convert: bool = False, resize: int | None = None
 ) -> tuple[list[Picture], list[str]]:
-    """At most n pictures from all over a set, and what was wrong with those that were left out.
+    """At most n pictures spread over a set, and why others were left out.
 
-    Raises InputError when none can be read, or for tensors that are no 8-bit pictures.
+    Raises InputError if none can be read, or for tensors that are not 8-bit pictures.
     """
     if not isinstance(images, ImageSet):
         wrong = [x for x in images if x.dtype != torch.uint8 or x.ndim != 3 or len(x) != 3]
         if wrong or not len(images):
             what = f"{wrong[0].dtype} {tuple(wrong[0].shape)}" if wrong else "none"
-            raise InputError(f"images to probe with: expected (3, H, W) uint8 tensors, not {what}")
+            raise InputError(f"images for the probe: expected (3, H, W) uint8 tensors, not {what}")
         return spread([Picture(f"image {k + 1}", x) for k, x in enumerate(images)], n), []
     found, unread = [], []
     for entry in spread(list(images), n):
@@ -73,14 +73,14 @@ def pictures_of(
 
 
 def spread(items: Sequence[T], n: int) -> list[T]:
-    """At most n of the items, from all over them."""
+    """At most n of the items, spread evenly."""
     if len(items) <= n:
         return list(items)
     return [items[k * len(items) // n] for k in range(n)]
 
 
 def alike(pictures: Sequence[Tensor], n: int) -> list[Tensor]:
-    """n different pictures of one size: the commonest, filled up with mirrored ones."""
+    """n different pictures of the most common size, completed with mirrored ones."""
     shapes = [picture.shape for picture in pictures]
     shape = max(shapes, key=shapes.count)
     same = [picture for picture in pictures if picture.shape == shape]
@@ -129,7 +129,7 @@ def brighter(image: Tensor) -> Tensor:
 
 
 def jpeg(image: Tensor, quality: int) -> Tensor:
-    """Coded as JPEG and decoded."""
+    """Encoded as JPEG and decoded."""
     file = BytesIO()
     Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=quality)
     return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1).contiguous()

@@ -1,4 +1,4 @@
-"""The probe: all questions in their order, the cheap ones first."""
+"""The probe: all tests in order, the cheap ones first."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ QUERIES = 400
 FEWEST = 10
 PICTURES = 24
 FIRST = "clean scores"
-MEND = "mend what the failure names, in the model's options or description"
-SHARE = 10  # a picture for so many queries
+MEND = "fix what the failure names, in the model's options or description"
+SHARE = 10  # queries per picture
 
 
 def probe(
@@ -41,16 +41,14 @@ def probe(
 ) -> Probe:
     """Find out how a model behaves: noise, batches, sizes, colours, range, direction, speed.
 
-    model: a scorer; its range and direction may be None, and are then suggested.
-    images: to ask about, a set or (3, H, W) uint8 tensors, of which 24 from all over it are used;
-        the sample set by default. Direction and colours are asked on labelled pictures: these if
-        all have a MOS, else the sample set.
-    queries: images that may be sent to the model, those that fail included; at least 10.
-    convert, resize: as in `read_image`. progress: is notified of (topic, images sent, ceiling)
-        at every call.
+    model: a scorer; its range and direction may be None, and are then suggested. images: a set or
+    (3, H, W) uint8 tensors, of which 24, spread evenly, are used; the sample set by default.
+    Direction and colours are tested on labelled pictures: these if all have a MOS, else the sample
+    set. queries: images that may be sent to the model, including failed ones; at least 10. convert,
+    resize: as in `read_image`. progress: called with (topic, images sent, ceiling) at every call.
 
-    A failure of the model is a finding. Raises InputError when no image can be read, and for too
-    few queries.
+    A failure of the model is a finding. Raises InputError if no image can be read, and for too few
+    queries.
     """
     if queries < FEWEST:
         raise InputError(f"--queries {queries}: expected at least {FEWEST}")
@@ -69,11 +67,11 @@ def probe(
 
 
 def _asked(subject: Subject) -> tuple[list[Finding], tuple[str, ...]]:
-    """All findings, and the topics that the ceiling left too few queries for."""
+    """All findings, and the topics for which too few queries were left."""
     findings: list[Finding] = []
     unasked: list[str] = []
     for topic, question in QUESTIONS:
-        if unasked[:1] == [FIRST]:  # every other question builds on it
+        if unasked[:1] == [FIRST]:  # every other test builds on it
             unasked.append(topic)
             continue
         subject.session.topic = topic
@@ -82,16 +80,16 @@ def _asked(subject: Subject) -> tuple[list[Finding], tuple[str, ...]]:
                 findings.append(finding)  # noqa: PERF402 - kept when queries run out
         except OutOfQueries:
             unasked.append(topic)
-        if findings and not unasked and not subject.scores:  # nothing else can be asked
+        if findings and not unasked and not subject.scores:  # nothing else can be tested
             break
     return findings, tuple(unasked)
 
 
 def _start(subject: Subject) -> Iterator[Finding]:
-    """Bring the pictures to a form and a size that the model takes, and have each scored."""
+    """Convert the pictures to a form and a size that the model accepts, and score each."""
     session = subject.session
     subject.long_side = max(subject.images[0].shape[-2:])
-    with warnings.catch_warnings():  # of the model, about what it does not take
+    with warnings.catch_warnings():  # the model's, about what it does not accept
         warnings.simplefilter("ignore")
         subject.size, answer = taken_size(session, subject.pictures)
         found = None
@@ -105,7 +103,7 @@ def _start(subject: Subject) -> Iterator[Finding]:
         topic = "failures" if isinstance(answer, Exception) else "non-finite scores"
         said = f"no finite score: {reason(answer)}"
         own = user_model(session.model) is not None
-        remedy = "correct the model, or say how it wants its images (--input)" if own else MEND
+        remedy = "correct the model, or give its input convention (--input)" if own else MEND
         yield Finding(topic, said, Verdict.PROBLEM, remedy)
         return
     if subject.size is not None:
@@ -123,11 +121,11 @@ def _start(subject: Subject) -> Iterator[Finding]:
 def _other_input(given: str | None, used: str | None, answer: Answer) -> Finding:
     said = f"no scores with images as {given or 'uint8 (N, 3, H, W)'}: {reason(answer)}; "
     said += f"probed with --input {used}"
-    remedy = "check that the model was trained on such images, and give it"
+    remedy = "check that the model was trained on such images, then use this option"
     return Finding("input", said, Verdict.PROBLEM, remedy, f"--input {used}")
 
 
-# Topic, and the question; the last two look at all that has been answered.
+# Topic, and the test; the last two use all earlier answers.
 QUESTIONS: tuple[tuple[str, Callable[[Subject], Iterable[Finding]]], ...] = (
     (FIRST, _start),
     ("determinism", noise),
@@ -137,7 +135,7 @@ QUESTIONS: tuple[tuple[str, Callable[[Subject], Iterable[Finding]]], ...] = (
     ("direction", direction),
     ("colours", colours),
     ("speed", batch_speed),
-    ("calls at once", call_speed),
+    ("concurrent calls", call_speed),
     ("resolution", lambda subject: [resolution(subject)]),
     ("failures", lambda subject: [failures(subject)]),
 )

@@ -1,4 +1,4 @@
-"""Questions about the same picture scored again: noise, batches, places in a batch."""
+"""Tests that score the same picture again: noise, batches, positions in a batch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from iqattack.probing.pictures import alike
 from iqattack.probing.session import Answer, finite, is_finite, reason
 from iqattack.probing.subject import TOLERANCE, Subject, deviation
 
-REPEATED, REPEATS, MORE = 3, 3, 4  # pictures, further scores of each, and more where they differ
+REPEATED, REPEATS, MORE = 3, 3, 4  # pictures, further scores of each, and more if they differ
 
 
 AMBIGUOUS = (
-    f"{ONE_IMAGE}; only if it does take a batch (1, 3, H, W), and has one score for it, --batch 1"
+    f"{ONE_IMAGE}; use --batch 1 only if it accepts a batch (1, 3, H, W), and returns one score "
+    "for it"
 )
 
 
@@ -44,13 +45,13 @@ def _noise(subject: Subject) -> Finding:
         "determinism",
         said,
         verdict,
-        "fix seeds, turn dropout off (eval mode), or average several calls in the model; the best "
+        "fix seeds, turn off dropout (eval mode), or average several calls in the model; the best "
         "of many noisy scores is optimistically biased",
     )
 
 
 def batches(subject: Subject) -> list[Finding]:
-    """Whether a score depends on the batch, its size, and the place in it."""
+    """Whether a score depends on the batch, its size, or the position in it."""
     session = subject.session
     limit = session.traits.batch
     if limit is not None and limit < 2:
@@ -67,10 +68,12 @@ def batches(subject: Subject) -> list[Finding]:
     missing = [answer for answer in forward if not is_finite(answer)]
     if missing:
         subject.together = False
-        lost = f"{len(missing)} of {len(images)} images have no score in one call, but one by one"
+        lost = (
+            f"{len(missing)} of {len(images)} images have no score in one call, but do one by one"
+        )
         said = f"{lost}: {reason(missing[0])}"
         if isinstance(missing[0], WrongAnswerError):
-            # A function of one image takes a batch of one for it, with other scores.
+            # A function of one image accepts a batch of one, with other scores.
             return [Finding("batch", said, Verdict.PROBLEM, AMBIGUOUS)]
         remedy = "images are scored one at a time"
         return [Finding("batch", said, Verdict.NOTE, remedy, "--batch 1")]
@@ -88,7 +91,7 @@ def batches(subject: Subject) -> list[Finding]:
 def _other_sizes(
     subject: Subject, images: Sequence[Tensor], limit: int | None
 ) -> list[list[Answer]]:
-    """What the model says of the first images of larger and smaller batches, in their places."""
+    """The scores of the first images in larger and smaller batches, at the same positions."""
     n, session = len(images), subject.session
     found = [session.together(images[:2])]
     if limit is None or limit >= 2 * n:
@@ -102,7 +105,7 @@ def _dependence(subject: Subject, topic: str, between: str, difference: float) -
     said = f"{between}: scores differ by up to {subject.amount(difference)}"
     if difference <= subject.threshold:
         noisy = difference > TOLERANCE * subject.width
-        return Finding(topic, said + ("; no more than the noise" if noisy else ""))
+        return Finding(topic, said + ("; within the noise" if noisy else ""))
     if subject.verdict(difference) is Verdict.NOTE:
         remedy = "verify may report such differences; --batch 1 avoids them"
         return Finding(topic, said, Verdict.NOTE, remedy)
@@ -114,6 +117,7 @@ def _dependence(subject: Subject, topic: str, between: str, difference: float) -
 
 
 def largest_difference(one: Sequence[Answer], other: Sequence[Answer]) -> float:
-    """Between scores of the same images, as far as both have them; 0 where none has."""
+    """The largest difference between two lists of scores of the same images; 0 if none can be
+    compared."""
     pairs = zip(one, other, strict=False)
     return max((abs(a - b) for a, b in pairs if is_finite(a) and is_finite(b)), default=0.0)

@@ -1,4 +1,4 @@
-"""Questions about the scores themselves, which need no further query."""
+"""Tests of the scores themselves, which need no further queries."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from iqattack.probing.finding import Finding, Verdict
 from iqattack.probing.session import is_finite, reason
 from iqattack.probing.subject import Subject
 
-NARROW = 0.02  # of the range: less says that it is another one, or that all images are alike
-SLIGHT = 0.01  # of the range, that scores may lie outside it without harm
-SPARSE = 0.2  # of the range, below which they look small
+NARROW = 0.02  # of the range: less suggests another range, or that all images are alike
+SLIGHT = 0.01  # of the range: how far scores may lie outside it without harm
+SPARSE = 0.2  # of the range: below it, differences look small
 COMMON_RANGES = ((0.0, 1.0), (-1.0, 1.0), (1.0, 5.0), (0.0, 10.0), (0.0, 100.0))
-COARSE = 0.01  # of the range: a step that hides what small changes do
-LABELLED = 8  # pictures with labels, fewer say nothing of a direction
+COARSE = 0.01  # of the range: a step that hides the effect of small changes
+LABELLED = 8  # labelled pictures: fewer do not show a direction
 FOLLOWS = 0.3  # SROCC
 AGAINST = -0.5
 
@@ -31,18 +31,18 @@ def failures(subject: Subject) -> Finding:
             "failures",
             f"{len(failed)} of {len(subject.answers)} pictures failed twice: {failed[0]}",
             Verdict.PROBLEM,
-            "correct the model, or leave such images out; they fail in a run",
+            "correct the model, or leave out such images; they fail in a run",
         )
     if session.passing:
         transient = bool(getattr(session.error, "transient", False))
         return Finding(
             "failures",
-            f"{session.passing} of {session.calls} calls failed and were answered when repeated: "
+            f"{session.passing} of {session.calls} calls failed and succeeded when repeated: "
             f"{session.error}",
             Verdict.NOTE if transient else Verdict.PROBLEM,
             "a run repeats such calls (--retries)"
             if transient
-            else "raise iqattack.TransientError in the model for what a retry cures",
+            else "raise iqattack.TransientError in the model for failures that a retry cures",
         )
     return Finding("failures", "none")
 
@@ -76,7 +76,7 @@ def range_filled(subject: Subject) -> Finding:
         )
     option = f"--score-range {suggested_range(scores, declared)}"
     if declared is None:
-        remedy = "declare what the model was made for; what is proposed is a guess from them"
+        remedy = "declare the model's range; the proposal is a guess from these scores"
         return Finding("score range", f"{seen}; not declared", Verdict.NOTE, remedy, option)
     said = f"{seen}; declared {declared[0]:g} to {declared[1]:g}"
     beyond = max(declared[0] - low, high - declared[1])
@@ -98,7 +98,7 @@ def range_filled(subject: Subject) -> Finding:
 def suggested_range(scores: Sequence[float], declared: tuple[float, float] | None) -> str:
     """`LO,HI` for --score-range: a usual range that the scores fill, else their bounds, rounded.
 
-    Where the declared range holds all scores, it is too wide: the usual one is at most half of it.
+    If the declared range includes all scores, it is too wide: the usual one is at most half of it.
     """
     low, high = min(scores), max(scores)
     too_wide = declared is not None and declared[0] <= low and high <= declared[1]
@@ -140,8 +140,8 @@ def is_single(values: np.ndarray) -> bool:
 def common_step(values: np.ndarray) -> float | None:
     """The largest step of which all differences of sorted distinct values are multiples.
 
-    None where there are fewer than four values, or the step is as small as rounding: in float32 if
-    all of them are such numbers, else in float64.
+    None if there are fewer than four values, or the step is as small as rounding, in float32 if all
+    of them are such numbers, else in float64.
     """
     if len(values) < 4:
         return None
@@ -182,7 +182,7 @@ def _direction(subject: Subject) -> Finding:
     if math.isnan(rank):
         few = len(found) < LABELLED
         why = f"{len(found)} labelled pictures are too few" if few else "all scores are equal"
-        remedy = "raise --queries, or have more pictures with labels" if few else "check the model"
+        remedy = "raise --queries, or give more labelled pictures" if few else "check the model"
         return Finding("direction", f"unknown: {why}", Verdict.NOTE, remedy)
     said = f"SROCC with the labels of {len(found)} pictures {rank:+.2f}"
     right = "--no-lower-better" if rank > 0 else "--lower-better"

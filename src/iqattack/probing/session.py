@@ -1,4 +1,4 @@
-"""Asking a model: a ceiling on the images sent, and failures as answers."""
+"""Querying a model, with a ceiling on the images sent, and failures as answers."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class OutOfQueries(Exception):  # noqa: N818 - an event, not an error
 
 
 class Session:
-    """Sends images to a model, and never more than the ceiling.
+    """Sends images to a model, never more than the ceiling.
 
-    A call that fails is made once more, to distinguish a failure that passes from one that stays.
+    A failed call is repeated once, to distinguish transient from permanent failures.
 
-    model: its range and direction may be undeclared. ceiling: images that may be sent.
-    queries: images sent so far. calls, passing: calls made, and those of them that failed and were
-    answered the second time. error: what the first of these failed with. seen: all finite scores.
+    model: its range and direction may be undeclared. ceiling: images that may be sent. queries:
+    images sent so far. calls, passing: number of calls, and of those that succeeded only the second
+    time. error: of the first of these. seen: all finite scores.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class Session:
         self.use(model)
 
     def use(self, model: Loaded) -> None:
-        """Ask this model from now on: the same one, given its images otherwise."""
+        """Use this model from now on: the same one, with another input convention."""
         self.model = model
-        # Range and direction play no part in asking.
+        # Range and direction do not matter for queries.
         self._scorer = Model(model, model.name, (0.0, 1.0), False, model.min_size)
 
     @property
@@ -59,7 +59,7 @@ class Session:
         return self.ceiling - self.queries
 
     def reserve(self, queries: int) -> None:
-        """Raise OutOfQueries now if fewer are left than a question needs."""
+        """Raise OutOfQueries if fewer are left than a test needs."""
         if queries > self.left:
             raise OutOfQueries
 
@@ -68,11 +68,11 @@ class Session:
         return [self.together([image])[0] for image in images]
 
     def together(self, images: Sequence[Tensor]) -> list[Answer]:
-        """Likewise of images of one size, in one call."""
+        """Scores of images of equal size, in one call."""
         return self.timed(images)[0]
 
     def timed(self, images: Sequence[Tensor]) -> tuple[list[Answer], float]:
-        """Likewise, and the seconds that the call took."""
+        """The same, with the duration of the call in seconds."""
         found, seconds = self._call(images)
         failed = [answer for answer in found if isinstance(answer, Exception)]
         if failed and self.left >= len(images) and not _refused(failed[0]):
@@ -88,20 +88,20 @@ class Session:
         return found, seconds
 
     def at_once(self, images: Sequence[Tensor], threads: int) -> float:
-        """Seconds that calls of one image each take from that many threads."""
+        """Duration in seconds of calls with one image each, from `threads` threads."""
         self._spend(len(images))
         pool = DaemonThreads(threads)
         started = time.perf_counter()
         futures = [pool.submit(answers, self._scorer, image[None].clone()) for image in images]
         for future in futures:
-            future.exception()  # waits; what fails was reported before
+            future.exception()  # waits; failures were reported before
         pool.close()
         return time.perf_counter() - started
 
     def _call(self, images: Sequence[Tensor]) -> tuple[list[Answer], float]:
-        if min(images[0].shape[-2:]) >= self.model.min_size:  # else nothing is sent
+        if min(images[0].shape[-2:]) >= self.model.min_size:  # otherwise nothing is sent
             self._spend(len(images))
-        batch = torch.stack(list(images))  # a copy, whatever the model does to it
+        batch = torch.stack(list(images))  # a copy, which the model may change
         started = time.perf_counter()
         found: list[Answer]
         try:
@@ -112,7 +112,7 @@ class Session:
         return found, time.perf_counter() - started
 
     def count(self, images: int) -> None:
-        """Take note of images that are sent."""
+        """Count images that are sent."""
         self.queries += images
         self._progress(self.topic, self.queries, self.ceiling)
 
@@ -123,7 +123,7 @@ class Session:
 
 
 def _refused(error: Exception) -> bool:
-    """Whether asking again is of no use: an answer of another shape, no memory, too small."""
+    """Whether a retry is useless: an answer of the wrong shape, no memory, too small."""
     return not isinstance(error, ModelFailedError)
 
 
@@ -138,5 +138,5 @@ def is_finite(answer: Answer) -> TypeGuard[float]:
 
 
 def reason(answer: Answer) -> str:
-    """Why an answer is no finite score."""
+    """Why an answer is not a finite score."""
     return str(answer) if isinstance(answer, Exception) else f"the score is {answer}"

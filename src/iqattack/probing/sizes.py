@@ -1,4 +1,4 @@
-"""Questions about the sizes that a model takes."""
+"""Tests of the sizes that a model accepts."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from iqattack.probing.pictures import Picture, fitted
 from iqattack.probing.session import Answer, Session, is_finite, reason
 from iqattack.probing.subject import Subject
 
-COMMON = (224, 256, 384, 512, 299, 336)  # inputs of usual networks
+COMMON = (224, 256, 384, 512, 299, 336)  # inputs of common networks
 SIDES = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 LARGE = 512
 SHAPES = {"wide": (128, LARGE), "tall": (LARGE, 128), "odd": (253, 255)}  # height, width
-NAMED = 4  # numbers of an error message that are tried as sides
-MULTIPLES = (1, 2, 4, 8, 16, 32, 64)  # what sides may have to be multiples of
+NAMED = 4  # numbers in an error message to try as sides
+MULTIPLES = (1, 2, 4, 8, 16, 32, 64)  # possible divisors of sides
 
-Ask = Callable[[int, int], Answer]  # of a height and a width
+Ask = Callable[[int, int], Answer]  # from height and width
 
 
 def taken_size(session: Session, pictures: list[Picture]) -> tuple[tuple[int, int] | None, Answer]:
-    """Height and width to give pictures so that the model takes them, None if as they are.
+    """Height and width that the model accepts, None if it accepts pictures unchanged.
 
-    With it, what the model says of one of them: no finite score, if it takes none of the usual
-    sizes, nor those that its error message names.
+    Also returns the answer for one of them, which is not a finite score if the model accepts
+    neither the usual sizes nor those in its error message.
     """
     answer: Answer = 0.0
     for picture in pictures[:2]:
@@ -41,7 +41,7 @@ def taken_size(session: Session, pictures: list[Picture]) -> tuple[tuple[int, in
     for size in dict.fromkeys(_likely(str(answer), *shape)):
         if size == shape:
             continue
-        if session.left < 2:  # so that the failure is reported
+        if session.left < 2:  # report the failure
             break
         (found,) = session.alone([fitted(image, *size)])
         if is_finite(found):
@@ -50,20 +50,20 @@ def taken_size(session: Session, pictures: list[Picture]) -> tuple[tuple[int, in
 
 
 def _likely(message: str, height: int, width: int) -> Iterator[tuple[int, int]]:
-    """Heights and widths to try, by what a model said of a picture."""
+    """Heights and widths to try, from a model's error message."""
     step = MULTIPLES[-1]
     if min(height, width) >= step:
         yield height // step * step, width // step * step
     numbers = [int(n) for n in re.findall(r"(?<![\d.])\d{2,4}(?![\d.])", message)]
     named = [side for side in numbers if SIDES[0] <= side <= 2 * LARGE][:NAMED]
     yield from ((side, side) for side in named)
-    for one, other in pairwise(named):  # some name the width first
+    for one, other in pairwise(named):  # some models name the width first
         yield from ((one, other), (other, one))
     yield from ((side, side) for side in COMMON)
 
 
 def sizes(subject: Subject) -> list[Finding]:
-    """Smallest side, larger, wide, tall and odd shapes; whether only one size is taken."""
+    """Smallest side, larger, wide, tall and odd shapes; whether only one size is accepted."""
     pairs = zip(subject.images, subject.answers, strict=True)
     image = next(image for image, answer in pairs if is_finite(answer))
     height, width = image.shape[-2:]
@@ -100,10 +100,11 @@ def sizes(subject: Subject) -> list[Finding]:
 
 
 def needed_multiple(ask: Ask, side: int) -> tuple[int, str]:
-    """What sides near one must be multiples of, 1 if of nothing, and what the model says of others.
+    """The divisor of all accepted sides near one, 1 if there is none, and the answer for other
+    sides.
 
-    Only powers of two up to 64: the least of them of which one multiple has a score, where odd
-    multiples of its half, smaller and larger ones, have none.
+    Only powers of two up to 64: the smallest of which a multiple has a score, while odd multiples
+    of its half, smaller and larger, have none.
     """
     base = max(side // 128, 1) * 128
     why = ""
@@ -120,10 +121,10 @@ def needed_multiple(ask: Ask, side: int) -> tuple[int, str]:
 
 
 def smallest(ask: Ask, least: int, side: int, *, odd: bool, multiple: int = 1) -> tuple[int, str]:
-    """The least side of squares that have scores, up to one that has, and why a smaller has none.
+    """The smallest side of squares with scores, and why a smaller square has none.
 
-    Halves a list of sides, and what lies between its members where sides need not be even. With a
-    multiple, only sides that are multiples of it.
+    Bisects a list of sides, then the gaps between its members if sides may be odd. With a multiple,
+    only sides that are multiples of it.
     """
     least = -(-least // multiple) * multiple
     answer = ask(least, least) if least < side else 0.0
@@ -137,7 +138,8 @@ def smallest(ask: Ask, least: int, side: int, *, odd: bool, multiple: int = 1) -
 
 
 def _halved(ask: Ask, sides: list[int], why: str) -> tuple[int, int, str]:
-    """Neighbours in a list of which the larger works; its ends are known to fail and to work."""
+    """Neighbours in a list of which only the larger works; the first element fails, the last
+    works."""
     low, high = 0, len(sides) - 1
     while high - low > 1:
         middle = (low + high) // 2
@@ -154,7 +156,7 @@ def _fixed(subject: Subject, height: int, width: int, why: str) -> Finding:
         "sizes",
         f"{width}×{height} alone has scores; {why}",
         Verdict.NOTE if subject.size is None else Verdict.PROBLEM,
-        "have images of other sizes resized for the model",
+        "resize images of other sizes for the model",
         option(subject.session.model, Input(size=(width, height))),
     )
 
@@ -164,9 +166,9 @@ def _resized(subject: Subject) -> Finding:
     shrunk = min(height, width) < subject.long_side
     return Finding(
         "sizes",
-        f"no scores for the pictures as they are; probed at {width}×{height}",
+        f"no scores at the original size; probed at {width}×{height}",
         Verdict.PROBLEM,
-        "shrink the images" if shrunk else "have images enlarged for the model",
+        "shrink the images" if shrunk else "enlarge the images for the model",
         f"--resize {max(height, width)}"
         if shrunk
         else option(subject.session.model, Input(size=(width, height))),

@@ -1,4 +1,4 @@
-"""How fast a model is, and how much memory it takes: rough figures of a few calls."""
+"""Speed and memory of a model: rough figures from a few calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ THREADS = (1, 2, 4, 8, 16, 32)
 
 
 def batch_speed(subject: Subject) -> list[Finding]:
-    """Images a second by batch size, and how far the process's peak of memory rises."""
+    """Images per second by batch size, and the rise of the process's peak memory."""
     limit = 1 if not subject.together else subject.session.traits.batch or BATCHES[-1]
     images = alike(subject.scored, BATCHES[-1])
     subject.session.reserve(sum(size for size in BATCHES if size <= limit))
@@ -29,10 +29,12 @@ def batch_speed(subject: Subject) -> list[Finding]:
     for size in (size for size in BATCHES if size <= limit):
         found, seconds = subject.session.timed(images[:size])
         if not finite(found):
-            if not _taken_alone(subject, images[:size]):  # then it says nothing about batches
+            if not _taken_alone(
+                subject, images[:size]
+            ):  # then the failure says nothing about batches
                 return [Finding("speed (rough)", f"not measured: {reason(found[0])}")]
             said = f"{size} images fail: {reason(found[0])}"
-            remedy, option = "give smaller batches", f"--batch {max(size // 2, 1)}"
+            remedy, option = "use smaller batches", f"--batch {max(size // 2, 1)}"
             return [Finding("speed (rough)", said, Verdict.NOTE, remedy, option)]
         rates.append(f"{size}: {size / max(seconds, 1e-6):.3g}")
     after = peak_memory()
@@ -46,14 +48,14 @@ def batch_speed(subject: Subject) -> list[Finding]:
 
 
 def _taken_alone(subject: Subject, images: Sequence[Tensor]) -> bool:
-    """Whether several images, which have no scores in one call, have them one at a time."""
+    """Whether several images that have no scores in one call have them one by one."""
     if len(images) == 1:
         return False
     return all(is_finite(answer) for answer in subject.session.alone(images))
 
 
 def call_speed(subject: Subject) -> list[Finding]:
-    """Images a second by calls at once, up to what the model declares."""
+    """Images per second by concurrent calls, up to the number that the model declares."""
     most = subject.session.traits.concurrency or 1
     if most == 1:
         return []
@@ -65,11 +67,11 @@ def call_speed(subject: Subject) -> list[Finding]:
     best = max(rates, key=rates.__getitem__)
     said = ", ".join(f"{threads}: {rate:.3g}" for threads, rate in rates.items())
     option = f"--concurrency {best}" if best > 1 else ""
-    return [Finding("calls at once (rough)", f"images a second: {said}", option=option)]
+    return [Finding("concurrent calls (rough)", f"images a second: {said}", option=option)]
 
 
 def peak_memory() -> float | None:
-    """Bytes that this process has had in memory at most; None where the system does not tell."""
+    """The peak memory of this process in bytes; None if the system does not report it."""
     if "resource" not in globals():
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""What is known of a model while it is probed."""
+"""State of a model under probe."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from iqattack.probing.finding import Verdict
 from iqattack.probing.pictures import Picture
 from iqattack.probing.session import Answer, Session, finite, is_finite
 
-# As a fraction of the range: what float32 leaves, and `iqattack verify` allows.
+# As a fraction of the range: float32 rounding, which `iqattack verify` allows.
 TOLERANCE = 1e-6
-# As a fraction of the range: below it, differences as GPUs make them are worth knowing, no more.
+# As a fraction of the range: smaller differences, typical of GPUs, are only notes.
 HARMLESS = 1e-3
-# Deviations that two scores of one picture may lie apart by chance alone.
+# Standard deviations by which two scores of one picture may differ by chance.
 BY_CHANCE = 8.0
 
 
@@ -24,12 +24,12 @@ BY_CHANCE = 8.0
 class Subject:
     """A model under probe.
 
-    session: asks it. pictures: such as it takes, and answers: what it says of each alone.
-    labelled: pictures with quality labels that it takes; may be the same.
-    size: height and width that the pictures were resized to, as it takes them in no other; None if
-        they are as they were. long_side: of the first one before, in pixels.
-    noise: standard deviation of the scores of one picture, in score units.
-    together: whether it takes several images in one call.
+    session: sends queries. pictures: in a size that it accepts, and answers: for each alone.
+    labelled: pictures with quality labels, in a size that it accepts; may be the same. size: height
+    and width to which the pictures were resized because it accepts no other; None if they are
+    unchanged. long_side: of the first one before resizing, in pixels. noise: standard deviation of
+    the scores of one picture, in score units. together: whether it accepts several images in one
+    call.
     """
 
     session: Session
@@ -59,7 +59,7 @@ class Subject:
         return [image for image, answer in pairs if is_finite(answer)]
 
     def judged(self) -> list[Answer]:
-        """What the model says of the labelled pictures, asked once."""
+        """The answers for the labelled pictures, queried once."""
         if self.labelled is self.pictures:
             return self.answers
         if not self._judged:
@@ -69,7 +69,7 @@ class Subject:
 
     @property
     def width(self) -> float:
-        """Of the declared range; of the observed scores where none is declared."""
+        """The width of the declared range, or of the observed scores if none is declared."""
         if self.session.model.score_range is not None:
             low, high = self.session.model.score_range
             return high - low
@@ -77,11 +77,11 @@ class Subject:
 
     @property
     def threshold(self) -> float:
-        """Differences of two scores that are more than rounding and noise, in score units."""
+        """The difference of two scores that exceeds rounding and noise, in score units."""
         return max(TOLERANCE * self.width, BY_CHANCE * self.noise)
 
     def verdict(self, difference: float) -> Verdict:
-        """Of a difference, in score units, between scores that should be equal."""
+        """The verdict on a difference, in score units, between scores that should be equal."""
         if difference <= TOLERANCE * self.width:
             return Verdict.OK
         return Verdict.NOTE if difference <= HARMLESS * self.width else Verdict.PROBLEM

@@ -153,7 +153,7 @@ class How:
         images, why, option = min(most)
         ceiling = Ceiling(images, why, kept=self.ceiling_of)
         if self.ceiling_of != "the run":  # whose options may be those of another command
-            ceiling.remedy = f"go on with --resume and a higher {option}"
+            ceiling.remedy = f"continue with --resume and a higher {option}"
         return ceiling
 
     def may_batch(self, scorer: Scorer) -> bool:

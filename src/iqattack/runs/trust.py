@@ -32,8 +32,8 @@ REMOTE_CODE = ("qalign", "compare2score")
 NAMED = {
     "http": "a connection to a service",
     "https": "a connection to a service",
-    "command": "a program that is started",
-    "pyiqa": "a metric of pyiqa that may load code, or files that hold code",
+    "command": "a program",
+    "pyiqa": "a metric of pyiqa that may load code, or files with code",
 }
 LARGEST = 2**34  # bytes of a file to hash
 
@@ -63,18 +63,20 @@ class FileState:
     def __str__(self) -> str:
         if self.now is None:
             return f"{self.path}, which is missing"
-        is_it = "as the run recorded it" if self.now == self.recorded else "not what it recorded"
+        is_it = (
+            "as recorded" if self.now == self.recorded else "which differs from the recorded one"
+        )
         if self.recorded is None:
-            is_it = "of which the run recorded no hash"
+            is_it = "for which the run recorded no hash"
         return f"{self.path}, SHA-256 {self.now}, {is_it}"
 
 
 def runs_code(spec: str) -> bool:
     """Whether loading a model runs, or connects to, what its spec names.
 
-    Packages that are installed were trusted when they were: those of pyiqa, but for files that are
-    given to it, which may be pickled, and metrics that load code of others; and entry points. A
-    defence that is not built in is code, too.
+    Installed packages are trusted: entry points, and pyiqa, except for files given to it, which may
+    be pickled, and metrics that load other people's code. A defence that is not built in is code,
+    too.
     """
     if any(map(_is_foreign_code, foreign_defences(spec))):
         return True
@@ -95,14 +97,14 @@ def runs_code(spec: str) -> bool:
 
 
 def _is_foreign_code(defence: str) -> bool:
-    """Whether one defence, as text, is not of a package that was trusted when it was installed."""
+    """Whether a defence, as text, is not from a trusted installed package."""
     points = plugins.installed("iqattack.defences")
     point = points.get(defence.partition(":")[0])
     return point is None or not plugins.trusted(point)
 
 
 def _pyiqa_options(argument: str) -> tuple[str, dict[str, Any] | None]:
-    """A metric, and its options as pyiqa is given them; None for those that it is not."""
+    """A metric, and its options for pyiqa; None for invalid ones."""
     try:
         return parse_options(argument)
     except (InputError, MemoryError, RecursionError, TypeError):
@@ -110,7 +112,7 @@ def _pyiqa_options(argument: str) -> tuple[str, dict[str, Any] | None]:
 
 
 def _kind(spec: str) -> str:
-    """What a model that is no data is, in a phrase."""
+    """A phrase for the kind of a model that is not data."""
     if any(map(_is_foreign_code, foreign_defences(spec))):
         return "behind a defence that is code"
     spec = bare_spec(spec)
@@ -118,11 +120,11 @@ def _kind(spec: str) -> str:
     if name in NAMED:
         return NAMED[name]
     if spec.endswith(".toml"):
-        return "a service or a program that a file describes"
+        return "a service or a program, described in a file"
     source = spec.rpartition(":")[0]
     if source.endswith(".py") or (source and all(map(str.isidentifier, source.split(".")))):
         return "code"
-    return "of a kind that is not known to be data"
+    return "of an unknown kind"
 
 
 def files_of(run: Run) -> list[FileState]:
@@ -160,7 +162,7 @@ def files_of(run: Run) -> list[FileState]:
 
 
 def _file_of_module(name: str) -> Path | None:
-    """The file that a module would be imported from, found without importing its packages."""
+    """The file of a module, found without importing its packages."""
     if not all(part.isidentifier() for part in name.split(".")):
         return None
     where: list[str] | None = [*sys.path, str(Path.cwd())]
@@ -181,10 +183,10 @@ def check_trusted(
     accept_changed: bool = False,
     accepting: str = ", or verify with --accept-changed-model",
 ) -> None:
-    """Before a run's own model is loaded: UntrustedError where the person has to be asked.
+    """Call before a run's own model is loaded: UntrustedError if the user must be asked.
 
-    trust: they agreed. accepting: how to go on with a changed file. RunError where a file of code
-    is not what the run recorded, whoever agreed, unless such a change is accepted.
+    trust: the user agreed. accepting: how to continue with a changed file. RunError if a code file
+    is not the recorded one, even with consent, unless the change is accepted.
     """
     spec = run.record.model_spec
     if not runs_code(spec):
@@ -194,7 +196,7 @@ def check_trusted(
     if changed and not accept_changed:
         raise RunError(
             f"{run.folder}: its model has changed: {changed[0]} ({changed[0].recorded}), and was "
-            f"not loaded; put that file back, or give the model with --model{accepting}"
+            f"not loaded; restore that file, or give the model with --model{accepting}"
         )
     if trust or is_own(run.folder / "run.toml"):
         return
@@ -204,8 +206,8 @@ def check_trusted(
         f"({what})"
     )
     raise UntrustedError(
-        f"{reason}; it was not loaded. Look at it, then go on with --trust, or give a model of "
-        "your own with --model",
+        f"{reason}; it was not loaded. Read it, then repeat with --trust, or give your own model "
+        "with --model",
         f"{reason}. Load it?",
     )
 
@@ -217,7 +219,7 @@ def _sha256(path: Path) -> str | None:
         size = path.stat().st_size
         if size > LARGEST:
             raise RunError(
-                f"{path}: has {size:,} bytes, expected a model's file of at most {LARGEST:,}; give "
+                f"{path}: has {size:,} bytes, expected a model file of at most {LARGEST:,}; give "
                 "the model with --model"
             )
         digest = hashlib.sha256()

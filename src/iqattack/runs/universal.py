@@ -1,4 +1,4 @@
-"""Makes a universal perturbation from scores, and lays one on pictures, at no query."""
+"""Make a universal perturbation from scores, and apply one to pictures, without queries."""
 
 from __future__ import annotations
 
@@ -31,17 +31,15 @@ from iqattack.version import __version__
 
 FILE = "perturbation.safetensors"
 PICTURE = "perturbation.png"
-MOST = 8  # patterns of each direction
-SHOWN, GREY = 224, 128  # of a pattern's picture: a side, and what nothing is
-BOX = (
-    8  # grey levels of it, magnified to white and black: a wider one would end at the photograph's
-)
-FEWEST = 8  # queries for an image
+MOST = 8  # patterns per direction
+SHOWN, GREY = 224, 128  # of a pattern's picture: its side, and the grey level of no change
+BOX = 8  # grey levels of change, magnified to black and white
+FEWEST = 8  # queries per image
 
 
 @dataclass(frozen=True)
 class Laid:
-    """One picture that a pattern was laid on. path: of what was written."""
+    """A picture to which a pattern was applied. path: of the written file."""
 
     entry: ImageEntry
     path: Path
@@ -64,16 +62,15 @@ def make_universal(
 ) -> Perturbation:
     """Learn patterns that move a model's scores on any image, and write them.
 
-    settings: `queries` is the budget for all images together, their clean images included.
-    way: of `universal_ways.WAYS`. most: patterns of each direction; minibatch: images that
-    a candidate is laid on. jpeg: quality that images are recompressed with before they are scored,
-    clean ones included, so that what is learnt survives it; None for no JPEG. The rest is as in
-    `execute`.
+    settings: `queries` is the budget for all images together, clean ones included. way: one of
+    `universal_ways.WAYS`. most: patterns per direction; minibatch: images on which a candidate is
+    tried. jpeg: quality at which images, clean ones included, are recompressed before they are
+    scored, so that the patterns survive it; None for no JPEG. Other arguments as in `execute`.
 
-    folder/universal.toml: the settings; queries.sqlite: every score, so that none is asked for
-    again; perturbation.safetensors: what the attack `universal` and `apply_universal` take;
-    perturbation.png: how each looks. Raises InputError for what cannot be used or gains nothing,
-    RunError for a folder that does not fit, Interrupted when asked to stop.
+    folder/universal.toml: the settings; queries.sqlite: every score, so that no query is repeated;
+    perturbation.safetensors: for the attack `universal` and `apply_universal`; perturbation.png: a
+    picture of each pattern. Raises InputError for arguments that cannot be used and if nothing
+    gains, RunError for a folder that does not fit, Interrupted when asked to stop.
     """
     if way not in ways.WAYS:
         raise unknown("way", way, list(ways.WAYS))
@@ -83,20 +80,20 @@ def make_universal(
         check_quality(jpeg)
     if settings.queries < FEWEST * len(images):
         raise InputError(
-            f"queries {settings.queries}: expected at least {FEWEST * len(images)} in all, "
-            f"{FEWEST} for each of {len(images)} images; or take fewer with --limit"
+            f"queries {settings.queries}: expected at least {FEWEST * len(images)}, {FEWEST} for "
+            f"each of {len(images)} images; use more, or fewer images with --limit"
         )
     if ":" in settings.objective or settings.objective == "farther":
         raise InputError(
             f"objective '{settings.objective}': expected rank, up or down; a universal "
-            "perturbation moves all scores of a kind one way"
+            "perturbation moves all scores in one direction"
         )
     notify = callbacks or Callbacks()
     record = Record.now(settings, scorer, how.retry)
     what = f"universal {way}, at most {most} patterns, {minibatch} images at a time"
     if jpeg is not None:
         what += f", scored after JPEG {jpeg}"
-    # No attack's option, but what one has to resume with.
+    # Not an option of an attack, but needed to resume.
     record = record.model_copy(update={"settings": settings.model_copy(update={"attack": what})})
     with learning(
         Kind("universal perturbation", "universal.toml"),
@@ -117,7 +114,7 @@ def make_universal(
         (up, tiles_up), (down, tiles_down) = cast(tuple[ways.Learnt, ways.Learnt], value)
         if not up and not down:
             raise InputError(
-                f"{folder}: no image has a score that can move; give other images or the model's "
+                f"{folder}: no image has a score that can move; use other images or the model's "
                 "true score range"
             )
         learnt = Universal(
@@ -155,27 +152,28 @@ def apply_universal(
     resize: int | None = None,
     callbacks: Callbacks | None = None,
 ) -> list[Laid | InputError]:
-    """Lay a pattern on pictures of any size, at no query; each as a PNG in `out`.
+    """Apply a pattern to pictures of any size, without queries; each becomes a PNG in `out`.
 
-    rising: whether raw scores are to rise; None for the only way that was learnt. number: of the
-    pattern, from 1 on. constraint: of the pictures; None for the one that it was learnt in. seed:
-    of a run whose pictures are to come out, as far as a pattern has noise.
+    rising: whether raw scores should rise; None for the only direction that was learnt. number: of
+    the pattern, from 1. constraint: on the pictures; None for the one that it was learnt with.
+    seed: that of the run whose pictures to reproduce, if a pattern has noise.
 
-    What became of each image: an image that cannot be read is an InputError, and the others go on.
-    Raises InputError for a file or number that does not fit, RunError for an `out` that is in use.
+    Yields the outcome for each image: an image that cannot be read is an InputError, and the others
+    continue. Raises InputError for a file or number that does not fit, RunError for an `out` that
+    is in use.
     """
     notify = callbacks or Callbacks()
     perturbation = read_universal(file)
     learnt = perturbation.learnt
     if rising is None:
         if learnt.up and learnt.down:
-            raise InputError(f"{file}: was learnt for both directions; say up or down")
+            raise InputError(f"{file}: was learnt for both directions; choose up or down")
         rising = bool(learnt.up)
     patterns = perturbation.patterns(rising=rising)
     way = "up" if rising else "down"
     if not 1 <= number <= len(patterns):
         there = f"1 to {len(patterns)}" if patterns else "none"
-        raise InputError(f"{file}: pattern {number} for {way}: there is {there}")
+        raise InputError(f"{file}: pattern {number} for {way}: available: {there}")
     box = parse_constraint(learnt.constraint if constraint is None else constraint)
     box.check()
     try:
@@ -211,7 +209,7 @@ def laid(
     *,
     rising: bool,
 ) -> Tensor:
-    """An image (3, H, W) uint8 under a pattern, as the engine would have it scored."""
+    """An image (3, H, W) uint8 with a pattern, as the engine would score it."""
     region = constraint.around(image)
     task = Task(
         image8=image,
@@ -228,10 +226,10 @@ def laid(
 
 
 def picture(perturbation: Perturbation) -> Tensor:
-    """All patterns (3, H, W) uint8, those for up above those for down, the first on the left.
+    """A picture (3, H, W) uint8 of all patterns, those for up above those for down, the first on
+    the left.
 
-    Of a tile: its values as grey levels, repeated. Of a stroke: what it changes of a photograph,
-    magnified.
+    A tile is shown as repeated grey levels, a stroke as its magnified change of a photograph.
     """
     photo = torch.from_numpy(photographs()["chelsea"].copy()).permute(2, 0, 1)
     photo = photo[:, :SHOWN, 100 : 100 + SHOWN].contiguous()

@@ -6,7 +6,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 LARGEST = 64  # found by timing; on a GPU, which more images at once keep busy, it is the last size
 TRIAL_S = 0.25  # time given to each size
 TRIAL_BATCHES = 4  # and at least this many batches
-USUAL = 4  # what a call costs beside the model is shared by so many images
+USUAL = 4  # images that share the overhead of a call
 WORTH = 1.05  # another size must be that much faster; a larger one holds more in memory
 REFUSALS = 2  # batches that fail as a whole, each image being fine by itself: too large
 
@@ -36,7 +36,7 @@ class BatchSize:
         return self._size if self._paired else 2
 
     def record(self, images: int, seconds: float) -> None:
-        """Take note that a batch of so many images took so long."""
+        """Record how long a batch took."""
         if images >= self._size:
             self._refusals = 0
         if not self._paired and images > 1:

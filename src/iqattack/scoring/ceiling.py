@@ -1,6 +1,4 @@
-"""How much a model may be asked in all sessions of a run, or of an audit: `--max-requests`,
-`--max-cost`.
-"""
+"""Limits on the queries of all sessions of a run or an audit: `--max-requests`, `--max-cost`."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ class Ceiling:
     why: str
     sent: int = 0
     reserve: Callable[[int], None] = lambda _: None
-    remedy: str = "go on with --resume and a higher one"
+    remedy: str = "continue with --resume and a higher limit"
     kept: str = "the run"
 
     @property
@@ -37,7 +35,7 @@ class Ceiling:
         return max(0, self.images - self.sent)
 
     def take(self, images: int) -> int:
-        """How many of so many may be sent; takes note of them."""
+        """The number of `images` that may be sent, which is recorded."""
         taken = min(images, self.left)
         self.sent += taken
         self.reserve(self.sent)

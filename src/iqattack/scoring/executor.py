@@ -174,7 +174,7 @@ class Threads(Executor):
         ceiling: Ceiling | None = None,
     ) -> None:
         if calls < 1:
-            raise InputError(f"calls at once {calls}: expected at least 1")
+            raise InputError(f"concurrent calls {calls}: expected at least 1")
         self._threads = DaemonThreads(calls)
         super().__init__(scorer, self._threads, calls, batch=batch, retry=retry, ceiling=ceiling)
 

@@ -213,7 +213,7 @@ class Pool:
             self._batch.too_large(len(requests))
         elif isinstance(error, WrongAnswerError):
             if self.batch > 1:
-                self.notes.append(f"{error}; so it is asked one image at a time")
+                self.notes.append(f"{error}; so it is queried one image at a time")
             self._batch.too_large(2)
             parts = [[request] for request in requests]
         pause = 0.0 if passing is None else self._retry.pause(1, passing.retry_after)

@@ -139,7 +139,7 @@ class Workers:
             self._failed_starts += 1
             if self._failed_starts >= STARTS:
                 raise InputError(
-                    f"model '{self.name}': {STARTS} workers in a row ended as they loaded it; the "
+                    f"model '{self.name}': {STARTS} workers in a row ended while loading it; the "
                     f"last one {how}"
                 )
         lost = worker.calls[:1] if worker.ready else []
@@ -148,7 +148,7 @@ class Workers:
         self._workers.append(self._begun())
         self._workers[-1].calls += rest
         return [
-            Done(call, WorkerDiedError(f"model '{self.name}': a worker {how} as it scored"))
+            Done(call, WorkerDiedError(f"model '{self.name}': a worker {how} while scoring"))
             for call in lost
         ]
 

@@ -15,7 +15,7 @@ class Retry:
     """Exponential back-off with jitter, for one image.
 
     retries: tries after the first. first_s, longest_s: pauses in seconds, which double in between;
-    up to first_s more is added at random, so that many do not ask again at once.
+    up to first_s more is added at random, so that many calls do not retry at once.
     """
 
     retries: int = defaults.RETRIES

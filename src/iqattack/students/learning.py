@@ -108,7 +108,7 @@ class Student(nn.Module):
 
 
 def learn(student: Student, lessons: Sequence[Lesson], steps: int, rng: torch.Generator) -> float:
-    """Teach it for so many steps, each of some changes of one picture.
+    """Train it for a number of steps, each with some changes of one picture.
 
     What all changes of one kind do to a picture on average says nothing of directions (noise is
     noise, whatever its signs), so that mean is left out; each kind counts alike, however far it

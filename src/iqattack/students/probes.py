@@ -20,7 +20,7 @@ def kind_of(number: int) -> int:
 class Probes:
     """Signs over one picture, times `AMPLITUDE`.
 
-    Half of them are white noise, which tells of all directions alike; half are filters of the
+    Half of them are white noise, which covers all directions equally; half are filters of the
     picture's own detail, random ones for every cell of a grid, to which scores respond most. Half
     of each are grey, as most models look at luma, and half change each channel on its own.
     """

@@ -27,7 +27,7 @@ from iqattack.objectives import ScoreBoundary
 # thousands of queries, and 10 and 20 let the lengths adapt within hundreds.
 DELTA = EPSILON = 0.01
 FACTOR = 1.5  # by which a length changes
-CHECK = 10  # at every so many-th step the point on the sphere is asked about by itself
+CHECK = 10  # every CHECK-th step queries the point on the sphere by itself
 SPHERE = (10, 0.5, 0.2)  # trials; δ and ε grow above the first share of successes, shrink below
 SOURCE = (20, 0.25, 0.1)  # the other; likewise for ε alone
 LEAST = 0.5  # RMS of a step on the sphere, grey levels: 8 bits leave little of a shorter one

@@ -1,7 +1,7 @@
 """PGD (Madry, Makelov, Schmidt, Tsipras & Vladu, ICLR 2018): the white-box ceiling.
 
-It takes the attacked model's own gradient and is no black-box attack: it tells how much there is to
-find. A classifier's loss is ascended there, the score here; which way is up the first two
+It uses the attacked model's own gradient, so it is not a black-box attack: it shows how much there
+is to find. A classifier's loss is ascended there, the score here; which way is up the first two
 candidates tell, as an attack does not know its direction, and the other one is tried for as long as
 nothing gains. A step is a share of each value's own room, so that boxes whose width differs from
 pixel to pixel are crossed evenly.

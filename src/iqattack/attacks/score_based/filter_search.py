@@ -3,8 +3,8 @@
 A perturbation that moves an NR-IQA score is no set of independent pixels. Such models pool
 responses of filters over the picture, so what moves them is a texture that sits everywhere in the
 right place: on edges with one sign, beside them with the other. One small filter over the image's
-own high frequencies tells all of it, and 25 numbers can be searched by asking for scores where
-150,528 cannot.
+own high frequencies describes it completely, and 25 numbers can be searched by asking for scores
+where 150,528 cannot.
 
 1. *Bank*: fixed directions, one query each (`directions/bank.py`): noise, stripes, blur, JPEG; or
    the strokes of a profile, which other images taught. The best of them is tried with one channel

@@ -59,7 +59,7 @@ def parsimonious(task: Task, k: Side = K, batch: Batch = BATCH) -> Search:
 
 
 def batches(task: Task, k: int, batch: int) -> Iterator[list[Block]]:
-    """All blocks of side k in random order, so many at a time."""
+    """All blocks of side k in random order, `batch` at a time."""
     _, height, width = task.image.shape
     across = -(-width // k)
     each = -(-height // k) * across

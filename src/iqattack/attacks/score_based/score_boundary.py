@@ -8,8 +8,9 @@ part: good images down and bad ones up (`rank`).
 
 Ours, and why: noise is put into windows that shrink, since pooled scores are nearly additive over
 regions; a candidate that gains without crossing is where the next one starts (`greedy`), since a
-score tells more than yes or no; an image's own answers decide which noise is drawn more often; and
-where the release stops, the boundaries go on in steps of `step_min` until the budget is spent.
+score is more informative than yes or no; an image's own answers decide which noise is drawn more
+often; and where the release stops, the boundaries go on in steps of `step_min` until the budget is
+spent.
 """
 
 from __future__ import annotations

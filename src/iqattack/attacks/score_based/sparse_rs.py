@@ -25,7 +25,8 @@ AFTER = (50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # how many of them the sch
 ALPHA_OVER = (2, 4, 5, 6, 8, 10, 12, 15, 20)  # pixels: what α is divided by
 P_AFTER = (10, *AFTER)
 P_OVER = (1, 2, 4, 8, 16, 32, 32, 64, 64, 128)  # patch, frame
-# One proposal of so many moves the patch, the others repaint it; a thousand later ever fewer do.
+# One in this many proposals moves the patch, the others repaint it; after a thousand, ever fewer
+# do.
 MOVE_EVERY, FEWER_AFTER = 5, 1000
 FARTHEST = 0.75  # move, of a side of the image, at first; none at the end of the budget
 

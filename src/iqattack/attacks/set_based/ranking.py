@@ -47,10 +47,10 @@ from iqattack.attacks.lifting import guarded
 from iqattack.errors import InputError
 from iqattack.objectives.standing import EQUAL, Standing
 
-AT_ONCE = 8  # a round asks about one of so many images
+AT_ONCE = 8  # a round queries one in AT_ONCE images
 PICTURES = 32  # of an image that are kept
 MIXING = 2.0  # queries that a place between two pictures is expected to take, more where it is
-TRIES = 8  # tried in vain, until so many times
+TRIES = 8  # largest number of failed tries
 OTHERS = 2.0  # images that a guess counts as
 FRESH = 10.0  # times that an image counts which was not asked about yet
 FIRST = 0.1  # what a first query is thought to gain before any was asked
@@ -218,7 +218,7 @@ class Growth:
         self._sums = np.concatenate([[0.0], np.cumsum(self._steps)])
 
     def after(self, path: Sequence[float], queries: float) -> float:
-        """The gain that a search with this path is likely to have after so many more."""
+        """The expected gain of a search with this path after further queries."""
         done, last = len(path) - 1, len(self._sums) - 1
         within = np.interp(done + queries, np.arange(last + 1), self._sums)
         beyond = self._late * np.log(max((done + queries + 1) / (last + 1), 1.0))
@@ -277,7 +277,7 @@ class Outlook:
                 self._later[number] = self._at(number, min(gain, image.task.reach))[0]
 
     def promising(self, most: int) -> dict[int, Place]:
-        """The images that promise most per query, at most so many, and the place of each."""
+        """The most promising images per query, up to a number, and the place of each."""
         found: list[tuple[float, int, Place]] = []
         for number in self._free:
             rate, place = self._best(number)

@@ -139,7 +139,7 @@ class Group:
 
 
 Way = Callable[[Group, int, int], Trying]
-"""Searches one direction, and leaves so many queries; returns candidates for the last round."""
+"""Searches one direction, leaving some queries; returns candidates for the last round."""
 
 
 def learning(
@@ -150,7 +150,7 @@ def learning(
     minibatch: int = MINIBATCH,
     note: Callable[[str, str], None] = lambda _subject, _phrase: None,
 ) -> SetAttack:
-    """A set attack that learns patterns for both directions, with so many queries in all.
+    """A set attack that learns patterns for both directions, with one total budget.
 
     total: clean images included; those whose scores are to rise and those to fall share the rest
     by their numbers. most: patterns of each direction. Returns patterns and tiles for scores that

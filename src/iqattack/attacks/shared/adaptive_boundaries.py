@@ -122,7 +122,7 @@ def on_boundaries(task: Task, boundary: float, starts: int, adapt: int, shorten:
 def nearest(
     image: Tensor, goal: ScoreBoundary, start: Tensor, search: Search, queries: int
 ) -> Generator[Tensor, Answer, Tensor]:
-    """The image nearest to the clean one that crosses, of a search that gets so many queries.
+    """The crossing image nearest to the clean one, from a search with a budget of queries.
 
     It ends before that where STUCK answers in a row needed none.
     """

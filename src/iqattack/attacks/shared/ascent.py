@@ -10,7 +10,7 @@ STEPS = 10  # across the box
 
 
 def ascent(task: Task, gradient: Gradient, sign: float, steps: int = STEPS) -> Tensor:
-    """Where so many steps lead from the image along the signs of a gradient, (3, H, W).
+    """The image after `steps` steps along the signs of a gradient, (3, H, W).
 
     sign: 1 for where the score of the gradient rises, −1 for where it falls. `STEPS` of them are as
     long as the box is wide.

@@ -35,8 +35,8 @@ def start_across(
 ) -> Generator[Tensor, Answer, Tensor | None]:
     """A point that crosses, of texture in the box; None after `starts` candidates that do not.
 
-    Each is laid over the one that gained most, since a score tells more than yes or no; x_b is the
-    first of them and `gain` what it gained, the clean image by default.
+    Each is laid over the one that gained most, since a score is more informative than yes or no;
+    x_b is the first of them and `gain` what it gained, the clean image by default.
     """
     noise = SparseNoise(task.image8, task.lower8, task.upper8)
     start = task.image8 if x_b is None else x_b.round().to(torch.uint8)

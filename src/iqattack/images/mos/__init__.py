@@ -64,7 +64,7 @@ def read_mos(path: str | Path, columns: str | MosColumns | None = None) -> MosTa
     except FileNotFoundError:
         raise InputError(f"{path}: no such MOS table; check the path") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be reached ({error.strerror}); check it") from None
+        raise InputError(f"{path}: cannot be accessed ({error.strerror}); check the path") from None
     if kind not in (FILE, FOLDER):
         raise InputError(f"{path}: is a {kind}, expected a file or a folder; save the table first")
     return _filled(_read(path, chosen))
@@ -90,7 +90,7 @@ def _read(path: Path, columns: MosColumns | None) -> MosTable:
 
 def _filled(table: MosTable) -> MosTable:
     if not table.scores:
-        raise InputError(f"{table.path}: holds no scores, expected one per image")
+        raise InputError(f"{table.path}: has no scores, expected one per image")
     return table
 
 

@@ -61,7 +61,7 @@ _KADID_NAME = re.compile(r"(?:.*/)?I\d{2}_\d{2}_\d{2}\.png", re.ASCII | re.IGNOR
 
 @dataclass(frozen=True)
 class MosColumns:
-    """The columns that a person chose: `image=NAME,mos=NAME`, or `dmos=NAME` where low is good.
+    """The columns that a person chose: `image=NAME,mos=NAME`, or `dmos=NAME` if low is good.
 
     image: a name, or a number that counts from 1; None for as the table says. A name that is a
         number stands in double quotes.
@@ -87,7 +87,7 @@ class MosColumns:
                 score = chosen.get("mos", chosen.get("dmos", ""))
                 return cls(chosen.get("image"), score, "dmos" in chosen)
         raise InputError(
-            f"mos columns '{text}': expected image=NAME,mos=NAME, or dmos=NAME where low is good; "
+            f"mos columns '{text}': expected image=NAME,mos=NAME, or dmos=NAME if low is good; "
             "names of columns, or numbers that count from 1; quote a name that is a number"
         )
 
@@ -177,7 +177,7 @@ def check_single(path: Path, layout: Layout, *columns: int) -> None:
             raise InputError(
                 f"{path}: has {len(alike)} columns {layout.names[at]}, of numbers "
                 f"{', '.join(map(str, alike))}; choose by number: --mos-columns "
-                f"image={layout.image + 1},mos={layout.score + 1}, or dmos= where low is good"
+                f"image={layout.image + 1},mos={layout.score + 1}, or dmos= if low is good"
             )
 
 
@@ -203,7 +203,7 @@ def settled(path: Path, layout: Layout, images: Sequence[str]) -> Layout:
         raise InputError(
             f"{path}: has {KADID}'s {what}, whose dmos is better where it is higher, and other "
             f"images, such as {odd}; say which it is with --mos-columns image={image},mos={score}, "
-            f"or dmos={score} where low is good"
+            f"or dmos={score} if low is good"
         )
     note = f"opinion scores: {score}: lower is better; if higher is, give --mos-columns mos={score}"
     return replace(layout, notes=(note, *layout.notes))
@@ -230,7 +230,8 @@ def chosen_layout(
         check_single(path, replace(known, score=score), image)
     else:
         raise InputError(
-            f"{path}: which of its columns {first(names)} names the images? give {OPTION}"
+            f"{path}: cannot tell which of its columns {first(names)} names the images; give "
+            f"{OPTION}"
         )
     if max(image, score) >= len(names):
         return None

@@ -58,7 +58,7 @@ def read_pipal(path: Path, files: Iterable[Path]) -> MosTable:
         more = scores(file, rows)
         twice = next(iter(more.keys() & found.keys()), None)
         if twice is not None:
-            raise InputError(f"{file}: {twice} is scored in another file, too; keep one")
+            raise InputError(f"{file}: {twice} is also scored in another file; keep one")
         found |= more
     return MosTable(path, "PIPAL", False, found, unscored(originals, found))
 
@@ -74,8 +74,8 @@ def read_tid(path: Path) -> MosTable:
         for k, cells in split_blanks(read_text(path)):
             if len(cells) != 2 or (number(cells[0]) is None and number(cells[1]) is not None):
                 raise InputError(
-                    f"{path}, line {k}: {' '.join(cells)!r}, expected 'mos image'; or say what its "
-                    "columns are, such as --mos-columns image=1,mos=2"
+                    f"{path}, line {k}: {' '.join(cells)!r}, expected 'mos image'; or name its "
+                    "columns, such as --mos-columns image=1,mos=2"
                 )
             yield f"line {k}", cells[1], cells[0]
 
@@ -97,7 +97,7 @@ def read_mat(path: Path) -> MosTable:
         if name in variables and "orgs" in variables:
             return _live(path, variables[name], variables["orgs"])
     found = ", ".join(name for name in variables if not name.startswith("__")) or "nothing"
-    raise InputError(f"{path}: holds {found}, expected AllMOS_release, or dmos and orgs")
+    raise InputError(f"{path}: has {found}, expected AllMOS_release, or dmos and orgs")
 
 
 def _variables(path: Path) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _names(path: Path, variable: str) -> list[str]:
     """Names in a MATLAB cell array of strings."""
     cells = _variables(path).get(variable)
     if cells is None:
-        raise InputError(f"{path}: holds no {variable}; get the file again")
+        raise InputError(f"{path}: has no {variable}; get the file again")
     return [str(np.ravel(cell)[0]) if np.size(cell) else "" for cell in np.ravel(cells)]
 
 

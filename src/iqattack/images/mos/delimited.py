@@ -141,9 +141,9 @@ def _check_first(path: Path, rows: Rows, layout: Layout) -> None:
     )
     if not looks_like_image(image) and any(map(looks_like_image, others)):
         raise InputError(
-            f"{path}: is its first line, with {image} and {score}, a header? then give names in "
-            f'double quotes: --mos-columns \'image="{image}",mos="{score}"\'; if not, name the '
-            "image with its suffix"
+            f"{path}: its first line, with {image} and {score}, may be a header: if so, name the "
+            f'columns in double quotes: --mos-columns \'image="{image}",mos="{score}"\'; if not, '
+            "name the image with its suffix"
         )
 
 
@@ -240,8 +240,8 @@ def _unknown(path: Path, row: Sequence[object]) -> InputError:
         return InputError(f"{path}: unknown columns, it is empty; expected a first line image,mos")
     if any(map(_like_number, names)):
         return InputError(
-            f"{path}: unknown columns, its first line has {first(names)} and is no header; say "
-            "what they are, such as --mos-columns image=1,mos=2"
+            f"{path}: unknown columns, its first line has {first(names)} and is not a header; name "
+            "them, such as --mos-columns image=1,mos=2"
         )
     return InputError(
         f"{path}: unknown columns, its first line has {first(names)}, expected such as image and "

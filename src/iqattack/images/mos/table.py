@@ -96,9 +96,9 @@ def _unique(form: Callable[[str], str], names: Iterable[str]) -> dict[str, str]:
 def match_mos(images: ImageSet, table: MosTable, *, limit: int | None = None) -> ImageSet:
     """Give every image its score of the table.
 
-    Images that the table marks as references are left out. limit: only the first so many of the
-    others, of which alone scores are needed. Scores of images that are not in the set are left out,
-    too. The set's notes say all of it.
+    Images that the table marks as references are left out. limit: use only the first `limit`
+    others, the only ones that need scores. Scores of images outside the set are also left out. The
+    set's notes report all of this.
 
     Raises InputError naming the images without a score beside what the table has, or two images
     that one score would serve.

@@ -1,1 +1,1 @@
-"""Models that work elsewhere: behind HTTP, or in a process of their own."""
+"""Remote models: behind HTTP, or in their own process."""

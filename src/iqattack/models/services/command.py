@@ -46,13 +46,13 @@ from iqattack.models.png import stored
 from iqattack.models.services.program import PLACE, Command, EndedError, Process, quoted
 from iqattack.models.services.settings import CommandSettings, call_limit
 
-START_S = 300.0  # until a program that keeps running describes itself, its model being loaded
+START_S = 300.0  # until a persistent program has loaded its model and described itself
 ANSWER_S = 60.0  # for a picture, by default
 RUN_S = 300.0  # for a picture where the program starts anew for each, by default
 LOSSES = 3  # rounds of processes that were lost, without a score between, until it is given up
 
-LISTEN_S = 0.1  # behind the first answer, for what nobody asked for
-SPOKEN_TO = f"without {PLACE}, which stands for a picture's path, it is asked in lines of JSON"
+LISTEN_S = 0.1  # after the first answer, for unexpected output
+SPOKEN_TO = f"without {PLACE}, which stands for a picture's path, it must speak JSON lines"
 
 
 class _Scorer:
@@ -121,7 +121,7 @@ class OneShot(_Scorer):
             self._pattern = None if pattern is None else re.compile(pattern)
         except re.error as error:
             raise InputError(
-                f"command '{command}': score = '{pattern}' is no regular expression: {error}"
+                f"command '{command}': score = '{pattern}' is not a regular expression: {error}"
             ) from error
         self._running: set[Process] = set()
 
@@ -280,8 +280,9 @@ class JsonLines(_Scorer):
             raise InputError(f"command '{self.command}' is closed")
         if self._losses >= LOSSES:
             raise InputError(
-                f"{self._last}; that was {LOSSES} times in a row without a score, so it is not"
-                " started again; mend it, or raise --timeout if it is slow, and go on with --resume"
+                f"{self._last}; this happened {LOSSES} times in a row without a score, so it is "
+                "not started again; fix it, or raise --timeout if it is slow, and continue with "
+                "--resume"
             )
         started = self._round
         process = Process(self.command)
@@ -339,7 +340,7 @@ class JsonLines(_Scorer):
         key = '"score": 41.5' if number else '"score_range": [0, 100], "lower_better": false'
         return InputError(
             f"command '{self.command}' printed '{quoted(text)}'; expected one line"
-            f' {{"id": {number}, {key}}}, and all else on standard error'
+            f' {{"id": {number}, {key}}}, and everything else on standard error'
         )
 
     def _declare(self, described: dict[str, Any], given: dict[str, Any]) -> None:
@@ -407,7 +408,7 @@ def of_settings(
     if settings.score is not None:
         raise InputError(
             f"command '{command}': score finds the number in what a command prints that is run for "
-            'each image; with image = "json-lines" leave it out'
+            'each image; leave it out with image = "json-lines"'
         )
     return JsonLines(command, timeout, convention, **declared)
 

@@ -54,7 +54,7 @@ def read_settings(argument: str | Path) -> HttpSettings | CommandSettings:
     """What a TOML file holds, checked, paths made absolute; InputError as in `load_toml`."""
     path = Path(argument)
     if path.exists() and not (path.is_file() or path.is_dir()):  # a named pipe would block
-        raise InputError(f"model file '{argument}': is no file; expected TOML")
+        raise InputError(f"model file '{argument}': is not a regular file; expected TOML")
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:

@@ -67,8 +67,8 @@ HINTS = {
     413: "send smaller pictures or a smaller batch",
     415: "check where the picture goes (image)",
     422: "check where the picture goes (image, body)",
-    429: "lower the rate or the calls at once, or try longer with --retries N",
-    **dict.fromkeys((500, 502, 503, 504), "try longer with --retries N"),
+    429: "lower the rate or the concurrency, or retry longer with --retries N",
+    **dict.fromkeys((500, 502, 503, 504), "retry longer with --retries N"),
 }
 ADDRESS = re.compile(r"(?P<scheme>https?://)(?:(?P<user>[^/?#]*)@)?(?P<rest>[^/?#]+.*)", re.DOTALL)
 
@@ -250,7 +250,8 @@ class Http:
             started = self._limiter.start(epoch)
         except ClosedError:
             return [
-                NotSentError(f"{self.url}: not asked, as the run was stopped") for _ in pictures
+                NotSentError(f"{self.url}: not queried, because the run was stopped")
+                for _ in pictures
             ]
         with self._lock:
             self.requests += 1
@@ -277,8 +278,8 @@ class Http:
     def _sent(self, request: httpx.Request) -> Answer | Exception:
         """The answer, TimeoutError where none came in time, or another reason why there is none."""
         late = TimeoutError(
-            f"{self.url} did not answer within {self._timeout:g} s; raise --timeout if it may take"
-            " longer"
+            f"{self.url} did not answer within {self._timeout:g} s; raise --timeout if it may take "
+            "longer"
         )
         try:
             found = self._hands.run(partial(self._exchange, request), self._timeout)
@@ -330,7 +331,7 @@ class Http:
             return found
         said = f"{self.url} sent more than its answer to a request"
         if first:
-            return ModelFailedError(f"{said}: mend the service")
+            return ModelFailedError(f"{said}; fix the service")
         return TransientError(said, billed=True)
 
     def _received(self, response: httpx.Response) -> Answer | Exception | None:
@@ -366,7 +367,7 @@ class Http:
         if 300 <= status < 400 and "location" in answer.headers:
             target = self._quote(shown(answer.headers["location"]), REASON)
             raise self._failure(
-                f"redirects to {target} ({status}); give that address if it is right"
+                f"redirects to {target} ({status}); use that address if it is correct"
             )
         quote = self._quote(answer.text)
         said = f"answered {status}" + (f" '{quote}'" if quote else "")
@@ -465,7 +466,7 @@ def load_http(
 def takes_no_device(source: str, device: str) -> None:
     """DeviceError for a device: where a service computes is its own affair."""
     if device != "cpu":
-        raise DeviceError(f"{source}: device {device}: a service takes none; leave it out")
+        raise DeviceError(f"{source}: device {device}: a service takes no device; leave it out")
 
 
 def shown(url: str) -> str:
@@ -530,7 +531,7 @@ def _behind(client: httpx.Client) -> bytes:
 
 
 def _comes_more(response: httpx.Response, seconds: float) -> bool:
-    """Whether something comes behind an answer in so many seconds, but for blank lines."""
+    """Whether anything but blank lines follows an answer within `seconds` seconds."""
     stream = response.extensions.get("network_stream")
     connected: Any = None if stream is None else stream.get_extra_info("socket")
     try:

@@ -1,4 +1,4 @@
-"""Programs that are run as black boxes, with time limits and ends."""
+"""Programs that run as black boxes, with time limits and clean termination."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class Command:
         command = cls(tuple(words), Path.cwd(), device)
         if shutil.which(words[0]) is None:
             raise InputError(
-                f"command '{command}': there is no program '{words[0]}' that can be run; expected "
-                "one on PATH or the path of an executable file"
+                f"command '{command}': no executable program '{words[0]}'; expected one on PATH or "
+                "the path of an executable file"
             )
         return command
 
@@ -209,7 +209,7 @@ class Process:
     def _unasked(self, output: bytes) -> NoReturn:
         raise InputError(
             f"command '{self._command}' printed more than one line for a request:"
-            f" '{quoted(output)}'; expected one answer, and all else on standard error"
+            f" '{quoted(output)}'; expected one answer, and everything else on standard error"
         )
 
     def _written(self, descriptor: int, unsent: memoryview) -> int:

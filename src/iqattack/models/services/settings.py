@@ -1,4 +1,4 @@
-"""What a description of a service or of a command may say."""
+"""Settings in the description of a service or a command."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class HttpSettings(ServiceSettings):
             groups = 1 if self.pattern is None else re.compile(self.pattern).groups
         except re.error as error:
             raise ValueError(
-                f"pattern {self.pattern!r} is no regular expression: {error}"
+                f"pattern {self.pattern!r} is not a regular expression: {error}"
             ) from None
         if groups != 1:
             raise ValueError(f"pattern {self.pattern!r} has {groups} groups: expected one, ( )")

@@ -1,4 +1,4 @@
-"""Why a service gave no answer, in words that say what to do."""
+"""Why a service gave no answer, with the remedy."""
 
 from __future__ import annotations
 
