@@ -407,7 +407,7 @@ made = Needs(level=3)
         ("gone.py:f", "defence file 'gone.py': no such file; expected FILE.py:name"),
         ("names.py", "defence 'names.py': expected FILE.py:name, its function or class"),
         ("names.py:neds", "unknown defence in 'names.py' 'neds': did you mean 'needs'?"),
-        ("no.such.module:f", "defence module 'no.such.module' does not import"),
+        ("no.such.module:f", "defence module 'no.such.module' cannot be imported"),
         ("jpg:75", "unknown defence 'jpg': did you mean 'jpeg'?"),
         ("names.py:three", "is int; expected a function of pixels (H, W, 3) uint8"),
         ("names.py:none", "takes no pixels; expected a function (pixels, option=default, …)"),
@@ -429,7 +429,7 @@ made = Needs(level=3)
         ("mine.py:noisy:passes=0", "option passes=0: Input should be greater than or equal to 1"),
         ("mine.py:noisy:passes=10000+noise:3:2", "scores 20,000 versions of each image"),
         ("mine.py:halved:by=3+", "expected defences joined by +"),
-        ("broken.py:f", "does not import: ZeroDivisionError"),
+        ("broken.py:f", "cannot be imported: ZeroDivisionError"),
     ],
 )
 def test_defences_that_there_are_not(mine, spec, message, capsys):
@@ -612,7 +612,7 @@ def test_what_packages_install_is_found_by_name(mine, installed, images):
     assert parse_defence("their.noisy").spec == "their.noisy"
     assert parse_defence("their.noisy:sigma=2").spec == "their.noisy:sigma=2"
     assert type(parse_defence("jpeg:90").defences[0]).__name__ == "Jpeg"
-    with pytest.raises(InputError, match="'broken' of the package 'nowhere:at_all' does not imp"):
+    with pytest.raises(InputError, match="'broken' of the package 'nowhere:at_all' cannot be imp"):
         parse_defence("broken")
     with pytest.raises(InputError, match="unknown defence 'their-halve': did you mean"):
         parse_defence("their-halve")

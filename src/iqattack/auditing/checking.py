@@ -16,8 +16,9 @@ import stat
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cache, partial
 from itertools import islice, product
 from pathlib import Path, PurePath
 from typing import Any, Literal, Self
@@ -28,15 +29,15 @@ from torch import Tensor
 from iqattack.auditing.audit import AUDIT, CARD, PICTURES, VERIFIED, folder_of
 from iqattack.auditing.card import Card, Done, card_of
 from iqattack.auditing.parsing import field_and_reason
-from iqattack.auditing.replayed import replayed
+from iqattack.auditing.replayed import FailedAt, replayed
 from iqattack.auditing.same_way import other_ways, too_tolerant
 from iqattack.auditing.soundness import faults, implausible
 from iqattack.auditing.suite import Attempt, Suite, bundled, digest_of, read_suite
 from iqattack.defences import read_label
 from iqattack.errors import InputError, IqattackError, RunError
-from iqattack.images import read_image
+from iqattack.images import ImageSet, read_image
 from iqattack.images.files import LARGEST_IMAGE
-from iqattack.models import BY, Scorer, bare_spec, split_spec
+from iqattack.models import BY, ModelFailedError, Scorer, bare_spec, split_spec
 from iqattack.perception import Viewing
 from iqattack.runs import Meter, ModelRecord, Record, Run, Summary, verify
 from iqattack.runs.columns import Results
@@ -45,9 +46,9 @@ from iqattack.runs.numbers import without_folders
 from iqattack.runs.owner import is_own
 from iqattack.runs.run import LOG
 from iqattack.runs.settings import versions_here
-from iqattack.runs.verify import NOT_REPEATED, TOLERANCE, UNSEEN, reported
+from iqattack.runs.verify import NOT_REPEATED, TOLERANCE, UNSEEN, reported, scores_of
 from iqattack.samples import MOS, write_samples
-from iqattack.scoring import DEFAULT_RETRY, Retry
+from iqattack.scoring import DEFAULT_RETRY, InProcess, Retry
 from iqattack.specs import is_line, printable
 from iqattack.version import __version__
 
@@ -437,7 +438,9 @@ class _Submission:
             note(f"{number} of {len(runs)}: {name}")
             whole &= self._verify(name, run, scorer, asking, only, progress)
             if not self.found.refuted:
-                self._replay(name, run, progress)
+                failed = self._replay(name, run, progress)
+                if scorer is not None and asking is not None:
+                    self._ask_about(name, failed, scorer, asking)
         if whole:
             note("its card")
             self._rebuild(runs)
@@ -631,13 +634,17 @@ class _Submission:
         except IqattackError:
             rows = {}  # reported where it is verified
 
+        attacked_at = cache(partial(_attacked_at, run))
+
         def find(name: str) -> Path | None:
             if self.samples is not None and name in self.samples and name not in self.odd_samples:
                 return self.samples[name]
             given = self.images.get(name) or _inside(self.folder / PICTURES, name)
             if given is not None:
                 return given
-            path = Path(rows[name].path) if own and name in rows and rows[name].path else None
+            if not own or name not in rows:
+                return None
+            path = Path(rows[name].path) if rows[name].path else attacked_at().get(name)
             return path if path is not None and path.is_file() else None
 
         run.find = find
@@ -769,8 +776,11 @@ class _Submission:
             self.found.open(where, what, "model")
         return sound
 
-    def _replay(self, where: str, run: _Placed, progress: Callable[[int, int], None]) -> None:
-        """Check that the search of a run is that of its attack."""
+    def _replay(
+        self, where: str, run: _Placed, progress: Callable[[int, int], None]
+    ) -> list[FailedAt]:
+        """Check that the search of a run is that of its attack; return what the model failed on."""
+        failed: list[FailedAt] = []
         attack = None
         if self.suite is not None:
             pairs = enumerate(product(self.suite.attempts, self.suite.seeds), 1)
@@ -779,9 +789,36 @@ class _Submission:
                 for number, (attempt, seed) in pairs
                 if where == f"{RUNS}/{folder_of(number, attempt, seed)}"
             )
-        for state, what in replayed(run, run.find, attack, progress):
+        for state, what in replayed(run, run.find, attack, progress, failed.append):
             say = self.found.refute if state == "refuted" else self.found.open
             say(where, self._plain(what))
+        return failed
+
+    def _ask_about(
+        self, where: str, failed: Sequence[FailedAt], scorer: Scorer, asking: Asking
+    ) -> None:
+        """Whether the model fails on what it is said to have failed on: a query each."""
+        scored = []
+        with closing(InProcess(scorer, batch=1, retry=asking.retry)) as pool:
+            for one in failed:
+                try:
+                    (score,) = scores_of(pool, one.picture)
+                except ModelFailedError as error:
+                    if error.transient:
+                        raise  # which says nothing of what was asked
+                    continue
+                except InputError:
+                    continue
+                # A clean image whose score is not finite has failed; another query gained nothing.
+                if one.query or math.isfinite(score):
+                    scored.append(f"query {one.query + 1} of {one.image}")
+        if scored:
+            self.found.open(
+                where,
+                f"the model is said to have failed on {len(scored)} images, and answers what it "
+                f"failed on, such as {scored[0]}; resume the audit, which tries them again",
+                "model",
+            )
 
     # -- the card
 
@@ -861,6 +898,14 @@ class _Submission:
             missing = Meter(Viewing.of())
             if missing.jod is None:
                 self.found.open(CARD, f"JOD was not measured again: {missing.missing}")
+
+
+def _attacked_at(run: Run) -> dict[str, Path]:
+    """Where the images of a run of this user's lie, by name: a row of a failed one does not say."""
+    try:
+        return {entry.name: entry.path for entry in ImageSet.from_spec(run.settings.images)}
+    except InputError:
+        return {}
 
 
 def _note_failed(card: Card, found: _Found) -> None:

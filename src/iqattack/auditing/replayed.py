@@ -1,23 +1,34 @@
 """Whether the search of a run is that of its attack: the log is replayed without querying a model.
 
+The search of an image that failed is replayed, too, up to the first query that the log has no score
+for. That shows what the model is said to have failed on, and not that it did: whoever can ask it
+asks about that picture.
+
 Only attacks that ship with the package are replayed. Code that a submission names is never loaded,
 and files that it names are not read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from torch import Tensor
+
 from iqattack.attacks import ATTACKS, GIVEN, Gradient, load_attack
 from iqattack.attacks.specs import find
+from iqattack.engine import QueryLog
 from iqattack.errors import InputError, IqattackError, RunError
 from iqattack.imports import split
 from iqattack.runs.detect import Replay
+from iqattack.runs.results import Result
 from iqattack.runs.run import Run
 from iqattack.runs.settings import versions_here
 from iqattack.runs.verify import reported
+
+State = Literal["refuted", "not verified"]
 
 # Versions in run.toml on which the candidates of a built-in attack depend.
 SEARCHING = (
@@ -26,19 +37,30 @@ SEARCHING = (
 NAMED = 3  # most images to name whose replay failed
 
 
+@dataclass(frozen=True)
+class FailedAt:
+    """The picture (3, H, W) uint8 that a model is said to have failed on. image: whose search asked
+    for it; query: its number, the clean image being 0.
+    """
+
+    image: str
+    query: int
+    picture: Tensor
+
+
 def replayed(
     run: Run,
     find_clean: Callable[[str], Path | None],
     attack: str | None,
     progress: Callable[[int, int], None] = lambda *_: None,
-) -> list[tuple[Literal["refuted", "not verified"], str]]:
-    """Replay the search of each finished image; returns what contradicts the log, or cannot be
-    replayed.
+    failed: Callable[[FailedAt], None] = lambda _: None,
+) -> list[tuple[State, str]]:
+    """Replay the search of each image; returns what contradicts the log, or cannot be replayed.
 
     find_clean: returns the file of a clean image by name, None if it is missing, and then the image
     is left out. attack: the suite's spec for this run, whose files may be read; None if the suite
     is not available, and then only attacks without files are replayed. progress: called with
-    (images replayed, images).
+    (images replayed, images). failed: called with where the search of each failed image stopped.
     """
     spec = run.settings.attack if attack is None else attack
     reason = _obstacle(spec, files=attack is not None)
@@ -47,23 +69,50 @@ def replayed(
     try:
         replay = Replay(run, load_attack(spec, _no_gradient))
         results = reported(run, run.checked_state(pictures=False)[0])
-        done = results.done
     except IqattackError as error:
         return [("not verified", f"its search was not replayed: {error}")]
     wrong: list[str] = []
+    absent: list[str] = []  # of failed images, which no other check misses
     with run.open_log() as log:
-        for number, result in enumerate(done):
-            progress(number, len(done))
+        for number, result in enumerate(results):
+            progress(number, len(results))
             file = find_clean(result.image)
             if file is None:
+                absent += [result.image] if result.failed else []
                 continue
             try:
-                replay(log, result.model_copy(update={"path": str(file)}), lambda *_: None)
+                _replay_one(replay, log, result.model_copy(update={"path": str(file)}), failed)
             except IqattackError as error:
                 # Without the remedy, which is meant for resuming a run.
                 text = str(error).removeprefix(f"{run.folder}: ").partition("; ")[0]
                 wrong.append(text if result.image in text else f"{result.image}: {text}")
-        progress(len(done), len(done))
+        progress(len(results), len(results))
+    return [*_absent(absent), *_told(run, wrong)]
+
+
+def _replay_one(
+    replay: Replay, log: QueryLog, result: Result, failed: Callable[[FailedAt], None]
+) -> None:
+    """One image, finished or failed; RunError for a search that is another one."""
+    if not result.failed:
+        replay(log, result, lambda *_: None)
+        return
+    stopped = replay.up_to_failure(log, result)
+    if stopped is not None:
+        failed(FailedAt(result.image, *stopped))
+
+
+def _absent(images: Sequence[str]) -> Iterator[tuple[State, str]]:
+    if images:
+        yield (
+            "not verified",
+            f"{len(images)} failed images are not here, such as {min(images)}, and their searches "
+            "are not replayed",
+        )
+
+
+def _told(run: Run, wrong: Sequence[str]) -> list[tuple[State, str]]:
+    """What is said of searches that are not those of their attack."""
     if not wrong:
         return []
     found = [f"its search does not follow {run.settings.attack}: {text}" for text in wrong[:NAMED]]

@@ -7,6 +7,7 @@ order of the queries.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -30,10 +31,10 @@ from iqattack.attacks import (
 )
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.detection import Detector, DetectorKind, parse_detector
-from iqattack.engine import Failure, Limits, Outcome, Plan, QueryLog, Searcher, image_hash
+from iqattack.engine import Event, Failure, Limits, Outcome, Plan, QueryLog, Searcher, image_hash
 from iqattack.errors import InputError, RunError
 from iqattack.evaluation.bootstrap import bootstrap_draws
-from iqattack.images import ImageEntry
+from iqattack.images import ImageEntry, read_image
 from iqattack.imports import split
 from iqattack.models import gradient_of, load_model
 from iqattack.objectives import WithBoundary, parse_objective, towards_end
@@ -219,6 +220,64 @@ class Replay:
         watch: called with number and image (3, H, W) uint8 of each query; the clean image is 0.
         RunError if the result differs from the run's.
         """
+        for event in self._played(self._plan(log, result), watch):
+            if isinstance(event, Failure):
+                raise RunError(f"{self._run.folder}: cannot be replayed: {event.reason}")
+            if isinstance(event, Outcome):
+                self._check(result, event)
+
+    def up_to_failure(self, log: QueryLog, result: Result) -> tuple[int, Tensor] | None:
+        """Replay the search of an image that failed up to where it did.
+
+        Number and picture (3, H, W) uint8 of the first query that the log has no score for, the
+        clean image being 0, also where its score is not finite; None where there is none: the image
+        cannot be read, or the search ends in an error before it asks that.
+
+        RunError where the search asks for other images than the log has, or for fewer.
+        """
+        name, rows, early = result.image, log.rows(result.image), log.early(result.image)
+        where = f"{self._run.folder}: {name}: failed, and"
+        convert, resize = self._run.settings.convert, self._run.settings.resize
+        try:
+            clean = read_image(result.path, convert=convert, resize=resize).pixels
+        except InputError as error:
+            if not len(rows):
+                return None
+            what = f"the log has scores of an image that cannot be read: {error}"
+            raise RunError(f"{where} {what}") from None
+        if not len(rows):
+            return 0, clean
+        if int(rows["hash"][0]) != image_hash(clean):
+            raise RunError(f"{where} the first query of the log is not the clean image")
+        if not np.isfinite(rows["score"][0]):
+            return 0, clean
+        missing = next(k for k in itertools.count(len(rows)) if k not in early)
+        asked = 0
+        found: list[tuple[int, Tensor]] = []
+
+        def watch(number: int, image: Tensor) -> None:
+            nonlocal asked
+            asked = max(asked, number + 1)
+            if number == missing:
+                found.append((number, image.clone()))
+
+        plan = replace(self._plan(log, result), early=early)
+        for event in self._played(plan, watch):
+            if isinstance(event, Outcome):
+                raise RunError(
+                    f"{where} its search ends after {event.queries} queries, of which the log has "
+                    "every score"
+                )
+        # Of the last candidates that it asked for, later ones may have had replies.
+        logged = max([len(rows), *(number + 1 for number in early)])
+        only_clean = not early and bool((rows["hash"] == rows["hash"][0]).all())
+        if asked < logged and not only_clean:
+            raise RunError(
+                f"{where} the log has query {logged} of it, where its search asks for {asked}"
+            )
+        return found[0] if found else None
+
+    def _played(self, plan: Plan, watch: Callable[[int, Tensor], None]) -> Iterator[Event]:
         settings = self._run.settings
         floor = None if settings.floor is None else parse_floor(settings.floor)
         searcher = Searcher(
@@ -232,11 +291,7 @@ class Replay:
             resize=settings.resize,
             watch=watch,
         )
-        for event in searcher.search([self._plan(log, result)]):
-            if isinstance(event, Failure):
-                raise RunError(f"{self._run.folder}: cannot be replayed: {event.reason}")
-            if isinstance(event, Outcome):
-                self._check(result, event)
+        yield from searcher.search([plan])
 
     def _plan(self, log: QueryLog, result: Result) -> Plan:
         """The plan of the search, as the engine made it, without the queries of the check."""
