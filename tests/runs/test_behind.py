@@ -232,7 +232,7 @@ def test_runs_of_other_models_are_refused(photos, tmp_path):
     run, fits = attack("run"), attack("fits", "bits:3")
     others = {
         "lower scores are better": attack("flipped", "bits:3", lower_better=True),
-        "its input is size=8x6, that of": attack("input", "bits:3", input="size=8x6"),
+        "its input is size=8x6, but ": attack("input", "bits:3", input="size=8x6"),
     }
     (tmp_path / "model.py").write_text(MODEL.replace("double", "float"))
     others["its model had another model.py than that of"] = attack("changed", "bits:3")
