@@ -235,7 +235,7 @@ def test_runs_of_other_models_are_refused(photos, tmp_path):
         "its input is size=8x6, but ": attack("input", "bits:3", input="size=8x6"),
     }
     (tmp_path / "model.py").write_text(MODEL.replace("double", "float"))
-    others["its model had another model.py than that of"] = attack("changed", "bits:3")
+    others["its model's model.py differs from that of"] = attack("changed", "bits:3")
     (tmp_path / "model.py").write_text(MODEL)
     assert iqattack.defended(run, "bits:3", adaptive=fits).gain_adaptive is not None
     for part, other in others.items():
