@@ -32,7 +32,7 @@ def test_the_headline_is_of_the_constraint_that_gained_most_at_the_largest_budge
 @pytest.mark.parametrize(
     ("srocc", "images", "ending"),
     [
-        ((0.99, 0.97, 1.0), 20, ", and the ranking of the images stayed almost as it was."),
+        ((0.99, 0.97, 1.0), 20, ", and the ranking of the images stayed almost unchanged."),
         ((0.1, -0.2, 0.4), 20, ", and the ranking of the images was lost."),
         ((0.5, -0.9, 0.99), 20, "; the effect on the ranking is undecided."),
         ((0.5, 0.4, 0.6), 9, "; 9 images are too few for a statement about their ranking."),

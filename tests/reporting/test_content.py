@@ -33,8 +33,8 @@ def asked(summary, **fields):
 def test_notices(summary, run):
     failures = [result for result in run.results if result.failed]
     assert content.notices(summary, []) == [
-        "Noise and dependence on the batch were not measured in this run, or not completely: "
-        "iqattack probe does it."
+        "Noise and dependence on the batch were not measured in this run, or not completely; "
+        "run iqattack probe."
     ]
     summary = changed(summary, findings=())
     (failed,) = content.notices(summary, failures)
@@ -45,7 +45,9 @@ def test_notices(summary, run):
     crossing = replace(summary.scores.crossing, without_reach=2)
     scores = replace(summary.scores, crossing=crossing)
     (ended,) = content.notices(summary.model_copy(update={"scores": scores}), [])
-    assert ended.startswith("2 images had a clean score at the end of the range 0 to ")
+    assert ended.startswith(
+        "2 images had a clean score at or beyond the target end of the range 0 to "
+    )
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_a_saved_image_that_was_not_scored_is_not_shown(copy):
     (copy.images / link.png_name).symlink_to(copy.folder / "elsewhere.png")
     page = iqattack.report(copy)
     assert "the saved image is not the one that was scored" in of(page, other)["missing"]
-    assert "is a link, and a run has none" in of(page, link)["missing"]
+    assert "is a link, which a run must not contain" in of(page, link)["missing"]
     assert (of(page, kept)["missing"], of(page, other)["thumb"]) == (None, None)
     assert pixels_of(page, of(page, link))["attacked"] is None
     copy.images.rename(copy.folder / "images")
