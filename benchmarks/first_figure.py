@@ -1,4 +1,4 @@
-"""Draws docs/first.png: four pictures before and after filter-search, with CNNIQA's scores.
+"""Draws docs/first.png: four pictures before and after the default attack, with CNNIQA's scores.
 
     python benchmarks/first_figure.py [--queries 500]
 
@@ -16,11 +16,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from common import ROOT, Measured, cnniqa, measure, shared_data
 from iqattack.attacks import load_attack
-from iqattack.catalogue.defaults import CONSTRAINT as DEFAULT
+from iqattack.catalogue.defaults import ATTACK, CONSTRAINT
 from iqattack.images import ImageSet, read_image
 from iqattack.samples import write_samples
 
-ATTACK = "filter-search"
 FIRST, EVERY = 1, 6
 LEFT, TOP, GAP, CAPTION = 84, 30, 8, 34  # pixels
 FIGURE = ROOT / "docs" / "first.png"
@@ -58,7 +57,7 @@ def main() -> None:
         write_samples(Path(folder))
         images = ImageSet(ImageSet.from_folder(folder).entries[FIRST::EVERY])
         result = measure(
-            ATTACK, cnniqa(), images, load_attack(ATTACK), constraint=DEFAULT, queries=queries
+            ATTACK, cnniqa(), images, load_attack(ATTACK), constraint=CONSTRAINT, queries=queries
         )
         for entry, clean, attacked, jod in zip(
             images, result.clean, result.attacked, result.jod, strict=True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-ATTACK = "filter-search"
+ATTACK = "portfolio-search"
 CONSTRAINT = "bands:2.5"  # see docs/visibility.md
 OBJECTIVE = "rank"
 QUERIES = 2000  # per image
