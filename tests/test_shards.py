@@ -212,7 +212,7 @@ def test_a_shard_on_a_machine_with_another_model_says_so(photos, sharded, tmp_pa
 
 
 def test_shards_without_a_survey(photos, tmp_path):
-    with pytest.raises(InputError, match=r"objective rank .*'iqattack survey'.*--survey"):
+    with pytest.raises(InputError, match=r"with objective rank, .*'iqattack survey'.*--survey"):
         attack(photos, tmp_path / "run", shard="1/2")
     with pytest.raises(InputError, match=r"objective rank:0.1 "):
         attack(photos, tmp_path / "run", shard="1/2", objective="rank:0.1")
@@ -435,7 +435,7 @@ def test_a_survey_of_something_else_is_refused(photos, sharded, tmp_path):
     run = partial(attack, photos, tmp_path / "run", survey=survey, shard="1/3")
     with refuse(match=r"--survey does not fit: resize is not given there, 19 here"):
         run(resize=19)
-    with refuse(match=r"of something else: model's score_range is .* there"):
+    with refuse(match=r"does not fit: model's score_range is .* there"):
         attack(photos, tmp_path / "run", model(score_range=(0, 300)), survey=survey, shard="1/3")
     with refuse(match=r"it has 7 images there, 5 here, such as 5.png"):
         run(limit=5)

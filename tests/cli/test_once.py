@@ -95,7 +95,7 @@ def test_a_value_is_no_option(iqattack, attack):
         (("--workers", "2", "--concurrency", "2"), "error: workers and concurrency: expected one"),
         (
             ("--workers", "2", "--max-requests", "9"),
-            "error: max_requests: one process has to count",
+            "error: max_requests: needs a single process",
         ),
         (("--device", "cuda"), "device cuda: the factory has no parameter device; leave it out"),
         (("--accept-lost-log",), "error: --accept-lost-log applies to a run that is resumed"),

@@ -89,7 +89,7 @@ def test_nothing_found(tmp_path):
     assert "lists no images" in error(ImageSet.from_spec, [tmp_path / "empty.txt"])
     assert "bad.txt, line 2" in error(ImageSet.from_spec, [tmp_path / "bad.txt"])
     assert "latin.txt" in error(ImageSet.from_spec, [tmp_path / "latin.txt"])
-    assert "cannot be reached" in error(ImageSet.from_spec, [tmp_path / ("a" * 300)])
+    assert "cannot be accessed" in error(ImageSet.from_spec, [tmp_path / ("a" * 300)])
     assert "at least one" in error(ImageSet.from_spec, [])
 
 
@@ -239,7 +239,7 @@ def test_what_is_left_out_is_said_shortly(tmp_path):
     assert names(images) == ["B.HEIC", "a.png", "c.avif", "d.JFIF"]
     assert images.notes == (
         f"left out of {tmp_path}: 500 files without an image's suffix (000.txt, 001.txt, 002.txt, "
-        f"…), 2 hidden, 1 subfolder (sub), which '{tmp_path}/**/*' takes in",
+        f"…), 2 hidden, 1 subfolder (sub), which '{tmp_path}/**/*' includes",
     )
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "a\nb.txt").touch()

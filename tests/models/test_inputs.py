@@ -150,7 +150,7 @@ def test_blanks_are_for_reading():
         ("grey,std=1,1,1", "std has 3 numbers, expected 1 or 1"),
         ("std=0", "std must not be 0"),
         ("uint8,mean=0.5", "mean and std need float01 or float255, not uint8"),
-        ("pil,nhwc", "a model that takes pil gets 8-bit pictures"),
+        ("pil,nhwc", "a model that takes pil receives 8-bit pictures"),
         ("resample=bicubic", "resample needs size="),
         ("size=8,resample=sinc", "expected bilinear, bicubic, area, nearest"),
         ("size", "unknown term of --input 'size': did you mean 'size='"),

@@ -86,7 +86,7 @@ def test_a_ceiling_of_money(tmp_path, photos):
     scorer = model(paid, price=0.1)
     notes = []
     callbacks = iqattack.Callbacks(note=lambda image, text: notes.append((image, text)))
-    with pytest.raises(CeilingReached, match=r"before the ceiling of 3 at 0\.1 an image: "):
+    with pytest.raises(CeilingReached, match=r"before the ceiling of 3 at 0\.1 per image: "):
         attack(photos, scorer, tmp_path / "run", max_cost=3, callbacks=callbacks)
     assert paid.sent == 30  # 30 × 0.1 is not above 3, whatever floats say
     expected = "is to score up to 100 images, 10.00 at 0.1 each, retries aside; stops before the"
@@ -101,7 +101,7 @@ def test_a_ceiling_of_money(tmp_path, photos):
         ({"max_cost": float("nan")}, "--max-cost nan: expected more than 0"),
         (
             {"max_requests": 9, "workers": 2},
-            "one process has to count all requests; leave out w",
+            "needs a single process that counts all requests; leave out w",
         ),
     ],
 )
@@ -112,7 +112,7 @@ def test_ceilings_that_cannot_be_held(tmp_path, photos, options, message):
 
 
 def test_workers_are_not_for_what_works_elsewhere(tmp_path, photos):
-    with pytest.raises(InputError, match="workers 2: model 'paid' does its work elsewhere; use"):
+    with pytest.raises(InputError, match="workers 2: model 'paid' is remote; use"):
         attack(photos, model(Paid(), concurrency=4), tmp_path / "run", workers=2)
 
 

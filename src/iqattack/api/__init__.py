@@ -21,6 +21,7 @@ from iqattack.api.results import compare, defended, detect, evaluate, export, op
 from iqattack.attacks import ATTACKS, Answer, BudgetSpent, Task, all_attacks, find
 from iqattack.auditing import CardCheck
 from iqattack.directions import Perturbation, Profile
+from iqattack.engine import Interrupted
 from iqattack.errors import TransientError
 from iqattack.images import ImageSet
 from iqattack.models import Scorer, builtin_card, defend, load_model, model_kinds, wrap
@@ -62,6 +63,7 @@ __all__ = [
     "Executor",
     "ImageSet",
     "InProcess",
+    "Interrupted",
     "Perturbation",
     "Probe",
     "Processes",
