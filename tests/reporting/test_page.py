@@ -66,7 +66,7 @@ def test_everything_is_beside_the_page(page):
     parsed = Parsed(page)
     wanted = {attrs.get("src") or attrs.get("href") for tag, attrs in parsed.tags}
     files = {name for name in wanted if name and not name.startswith(("#", "data:"))}
-    assert {"page.css", "data.js", "plotly-basic.min.js"} <= files
+    assert {"page.css", "result.css", "data.js", "plotly-basic.min.js"} <= files
     for image in data_of(page)["images"]:
         files |= {image["pixels"], image["thumb"]} - {None}
     assert all((page.parent / name).is_file() for name in files)
@@ -158,7 +158,7 @@ def test_a_saved_image_that_was_not_scored_is_not_shown(copy):
     (copy.images / link.png_name).symlink_to(copy.folder / "elsewhere.png")
     page = iqattack.report(copy)
     assert "the saved image is not the one that was scored" in of(page, other)["missing"]
-    assert "is a link, and a run has none" in of(page, link)["missing"]
+    assert "is a link, which a run must not contain" in of(page, link)["missing"]
     assert (of(page, kept)["missing"], of(page, other)["thumb"]) == (None, None)
     assert pixels_of(page, of(page, link))["attacked"] is None
     copy.images.rename(copy.folder / "images")
@@ -360,7 +360,7 @@ def test_a_notice_with_an_option_and_markup():
 
 
 def test_no_markup_is_shown_as_text(copy, monkeypatch):
-    monkeypatch.setattr("iqattack.reporting.content.notices", lambda *_: ["Give --batch 1, <b>."])
+    monkeypatch.setattr("iqattack.reporting.content.concerns", lambda *_: ["Give --batch 1, <b>."])
     parsed = Parsed(iqattack.report(copy))
     assert "Give --batch 1, <b>." in parsed.text
     assert "span class" not in parsed.text

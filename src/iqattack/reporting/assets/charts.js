@@ -38,7 +38,8 @@
         ...points(done, (image) => image.clean, (image) => image.attacked),
       ],
       layout: {
-        xaxis: scale("clean model score", data.lower_better),
+        // In a narrow chart, one line has no room for it.
+        xaxis: scale("clean model score", data.lower_better, document.getElementById("chart-scores").clientWidth < 400 ? "<br>" : " "),
         yaxis: scale("attacked model score", data.lower_better, "<br>"),
       },
     }));

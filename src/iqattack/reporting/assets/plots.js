@@ -60,6 +60,14 @@
 
   const tint = (name) => theme.colour(name).replace("rgb(", "rgba(").replace(")", ", 0.18)");
 
+  // Paper has another width than the screen: of a chart alone, or of one of two side by side.
+  const paper = (id) =>
+    document.getElementById(id).closest(".charts") ? { width: 325, height: 300 } : { width: 680, height: 380 };
+  window.addEventListener("beforeprint", () => [...drawn.keys()].forEach((id) => Plotly.relayout(id, paper(id))));
+  window.addEventListener("afterprint", () => {
+    for (const id of drawn.keys()) Plotly.relayout(id, { width: null, height: null, autosize: true });
+  });
+
   theme.onChange(() => [...drawn.keys()].forEach(draw));
   window.iqattack.plots = { axis, scale, whole, rounded, line, tint, escaped, draw, show, forget };
 })();
