@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: schema demo test check clean
+.PHONY: schema demo docs test check clean
 
 # The environment: everything pinned by constraints.txt, once.
 $(STAMP): constraints.txt pyproject.toml
@@ -16,6 +16,10 @@ $(VENV)/.dev: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 # pyiqa needs torchvision; tests use it for real.
 $(VENV)/.pyiqa: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torchvision pyiqa
@@ -23,6 +27,11 @@ $(VENV)/.pyiqa: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/iqattack demo
+
+# The documentation, into site/, which opens from disk. A link that leads nowhere is an error.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo "open site/index.html"
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -44,4 +53,4 @@ schema: $(STAMP)
 	$(BIN)/python -m iqattack.reporting.board > docs/leaderboard.schema.json
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -43,3 +43,14 @@ def _state(tmp_path_factory) -> Iterator[Path]:
         patched.setenv("XDG_STATE_HOME", str(folder))
         patched.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A window of a browser, for pages; skips where there is no browser."""
+    helper = runpy.run_path(str(Path(__file__).with_name("chromium.py")))
+    if not helper["chromium_is_here"]():
+        pytest.skip("no browser: expected Debian's chromium and chromium-driver")
+    browser = helper["Browser"]()
+    yield browser
+    browser.close()

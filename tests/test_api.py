@@ -140,7 +140,7 @@ def test_a_value_of_another_type_is_one_line(tmp_path, images, darkness, given, 
 
 
 def test_pixels_are_no_images(tmp_path, darkness):
-    with pytest.raises(InputError, match="images: holds ndarray, expected paths"):
+    with pytest.raises(InputError, match="images: contains ndarray, expected paths"):
         iqattack.attack([np.zeros((8, 8, 3), np.uint8)], darkness, out=tmp_path / "run")
 
 
@@ -154,7 +154,7 @@ def test_a_model_that_is_none_is_refused(tmp_path, images, darkness):
 
 def test_verifying_stops_when_asked(tmp_path, images, darkness):
     run = iqattack.attack(images, darkness, attack="noise", queries=3, out=tmp_path / "run")
-    with pytest.raises(IqattackError, match="stopped; 1 of 4 images are verified"):
+    with pytest.raises(IqattackError, match="stopped; 1 of 4 images verified"):
         iqattack.verify(run, darkness, callbacks=iqattack.Callbacks(stop=lambda: True))
 
 

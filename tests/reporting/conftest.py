@@ -1,4 +1,3 @@
-import runpy
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,6 @@ from iqattack.evaluation import evaluate_scores
 from iqattack.images import ImageEntry, ImageSet
 from iqattack.runs import Run
 
-_chromium = runpy.run_path(str(Path(__file__).parents[1] / "chromium.py"))
 SIZES = [(24, 20)] * 7 + [(224, 224)]
 WHITE = 3  # the image that no noise moves
 BROKEN = 5  # the image that cannot be read
@@ -99,15 +97,6 @@ def run(make_run, tmp_path_factory) -> Run:
 @pytest.fixture(scope="session")
 def page(run) -> Path:
     return iqattack.report(run)
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    if not _chromium["chromium_is_here"]():
-        pytest.skip("no browser: expected Debian's chromium and chromium-driver")
-    browser = _chromium["Browser"]()
-    yield browser
-    browser.close()
 
 
 @pytest.fixture

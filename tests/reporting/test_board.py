@@ -224,7 +224,7 @@ def test_only_a_leaderboard_is_replaced(write):
     with pytest.raises(InputError, match=r"but has thesis\.tex"):
         iqattack.leaderboard([entry], "site")
     Path("site/thesis.tex").rename("site/cards/thesis.tex")
-    with pytest.raises(InputError, match=r"it has cards/thesis\.tex"):
+    with pytest.raises(InputError, match=r"but has cards/thesis\.tex"):
         iqattack.leaderboard([entry], "site")
     Path("mine").mkdir()
     Path("mine/index.html").touch()

@@ -422,7 +422,7 @@ def test_files_that_cannot_be_written(known, tmp_path):
 def test_runs_that_cannot_be_drawn(known, tmp_path):
     with pytest.raises(RunError, match="no such run"):
         iqattack.plot(tmp_path / "gone")
-    with pytest.raises(RunError, match=r"has no run\.toml"):
+    with pytest.raises(RunError, match=r"no run\.toml"):
         iqattack.plot(tmp_path)
     with pytest.raises(InputError, match="is the same run as"):
         iqattack.plot([known, known.folder])

@@ -127,7 +127,7 @@ def test_an_adaptive_attack_that_gains_less_is_said_to_have_failed(attacked, mod
     monkeypatch.setattr(behind, "_gain", weaker)
     found = iqattack.defended(run, "bits:3", model, adaptive=other)
     assert found.gain_worst == found.gain_not_adaptive
-    assert "the adaptive attack gains −0.500, less than the " in found.note
+    assert "the adaptive attack gains −0.500, less than " in found.note
     assert "judge it by the worst of both" in found.note
     monkeypatch.undo()
     same = iqattack.defended(run, "bits:8", model, adaptive=attacked("same", "bits:8"))
@@ -231,11 +231,11 @@ def test_runs_of_other_models_are_refused(photos, tmp_path):
 
     run, fits = attack("run"), attack("fits", "bits:3")
     others = {
-        "lower scores of its model are better": attack("flipped", "bits:3", lower_better=True),
-        "its input is size=8x6, that of": attack("input", "bits:3", input="size=8x6"),
+        "lower scores are better": attack("flipped", "bits:3", lower_better=True),
+        "its input is size=8x6, but ": attack("input", "bits:3", input="size=8x6"),
     }
     (tmp_path / "model.py").write_text(MODEL.replace("double", "float"))
-    others["its model had another model.py than that of"] = attack("changed", "bits:3")
+    others["its model's model.py differs from that of"] = attack("changed", "bits:3")
     (tmp_path / "model.py").write_text(MODEL)
     assert iqattack.defended(run, "bits:3", adaptive=fits).gain_adaptive is not None
     for part, other in others.items():
@@ -268,7 +268,7 @@ def test_runs_that_do_not_fit(attacked, model, brightness, tmp_path):
     says("expected 'brightness, defended by bits:3'", adaptive=run)
     assert model.function.images == before
     short = attacked("short", "bits:3", queries=20)
-    says("its queries is 20, that of", adaptive=short)
+    says("its queries is 20, but ", adaptive=short)
     limited = attacked("limited", "bits:3", limit=4)
     says("has no result for 4.png", adaptive=limited)
     Image.fromarray(np.zeros((20, 24, 3), np.uint8)).save(run.images / "0.png")

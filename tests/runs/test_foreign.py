@@ -129,7 +129,9 @@ def test_what_is_kept_of_a_change_may_be_anything(run, brightness, text):
     edit_toml(run, lambda r: (r["model"].update(files=files),
                               r.update(changes=[{**CHANGE, "new": files}])))  # fmt: skip
     sql(run, ("INSERT INTO kept VALUES ('model change 0', ?)", (text,)))
-    assert any(line.startswith("run.toml: the log does not tell") for line in told(run, brightness))
+    assert any(
+        line.startswith("run.toml: the log and run.toml disagree") for line in told(run, brightness)
+    )
 
 
 # -- text that would forge what a terminal shows -------------------------------------------------
@@ -285,7 +287,7 @@ def test_what_is_reserved_is_a_number(run, tmp_path):
     sql(run, "INSERT INTO kept VALUES ('reserved', 'abc')")
     with (
         QueryLog(run.folder / "log.sqlite") as log,
-        pytest.raises(RunError, match="reserved that is no number"),
+        pytest.raises(RunError, match="reserved that is not a number"),
     ):
         log.sent()
 
@@ -403,12 +405,12 @@ def test_images_that_failed_and_were_repaired_may_have_another_direction(
 def test_a_result_that_was_made_a_failure_is_found(run, brightness):
     sql(run, "DELETE FROM result WHERE task = 1", "INSERT INTO failure VALUES (1, 'it crashed')")
     agree(run)
-    assert f"0.png: failed, and the log has all {BUDGET} queries of it" in told(run, brightness)
+    assert f"0.png: failed, but the log has all its {BUDGET} queries" in told(run, brightness)
 
 
 def test_early_replies_beyond_the_budget_are_found(run, brightness):
     sql(run, "INSERT INTO early VALUES (1, 40, zeroblob(16))")
-    assert f"0.png: has query 41 in the log, of a budget of {BUDGET}" in told(run, brightness)
+    assert f"0.png: has query 41 in the log, beyond the budget of {BUDGET}" in told(run, brightness)
 
 
 @pytest.mark.parametrize(
@@ -438,7 +440,7 @@ def test_an_end_that_says_far_less_is_said_and_kept(run, settings, brightness, i
     path = run.folder / "log.end"
     path.write_bytes(End(30, 5).text())
     for _ in range(2):
-        with pytest.raises(RunError, match=r"log\.sqlite has 60 queries, and log\.end says 30"):
+        with pytest.raises(RunError, match=r"log\.sqlite has 60 queries, but log\.end says 30"):
             Run.resume(run.folder, settings(), brightness)
         assert path.read_bytes() == End(30, 5).text()
     assert any("log.end says 30" in line for line in told(run, brightness))

@@ -235,7 +235,7 @@ def test_a_missing_chunk_is_one_line_and_only_what_follows_is_asked_again(
         if queries is not None:
             with pytest.raises(RunError, match=gap):
                 iqattack.evaluate(run.folder, queries=queries)
-    with pytest.raises(RunError, match=rf"1\.png: {gap}, and 1 images more; 16 of 60 queries"):
+    with pytest.raises(RunError, match=rf"1\.png: {gap}, and 1 more images; 16 of 60 queries"):
         Run.resume(run.folder, settings(), brightness)
     scorer = Counted(brightness)
     with Run.resume(run.folder, settings(), like(scorer), accept_lost_log=True) as again:
@@ -253,7 +253,7 @@ def test_an_image_whose_rows_are_all_gone(run, settings, brightness):
     assert any("0 queries in the log, reported 12" in line for line in differences(run, brightness))
     with pytest.raises(RunError, match=r"3.png: has no query in the log"):
         iqattack.evaluate(run.folder, queries=6)
-    with pytest.raises(RunError, match=r"3\.png: has a result of 12 queries, and 0 in the log; 12"):
+    with pytest.raises(RunError, match=r"3\.png: reports 12 queries, but the log has 0; 12"):
         Run.resume(run.folder, settings(), brightness)
 
 
@@ -346,7 +346,7 @@ def test_a_model_that_was_mended_goes_on_and_the_run_says_so(tmp_path, photos):
     found = iqattack.verify(run.folder)
     assert found.differences == ()
     assert told in found.notes
-    assert any("scores of 5 images were given" in note for note in found.notes)
+    assert any("scores of 5 images come" in note for note in found.notes)
     # And on it goes, without another word.
     iqattack.attack(photos, spec, resume=True, **options)
     assert len(iqattack.open_run(run.folder).record.changes) == 1

@@ -271,7 +271,7 @@ def test_more_queries_than_the_budget_are_found(ranked):
     toml = run.folder / "run.toml"
     toml.write_text(toml.read_text().replace(f"budget_total = {TOTAL}", "budget_total = 50"))
     found = [str(difference) for difference in verify(Run.open(run.folder), None).differences]
-    assert any("of a budget of 50 for all" in line for line in found)
+    assert any("beyond the budget of 50 for all" in line for line in found)
 
 
 def test_a_smaller_budget_is_not_made_up(ranked):

@@ -209,7 +209,9 @@ def test_own_runs_and_models_that_are_named_ask_nothing(run, planted, marker):
 @pytest.mark.parametrize("own", [False, True])
 def test_another_hash_is_an_error_before_anything_runs(run, planted, marker, trust, own):
     forge(run, model=f"{planted}:load", files={str(planted): "0" * 64}, own=own)
-    with pytest.raises(RunError, match=rf"{planted}, SHA-256 {sha256(planted)}, not what it rec"):
+    with pytest.raises(
+        RunError, match=rf"{planted}, SHA-256 {sha256(planted)}, which differs from the recorded"
+    ):
         iqattack.verify(run.folder, trust=trust)
     assert not marker.exists()
     if not (trust or own):
@@ -229,7 +231,7 @@ def test_a_module_is_found_without_importing_its_packages(run, tmp_path, marker,
     monkeypatch.chdir(tmp_path)
     elsewhere = "/somewhere/theirs/model.py"
     forge(run, model="theirs.model:load", files={elsewhere: sha256(package / "model.py")})
-    with pytest.raises(UntrustedError, match=rf"{package}/model\.py, SHA-256 .*, as the run rec"):
+    with pytest.raises(UntrustedError, match=rf"{package}/model\.py, SHA-256 .*, as rec"):
         iqattack.verify(run.folder)
     forge(run, model="theirs.model:load", files={elsewhere: "0" * 64})
     with pytest.raises(RunError, match=rf"its model has changed: {package}/model\.py"):

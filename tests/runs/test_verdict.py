@@ -102,17 +102,23 @@ def test_one_sentence_with_numbers_and_intervals(summary):
             -0.71,
             (-1.0, 0.09),
             "few",
-            "6 images are too few to say what became of their ranking (SROCC −0.71, 95 % interval "
+            "6 images are too few for a statement about their ranking (SROCC −0.71, 95 % interval "
             "−1.00 … 0.090): at least 10 are needed, and",
         ),
-        (30, 0.97, (0.9, 0.99), "kept", "stayed almost as it was (SROCC 0.97, 95 %"),
+        (30, 0.97, (0.9, 0.99), "kept", "stayed almost unchanged (SROCC 0.97, 95 %"),
         (30, 0.85, (0.7, 0.9), "slight", "changed a little"),
         (30, 0.5, (0.2, 0.7), "strong", "changed a lot"),
         (30, 0.0, (-0.3, 0.3), "lost", "the ranking of the images was lost"),
         (30, 0.1, (-0.6, 0.39), "lost", "the ranking of the images was lost (SROCC 0.10"),
         (30, 0.1, (-0.6, 0.69), "lost", "the ranking of the images changed a lot or was lost (SR"),
         (30, -0.3, (-0.6, 0.1), "lost", "the ranking of the images was lost (SROCC −0.30, 95 % in"),
-        (30, 0.5, (-0.5, 0.9), "open", "what became of the ranking of the images is open (SROCC"),
+        (
+            30,
+            0.5,
+            (-0.5, 0.9),
+            "open",
+            "the effect on the ranking of the images is undecided (SROCC",
+        ),
         (30, math.nan, (math.nan, math.nan), "lost", "was lost (all attacked scores are equal)"),
     ],
 )
@@ -245,7 +251,7 @@ def test_scores_that_depend_on_the_batch_by_more_than_they_moved(summary):
         ("workers", "scores differ between the workers' models, by 20.00 % of their range"),
         (
             "drift",
-            "scores of one image drifted in the course of the run, by 20.00 % of their range",
+            "scores of one image drifted during the run, by 20.00 % of their range",
         ),
     ],
 )
@@ -411,7 +417,7 @@ def test_images_that_were_not_attacked(photos, tmp_path):
     assert (verdict.kind, verdict.silent, verdict.short) == ("unattacked", True, "too few attacked")
     assert verdict.text.startswith(
         "Nothing can be said about the model's robustness: 12 of 12 images were not attacked, as "
-        "the clean score lay at the end of the score range 0 to 255 that it was to reach, or"
+        "the clean score lay at or beyond the target end of the score range 0 to 255."
     )
     assert "unmoved" not in verdict.doubts
     clean = sorted(row.score_clean for row in iqattack.open_run(tmp_path / "all").results)
@@ -430,7 +436,7 @@ def test_a_budget_of_the_clean_images_alone(photos, tmp_path):
     cut = iqattack.evaluate(attack(photos, tmp_path / "run").folder, queries=1)
     for summary in (once, cut):
         assert summary.verdict.kind == "unattacked"
-        assert "with 1 query an image, only the clean images of 12 images" in summary.verdict.text
+        assert "with 1 query per image, only the clean images of 12 images" in summary.verdict.text
 
 
 def test_scores_that_hardly_differ(photos, tmp_path):

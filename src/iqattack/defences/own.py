@@ -187,7 +187,7 @@ class Own(Defence):
     def _reshaped(
         self, inner: Reshaping, image: Tensor, answer: float | Exception, lent: Lent
     ) -> float | Exception:
-        """What is told in place of a model's answer about an image."""
+        """What is reported in place of a model's answer about an image."""
         if isinstance(answer, Exception) or not math.isfinite(answer):
             return answer
         return self._tried(

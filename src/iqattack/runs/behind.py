@@ -251,8 +251,8 @@ def _without_defences(adaptive: Run, chain: Chain) -> ModelRecord:
         there = [name for name, recorded in files.items() if recorded == digest]
         if not there:
             raise RunError(
-                f"{adaptive.folder}: its defence had another {path.name} than {path}; put that "
-                "file back, or attack again"
+                f"{adaptive.folder}: its defence had another {path.name} than {path}; restore "
+                "that file, or attack again"
             )
         del files[there[0]]
     return adaptive.model.model_copy(update={"files": files})

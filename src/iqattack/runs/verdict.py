@@ -607,5 +607,5 @@ def _jod(summary: Summary, mean: float, least: float) -> str:
     if known == 1:
         return f"the attacked image has JOD {jod(mean)}{few} ({scale})"
     return (
-        f"the attacked images have a mean JOD of {jod(mean)}{few}, the least {jod(least)} ({scale})"
+        f"the attacked images have JOD {jod(mean)} on average{few}, {jod(least)} at least ({scale})"
     )

@@ -1,0 +1,1 @@
+"""What makes the documentation site of the files in docs/, README.md and the code."""
