@@ -28,6 +28,7 @@ from iqattack.runs.pairs import read_pair, scored_pairs
 from iqattack.runs.visibility import known
 
 SHOWN = 3  # pictures
+MOST_DIGITS = 7  # of a score, after the point
 LONGEST = 1024  # pixels of a side: larger pictures are shrunk for the page
 _FOLDER = re.compile(r"runs/(?!\.\.?$)[^/\\]+")
 
@@ -139,12 +140,12 @@ def _picture(
     run: Run, result: Result, facts: Sequence[tuple[str, str]], audit: Path | None = None
 ) -> Picture:
     """A picture of a finished image. audit: folder of the run's audit, if it is part of one."""
-    digits = score_digits(run.model.score_range)
+    clean, attacked = _scores(result, score_digits(run.model.score_range))
     facts = (*facts, ("image", result.image))
     text: dict[str, Any] = {
         "image": result.image,
-        "clean": fixed(result.score_clean, digits),
-        "attacked": fixed(result.score_adv, digits),
+        "clean": clean,
+        "attacked": attacked,
         "gain": percent(result.gain),
         "look": LOOK[result.direction or "up"],
     }
@@ -167,6 +168,16 @@ def _picture(
         size=(width, height),
         note=note,
     )
+
+
+def _scores(result: Result, digits: int) -> tuple[str, str]:
+    """Clean and attacked score with these digits, or as many as it takes to tell them apart."""
+    scores = result.score_clean, result.score_adv
+    for more in range(digits, MOST_DIGITS):
+        clean, attacked = (fixed(score, more) for score in scores)
+        if clean != attacked:
+            return clean, attacked
+    return fixed(scores[0], digits), fixed(scores[1], digits)
 
 
 def _seen(jods: float | None, similar: float) -> tuple[tuple[str, str], ...]:

@@ -60,9 +60,13 @@
 
   const tint = (name) => theme.colour(name).replace("rgb(", "rgba(").replace(")", ", 0.18)");
 
-  // Paper has another width than the screen: of a chart alone, or of one of two side by side.
-  const paper = (id) =>
-    document.getElementById(id).closest(".charts") ? { width: 325, height: 300 } : { width: 680, height: 380 };
+  // Paper has another width than the screen: of a whole line, or of one of two charts side by side.
+  function paper(id) {
+    const figure = document.getElementById(id).closest("figure");
+    const several = figure?.closest(".charts");
+    const wide = !several || figure.matches(":last-child:nth-child(odd)");
+    return { width: wide ? 680 : 325, height: several ? 280 : 380, "font.size": 11 };
+  }
   window.addEventListener("beforeprint", () => [...drawn.keys()].forEach((id) => Plotly.relayout(id, paper(id))));
   window.addEventListener("afterprint", () => {
     for (const id of drawn.keys()) Plotly.relayout(id, { width: null, height: null, autosize: true });
