@@ -433,7 +433,7 @@ def test_a_survey_of_something_else_is_refused(photos, sharded, tmp_path):
     survey = sharded[0] / "survey.json"
     refuse = partial(pytest.raises, InputError)
     run = partial(attack, photos, tmp_path / "run", survey=survey, shard="1/3")
-    with refuse(match=r"--survey is of something else: resize is not given there, 19 here"):
+    with refuse(match=r"--survey does not fit: resize is not given there, 19 here"):
         run(resize=19)
     with refuse(match=r"of something else: model's score_range is .* there"):
         attack(photos, tmp_path / "run", model(score_range=(0, 300)), survey=survey, shard="1/3")
@@ -572,7 +572,7 @@ def test_a_survey_that_is_done_is_left_as_it_is(photos, tmp_path, monkeypatch, c
         assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {"s.json", "m.py"}
         assert Path("s.json").read_bytes() == before
     assert main([*given, "--resize", "17"]) == 2
-    assert "exists, and is of something else: resize" in capsys.readouterr().err
+    assert "is another survey: resize" in capsys.readouterr().err
     assert main([*given, "--limit", "5"]) == 2
     assert "7 images there, 5 here" in capsys.readouterr().err
     values = json.loads(before)
@@ -615,7 +615,7 @@ def test_a_survey_of_other_images_is_not_gone_on_with(photos, tmp_path):
     with pytest.raises(iqattack.api.Interrupted):
         iqattack.survey(folder, model(counting), out=path, batch=1, callbacks=stop)
     (folder / "0.png").unlink()
-    with pytest.raises(RunError, match="begun with 7 images, 6 are given now"):
+    with pytest.raises(RunError, match=r"begun with other images \(7 then, 6 now\)"):
         iqattack.survey(folder, model(), out=path, resume=True)
 
 
@@ -742,7 +742,7 @@ def test_a_missing_picture_is_made_again_from_the_log(photos, shards, tmp_path):
         out=tmp_path / "merged",
         callbacks=iqattack.Callbacks(note=lambda *note: said.append(note)),
     )
-    assert "1 attacked images are gone" in said[0][1]
+    assert "1 attacked images are missing" in said[0][1]
     attack(photos, run.folder, resume=True)
     assert iqattack.verify(run, model()).ok
 

@@ -261,9 +261,9 @@ def quickly(made):
                 seen[run.folder] = checking_verify(run, scorer, **options)
             return seen[run.folder]
 
-        def card_of(suite, done):
+        def card_of(suite, done, **options):
             if not rebuilt:
-                rebuilt.append(checking_card_of(suite, done))
+                rebuilt.append(checking_card_of(suite, done, **options))
             return rebuilt[0]
 
         checking_verify, checking_card_of = checking.verify, checking.card_of
@@ -444,7 +444,7 @@ def test_a_run_with_another_budget(work):
     run = iqattack.attack("photos", "model.py:load", out=f"audit/{SQUARE}", attack="square",
                           constraint="linf:8", queries=20)  # fmt: skip
     iqattack.evaluate(run)
-    assert f"{SQUARE}: budget is 20, 8 in mine-v1" in refuted(check())
+    assert f"{SQUARE}: budget is 20, but 8 in mine-v1" in refuted(check())
 
 
 def test_another_version_of_the_suite(work):
@@ -497,7 +497,7 @@ def test_a_model_whose_file_has_changed_is_not_asked(work):
     found = check(model="model.py:load")
     assert (found.outcome, found.level, found.exit_status) == ("not verified", "files", 2)
     assert [f.where for f in found.findings] == ["model"]
-    assert "model.py has other contents" in found.findings[0].what
+    assert "model.py differs from the file of the runs" in found.findings[0].what
 
 
 def test_another_model_is_not_asked(work):

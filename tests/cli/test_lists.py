@@ -199,7 +199,10 @@ def test_a_kind_of_model_that_there_is_not(iqattack):
     said = iqattack("models", "cnniq")
     assert (said.status, "did you mean 'cnniqa'?" in said.error) == (2, True)
     said = iqattack("models", "onnx", "torch")
-    assert said.error == ("error: x")
+    assert said.error == (
+        "error: models onnx torch: unexpected argument 'torch'; to print a template, run iqattack "
+        "models template NAME"
+    )
 
 
 def test_the_model_card_is_laid_out_on_a_terminal_alone(iqattack, monkeypatch):

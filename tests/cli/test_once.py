@@ -97,7 +97,7 @@ def test_a_value_is_no_option(iqattack, attack):
             ("--workers", "2", "--max-requests", "9"),
             "error: max_requests: one process has to count",
         ),
-        (("--device", "cuda"), "device cuda: the factory takes none; leave it out"),
+        (("--device", "cuda"), "device cuda: the factory has no parameter device; leave it out"),
         (("--accept-lost-log",), "error: --accept-lost-log applies to a run that is resumed"),
         (("--accept-changed-model",), "error: --accept-changed-model applies to a run that is"),
     ],
@@ -136,11 +136,11 @@ def test_devices_of_what_takes_none(iqattack, attack, work):
     said = iqattack("evaluate", "run", "--device", "cuda")
     assert "error: --device cuda applies to metrics; add --metric, or leave it out" in said.err
     said = iqattack("verify", "run", "--device", "cuda")
-    assert "device cuda: the factory takes none" in said.err
+    assert "device cuda: the factory has no parameter device" in said.err
 
 
 def test_the_largest_budget_is_one():
     values = {"images": ("x",), "model": "builtin"}
     assert Settings.of(**values, queries=10**9).queries == 10**9
-    with pytest.raises(InputError, match="expected at most 1,000,000,000 an image"):
+    with pytest.raises(InputError, match="expected at most 1,000,000,000 per image"):
         Settings.of(**values, queries=10**9 + 1)

@@ -115,7 +115,7 @@ def test_a_score_that_is_no_number_is_passed_on(spec, images) -> None:
     ],
 )  # fmt: skip
 def test_what_does_not_exist_is_refused_with_what_does(spec) -> None:
-    with pytest.raises(InputError, match=r"expected|there are"):
+    with pytest.raises(InputError, match=r"expected|available"):
         parse_defence(spec)
 
 

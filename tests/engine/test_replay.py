@@ -149,7 +149,7 @@ def test_another_seed_or_attack_does_not_replay(kit, images, whole):
     def log():
         return cut_log(rows, dict.fromkeys(rows, 9))
 
-    asks = r"^\d{3}\.png: query 2 asks for another image than the log has; .* start again"
+    asks = r"^\d{3}\.png: query 2 is another image than in the log; .* start again"
     other = ATTACKS["noise"] if attack is not ATTACKS["noise"] else lists
     with pytest.raises(RunError, match=asks):
         kit.attack_all(images, kit.Scorer(), other, log=log(), queries=BUDGET)
@@ -167,7 +167,7 @@ def test_a_changed_image_does_not_replay(kit, images, whole, tmp_path):
     entries = list(images.entries)
     entries[1] = ImageEntry(names[1], changed)
     log = cut_log(rows, dict.fromkeys(names, 5))
-    with pytest.raises(RunError, match=f"^{names[1]}: query 1 asks for another image"):
+    with pytest.raises(RunError, match=f"^{names[1]}: query 1 is another image"):
         kit.attack_all(ImageSet(tuple(entries)), kit.Scorer(), attack, log=log, queries=BUDGET)
 
 
@@ -181,7 +181,7 @@ def test_an_attack_that_now_ends_sooner_does_not_replay(kit, images):
         for _ in range(3):
             answer = yield search.send(answer)
 
-    with pytest.raises(RunError, match=r"the search ends at query \d+, the log goes on to 25"):
+    with pytest.raises(RunError, match=r"ends at query \d+, but the log continues to 25"):
         kit.attack_all(images, kit.Scorer(), shorter, log=log, queries=BUDGET)
 
 

@@ -185,7 +185,7 @@ def test_live_that_is_none(tmp_path):
     assert "981 scores for 982" in error(read_mos, live(tmp_path, dmos=np.zeros((1, 981))))
     assert "3 orgs" in error(read_mos, live(tmp_path, orgs=np.zeros(3)))
     savemat(tmp_path / "dmos.mat", {"other": 1})
-    assert "holds other" in error(read_mos, tmp_path)
+    assert "has other" in error(read_mos, tmp_path)
     (tmp_path / "dmos.mat").write_bytes(b"MATLAB 7.3 MAT-file".ljust(200, b"\0"))
     assert "not a MATLAB file" in error(read_mos, tmp_path)
 
@@ -195,7 +195,7 @@ def test_live_that_is_none(tmp_path):
     [
         ("", "unknown columns"),
         ("image;score\na;1\n", "its first line has image, score, expected such as image and mos"),
-        ("a.png,1\nb.png,2\n", "a.png, 1 and is no header; say what they are"),
+        ("a.png,1\nb.png,2\n", "a.png, 1 and is not a header; name them"),
         ("image,mos\na,1_0\n", "line 2: score '1_0' of a"),
         ("image,mos\na,١\n", "line 2: score '١' of a"),
         ("image,mos\na,0x1F\n", "line 2: score '0x1F' of a"),

@@ -302,7 +302,7 @@ def test_first_of_several_frames(tmp_path, kind):
     options = {"lossless": True} if kind == "WEBP" else {}
     frames[0].save(path, format=kind, save_all=True, append_images=frames[1:], **options)
     picture = read_image(path)
-    assert "first of 3 frames taken" in picture.notes
+    assert "first of 3 frames used" in picture.notes
     assert (picture.pixels[0] >= 250).all()
     assert (picture.pixels[1:] <= 5).all()
 
@@ -321,7 +321,7 @@ def test_files_that_are_none(tmp_path):
 def test_decompression_bomb(tmp_path, monkeypatch):
     path = saved(tmp_path / "a.png", Image.fromarray(RGB))
     monkeypatch.setattr(formats, "PIXELS", 58)  # of 117, which is more than twice as many
-    assert "too large (13×9 pixels, at most 116 in all)" in refusal(path)
+    assert "too large (13×9 pixels, at most 116 in total)" in refusal(path)
     monkeypatch.setattr(formats, "PIXELS", 59)
     assert torch.equal(read_image(path).pixels, tensor(RGB))
 
@@ -843,7 +843,7 @@ def test_heic_with_alpha_and_with_several_pictures(tmp_path):
     assert "transparent" in refusal(path)
     path.write_bytes(heic(SMOOTH, others=[255 - SMOOTH], primary_index=1))
     picture = read_image(path)
-    assert picture.notes == ("primary one of 2 images taken",)
+    assert picture.notes == ("primary image of 2 used",)
     assert (picture.pixels.int() - tensor(255 - SMOOTH).int()).abs().max() <= 2
 
 
@@ -953,7 +953,7 @@ def test_first_frame_of_avif(tmp_path):
     path = tmp_path / "a.avif"
     frames[0].save(path, save_all=True, append_images=frames[1:], quality=100)
     picture = read_image(path)
-    assert picture.notes == ("first of 2 frames taken",)
+    assert picture.notes == ("first of 2 frames used",)
     assert (picture.pixels[0] >= 250).all()
     assert (picture.pixels[2] <= 5).all()
 
@@ -1074,7 +1074,7 @@ def test_an_orientation_that_is_a_fraction_is_shown_as_a_whole_number(tmp_path):
     block = b"Exif\0\0MM\0*" + struct.pack(">L", 8) + rational
     path = saved(tmp_path / "a.jpg", Image.fromarray(SMOOTH), exif=block)
     (note,) = read_image(path).notes
-    assert note == "turned upright from EXIF orientation 6"
+    assert note == "rotated upright from EXIF orientation 6"
 
 
 @pytest.mark.parametrize("at", [0.02, 0.3, 0.6, 0.95])

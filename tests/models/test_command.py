@@ -163,7 +163,7 @@ def test_input_convention(scorer):
         each='answer["score"] = [*picture.size, len(bands)][request["id"] - 1]', convention=black
     )
     assert model(IMAGES) == [16, 8, 1]
-    with pytest.raises(InputError, match="--input float01: a command gets 8-bit pictures"):
+    with pytest.raises(InputError, match="--input float01: a command receives 8-bit pictures"):
         scorer(convention=Input.parse("float01"))
 
 
@@ -268,7 +268,7 @@ def test_a_program_that_never_scores_is_given_up(scorer):
     found = model(IMAGES[:1].repeat(5, 1, 1, 1))
     passing = [isinstance(one, TransientError) for one in found]
     assert passing == [True] * 3 + [False] * 2
-    assert "with status 3; that was 3 times in a row without a score" in str(found[4])
+    assert "with status 3; this happened 3 times in a row without a score" in str(found[4])
     assert "raise --timeout if it is slow, and continue with --resume" in str(found[4])
     assert children() == []
 
@@ -609,8 +609,8 @@ def test_files_are_found_from_another_folder(tmp_path, monkeypatch):
     ("words", "message"),
     [
         ("", "^command: it is empty; expected command:PROGRAM"),
-        ("absent-program --fast", "there is no program 'absent-program' that can be run"),
-        ("./absent {image}", "there is no program './absent' that can be run"),
+        ("absent-program --fast", "no executable program 'absent-program'"),
+        ("./absent {image}", "no executable program './absent'"),
         ("score 'it", "^command 'score 'it': no closing quotation"),
     ],
 )
@@ -631,7 +631,7 @@ def test_a_file_that_is_no_program(tmp_path):
 def test_settings_that_do_not_fit():
     with pytest.raises(InputError, match=r"expected \{image\} in it"):
         of_settings(settings(["cat"], image="argument"))
-    with pytest.raises(InputError, match=r"score = '\(' is no regular expression"):
+    with pytest.raises(InputError, match=r"score = '\(' is not a regular expression"):
         of_settings(settings(["cat", "{image}"], image="argument", score="("))
     with pytest.raises(InputError, match='leave it out with image = "json-lines"'):
         of_settings(settings(["cat"], score="x"))

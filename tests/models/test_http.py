@@ -824,7 +824,7 @@ def test_what_waits_for_its_turn_is_not_sent_any_more(serve, how):
     assert not thread.is_alive()
     assert [type(one) for one in found] == [NotSentError] * 3
     assert len({id(one) for one in found}) == 3
-    assert "not asked" in str(found[0])
+    assert "not queried" in str(found[0])
     assert scorer.requests == 1
 
 
@@ -975,7 +975,7 @@ def test_a_service_that_sends_more_than_its_answer_is_refused(extra, pause):
     """Which is the answer is not known; the next one would be read from the rest."""
     with kept_open([http_answer(b'{"score": 1}')] * 2, [extra] * 2, pause) as url:
         error = failure(Http(HttpSettings.of({"url": url}, "test")))
-    assert "sent more than its answer to a request: mend the service" in str(error)
+    assert "sent more than its answer to a request; fix the service" in str(error)
     assert not isinstance(error, TransientError)
 
 

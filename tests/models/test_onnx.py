@@ -465,7 +465,7 @@ def test_probabilities_get_no_softmax(tmp_path, options, shape):
     ]
     weights = [("w", WEIGHTS.astype(np.float32))]
     path = save(tmp_path / "m.onnx", nodes, [("y", None)], tensors=weights, shape=shape)
-    with pytest.raises(InputError, match=r"'y' has probabilities already, .*; leave out softmax"):
+    with pytest.raises(InputError, match=r"'y' already has probabilities, .*; leave out softmax"):
         loaded(path, options)
     assert np.isfinite(loaded(path, options.replace("softmax,", ""))(noise_images(2))).all()
 

@@ -277,7 +277,7 @@ def test_packages_that_a_metric_lacks(pyiqa, monkeypatch, module, message):
 
 
 def test_a_metric_of_cuda_alone(pyiqa):
-    with pytest.raises(InputError, match="'maclip' runs on CUDA alone; expected --device cuda"):
+    with pytest.raises(InputError, match="'maclip' runs only on CUDA; use --device cuda"):
         load_model("pyiqa:maclip")
 
 

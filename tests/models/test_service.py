@@ -106,7 +106,7 @@ def test_a_command_is_loaded_from_the_file(tmp_path):
         (URL + "image = 'form:x'", "image = 'form:x': expected raw, multipart:FIELD, json:PATH or"),
         (URL + "score_range = [5, 1]", "expected two finite numbers, the lower first"),
         (URL + "score_range = 5", "score_range = 5: expected a valid tuple"),
-        (URL + "pattern = '('", "pattern '(' is no regular expression"),
+        (URL + "pattern = '('", "pattern '(' is not a regular expression"),
         (URL + r"pattern = '\d+'", "has 0 groups: expected one, ( )"),
         (URL + "body = {a = 1}", "body needs image = multipart:FIELD"),
         (URL + "input = 'size=big'", "--input size=big"),

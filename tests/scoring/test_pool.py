@@ -450,7 +450,7 @@ def test_more_may_be_submitted_than_fits(make):
 def test_sizes_that_make_no_sense(options):
     with pytest.raises(InputError, match=r"batch size .*: expected at least 1"):
         InProcess(Scorer(), **options)
-    with pytest.raises(InputError, match="calls at once 0: expected at least 1"):
+    with pytest.raises(InputError, match="concurrent calls 0: expected at least 1"):
         Threads(Scorer(), 0)
 
 
@@ -733,8 +733,8 @@ def test_images_that_end_their_workers_fail_and_no_others(model, processes, tmp_
     replies = play(pool, [request(k) for k in (0, 93, 1, 91, 2, 94, 3, 92, 4, 5)])
     assert scores(replies) == {f"{k}.png": float(k) for k in (0, 93, 1, 2, 3, 4, 5)}
     assert {name: str(reply.error) for name, reply in errors(replies).items()} == {
-        "91.png": f"model '{model}load': a worker ended with status 9 as it scored",
-        "92.png": f"model '{model}load': a worker was killed by signal 11 (SIGSEGV) as it scored",
+        "91.png": f"model '{model}load': a worker ended with status 9 while scoring",
+        "92.png": f"model '{model}load': a worker was killed by signal 11 (SIGSEGV) while scoring",
         "94.png": "model 'model.py:load' failed to score images: KeyError: 94",
     }
     died = Counter(reply.request.name for reply in errors(replies, final=False))
@@ -750,7 +750,7 @@ def test_images_that_end_their_workers_fail_and_no_others(model, processes, tmp_
     ("name", "reason"),
     [
         ("broken", r"ValueError: no weights here"),
-        ("deadly", r"3 workers in a row ended as they loaded it; the last one ended with status 7"),
+        ("deadly", r"3 workers in a row ended while loading it; the last one ended with status 7"),
     ],
 )
 def test_a_model_that_cannot_be_loaded(model, processes, name, reason):
