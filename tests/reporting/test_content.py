@@ -47,6 +47,11 @@ def test_concerns(summary, run):
     scores = replace(summary.scores, crossing=crossing)
     (ended,) = content.concerns(summary.model_copy(update={"scores": scores}), [])
     assert ended.startswith("2 images had a clean score at or beyond the target end of the range 0")
+    noisy = changed(summary, mean_gain=0.5, check=Check(queries=4, noise=0.255))
+    (noise,) = content.concerns(noisy, [])
+    assert noise.startswith("Noise alone gains up to ") and noise.endswith(
+        "% of the range on average."
+    )
     (lost,) = content.concerns(summary, [], [("a.png", "a.png: no such image"), ("b.png", "")])
     assert lost.startswith("The pictures of 2 images cannot be read or are not the scored ones")
     assert "a.png (a.png: no such image)" in lost

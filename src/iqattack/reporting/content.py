@@ -52,7 +52,11 @@ def headline(summary: Summary) -> tuple[Headline, str | None]:
     before, strong, after = f"{said.effect}.", None, ""
     if said.gain is not None:
         before, strong, after = before.partition(said.gain)
-    return Headline(before, strong, after), f"{said.seen[0].upper()}{said.seen[1:]}."
+    return Headline(before, strong, after), _sentence(said.seen)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def facts(summary: Summary, match: tuple[int, int]) -> list[tuple[str, str]]:
@@ -102,7 +106,10 @@ def concerns(
             "This is a white-box attack: it uses the model's own gradients, which no outsider has. "
             "Its result is a ceiling for attacks by queries alone."
         )
-    said += [f"{phrase[0].upper()}{phrase[1:]}." for phrase in summary.findings]
+    verdict = statements_of(summary)
+    if verdict.seen is not None:  # the findings have the other doubts, but no effect of noise
+        said += [_sentence(doubt.short) for doubt in verdict.doubts if doubt.about == "noise"]
+    said += [_sentence(phrase) for phrase in summary.findings]
     if summary.pending:
         said.append(
             f"This run is not finished: {images(summary.pending)} of {summary.images:,} "
