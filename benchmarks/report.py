@@ -33,7 +33,25 @@ from iqattack.images import read_image, write_png
 from iqattack.samples.photos import photographs
 
 WIDTH, HEIGHT = 512, 384
-PICTURES = """## What it looks like
+PICTURES = """## What it shows
+From top to bottom, as on the [page of an audit](audit.md):
+
+- The verdict. What must be known before the figures stands below it: findings about the model,
+  images that failed, a run that is not finished. A row of facts has the extent of the run and its
+  evidence: the check of noise and of dependence on the batch, and how many of the pictures on the
+  page have exactly the pixels that were scored.
+- The three images with the largest gains, clean and attacked under a slider, with their scores,
+  JOD and SSIM.
+- Gain against queries: median and quartiles over images. If the images share a budget, the
+  ranking against queries is here instead.
+- The measures that the terminal prints by default, with their 95 % intervals; all measures are
+  folded below them.
+- The other charts.
+- All images, which can be sorted and filtered, and open in a viewer: slider, flicker, magnified
+  difference, JND box, map of visibility, and the gain of each query. The same as a table.
+- Settings, versions and evidence.
+
+## What it looks like
 `python benchmarks/report_screenshots.py` took these from a run of `filter-search` on CNNIQA,
 `linf:3`, 200 queries per image, on the 24 development images. An opened image, its left half the
 original and its right half the attacked one, 1280 pixels wide:

@@ -108,6 +108,46 @@ def test_the_policy_lets_no_script_in(browser):
     assert any("Content Security Policy" in text for text in browser.complaints())
 
 
+def test_sliders_of_the_largest_changes(browser):
+    stages = browser.driver.find_elements(By.CSS_SELECTOR, ".telling .stage")
+    assert len(stages) == 3
+    slide = find(browser, ".telling input")
+    assert "line between clean and attacked image" in slide.accessible_name
+    slide.send_keys(Keys.END)
+    over = "return document.querySelector('.telling .over-it').style.clipPath"
+    assert browser.js(over).endswith("100%)")
+    box, edge = slide.rect, find(browser, ".telling .edge").rect
+    assert abs(edge["x"] - box["x"] - box["width"]) <= 3
+
+
+def test_all_measures_are_folded_below_the_main_ones(browser):
+    tiles = browser.driver.find_elements(By.CSS_SELECTOR, ".tiles dt")
+    assert tiles[0].text == "mean gain, of the score range"
+    table = find(browser, ".measures")
+    assert not table.is_displayed()
+    find(browser, "#measures summary").send_keys(Keys.ENTER)
+    assert table.is_displayed()
+
+
+def test_paper_is_light_and_narrower_than_the_screen(browser):
+    browser.dark(True)
+    sizes = browser.js(
+        "window.dispatchEvent(new Event('beforeprint'));"
+        "return Object.fromEntries([...document.querySelectorAll('.chart')]"
+        ".map(c => [c.id.slice(6), [c.layout.width, c.layout.font.size]]))"
+    )
+    wide = {name for name, (width, _) in sizes.items() if width == 680}
+    assert wide == {"queries", "ssim"}  # the main chart, and the last of five others
+    assert {size for _, size in sizes.values()} == {11}
+    ground = "return getComputedStyle(document.body).backgroundColor"
+    assert browser.js(ground) == "rgb(255, 255, 255)"
+    browser.js("window.dispatchEvent(new Event('afterprint'))")
+    browser.still()
+    assert browser.js(ground) == "rgb(20, 23, 26)"
+    width = "return document.getElementById('chart-queries')._fullLayout.width"
+    assert browser.js(width) > 800
+
+
 def test_draws_every_chart(browser, run):
     done = [result for result in run.results if not result.failed]
     points = {

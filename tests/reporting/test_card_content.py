@@ -9,6 +9,7 @@ import pytest
 from iqattack.auditing import WORST, Outcome, Rule
 from iqattack.auditing.card import CardImages
 from iqattack.reporting import card_content as content
+from iqattack.reporting.common import score_digits
 
 _cards = runpy.run_path(str(Path(__file__).with_name("cards.py")))
 card, curve, line = _cards["card"], _cards["curve"], _cards["line"]
@@ -143,7 +144,7 @@ def test_numbers_of_a_column_have_as_many_digits(value, digits, text):
     ("score_range", "digits"), [((0, 1), 3), ((0, 100), 1), ((1, 5), 2), ((0, 1e5), 0)]
 )
 def test_scores_have_the_digits_of_a_thousandth_of_their_range(score_range, digits):
-    assert content.score_digits(score_range) == digits
+    assert score_digits(score_range) == digits
 
 
 def test_the_chart_has_each_curve_once_in_the_colour_of_its_constraint():

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from iqattack.probing import Check
 from iqattack.reporting import content
 from iqattack.reporting.measures import UNKNOWN, measures
 from iqattack.runs import Trace, read_traces
@@ -30,24 +31,72 @@ def asked(summary, **fields):
     return summary.model_copy(update={"settings": summary.settings.model_copy(update=fields)})
 
 
-def test_notices(summary, run):
+def test_concerns(summary, run):
     failures = [result for result in run.results if result.failed]
-    assert content.notices(summary, []) == [
-        "Noise and dependence on the batch were not measured in this run, or not completely; "
-        "run iqattack probe."
+    assert content.concerns(summary, []) == [
+        "Noise and dependence on the batch were not measured in this run, or not completely; run "
+        "iqattack probe."
     ]
     summary = changed(summary, findings=())
-    (failed,) = content.notices(summary, failures)
+    (failed,) = content.concerns(summary, failures)
     assert "1 image could not be attacked, such as 5.png (failed: 5.png: is damaged" in failed
-    white, pending = content.notices(changed(summary, white_box=True, pending=3, images=10), [])
+    white, pending = content.concerns(changed(summary, white_box=True, pending=3, images=10), [])
     assert "white-box" in white
     assert "not finished: 3 images of 10 pending" in pending
     crossing = replace(summary.scores.crossing, without_reach=2)
     scores = replace(summary.scores, crossing=crossing)
-    (ended,) = content.notices(summary.model_copy(update={"scores": scores}), [])
-    assert ended.startswith(
-        "2 images had a clean score at or beyond the target end of the range 0 to "
+    (ended,) = content.concerns(summary.model_copy(update={"scores": scores}), [])
+    assert ended.startswith("2 images had a clean score at or beyond the target end of the range 0")
+    noisy = changed(summary, mean_gain=0.5, check=Check(queries=4, noise=0.255))
+    (noise,) = content.concerns(noisy, [])
+    assert noise.startswith("Noise alone gains up to ") and noise.endswith(
+        "% of the range on average."
     )
+    (lost,) = content.concerns(summary, [], [("a.png", "a.png: no such image"), ("b.png", "")])
+    assert lost.startswith("The pictures of 2 images cannot be read or are not the scored ones")
+    assert "a.png (a.png: no such image)" in lost
+
+
+def test_the_headline_is_the_verdict_without_its_doubts(summary):
+    headline, seen = content.headline(summary)
+    text = summary.verdict.text
+    assert headline.strong == content.percent(summary.mean_gain)
+    assert text.startswith(f"{headline.text.removesuffix('.')}, and {seen[0].lower()}"[:-1])
+    assert "Read this with care" in text and "Read this with care" not in headline.text + seen
+    silent = changed(summary, constant=True)
+    assert content.headline(silent) == (content.Headline(silent.verdict.text), None)
+    still = summary.model_copy(update={"unchanged": summary.attacked})
+    headline, seen = content.headline(still)
+    assert (headline.strong, seen) == (None, "No image was changed.")
+
+
+def test_facts_give_the_extent_and_the_evidence(summary):
+    facts = dict(content.facts(summary, (6, 7)))
+    assert facts == {
+        "images": "7 of 8 attacked",
+        "attack": "noise",
+        "constraint": "linf:3",
+        "queries": f"{summary.queries:,} in total",
+        "pictures": "6 of 7 match the log",
+        "noise": "not measured",
+        "batch": "not measured",
+    }
+    check = Check(images=("a.png",), queries=4, noise=2.55)
+    summary = changed(asked(summary, floor="ssim:0.9", objective="up"), check=check)
+    facts = dict(content.facts(summary, (7, 7)))
+    assert (facts["constraint"], facts["objective"]) == ("linf:3, ssim:0.9", "up")
+    assert facts["noise"] == "1.00\N{NO-BREAK SPACE}% of the range"
+    assert facts["batch"] == "none found"
+    unpaired = changed(summary, check=check.model_copy(update={"unpaired": True}))
+    assert dict(content.facts(unpaired, (7, 7)))["batch"] == "not measured"
+
+
+def test_evidence(summary):
+    rows = dict(content.evidence(summary, (6, 7), "ab" * 32))
+    assert rows["pictures whose pixels match the log"] == "6 of 7"
+    assert rows["results.csv, SHA-256"] == f"{'ab' * 8}…"
+    assert "numpy " in rows["versions"]
+    assert "results.csv, SHA-256" not in dict(content.evidence(summary, (6, 7), None))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +121,6 @@ def test_settings_that_matter(summary):
     assert (rows["attack"], rows["constraint"], rows["seed"]) == ("noise", "linf:3", "7")
     assert (rows["floor"], rows["opinion scores"]) == ("ssim:0.9", "mos.csv")
     assert rows["images"] == "0.png, 1.png, 2.png and 5 more"
-    assert "numpy " in rows["versions"]
     assert "model's files, SHA-256" not in rows and "input" not in rows
     model = summary.model.model_copy(update={"files": {"/x/w.pth": "ab" * 32, "/x/m.py": "c" * 64}})
     rows = dict(content.settings(asked(summary.model_copy(update={"model": model}), input="bgr")))
@@ -115,27 +163,36 @@ def test_charts_in_words(summary, run):
     done = [result for result in run.results if not result.failed]
     traces = {trace.image: trace for trace in read_traces(run)}
     drawn = content.series(done, [traces[result.image] for result in done])
-    charts, values = content.charts(summary, run.results, drawn)
-    assert [chart.id for chart in charts] == [
-        *("scores", "mos", "queries", "crossing"),
+    charts = {chart.id: chart for chart in content.charts(summary, run.results, drawn)}
+    assert list(charts) == [
+        *("queries", "scores", "mos", "crossing"),
         *(("ssim",) if summary.means.jod is None else ("jod", "ssim")),
     ]
     without = changed(summary, means={"jod": None})
-    said, table = content.charts(without, run.results, drawn)
-    assert "JOD" not in "".join((*table.columns, *(chart.title for chart in said)))
+    said = content.charts(without, run.results, drawn)
+    assert "JOD" not in "".join(chart.title for chart in said)
     ups = sum(result.direction == "up" for result in done)
-    assert charts[0].text.startswith(
+    assert charts["scores"].text.startswith(
         f"The attack tried to make {ups} images look better to the model, and {7 - ups} worse."
     )
-    assert content.number(summary.scores.clean_mos.srocc, 2) in charts[1].text
-    queries = charts[2].table
-    assert queries.rows[-1] == (
+    assert content.number(summary.scores.clean_mos.srocc, 2) in charts["mos"].text
+    assert charts["queries"].table.rows[-1] == (
         "12",
         *(content.percent(drawn["curve"][name][-1]) for name in ("lower", "median", "upper")),
     )
-    assert [row[0] for row in charts[3].table.rows] == [f"{b} %" for b in range(0, 101, 10)]
+    assert [row[0] for row in charts["crossing"].table.rows] == [
+        f"{b} %" for b in range(0, 101, 10)
+    ]
+    pooled = content.charts(asked(summary, budget_total=96), run.results, drawn)
+    assert "queries" not in [chart.id for chart in pooled]
+
+
+@pytest.mark.parametrize("has_jod", [False, True])
+def test_the_table_has_a_row_for_each_image(run, has_jod):
+    values = content.values(run.results, has_jod=has_jod)
     assert [row[0] for row in values.rows] == [result.image for result in run.results]
     assert all(len(row) == len(values.columns) for row in values.rows)
+    assert ("JOD" in values.columns) == has_jod
 
 
 def test_scored_keeps_every_improvement_of_a_long_search():

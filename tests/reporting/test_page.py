@@ -21,6 +21,7 @@ from iqattack.engine import Interrupted
 from iqattack.errors import InputError, RunError
 from iqattack.images import read_image
 from iqattack.reporting.rendering import options
+from iqattack.reporting.telling import _scores
 from iqattack.runs.pairs import read_pair, scored_pairs
 
 
@@ -66,7 +67,7 @@ def test_everything_is_beside_the_page(page):
     parsed = Parsed(page)
     wanted = {attrs.get("src") or attrs.get("href") for tag, attrs in parsed.tags}
     files = {name for name in wanted if name and not name.startswith(("#", "data:"))}
-    assert {"page.css", "data.js", "plotly-basic.min.js"} <= files
+    assert {"page.css", "result.css", "data.js", "plotly-basic.min.js"} <= files
     for image in data_of(page)["images"]:
         files |= {image["pixels"], image["thumb"]} - {None}
     assert all((page.parent / name).is_file() for name in files)
@@ -88,6 +89,48 @@ def test_names_are_escaped(page):
     assert all(attrs.get("src") for tag, attrs in parsed.tags if tag == "script")
     assert '<b>bright</b> & "co" under noise' in parsed.text
     assert "</script><script>alert(2)</script>.png" in parsed.text
+
+
+def inline(page):
+    """The pictures that are part of the page itself, decoded, two by two."""
+    images = [attrs for tag, attrs in Parsed(page).tags if tag == "img"]
+    pixels = [decoded(attrs["src"].removeprefix("data:image/png;base64,")) for attrs in images]
+    return list(zip(pixels[::2], pixels[1::2], strict=True))
+
+
+def test_the_largest_changes_come_first(page, run):
+    text = page.read_text(encoding="utf-8")
+    parts = [text.index(f'id="{name}-title"') for name in (
+        "concerns", "pictures", "main", "measures", "charts", "images", "settings"
+    )]  # fmt: skip
+    assert parts == sorted(parts)
+    done = [result for result in run.results if not result.failed]
+    first = sorted(done, key=lambda result: -result.gain)[:3]
+    for result, pair in zip(first, inline(page), strict=True):
+        for path, pixels in zip((result.path, run.images / result.png_name), pair, strict=True):
+            expected = read_image(path).pixels.permute(1, 2, 0).numpy()
+            np.testing.assert_array_equal(pixels, expected)
+
+
+def test_names_of_all_pictures_are_escaped(copy, monkeypatch):
+    monkeypatch.setattr("iqattack.reporting.page.SHOWN", 8)
+    page = iqattack.report(copy)
+    assert len(inline(page)) == 6  # one image was not changed, and one is broken
+    parsed = Parsed(page)
+    tags = [attrs for tag, attrs in parsed.tags if tag == "img"]
+    assert all(attrs["src"].startswith("data:image/png;base64,") for attrs in tags)
+    assert "<img src=x onerror=alert(1)>.png, clean" in [attrs["alt"] for attrs in tags]
+
+
+def test_small_changes_of_a_score_have_digits_enough(run):
+    result = next(result for result in run.results if not result.failed)
+    for clean, attacked, digits, text in (
+        (20.0, 80.0, 1, ("20.0", "80.0")),
+        (20.0, 20.0004, 1, ("20.0000", "20.0004")),
+        (20.0, 20.0, 1, ("20.0", "20.0")),
+    ):
+        changed = result.model_copy(update={"score_clean": clean, "score_adv": attacked})
+        assert _scores(changed, digits) == text
 
 
 def test_pixels_are_those_of_the_run(page, run):
@@ -120,6 +163,7 @@ def test_a_run_under_way(make_run, tmp_path):
     page = iqattack.report(tmp_path / "run")
     assert len(data_of(page)["images"]) == len(run.results)
     told = " ".join(Parsed(page).text.split())
+    assert f"{run.summary().attacked} of 8 attacked" in told
     assert f"This run is not finished: {run.summary().pending} images of 8 pending" in told
 
 
@@ -144,6 +188,9 @@ def test_originals_that_are_gone_or_others(copy):
     assert gone["missing"] == f"{Path(results[0].path).name}: no such image; check the path"
     assert "is not the image that was attacked" in other["missing"]
     assert (gone["thumb"], other["thumb"]) == (None, None)
+    told = " ".join(Parsed(copy.folder / "report" / "index.html").text.split())
+    assert "The pictures of 2 images cannot be read or are not the scored ones, such as" in told
+    assert "5 of 7 match the log" in told
 
 
 def of(page, result):
@@ -360,7 +407,7 @@ def test_a_notice_with_an_option_and_markup():
 
 
 def test_no_markup_is_shown_as_text(copy, monkeypatch):
-    monkeypatch.setattr("iqattack.reporting.content.notices", lambda *_: ["Give --batch 1, <b>."])
+    monkeypatch.setattr("iqattack.reporting.content.concerns", lambda *_: ["Give --batch 1, <b>."])
     parsed = Parsed(iqattack.report(copy))
     assert "Give --batch 1, <b>." in parsed.text
     assert "span class" not in parsed.text

@@ -357,7 +357,7 @@ def test_what_is_found_is_said_everywhere(tmp_path, photos, function, phrase, ve
     assert any(image == "model" and phrase in text for image, text in notes)
     summary = iqattack.open_run(run.folder).summary()
     assert any(phrase in finding for finding in summary.findings)
-    assert any(phrase[1:] in notice for notice in content.notices(summary, []))
+    assert any(phrase[1:] in notice for notice in content.concerns(summary, []))
     assert verdict in summary.verdict.text
     page = iqattack.report(run).read_text("utf-8")
     assert phrase[1:] in page

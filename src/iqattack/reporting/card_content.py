@@ -21,12 +21,10 @@ from iqattack.auditing import (
 from iqattack.auditing.card import RunRecord
 from iqattack.evaluation.verdict import FEWEST, SILENT, Judgement, judge, noise_gain
 from iqattack.probing.subject import TOLERANCE
-from iqattack.reporting.content import Table
+from iqattack.reporting.common import PERCENT, Headline, Table, fixed, flaw, percent
 from iqattack.runs.numbers import NONE, images, jod, number
-from iqattack.runs.numbers import percent as _percent
 from iqattack.runs.verdict import RANKING
 
-PERCENT = "\N{NO-BREAK SPACE}%"
 COLOURS = 4  # of constraints, in the style sheet; further ones repeat them
 # Lengths of strokes and gaps, in pixels, which distinguish the attacks of a constraint.
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4", "12 4", "2 6", "9 3 2 3 2 3")
@@ -46,20 +44,6 @@ POLICY = ("The policy holds.", "The policy does not hold.", "The policy could no
 MARKS = {"passed": "holds", "failed": "fails", "not measured": "not measured"}
 LONGEST_NAME = 30  # characters of a model's name in the verdict; the title has all
 CHARTED = 11  # rows of the chart's table
-
-
-@dataclass(frozen=True)
-class Headline:
-    """The verdict in one sentence; strong: the part to emphasise, or None."""
-
-    before: str
-    strong: str | None = None
-    after: str = ""
-
-    @property
-    def text(self) -> str:
-        """All of it."""
-        return f"{self.before}{self.strong or ''}{self.after}"
 
 
 @dataclass(frozen=True)
@@ -129,11 +113,6 @@ class Chart:
     legend: tuple[Legend, ...]
     table: Table
     text: str
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """A fraction as a percentage without a line break."""
-    return _percent(value, digits).replace(" %", PERCENT)
 
 
 # -- the verdict ----------------------------------------------------------------------------------
@@ -320,19 +299,13 @@ def facts(card: Card) -> list[tuple[str, str]]:
         ("attacks", f"{len(attacks):,} in {_number(len(card.constraints), 'constraint')}"),
         ("queries", f"{sum(run.queries for run in runs):,} in total"),
         ("verified", f"{verified:,} of {_runs(len(runs))}"),
-        ("noise", _found(noise, checked)),
-        ("batch", _found(batch, checked)),
+        ("noise", flaw(noise, measured=checked)),
+        ("batch", flaw(batch, measured=checked)),
     ]
 
 
 def _number(n: int, what: str) -> str:
     return f"{n:,} {what}{'' if n == 1 else 's'}"
-
-
-def _found(share: float, checked: bool) -> str:
-    if not checked:
-        return "not measured"
-    return f"{percent(share, 2)} of the range" if share else "none found"
 
 
 def figures(card: Card, references: Sequence[Card] = ()) -> list[Figure]:
@@ -393,18 +366,6 @@ def _interval(value: Value, *, percentage: bool = False) -> str | None:
         return None
     scale, digits = (100.0, 1) if percentage else (1.0, 2)
     return f"{fixed(scale * value.low, digits)} … {fixed(scale * value.high, digits)}"
-
-
-def fixed(value: float | None, digits: int) -> str:
-    """A number with a fixed number of digits, so that columns align; a dash for None."""
-    if value is None:
-        return NONE
-    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # no −0.00
-
-
-def score_digits(score_range: tuple[float, float]) -> int:
-    """The number of digits that show a thousandth of a score range."""
-    return max(0, 3 - math.ceil(math.log10(score_range[1] - score_range[0])))
 
 
 def _text(value: Value | None) -> str:

@@ -24,7 +24,7 @@ from iqattack.auditing import POLICY as POLICY_FILE
 from iqattack.errors import InputError, RunError
 from iqattack.reporting import card_content as content
 from iqattack.reporting.rendering import PLOTLY, asset, template
-from iqattack.reporting.telling import RunHere, most_moved, runs_here
+from iqattack.reporting.telling import SHOWN, RunHere, has_jod, most_moved, runs_here
 from iqattack.runs.files import write_text
 from iqattack.runs.numbers import without_folders
 
@@ -32,8 +32,7 @@ Judged = tuple[str, int, list[tuple[str, str]]]  # see `card_content.policy`
 
 INDEX = "index.html"
 TEMPLATE = "card.html"
-SHOWN = 3  # pictures
-STYLES = ("page.css", "card.css")
+STYLES = ("page.css", "result.css", "card.css")
 FIRST = ("numbers.js", "theme.js")  # before anything is painted
 SCRIPTS = (PLOTLY, "plots.js", "slider.js", "card.js")  # in the order in which they run
 
@@ -75,7 +74,7 @@ def card_page(folder: Path, card: Card) -> str:
         facts=content.facts(card),
         figures=content.figures(card, references),
         pictures=pictures,
-        has_jod=any(name == "JOD" for picture in pictures for name, _ in picture.visibility),
+        has_jod=has_jod(pictures),
         chart=chart,
         measures=content.measures(card),
         published=content.published(figures, card),

@@ -11,27 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from iqattack.catalogue.defaults import OBJECTIVE
 from iqattack.evaluation import best_at, boundary_crossing, gain_by_query, progress
 from iqattack.models import Inference
+from iqattack.probing.subject import TOLERANCE
+from iqattack.reporting.common import LOOK, Headline, Table, flaw
 from iqattack.runs import ModelRecord, Result, Summary, Trace
 from iqattack.runs.columns import Results
 from iqattack.runs.numbers import NONE, images, jod, number, percent, without_folders
 from iqattack.runs.results import OK
 from iqattack.runs.summary import JOD_SEEN
+from iqattack.runs.verdict import statements_of
 from iqattack.runs.visibility import MOST_MEASURED
 from iqattack.specs import printable
 
-LOOK = {"up": "better", "down": "worse"}  # by direction of the quality
 POINTS, FEW_POINTS = 200, 50  # points on the curve of gain against queries
 DRAWN = 2000  # queries drawn for one image
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as text; the first of each row names it."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -49,15 +44,72 @@ def title(summary: Summary) -> str:
     return f"{summary.model.name} under {without_folders(summary.attack)}"
 
 
-def notices(summary: Summary, failures: Sequence[Result], sampled: str | None = None) -> list[str]:
-    """What a reader must know before the numbers. sampled: which images are shown, if not all."""
-    said = [] if sampled is None else [sampled]
+def headline(summary: Summary) -> tuple[Headline, str | None]:
+    """The effect on scores and their ranking, and how visible the changes are, if known."""
+    said = statements_of(summary)
+    if said.seen is None:
+        return Headline(said.effect), None
+    before, strong, after = f"{said.effect}.", None, ""
+    if said.gain is not None:
+        before, strong, after = before.partition(said.gain)
+    return Headline(before, strong, after), _sentence(said.seen)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def facts(summary: Summary, match: tuple[int, int]) -> list[tuple[str, str]]:
+    """The extent of the run and its evidence, as name and value. match: of how many pictures the
+    pixels are the scored ones, and of how many there are.
+    """
+    asked, (good, shown) = summary.settings, match
+    floor = "" if asked.floor is None else f", {asked.floor}"
+    rows = [
+        ("images", f"{summary.attacked:,} of {summary.images:,} attacked"),
+        ("attack", without_folders(summary.attack)),
+        ("constraint", f"{asked.constraint}{floor}"),
+        ("objective", None if asked.objective == OBJECTIVE else asked.objective),
+        ("queries", f"{summary.queries:,} in total"),
+        ("pictures", f"{good:,} of {shown:,} match the log"),
+        ("noise", _flaw(summary, "noise")),
+        ("batch", _flaw(summary, "batch")),
+    ]
+    return [(name, value) for name, value in rows if value is not None]
+
+
+def _flaw(summary: Summary, name: str) -> str:
+    """What the check of the model found."""
+    check, (low, high) = summary.check, summary.model.score_range
+    measured = check is not None and check.queries > 0 and check.failed is None
+    if name == "batch" and check is not None and check.unpaired:
+        measured = False
+    share = 0.0 if check is None else getattr(check, name) / (high - low)
+    return flaw(share if share > TOLERANCE else 0.0, measured=measured)
+
+
+def concerns(
+    summary: Summary, failures: Sequence[Result], lost: Sequence[tuple[str, str]] = ()
+) -> list[str]:
+    """What a reader must know before the numbers. lost: name and reason of each image whose
+    pictures could not be compared with the log.
+    """
+    said = []
+    if lost:
+        name, reason = lost[0]
+        said.append(
+            f"The pictures of {images(len(lost))} cannot be read or are not the scored ones, such "
+            f"as those of {name} ({reason}). Measures are those of the log."
+        )
     if summary.white_box:
         said.append(
             "This is a white-box attack: it uses the model's own gradients, which no outsider has. "
             "Its result is a ceiling for attacks by queries alone."
         )
-    said += [f"{phrase[0].upper()}{phrase[1:]}." for phrase in summary.findings]
+    verdict = statements_of(summary)
+    if verdict.seen is not None:  # the findings have the other doubts, but no effect of noise
+        said += [_sentence(doubt.short) for doubt in verdict.doubts if doubt.about == "noise"]
+    said += [_sentence(phrase) for phrase in summary.findings]
     if summary.pending:
         said.append(
             f"This run is not finished: {images(summary.pending)} of {summary.images:,} "
@@ -111,6 +163,21 @@ def settings(summary: Summary) -> list[tuple[str, str]]:
         ("opinion scores", None if asked.mos is None else without_folders(asked.mos)),
         ("model's files, SHA-256", _files(model)),
         ("started", summary.created),
+    ]
+    return [(name, value) for name, value in rows if value is not None]
+
+
+def evidence(summary: Summary, match: tuple[int, int], digest: str | None) -> list[tuple[str, str]]:
+    """What supports the numbers, and the versions that made them. match: see `facts`. digest:
+    SHA-256 of results.csv; None if there is none yet.
+    """
+    good, shown = match
+    check = summary.check
+    asked = None if check is None else f"{check.queries:,} queries, which count towards no budget"
+    rows = [
+        ("pictures whose pixels match the log", f"{good:,} of {shown:,}"),
+        ("check of the model around the search", asked),
+        ("results.csv, SHA-256", None if digest is None else f"{digest[:16]}…"),
         ("versions", ", ".join(f"{name} {text}" for name, text in summary.versions.items())),
     ]
     return [(name, value) for name, value in rows if value is not None]
@@ -179,153 +246,118 @@ def _drawn(
     }
 
 
-def charts(
-    summary: Summary,
-    results: Sequence[Result],
-    drawn: dict[str, Any],
-    shown: Sequence[Result] | None = None,
-) -> tuple[list[Chart], Table]:
-    """The charts in words, and the table of the images that are shown, by default all. drawn: the
-    result of `series`.
+def charts(summary: Summary, results: Sequence[Result], drawn: dict[str, Any]) -> list[Chart]:
+    """The charts in words, the main one first: gain against queries; the ranking against queries if
+    the images share a budget. drawn: the result of `series`.
     """
-    model, curve, crossing = summary.model, drawn["curve"], drawn["crossing"]
-    done = Results.of(results).done
-    better = "Lower" if model.lower_better else "Higher"
-    ways = [int(np.count_nonzero(done.where("direction", way))) for way in ("up", "down")]
+    found = (
+        _queries_chart(summary, drawn["curve"]),
+        _ranking_chart(summary),
+        _scores_chart(summary, results),
+        _opinion_chart(summary),
+        _crossing_chart(summary, drawn["crossing"]),
+        _jod_chart(summary),
+        _ssim_chart(summary),
+    )
+    return [chart for chart in found if chart is not None]
+
+
+def _queries_chart(summary: Summary, curve: dict[str, Any]) -> Chart | None:
+    """None if searches differ in length by design."""
+    if summary.settings.budget_total is not None:
+        return None
     queries, median = curve["queries"], curve["median"]
-    gained = f"After {_queries(queries[-1])} at least half of the images had gained nothing."
+    text = f"After {_queries(queries[-1])} at least half of the images had gained nothing."
     if median[-1] > 0.0:
         half = next(q for q, gain in zip(queries, median, strict=True) if gain >= median[-1] / 2)
-        gained = (
+        text = (
             f"After {_queries(queries[-1])} the median gain is {percent(median[-1])}; half of that "
             f"was reached by query {half:,}."
         )
-    said = [
-        Chart(
-            "scores",
-            "Attacked against clean scores",
-            f"The attack tried to make {images(ways[0])} look better to the model, and {ways[1]:,} "
-            f"worse. {better} scores are better, and better is up and right: above the dashed "
-            "line, an image looks better to the model than before.",
-        )
-    ]
-    if summary.scores.clean_mos is not None and summary.scores.attacked_mos is not None:
-        before, after = (
-            number(pair.srocc, 2)
-            for pair in (summary.scores.clean_mos, summary.scores.attacked_mos)
-        )
-        said.append(
-            Chart(
-                "mos",
-                "Scores against opinion",
-                f"SROCC with opinion scores is {before} before the attack and {after} after it.",
-            )
-        )
-    said += _ranking_chart(summary)
-    by_query = [
-        Chart(
-            "queries",
-            "Gain against queries",
-            gained,
-            Table(
-                ("queries", "lower quartile", "median", "upper quartile"),
-                tuple(
-                    (
-                        f"{queries[i]:,}",
-                        *(percent(curve[q][i]) for q in ("lower", "median", "upper")),
-                    )
-                    for i in _spread(len(queries), 11)
-                ),
-            ),
-        )
-    ]
-    if summary.settings.budget_total is None:  # otherwise searches differ in length by design
-        said += by_query
-    said += [
-        Chart(
-            "crossing",
-            "Boundary crossing",
-            f"The area under the curve is {number(summary.scores.crossing.area)}: 0 if no score "
-            "moved, 1 if all reached the far end of the range.",
-            Table(
-                ("share of the way", "images that crossed"),
-                tuple(
-                    (percent(crossing["b"][i], 0), percent(crossing["share"][i]))
-                    for i in _spread(len(crossing["b"]), 11)
-                ),
-            ),
-        ),
-        *_jod_chart(summary),
-        Chart(
-            "ssim",
-            "Gain against SSIM",
-            f"Mean SSIM is {number(summary.means.ssim)}, mean gain {percent(summary.mean_gain)}. "
-            "The higher and the further right, the worse for the model.",
-        ),
-    ]
-    columns = (
-        "image",
-        "made to look",
-        "clean",
-        "attacked",
-        "MOS",
-        "gain",
-        *(("JOD",) if summary.means.jod is not None else ()),
-        "SSIM",
-        "queries",
-        "status",
-    )
     rows = tuple(
-        (
-            result.image,
-            LOOK[result.direction] if result.direction and result.status == OK else NONE,
-            number(result.score_clean),
-            number(result.score_adv),
-            number(result.mos),
-            percent(result.gain),
-            *((jod(result.jod),) if summary.means.jod is not None else ()),
-            number(result.ssim, 4),
-            f"{result.queries:,}",
-            without_folders(result.status),
-        )
-        for result in (results if shown is None else shown)
+        (f"{queries[i]:,}", *(percent(curve[q][i]) for q in ("lower", "median", "upper")))
+        for i in _spread(len(queries), 11)
     )
-    return said, Table(columns, rows)
+    columns = ("queries", "lower quartile", "median", "upper quartile")
+    return Chart("queries", "Gain against queries", text, Table(columns, rows))
 
 
-def _ranking_chart(summary: Summary) -> list[Chart]:
-    """The chart of the ranking, if that was the objective."""
+def _scores_chart(summary: Summary, results: Sequence[Result]) -> Chart:
+    done = Results.of(results).done
+    up, down = (int(np.count_nonzero(done.where("direction", way))) for way in ("up", "down"))
+    better = "Lower" if summary.model.lower_better else "Higher"
+    return Chart(
+        "scores",
+        "Attacked against clean scores",
+        f"The attack tried to make {images(up)} look better to the model, and {down:,} worse. "
+        f"{better} scores are better, and better is up and right: above the dashed line, an image "
+        "looks better to the model than before.",
+    )
+
+
+def _opinion_chart(summary: Summary) -> Chart | None:
+    """None without opinion scores."""
+    clean, attacked = summary.scores.clean_mos, summary.scores.attacked_mos
+    if clean is None or attacked is None:
+        return None
+    before, after = (number(pair.srocc, 2) for pair in (clean, attacked))
+    return Chart(
+        "mos",
+        "Scores against opinion",
+        f"SROCC with opinion scores is {before} before the attack and {after} after it.",
+    )
+
+
+def _crossing_chart(summary: Summary, crossing: dict[str, Any]) -> Chart:
+    rows = tuple(
+        (percent(crossing["b"][i], 0), percent(crossing["share"][i]))
+        for i in _spread(len(crossing["b"]), 11)
+    )
+    return Chart(
+        "crossing",
+        "Boundary crossing",
+        f"The area under the curve is {number(summary.scores.crossing.area)}: 0 if no score moved, "
+        "1 if all reached the far end of the range.",
+        Table(("share of the way", "images that crossed"), rows),
+    )
+
+
+def _ssim_chart(summary: Summary) -> Chart:
+    return Chart(
+        "ssim",
+        "Gain against SSIM",
+        f"Mean SSIM is {number(summary.means.ssim)}, mean gain {percent(summary.mean_gain)}. "
+        "The higher and the further right, the worse for the model.",
+    )
+
+
+def _ranking_chart(summary: Summary) -> Chart | None:
+    """None if the ranking was not the objective."""
     ranking = summary.ranking
     if ranking is None:
-        return []
+        return None
     last, k = ranking.last, ranking.places
-    points = [ranking.curve[i] for i in _spread(len(ranking.curve), 11)]
-    of_all = _queries(last.queries)
-    return [
-        Chart(
-            "ranking",
-            "The ranking against all queries",
-            f"After {of_all} for all images, SROCC of clean and attacked scores is "
-            f"{number(last.srocc, 2)}, and {percent(last.overlap, 0)} of the first {k} are still "
-            f"among them; {images(last.touched)} {_were(last.touched)} changed, of "
-            f"{summary.attacked:,}. Before that, each point is the best choice among the scores so "
-            "far.",
-            Table(
-                ("queries", "SROCC", "KROCC", f"NDCG@{k}", f"overlap of first {k}", "changed"),
-                tuple(
-                    (
-                        f"{point.queries:,}",
-                        number(point.srocc, 2),
-                        number(point.krocc, 2),
-                        number(point.ndcg, 2),
-                        percent(point.overlap, 0),
-                        f"{point.touched:,}",
-                    )
-                    for point in points
-                ),
-            ),
+    rows = tuple(
+        (
+            f"{point.queries:,}",
+            number(point.srocc, 2),
+            number(point.krocc, 2),
+            number(point.ndcg, 2),
+            percent(point.overlap, 0),
+            f"{point.touched:,}",
         )
-    ]
+        for point in (ranking.curve[i] for i in _spread(len(ranking.curve), 11))
+    )
+    return Chart(
+        "ranking",
+        "The ranking against all queries",
+        f"After {_queries(last.queries)} for all images, SROCC of clean and attacked scores is "
+        f"{number(last.srocc, 2)}, and {percent(last.overlap, 0)} of the first {k} are still "
+        f"among them; {images(last.touched)} {_were(last.touched)} changed, of "
+        f"{summary.attacked:,}. Before that, each point is the best choice among the scores so "
+        "far.",
+        Table(("queries", "SROCC", "KROCC", f"NDCG@{k}", f"overlap of first {k}", "changed"), rows),
+    )
 
 
 def ranking_series(summary: Summary) -> dict[str, Any] | None:
@@ -344,21 +376,41 @@ def ranking_series(summary: Summary) -> dict[str, Any] | None:
     }
 
 
-def _jod_chart(summary: Summary) -> list[Chart]:
-    """The chart of JOD, if measured."""
+def _jod_chart(summary: Summary) -> Chart | None:
+    """None if JOD was not measured."""
     means = summary.means
     if means.jod is None:
-        return []
-    return [
-        Chart(
-            "jod",
-            "Gain against JOD",
-            f"Mean JOD is {jod(means.jod)}, the least {jod(means.jod_least)}; "
-            f"{percent(means.jod_below)} of the images are below {JOD_SEEN}. At 10 no difference "
-            "is visible; at 9, 75 % of observers prefer the original. The higher and the further "
-            "right, the worse for the model.",
+        return None
+    return Chart(
+        "jod",
+        "Gain against JOD",
+        f"Mean JOD is {jod(means.jod)}, the least {jod(means.jod_least)}; "
+        f"{percent(means.jod_below)} of the images are below {JOD_SEEN}. At 10 no difference "
+        "is visible; at 9, 75 % of observers prefer the original. The higher and the further "
+        "right, the worse for the model.",
+    )
+
+
+def values(results: Sequence[Result], *, has_jod: bool) -> Table:
+    """The table of images. has_jod: with a column of JOD."""
+    seen = ("JOD",) if has_jod else ()
+    first = ("image", "made to look", "clean", "attacked", "MOS", "gain")
+    rows = tuple(
+        (
+            result.image,
+            LOOK[result.direction] if result.direction and result.status == OK else NONE,
+            number(result.score_clean),
+            number(result.score_adv),
+            number(result.mos),
+            percent(result.gain),
+            *((jod(result.jod),) if has_jod else ()),
+            number(result.ssim, 4),
+            f"{result.queries:,}",
+            without_folders(result.status),
         )
-    ]
+        for result in results
+    )
+    return Table((*first, *seen, "SSIM", "queries", "status"), rows)
 
 
 def _were(n: int) -> str:

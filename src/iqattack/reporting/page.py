@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -10,21 +11,22 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from iqattack.errors import InputError
 from iqattack.perception import Viewing
 from iqattack.reporting import content
-from iqattack.reporting.measures import measures
+from iqattack.reporting.measures import main_measures, measures
 from iqattack.reporting.pictures import PIXELS, THUMBS, write_pictures
 from iqattack.reporting.rendering import PLOTLY, asset, template
 from iqattack.reporting.sample import sample
-from iqattack.runs import COLUMNS, Meter, Run, Trace, measured
+from iqattack.reporting.telling import SHOWN, has_jod, most_gained
+from iqattack.runs import COLUMNS, Meter, Run, Summary, Trace, measured
 from iqattack.runs.cells import csv_line, to_cell
 from iqattack.runs.columns import Results
 from iqattack.runs.files import cannot_write
@@ -44,7 +46,10 @@ OURS = (
 SCRIPTS = (PLOTLY, *OURS[:1], DATA, *OURS[1:])  # in the order in which they run
 ALL = "all.csv"  # beside a page that shows only some images
 MARK = "iqattack.data = "  # the start of DATA
-FILES = {INDEX, ALL, "page.css", *SCRIPTS}
+STYLES = ("page.css", "result.css")
+FILES = {INDEX, ALL, *STYLES, *SCRIPTS}
+MAIN = ("queries", "ranking")  # charts of which one comes first
+RESULTS = "results.csv"
 FOLDERS = {THUMBS: r"\d{6,}\.jpg", PIXELS: r"\d{6,}\.js"}
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # left behind by file managers
 PUBLISHING = {".gitignore", ".nojekyll", "CNAME"}  # kept beside a page on the web
@@ -77,71 +82,13 @@ def write_report(
     out = out if out.name not in ("", "..") else out.resolve()
     _refuse_other(out)
     results, seen = measured(run, results, viewing, progress=measuring)
-    summary = run.summary_of(results, pending, seen)
     meter = None if seen is None else Meter(viewing or Viewing.of())
-    chosen = sample(results)
-    shown = results.take(chosen.numbers)
-    every = len(shown) == len(results)
-    drawn, traces = _curves(run, results, shown)
-    pairs = scored_pairs(run, shown.done)
-    charts, values = content.charts(summary, results, drawn, shown)
-    failures = results.take(np.flatnonzero(results.failed))
-    page = template(INDEX).render(
-        title=content.title(summary),
-        verdict=summary.verdict.text,
-        silent=summary.verdict.silent,
-        notices=content.notices(summary, failures, chosen.note),
-        settings=content.settings(summary),
-        measures=measures(summary),
-        number=number,
-        charts=charts,
-        values=values,
-        table=None if every else ALL,
-        many=len(results),
-        draws=summary.scores.draw_size if summary.scores.draw_size < summary.scores.n else None,
-        scripts=SCRIPTS,
-        factors=FACTORS,
-        factor=FACTOR,
-        has_map=meter is not None and bool(meter.versions),
-        has_jod=summary.means.jod is not None,
-        version=__version__,
-        written=datetime.now(UTC).date().isoformat(),
-    )
-
-    def picture(numbered: tuple[int, Any], folder: Path) -> dict[str, Any]:
-        number, result = numbered
-        trace = traces.get(result.image)
-        scored = None if trace is None else content.scored(trace, result.stages)
-        pair = pairs.get(result.image)
-        files_ = write_pictures(run, result, scored, number, folder, meter, pair)
-        return {**content.image_record(result, number), **files_}
-
+    report = _Report.of(run, results, run.summary_of(results, pending, seen), meter)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".report-", dir=out.parent))
         try:
-            (folder / THUMBS).mkdir()
-            (folder / PIXELS).mkdir()
-            images = []
-            # Decoding, filtering and encoding release the GIL.
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                todo = pool.map(partial(picture, folder=folder), enumerate(shown))
-                for image in todo:
-                    images.append(image)
-                    progress(len(images), len(shown))
-            data = {
-                "images": images,
-                "scores": run.model.score_range,
-                "lower_better": run.model.lower_better,
-                "mos_lower_better": run.settings.mos_lower_better,
-                "ranking": content.ranking_series(summary),
-                **drawn,
-            }
-            (folder / DATA).write_text(f"{MARK}{json.dumps(data, allow_nan=False)};\n")
-            if not every:
-                _write_all(folder / ALL, results)
-            _copy_assets(folder)
-            (folder / INDEX).write_text(page, encoding="utf-8")
+            _fill(folder, report, progress)
             folder.chmod(0o755)  # like any folder, not private like a temporary one
             _put(folder, out)
         finally:
@@ -149,6 +96,129 @@ def write_report(
     except OSError as error:
         raise cannot_write(out, error) from None
     return out / INDEX
+
+
+@dataclass(frozen=True)
+class _Report:
+    """A run as its page shows it. results: of all its images; shown: of those with pictures; note:
+    which these are, None for all. drawn: curves over all finished images; traces: of those that are
+    shown, by name. meter: None for no map of visibility.
+    """
+
+    run: Run
+    results: Results
+    summary: Summary
+    meter: Meter | None
+    shown: Results
+    note: str | None
+    drawn: dict[str, Any]
+    traces: dict[str, Trace]
+
+    @classmethod
+    def of(cls, run: Run, results: Results, summary: Summary, meter: Meter | None) -> Self:
+        """Choose the images and read their queries from the log."""
+        chosen = sample(results)
+        shown = results.take(chosen.numbers)
+        return cls(run, results, summary, meter, shown, chosen.note, *_curves(run, results, shown))
+
+
+def _fill(folder: Path, report: _Report, progress: Callable[[int, int], None]) -> None:
+    """Write everything that belongs to the page into an empty folder."""
+    images = _pictures(folder, report, progress)
+    data = json.dumps(_data(report, images), allow_nan=False)
+    (folder / DATA).write_text(f"{MARK}{data};\n")
+    if report.note is not None:
+        _write_all(folder / ALL, report.results)
+    _copy_assets(folder)
+    (folder / INDEX).write_text(_page(report, images), encoding="utf-8")
+
+
+def _pictures(
+    folder: Path, report: _Report, progress: Callable[[int, int], None]
+) -> list[dict[str, Any]]:
+    """Write the pictures of all images that are shown, and return the records of these images."""
+    (folder / THUMBS).mkdir()
+    (folder / PIXELS).mkdir()
+    pairs = scored_pairs(report.run, report.shown.done)
+
+    def picture(numbered: tuple[int, Any]) -> dict[str, Any]:
+        number, result = numbered
+        trace = report.traces.get(result.image)
+        scored = None if trace is None else content.scored(trace, result.stages)
+        pair = pairs.get(result.image)
+        files_ = write_pictures(report.run, result, scored, number, folder, report.meter, pair)
+        return {**content.image_record(result, number), **files_}
+
+    images = []
+    # Decoding, filtering and encoding release the GIL.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for image in pool.map(picture, enumerate(report.shown)):
+            images.append(image)
+            progress(len(images), len(report.shown))
+    return images
+
+
+def _data(report: _Report, images: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the scripts of the page draw."""
+    model = report.run.model
+    return {
+        "images": images,
+        "scores": model.score_range,
+        "lower_better": model.lower_better,
+        "mos_lower_better": report.run.settings.mos_lower_better,
+        "ranking": content.ranking_series(report.summary),
+        **report.drawn,
+    }
+
+
+def _page(report: _Report, images: list[dict[str, Any]]) -> str:
+    """The page as HTML. images: the records of those that are shown."""
+    summary, results = report.summary, report.results
+    finished = [image for image in images if not image["failed"]]
+    lost = [(image["name"], image["missing"]) for image in finished if image["missing"] is not None]
+    match = len(finished) - len(lost), len(finished)
+    failures = results.take(np.flatnonzero(results.failed))
+    pictures = most_gained(report.run, results, SHOWN)
+    headline, seen = content.headline(summary)
+    charts = content.charts(summary, results, report.drawn)
+    main = charts.pop(0) if charts[0].id in MAIN else None
+    draws = summary.scores.draw_size
+    return template(INDEX).render(
+        title=content.title(summary),
+        summary=summary,
+        attack=without_folders(summary.attack),
+        headline=headline,
+        seen=seen,
+        concerns=content.concerns(summary, failures, lost),
+        facts=content.facts(summary, match),
+        note=report.note,
+        pictures=pictures,
+        has_jod=has_jod(pictures),
+        main=main,
+        charts=charts,
+        main_measures=main_measures(summary),
+        measures=measures(summary),
+        number=number,
+        values=content.values(report.shown, has_jod=summary.means.jod is not None),
+        table=None if report.note is None else ALL,
+        many=len(results),
+        draws=draws if draws < summary.scores.n else None,
+        settings=content.settings(summary),
+        evidence=content.evidence(summary, match, _digest(report.run)),
+        scripts=SCRIPTS,
+        styles=STYLES,
+        factors=FACTORS,
+        factor=FACTOR,
+        has_map=report.meter is not None and bool(report.meter.versions),
+        version=__version__,
+        written=datetime.now(UTC).date().isoformat(),
+    )
+
+
+def _digest(run: Run) -> str | None:
+    """SHA-256 of results.csv; None if there is none yet."""
+    path = run.folder / RESULTS
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def _curves(run: Run, results: Results, shown: Results) -> tuple[dict[str, Any], dict[str, Trace]]:
@@ -185,7 +255,7 @@ def _write_all(path: Path, results: Results) -> None:
 
 
 def _copy_assets(folder: Path) -> None:
-    for name in ("page.css", PLOTLY, *OURS):
+    for name in (*STYLES, PLOTLY, *OURS):
         (folder / name).write_bytes(asset(name))
 
 

@@ -1,5 +1,4 @@
-"""The pictures at the top of an audit's page: the images whose scores moved most, before and
-after."""
+"""The pictures at the top of a page: the images whose scores moved most, before and after."""
 
 from __future__ import annotations
 
@@ -20,8 +19,7 @@ from iqattack.auditing import Card
 from iqattack.auditing.card import RunRecord
 from iqattack.errors import InputError, RunError
 from iqattack.perception import ssim
-from iqattack.reporting.card_content import fixed, percent, score_digits
-from iqattack.reporting.content import LOOK
+from iqattack.reporting.common import LOOK, fixed, percent, score_digits
 from iqattack.reporting.pictures import as_png
 from iqattack.runs import Result, Run
 from iqattack.runs.columns import Results
@@ -29,6 +27,8 @@ from iqattack.runs.numbers import jod, number, without_folders
 from iqattack.runs.pairs import read_pair, scored_pairs
 from iqattack.runs.visibility import known
 
+SHOWN = 3  # pictures
+MOST_DIGITS = 7  # of a score, after the point
 LONGEST = 1024  # pixels of a side: larger pictures are shrunk for the page
 _FOLDER = re.compile(r"runs/(?!\.\.?$)[^/\\]+")
 
@@ -49,18 +49,17 @@ class RunHere:
 
 @dataclass(frozen=True)
 class Picture:
-    """One image whose score moved a lot, as text. before, after: PNGs in base64; None if they
-    cannot be shown, and missing: why. size: width and height as shown.
+    """One image whose score moved a lot, as text. facts: name and value, visibility first. before,
+    after: PNGs in base64; None if they cannot be shown, and missing: why. size: width and height as
+    shown.
     """
 
     image: str
-    constraint: str
-    attack: str
     clean: str
     attacked: str
     gain: str
     look: str
-    visibility: tuple[tuple[str, str], ...]
+    facts: tuple[tuple[str, str], ...]
     before: str | None = None
     after: str | None = None
     size: tuple[int, int] = (1, 1)
@@ -97,40 +96,64 @@ def _here(folder: Path, record: RunRecord) -> RunHere:
 
 
 def most_moved(folder: Path, runs: Sequence[RunHere], shown: int) -> list[Picture]:
-    """The images that gained most with the largest budget, in any constraint, by any attack."""
+    """The images of an audit that gained most with the largest budget, in any constraint, by any
+    attack.
+    """
     best: dict[str, tuple[float, int, int]] = {}  # gain, number of the run, and of the row
     for k, one in enumerate(runs):
         if one.results is None or one.trouble is not None:
             continue
-        done = np.flatnonzero(~one.results.failed).tolist()
-        for row in done:
-            name, gain = one.results.images[row], float(one.results.real("gain")[row])
-            if gain > 0.0 and (name not in best or gain > best[name][0]):
+        for row, gain in _gains(one.results):
+            name = one.results.images[row]
+            if name not in best or gain > best[name][0]:
                 best[name] = gain, k, row
     first = sorted(best, key=lambda name: -best[name][0])[:shown]  # the first of equals
-    return [_picture(folder, runs[best[name][1]], best[name][2]) for name in first]
+    return [_of_audit(folder, runs[best[name][1]], best[name][2]) for name in first]
 
 
-def _picture(folder: Path, here: RunHere, row: int) -> Picture:
-    run, results = here.run, here.results
-    assert run is not None
-    assert results is not None
-    digits = score_digits(run.model.score_range)
-    (result,) = known(run, results.take([row]))[0]
+def most_gained(run: Run, results: Results, shown: int) -> list[Picture]:
+    """The images of a run that gained most. results: with JOD, if measured."""
+    gains = _gains(results)
+    first = sorted(gains, key=lambda one: -one[1])[:shown]  # the first of equals
+    return [
+        _picture(run, result, [("queries", f"{result.queries:,}")])
+        for result in results.take([row for row, _ in first])
+    ]
+
+
+def _gains(results: Results) -> list[tuple[int, float]]:
+    """Row and gain of each image whose score was moved."""
+    gains = results.real("gain")
+    moved = np.flatnonzero(~results.failed & (gains > 0.0))
+    return [(int(row), float(gains[row])) for row in moved]
+
+
+def _of_audit(folder: Path, here: RunHere, row: int) -> Picture:
+    assert here.run is not None
+    assert here.results is not None
+    (result,) = known(here.run, here.results.take([row]))[0]
+    how = f"{here.record.attack}, {here.record.constraint}"
+    return _picture(here.run, result, [("attack", how)], folder)
+
+
+def _picture(
+    run: Run, result: Result, facts: Sequence[tuple[str, str]], audit: Path | None = None
+) -> Picture:
+    """A picture of a finished image. audit: folder of the run's audit, if it is part of one."""
+    clean, attacked = _scores(result, score_digits(run.model.score_range))
+    facts = (*facts, ("image", result.image))
     text: dict[str, Any] = {
         "image": result.image,
-        "constraint": here.record.constraint,
-        "attack": here.record.attack,
-        "clean": fixed(result.score_clean, digits),
-        "attacked": fixed(result.score_adv, digits),
+        "clean": clean,
+        "attacked": attacked,
         "gain": percent(result.gain),
         "look": LOOK[result.direction or "up"],
     }
     try:
-        before, after = _pair(folder, run, result)
+        before, after = _pair(run, result, audit)
     except (InputError, RunError) as error:
         reason = without_folders(str(error))
-        return Picture(**text, visibility=_seen(result.jod, math.nan), missing=reason)
+        return Picture(**text, facts=(*_seen(result.jod, math.nan), *facts), missing=reason)
     similar = float(ssim(before, after))
     pictures = [smaller(pixels) for pixels in (before, after)]
     height, width = pictures[0].shape[1:]
@@ -139,12 +162,22 @@ def _picture(folder: Path, here: RunHere, row: int) -> Picture:
         note = f"Shrunk for the page: {before.shape[2]}×{before.shape[1]} pixels were scored."
     return Picture(
         **text,
-        visibility=_seen(result.jod, similar),
+        facts=(*_seen(result.jod, similar), *facts),
         before=as_png(pictures[0]),
         after=as_png(pictures[1]),
         size=(width, height),
         note=note,
     )
+
+
+def _scores(result: Result, digits: int) -> tuple[str, str]:
+    """Clean and attacked score with these digits, or as many as it takes to tell them apart."""
+    scores = result.score_clean, result.score_adv
+    for more in range(digits, MOST_DIGITS):
+        clean, attacked = (fixed(score, more) for score in scores)
+        if clean != attacked:
+            return clean, attacked
+    return fixed(scores[0], digits), fixed(scores[1], digits)
 
 
 def _seen(jods: float | None, similar: float) -> tuple[tuple[str, str], ...]:
@@ -153,15 +186,20 @@ def _seen(jods: float | None, similar: float) -> tuple[tuple[str, str], ...]:
     return known_jod if math.isnan(similar) else (*known_jod, ("SSIM", number(similar, 4)))
 
 
-def _pair(folder: Path, run: Run, result: Result) -> tuple[Tensor, Tensor]:
+def has_jod(pictures: Sequence[Picture]) -> bool:
+    """Whether any picture has a JOD."""
+    return any(name == "JOD" for picture in pictures for name, _ in picture.facts)
+
+
+def _pair(run: Run, result: Result, audit: Path | None) -> tuple[Tensor, Tensor]:
     """Clean and attacked pixels as they were scored; errors as in `read_pair`."""
     pair = scored_pairs(run, [result]).get(result.image)
     try:
         return read_pair(run, result, pair)
     except InputError:
         # The sample set lies in the audit's folder, which may have been moved since.
-        moved = folder / "images" / result.image
-        if not moved.is_file():
+        moved = None if audit is None else audit / "images" / result.image
+        if moved is None or not moved.is_file():
             raise
         return read_pair(run, result.model_copy(update={"path": str(moved)}), pair)
 

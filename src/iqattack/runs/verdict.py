@@ -15,6 +15,7 @@ from iqattack.evaluation.verdict import (
     MOST_NONFINITE,
     RANKINGS,
     SILENT,
+    Judgement,
     Kind,
     judge,
     noise_gain,
@@ -172,11 +173,54 @@ class Verdict(BaseModel):
         return self.kind in SILENT
 
 
+@dataclass(frozen=True)
+class Statements:
+    """A verdict in parts. effect: on scores and their ranking, or why nothing can be said about
+    robustness. gain: the words of `effect` that give the mean gain; None if it has none. seen: how
+    visible the changes are; None if nothing can be said. doubts: reasons to read this with care.
+    """
+
+    kind: Kind
+    needed: int | None
+    effect: str
+    gain: str | None
+    seen: str | None
+    doubts: tuple[Doubt, ...]
+
+
 def verdict_of(summary: Summary) -> Verdict:
     """Make the verdict on a run."""
+    said = statements_of(summary)
+    text = said.effect
+    if said.seen is not None:
+        text = f"{said.effect}, and {said.seen}."
+        if short := [doubt.short for doubt in said.doubts]:
+            text += f" Read this with care: {'; '.join(short)}."
+    return Verdict(
+        kind=said.kind,
+        needed=said.needed,
+        doubts=tuple(doubt.about for doubt in said.doubts),
+        text=text,
+    )
+
+
+def statements_of(summary: Summary) -> Statements:
+    """The parts of the verdict on a run."""
+    judgement, doubts = _judged(summary), tuple(doubts_of(summary))
+    kind, needed = judgement.kind, judgement.needed
+    if kind in SILENT:
+        return Statements(kind, needed, _silence(summary, kind), None, None, doubts)
+    places, gain = _places(summary), None
+    if places is None and summary.unchanged < summary.attacked:
+        gain = _gain(summary)
+    effect = places or f"{_moved(summary)}; {_ranking(summary, kind, needed)}"
+    return Statements(kind, needed, effect, gain, _seen(summary), doubts)
+
+
+def _judged(summary: Summary) -> Judgement:
     scores, flaws = summary.scores, _flaws(summary)
     pair = scores.clean_attacked
-    judgement = judge(
+    return judge(
         pair.srocc,
         scores.intervals.get("clean_attacked.srocc", (math.nan, math.nan)),
         pair.n,
@@ -191,22 +235,6 @@ def verdict_of(summary: Summary) -> Verdict:
         workers=flaws.workers,
         drift=flaws.drift,
         nonfinite=summary.nonfinite,
-    )
-    doubts = doubts_of(summary)
-    if judgement.kind in SILENT:
-        text = _silence(summary, judgement.kind)
-    else:
-        what = _places(summary) or (
-            f"{_moved(summary)}; {_ranking(summary, judgement.kind, judgement.needed)}"
-        )
-        text = f"{what}, and {_seen(summary)}."
-        if short := [doubt.short for doubt in doubts]:
-            text += f" Read this with care: {'; '.join(short)}."
-    return Verdict(
-        kind=judgement.kind,
-        needed=judgement.needed,
-        doubts=tuple(doubt.about for doubt in doubts),
-        text=text,
     )
 
 
@@ -449,7 +477,7 @@ def _of_all(summary: Summary) -> str:
 
 def _moved(summary: Summary) -> str:
     queries = f"{summary.budget:,} quer{'y' if summary.budget == 1 else 'ies'}"
-    gain, limit = summary.scores.mean_gain, f"With at most {queries} per image"
+    limit = f"With at most {queries} per image"
     if summary.settings.budget_total is not None:
         limit = f"With {summary.queries:,} queries for all images"
     ended = summary.scores.crossing.without_reach
@@ -467,12 +495,20 @@ def _moved(summary: Summary) -> str:
     interval = summary.scores.intervals.get("mean_gain", (math.nan, math.nan))
     known = summary.attacked > 1 and not math.isnan(sum(interval))
     low, high = (100.0 * end for end in interval)
-    digits = 1 if gain >= 0.01 else 2
-    within = f" (95 % interval {ends((low, high), digits)} %)" if known else ""
+    within = f" (95 % interval {ends((low, high), _digits(summary))} %)" if known else ""
     return (
-        f"{limit}, the attack moved scores by {percent(gain, digits)} of their range{within} on "
-        f"average over {_of_all(summary)}{left}"
+        f"{limit}, the attack moved scores by {_gain(summary)} of their range{within} on average "
+        f"over {_of_all(summary)}{left}"
     )
+
+
+def _gain(summary: Summary) -> str:
+    return percent(summary.scores.mean_gain, _digits(summary))
+
+
+def _digits(summary: Summary) -> int:
+    """Decimals of a mean gain in percent."""
+    return 1 if summary.scores.mean_gain >= 0.01 else 2
 
 
 def _places(summary: Summary) -> str | None:

@@ -1,8 +1,8 @@
 "use strict";
-// The page of an audit: its chart, the legend that shows and hides curves, and the sliders.
+// The page of an audit: its chart, and the legend that shows and hides curves.
 (() => {
   const { axis, rounded, line, tint, escaped, show, draw } = window.iqattack.plots;
-  const { theme, slide, percent } = window.iqattack;
+  const { theme, percent } = window.iqattack;
   const id = "chart-gain";
   const hidden = new Set(); // numbers of curves
 
@@ -74,17 +74,7 @@
         draw(id);
       });
     });
-    // Paper has another width than the screen.
-    window.addEventListener("beforeprint", () => Plotly.relayout(id, { width: 680, height: 380 }));
-    window.addEventListener("afterprint", () => Plotly.relayout(id, { width: null, height: null, autosize: true }));
   }
 
-  for (const stage of document.querySelectorAll(".telling .stage")) {
-    const [input, over, edge] = ["input", ".over-it", ".edge"].map((name) => stage.querySelector(name));
-    const move = () => slide(input, over, edge);
-    input.value = 50;
-    input.addEventListener("input", move);
-    move();
-  }
   start(JSON.parse(document.getElementById("data").textContent));
 })();

@@ -38,7 +38,8 @@
         ...points(done, (image) => image.clean, (image) => image.attacked),
       ],
       layout: {
-        xaxis: scale("clean model score", data.lower_better),
+        // In a narrow chart, one line has no room for it.
+        xaxis: scale("clean model score", data.lower_better, document.getElementById("chart-scores").clientWidth < 400 ? "<br>" : " "),
         yaxis: scale("attacked model score", data.lower_better, "<br>"),
       },
     }));
@@ -90,7 +91,7 @@
       ],
       layout: {
         xaxis: axis("queries per image", whole(curve.queries.at(-1))),
-        yaxis: axis("gain, of the score range", { tickformat: ".2~%", rangemode: "tozero" }),
+        yaxis: axis("gain, of the score range", { tickformat: ".3~p", rangemode: "tozero" }),
         hovermode: "x unified",
       },
     }));
@@ -121,7 +122,7 @@
       traces: points(seen, (image) => image[name], (image) => image.gain),
       layout: {
         xaxis: axis(`${title}: less visible to the right`, same),
-        yaxis: axis("gain, of the score range", { tickformat: ".2~%", rangemode: "tozero" }),
+        yaxis: axis("gain, of the score range", { tickformat: ".3~p", rangemode: "tozero" }),
       },
     }));
   }
@@ -142,7 +143,7 @@
       ],
       layout: {
         xaxis: axis("query", whole(scored.queries.at(-1))),
-        yaxis: axis("gain, of the score range", { tickformat: ".2~%" }),
+        yaxis: axis("gain, of the score range", { tickformat: ".3~p" }),
         shapes: scored.stages.map(({ query }) => ({
           type: "line", x0: query, x1: query, y0: 0, y1: 1, yref: "paper",
           line: { color: theme.colour("quiet"), width: 1, dash: "dot" },

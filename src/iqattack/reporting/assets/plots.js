@@ -60,6 +60,18 @@
 
   const tint = (name) => theme.colour(name).replace("rgb(", "rgba(").replace(")", ", 0.18)");
 
+  // Paper has another width than the screen: of a whole line, or of one of two charts side by side.
+  function paper(id) {
+    const figure = document.getElementById(id).closest("figure");
+    const several = figure?.closest(".charts");
+    const wide = !several || figure.matches(":last-child:nth-child(odd)");
+    return { width: wide ? 680 : 325, height: several ? 280 : 380, "font.size": 11 };
+  }
+  window.addEventListener("beforeprint", () => [...drawn.keys()].forEach((id) => Plotly.relayout(id, paper(id))));
+  window.addEventListener("afterprint", () => {
+    for (const id of drawn.keys()) Plotly.relayout(id, { width: null, height: null, autosize: true });
+  });
+
   theme.onChange(() => [...drawn.keys()].forEach(draw));
   window.iqattack.plots = { axis, scale, whole, rounded, line, tint, escaped, draw, show, forget };
 })();

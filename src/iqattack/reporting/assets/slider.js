@@ -6,5 +6,13 @@
     edge.style.left = `${input.value}%`;
   }
 
+  for (const stage of document.querySelectorAll(".telling .stage")) {
+    const [input, over, edge] = ["input", ".over-it", ".edge"].map((name) => stage.querySelector(name));
+    const move = () => slide(input, over, edge);
+    input.value = 50; // whatever a browser remembers
+    input.addEventListener("input", move);
+    move();
+  }
+
   window.iqattack.slide = slide;
 })();
