@@ -141,8 +141,8 @@ def test_unfair_runs_are_refused_and_what_is_allowed_is_said(runs, iqattack):
     assert said.status == 2
     assert said.out == ""
     assert said.error == (
-        "error: c: compared with a_1, seed is 7, not 0, which is unfair; "
-        "attack again alike, or compare with --allow seed"
+        "error: c: an unfair comparison with a_1: seed is 7, not 0; attack again with equal "
+        "settings, or compare with --allow seed"
     )
     for form in ("table", "csv", "latex", "markdown"):
         said = iqattack("compare", *runs, "c", "--allow", "seed, budget", "--format", form)
@@ -154,7 +154,7 @@ def test_bad_use(runs, iqattack):
     said = iqattack("compare", *runs, "./b")
     assert said.error == "error: b: is the same run as b; give each run once"
     said = iqattack("compare", *runs, "--allow", "seed,seed")
-    assert said.error == "error: allow: has seed 2 times; name it once"
+    assert said.error == "error: allow: has seed 2 times; give it once"
     assert "unknown difference ''" in iqattack("compare", *runs, "--allow", "seed,").error
     assert iqattack("compare", "b").error == "error: 1 run to compare: expected two or more"
     assert "nowhere: no such run" in iqattack("compare", "b", "nowhere").error
@@ -189,4 +189,4 @@ def test_what_is_not_believed_of_a_run_is_under_the_table(runs, iqattack, form):
         log.execute("""UPDATE result SET json = json_patch(json, '{"ssim": 1.0}') WHERE task = 1""")
         log.commit()
     text = iqattack("compare", *runs, "--format", form).out.replace("\\", "")
-    assert ("b: 1 image changed more or less visibly than was written" in text) == (form != "csv")
+    assert ("b: the visibility of 1 image differs from what was written" in text) == (form != "csv")

@@ -216,7 +216,7 @@ def test_how_visible_a_change_is_is_measured_where_somebody_else_wrote_it(run, o
     if None not in expected:
         assert getattr(summary.means, name) == pytest.approx(sum(expected) / len(expected))
     (said,) = (phrase for phrase in summary.findings if "was measured again" in phrase)
-    assert said.startswith("1 image changed more or less visibly than was written by somebody")
+    assert said.startswith("the visibility of 1 image differs from what was written by somebody")
     assert f"(1.png: {name} is" in said
     row = iqattack.compare(other, run.folder).rows[1]
     assert said in row.notes

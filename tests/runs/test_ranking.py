@@ -109,7 +109,7 @@ def test_only_the_chosen_image_is_touched(ranked):
     assert touched == ["3.png"]
     assert run.summary().ranking.last.value == 0.0
     assert run.summary().queries < 200  # there it stops
-    assert "1 of 1 chosen is where" in run.summary().verdict.text
+    assert "1 of 1 chosen is in the intended place" in run.summary().verdict.text
     for result in run.results:
         assert (result.queries == 1) == (result.image != "3.png")
 
@@ -275,7 +275,7 @@ def test_more_queries_than_the_budget_are_found(ranked):
 
 
 def test_a_smaller_budget_is_not_made_up(ranked):
-    with pytest.raises(RunError, match="share 120 queries"):
+    with pytest.raises(RunError, match="share a budget of 120 queries"):
         iqattack.evaluate(ranked(), queries=10)
 
 
@@ -283,9 +283,9 @@ def test_a_smaller_budget_is_not_made_up(ranked):
     ("changes", "message"),
     [
         ({"budget_total": None}, "--budget-total 5000"),
-        ({"objective": "rank"}, "with rank give --queries"),
+        ({"objective": "rank"}, "with rank, give --queries"),
         ({"budget_total": 0}, "at least 1"),
-        ({"shard": "1/2"}, "leave it out"),
+        ({"shard": "1/2"}, "leave out the shard"),
         ({"floor": "jod:9.5"}, "ssim:0.95"),
         ({"objective": "srocc:0.2"}, "no score boundary"),
     ],
@@ -298,7 +298,7 @@ def test_settings_that_do_not_fit_are_refused(settings, changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"budget_total": 5}, "5 are taken by the clean ones"),
+        ({"budget_total": 5}, "the clean images take 5"),
         ({"objective": "top:1,into=none.png"}, "no image is called none.png"),
         ({"objective": "top:5"}, "fewer places or more images"),
     ],
@@ -311,7 +311,7 @@ def test_what_does_not_fit_the_images_costs_no_query(ranked, counted, tmp_path, 
 
 
 def test_a_cluster_is_refused(ranked, counted):
-    with pytest.raises(InputError, match="share a budget"):
+    with pytest.raises(InputError, match="shares a budget"):
         ranked(how=How(engine="ray"))
     assert not counted[1]
 

@@ -219,7 +219,7 @@ def test_its_sentence_has_the_digits_and_the_images_that_were_scored():
     found = rescoring_of(rows, 24, intervals=False)
     assert (found.images, found.scored) == (3, 3)
     assert found.text.startswith("fresh scores of 3 images, 4 or more of each picture, put")
-    assert "at 0.00040 ± 0.00012 of the range, where 0.0012 is reported" in found.text
+    assert "at 0.00040 ± 0.00012 of the range, instead of the reported 0.0012" in found.text
     assert "0.00080 of it is selection bias" in found.text
     found = rescoring_of([*rows, still], 24, intervals=False)
     assert (found.images, found.scored) == (4, 3)
@@ -308,7 +308,7 @@ def test_verify_sees_what_was_changed(attacked):
     text = table.read_text()
     table.write_text(text.replace("\n0.png,2", "\n0.png,3"))
     assert differences() == [
-        "rescored.csv: is not what the log says; delete it: 'iqattack rescore' writes it again"
+        "rescored.csv: differs from the log; delete it: 'iqattack rescore' writes it again"
     ]
     table.write_text(text)
     summary = run.folder / "summary.json"
