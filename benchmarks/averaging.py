@@ -103,7 +103,7 @@ def current() -> list[Row]:
     ]
 
 
-def complete(limit: int, workers: int) -> None:
+def complete(victims: Sequence[str], limit: int, workers: int) -> None:
     """Add what is missing of the first images."""
     rows = current()
     write_csv(ROWS, Row, rows, anew=True)
@@ -112,7 +112,7 @@ def complete(limit: int, workers: int) -> None:
     todo = [
         (victim, attack, noise, number)
         for (number, entry), attack, victim, noise in itertools.product(
-            entries, ATTACKS, VICTIMS, NOISY
+            entries, ATTACKS, victims, NOISY
         )
         if (victim, attack, noise, entry.name) not in known
     ]
@@ -180,13 +180,14 @@ def write_page(rows: Sequence[Row]) -> None:
 def main() -> None:
     """Measure what is missing, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--victims", nargs="+", default=VICTIMS, choices=VICTIMS)
     parser.add_argument("--limit", type=int, default=6, help="images, of 24")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--report", action="store_true", help="measure nothing")
     options = parser.parse_args()
     shared_data()
     if not options.report:
-        complete(options.limit, options.workers)
+        complete(options.victims, options.limit, options.workers)
     write_page(current())
 
 

@@ -412,7 +412,7 @@ def plot(found: dict[str, Shares]) -> None:
     figure.savefig(PLOT, dpi=90)
 
 
-def write_page(attacked: Sequence[Row], limit: int, looked: int) -> None:
+def write_page(attacked: Sequence[Row], looked: int) -> None:
     """docs/limit.md and its figure."""
     rows = read()
     found = {name: of for name in VICTIMS if (of := shares(name, rows, attacked)) is not None}
@@ -432,7 +432,7 @@ def write_page(attacked: Sequence[Row], limit: int, looked: int) -> None:
     }
     texts = {name: markdown(lines) for name, lines in tables.items()}
     print(*texts.values(), sep="\n\n")
-    texts["machine"] = f"Printed by `python benchmarks/limit.py --limit {limit}` on {machine()}."
+    texts["machine"] = f"Printed by `python benchmarks/limit.py` on {machine()}."
     texts["looked"] = str(len(numbers))
     for name, text in texts.items():
         note = note.replace(f"<!-- {name} -->", text)
@@ -463,7 +463,7 @@ def main() -> None:
         compute(options.limit, options.workers)
         complete(ATTACKS, cells, options.limit, options.workers)
     attacked, _ = measured(ATTACKS)
-    write_page(attacked, options.limit, options.looked)
+    write_page(attacked, options.looked)
 
 
 if __name__ == "__main__":

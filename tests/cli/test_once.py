@@ -92,7 +92,10 @@ def test_a_value_is_no_option(iqattack, attack):
             "error: queries 1000000000000: expected at most 1,000,000,000",
         ),
         (("--concurrency", str(10**7)), "error: concurrency 10000000: expected at most 1024"),
-        (("--workers", "2", "--concurrency", "2"), "error: workers and concurrency: expected one"),
+        (
+            ("--workers", "2", "--concurrency", "2"),
+            "error: workers and concurrency: expected at most one",
+        ),
         (
             ("--workers", "2", "--max-requests", "9"),
             "error: max_requests: needs a single process",
