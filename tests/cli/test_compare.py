@@ -154,7 +154,7 @@ def test_bad_use(runs, iqattack):
     said = iqattack("compare", *runs, "./b")
     assert said.error == "error: b: is the same run as b; give each run once"
     said = iqattack("compare", *runs, "--allow", "seed,seed")
-    assert said.error == "error: allow: has seed 2 times; give it once"
+    assert said.error == "error: allow: seed is given 2 times; give it once"
     assert "unknown difference ''" in iqattack("compare", *runs, "--allow", "seed,").error
     assert iqattack("compare", "b").error == "error: 1 run to compare: expected two or more"
     assert "nowhere: no such run" in iqattack("compare", "b", "nowhere").error

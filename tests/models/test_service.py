@@ -110,7 +110,7 @@ def test_a_command_is_loaded_from_the_file(tmp_path):
         (URL + r"pattern = '\d+'", "has 0 groups: expected one, ( )"),
         (URL + "body = {a = 1}", "body needs image = multipart:FIELD"),
         (URL + "input = 'size=big'", "--input size=big"),
-        (URL + "input = 'float01'", "a service gets 8-bit pictures"),
+        (URL + "input = 'float01'", "a service receives 8-bit pictures"),
         (URL + "url = 1", "is not TOML: Cannot overwrite a value"),
         ("url = 'ftp://x/y'", "url: expected http://HOST:PORT/PATH"),
         ("url = 'http://x/y#score=z'", "url: expected http://HOST:PORT/PATH or https://…, without"),
