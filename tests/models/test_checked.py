@@ -52,7 +52,7 @@ def test_a_number_for_one_image(answer):
     ],
 )
 def test_wrong_shape(answer, shape):
-    hint = "; if it takes one image, give --input single, or .*" if shape == r"\(\)" else ""
+    hint = "; if it takes one image, use --input single, or .*" if shape == r"\(\)" else ""
     expected = rf"^model 'm' returned shape {shape} for 3 images; expected 3 scores{hint}$"
     with pytest.raises(InputError, match=expected):
         score_checked(model(answer), IMAGES)

@@ -172,8 +172,10 @@ def apply_universal(
     patterns = perturbation.patterns(rising=rising)
     way = "up" if rising else "down"
     if not 1 <= number <= len(patterns):
-        there = f"1 to {len(patterns)}" if patterns else "none"
-        raise InputError(f"{file}: pattern {number} for {way}: available: {there}")
+        there = f"has patterns 1 to {len(patterns)}" if patterns else "has no patterns"
+        raise InputError(
+            f"{file}: {there} for {way}, not {number}; choose another direction or number"
+        )
     box = parse_constraint(learnt.constraint if constraint is None else constraint)
     box.check()
     try:
