@@ -108,12 +108,15 @@ def test_unknown_range_and_direction(file):
     ("factory", "message"),
     [
         ("mak", r"unknown factory in '.*my_model.py' 'mak': did you mean 'make'\? available:"),
-        ("number", r"my_model.py:number' is int; expected a function that makes the model"),
+        ("number", r"my_model.py:number' is int; expected a function that returns the model"),
         (
             "not_a_model",
             r"my_model.py:not_a_model' returned int, which cannot be called; expected a function",
         ),
-        ("raises", r"raises' failed to make the model: FileNotFoundError: weights.pth is not here"),
+        (
+            "raises",
+            r"raises' failed to create the model: FileNotFoundError: weights.pth is not here",
+        ),
         ("declares_range", r"score range \(5, 1\): expected two finite numbers, the lower first"),
         ("declares_direction", r"lower_better 'yes': expected True or False"),
         ("declares_size", r"min_size 0: expected pixels, at least 1"),
@@ -148,7 +151,7 @@ def test_file_that_does_not_import(tmp_path, source, error):
 def test_empty_file(tmp_path):
     path = tmp_path / "empty.py"
     path.write_text("")
-    with pytest.raises(InputError, match="has no 'make', nor anything else that can be called"):
+    with pytest.raises(InputError, match="has neither 'make' nor anything else that is callable"):
         load_model(f"{path}:make")
 
 
@@ -178,8 +181,11 @@ number = 5
     ("name", "message"),
     [
         ("score", "cannot be called without arguments (missing a required argument: 'images')"),
-        ("net", "is a model itself, Net; expected a function that returns the model: def load()"),
-        ("number", "is int; expected a function that makes the model (iqattack models template"),
+        (
+            "net",
+            "is the model itself (Net); expected a function that returns the model: def load()",
+        ),
+        ("number", "is int; expected a function that returns the model (iqattack models template"),
     ],
 )
 def test_the_model_itself_in_place_of_a_factory(tmp_path, name, message):
@@ -243,6 +249,6 @@ def test_gradients_of_a_factory_that_wraps(wrapped):
 
 
 def test_an_input_beside_a_model_that_was_loaded_with_a_time_limit(wrapped):
-    with pytest.raises(InputError, match=r"--input float01 cannot be added to it"):
+    with pytest.raises(InputError, match=r"--input float01 cannot be added"):
         load_model(f"{wrapped}:limited", input="float01")
     assert load_model(f"{wrapped}:limited").score_range == (0.0, 2.0)

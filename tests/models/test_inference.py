@@ -144,13 +144,13 @@ def test_what_torch_cannot_compile_is_refused(file, monkeypatch):
     "kind", ["onnx:x.onnx", "http://127.0.0.1/score", "command:./score", "s.toml"]
 )
 def test_models_of_other_libraries_are_refused(kind):
-    with pytest.raises(InputError, match=r"is not a torch module: leave out --compile$"):
+    with pytest.raises(InputError, match=r"is not a torch module; leave out --compile$"):
         load_model(kind, compile=True)
 
 
 def test_a_function_is_refused(file):
     with pytest.raises(
-        InputError, match=r"a function, not a torch module: leave out --autocast float16"
+        InputError, match=r"a function, not a torch module; leave out --autocast float16"
     ):
         load_model(f"{file}:function", autocast="float16")
     with pytest.raises(InputError, match="not a torch module"):

@@ -220,7 +220,7 @@ def test_its_sentence_has_the_digits_and_the_images_that_were_scored():
     assert (found.images, found.scored) == (3, 3)
     assert found.text.startswith("fresh scores of 3 images, 4 or more of each picture, put")
     assert "at 0.00040 ± 0.00012 of the range, instead of the reported 0.0012" in found.text
-    assert "0.00080 of it is selection bias" in found.text
+    assert "0.00080 of that is selection bias" in found.text
     found = rescoring_of([*rows, still], 24, intervals=False)
     assert (found.images, found.scored) == (4, 3)
     assert "of 3 images, 4 or more of each picture (1 more was left unchanged), put" in found.text
@@ -322,7 +322,7 @@ def test_verify_sees_what_was_changed(attacked):
     scores = kept_scores(run)[name].model_copy(update={"attacked_hash": "f" * 16})
     update = "UPDATE kept SET json = ? WHERE name = ?"
     changed(run, update, scores.model_dump_json(), f"rescored {name}")
-    assert f"{name}: its fresh scores are of other pictures" in differences()
+    assert f"{name}: its fresh scores belong to other pictures" in differences()
     changed(run, update, "{}", f"rescored {name}")
     assert any("has invalid fresh scores" in line for line in differences())
 

@@ -37,7 +37,12 @@ def test_a_changed_png_is_found(run, brightness):
     write_png(path, pixels)
     found = told(run, brightness)
     assert all(line.startswith("1.png: ") for line in found)
-    for what in ("attacked score is", "leaves the constraint linf:3", "linf is", "not among those"):
+    for what in (
+        "attacked score is",
+        "leaves the constraint linf:3",
+        "linf is",
+        "not among the scored images",
+    ):
         assert any(what in line for line in found)
 
 
@@ -63,7 +68,7 @@ def test_a_missing_or_broken_file_is_found(run, brightness, name):
     (run.images / name).unlink()
     assert any("no such image" in line for line in told(run, brightness))
     (run.images / name).write_bytes(b"PNG")
-    assert any("is not an image" in line for line in told(run, brightness))
+    assert any("is not a readable image" in line for line in told(run, brightness))
 
 
 def test_a_changed_score_in_the_table_is_found(run, brightness):
@@ -192,4 +197,4 @@ def test_the_floor_is_checked(tmp_path, settings, brightness, images):
     toml = (run.folder / "run.toml").read_text()
     (run.folder / "run.toml").write_text(toml.replace("ssim:0.9", "ssim:0.995"))
     found = told(Run.open(run.folder), brightness)
-    assert any("lies under the floor ssim:0.995" in line for line in found)
+    assert any("lies below the floor ssim:0.995" in line for line in found)
