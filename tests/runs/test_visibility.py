@@ -242,7 +242,7 @@ def test_without_the_packages(run, seen, without):
         said.getvalue()
     )
     (note,) = (n for n in iqattack.verify(run, run_model()).notes if "JOD" in n)
-    assert note.startswith("JOD and FLIP are not checked, or not both: JOD needs")
+    assert note.startswith("JOD and FLIP were not checked, or only one of them: JOD needs")
 
 
 def test_a_smaller_budget_has_no_pictures(run):
