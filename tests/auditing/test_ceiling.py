@@ -153,7 +153,7 @@ def test_a_ceiling_of_money(work):
         audit(scorer, max_cost=2)
     assert paid.sent == 18  # of the 20 that it has for, the next two would verify no run
     assert str(ended.value).endswith(
-        "18 images were sent; the audit is kept, go on with --resume and a higher --max-cost"
+        "18 images were sent; the audit is kept, continue with --resume and a higher --max-cost"
     )
     audit(scorer, max_cost=0.1 * (ATTACKS + VERIFYING), resume=True)
     assert paid.sent == ATTACKS + VERIFYING

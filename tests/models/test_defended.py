@@ -183,7 +183,7 @@ def test_a_probe_sees_the_defended_model(spec) -> None:
      "defended(jpeg):builtin", "defended(jpeg:75):nothing"],
 )  # fmt: skip
 def test_a_spec_that_is_none_says_what_is(wrong) -> None:
-    with pytest.raises(InputError, match=r"expected def|there are|expected jpeg:QUALITY"):
+    with pytest.raises(InputError, match=r"expected def|available|expected jpeg:QUALITY"):
         load_model(wrong)
 
 

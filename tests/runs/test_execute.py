@@ -227,7 +227,7 @@ def test_nothing_to_evaluate_yet(tmp_path, settings, brightness):
 def test_other_images_are_refused(tmp_path, settings, brightness, images):
     start(tmp_path, settings, brightness, images)
     fewer = ImageSet(images.entries[:3])
-    told = r"has 5 images, 3 are given now, such as 3\.png"
+    told = r"was begun with 5 images, 3 are given now, such as 3\.png"
     with (
         Run.resume(tmp_path / "run", settings(), brightness) as run,
         pytest.raises(RunError, match=told),

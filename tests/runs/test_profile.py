@@ -78,7 +78,7 @@ def test_a_folder_with_another_profile_is_left_alone(learn, tmp_path):
         learn(queries=FEWEST + 6, resume=True)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").touch()
-    with pytest.raises(RunError, match="is not empty and no profile"):
+    with pytest.raises(RunError, match="is not empty and not a profile"):
         learn("other")
 
 
@@ -142,7 +142,7 @@ def test_a_run_knows_the_profile_that_it_used(learn, tmp_path, settings, images,
         images.entries[0].name,
         "images that share their names with images of the profile",
     )
-    assert (first, f"of {len(images)} {phrase}") in told
+    assert (first, f"the first of {len(images)} {phrase}") in told
     path.write_text(path.read_text().replace('"constraint": "linf:3"', '"constraint": "linf:5"'))
     assert read_profile(path).constraint == "linf:5"
     with pytest.raises(RunError, match="profile has other contents here than there"):
@@ -233,7 +233,7 @@ def test_students_go_on_where_they_were(teach, counted, tmp_path):
 def test_what_students_cannot_learn_from(teach, learn):
     with pytest.raises(InputError, match=f"expected at least {fewest(3)} queries for 3 images"):
         teach(students=fewest(3) - 1)
-    with pytest.raises(InputError, match="an image of 24×20 pixels: students learn from at least"):
+    with pytest.raises(InputError, match="an image of 24×20 pixels: students need at least"):
         learn(students=fewest(5))
 
 
