@@ -183,7 +183,7 @@ def test_the_command_ends_with_1_and_goes_on(work, capsys):
     assert asked(work) == 30
     assert capsys.readouterr().err.splitlines()[-1] == (
         "error: stopped before the ceiling of 30 requests: 30 images were sent; the audit is kept, "
-        "go on with --resume and a higher --max-requests"
+        "continue with --resume and a higher --max-requests"
     )
     assert not (work / "audit" / "card.json").exists()
     assert main([*command, "--max-requests", "31", "--resume"]) == 1

@@ -199,7 +199,7 @@ def test_more_queries_than_the_search_asks_for_are_refuted(work):
     rewritten(SQUARE, again, fail="01.png")
     ((state, said),) = replay_of(SQUARE)
     assert state == "refuted"
-    assert "does not follow square: 01.png: query 7 asks for another image" in said
+    assert "does not follow square: 01.png: query 7 is another image" in said
 
 
 def test_a_search_that_ended_did_not_fail(work):
