@@ -227,7 +227,7 @@ def test_names_are_texts(hostile):
 def test_images_that_cannot_be_shown(tmp_path, photos, settings, brightness, images, run):
     with pytest.raises(InputError, match=r"image '9\.png': .*run has no result for it; it has "):
         run.show("9.png")
-    with pytest.raises(InputError, match=r"image 5: .* has 5 that are finished or failed"):
+    with pytest.raises(InputError, match=r"image 5: .* has 5 finished or failed images"):
         run.show(5)
     (run.images / "1.png").unlink()
     with pytest.raises(InputError, match=r"1\.png"):

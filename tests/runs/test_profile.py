@@ -149,7 +149,7 @@ def test_a_run_knows_the_profile_that_it_used(learn, tmp_path, settings, images,
         Run.resume(tmp_path / "run", asked, model)
     run = Run.create(tmp_path / "other", asked, model)
     execute(run, images, model, callbacks=Callbacks(note=lambda *note: told.append(note)))
-    expected = "was learnt with the constraint linf:5, but is used with linf:3"
+    expected = "was learnt with constraint linf:5, but is used with linf:3"
     assert ("profile", expected) in told
 
 
