@@ -315,7 +315,7 @@ def test_rescore_prints_the_bias_and_evaluate_has_it(iqattack, attack, work):
     assert attack().status == 0
     said = iqattack("rescore", "run", "--times", "2")
     assert said.status == 0, said.err
-    assert "0.000 of it is selection bias" in " ".join(said.out.split())
+    assert "0.000 of that is selection bias" in " ".join(said.out.split())
     assert len((work / "run" / "rescored.csv").read_text().splitlines()) == 5
     assert "mean gain of fresh scores" in iqattack("evaluate", "run").out
     assert iqattack("verify", "run").status == 0
