@@ -475,7 +475,10 @@ FAULTS = {
     "no_gain": (lambda c: c["lines"][0]["measures"].pop("gain"), "lines.0.measures: gain"),
     "no_srocc": (lambda c: c["lines"][1]["measures"].pop("srocc"), "lines.1.measures: srocc"),
     "srocc": (lambda c: c["lines"][0]["measures"]["srocc"].update(value=1.5), "srocc.value 1.5"),
-    "twice": (lambda c: c.update(lines=c["lines"] * 2), "lines: worst case, linf:8, 6 is given"),
+    "twice": (
+        lambda c: c.update(lines=c["lines"] * 2),
+        "lines: worst case, linf:8, 6 is given twice",
+    ),
     "share": (lambda c: c["lines"][0].update(best={"x": INFINITE}), "lines.0.best.x inf"),
     "queries": (lambda c: c["lines"][0].update(queries=10**400), "lines.0.queries with too many"),
     "range": (lambda c: c["model"].update(score_range=[1, 0]), "model.score_range 1,0"),

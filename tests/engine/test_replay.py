@@ -181,7 +181,8 @@ def test_an_attack_that_now_ends_sooner_does_not_replay(kit, images):
         for _ in range(3):
             answer = yield search.send(answer)
 
-    with pytest.raises(RunError, match=r"ends at query \d+, but the log continues to 25"):
+    ended = r"the search ends at query \d+, but the log continues to 25"
+    with pytest.raises(RunError, match=ended):
         kit.attack_all(images, kit.Scorer(), shorter, log=log, queries=BUDGET)
 
 

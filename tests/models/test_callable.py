@@ -249,6 +249,6 @@ def test_gradients_of_a_factory_that_wraps(wrapped):
 
 
 def test_an_input_beside_a_model_that_was_loaded_with_a_time_limit(wrapped):
-    with pytest.raises(InputError, match=r"--input float01 cannot be added"):
+    with pytest.raises(InputError, match=r"to which --input float01 cannot be added; pass"):
         load_model(f"{wrapped}:limited", input="float01")
     assert load_model(f"{wrapped}:limited").score_range == (0.0, 2.0)
