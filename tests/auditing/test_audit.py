@@ -484,6 +484,11 @@ FAULTS = {
     "range": (lambda c: c["model"].update(score_range=[1, 0]), "model.score_range 1,0"),
     "count": (lambda c: c["images"].update(count=-5), "images: partly"),
     "noise": (lambda c: c["runs"][0].update(noise=INFINITE), "runs.0.noise inf"),
+    "fresh_nan": (lambda c: fresh(c, gain=float("nan")), "runs.0.fresh.value nan"),
+    "fresh_outside": (lambda c: fresh(c, low=0.2, high=0.3), "low ≤ value ≤ high"),
+    "fresh_bias": (lambda c: fresh(c, bias=-INFINITE), "runs.0.fresh.bias -inf"),
+    "fresh_error": (lambda c: fresh(c, error=-1.0), "runs.0.fresh.error -1"),
+    "fresh_times": (lambda c: fresh(c, times=0), "runs.0.fresh.times 0"),
     "suite": (lambda c: c["suite"].update(id="quick-v1 "), "suite.id: String should match pattern"),
     "name": (lambda c: c["model"].update(name="A" * 10**6), "model.name 'AAAA"),
     "extra": (lambda c: c["model"].update(odd=1), "model.odd"),
@@ -492,6 +497,12 @@ FAULTS = {
 
 def gain(card):
     return card["lines"][0]["measures"]["gain"]
+
+
+def fresh(card, **changes):
+    """Give the first run fresh scores, with changes that make them impossible."""
+    sound = {"times": 2, "gain": 0.1, "low": 0.0, "high": 0.2, "bias": 0.1, "error": 0.01}
+    card["runs"][0]["fresh"] = sound | changes
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from iqattack.auditing.suite import Attempt, Suite
 from iqattack.errors import InputError, RunError
 from iqattack.runs import Run, Summary
 from iqattack.runs.files import cannot_write, read_json, read_text, write_text
-from iqattack.runs.rescore import has_changed
+from iqattack.runs.rescore import is_worth_rescoring
 from iqattack.samples import MOS, write_samples
 from iqattack.scoring import Ceiling
 from iqattack.specs import printable
@@ -107,12 +107,11 @@ def audit(
             elsewhere=sent.beside(folder),
             **given,
         )
+        if steps.rescore is not None and is_worth_rescoring(run):
+            steps.rescore(run, sent.beside(folder))
         summary = steps.evaluate(run)
         if summary.pending:
             raise RunError(f"{run.folder}: {summary.pending} images are pending; resume it")
-        if steps.rescore is not None and has_changed(run):
-            steps.rescore(run, sent.beside(folder))
-            summary = steps.evaluate(run)
         verified = known.of(run, None if steps.verify is None else sent.counted(steps.verify))
         done.append(Done(run, summary, attempt.label, attempt.constraint, seed, verified))
     card = card_of(suite, done, fresh=steps.rescore is not None)

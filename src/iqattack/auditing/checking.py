@@ -46,7 +46,7 @@ from iqattack.runs.numbers import without_folders
 from iqattack.runs.owner import is_own
 from iqattack.runs.run import LOG
 from iqattack.runs.settings import versions_here
-from iqattack.runs.verify import NOT_REPEATED, TOLERANCE, UNSEEN, reported, scores_of
+from iqattack.runs.verify import NOT_LOGGED, NOT_REPEATED, TOLERANCE, UNSEEN, reported, scores_of
 from iqattack.samples import MOS, write_samples
 from iqattack.scoring import DEFAULT_RETRY, InProcess, Retry
 from iqattack.specs import is_line, printable
@@ -753,7 +753,7 @@ class _Submission:
         self.found.scored += result.scored or 0
         wrong = [d for d in result.differences if d.what not in run.absent]
         # First pictures that differ, since everything else follows from them.
-        wrong.sort(key=lambda difference: "is not among" not in difference.what)
+        wrong.sort(key=lambda difference: not difference.what.endswith(NOT_LOGGED))
         for difference in wrong[:SHOWN]:
             self.found.refute(where, self._plain(str(difference)))
         if len(wrong) > SHOWN:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from itertools import pairwise
 
-from iqattack.auditing.card import Card, Curve, Line, Value
+from iqattack.auditing.card import Card, Curve, Fresh, Line, Value
 
 NEEDED = ("gain", "srocc")  # required in every line: the verdict and all tables show them
 MOST = 10**9  # queries and images
@@ -45,6 +45,8 @@ def faults(card: Card) -> Iterator[str]:
         yield from _number(f"{place}.queries", run.queries, 0, MOST * MOST)
         for name in ("noise", "batch"):
             yield from _number(f"{place}.{name}", getattr(run, name), 0.0, LARGEST)
+        if run.fresh is not None:
+            yield from _fresh(f"{place}.fresh", run.fresh)
     for k, line in enumerate(card.lines):
         yield from _line(f"lines.{k}", line)
     keys = [(line.attack, line.constraint, line.queries) for line in card.lines]
@@ -69,6 +71,14 @@ def implausible(card: Card) -> Iterator[str]:
         if gain is not None and gain.value is not None and abs(gain.value) > 1.0 + ROUNDING:
             value = f"{gain.value:g} of the score range"
             yield f"lines[{number}].measures.gain is {value}, which only runs can show"
+
+
+def _fresh(place: str, fresh: Fresh) -> Iterator[str]:
+    yield from _number(f"{place}.times", fresh.times, 1, MOST)
+    gain = Value(value=fresh.gain, low=fresh.low, high=fresh.high)
+    yield from _value(place, gain, LARGEST, inside=True)
+    yield from _number(f"{place}.bias", fresh.bias, -LARGEST, LARGEST)
+    yield from _number(f"{place}.error", fresh.error, 0.0, LARGEST)
 
 
 def _line(place: str, line: Line) -> Iterator[str]:

@@ -88,10 +88,10 @@ def rescore(
     return found
 
 
-def has_changed(run: Run) -> bool:
-    """Whether a run changed any image, so that there is something to score again."""
-    results, _ = run.checked_state(pictures=False)
-    return any(not unchanged(result) for result in results.done)
+def is_worth_rescoring(run: Run) -> bool:
+    """Whether a run is done and changed any image, so that there is something to score again."""
+    results, pending = run.checked_state(pictures=False)
+    return not pending and any(not unchanged(result) for result in results.done)
 
 
 def rescored_rows(run: Run) -> list[Rescored]:

@@ -55,6 +55,7 @@ NEWER = (
     "check.drift", "nonfinite", "scores.draw_size", "settings.compile",
     "settings.budget_total", "ranking", "rescored",
 )  # fmt: skip
+NOT_LOGGED = "is not among the scored images in the log"
 NOT_REPEATED = "fresh scores are noisy, and were not repeated"
 UNSEEN = "JOD and FLIP were not checked, or only one of them"
 # Tolerances of JOD and FLIP: their packages compute in float32, which varies between processors.
@@ -495,7 +496,7 @@ def _check_rows(
         ("attacked", adversarial, result.score_adv),
     ):
         if image_hash(image) not in logged:
-            yield f"the {which} image is not among the scored images in the log"
+            yield f"the {which} image {NOT_LOGGED}"
         elif logged[image_hash(image)] != score:
             yield f"{which} score {score} reported, {logged[image_hash(image)]} in the log"
     if len(rows) and int(rows["hash"][0]) != image_hash(clean):
