@@ -74,6 +74,11 @@ def split(spec: str) -> tuple[str, str]:
     return name, given
 
 
+def option_texts(given: str) -> dict[str, str]:
+    """The options of an attack or a defence by name, as text alone."""
+    return dict(part.split("=", 1) for part in given.split(",") if "=" in part)
+
+
 def _import_file(kind: str, path: Path) -> ModuleType:
     if not path.is_file():
         raise InputError(

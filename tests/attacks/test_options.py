@@ -150,5 +150,5 @@ def test_a_folder_of_textures_is_looked_at_before_anything_is_scored(tmp_path) -
     with pytest.raises(InputError, match="no images in this folder"):
         load_attack(f"score-boundary:textures={tmp_path}")
     (tmp_path / "x.png").write_bytes(b"PNG")
-    with pytest.raises(InputError, match=r"x\.png: is not an image"):
+    with pytest.raises(InputError, match=r"x\.png: is not a readable image"):
         load_attack(f"score-boundary:textures={tmp_path}")

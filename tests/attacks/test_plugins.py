@@ -376,12 +376,13 @@ def test_names_of_packages_with_what_follows(mine, installed):
     assert labelled("their.dotted:substitute=attacked").endswith("(white-box)")
     with pytest.raises(InputError, match="option 'batch' has no value, expected batch=VALUE"):
         load_attack("their.dotted:batch")
-    with pytest.raises(InputError, match="model 'their-model:x': expected their-model alone"):
+    only = "model 'their-model:x': expected only their-model, which takes no options"
+    with pytest.raises(InputError, match=only):
         load_model("their-model:x")
 
 
 def test_lists_say_what_is_hidden_and_what_is_broken(installed, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "300")
     assert all_attacks()["nes"].function.__module__ == "iqattack.attacks.score_based.nes"
     for command, name, hidden, broken in (
         ("attacks", "nes", "others:flips", "'nowhere:at_all' cannot be imported"),

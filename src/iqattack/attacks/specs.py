@@ -18,8 +18,9 @@ from iqattack.attacks.options import (
     takes_gradients,
 )
 from iqattack.attacks.table import ATTACKS, AttackKind
-from iqattack.errors import InputError, unknown
-from iqattack.imports import absolute, file_of, import_named, looks_imported, split
+from iqattack.errors import InputError
+from iqattack.foreign import find_named
+from iqattack.imports import absolute, option_texts, split
 from iqattack.isolation import guest
 from iqattack.options import check_given, code_of, parse_options
 
@@ -47,21 +48,8 @@ def find(spec: str) -> Found:
     name, given = split(spec)
     if name in ATTACKS:
         return Found(ATTACKS[name], given)
-    points = plugins.installed("iqattack.attacks")
-    installed, _, options = spec.partition(":")  # a name of a package's own may have dots
-    if installed in points:
-        with guest():
-            function = plugins.load(points[installed])
-        kind = kind_of(function, installed, points[installed].value)
-        return Found(kind, options, file_of(code_of(function)))
-    if looks_imported(name):
-        source, _, function = name.partition(":")
-        with guest():
-            there = import_named("attack", source, function)
-        return Found(kind_of(there.value, there.spec, source), given, there.file)
-    if spec.endswith(".py"):
-        raise InputError(f"attack '{spec}': expected FILE.py:name, the attack's function")
-    raise unknown("attack", name, [*ATTACKS, *points, "FILE.py:name", "package.module:name"])
+    named = find_named("attack", spec, ATTACKS, "the attack's function")
+    return Found(kind_of(named.value, named.name, named.source), named.given, named.file)
 
 
 class Guest(Generator[Any, Any, Any]):
@@ -174,7 +162,7 @@ def is_white_box(spec: str, model: str = ATTACKED) -> bool:
     built in, only what was given is known.
     """
     name, given = split(spec)
-    texts = _texts(given)
+    texts = option_texts(given)
     if name not in ATTACKS:
         return bool({ATTACKED, model}.intersection(texts.values()))
     kind = ATTACKS[name]
@@ -193,7 +181,7 @@ def canonical_attack(spec: str) -> str:
         return spec
     found = find(spec)
     paths = {name: str(value) for name, value in _paths(found.options).items()}
-    texts = sorted((_texts(found.given) | paths).items())
+    texts = sorted((option_texts(found.given) | paths).items())
     return ":".join(filter(None, (found.kind.name, ",".join(f"{k}={v}" for k, v in texts))))
 
 
@@ -210,7 +198,3 @@ def _paths(options: Mapping[str, object]) -> dict[str, Path]:
     """Those that are files or folders, as absolute paths."""
     paths = {name: value for name, value in options.items() if isinstance(value, Path)}
     return {name: absolute(path) for name, path in paths.items()}
-
-
-def _texts(given: str) -> dict[str, str]:
-    return dict(part.split("=", 1) for part in given.split(",") if "=" in part)

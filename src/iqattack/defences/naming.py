@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from iqattack.catalogue.defences import DEFENCES
-from iqattack.imports import split
+from iqattack.imports import option_texts, split
 
 
 def parts_of(spec: str) -> list[str]:
@@ -29,11 +29,6 @@ def is_built_in(part: str) -> bool:
     return part.partition(":")[0] in DEFENCES
 
 
-def given_texts(given: str) -> dict[str, str]:
-    """The options of a defence that is not built in, as text."""
-    return dict(part.split("=", 1) for part in given.split(",") if "=" in part)
-
-
 def with_options(name: str, texts: dict[str, str]) -> str:
     """A name with its options, in their order."""
     return ":".join(filter(None, (name, ",".join(f"{k}={v}" for k, v in sorted(texts.items())))))
@@ -49,6 +44,6 @@ def label_of(part: str) -> str:
         name = f"{Path(source).name}{colon}{function}"
     texts = {
         option: Path(value).name if value.startswith("/") else value
-        for option, value in given_texts(given).items()
+        for option, value in option_texts(given).items()
     }
     return with_options(name, texts)

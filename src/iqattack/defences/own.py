@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from numbers import Real
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -21,7 +20,6 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
-from iqattack import plugins
 from iqattack.catalogue.defences import DEFENCES
 from iqattack.defences.base import (
     TOGETHER,
@@ -36,9 +34,18 @@ from iqattack.defences.base import (
     Randomised,
     Reshaping,
 )
-from iqattack.defences.naming import given_texts, label_of, parts_of, with_options
+from iqattack.defences.naming import label_of, parts_of, with_options
+from iqattack.defences.returned import (
+    WrongReturnError,
+    checked_answers,
+    checked_images,
+    checked_pixels,
+    checked_score,
+    not_finite,
+)
 from iqattack.errors import InputError, one_line, unknown
-from iqattack.imports import absolute, file_of, import_named, looks_imported, split
+from iqattack.foreign import Named, find_named
+from iqattack.imports import absolute, option_texts, split
 from iqattack.isolation import guest
 from iqattack.options import REQUIRED, check_given, code_of, parameters_of, parse_options
 
@@ -221,7 +228,7 @@ class Own(Defence):
             raise found
         for number, answer in enumerate(found):
             if finite and isinstance(answer, float) and not math.isfinite(answer):
-                found[number] = self._failure(_not_finite(answer, "scores that are finite"))
+                found[number] = self._failure(not_finite(answer, "scores that are finite"))
         return found
 
     def _tried(self, call: Callable[[], T]) -> T | InputError:
@@ -251,10 +258,6 @@ class Own(Defence):
                 "least 1"
             )
         return found
-
-
-class WrongReturnError(ValueError):
-    """Code of somebody else's gave what it must not; the message goes on after its name."""
 
 
 def _is_usual(inner: Defence, way: Callable[..., Answers]) -> bool:
@@ -296,148 +299,20 @@ def _tensor(pixels: Pixels) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def checked_pixels(found: object, image: Tensor) -> Pixels:
-    """What somebody else's code made of an image (3, H, W), as pixels (H', W', 3) uint8.
-
-    Real numbers are rounded. WrongReturnError for another shape or type, and for grey levels that
-    are not finite or not from 0 to 255.
-    """
-    if isinstance(found, Tensor):
-        found = found.detach().cpu().numpy()
-    if not isinstance(found, np.ndarray):
-        raise WrongReturnError(
-            f"returned {type(found).__name__}; expected pixels, an array (H, W, 3) of grey levels "
-            "0 to 255"
-        )
-    if found.ndim != 3 or found.shape[2] != 3 or not found.size:
-        raise WrongReturnError(
-            f"returned shape {found.shape} for pixels of "
-            f"{(*image.shape[1:], 3)}; expected (H, W, 3){_hint(found)}"
-        )
-    if found.dtype == np.uint8:
-        return np.ascontiguousarray(found)
-    if found.dtype.kind not in "iuf":
-        raise WrongReturnError(
-            f"returned dtype {found.dtype}; expected uint8, or other real numbers from 0 to 255"
-        )
-    if not np.isfinite(found).all():
-        odd = found[~np.isfinite(found)].flat[0]
-        raise WrongReturnError(
-            f"returned pixels with {odd}; expected finite grey levels from 0 to 255"
-        )
-    low, high = float(found.min()), float(found.max())
-    if not (low >= 0.0 and high <= 255.0):
-        raise WrongReturnError(
-            f"returned pixels from {low:g} to {high:g}; expected grey levels from 0 to 255: clip "
-            "them"
-        )
-    if found.dtype.kind == "f" and high <= 1.0 < float(image.max()):
-        raise WrongReturnError(
-            f"returned pixels from {low:g} to {high:g} of an image up to {int(image.max())}; "
-            "expected grey levels from 0 to 255: multiply by 255"
-        )
-    return np.rint(found).astype(np.uint8)
-
-
-def _hint(found: NDArray[np.generic]) -> str:
-    if found.ndim == 3 and found.shape[0] == 3:
-        return ": channels come last, use .transpose(1, 2, 0)"
-    if found.ndim == 2:
-        return ": repeat a grey image for three channels"
-    return ""
-
-
-def checked_images(shown: object) -> None:
-    """WrongReturnError for what no model can be shown: anything but images (N, 3, H, W) uint8."""
-    what = type(shown).__name__
-    if isinstance(shown, Tensor):
-        what = f"{str(shown.dtype).removeprefix('torch.')} of shape {tuple(shown.shape)}"
-        if shown.dtype == torch.uint8 and shown.ndim == 4 and shown.shape[1] == 3 and shown.numel():
-            return
-    raise WrongReturnError(
-        f"shows the model {what}; expected images (N, 3, H, W) uint8, on the CPU"
-    )
-
-
-def checked_score(found: object, instead_of: str) -> float:
-    """A score that somebody else's code gave; WrongReturnError for what is no finite number."""
-    if isinstance(found, Tensor | np.ndarray) and found.ndim == 0:
-        found = found.item()
-    if isinstance(found, bool) or not isinstance(found, Real):
-        raise WrongReturnError(
-            f"returned {type(found).__name__} in place of {instead_of}; expected a number"
-        )
-    score = float(found)
-    if not math.isfinite(score):
-        raise _not_finite(score, instead_of)
-    return score
-
-
-def _not_finite(score: float, instead_of: str) -> WrongReturnError:
-    return WrongReturnError(f"returned {score} in place of {instead_of}; expected a finite number")
-
-
-def checked_answers(found: object, number: int) -> Answers:
-    """The answers for a number of images; WrongReturnError for what are none."""
-    if not isinstance(found, Sequence | np.ndarray | Tensor) or isinstance(found, str):
-        raise WrongReturnError(
-            f"returned {type(found).__name__}; expected a list of {number} scores, one for each "
-            "image"
-        )
-    if len(found) != number:
-        raise WrongReturnError(
-            f"returned {len(found)} scores for {number} images; expected one for each"
-        )
-    return [one if isinstance(one, Exception) else checked_score_or_nan(one) for one in found]
-
-
-def checked_score_or_nan(found: object) -> float:
-    """A score that need not be finite, as a model's may not be; errors as in `checked_score`."""
-    if isinstance(found, float) and not math.isfinite(found):
-        return found
-    return checked_score(found, "a score")
-
-
 # -- what a spec names ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Found:
-    """A spec taken apart. name: with an absolute path; value: what it is of; file: of its code."""
-
-    name: str
-    value: Any
-    given: str
-    file: Path | None
-
-
-def find_own(spec: str) -> Found:
+def find_own(spec: str) -> Named:
     """What a spec of one defence that is not built in names; it is imported.
 
-    InputError for one that there is not, or that is no defence.
+    InputError for one that does not exist, or that is not a defence.
     """
-    points = plugins.installed("iqattack.defences")
-    installed, _, options = spec.partition(":")  # a name of a package's own may have dots
-    name, given = split(spec)
-    if installed in points:
-        with guest():
-            value = plugins.load(points[installed])
-        found = Found(installed, value, options, file_of(code_of(value)))
-    elif looks_imported(name):
-        source, _, function = name.partition(":")
-        with guest():
-            there = import_named("defence", source, function)
-        found = Found(there.spec, there.value, given, there.file)
-    elif spec.endswith(".py"):
-        raise InputError(f"defence '{spec}': expected FILE.py:name, its function or class")
-    else:
-        known = [*DEFENCES, *points, "FILE.py:name", "package.module:name"]
-        raise unknown("defence", name, known)
+    found = find_named("defence", spec, DEFENCES, "its function or class")
     _check_kind(found)
     return found
 
 
-def _check_kind(found: Found) -> None:
+def _check_kind(found: Named) -> None:
     value = found.value
     if inspect.isclass(value):
         if not issubclass(value, Defence):
@@ -482,7 +357,7 @@ def has_passes(function: Callable[..., Any]) -> bool:
 def load_own(spec: str) -> Own:
     """The defence of a spec that is not built in; InputError for one that there is not."""
     found = find_own(spec)
-    texts = given_texts(found.given)
+    texts = option_texts(found.given)
     options: dict[str, Any]
     if inspect.isclass(found.value):
         inner = _of_class(found, texts)
@@ -504,7 +379,7 @@ def load_own(spec: str) -> Own:
     return Own(inner=inner, written=written, files=(*files, *_files_in(taken)))
 
 
-def _of_class(found: Found, texts: dict[str, str]) -> Defence:
+def _of_class(found: Named, texts: dict[str, str]) -> Defence:
     kind = found.value
     for name in texts:
         if name not in kind.model_fields:
@@ -533,7 +408,7 @@ def _of_class(found: Found, texts: dict[str, str]) -> Defence:
     return made
 
 
-def _of_function(found: Found, texts: dict[str, str]) -> tuple[Defence, dict[str, Any]]:
+def _of_function(found: Named, texts: dict[str, str]) -> tuple[Defence, dict[str, Any]]:
     function, given = found.value, found.given
     supplied, passes = (RNG,) if is_random(function) else (), 1
     if has_passes(function) and PASSES in texts:
@@ -557,7 +432,7 @@ def _check_written(written: str, name: str, texts: dict[str, str]) -> None:
     """InputError for a spec with paths that could not be read again, as a run has to."""
     again, given = split(written)
     readable = parts_of(written) == [written] and "):" not in written
-    if not readable or again != name or given_texts(given) != texts:
+    if not readable or again != name or option_texts(given) != texts:
         raise InputError(
             f"defence '{written}': its spec cannot be read again, as a path or a value in it has a "
             "colon, a comma or a '+'; rename what has one"
@@ -581,7 +456,7 @@ def files_of(chain: Chain) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(files))
 
 
-def options_of(spec: str) -> tuple[Found, Callable[..., Any]]:
+def options_of(spec: str) -> tuple[Named, Callable[..., Any]]:
     """What a spec names, and a stand-in whose parameters after the first are its options.
 
     InputError as in `find_own`.
