@@ -127,8 +127,8 @@ def _parts(paragraph: str, known: dict[str, Any]) -> list[tuple[list[str], str]]
         parts.append(([], paragraph[: starts[0].start()].strip()))
     ends = [found.start() for found in starts[1:]] + [len(paragraph)]
     for found, end in zip(starts, ends, strict=True):
-        told, *rest = _split_once(paragraph[found.end() : end], END)
-        parts.append((found[1].split(", "), re.sub(r"\s+", " ", told).strip().rstrip(";")))
+        description, *rest = _split_once(paragraph[found.end() : end], END)
+        parts.append((found[1].split(", "), re.sub(r"\s+", " ", description).strip().rstrip(";")))
         parts += [([], piece) for text in rest for piece in _before_raises(text)]
     return parts
 

@@ -48,8 +48,8 @@ def run_page(text: str, folder: Path) -> str:
                 raise ValueError(f"a block of Python without a title cannot be run:\n{code}")
             (folder / title).write_text(code, "utf-8")
             return block[0]
-        told = _console(code, folder) if kind == "console" else _session(code, folder, names)
-        return f"```{kind}\n{told}```"
+        shown = _console(code, folder) if kind == "console" else _session(code, folder, names)
+        return f"```{kind}\n{shown}```"
 
     return BLOCK.sub(run, text)
 

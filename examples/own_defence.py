@@ -48,6 +48,6 @@ class Contracted(Reshaping):
     share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
 
     def reshaped(self, score: float, image: Tensor, behind: Behind) -> float:  # noqa: ARG002
-        """What is told in place of a finite score of an image (3, H, W) uint8."""
+        """The score to report in place of a finite one, of an image (3, H, W) uint8."""
         middle = sum(behind.score_range) / 2
         return middle + self.share * (score - middle)

@@ -41,7 +41,7 @@ def sent(spec, images, behind=BEHIND):
 
 
 def told(spec, scores, behind=BEHIND):
-    """What is told of images of these scores."""
+    """The scores reported in place of these."""
     images = torch.arange(len(scores), dtype=torch.uint8).reshape(-1, 1, 1, 1).expand(-1, 3, 4, 4)
     return parse_defence(spec)(images, lambda _: list(scores), behind)
 

@@ -59,7 +59,7 @@ class Noisy(Randomised):
         return torch.from_numpy(np.clip(np.rint(image.numpy() + noise), 0, 255).astype(np.uint8))
 
 
-class Told(Reshaping):
+class Shifted(Reshaping):
     plus: float
 
     def reshaped(self, score, image, behind):
@@ -167,8 +167,8 @@ def test_a_random_one_hangs_on_the_pixels_and_the_key_alone(mine, images, name):
 
 def test_scores_are_told_and_answers_given_by_classes(mine, images):
     means = [float(image.double().mean()) for image in images]
-    assert sent("mine.py:Told:plus=2", images)[1] == [mean + 2 * 2.55 for mean in means]
-    assert parse_defence("mine.py:Told:plus=2").defences[0].tells
+    assert sent("mine.py:Shifted:plus=2", images)[1] == [mean + 2 * 2.55 for mean in means]
+    assert parse_defence("mine.py:Shifted:plus=2").defences[0].tells
     seen, told = sent("mine.py:Both", images)
     assert torch.equal(torch.stack(seen[3:]), images.flip(3))
     assert told == pytest.approx(means)
@@ -374,7 +374,7 @@ def test_what_the_model_raises_is_not_the_defences_fault(mine, images):
         "    score.score_range, score.lower_better = (0.0, 1.0), False\n"
         "    return score\n"
     )
-    for defence in ("mine.py:Both", "mine.py:noisy", "mine.py:halved", "mine.py:Told:plus=1"):
+    for defence in ("mine.py:Both", "mine.py:noisy", "mine.py:halved", "mine.py:Shifted:plus=1"):
         with pytest.raises(InputError, match="busy") as failed:
             answers(load_model("busy.py:load", defence=defence), images)
         assert failed.value.transient
@@ -569,7 +569,7 @@ def test_what_a_defence_leaves_of_an_attack(mine):
     assert len(found.images) == 4
     with pytest.raises(RunError, match=r"expected 'model\.py:load, defended by mine\.py:noisy'"):
         iqattack.defended("plain", "mine.py:noisy", adaptive="behind")
-    told = iqattack.defended("plain", "mine.py:Told:plus=3")
+    told = iqattack.defended("plain", "mine.py:Shifted:plus=3")
     assert told.gain_not_adaptive == told.gain  # the model's own scores
     (mine / "mine.py").write_text(MINE + "\n# changed\n")
     with pytest.raises(RunError, match=r"its defence had another mine.py than"):
