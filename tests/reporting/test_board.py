@@ -348,6 +348,22 @@ def test_numbers_that_no_audit_writes_are_refuted(write, changes, said):
     assert said in board.refused[0].reasons[0]
 
 
+def test_the_page_is_one_file_beside_its_data(write):
+    """Earlier versions had style sheets and scripts beside it, which are replaced."""
+    entry = write("a", "one", 0.1)
+    ranked([entry])
+    for name in ("page.css", "board.css", "theme.js", "board.js"):
+        Path("site", name).write_text("earlier")
+    ranked([entry])
+    assert {path.name for path in Path("site").iterdir()} == {
+        "index.html", "leaderboard.json", "cards",
+    }  # fmt: skip
+    page = Path("site/index.html").read_text()
+    assert '<link rel="stylesheet"' not in page
+    assert "<script src" not in page
+    assert "script-src &#39;sha256-" in page
+
+
 def test_the_command(write, capsys):
     one, two = write("a", "one", 0.1), write("b", "two", 0.5)
     assert main(["leaderboard", str(one), str(two), "--out", "site"]) == 0

@@ -21,7 +21,8 @@ from iqattack.cli import main
 from iqattack.errors import InputError, RunError
 from iqattack.images import read_image
 from iqattack.reporting import write_card_page
-from iqattack.reporting.card_page import _data, _inline, card_page
+from iqattack.reporting.card_page import _data, card_page
+from iqattack.reporting.rendering import inline
 from iqattack.reporting.telling import LONGEST, runs_here, smaller
 
 _cards = runpy.run_path(str(Path(__file__).with_name("cards.py")))
@@ -89,9 +90,9 @@ def test_data_cannot_end_its_element():
 
 
 def test_a_script_that_would_end_its_element_is_refused(monkeypatch):
-    monkeypatch.setattr("iqattack.reporting.card_page.asset", lambda name: b"'</script>'")
+    monkeypatch.setattr("iqattack.reporting.rendering.asset", lambda name: b"'</script>'")
     with pytest.raises(ValueError, match="would end its own element"):
-        _inline("card.js")
+        inline("card.js")
 
 
 def test_the_same_runs_give_the_same_bytes(audit, monkeypatch):

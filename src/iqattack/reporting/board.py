@@ -16,12 +16,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import GenerateJsonSchema
 
@@ -37,14 +34,18 @@ from iqattack.auditing import (
 from iqattack.auditing.audit import CARD
 from iqattack.auditing.checking import LEVELS, Level, NoCardError
 from iqattack.errors import InputError
+from iqattack.reporting.rendering import allowed, inline, inline_style, template
 from iqattack.runs.files import cannot_write
 from iqattack.runs.numbers import jod
 from iqattack.specs import printable
 from iqattack.version import __version__
 
 INDEX, DATA, CARDS = "index.html", "leaderboard.json", "cards"
-ASSETS = ("page.css", "board.css", "theme.js", "board.js")
+TEMPLATE = "leaderboard.html"
+STYLES = ("page.css", "board.css")
+THEME, SCRIPT = "theme.js", "board.js"  # before anything is painted, and when all is there
 PUBLISHING = {".gitignore", ".nojekyll", "CNAME"}  # kept beside a page on the web
+BESIDE = (*STYLES, THEME, SCRIPT)  # of pages that earlier versions wrote
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
 LEVEL_NAMES = {"card": "not verified", "files": "files", "model": "model"}
 
@@ -407,8 +408,13 @@ def rank_text(rank: tuple[int, int] | None) -> str:
 
 def _write(board: Board, entries: Sequence[_Entry], out: Path) -> None:
     """Write the folder in one step."""
-    page = _template().render(
+    theme, script = inline(THEME), inline(SCRIPT)
+    page = template(TEMPLATE, FILTERS).render(
         board=board,
+        styles=[inline_style(name) for name in STYLES],
+        theme=theme,
+        script=script,
+        allowed=allowed((theme, script)),
         written=datetime.now(UTC).date().isoformat(),
         has_jod=any(
             row.jod_least is not None
@@ -427,9 +433,6 @@ def _write(board: Board, entries: Sequence[_Entry], out: Path) -> None:
                 if entry.file in cited:
                     (folder / entry.file).write_bytes(entry.data)
             (folder / DATA).write_text(board.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            ours = files("iqattack.reporting") / "assets"
-            for name in ASSETS:
-                (folder / name).write_bytes((ours / name).read_bytes())
             (folder / INDEX).write_text(page, encoding="utf-8")
             folder.chmod(0o755)  # like any folder, not private like a temporary one
             _put(folder, out)
@@ -489,7 +492,7 @@ def _others(folder: Path) -> Iterator[str]:
     names = {path.name for path in folder.iterdir()} - LITTER - PUBLISHING
     if names and DATA not in names:
         yield min(names)
-    for name in sorted(names - {INDEX, DATA, CARDS, *ASSETS}):
+    for name in sorted(names - {INDEX, DATA, CARDS, *BESIDE}):
         yield name
     for name in sorted(names):
         path = folder / name
@@ -502,28 +505,13 @@ def _others(folder: Path) -> Iterator[str]:
                 yield f"{CARDS}/{path.name}"
 
 
-def _template() -> Any:
-    environment = Environment(
-        loader=PackageLoader("iqattack.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "rank": rank_text,
-        "level": level_text,
-        "jod": jod,
-        "measure": shown,
-        "percent": lambda value: shown(value, percent=True).replace(" %", ""),
-    }
-    return environment.get_template("leaderboard.html")
-
-
-def _shown(value: Any) -> Any:
-    """A value for the template, which may come from somebody else's card: see `printable`."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+FILTERS: dict[str, Callable[..., str]] = {
+    "rank": rank_text,
+    "level": level_text,
+    "jod": jod,
+    "measure": shown,
+    "percent": lambda value: shown(value, percent=True).replace(" %", ""),
+}
 
 
 def board_schema() -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from iqattack.auditing import (
 from iqattack.auditing import POLICY as POLICY_FILE
 from iqattack.errors import InputError, RunError
 from iqattack.reporting import card_content as content
-from iqattack.reporting.rendering import PLOTLY, asset, template
+from iqattack.reporting.rendering import PLOTLY, allowed, inline, inline_style, template
 from iqattack.reporting.telling import SHOWN, RunHere, has_jod, most_moved, runs_here
 from iqattack.runs.files import write_text
 from iqattack.runs.numbers import without_folders
@@ -64,7 +62,7 @@ def card_page(folder: Path, card: Card) -> str:
     pictures = most_moved(folder, here, SHOWN)
     references, figures = references_for(card), beside_known(card)
     chart = content.chart(card, references)
-    scripts = {name: _inline(name) for name in (*FIRST, *SCRIPTS)}
+    scripts = {name: inline(name) for name in (*FIRST, *SCRIPTS)}
     return template(TEMPLATE).render(
         title=f"{card.model.name}, {card.suite.id}",
         card=card,
@@ -84,10 +82,10 @@ def card_page(folder: Path, card: Card) -> str:
         runs=_runs(here),
         pages=any(one.page for one in here),
         provenance=content.provenance(card),
-        styles=[Markup(asset(name).decode()) for name in STYLES],
-        allowed=_allowed(list(scripts.values())),
-        first=[Markup(scripts[name]) for name in FIRST],
-        scripts=[Markup(scripts[name]) for name in SCRIPTS],
+        styles=[inline_style(name) for name in STYLES],
+        allowed=allowed(scripts.values()),
+        first=[scripts[name] for name in FIRST],
+        scripts=[scripts[name] for name in SCRIPTS],
         data=_data({"curves": chart.curves}),
     )
 
@@ -105,24 +103,6 @@ def _policy(path: Path, card: Card) -> tuple[Judged | None, list[str]]:
         return content.policy(judged(read_policy(path), card)), []
     except InputError as error:
         return None, [f"{POLICY_FILE}: {without_folders(str(error))}."]
-
-
-def _inline(name: str) -> str:
-    """A script for inclusion in a page."""
-    text = asset(name).decode().replace("\r\n", "\n")
-    if "</script" in text.lower() or "<!--" in text:
-        raise ValueError(f"{name}: would end its own element")
-    return text
-
-
-def _allowed(scripts: Sequence[str]) -> str:
-    """The page's content security policy: only these scripts, and nothing from elsewhere."""
-    hashes = (b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
 
 
 def _data(value: dict[str, Any]) -> Markup:
