@@ -87,7 +87,7 @@ def replayed(
                 text = str(error).removeprefix(f"{run.folder}: ").partition("; ")[0]
                 wrong.append(text if result.image in text else f"{result.image}: {text}")
         progress(len(results), len(results))
-    return [*_absent(absent), *_told(run, wrong)]
+    return [*_absent(absent), *_contradictions(run, wrong)]
 
 
 def _replay_one(
@@ -111,8 +111,8 @@ def _absent(images: Sequence[str]) -> Iterator[tuple[State, str]]:
         )
 
 
-def _told(run: Run, wrong: Sequence[str]) -> list[tuple[State, str]]:
-    """What is said of searches that are not those of their attack."""
+def _contradictions(run: Run, wrong: Sequence[str]) -> list[tuple[State, str]]:
+    """The findings about searches that are not those of their attack."""
     if not wrong:
         return []
     found = [f"its search does not follow {run.settings.attack}: {text}" for text in wrong[:NAMED]]

@@ -46,7 +46,7 @@ class Display:
         self._console = console or Console(stderr=True)
         self._bar: Progress | None = None
         self._line: dict[str, object] | None = None  # kept back
-        self._told = -EVERY_S
+        self._printed = -EVERY_S
         self._loading = LOADING
         self._patience = threading.Timer(LONG_S, self._say_loading)
         self._patience.daemon = True
@@ -176,10 +176,10 @@ class Display:
         now = time.monotonic()
         if self._line is not None and self._line.get("stage") != line.get("stage"):
             self._print(self._line)  # the end of the previous stage
-        if now - self._told < EVERY_S:
+        if now - self._printed < EVERY_S:
             self._line = line
             return
-        self._told, self._line = now, None
+        self._printed, self._line = now, None
         self._print(line)
 
     def _print(self, line: dict[str, object]) -> None:
