@@ -26,9 +26,12 @@ class Browser:
         for flag in (*FLAGS, "--hide-scrollbars"):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        # Only what is fetched: the events of frames are many, and nobody reads them.
+        options.add_experimental_option("perfLoggingPrefs", {"enablePage": False})
         service = webdriver.ChromeService(shutil.which("chromedriver"))
         self.driver = webdriver.Chrome(options, service)
         self.driver.set_script_timeout(60)
+        self.driver.get("about:blank")  # a browser that is still starting may not give its logs
 
     def close(self) -> None:
         self.driver.quit()

@@ -170,10 +170,11 @@ def shown(chromium, page, *, width=1280, dark=False):
 def test_pages_open_from_disk_and_ask_for_nothing_else(chromium, site):
     chromium.requests()
     chromium.complaints()
+    asked = []
     for name in PAGES:
         chromium.open(site / f"{name}.html")
         chromium.settle()
-    asked = [address for address in chromium.requests() if not address.startswith("data:")]
+        asked += [address for address in chromium.requests() if not address.startswith("data:")]
     assert len(asked) > 10
     assert [address for address in asked if not address.startswith(site.as_uri())] == []
     assert chromium.complaints() == []

@@ -89,7 +89,7 @@ def test_a_ceiling_of_money(tmp_path, photos):
     with pytest.raises(CeilingReached, match=r"before the ceiling of 3 at 0\.1 per image: "):
         attack(photos, scorer, tmp_path / "run", max_cost=3, callbacks=callbacks)
     assert paid.sent == 30  # 30 × 0.1 is not above 3, whatever floats say
-    expected = "is to score up to 100 images, 10.00 at 0.1 each, retries aside; stops before the"
+    expected = "will score up to 100 images, 10.00 at 0.1 each, without retries; stops before the"
     assert any(image == "model" and text.startswith(expected) for image, text in notes)
 
 
