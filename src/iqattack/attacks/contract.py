@@ -76,6 +76,27 @@ class Answer:
     left: queries that remain.
     end: why the image can be asked about no more; the answer is then for the first candidates
         only. Set attacks look at it; an attack on one image has it thrown instead.
+
+    >>> import iqattack
+    >>> import torch
+    >>> model = iqattack.wrap(
+    ...     lambda images: images.float().mean((1, 2, 3)),
+    ...     name="brightness", score_range=(0, 255), lower_better=False,
+    ... )
+    >>> def random_search(task):
+    ...     best, most = task.image, 0.0
+    ...     while True:
+    ...         colours = torch.randn(4, 3, 1, 1, generator=task.rng)
+    ...         answer = yield best + colours
+    ...         gain, place = answer.gain.max(0)
+    ...         if gain > most:
+    ...             best, most = answer.images[place], gain
+    >>> run = iqattack.attack(
+    ...     "photos", model, attack=random_search, constraint="linf:3", queries=20, limit=1,
+    ...     out="runs/random",
+    ... )
+    >>> run.results[0].gain > 0
+    True
     """
 
     def __init__(
@@ -109,6 +130,21 @@ class Task:
     rising: whether the raw score is to rise; who asks for scores knows what they want.
     stage: names what the search does from its next query on, in a word or two, for those who look
         at the scores of a search; it changes nothing.
+
+    >>> import iqattack
+    >>> model = iqattack.wrap(
+    ...     lambda images: images.float().mean((1, 2, 3)),
+    ...     name="brightness", score_range=(0, 255), lower_better=False,
+    ... )
+    >>> def darken(task):
+    ...     for step in range(1, task.queries):
+    ...         yield (task.image - step)[None]
+    >>> run = iqattack.attack(
+    ...     "photos", model, attack=darken, objective="down", constraint="linf:4",
+    ...     queries=10, limit=1, out="runs/darken",
+    ... )
+    >>> run.results[0].linf
+    4.0
     """
 
     image8: Tensor

@@ -176,7 +176,12 @@ def labelled(spec: str, model: str = ATTACKED) -> str:
 
 
 def canonical_attack(spec: str) -> str:
-    """The same spec with its options sorted and files as absolute paths; raises likewise."""
+    """The same spec with its options sorted and files as absolute paths; raises likewise.
+
+    >>> from iqattack.attacks import canonical_attack
+    >>> canonical_attack("square:p_init=0.10,norm=linf")
+    'square:norm=linf,p_init=0.10'
+    """
     if split(spec)[0] == GIVEN:
         return spec
     found = find(spec)

@@ -15,6 +15,17 @@ KINDS: dict[str, type[Blacklight]] = {DEFAULT: Blacklight}
 def parse_detector(spec: str) -> DetectorKind:
     """Read `NAME`, or `NAME:constant=value,…`; InputError for one that does not exist, or that
     does not take these values.
+
+    >>> from iqattack.detection import parse_detector
+    >>> from iqattack.images import read_image
+    >>> account = parse_detector("blacklight:matches=25").open()
+    >>> image = read_image("photos/01_astronaut_clean.png").pixels
+    >>> other = read_image("photos/06_coffee_white_noise5.png").pixels
+    >>> account.flags(image), account.flags(other)
+    (False, False)
+    >>> image[:, :8, :8] = 0  # a small change
+    >>> account.flags(image)
+    True
     """
     if not isinstance(spec, str):
         raise InputError(f"detector {spec!r}: expected text, such as 'blacklight:matches=25'")

@@ -42,7 +42,12 @@ def _varies(x: Array) -> bool:
 
 
 def plcc(x: ArrayLike, y: ArrayLike) -> float:
-    """Pearson's linear correlation coefficient, −1..1."""
+    """Pearson's linear correlation coefficient, −1..1.
+
+    >>> from iqattack.evaluation import plcc
+    >>> round(plcc([1, 2, 3, 4], [10, 20, 40, 30]), 3)
+    0.8
+    """
     x, y, _ = paired(x, y)
     return float(_plcc_rows(x, y)) if x.size else float("nan")
 
@@ -60,13 +65,23 @@ def _plcc_rows(x: Array, y: Array) -> Array:
 
 
 def srocc(x: ArrayLike, y: ArrayLike) -> float:
-    """Spearman's rank-order correlation coefficient, −1..1; ties share their average rank."""
+    """Spearman's rank-order correlation coefficient, −1..1; ties share their average rank.
+
+    >>> from iqattack.evaluation import srocc
+    >>> round(srocc([1, 2, 3, 4], [10, 20, 40, 30]), 3)
+    0.8
+    """
     x, y, _ = paired(x, y)
     return plcc(stats.rankdata(x), stats.rankdata(y))
 
 
 def krocc(x: ArrayLike, y: ArrayLike) -> float:
-    """Kendall's rank-order correlation coefficient τ_b, −1..1, which corrects for ties."""
+    """Kendall's rank-order correlation coefficient τ_b, −1..1, which corrects for ties.
+
+    >>> from iqattack.evaluation import krocc
+    >>> round(krocc([1, 2, 3, 4], [10, 20, 40, 30]), 3)
+    0.667
+    """
     x, y, _ = paired(x, y)
     if not (_varies(x) and _varies(y)):
         return float("nan")
@@ -74,7 +89,12 @@ def krocc(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def mae(x: ArrayLike, y: ArrayLike) -> float:
-    """Mean absolute difference, in the scores' unit; NaN without images."""
+    """Mean absolute difference, in the scores' unit; NaN without images.
+
+    >>> from iqattack.evaluation import mae, rmse
+    >>> mae([1, 2, 3], [1, 2, 6]), round(rmse([1, 2, 3], [1, 2, 6]), 3)
+    (1.0, 1.732)
+    """
     x, y, _ = paired(x, y)
     return float(np.abs(x - y).mean()) if x.size else float("nan")
 
@@ -142,6 +162,13 @@ def plcc_logistic(x: ArrayLike, y: ArrayLike) -> float:
 
     The fit turns a falling relation into a rising one, so this has no sign: read it beside srocc.
     NaN where `fit_logistic5` is.
+
+    >>> import numpy as np
+    >>> from iqattack.evaluation import plcc, plcc_logistic
+    >>> scores = np.linspace(-3, 3, 50)
+    >>> mos = 100 / (1 + np.exp(-2 * scores))
+    >>> round(plcc(scores, mos), 3), round(plcc_logistic(scores, mos), 3)
+    (0.964, 1.0)
     """
     x, y, _ = paired(x, y)
     beta = fit_logistic5(x, y)

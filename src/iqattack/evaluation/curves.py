@@ -22,6 +22,10 @@ def progress(gain: ArrayLike, reach: ArrayLike) -> Array:
     gain: fractions of the range, towards that end; reach: those that the range leaves the clean
     score. Beyond 1 where a score left the range. NaN where a gain is, and where there is no reach:
     a clean score at the end or beyond has no way to go.
+
+    >>> from iqattack.evaluation import progress
+    >>> progress([0.2, 0.3, 0.1], [0.4, 0.6, 0.0]).tolist()
+    [0.5, 0.5, nan]
     """
     moved, left = np.broadcast_arrays(
         np.asarray(gain, dtype=np.float64), np.asarray(reach, dtype=np.float64)
@@ -36,6 +40,11 @@ def boundary_crossing(
 
     boundaries: by default 101 from 0 to 1. Images without progress (NaN) are left out; all shares
     are NaN without any image.
+
+    >>> from iqattack.evaluation import boundary_crossing
+    >>> boundaries, shares = boundary_crossing([0.05, 0.25, 0.6, 1.0], [0.1, 0.5, 1.0])
+    >>> shares.tolist()
+    [0.75, 0.5, 0.25]
     """
     b = np.linspace(0.0, 1.0, BOUNDARIES) if boundaries is None else _floats(boundaries)
     values = np.sort(_finite(progress))
@@ -46,7 +55,12 @@ def boundary_crossing(
 
 
 def success_rate(progress: ArrayLike, boundary: float) -> float:
-    """Share of images whose progress is `boundary` or more; NaN without any image."""
+    """Share of images whose progress is `boundary` or more; NaN without any image.
+
+    >>> from iqattack.evaluation import success_rate
+    >>> success_rate([0.05, 0.25, 0.6, 1.0], 0.5)
+    0.5
+    """
     return float(boundary_crossing(progress, [boundary])[1][0])
 
 
@@ -72,7 +86,13 @@ class Crossing:
 
 
 def crossing(gain: ArrayLike, reach: ArrayLike) -> Crossing:
-    """The area and the successes of gains (N,) with these reaches (N,), as in `progress`."""
+    """The area and the successes of gains (N,) with these reaches (N,), as in `progress`.
+
+    >>> from iqattack.evaluation import crossing
+    >>> found = crossing(gain=[0.1, 0.3, 0.0], reach=[0.5, 0.3, 0.0])
+    >>> found.area, found.success["0.2"], found.without_reach
+    (0.6, 1.0, 1)
+    """
     values = progress(gain, reach)
     boundaries, shares = boundary_crossing(values, SUCCESS)
     finite = int(np.count_nonzero(np.isfinite(values)))
@@ -90,6 +110,10 @@ def best_so_far(gains: Sequence[ArrayLike], budget: int) -> Array:
     gains: per image, the gain of every query in order, the clean one first. An image keeps its
     last value once its search has ended. Nothing gained is 0, and so is a query without a number.
     Raises InputError for a budget below 1.
+
+    >>> from iqattack.evaluation import best_so_far
+    >>> best_so_far([[0.0, 0.1, -0.2, 0.3]], budget=5).tolist()
+    [[0.0, 0.1, 0.1, 0.3, 0.3]]
     """
     return best_at(gains, np.arange(1, budget + 1) if budget >= 1 else [budget])
 
@@ -109,6 +133,10 @@ def gain_by_query(gains: Sequence[ArrayLike], queries: ArrayLike) -> GainByQuery
     """Quartiles and mean over images of `best_so_far`, after each number of queries (Q,).
 
     All NaN without any image. Raises InputError for a number below 1.
+
+    >>> from iqattack.evaluation import gain_by_query
+    >>> gain_by_query([[0, 0.25, 0.5], [0, 0.25, 0.25]], [1, 2, 3]).mean.tolist()
+    [0.0, 0.25, 0.375]
     """
     points = np.asarray(queries, dtype=np.int64)
     best = best_at(gains, points)

@@ -15,6 +15,10 @@ def normalised_gain(
 
     directions: (N,) or one number, +1 where the raw score was to rise, −1 where it was to fall.
     NaN where a score is. Raises InputError for an empty range or lengths that differ.
+
+    >>> from iqattack.evaluation import normalised_gain
+    >>> normalised_gain([60, 30], [40, 45], [-1, 1], (0, 100)).tolist()
+    [0.2, 0.15]
     """
     lo, hi = score_range
     if not (np.isfinite([lo, hi]).all() and lo < hi):
@@ -33,7 +37,12 @@ def normalised_gain(
 
 
 def mean_gain(gain: ArrayLike) -> float:
-    """Mean over the images whose gain is finite; NaN without any."""
+    """Mean over the images whose gain is finite; NaN without any.
+
+    >>> from iqattack.evaluation import mean_gain
+    >>> mean_gain([0.25, 0.5, float("nan")])
+    0.375
+    """
     values = np.asarray(gain, dtype=np.float64)
     values = values[np.isfinite(values)]
     return float(values.mean()) if values.size else float("nan")

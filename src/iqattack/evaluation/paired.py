@@ -14,6 +14,10 @@ def wilcoxon_p(x: ArrayLike, y: ArrayLike) -> float:
 
     Images without a finite pair are left out, and so are those without a difference; 1 where none
     differs, NaN without images. Exact for up to 50 differences without ties, as SciPy has it.
+
+    >>> from iqattack.evaluation import wilcoxon_p
+    >>> wilcoxon_p([0.1, 0.2, 0.3, 0.4, 0.5], [0.0, 0.0, 0.0, 0.0, 0.0])
+    0.0625
     """
     x, y, _ = paired(x, y)
     if not x.size:
@@ -26,6 +30,10 @@ def holm(p: ArrayLike) -> Array:
     """p of several tests, (K,), corrected after Holm (1979): below α, the family errs at most at α.
 
     NaN stays NaN and is no test.
+
+    >>> from iqattack.evaluation import holm
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
     """
     values = np.asarray(p, dtype=np.float64)
     order = np.argsort(values)[: np.count_nonzero(~np.isnan(values))]  # NaN sorts last

@@ -23,7 +23,12 @@ def _check(before: ArrayLike, after: ArrayLike, k: int) -> None:
 
 
 def top_overlap(before: ArrayLike, after: ArrayLike, k: int) -> float:
-    """The share of the first k images (N,) that are still among the first k, 0..1."""
+    """The share of the first k images (N,) that are still among the first k, 0..1.
+
+    >>> from iqattack.evaluation import top_overlap
+    >>> top_overlap([0.9, 0.8, 0.3, 0.2], [0.1, 0.8, 0.7, 0.2], k=2)
+    0.5
+    """
     _check(before, after, k)
     return len(set(_order(before)[:k].tolist()) & set(_order(after)[:k].tolist())) / k
 
@@ -33,6 +38,10 @@ def ndcg(before: ArrayLike, after: ArrayLike, k: int) -> float:
 
     Relevances are those qualities from 0, the worst of all images, to 1, the best; gains are linear
     and discounts 1 / log₂(1 + place) (Järvelin & Kekäläinen, TOIS 2002). NaN where all are equal.
+
+    >>> from iqattack.evaluation import ndcg
+    >>> ndcg([1.0, 0.5, 0.0], [1.0, 0.5, 0.0], k=2), ndcg([1.0, 0.5, 0.0], [0.0, 0.5, 1.0], k=1)
+    (1.0, 0.0)
     """
     _check(before, after, k)
     relevance = np.asarray(before, dtype=np.float64)

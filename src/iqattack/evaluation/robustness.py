@@ -97,6 +97,10 @@ def rescaled(
 
     All NaN for a range without width, which `clean_range` gives for constant scores: they have no
     scale. Raises InputError for a range that is upside down.
+
+    >>> from iqattack.evaluation import rescaled
+    >>> rescaled([20, 80], (0, 100), lower_better=True).tolist()
+    [0.8, 0.2]
     """
     lo, hi = score_range
     if lo > hi:
@@ -116,6 +120,10 @@ def r_robustness(
     NeurIPS 2022: the largest change that the scale leaves a clean score over the one it made. An
     image that did not change has no such value, so |A − S| is at least epsilon; the MSU benchmark
     adds epsilon to it instead (`added`). The numerator is that of the clean score in both.
+
+    >>> from iqattack.evaluation import r_robustness
+    >>> round(r_robustness([0.6, 0.2], [0.54, 0.28]), 3)  # changes of 1/10 of the most possible
+    1.0
     """
     s, a, _ = paired(S, A)
     change = np.abs(a - s)
@@ -124,7 +132,13 @@ def r_robustness(
 
 
 def absolute_gain(S: ArrayLike, A: ArrayLike) -> float:
-    """Mean of A − S: how much better the attack makes images look."""
+    """Mean of A − S: how much better the attack makes images look.
+
+    >>> from iqattack.evaluation import absolute_gain, relative_gain
+    >>> S, A = [0.5, 0.0], [0.8, 0.3]
+    >>> round(absolute_gain(S, A), 3), round(relative_gain(S, A), 3)
+    (0.3, 0.25)
+    """
     s, a, _ = paired(S, A)
     return _mean(a - s)
 
@@ -141,6 +155,10 @@ def rgo(clean: ArrayLike, attacked: ArrayLike, score_range: tuple[float, float])
 
     Ran et al., ESWA 2025. The denominator is the way to the farther end of the range, so it is at
     least half of the range. Raises InputError for an empty range.
+
+    >>> from iqattack.evaluation import rgo
+    >>> rgo([80, 30], [40, 65], (0, 100))
+    0.5
     """
     lo, hi = score_range
     if not (lo < hi and np.isfinite(hi - lo)):
@@ -153,13 +171,22 @@ def wasserstein_score(S: ArrayLike, A: ArrayLike) -> float:
     """Wasserstein distance W1 of the two sets of scores, with the sign of the mean change.
 
     A mean change of exactly 0 counts as positive.
+
+    >>> from iqattack.evaluation import wasserstein_score
+    >>> wasserstein_score([0.5, 0.75], [0.25, 0.5])
+    -0.25
     """
     s, a, _ = paired(S, A)
     return _signed(s, a, float(stats.wasserstein_distance(s, a))) if s.size else np.nan
 
 
 def energy_score(S: ArrayLike, A: ArrayLike) -> float:
-    """Energy distance (Székely & Rizzo 2013) of both sets, signed as `wasserstein_score`."""
+    """Energy distance (Székely & Rizzo 2013) of both sets, signed as `wasserstein_score`.
+
+    >>> from iqattack.evaluation import energy_score
+    >>> round(energy_score([0.5, 0.5], [1.0, 1.0]), 3)
+    1.0
+    """
     s, a, _ = paired(S, A)
     return _signed(s, a, float(stats.energy_distance(s, a))) if s.size else np.nan
 

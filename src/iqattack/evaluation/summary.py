@@ -95,6 +95,11 @@ def correlations(a: ArrayLike, b: ArrayLike, *, same_scale: bool = True) -> Corr
 
     same_scale: False where a and b have different units, as scores and MOS do: mae and rmse are
     then taken after the logistic fit of a to b, and are NaN where there is none.
+
+    >>> from iqattack.evaluation import correlations
+    >>> found = correlations([1, 2, 3, float("nan")], [2, 4, 6, 8])
+    >>> found.srocc, found.n, found.dropped
+    (1.0, 3, 1)
     """
     x, y, dropped = correlation.paired(a, b)
     beta = correlation.fit_logistic5(x, y)
@@ -129,6 +134,14 @@ def evaluate_scores(
     gain, reach: fractions of the score range, see `curves.progress`. NaN stands for what is
     missing: an image that failed, a MOS that is not in the table. Higher MOS is better. resamples:
     bootstrap draws, 0 for no intervals. Raises InputError for arrays of different lengths.
+
+    >>> from iqattack.evaluation import evaluate_scores
+    >>> found = evaluate_scores(
+    ...     clean=[20, 50, 80], attacked=[60, 50, 40], gain=[0.4, 0.0, 0.4], reach=[0.8, 0.5, 0.8],
+    ...     score_range=(0, 100), lower_better=False, resamples=0,
+    ... )
+    >>> found.clean_attacked.srocc, round(found.mean_gain, 3)
+    (-1.0, 0.267)
     """
     s, a, g, r = (np.asarray(v, dtype=np.float64) for v in (clean, attacked, gain, reach))
     m = np.full(s.shape, np.nan) if mos is None else np.asarray(mos, dtype=np.float64)

@@ -115,6 +115,12 @@ def judge(
     clean scores and of the scores of one image; batch, workers, drift: what a batch, another
     process and another time do to a score. gain, filled, spread and those are fractions of the
     score range. nonfinite: share of the candidates without a finite score.
+
+    >>> from iqattack.evaluation.verdict import judge
+    >>> judge(-0.5, (-0.8, -0.2), images=24, gain=0.4, queries=500).kind
+    'reversed'
+    >>> judge(-0.5, (-0.9, 0.5), images=6, gain=0.4, queries=500)  # too few images
+    Judgement(kind='few', needed=17)
     """
 
     def made_by(gained: float, change: float) -> bool:

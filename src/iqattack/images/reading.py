@@ -97,6 +97,11 @@ def read_image(
     Raises InputError when the file is missing, unreadable, a pipe or a device, damaged, truncated
     or empty, has too many pixels or bytes, or holds something that may not be or cannot be
     converted; or for a `resize` below 1.
+
+    >>> from iqattack.images import read_image
+    >>> picture = read_image("photos/01_astronaut_clean.png")
+    >>> picture.pixels.shape, picture.pixels.dtype, picture.notes
+    (torch.Size([3, 256, 256]), torch.uint8, ())
     """
     if resize is not None and resize < 1:
         raise InputError(f"resize {resize}: expected a length of at least 1 pixel, such as 1024")
@@ -159,6 +164,14 @@ def write_png(path: str | Path, pixels: Tensor) -> None:
     """Write (3, H, W) uint8 RGB pixels as `encode_png` has them, completely or not at all.
 
     Raises what that does, and InputError when the file cannot be written.
+
+    >>> import torch
+    >>> from pathlib import Path
+    >>> from iqattack.images import read_image, write_png
+    >>> image = torch.randint(0, 256, (3, 32, 48), dtype=torch.uint8)
+    >>> write_png(Path("noise.png"), image)
+    >>> torch.equal(read_image("noise.png").pixels, image)
+    True
     """
     write_bytes(path, encode_png(pixels))
 

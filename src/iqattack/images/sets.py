@@ -117,6 +117,13 @@ class ImageSet(Sequence[ImageEntry]):
     Raises InputError when it would be empty, when two images would share a name or a result
     (`a.png` and `a.jpg` are both saved as `a.png`; case and Unicode form are ignored), or when a
     name holds control characters or is too long for a file.
+
+    >>> import iqattack
+    >>> images = iqattack.ImageSet.from_folder("photos")
+    >>> len(images), images[0].name
+    (24, '01_astronaut_clean.png')
+    >>> len(images[:5]), len(images.limit(3))
+    (5, 3)
     """
 
     entries: tuple[ImageEntry, ...]
@@ -180,6 +187,10 @@ class ImageSet(Sequence[ImageEntry]):
         each once; a link to a folder that holds the link is not followed. A file that links make
         known under several names is taken once, under the name with the fewest links. Hard links
         are files of their own.
+
+        >>> from iqattack import ImageSet
+        >>> [image.name for image in ImageSet.from_spec(["photos/*_chelsea_jpeg*.png"])]
+        ['11_chelsea_jpeg2.png']
         """
         found = _Search()
         for spec in specs:
@@ -187,7 +198,13 @@ class ImageSet(Sequence[ImageEntry]):
         return found.images()
 
     def with_mos(self, table: Mapping[str, float]) -> ImageSet:
-        """The same images with the MOS that `table` gives for their names; it must have all."""
+        """The same images with the MOS that `table` gives for their names; it must have all.
+
+        >>> from iqattack import ImageSet
+        >>> images = ImageSet.from_spec(["photos/01_astronaut_clean.png"])
+        >>> images.with_mos({"01_astronaut_clean.png": 96.5})[0].mos
+        96.5
+        """
         missing = [entry.name for entry in self if entry.name not in table]
         if missing:
             raise InputError(f"{some(missing)} of {len(self)} images have no MOS; add them")

@@ -153,6 +153,15 @@ def wrap(
     pixels. input: its input convention, such as `float01` or `numpy,nhwc,single`. timeout: seconds
     that a call may take. compile, autocast: of a torch module, as in `load_model`. Raises
     InputError for an empty range.
+
+    >>> import iqattack
+    >>> import torch
+    >>> model = iqattack.wrap(
+    ...     lambda images: images.float().mean((1, 2, 3)),
+    ...     name="brightness", score_range=(0, 255), lower_better=False,
+    ... )
+    >>> model(torch.full((2, 3, 32, 32), 100, dtype=torch.uint8)).tolist()
+    [100.0, 100.0]
     """
     if name is None:
         name = str(getattr(function, "__name__", type(function).__name__))

@@ -75,6 +75,11 @@ def defend(model: Scorer, defence: str | Chain, *, key: int = 0) -> Model:
     is one image, no matter how many versions of it the model scores; its notes give that number.
 
     Raises InputError for a defence that does not exist.
+
+    >>> import iqattack
+    >>> model = iqattack.defend(iqattack.load_model("builtin"), "jpeg:75+median:3")
+    >>> model.name, model.score_range
+    ('builtin, defended by jpeg:75+median:3', (0.0, 100.0))
     """
     chain = defence if isinstance(defence, Chain) else parse_defence(defence)
     inner = model.function if isinstance(model, Model) else None

@@ -176,6 +176,15 @@ def load_model(
 
     Raises InputError for an unknown kind, a model that cannot be loaded, one whose range or
     direction is neither declared nor given, and torch options with anything but a torch module.
+
+    >>> import iqattack
+    >>> model = iqattack.load_model("builtin")
+    >>> model.score_range, model.lower_better, model.min_size
+    ((0.0, 100.0), False, 64)
+    >>> from iqattack.images import read_image
+    >>> scores = model(read_image("photos/01_astronaut_clean.png").pixels[None])
+    >>> scores.shape, round(scores.item())
+    (torch.Size([1]), 83)
     """
     if not isinstance(spec, str):
         raise InputError(

@@ -21,6 +21,11 @@ class ScoreBoundary:
 
     reach: largest gain that the score range leaves, finite and ≥ 0.
     fraction: b in [0, 1].
+
+    >>> from iqattack.objectives import ScoreBoundary
+    >>> boundary = ScoreBoundary(reach=0.4, fraction=0.5)
+    >>> boundary.gain, boundary.crossed(0.25)
+    (0.2, True)
     """
 
     reach: float

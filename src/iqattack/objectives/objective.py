@@ -37,6 +37,11 @@ class Target:
     width: of the score range, > 0; gains are fractions of it.
     fraction: where the score boundary lies that counts as success, in (0, 1]; None for no boundary,
         where more is always better.
+
+    >>> from iqattack.objectives import towards_end
+    >>> target = towards_end("up", clean=60.0, score_range=(0, 100), lower_better=False)
+    >>> target.end, target.reach, target.gain(75.0)
+    (100, 0.4, 0.15)
     """
 
     direction: Direction
@@ -348,6 +353,13 @@ SROCC, TOP = Srocc(), "top"
 def parse_objective(spec: str) -> Objective:
     """One of OBJECTIVES, alone or with a score boundary (`rank:0.2`), or one of the whole set:
     `srocc`, or places of its ranking (`top:3`, `top:3,into=a.png,out=b.png`); InputError otherwise.
+
+    >>> from iqattack.objectives import parse_objective
+    >>> targets = parse_objective("rank").targets([20, 55, 90], (0, 100), lower_better=False)
+    >>> [target.direction for target in targets]
+    ['up', 'down', 'down']
+    >>> parse_objective("top:3,into=mine.png").named
+    ('mine.png',)
     """
     name, colon, value = spec.partition(":")
     if name == TOP:

@@ -56,7 +56,15 @@ def _differences(image: Tensor, other: Tensor) -> Iterator[tuple[slice, Tensor]]
 
 
 def linf(image: Tensor, other: Tensor) -> Tensor:
-    """Largest change of any value in grey levels, whichever its sign."""
+    """Largest change of any value in grey levels, whichever its sign.
+
+    >>> import torch
+    >>> from iqattack.perception import linf, psnr, rms, ssim
+    >>> image = torch.full((3, 64, 64), 100, dtype=torch.uint8)
+    >>> others = torch.stack([image, image - 3])
+    >>> linf(image, others).tolist(), rms(image, others).tolist()
+    ([0.0, 3.0], [0.0, 3.0])
+    """
 
     def measure(image: Tensor, other: Tensor) -> float:
         return max(float(change.abs_().amax()) for _, change in _differences(image, other))
@@ -76,7 +84,14 @@ def rms(image: Tensor, other: Tensor) -> Tensor:
 
 
 def psnr(image: Tensor, other: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB over all values, peak 255; infinite if identical."""
+    """Peak signal-to-noise ratio in dB over all values, peak 255; infinite if identical.
+
+    >>> import torch
+    >>> from iqattack.perception import psnr
+    >>> image = torch.full((3, 64, 64), 100, dtype=torch.uint8)
+    >>> round(psnr(image, image - 3).item(), 2)
+    38.59
+    """
     return 20.0 * torch.log10(WHITE / rms(image, other))
 
 
@@ -86,6 +101,12 @@ def ssim(image: Tensor, other: Tensor) -> Tensor:
     11×11 Gaussian window, σ = 1.5, K = (0.01, 0.03), averaged where the window lies inside the
     picture, as in the authors' code without its downsampling. NaN where height or width is below
     11 pixels: no window fits, so SSIM is not defined.
+
+    >>> import torch
+    >>> from iqattack.perception import ssim
+    >>> image = torch.arange(64 * 64, dtype=torch.uint8).reshape(64, 64).expand(3, -1, -1)
+    >>> ssim(image, image).item(), ssim(image, 255 - image).item() < 0
+    (1.0, True)
     """
 
     def measure(image: Tensor, other: Tensor) -> float:

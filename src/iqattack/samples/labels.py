@@ -84,7 +84,17 @@ def fused(values: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np
 
 
 def pseudo_mos(reference: Picture, picture: Picture) -> float:
-    """Pseudo-MOS 0..100 of a picture among the training set's; the pristine one has 100."""
+    """Pseudo-MOS 0..100 of a picture among the training set's; the pristine one has 100.
+
+    >>> from iqattack.samples.distortions import distort
+    >>> from iqattack.samples.labels import pseudo_mos
+    >>> from iqattack.samples.photos import photographs
+    >>> import numpy as np
+    >>> photo = photographs()["chelsea"]
+    >>> blurred = distort(photo, [("gaussian_blur", 5)], np.random.default_rng(0))
+    >>> pseudo_mos(photo, photo), pseudo_mos(photo, blurred) < 50
+    (100.0, True)
+    """
     return float(fused(measured(reference, picture)[None], ranking())[0])
 
 

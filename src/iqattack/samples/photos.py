@@ -87,6 +87,12 @@ def write_samples(folder: Path) -> list[str]:
 
     Always the same for given versions of NumPy, Pillow, OpenCV and scikit-image. Files of these
     names are replaced. Raises InputError when they cannot be written.
+
+    >>> from pathlib import Path
+    >>> from iqattack.samples import write_samples
+    >>> names = write_samples(Path("pictures"))
+    >>> len(names), names[0]
+    (24, '01_astronaut_clean.png')
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

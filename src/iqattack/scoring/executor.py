@@ -96,6 +96,20 @@ class Executor(Pool):
     """An adapter for any executor: `submit(function, *arguments)` gives a future.
 
     calls: sent at once. The scorer must be what the executor can take to where it runs it.
+
+    >>> import iqattack
+    >>> model = iqattack.wrap(
+    ...     lambda images: images.float().mean((1, 2, 3)),
+    ...     name="brightness", score_range=(0, 255), lower_better=False,
+    ... )
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> executor = ThreadPoolExecutor(4)
+    >>> run = iqattack.attack(
+    ...     "photos", model, pool=iqattack.Executor(model, executor, calls=4),
+    ...     attack="noise", queries=5, limit=2, out="runs/brightness",
+    ... )
+    >>> [row.queries for row in run.results]
+    [5, 5]
     """
 
     def __init__(
@@ -162,6 +176,18 @@ class Threads(Executor):
     """A scorer that may be called from several threads at once, as one that asks a service.
 
     calls: at once, each with one image unless `batch` says otherwise.
+
+    >>> import iqattack
+    >>> model = iqattack.wrap(
+    ...     lambda images: images.float().mean((1, 2, 3)),
+    ...     name="brightness", score_range=(0, 255), lower_better=False,
+    ... )
+    >>> run = iqattack.attack(
+    ...     "photos", model, pool=iqattack.Threads(model, calls=4),
+    ...     attack="noise", queries=5, limit=2, out="runs/brightness",
+    ... )
+    >>> [row.queries for row in run.results]
+    [5, 5]
     """
 
     def __init__(

@@ -11,7 +11,20 @@ from iqattack.scoring.retry import DEFAULT_RETRY, Retry
 
 
 class InProcess(Pool):
-    """The model in this process, in batches, called from the thread that waits for replies."""
+    """The model in this process, in batches, called from the thread that waits for replies.
+
+    >>> import iqattack
+    >>> model = iqattack.wrap(
+    ...     lambda images: images.float().mean((1, 2, 3)),
+    ...     name="brightness", score_range=(0, 255), lower_better=False,
+    ... )
+    >>> run = iqattack.attack(
+    ...     "photos", model, pool=iqattack.InProcess(model, batch=8),
+    ...     attack="noise", queries=5, limit=2, out="runs/brightness",
+    ... )
+    >>> [row.queries for row in run.results]
+    [5, 5]
+    """
 
     def __init__(
         self,

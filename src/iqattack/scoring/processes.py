@@ -179,6 +179,15 @@ class Processes(Pool):
 
     threads: of torch in each; by default they share those that this process has.
     The rest as in `load_model` and `Pool`. Raises InputError for what `load_model` refuses.
+
+    >>> import iqattack
+    >>> pool = iqattack.Processes("builtin", processes=1)
+    >>> run = iqattack.attack(
+    ...     "photos", "builtin", pool=pool, attack="noise", queries=5, limit=2, out="runs/pool"
+    ... )
+    >>> pool.close()
+    >>> [row.queries for row in run.results]
+    [5, 5]
     """
 
     def __init__(

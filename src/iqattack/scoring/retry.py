@@ -16,6 +16,11 @@ class Retry:
 
     retries: tries after the first. first_s, longest_s: pauses in seconds, which double in between;
     up to first_s more is added at random, so that many calls do not retry at once.
+
+    >>> from iqattack import Retry
+    >>> retry = Retry(retries=3, first_s=1.0, longest_s=30.0)
+    >>> 1.0 <= retry.pause(1) <= 2.0
+    True
     """
 
     retries: int = defaults.RETRIES

@@ -51,6 +51,11 @@ def read_mos(path: str | Path, columns: str | MosColumns | None = None) -> MosTa
 
     Raises InputError when nothing is recognised, with what the table has, and for a score that is
     missing, given twice or not a finite number, with its line.
+
+    >>> from iqattack.images import read_mos
+    >>> table = read_mos("photos/mos.csv")
+    >>> len(table), table.lower_better
+    (24, False)
     """
     path = Path(path)
     chosen = MosColumns.parse(columns) if isinstance(columns, str) else columns
