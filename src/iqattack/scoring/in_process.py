@@ -1,4 +1,4 @@
-"""The model in this process."""
+"""Scoring in this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from iqattack.scoring.retry import DEFAULT_RETRY, Retry
 
 
 class InProcess(Pool):
-    """The model in this process, in batches, called from the thread that waits for replies.
+    """A scorer pool that calls the model in batches in this process, in the thread that waits for
+    replies: the default of `attack`.
+
+    scorer: a loaded model. batch: images per call; None finds it by timing. retry: of timeouts,
+    lost connections and `TransientError`.
 
     >>> import iqattack
     >>> model = iqattack.wrap(
