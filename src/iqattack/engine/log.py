@@ -480,7 +480,7 @@ class QueryLog:
         return self._ids.get(image)
 
     def fault(self, image: str) -> Fault | None:
-        """The fault in the rows of an image, a gap or a digest that does not match; None if sound."""
+        """The fault in the rows of an image, a gap or a wrong digest; None if they are sound."""
         return self._sound(image)[1]
 
     @property
@@ -720,7 +720,7 @@ class QueryLog:
         return int(size) // PAIR.size + len(self.early(image))
 
     def clean_score(self, image: str) -> float | None:
-        """The score of the clean image, the first query; None without one. Read without the rows."""
+        """The score of the clean image, read without the rows; None if there is none yet."""
         found = self._all(
             "SELECT SUBSTR(rows, 1, ?) FROM chunk WHERE task = ? AND first = 0",
             PAIR.size,

@@ -45,8 +45,8 @@ class Correlations:
 
 @dataclass(frozen=True)
 class Drops:
-    """How much agreement with opinion scores the attack destroyed: the correlation of clean scores
-    and MOS minus that of attacked scores and MOS.
+    """How far the agreement with opinion scores fell: correlations of clean scores with MOS minus
+    those of attacked scores with MOS.
     """
 
     srocc: float
