@@ -143,7 +143,7 @@ class Energies(nn.Module):
         return [highest(high) / 64, -highest(-low) / 64, shares]
 
     def _tones(self, images: Tensor) -> list[Tensor]:
-        """Quantiles of lightness, colourfulness, largest and smallest channel; spread of the first."""
+        """Quantiles of lightness, colourfulness and extreme channels; spread of lightness."""
         coarse = (columns(rows(images, 4), 4) / 255).flatten(2)
         lightness, high, low = coarse.mean(1), coarse.amax(1), coarse.amin(1)
         tones = torch.stack([lightness, high - low, high, low], 1)
