@@ -6,8 +6,8 @@
 
 JOD are those of ColorVideoVDP (`iqattack[visibility]`) on its display `standard_fhd`: 10 is no
 visible difference, and one below, 75 % of observers prefer the original. Attacks are rows of
-benchmarks/visibility.csv, kept as benchmarks/strength.py keeps its own; docs/visibility.md and two
-plots beside it are made of them.
+benchmarks/rows/visibility.csv.xz, kept as benchmarks/strength.py keeps its own; docs/visibility.md
+and two plots beside it are made of them.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ from common import (
     machine,
     markdown,
     mean,
+    rows_file,
     shared_data,
     with_interval,
     write_doc,
@@ -65,7 +66,7 @@ from iqattack.perception.viewing import data_folder
 from scorers import scorer
 from sweeps import Curve, curves, draw, equal_lines, flat, gain_at, reaches
 
-ROWS = ROOT / "benchmarks" / "visibility.csv"
+ROWS = rows_file("visibility")
 PAGE = ROOT / "docs" / "visibility.md"
 PAIRS_PICTURE = ROOT / "docs" / "visibility-pairs.jpg"
 ALLOWED_PLOT, EQUAL_PLOT = (
