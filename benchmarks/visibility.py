@@ -207,7 +207,7 @@ def scale_text(limit: int) -> str:
     for scale in SCALES:
         (found,) = seen(parse_constraint(f"bands:{scale}"), images, f"bands:{scale}", None)
         least = min(min(one.jods) for one in found.values())
-        if least >= 9.75:
+        if round(least, 2) >= 9.75:
             kept.append(scale)
         lines.append(
             {
@@ -220,7 +220,7 @@ def scale_text(limit: int) -> str:
     best = f"{max(kept):g}" if kept else "none of these"
     return (
         f"{len(images)} corners of Kodak photographs, {CORNER}×{CORNER}. The largest scale at "
-        f"which every pattern on every image keeps 9.75: {best}.\n\n{markdown(lines)}"
+        f"which every pattern on every image keeps 9.75, to a hundredth: {best}.\n\n{markdown(lines)}"
     )
 
 
