@@ -87,7 +87,7 @@ CONSTRAINTS = {
     "jnd:1": "the JND itself",
     DEFAULT: "the default here",
     f"{DEFAULT}:19": "the same for half the distance",
-    PROMISED: "found for each picture",
+    PROMISED: "found for each image",
 }
 SIDES = (1, 2, 4, 8, 16)
 NEAR = 0.3  # metres: half of the display's distance, or a picture at twice its size
@@ -220,7 +220,8 @@ def scale_text(limit: int) -> str:
     best = f"{max(kept):g}" if kept else "none of these"
     return (
         f"{len(images)} corners of Kodak photographs, {CORNER}×{CORNER}. The largest scale at "
-        f"which every pattern on every image keeps 9.75, to a hundredth: {best}.\n\n{markdown(lines)}"
+        f"which every pattern on every image keeps 9.75, to a hundredth: {best}.\n\n"
+        f"{markdown(lines)}"
     )
 
 
