@@ -6,7 +6,7 @@
 An attack with 500 queries asks about each candidate once, or n times about a candidate and takes
 the mean, which leaves it 500/n candidates. Development images, `linf:3`, objective `rank` as the
 undefended model has it. A random defence of n passes is the mean of n scores, and noise on scores
-has a deviation that is smaller by √n. Rows are added to benchmarks/averaging.csv;
+has a deviation that is smaller by √n. Rows are added to benchmarks/rows/averaging.csv.xz;
 docs/averaging.md is made of them.
 """
 
@@ -27,7 +27,18 @@ from rich.console import Console
 from rich.progress import track
 
 from cells import image_set
-from common import ROOT, Floats, machine, markdown, mean, measure, read_csv, shared_data, write_csv
+from common import (
+    ROOT,
+    Floats,
+    machine,
+    markdown,
+    mean,
+    measure,
+    read_csv,
+    rows_file,
+    shared_data,
+    write_csv,
+)
 from common import with_interval as interval
 from defences import BOX, QUERIES, VICTIMS, code, gain, targets
 from iqattack.attacks import load_attack
@@ -46,7 +57,7 @@ NOISY: dict[str, Callable[[int], str]] = {
 TIMES = (1, 4, 16)
 KEYS = range(1, 33)  # of choices that no attack has seen
 FEWEST = 4  # images of a line
-ROWS = ROOT / "benchmarks" / "averaging.csv"
+ROWS = rows_file("averaging")
 PAGE = ROOT / "docs" / "averaging.md"
 NOTE = Path(__file__).with_suffix(".md")  # the page without its tables
 

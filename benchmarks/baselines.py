@@ -5,8 +5,8 @@
 
 First all variants on the choosing half, then on the reporting half the defaults, the papers' forms
 of nes and sparse-rs, the variants that the choosing half prefers, and three attacks to compare
-with. Rows are added to benchmarks/baselines.csv as they are done; docs/baselines.md is made of
-them.
+with. Rows are added to benchmarks/rows/baselines.csv.xz as they are done; docs/baselines.md is made
+of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from cells import IMAGES, Cell, Row, chosen, complete, image_set, measured
-from common import ROOT, Floats, machine, markdown, mean, shared_data, with_interval
+from common import ROOT, Floats, machine, markdown, mean, rows_file, shared_data, with_interval
 from fingerprints import MAX_POOLING
 from limit import shown, victim
 
@@ -51,7 +51,7 @@ VARIANTS = {  # the default first
 EVERY = tuple(spec for specs in VARIANTS.values() for spec in specs)
 OTHERS = ("filter-search", "score-boundary", "noise")
 FEWEST = 4  # images for a line of a table: one of each distortion
-ROWS = ROOT / "benchmarks" / "baselines.csv"
+ROWS = rows_file("baselines")
 PAGE = ROOT / "docs" / "baselines.md"
 NOTE = Path(__file__).with_suffix(".md")  # the page without its tables
 

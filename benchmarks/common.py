@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import lzma
 import os
 import platform
 import runpy
@@ -267,25 +269,49 @@ def _crossing(item: Outcome, log: QueryLog, boundary: float) -> float:
     return float(crossed[0]) + 1.0 if len(crossed) else float("nan")
 
 
+def rows_file(name: str) -> Path:
+    """Where a benchmark keeps its rows: compressed, as a page has thousands of them."""
+    return ROOT / "benchmarks" / "rows" / f"{name}.csv.xz"
+
+
 def read_csv(path: Path, kind: type[R]) -> list[R]:
-    """The rows of a CSV file, of which there are none while it is not there."""
+    """The rows of a compressed CSV file, of which there are none while it is not there."""
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
+    with lzma.open(path, "rt", newline="", encoding="utf-8") as file:
         return TypeAdapter(list[kind]).validate_python(list(csv.DictReader(file)))  # type: ignore[valid-type]
 
 
 def write_csv(path: Path, kind: type[Any], rows: Iterable[Any], *, anew: bool = False) -> None:
-    """Rows of that kind, each on disk as soon as it is there; behind the others, or alone."""
-    anew = anew or not path.exists()
-    with path.open("w" if anew else "a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if anew:
-            writer.writerow([field.name for field in fields(kind)])
-        for row in rows:
-            values = asdict(row).values()
-            writer.writerow([f"{v:.6g}" if isinstance(v, float) else str(v) for v in values])
-            file.flush()
+    """Rows of that kind, each on disk as soon as it is there; behind the others, or alone.
+
+    A row is a compressed stream of its own until all are there: readers take streams for one.
+    """
+    header = _line(field.name for field in fields(kind))
+    lines = (
+        _line(f"{v:.6g}" if isinstance(v, float) else str(v) for v in asdict(row).values())
+        for row in rows
+    )
+    if anew or not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _pack(path, header + b"".join(lines if anew else ()))
+    for line in lines:
+        with path.open("ab") as file:
+            file.write(lzma.compress(line, preset=0))
+    _pack(path, lzma.decompress(path.read_bytes()))
+
+
+def _line(values: Iterable[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue().encode()
+
+
+def _pack(path: Path, text: bytes) -> None:
+    """One stream, in place of what is there at once."""
+    part = path.with_suffix(".part")
+    part.write_bytes(lzma.compress(text))
+    part.replace(path)
 
 
 def markdown(rows: Sequence[dict[str, str]]) -> str:

@@ -6,8 +6,8 @@
 
 Development images in the box `linf:3`, objective `rank` as the undefended model has it. *Adaptive*
 attacks ask the defended model; others ask the model itself, and their result is then shown to the
-defended one. Rows of images are added to benchmarks/defences.csv; docs/defences-figures.md is made
-of them.
+defended one. Rows of images are added to benchmarks/rows/defences.csv.xz; docs/defences-figures.md
+is made of them.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from common import (
     mean,
     measure,
     read_csv,
+    rows_file,
     shared_data,
     with_interval,
     write_csv,
@@ -78,7 +79,7 @@ BOX, QUERIES = "linf:3", 500
 KEYS = range(1, 9)  # of random choices that no attack has seen
 FEWEST = 4  # images of a line
 HELD = 0.25  # share of the gain: what leaves less on every model is said to hold
-ROWS = ROOT / "benchmarks" / "defences.csv"
+ROWS = rows_file("defences")
 PAGE = ROOT / "docs" / "defences-figures.md"
 NOTE = Path(__file__).with_suffix(".md")  # the page without its tables
 

@@ -5,7 +5,7 @@
     python benchmarks/filter_search.py --report            # only writes the page
     python benchmarks/filter_search.py --quick             # a few small cells, writes nothing
 
-Rows are kept in benchmarks/filter_search.csv, as benchmarks/strength.py keeps its own;
+Rows are kept in benchmarks/rows/filter_search.csv.xz, as benchmarks/strength.py keeps its own;
 docs/filter-search-figures.md and docs/filter-search-ssim.png are made of them.
 """
 
@@ -39,6 +39,7 @@ from common import (
     machine,
     markdown,
     mean,
+    rows_file,
     shared_data,
     with_interval,
     write_doc,
@@ -51,13 +52,13 @@ from iqattack.runs import Settings, make_profile
 from scorers import scorer
 from sweeps import Curve, curves, draw, equal_lines
 
-ROWS = ROOT / "benchmarks" / "filter_search.csv"
+ROWS = rows_file("filter_search")
 PAGE = ROOT / "docs" / "filter-search-figures.md"
 PLOT = ROOT / "docs" / "filter-search-ssim.png"
 MODELS = ("cnniqa", "builtin", "brisque", "niqe", "piqe")
 OURS, BOX = "filter-search", "linf:3"
 
-STRENGTH = ROWS.with_name("strength.csv")
+STRENGTH = rows_file("strength")
 # At this budget on eight images, of all that docs/strength.md has; square as it is the best known.
 STRONGEST = ("score-boundary", "sparse-rs", "signhunter", "nes", "ran", "square")
 BUDGETS, SEEDS = (50, 500, 2000), (0, 1, 2, 3, 4)

@@ -4,9 +4,9 @@
     python benchmarks/limit.py --report      # only writes the page from what is there
 
 Five victims that pool in different ways, `linf:3`, the development images, objective `rank`. Rows
-of images are added to benchmarks/limit.csv (the isotropic limit, with true gradients) and to
-benchmarks/limit_attacks.csv (our attacks) as they are done; docs/limit.md and docs/limit.png are
-made of them, and of gradients that are looked at anew.
+of images are added to benchmarks/rows/limit.csv.xz (the isotropic limit, with true gradients) and
+to benchmarks/rows/limit_attacks.csv.xz (our attacks) as they are done; docs/limit.md and
+docs/limit.png are made of them, and of gradients that are looked at anew.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from common import (
     mean,
     measure,
     read_csv,
+    rows_file,
     shared_data,
     with_interval,
     write_csv,
@@ -70,8 +71,8 @@ BOX = 3  # grey levels
 SIDE = 5  # of a filter, pixels
 CELLS = (224, 56, 32)  # pixels a side, one filter each
 BANDS = (0.0, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)  # cycles per pixel, radially
-ROWS = ROOT / "benchmarks" / "limit.csv"
-ATTACKS = ROOT / "benchmarks" / "limit_attacks.csv"
+ROWS = rows_file("limit")
+ATTACKS = rows_file("limit_attacks")
 PAGE = ROOT / "docs" / "limit.md"
 PLOT = PAGE.with_suffix(".png")
 NOTE = Path(__file__).with_suffix(".md")  # the page without its tables
@@ -298,19 +299,19 @@ def compute(limit: int, workers: int) -> None:
 class Shares:
     """Gains of one victim, per image (I,): the ceiling, the limit and attacks by queries.
 
-    attacks: by name and queries, means over seeds; seeds: of each.
+    attacks: by name and queries, means over seeds; seeds: by attack.
     """
 
     ceiling: Floats
     limit: dict[int, Floats]
     attacks: dict[tuple[str, int], Floats]
-    seeds: int
+    seeds: dict[str, int]
 
 
 def shares(name: str, rows: Sequence[Limit], attacked: Sequence[Row]) -> Shares | None:
-    """Of the images that have all; None of fewer than four.
+    """Of the images that every attack has with the first seed; None of fewer than four.
 
-    As many seeds count as four images have; then only the images that have all of these.
+    A further seed of an attack counts once it has all of these images, at all budgets.
     """
     mine = [row for row in rows if row.victim == name]
     reach = {
@@ -318,19 +319,21 @@ def shares(name: str, rows: Sequence[Limit], attacked: Sequence[Row]) -> Shares 
         for entry, target in zip(image_set("dev"), victim(name).targets, strict=True)
     }
     known = {(r.image, r.seed, r.attack, r.queries): r.gain for r in attacked if r.model == name}
-    settings = list(itertools.product(OURS, ATTACKED))
 
-    def done(seeds: Sequence[int]) -> list[str]:
-        return sorted(
-            image
-            for image in {row.image for row in mine}
-            if all((image, s, *which) in known for s in seeds for which in settings)
-        )
+    def done(image: str, attack: str, seed: int) -> bool:
+        return all((image, seed, attack, queries) in known for queries in ATTACKED)
 
-    seeds = max((SEEDS[:k] for k in (1, 2, 3) if len(done(SEEDS[:k])) >= FEWEST), default=())
-    images = done(seeds)
-    if not seeds:
+    images = sorted(
+        image
+        for image in {row.image for row in mine}
+        if all(done(image, attack, SEEDS[0]) for attack in OURS)
+    )
+    if len(images) < FEWEST:
         return None
+    seeds = {
+        attack: [seed for seed in SEEDS if all(done(image, attack, seed) for image in images)]
+        for attack in OURS
+    }
 
     def gains(queries: int, steps: int) -> Floats:
         found = {r.image: r.gain for r in mine if (r.queries, r.steps) == (queries, steps)}
@@ -339,11 +342,14 @@ def shares(name: str, rows: Sequence[Limit], attacked: Sequence[Row]) -> Shares 
     limit = {n: max((gains(n, t) for t in STEPS), key=mean) for n in QUERIES}
     attacks = {
         (attack, n): np.array(
-            [np.mean([min(known[i, s, attack, n], reach[i]) for s in seeds]) for i in images]
+            [
+                np.mean([min(known[i, s, attack, n], reach[i]) for s in seeds[attack]])
+                for i in images
+            ]
         )
-        for attack, n in settings
+        for attack, n in itertools.product(OURS, ATTACKED)
     }
-    return Shares(gains(0, CEILING), limit, attacks, len(seeds))
+    return Shares(gains(0, CEILING), limit, attacks, {a: len(of) for a, of in seeds.items()})
 
 
 def ratio(gain: Floats, whole: Floats) -> float:
@@ -369,7 +375,8 @@ def table(found: dict[str, Shares]) -> list[dict[str, str]]:
                 else:
                     row[attack] = with_interval(".2f", ratio, gain, of.ceiling)
                     row[f"{attack}, over the limit"] = with_interval(".2f", ratio, gain, bound)
-            rows.append(row | {"images": str(len(of.ceiling)), "seeds": str(of.seeds)})
+            seeds = ", ".join(str(of.seeds[attack]) for attack in OURS)
+            rows.append(row | {"images": str(len(of.ceiling)), "seeds": seeds})
     return rows
 
 
@@ -448,6 +455,7 @@ def main() -> None:
         "--looked", type=int, default=12, help="images whose gradients are looked at"
     )
     parser.add_argument("--victims", nargs="+", default=list(VICTIMS), choices=list(VICTIMS))
+    parser.add_argument("--attacks", nargs="+", default=list(OURS), choices=OURS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], choices=SEEDS)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--report", action="store_true", help="measure nothing")
@@ -456,7 +464,7 @@ def main() -> None:
     cells = [
         Cell(name, f"linf:{BOX}", queries, attack, seed=seed)
         for name, seed, attack, queries in itertools.product(
-            options.victims, options.seeds, OURS, ATTACKED
+            options.victims, options.seeds, options.attacks, ATTACKED
         )
     ]
     if not options.report:

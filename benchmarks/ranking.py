@@ -6,7 +6,8 @@
 
 The 24 development images, filter-search in all cases: `rank` searches each image with an equal
 share of the budget, `srocc` spends it where it counts most. Rows are added to
-benchmarks/ranking.csv as they are done; docs/ranking-figures.md and its plot are made of them.
+benchmarks/rows/ranking.csv.xz as they are done; docs/ranking-figures.md and its plot are made of
+them.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from common import (
     markdown,
     mean,
     read_csv,
+    rows_file,
     shared_data,
     with_interval,
     write_csv,
@@ -58,7 +60,7 @@ FIRST = 5  # places of the measures of the head of the ranking
 LARGE = (1_000, 5_000, 20_000)  # budgets of `rank` that `srocc` is held against
 PLACES = 3
 WITHIN = 500  # queries beside those of the clean images, for a place among the first
-ROWS = ROOT / "benchmarks" / "ranking.csv"
+ROWS = rows_file("ranking")
 PAGE = ROOT / "docs" / "ranking-figures.md"
 PLOT = PAGE.with_suffix(".png")
 NOTE = Path(__file__).with_suffix(".md")  # the page without its tables

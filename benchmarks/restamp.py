@@ -18,7 +18,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 from cells import EARLIER, Row, compute, image_set, read_rows, rewrite
-from common import ROOT, shared_data
+from common import rows_file, shared_data
 from fingerprints import fingerprint
 from iqattack.attacks import ATTACKS
 
@@ -41,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     shared_data()
     for name in options.files:
-        path = ROOT / "benchmarks" / f"{name}.csv"
+        path = rows_file(name)
         rows = read_rows(path)
         stale: defaultdict[tuple[str, str, str], list[Row]] = defaultdict(list)
         for row in rows:

@@ -5,9 +5,10 @@
     python benchmarks/strength.py --report   # only writes the page from what is there
     python benchmarks/strength.py --quick    # a few small cells, writes nothing
 
-Every image attacked is a row of benchmarks/strength.csv, added as soon as it is done, and nothing
-is computed twice; docs/strength.md and docs/strength.png are made of the rows. Rows are dropped
-when the code of their attack or their box changed (benchmarks/fingerprints.py says what counts).
+Every image attacked is a row of benchmarks/rows/strength.csv.xz, added as soon as it is done, and
+nothing is computed twice; docs/strength.md and docs/strength.png are made of the rows. Rows are
+dropped when the code of their attack or their box changed (benchmarks/fingerprints.py says what
+counts).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from cells import (
     missing,
     shared,
 )
-from common import ROOT, Floats, machine, markdown, mean, shared_data, with_interval
+from common import ROOT, Floats, machine, markdown, mean, rows_file, shared_data, with_interval
 from fingerprints import PACKAGE, Documented, attack_file, modules
 from iqattack.attacks import ATTACKS, labelled
 from iqattack.evaluation import srocc
@@ -45,7 +46,7 @@ from iqattack.evaluation import srocc
 MODELS = ("cnniqa", "builtin", "brisque")
 BOXES = ("linf:3", "jnd:0.38")
 BUDGETS = (100, 500, 2000)
-ROWS, PAGE = ROOT / "benchmarks" / "strength.csv", ROOT / "docs" / "strength.md"
+ROWS, PAGE = rows_file("strength"), ROOT / "docs" / "strength.md"
 PLOT = PAGE.with_suffix(".png")
 ATTACK_FILES = PACKAGE / "attacks"
 SETTINGS = list(itertools.product(MODELS, BOXES, BUDGETS))

@@ -6,8 +6,8 @@
 
 Profiles learn from half of the development images (twelve, three of each distortion), in the box
 `linf:3`; each is then used on the other half (both are those of benchmarks/baselines.py). Rows are
-added to benchmarks/students.csv, profiles lie in benchmarks/out/students; docs/students.md is made
-of the rows.
+added to benchmarks/rows/students.csv.xz, profiles lie in benchmarks/out/students; docs/students.md
+is made of the rows.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from common import (
     markdown,
     measure,
     read_csv,
+    rows_file,
     shared_data,
     with_interval,
     write_csv,
@@ -45,7 +46,7 @@ LEARNT = (0, 5_000, 20_000, 100_000)  # queries that students learn from
 SEARCH = 300  # queries of a profile's search on one image
 QUERIES = (2, 5, 20, 100)  # of the attack, each image; the first is the clean one
 NOTHING = -1  # learnt: no profile at all
-ROWS = ROOT / "benchmarks" / "students.csv"
+ROWS = rows_file("students")
 PAGE = ROOT / "docs" / "students.md"
 NOTE = Path(__file__).with_suffix(".md")  # the page without its tables
 PROFILES = ROOT / "benchmarks" / "out" / "students"

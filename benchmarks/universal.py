@@ -5,8 +5,9 @@
 
 Learnt on twelve development images (the choosing half of benchmarks/baselines.py), measured on the
 other twelve and on the 24 of `iqattack samples`. A learning of 5,000 queries takes one to three
-minutes of one core. Rows are added to benchmarks/universal.csv as they are done, perturbations lie
-in benchmarks/out/universal; docs/universal-figures.md and its plot are made of the rows.
+minutes of one core. Rows are added to benchmarks/rows/universal.csv.xz as they are done,
+perturbations lie in benchmarks/out/universal; docs/universal-figures.md and its plot are made of
+the rows.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from common import (
     mean,
     rank_directions,
     read_csv,
+    rows_file,
     shared_data,
     with_interval,
     write_csv,
@@ -65,7 +67,7 @@ BUDGETS = (5_000, 20_000)
 SEEDS = (0, 1, 2, 3, 4)
 MOST = 8  # patterns to choose from
 QUALITY = 75  # of the JPEG round trip
-ROWS = ROOT / "benchmarks" / "universal.csv"
+ROWS = rows_file("universal")
 OUT = ROOT / "benchmarks" / "out" / "universal"
 PAGE = ROOT / "docs" / "universal-figures.md"
 PLOT = PAGE.with_suffix(".png")

@@ -6,8 +6,8 @@
 
 JOD are those of ColorVideoVDP (`iqattack[visibility]`) on its display `standard_fhd`: 10 is no
 visible difference, and one below, 75 % of observers prefer the original. Attacks are rows of
-benchmarks/visibility.csv, kept as benchmarks/strength.py keeps its own; docs/visibility.md and two
-plots beside it are made of them.
+benchmarks/rows/visibility.csv.xz, kept as benchmarks/strength.py keeps its own; docs/visibility.md
+and two plots beside it are made of them.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ from common import (
     machine,
     markdown,
     mean,
+    rows_file,
     shared_data,
     with_interval,
     write_doc,
@@ -65,7 +66,7 @@ from iqattack.perception.viewing import data_folder
 from scorers import scorer
 from sweeps import Curve, curves, draw, equal_lines, flat, gain_at, reaches
 
-ROWS = ROOT / "benchmarks" / "visibility.csv"
+ROWS = rows_file("visibility")
 PAGE = ROOT / "docs" / "visibility.md"
 PAIRS_PICTURE = ROOT / "docs" / "visibility-pairs.jpg"
 ALLOWED_PLOT, EQUAL_PLOT = (
@@ -86,7 +87,7 @@ CONSTRAINTS = {
     "jnd:1": "the JND itself",
     DEFAULT: "the default here",
     f"{DEFAULT}:19": "the same for half the distance",
-    PROMISED: "found for each picture",
+    PROMISED: "found for each image",
 }
 SIDES = (1, 2, 4, 8, 16)
 NEAR = 0.3  # metres: half of the display's distance, or a picture at twice its size
@@ -206,7 +207,7 @@ def scale_text(limit: int) -> str:
     for scale in SCALES:
         (found,) = seen(parse_constraint(f"bands:{scale}"), images, f"bands:{scale}", None)
         least = min(min(one.jods) for one in found.values())
-        if least >= 9.75:
+        if round(least, 2) >= 9.75:
             kept.append(scale)
         lines.append(
             {
@@ -219,7 +220,8 @@ def scale_text(limit: int) -> str:
     best = f"{max(kept):g}" if kept else "none of these"
     return (
         f"{len(images)} corners of Kodak photographs, {CORNER}×{CORNER}. The largest scale at "
-        f"which every pattern on every image keeps 9.75: {best}.\n\n{markdown(lines)}"
+        f"which every pattern on every image keeps 9.75, to a hundredth: {best}.\n\n"
+        f"{markdown(lines)}"
     )
 
 

@@ -310,8 +310,8 @@ def resolve_images(
         odd = next((spec for spec in specs if not isinstance(spec, str | Path)), None)
         if odd is not None:
             raise InputError(
-                f"images: contains {type(odd).__name__}, expected paths; save pixels with "
-                "write_png first"
+                f"images: contains {type(odd).__name__}, expected paths; "
+                "ImageSet.from_tensor(pixels, FOLDER) writes pixels to files"
             )
         notify.loading("looking for images")
         chosen = ImageSet.from_spec(specs)

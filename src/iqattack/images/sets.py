@@ -21,6 +21,7 @@ import numpy as np
 from iqattack.errors import InputError
 from iqattack.images.files import read_lines
 from iqattack.images.formats import SUFFIXES
+from iqattack.images.tensors import Pictures, write_pictures
 from iqattack.imports import absolute
 from iqattack.paths import FILE, FOLDER, kind_of_file
 from iqattack.specs import is_text
@@ -196,6 +197,28 @@ class ImageSet(Sequence[ImageEntry]):
         for spec in specs:
             _resolve(spec, found)
         return found.images()
+
+    @classmethod
+    def from_tensor(
+        cls, images: Pictures, folder: str | Path, names: Sequence[str] | None = None
+    ) -> ImageSet:
+        """Images in memory, written to a folder: a run names files, so that it can be verified.
+
+        images: uint8 RGB, (N, 3, H, W), or N of (3, H, W) of any sizes; tensors or arrays. folder:
+        where their PNG files go; it may hold them already. names: of the files, by default
+        00000.png and so on.
+
+        Raises InputError for another shape or type, for names that two images would share, and if
+        the folder holds other pictures by these names.
+
+        >>> import tempfile, torch, iqattack
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> batch = torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
+        >>> [entry.name for entry in iqattack.ImageSet.from_tensor(batch, folder.name)]
+        ['00000.png', '00001.png']
+        """
+        paths = write_pictures(images, Path(folder), names)
+        return cls(tuple(ImageEntry(path.name, path) for path in paths))
 
     def with_mos(self, table: Mapping[str, float]) -> ImageSet:
         """The same images with the MOS that `table` gives for their names.

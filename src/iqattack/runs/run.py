@@ -15,8 +15,9 @@ from torch import Tensor
 
 from iqattack.engine import QueryLog
 from iqattack.engine.log import BESIDE, End, Rows, refuse_links
-from iqattack.errors import IqattackError, RunError
+from iqattack.errors import InputError, IqattackError, RunError
 from iqattack.images import ImageEntry, read_image
+from iqattack.images.tensors import stacked
 from iqattack.imports import absolute
 from iqattack.models import Scorer, Traits
 from iqattack.notebook import block, facts
@@ -369,6 +370,24 @@ class Run:
         return read_image(
             path, convert=settings.convert, resize=settings.resize, endings=False
         ).pixels
+
+    def attacked(self, images: Sequence[str] | None = None) -> Tensor:
+        """The attacked images (N, 3, H, W) as uint8 RGB, from the files of the run.
+
+        images: their names, by default those of all results that did not fail, in order.
+        Raises InputError for a name without an attacked image, and if sizes differ.
+        """
+        done = {row.image: row.png_name for row in self.results if not row.failed}
+        for name in images or ():
+            if name not in done:
+                raise InputError(
+                    f"{self.folder}: has no attacked image of {name!r}; choose one of the results "
+                    "that did not fail"
+                )
+        names = list(done) if images is None else images
+        if not names:
+            raise InputError(f"{self.folder}: has no attacked image yet; resume the run")
+        return stacked([self.images / done[name] for name in names])
 
     def open_log(self) -> QueryLog:
         """Open the log, for writing if this is the run's writer, otherwise for reading."""
