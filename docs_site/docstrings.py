@@ -1,7 +1,8 @@
 """An extension of griffe that makes lists of parameters of our docstrings.
 
 They are prose. A parameter is explained as `name: what it is.` or `one, other: what they are.`, at
-the start of a line or after a full stop or a semicolon; `Raises InputError for …` ends many.
+the start of a line or after a full stop or a semicolon; `Raises InputError for …` ends many. A
+session of Python, from `>>>` on, is an example.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ RAISES = re.compile(r"^Raises (?=[A-Z]\w*Error\b)")
 ERRORS = re.compile(r"(?:[,;]\s+(?:and\s+)?|\s+and\s+)(?=[A-Z]\w*Error\b)")
 ERROR = re.compile(r"^([A-Z]\w*Error),?\s+(.*)$", re.DOTALL)
 NAME = re.compile(r"`(?:iqattack\.)?(\w+)(?:\(\))?`")
+EXAMPLE = re.compile(r"^>>> ")
 LINKED = frozenset(iqattack.__all__) - {"api", "__version__"}
 
 
@@ -82,7 +84,8 @@ def sections(
     *,
     own: str = "",
 ) -> list[griffe.DocstringSection]:
-    """The sections of a docstring: prose, explanations, exceptions, in the order of the text.
+    """The sections of a docstring: prose, explanations, exceptions, examples, in the order of the
+    text.
 
     known: what may be explained, by name: griffe's parameters or attributes. kind: of the section
     of explanations, which is one and stands where the first of them does. own: the name of what
@@ -91,6 +94,9 @@ def sections(
     found: list[griffe.DocstringSection] = []
     explained: list[griffe.DocstringParameter] = []
     for paragraph in re.split(r"\n\s*\n", text):
+        if EXAMPLE.match(paragraph):
+            found.append(_example(paragraph))
+            continue
         for names, part in _parts(paragraph, known):
             if names:
                 if not explained:
@@ -101,6 +107,13 @@ def sections(
             else:
                 found.append(griffe.DocstringSectionText(linked(part, known, own)))
     return found
+
+
+def _example(session: str) -> griffe.DocstringSection:
+    """A session of Python, shown as one."""
+    return griffe.DocstringSectionExamples(
+        [(griffe.DocstringSectionKind.examples, session.strip())]
+    )
 
 
 def linked(text: str, known: dict[str, Any], own: str) -> str:

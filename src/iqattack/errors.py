@@ -33,6 +33,20 @@ class TransientError(Exception):
 
     retry_after: seconds that the service asked to wait. billed: whether it charged for the failed
     request.
+
+    >>> import iqattack
+    >>> calls = []
+    >>> def busy(images):
+    ...     calls.append(len(images))
+    ...     if len(calls) == 1:
+    ...         raise iqattack.TransientError("server busy", retry_after=0.1)
+    ...     return images.float().mean((1, 2, 3))
+    >>> model = iqattack.wrap(busy, score_range=(0, 255), lower_better=False)
+    >>> run = iqattack.attack(
+    ...     "photos", model, attack="noise", queries=3, limit=1, check=False, out="runs/busy"
+    ... )
+    >>> run.results[0].queries, run.results[0].attempts
+    (3, 1)
     """
 
     def __init__(

@@ -20,6 +20,8 @@ def told(found):
     for section in found:
         if section.kind is griffe.DocstringSectionKind.text:
             values.append(section.value)
+        elif section.kind is griffe.DocstringSectionKind.examples:
+            values += [session for _, session in section.value]
         elif section.kind is griffe.DocstringSectionKind.raises:
             values.append([(item.annotation, item.description) for item in section.value])
         else:
@@ -75,6 +77,13 @@ def test_what_is_raised_at_the_end_of_prose():
     assert told(sections("Raises the score.", {})) == ["Raises the score."]
 
 
+def test_a_session_of_python_is_an_example_and_stays_as_it_is():
+    session = ">>> model: int = 1\n>>> model  # `attack`\n1"
+    found = sections(f"It works.\n\n{session}\n", named("model"))
+    assert [section.kind.value for section in found] == ["text", "examples"]
+    assert told(found) == ["It works.", session]
+
+
 def test_names_of_the_interface_are_links_but_not_its_own_or_parameters():
     text = "As `attack` and `iqattack.verify()`, not `profile` or `nothing`."
     assert told(sections(text, named("profile"), own="verify")) == [
@@ -109,9 +118,10 @@ def test_the_docstring_of_attack(package):
     assert found["gpus_per_worker"].description.startswith("a share such as 0.25")
     assert str(found["queries"].annotation) == "int"
     assert attack.parameters["constraint"].default == "'bands:2.5'"
-    last = attack.docstring.parsed[-1]
-    assert last.kind is griffe.DocstringSectionKind.raises
-    assert [item.annotation for item in last.value] == ["InputError", "RunError"]
+    errors, example = attack.docstring.parsed[-2:]
+    assert errors.kind is griffe.DocstringSectionKind.raises
+    assert [item.annotation for item in errors.value] == ["InputError", "RunError"]
+    assert example.kind is griffe.DocstringSectionKind.examples
 
 
 def test_fields_and_parameters_of_init(package):

@@ -110,6 +110,16 @@ def attack(
 
     Images that could not be attacked have a `status` with the reason. Raises InputError for
     arguments that cannot be used, RunError for a folder that does not fit.
+
+    >>> import iqattack
+    >>> run = iqattack.attack("photos", "builtin", queries=20, limit=3, out="runs/first")
+    >>> [row.queries <= 20 for row in run.results]
+    [True, True, True]
+    >>> run = iqattack.attack(
+    ...     "photos", "builtin", attack="noise", queries=20, limit=3, out="runs/second"
+    ... )
+    >>> run.settings.attack, run.settings.constraint
+    ('noise', 'bands:2.5')
     """
     model = behind(defence, model)
     how = How(
@@ -292,6 +302,11 @@ def survey(
 
     Images that could not be scored are in `failed`. Raises InputError for arguments that cannot be
     used, RunError for a path that does not fit.
+
+    >>> import iqattack
+    >>> survey = iqattack.survey("photos", "builtin", limit=4, out="survey.json")
+    >>> [round(score) for score in survey.scores]
+    [83, 47, 27, 36]
     """
     model = behind(defence, model)
     how = How(
@@ -348,6 +363,16 @@ def merge(*runs: Run | str | Path, out: str | Path, callbacks: Callbacks | None 
     If shards have pending images, so has the run, which can be resumed like any other. Raises
     RunError, and writes nothing, if the shards do not make up one set, differ in a setting, the
     model or the survey, or if a log was changed.
+
+    >>> import iqattack
+    >>> for shard in ("1/2", "2/2"):
+    ...     run = iqattack.attack(
+    ...         "photos", "builtin", attack="noise", objective="up", queries=5, limit=4,
+    ...         shard=shard, out=f"parts/{shard[0]}",
+    ...     )
+    >>> run = iqattack.merge("parts/1", "parts/2", out="runs/whole")
+    >>> len(run.results)
+    4
     """
     folders = [run.folder if isinstance(run, Run) else path_of("run", run) for run in runs]
     return merge_runs(folders, path_of("out", out), callbacks=callbacks)

@@ -84,6 +84,19 @@ def audit(
 
     The runs are in `out/runs`, each as `attack` writes it. Raises InputError for arguments that
     cannot be used, RunError for a folder that does not fit.
+
+    >>> import iqattack
+    >>> from iqattack.auditing import Attempt, Suite
+    >>> suite = Suite(
+    ...     name="tiny", version=1, about="One attack.", budgets=(5, 10), limit=2,
+    ...     attempts=(Attempt(attack="noise", constraint="linf:3"),),
+    ... )
+    >>> card = iqattack.audit("builtin", "photos", suite=suite, out="audits/mine")
+    >>> card.budgets, card.constraints
+    ([5, 10], ['linf:3'])
+    >>> line = card.line("noise", "linf:3", 10)
+    >>> line.images, line.measures["gain"].value > 0
+    (2, True)
     """
     notify = callbacks or Callbacks()
     how = How(
@@ -225,6 +238,16 @@ def check_card(
 
     Nothing that a submission names is loaded or run. Raises InputError if there is no card, and for
     a model that cannot be loaded.
+
+    >>> import iqattack
+    >>> from iqattack.auditing import Attempt, Suite
+    >>> suite = Suite(
+    ...     name="tiny", version=1, about="One attack.", budgets=(5, 10), limit=2,
+    ...     attempts=(Attempt(attack="noise", constraint="linf:3"),),
+    ... )
+    >>> check = iqattack.check_card("audits/mine", "builtin", suite=suite, images="photos")
+    >>> check.outcome, check.level, check.scored
+    ('holds', 'model', 4)
     """
     notify = callbacks or Callbacks()
     if timeout is not None:
@@ -323,6 +346,17 @@ def leaderboard(
 
     An earlier leaderboard in `out` is replaced. Raises InputError for a path that does not exist,
     for an `out` that holds anything else, and if no card is left to rank.
+
+    >>> import iqattack
+    >>> from iqattack.auditing import Attempt, Suite
+    >>> suite = Suite(
+    ...     name="tiny", version=1, about="One attack.", budgets=(5, 10), limit=2,
+    ...     attempts=(Attempt(attack="noise", constraint="linf:3"),),
+    ... )
+    >>> board = iqattack.leaderboard(["audits/mine"], "board", suite=suite, images="photos")
+    >>> ranking = board.sections[0].rankings[0]
+    >>> ranking.constraint, [row.model for row in ranking.rows]
+    ('linf:3', ['builtin'])
     """
 
     chosen = read_suite(str(suite)) if isinstance(suite, str | Path) else suite

@@ -43,6 +43,11 @@ def verify(
     accept_changed_model: continue although the model's files have changed since the run.
     tolerance: of scores, as a fraction of the score range, at most 0.1.
     timeout, retry: as in `attack`.
+
+    >>> import iqattack
+    >>> result = iqattack.verify("runs/first")
+    >>> result.ok, result.checked, result.scored
+    (True, 3, 6)
     """
     return verify_with(
         run,
@@ -122,6 +127,13 @@ def rescore(
 
     Raises InputError if the model fails, RunError for another model than the run's or pictures that
     are not those that were scored.
+
+    >>> import iqattack
+    >>> fresh = iqattack.rescore("runs/first", times=2)
+    >>> fresh.queries, fresh.times
+    (12, 2)
+    >>> abs(fresh.bias) < 1e-9  # this model is deterministic
+    True
     """
     how = How(
         batch=1,

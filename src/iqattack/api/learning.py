@@ -65,6 +65,17 @@ def profile(
 
     Raises InputError for arguments that cannot be used and if nothing moves any score, RunError for
     a folder that does not fit.
+
+    >>> import iqattack
+    >>> profile = iqattack.profile(
+    ...     "photos", "builtin", queries=42, limit=2, resize=128, out="profiles/mine"
+    ... )
+    >>> 1 <= len(profile.strokes) <= 16
+    True
+    >>> run = iqattack.attack(
+    ...     "photos", "builtin", attack="filter-search:profile=profiles/mine/profile.json",
+    ...     queries=20, limit=1, out="runs/profiled",
+    ... )
     """
     how = How(
         batch=batch,
@@ -149,6 +160,14 @@ def universal(
         survive it; None for no JPEG. Other arguments as in `attack`.
 
     Raises InputError for arguments that cannot be used, RunError for a folder that does not fit.
+
+    >>> import iqattack
+    >>> perturbation = iqattack.universal(
+    ...     "photos", "builtin", objective="up", queries=60, k=1, limit=4, resize=128,
+    ...     out="patterns/mine",
+    ... )
+    >>> len(perturbation.patterns(rising=True))
+    1
     """
     how = How(
         batch=batch,
@@ -216,6 +235,11 @@ def apply(
     Returns, for each image, the file written or the InputError of an image that cannot be read.
     Raises InputError for a file, direction or number that does not fit, RunError for an `out` that
     is not empty.
+
+    >>> import iqattack
+    >>> laid = iqattack.apply("patterns/mine", "photos", limit=2, out="perturbed")
+    >>> [picture.path.name for picture in laid]
+    ['01_astronaut_clean.png', '02_astronaut_gaussian_blur2.png']
     """
     path = path_of("perturbation", perturbation)
     chosen, _, _ = resolve_images(images, None, None, False, limit, callbacks or Callbacks())

@@ -32,6 +32,11 @@ def probe(
 
     A failure of the model is a finding. Raises InputError for a model or images that cannot be
     loaded.
+
+    >>> import iqattack
+    >>> found = iqattack.probe("builtin", "photos", queries=20)
+    >>> found.ok, found.queries <= 20
+    (True, True)
     """
     model = behind(defence, model)
     notify = callbacks or Callbacks()

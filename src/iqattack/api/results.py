@@ -42,7 +42,17 @@ if TYPE_CHECKING:
 
 
 def open_run(folder: str | Path) -> Run:
-    """Open a run on disk, finished or under way; RunError if the folder has none."""
+    """Open a run on disk, finished or under way; RunError if the folder has none.
+
+    >>> import iqattack
+    >>> run = iqattack.open_run("runs/first")
+    >>> best = max(run.results, key=lambda row: row.gain)
+    >>> (best.score_adv > best.score_clean) == (best.direction == "up")
+    True
+    >>> iqattack.open_run("photos")
+    Traceback (most recent call last):
+    iqattack.errors.RunError: ...
+    """
     return given_run(folder)
 
 
@@ -69,6 +79,13 @@ def evaluate(
 
     Without the packages of `iqattack[visibility]`, JOD and FLIP are None; InputError if display or
     distance are given.
+
+    >>> import iqattack
+    >>> summary = iqattack.evaluate("runs/first")
+    >>> summary.mean_gain > iqattack.evaluate("runs/first", queries=5).mean_gain
+    True
+    >>> summary.verdict.kind  # three images support no statement about the ranking
+    'few'
     """
     run = given_run(run)
     viewing = viewing_of(display, distance, queries)
@@ -105,6 +122,10 @@ def export(
 
     Raises InputError for a folder that is not empty; RunError if no image is finished or a saved
     image is not the one that was scored.
+
+    >>> import iqattack
+    >>> iqattack.export("runs/first", "shards", shard_size=2)
+    3
     """
     notify = callbacks or Callbacks()
     folder = path_of("webdataset", webdataset)
@@ -128,6 +149,10 @@ def report(
 
     Raises RunError while no image is finished, or if an audit has no card yet; InputError for a
     folder that holds something else or cannot be written.
+
+    >>> import iqattack
+    >>> iqattack.report("runs/first", "page").as_posix()
+    'page/index.html'
     """
     notify = callbacks or Callbacks()
     if not isinstance(run, Run) and is_audit(folder := path_of("run", run)):
@@ -178,6 +203,11 @@ def plot(
     Changes neither matplotlib's settings nor its backend; the same runs give the same bytes. Raises
     InputError for arguments that cannot be used, and without matplotlib; RunError for a run that
     cannot be drawn.
+
+    >>> import iqattack
+    >>> figure = iqattack.plot(["runs/first", "runs/second"], out="gain.pdf", data="gain.csv")
+    >>> figure.axes[0].get_xlabel()
+    'queries per image'
     """
     request = Request(
         kind,
@@ -218,6 +248,13 @@ def compare(
         unfair.
     queries: compare as if this had been every budget, from the logs. display, distance: viewing
         conditions of JOD and FLIP, as in `evaluate`.
+
+    >>> import iqattack
+    >>> comparison = iqattack.compare("runs/first", "runs/second")
+    >>> [(row.attack, row.gain.value > 0) for row in comparison.rows]
+    [('portfolio-search', True), ('noise', True)]
+    >>> print(comparison.sentence)
+    Of 2 runs on 3 images, runs/first (portfolio-search) gained most: ... of the score range.
     """
     viewing = viewing_of(display, distance, queries)
     notify = callbacks or Callbacks()
@@ -260,6 +297,13 @@ def defended(
 
     Raises InputError for a defence that does not exist, or if the model fails; RunError for runs
     that do not fit.
+
+    >>> import iqattack
+    >>> measures = iqattack.defended("runs/first", "jpeg:75", out="defended.csv")
+    >>> measures.gain_not_adaptive.value < measures.gain.value
+    True
+    >>> measures.queries
+    6
     """
     notify = callbacks or Callbacks()
     run = given_run(run)
@@ -311,6 +355,11 @@ def detect(
 
     Raises InputError for a detector that does not exist, RunError for a run that cannot be
     replayed.
+
+    >>> import iqattack
+    >>> found = iqattack.detect("runs/first", "blacklight:window=50")
+    >>> all(row.gain_before <= row.gain for row in found.images), found.false_positives
+    (True, 0.0)
     """
     notify = callbacks or Callbacks()
 

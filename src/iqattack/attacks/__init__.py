@@ -1,4 +1,4 @@
-"""The attacks, one file each, and the table of them."""
+"""The attacks, one file each, and their table."""
 
 from __future__ import annotations
 

@@ -1,20 +1,20 @@
 """The contract between attacks, which propose, and the engine, which asks.
 
-An attack is a generator over one image. It yields candidates, is sent back an `Answer`, and may
-end when it likes::
+An attack is a generator over one image. It yields candidates, receives an `Answer`, and may end at
+any time::
 
     def attack(task: Task, **options) -> Search:
         answer = yield candidates          # (N, 3, H, W) grey levels, float32 or uint8
         ...
 
 The engine projects and rounds every candidate before the model sees it, counts queries, and keeps
-the best image of the whole search, so an attack need not; where one does, that is the state of its
-search and no more. An attack keeps no count of queries either: `Answer.left` has it. Once the
-budget is spent, or nothing is left to gain, a `SearchEnded` is thrown into the generator where it
-waits; an attack that has something to return catches it, every other one just ends.
+the best image of the whole search, so an attack does none of this; an attack that tracks its own
+best image does so for its search only. The queries that remain are in `Answer.left`. Once the
+budget is spent, or nothing is left to gain, a `SearchEnded` is raised in the generator at its
+`yield`; an attack that returns a value catches it, any other one simply ends.
 
-A set attack is a generator over several images. It yields (image, candidates) pairs and is sent
-back one `Answer` for each; `single` lifts an attack on one image to a set.
+A set attack is a generator over several images. It yields (image, candidates) pairs and receives
+one `Answer` for each; `single` lifts an attack on one image to a set.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from iqattack.objectives import ScoreBoundary, Standing
 
 
 class SearchEnded(Exception):  # noqa: N818 - like GeneratorExit, no fault
-    """Thrown into an attack whose image can be asked about no more.
+    """Raised in an attack when its image gets no more queries.
 
-    answer: for the candidates of the last `yield` that were scored all the same, often none.
+    answer: for those candidates of the last `yield` that were still scored, often none.
     """
 
     def __init__(self, message: str, answer: Answer) -> None:
@@ -42,9 +42,9 @@ class SearchEnded(Exception):  # noqa: N818 - like GeneratorExit, no fault
 
 
 class BudgetSpent(SearchEnded):
-    """The budget did not suffice for the last candidates.
+    """The budget did not suffice for all of the last candidates.
 
-    limit: the budget in queries; spent: how many there were; source: what set the limit.
+    limit: the budget in queries. spent: number of queries so far. source: what set the limit.
     """
 
     def __init__(self, limit: int, spent: int, source: str, answer: Answer) -> None:
@@ -55,11 +55,11 @@ class BudgetSpent(SearchEnded):
 
 
 class NothingLeft(SearchEnded):
-    """The score reached the end of its range: nothing is left to gain."""
+    """The score reached the end of its range, so nothing is left to gain."""
 
 
 class NothingNew(SearchEnded):
-    """Candidates were known already again and again: the search goes round in circles."""
+    """Repeatedly, all candidates had been scored before, so the search makes no progress."""
 
 
 class ImageFailed(SearchEnded):
@@ -67,15 +67,37 @@ class ImageFailed(SearchEnded):
 
 
 class Answer:
-    """What became of the candidates of one `yield`.
+    """The scores of the candidates of one `yield`, as gains.
 
-    pixels: (N, 3, H, W) uint8, what was really scored: projected and rounded to 8 bits.
-    gain: (N,) float64, movement of the score in the wanted direction, as a fraction of the
-        model's score range; 0 for the clean image, negative where the score moved back, −1 for a
-        candidate whose score was not finite.
-    left: queries that remain.
-    end: why the image can be asked about no more; the answer is then for the first candidates
-        only. Set attacks look at it; an attack on one image has it thrown instead.
+    pixels: (N, 3, H, W) uint8, the images that were scored: candidates, projected and rounded to 8
+        bits.
+    gain: (N,) float64, how far each score moved in the wanted direction, as a fraction of the
+        model's score range; 0 for the clean image, negative in the other direction, −1 for a
+        candidate with a non-finite score.
+    left: number of queries that remain.
+    end: why the image gets no more queries, or None; the answer then covers only the first
+        candidates. For set attacks; in an attack on one image, it is raised instead.
+
+    >>> import iqattack
+    >>> import torch
+    >>> model = iqattack.wrap(
+    ...     lambda images: images.float().mean((1, 2, 3)),
+    ...     name="brightness", score_range=(0, 255), lower_better=False,
+    ... )
+    >>> def random_search(task):
+    ...     best, most = task.image, 0.0
+    ...     while True:
+    ...         colours = torch.randn(4, 3, 1, 1, generator=task.rng)
+    ...         answer = yield best + colours
+    ...         gain, place = answer.gain.max(0)
+    ...         if gain > most:
+    ...             best, most = answer.images[place], gain
+    >>> run = iqattack.attack(
+    ...     "photos", model, attack=random_search, constraint="linf:3", queries=20, limit=1,
+    ...     out="runs/random",
+    ... )
+    >>> run.results[0].gain > 0
+    True
     """
 
     def __init__(
@@ -88,27 +110,43 @@ class Answer:
 
     @cached_property
     def images(self) -> Tensor:
-        """The pixels as float32; made when asked for, since most answers are not looked at."""
+        """The pixels as float32, computed on first use."""
         return self.pixels.float()
 
 
 @dataclass(frozen=True)
 class Task:
-    """All that an attack may know of one image.
+    """Everything that an attack may know about one image.
 
-    image8: (3, H, W) uint8. lower8, upper8: likewise, the box that the attacked image must lie in.
-        Where an attack works in whole grey levels anyway, uint8 is a quarter of the memory to
-        touch, which is most of what a query costs here.
-    project: maps (N, 3, H, W) candidates to the nearest allowed ones, for constraints that are
+    image8: the clean image, (3, H, W) uint8. lower8, upper8: the box in which the attacked image
+        must lie, (3, H, W) uint8. An attack that works in whole grey levels should prefer these to
+        `image`, `lower` and `upper`: they take a quarter of the memory, and memory traffic is most
+        of the cost of a query here.
+    project: maps candidates (N, 3, H, W) to the nearest allowed ones, for constraints that are
         more than a box; the engine applies it in any case.
-    queries: how many images the model may still score for this task; at least one.
+    queries: number of images that the model may still score for this task, at least 1.
     reach: the largest gain that the score range leaves this image, > 0; 1 is the whole range.
-    boundary: the score boundary that counts as success, where the objective has one: of the images
-        that cross it, the engine keeps the least different one instead of the largest gain.
-    rng: this image's own generator; the only source of randomness an attack may use.
-    rising: whether the raw score is to rise; who asks for scores knows what they want.
-    stage: names what the search does from its next query on, in a word or two, for those who look
-        at the scores of a search; it changes nothing.
+    boundary: the score boundary that counts as success; None without one. Of the images that cross
+        it, the engine keeps the one with the smallest change instead of the largest gain.
+    rng: this image's own random generator, the only source of randomness that an attack may use.
+    rising: whether the raw score has to rise.
+    stage: call it with a word or two to name what the search does from its next query on, for
+        those who analyse searches; it has no other effect.
+
+    >>> import iqattack
+    >>> model = iqattack.wrap(
+    ...     lambda images: images.float().mean((1, 2, 3)),
+    ...     name="brightness", score_range=(0, 255), lower_better=False,
+    ... )
+    >>> def darken(task):
+    ...     for step in range(1, task.queries):
+    ...         yield (task.image - step)[None]
+    >>> run = iqattack.attack(
+    ...     "photos", model, attack=darken, objective="down", constraint="linf:4",
+    ...     queries=10, limit=1, out="runs/darken",
+    ... )
+    >>> run.results[0].linf
+    4.0
     """
 
     image8: Tensor
@@ -124,17 +162,17 @@ class Task:
 
     @cached_property
     def image(self) -> Tensor:
-        """The image (3, H, W) as float32 grey levels 0..255; made when asked for."""
+        """The clean image (3, H, W) as float32 grey levels 0..255, computed on first use."""
         return self.image8.float()
 
     @cached_property
     def lower(self) -> Tensor:
-        """The lower end of the box, likewise."""
+        """The lower end of the box, (3, H, W) float32, computed on first use."""
         return self.lower8.float()
 
     @cached_property
     def upper(self) -> Tensor:
-        """The upper end of the box, likewise."""
+        """The upper end of the box, (3, H, W) float32, computed on first use."""
         return self.upper8.float()
 
 
@@ -148,14 +186,15 @@ Gradient = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class SetTask:
-    """All that a set attack may know.
+    """Everything that a set attack may know.
 
-    tasks: of its images, in the order of the set, each made when it is looked at first. A task's
-        `queries` are that image's own limit.
-    rng: the set's own generator; tasks have theirs.
-    queries: how many images the model may still score for all of them; None for no limit but their
-        own.
-    standing: how the images stand, and what that is worth, where the objective is one of the set.
+    tasks: one per image, in the order of the set, each made on first use. `queries` of a task is
+        the limit of that image.
+    rng: the random generator of the set; each task has its own.
+    queries: number of images that the model may still score for all tasks together; None if only
+        the limits of the tasks apply.
+    standing: the objective as a function of the positions of all images; None unless the objective
+        is one of the set.
     """
 
     tasks: Sequence[Task]
@@ -166,10 +205,10 @@ class SetTask:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a set attack returns that decides itself which picture each image ends as.
+    """The return value of a set attack that selects the result of each image itself.
 
-    pictures: by number of the image, (3, H, W) uint8 that were scored; of the others, the clean
-    image stays. failed: images that it could not attack, and why.
+    pictures: by number of the image, a scored version (3, H, W) uint8; other images stay clean.
+    failed: errors of images that it could not attack, by number.
     """
 
     pictures: Mapping[int, Tensor]

@@ -1,4 +1,4 @@
-"""What becomes of an attack on one image: where it ends, and how it is lifted to a set."""
+"""The end of a search on one image, and the lifting of attacks on one image to a set."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ TOGETHER = 16  # images of a set that `single` attacks at a time
 
 
 def guarded(attack: Attack, task: Task, *, thorough: bool = False) -> AnySearch:
-    """A search that ends where nothing is left to gain, or where it asks nothing new any more.
+    """Run an attack until nothing is left to gain, or until it repeats known candidates.
 
-    thorough: it does not; only what the engine says ends it. Whatever the end is, it is thrown into
-    the attack, whose result is returned. What the attack raises itself comes out as an InputError
-    that names it, for this image alone; but for what is raised on purpose, or for want of memory.
+    thorough: end it only when the engine does. The end is raised in the attack, whose return value
+    is returned. Exceptions of the attack become an InputError that names the attack, for this image
+    only, except those that iqattack raises on purpose and a lack of memory.
     """
     search: AnySearch | None = None
     best, left, free = 0.0, task.queries, 0
@@ -82,7 +82,7 @@ def _begun(attack: Attack, task: Task) -> AnySearch:
 
 
 def name_of(attack: object) -> str:
-    """What an attack is called in messages: its spec, if it was loaded, or its function."""
+    """The name of an attack in messages: its spec, if it was loaded from one, or its function's."""
     name = getattr(attack, "__name__", None)
     if name is None and isinstance(attack, partial):
         return name_of(attack.func)
@@ -90,12 +90,12 @@ def name_of(attack: object) -> str:
 
 
 def single(attack: Attack, *, thorough: bool = False, together: int = TOGETHER) -> SetAttack:
-    """An attack on one image as one on a set: each image is searched as if it were alone.
+    """Lift an attack on one image to a set attack, which searches each image independently.
 
-    thorough: as in `guarded`; an image of which nothing can be asked or gained is searched, too.
-    together: images that are attacked at a time, for the memory that each takes.
+    thorough: as in `guarded`; images without queries or without a reach are then searched, too.
+    together: number of images attacked at a time, to limit memory.
 
-    The set attack returns a list of what the searches returned, in the order of the set; None for
+    The set attack returns a list of the searches' return values, in the order of the set; None for
     an image that was not searched.
     """
 

@@ -29,7 +29,7 @@ GIVEN = "function"  # what the spec of an attack begins with that was given as a
 
 @dataclass(frozen=True)
 class Found:
-    """A spec taken apart. kind: the attack; given: the text of its options; file: of its code."""
+    """A parsed spec. kind: the attack. given: its options as text. file: with its code."""
 
     kind: AttackKind
     given: str
@@ -37,14 +37,14 @@ class Found:
 
     @property
     def options(self) -> dict[str, object]:
-        """Those that are given; InputError for one that the attack does not take, or lacks."""
+        """The given options, parsed; InputError for an unknown, invalid or missing one."""
         options = parse_options(self.kind.name, self.kind.function, self.given)
         check_given(self.kind.name, self.kind.function, options)
         return options
 
 
 def find(spec: str) -> Found:
-    """What a spec names; InputError for an attack that there is not."""
+    """Find the attack that a spec names; InputError if it does not exist."""
     name, given = split(spec)
     if name in ATTACKS:
         return Found(ATTACKS[name], given)
@@ -53,7 +53,7 @@ def find(spec: str) -> Found:
 
 
 class Guest(Generator[Any, Any, Any]):
-    """A search of somebody else's attack; what a step of it changes for the process is put back."""
+    """A search of a third-party attack; changes to the process state are undone after each step."""
 
     def __init__(self, search: Generator[Any, Any, Any]) -> None:
         self._search = search
@@ -75,7 +75,7 @@ class Guest(Generator[Any, Any, Any]):
 
 
 def as_guest(attack: Attack, name: str) -> Attack:
-    """An attack that somebody else wrote, run as a guest; name: for messages."""
+    """A third-party attack, isolated by `Guest`. name: for messages."""
     lent: Any = partial(_search_of, attack)
     lent.__name__ = name
     found: Attack = lent
@@ -89,10 +89,10 @@ def _search_of(attack: Attack, task: Task) -> AnySearch:
 
 
 def kind_of(function: object, name: str, source: str) -> AttackKind:
-    """An attack of somebody else's; InputError for what cannot be called with a task.
+    """A third-party attack; InputError for anything that cannot be called with a task.
 
-    A function may return a generator that another one makes, so that whether it does is seen once
-    it is called (see `guarded`).
+    A function may return a generator made by another function, so whether it returns one is only
+    checked when it is called (see `guarded`).
     """
     if not callable(function) or _is_async(function):
         what = "an async function" if callable(function) else type(function).__name__
@@ -112,14 +112,14 @@ def _is_async(function: Callable[..., object]) -> bool:
 
 
 def all_attacks() -> dict[str, AttackKind]:
-    """The table, and the attacks of installed packages, but for the broken ones."""
+    """The built-in attacks, and those of installed packages that can be imported, by name."""
     return dict(ATTACKS) | installed_attacks()[0]
 
 
 def installed_attacks() -> tuple[dict[str, AttackKind], dict[str, str]]:
-    """The attacks of installed packages, and why others of them cannot be used, by name.
+    """The attacks of installed packages, and the reasons why others cannot be used, by name.
 
-    One whose name is in the table is left out: the built-in one goes before it.
+    Attacks with the name of a built-in one are left out: the built-in attack takes precedence.
     """
     found: dict[str, AttackKind] = {}
     broken: dict[str, str] = {}
@@ -134,12 +134,12 @@ def installed_attacks() -> tuple[dict[str, AttackKind], dict[str, str]]:
 
 
 def load_attack(spec: str, gradients: Callable[[str], Gradient] | None = None) -> Attack:
-    """The attack of a spec.
+    """Load the attack that a spec names, with its options.
 
-    gradients: gives the gradient of a model by its spec, `attacked` for the one under attack; for
-        attacks that take some.
+    gradients: returns the gradient function of a model, given its spec or `attacked` for the model
+        under attack; for attacks that use gradients.
 
-    Raises InputError for a name, an option or a value that there is not, and what gradients raises.
+    Raises InputError for an unknown name, option or value, and whatever `gradients` raises.
     """
     found = find(spec)
     options = found.options
@@ -154,12 +154,12 @@ def load_attack(spec: str, gradients: Callable[[str], Gradient] | None = None) -
 
 
 def is_white_box(spec: str, model: str = ATTACKED) -> bool:
-    """Whether the attack takes the attacked model's own gradients, by default or as asked.
+    """Whether an attack uses gradients of the attacked model, by default or through its options.
 
-    model: spec of the attacked one; to name the same as a substitute is to take its gradients.
+    model: spec of the attacked model; a substitute with the same spec counts as well.
 
-    Of text alone, as a run is read without the files that its attack took: of an attack that is not
-    built in, only what was given is known.
+    Decided from text alone, since a run is read without the files of its attack: for an attack that
+    is not built in, only the given options are known.
     """
     name, given = split(spec)
     texts = option_texts(given)
@@ -171,12 +171,19 @@ def is_white_box(spec: str, model: str = ATTACKED) -> bool:
 
 
 def labelled(spec: str, model: str = ATTACKED) -> str:
-    """The spec as tables have it: an attack that is no black-box one on that model says so."""
+    """The spec as shown in tables, which marks attacks that are not black-box ones on `model`."""
     return f"{spec} (white-box)" if is_white_box(spec, model) else spec
 
 
 def canonical_attack(spec: str) -> str:
-    """The same spec with its options sorted and files as absolute paths; raises likewise."""
+    """The canonical form of a spec: options sorted, files as absolute paths.
+
+    Raises InputError for an unknown name, option or value.
+
+    >>> from iqattack.attacks import canonical_attack
+    >>> canonical_attack("square:p_init=0.10,norm=linf")
+    'square:norm=linf,p_init=0.10'
+    """
     if split(spec)[0] == GIVEN:
         return spec
     found = find(spec)
@@ -186,7 +193,7 @@ def canonical_attack(spec: str) -> str:
 
 
 def taken_files(spec: str) -> dict[str, Path]:
-    """Files and folders that an attack takes, by option: a profile, textures; `attack`: its own."""
+    """The files and folders that an attack uses, by option; `attack` is the file of its code."""
     if split(spec)[0] == GIVEN:
         return {}
     found = find(spec)

@@ -1,4 +1,4 @@
-"""The table of the attacks that are built in, with their functions."""
+"""The table of built-in attacks, with their functions."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from iqattack.options import defaults
 
 @dataclass(frozen=True)
 class AttackKind:
-    """An attack as the table has it: its name, one line, where it is from, and the function.
+    """An attack in the table: its name, description in one line, source and function.
 
-    text: what the catalogue says of a built-in one.
+    text: its entry in the catalogue; only for built-in attacks.
     """
 
     name: str
@@ -28,12 +28,12 @@ class AttackKind:
 
     @property
     def options(self) -> dict[str, object]:
-        """Names and defaults of its options."""
+        """The names and defaults of its options."""
         return defaults(self.function)
 
     @property
     def white_box(self) -> bool:
-        """Whether it takes the attacked model's own gradients: no black-box attack."""
+        """Whether it uses gradients of the attacked model, so it is not a black-box attack."""
         return Gradients(ATTACKED) in self.options.values()
 
 

@@ -149,6 +149,12 @@ def judged(policy: Policy, card: Card) -> list[Outcome]:
     """Every rule for every constraint to which it applies.
 
     A missing line or value on the card was not measured, and does not pass.
+
+    >>> from iqattack.auditing import Policy, Rule, exit_status, judged, read_card
+    >>> policy = Policy(rules=(Rule(measure="gain", at_most=0.5),))
+    >>> outcomes = judged(policy, read_card("audits/mine"))
+    >>> outcomes[0].state, exit_status(outcomes)
+    ('passed', 0)
     """
     found = []
     for rule in policy.rules:

@@ -187,6 +187,11 @@ def read_suite(spec: str) -> Suite:
     """Read a suite of the package, `quick` or `quick-v1`, or one in a file, `mine.toml`.
 
     A name alone means its newest version. InputError if it does not exist or cannot be read.
+
+    >>> from iqattack.auditing import read_suite
+    >>> suite = read_suite("quick-v1")
+    >>> suite.budgets, [attempt.attack for attempt in suite.attempts]
+    ((20, 100), ['portfolio-search', 'score-boundary', 'noise'])
     """
     known = bundled()
     if spec.endswith(".toml"):

@@ -77,6 +77,13 @@ def parse_constraint(spec: str) -> Constraint:
     """Read `bands:3`, `jod:9.75`, `linf:3`, `jnd:0.38`, `jnd:0.38:canny`, `l0:500` or `none`.
 
     InputError for others.
+
+    >>> from iqattack.constraints import parse_constraint
+    >>> parse_constraint("linf:3").spec, parse_constraint("bands:2.50").spec
+    ('linf:3', 'bands:2.5')
+    >>> parse_constraint("linf")
+    Traceback (most recent call last):
+    iqattack.errors.InputError: constraint 'linf': expected linf:GREY_LEVELS, such as linf:3
     """
     name, *fields = spec.split(":")
     if name in FLOORS and name not in CONSTRAINTS:

@@ -52,6 +52,11 @@ def parse_defence(spec: str) -> Chain:
 
     One that is not built in, `FILE.py:name`, `package.module:name` or that of an installed package,
     is imported. InputError for one that does not exist, or that does not take these values.
+
+    >>> from iqattack.defences import parse_defence
+    >>> chain = parse_defence("jpeg:75+median:3")
+    >>> [defence.spec for defence in chain.defences]
+    ['jpeg:75', 'median:3']
     """
     return checked_chain(Chain(tuple(_parse_one(part) for part in _parts(spec))), spec)
 

@@ -1,4 +1,4 @@
-"""Detectors of similar queries: they remember what an account asked, and images alike."""
+"""Stateful detectors, which compare each query of an account with its earlier queries."""
 
 from iqattack.detection.blacklight import Blacklight
 from iqattack.detection.contract import Detector, DetectorKind

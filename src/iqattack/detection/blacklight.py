@@ -1,14 +1,14 @@
 """Blacklight (Li, Shan, Wenger, Zhang, Zheng & Zhao, USENIX Security 2022, arXiv 2006.14042).
 
-Queries of an attack differ little, so that most short runs of their pixels are the same once these
-are quantised. An image is remembered by *fingerprints*: the hashes of all windows of consecutive
-quantised values, of which the largest few are kept. Two images that share more than a threshold of
-them are alike. The detectors before it compare embeddings of a network (Chen, Carlini & Wagner,
-arXiv 1907.05587).
+The queries of an attack differ so little that most short windows of their pixels are identical
+after quantisation. An image is stored as *fingerprints*: the largest of the hashes of all windows
+of consecutive quantised values. Two images that share more than a threshold number of fingerprints
+are similar. Earlier detectors compare embeddings of a network (Chen, Carlini & Wagner, arXiv
+1907.05587).
 
-The paper hashes with a salted SHA-256, so that no attacker can tell which windows count. A replay
-only needs hashes that differ where windows do: these are 64-bit mixtures, which NumPy computes for
-all windows at once.
+The paper hashes with a salted SHA-256, so that an attacker cannot know which windows count. A
+replay only needs hashes that differ for different windows, so these are 64-bit mixing functions,
+which NumPy computes for all windows at once.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ _GOLDEN, _FIRST, _SECOND = (
 
 
 class Blacklight(BaseModel):
-    """The constants; by default those of the paper for images of ImageNet's size.
+    """Blacklight with its constants; the defaults are the paper's for images of ImageNet's size.
 
-    window: values in a row (its w; 20 for images of 32×32). quantisation: grey levels that count as
-    one (its q). keep: fingerprints of an image (its N). matches: shared ones above which two images
-    are alike (its T). stride: from one window to the next (its p).
+    window: number of consecutive values (w in the paper; 20 for images of 32×32). quantisation:
+    width of a quantisation step in grey levels (q). keep: number of fingerprints per image (N).
+    matches: number of shared fingerprints above which two images are similar (T). stride: step from
+    one window to the next (p).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,10 +69,10 @@ class Blacklight(BaseModel):
         return Remembered(self)
 
     def fingerprints(self, image: Tensor) -> Hashes:
-        """Those of an image (3, H, W) uint8, from the largest on: at most `keep`, all different.
+        """Fingerprints of an image (3, H, W) uint8: at most `keep` distinct hashes, largest first.
 
-        Values are in the order of rows, columns and channels. An image with fewer different windows
-        has fewer fingerprints: none for one that is shorter than a window.
+        Values are taken in the order of rows, columns and channels. An image with fewer distinct
+        windows has fewer fingerprints, and none if it is shorter than a window.
         """
         values = image.permute(1, 2, 0).contiguous().numpy().reshape(-1) // self.quantisation
         hashes = window_hashes(values, self.window)[:: self.stride]
@@ -85,7 +86,7 @@ class Blacklight(BaseModel):
 
 
 class Remembered:
-    """Fingerprints of what one account asked; see `Detector`."""
+    """The fingerprints of one account's queries; see `Detector`."""
 
     def __init__(self, kind: Blacklight) -> None:
         self._kind = kind
@@ -97,8 +98,8 @@ class Remembered:
         return self.most_shared(image) > self._kind.matches
 
     def most_shared(self, image: Tensor) -> int:
-        """The most fingerprints that an image (3, H, W) uint8 shares with an earlier one; it is
-        remembered, too.
+        """The largest number of fingerprints that an image (3, H, W) uint8 shares with an earlier
+        one; the image is then stored.
         """
         found = self._kind.fingerprints(image).tolist()
         alike = [self._having[it] for it in found if it in self._having]
@@ -113,10 +114,10 @@ class Remembered:
 
 
 def window_hashes(values: NDArray[np.uint8], window: int) -> Hashes:
-    """Hashes of all windows of consecutive values (n,): (n − window + 1,), none where n is less.
+    """Hashes of all windows of consecutive values (n,): (n − window + 1,); empty for n < window.
 
     A window of 2k values is hashed from the hashes of its halves, and one of any size from those of
-    its parts of 1, 2, 4, … values, so that the number of passes grows as its logarithm.
+    its parts of 1, 2, 4, … values, so the number of passes grows with the logarithm of its size.
     """
     count = len(values) - window + 1
     if count < 1:
@@ -138,12 +139,12 @@ def window_hashes(values: NDArray[np.uint8], window: int) -> Hashes:
 
 
 def _joined(first: Hashes, second: Hashes) -> Hashes:
-    """Hashes of pairs, in their order."""
+    """Hashes of ordered pairs."""
     return _mixed(first * _GOLDEN + second)
 
 
 def _mixed(values: Hashes) -> Hashes:
-    """A bijection of 64-bit numbers that looks like chance."""
+    """A pseudorandom bijection of 64-bit integers."""
     mixed = values + _GOLDEN
     mixed ^= mixed >> np.uint64(30)
     mixed *= _FIRST

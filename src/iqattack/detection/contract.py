@@ -1,4 +1,4 @@
-"""What a detector of similar queries is."""
+"""The contract of detectors of similar queries."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from torch import Tensor
 
 
 class Detector(Protocol):
-    """What one account asked so far."""
+    """The state of a detector for one account."""
 
     def flags(self, image: Tensor) -> bool:
-        """Whether an image (3, H, W) uint8 resembles an earlier one; it is remembered, too."""
+        """Whether an image (3, H, W) uint8 resembles an earlier one; the image is then stored."""
         ...
 
 
 class DetectorKind(Protocol):
-    """A detector and its constants, of which each account gets a state of its own."""
+    """A detector with its constants; each account gets its own state."""
 
     @property
     def spec(self) -> str:
-        """As it is written, with all constants."""
+        """Its spec, with all constants."""
         ...
 
     def open(self) -> Detector:
-        """One that remembers nothing yet."""
+        """A new, empty state for one account."""
         ...

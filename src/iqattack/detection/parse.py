@@ -1,4 +1,4 @@
-"""From text such as `blacklight:window=20,matches=30` to a detector."""
+"""Parsing of detector specs such as `blacklight:window=20,matches=30`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,22 @@ KINDS: dict[str, type[Blacklight]] = {DEFAULT: Blacklight}
 
 
 def parse_detector(spec: str) -> DetectorKind:
-    """Read `NAME`, or `NAME:constant=value,…`; InputError for one that does not exist, or that
-    does not take these values.
+    """Parse the spec of a detector.
+
+    spec: `NAME`, or `NAME:constant=value,…`.
+
+    Raises InputError for an unknown detector or constant, and for a value out of range.
+
+    >>> from iqattack.detection import parse_detector
+    >>> from iqattack.images import read_image
+    >>> account = parse_detector("blacklight:matches=25").open()
+    >>> image = read_image("photos/01_astronaut_clean.png").pixels
+    >>> other = read_image("photos/06_coffee_white_noise5.png").pixels
+    >>> account.flags(image), account.flags(other)
+    (False, False)
+    >>> image[:, :8, :8] = 0  # a small change
+    >>> account.flags(image)
+    True
     """
     if not isinstance(spec, str):
         raise InputError(f"detector {spec!r}: expected text, such as 'blacklight:matches=25'")
@@ -43,6 +57,6 @@ def parse_detector(spec: str) -> DetectorKind:
 
 
 def bounds(kind: type[Blacklight], name: str) -> tuple[int, int | None]:
-    """The least value of a constant, and the largest, if there is one."""
+    """The minimum of a constant, and its maximum, None without one."""
     limits = kind.model_json_schema()["properties"][name]
     return limits["minimum"], limits.get("maximum")

@@ -1,4 +1,4 @@
-"""Directions that attacks start from and search along."""
+"""Directions from which attacks start and along which they search."""
 
 from iqattack.directions.bank import BANK, bank, high_frequencies
 from iqattack.directions.by_gain import ByGain

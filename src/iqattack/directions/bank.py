@@ -1,8 +1,9 @@
-"""Fixed directions by what they look like: one query each shows what a model takes for quality.
+"""A bank of fixed directions, named by their appearance: one query each shows what a model responds
+to.
 
-Noise and grain, checkerboards and stripes, what blurring or coding takes away or would take away,
-tone, colour: what distorted and processed pictures have in common, so most NR-IQA models were
-trained to see it. All of them are taken to the ends of the box by their sign.
+Noise and grain, checkerboards and stripes, the loss of detail by blurring and coding and its
+inverse, tone, colour: the typical appearance of distorted and processed pictures, to which most
+NR-IQA models were trained to respond. Each is taken to the ends of the box by its sign.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Field = NDArray[np.floating | np.integer]
 
 
 class Picture:
-    """An image (3, H, W), and what several directions are made of."""
+    """An image (3, H, W), with intermediate results that several directions share."""
 
     def __init__(self, image: Tensor) -> None:
         self.pixels = image.numpy()
@@ -186,10 +187,10 @@ BANK: dict[str, Make] = {
 def bank(
     image: Tensor, rng: torch.Generator, names: Iterable[str] = tuple(BANK)
 ) -> Iterator[tuple[str, Tensor]]:
-    """Names and signs −1, 0, 1 of directions of BANK for an image (3, H, W), made when asked for.
+    """The directions of BANK for an image (3, H, W), with names, made one by one.
 
-    (1, H, W) where all channels move alike, else (3, H, W), int8. A name gives the same direction
-    whatever others are asked for.
+    names: of the wanted directions. Directions are signs −1, 0, 1 as int8: (1, H, W) if all
+    channels move alike, else (3, H, W). A direction does not depend on which others are requested.
     """
     seed = int(torch.randint(2**63 - 1, (), generator=rng))
     numbers = {name: number for number, name in enumerate(BANK)}
@@ -210,9 +211,9 @@ def _signs(field: Field) -> NDArray[np.int8]:
 
 
 def high_frequencies(image: Tensor) -> Tensor:
-    """Luma (H, W) of an image (3, H, W), locally normalised; of deviation 1 as a whole.
+    """The locally normalised luma (H, W) of an image (3, H, W), with standard deviation 1 overall.
 
-    Zero where nothing happens.
+    Zero in uniform regions.
     """
     height, width = image.shape[1:]
     plane = torch.empty(height, width, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""Choosing between ways of making a direction by how much each gained lately."""
+"""A bandit that chooses between ways of making a direction by their recent gains."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LEAST = 1e-100  # of a mean gain: below, nothing has gained
 
 
 class ByGain(Generic[T]):
-    """Draws options in proportion to the square of what a query of each gained lately.
+    """Draws options in proportion to the square of their recent mean gain per query.
 
-    A bandit whose past fades (Kocsis & Szepesvári, 2006, discount likewise). `Choice` asks how
-    often an option gained; this one how much, so that many small successes do not keep an option
-    that others surpass.
+    A bandit with discounting (as in Kocsis & Szepesvári, 2006). `Choice` counts how often an option
+    gained; this one weighs how much, so that an option with many small gains gives way to one with
+    larger gains.
 
-    options: at least one; faith: in each before it is tried, beside others, all alike by default.
+    options: at least one. faith: relative prior weight of each option; equal by default.
     """
 
     def __init__(self, options: Sequence[T], faith: Sequence[float] | None = None) -> None:
@@ -32,7 +32,7 @@ class ByGain(Generic[T]):
         self._drawn = [0.0] * len(self.options)
 
     def shares(self) -> list[float]:
-        """How likely each is drawn next; they sum to 1."""
+        """The probability of each option to be drawn next; they sum to 1."""
         mean = sum(self._gained) / max(sum(self._drawn), 1.0)
         # Where nothing has gained, or too little to tell, faith is all there is.
         unit = mean if mean > LEAST else math.inf
@@ -48,7 +48,7 @@ class ByGain(Generic[T]):
         return next((k for k, total in enumerate(sums) if number < total), len(self.options) - 1)
 
     def learn(self, index: int, gained: float) -> None:
-        """Take note of what a drawn option gained; nothing where it lost."""
+        """Record the gain of a drawn option; a loss counts as 0."""
         self._gained = [KEPT * value for value in self._gained]
         self._drawn = [KEPT * value for value in self._drawn]
         self._gained[index] += max(gained, 0.0)

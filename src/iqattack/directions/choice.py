@@ -1,4 +1,4 @@
-"""Choosing between ways of making a direction by what worked on this image so far."""
+"""A choice between ways of making a direction by their success on this image so far."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ T = TypeVar("T")
 class Choice(Generic[T]):
     """Draws options in proportion to their rate of success, (successes + 1) / (draws + 2).
 
-    Laplace's rule of succession: an option is never given up, and one that was not tried yet
-    counts as one that works half the time. With one option it always draws that.
+    Laplace's rule of succession: no option is ever ruled out, and an untried one counts as
+    succeeding half the time.
     """
 
     def __init__(self, options: Sequence[T]) -> None:
@@ -31,6 +31,6 @@ class Choice(Generic[T]):
         return len(rates) - 1
 
     def learn(self, index: int, success: bool) -> None:
-        """Take note of how a drawn option did."""
+        """Record whether a drawn option succeeded."""
         self._draws[index] += 1.0
         self._successes[index] += float(success)

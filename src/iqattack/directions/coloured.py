@@ -1,7 +1,7 @@
-"""Checkerboards of opponent colours: for models that see colour, what grey ones are for others.
+"""Checkerboards of opponent colours: the counterpart of grey ones for models that use colour.
 
-A network's first filters look at opponent colours as well as at luma, and a pattern whose channels
-move against each other reaches them where one that moves all alike does not.
+The first filters of a network respond to opponent colours as well as to luma. A pattern whose
+channels move in opposite directions reaches them, while one that moves all channels alike does not.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ SIDES = (1, 2)  # of a square, pixels
 
 
 def coloured_checkerboards(image: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Names and signs (3, H, W) int8, of squares of each colour and of its opponent.
+    """Checkerboards of each colour and its opponent, with names: signs (3, H, W) int8.
 
-    image: (3, H, W); only its size counts.
+    image: (3, H, W), of which only the size is used.
     """
     down, across = np.ogrid[: image.shape[1], : image.shape[2]]
     for side in SIDES:

@@ -1,4 +1,4 @@
-"""Directions that SurFree searches along: low frequencies, orthogonal to the ones before."""
+"""The search directions of SurFree: low frequencies, orthogonal to previous directions."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from torch import Tensor
 
 @lru_cache(maxsize=8)
 def _lowest(height: int, width: int, spectrum: float) -> NDArray[np.int8]:
-    """1 at that share of the frequencies, lowest first, 0 elsewhere."""
+    """1 at the lowest share `spectrum` of the frequencies, 0 elsewhere: (height, width)."""
     rank = np.add.outer(np.arange(height) * width, np.arange(width) * height)
     lowest: NDArray[np.int8] = (rank <= np.quantile(rank, spectrum)).astype(np.int8)
     return lowest
 
 
 def low_frequency(shape: Sequence[int], spectrum: float, rng: torch.Generator) -> Tensor:
-    """A direction (3, H, W): random signs −1, 0, 1 on the lowest DCT frequencies.
+    """A direction (3, H, W) with random signs −1, 0, 1 on the lowest DCT frequencies.
 
-    Maho, Furon & Le Merrer (CVPR 2021, sec. 4.3). Lowest in zig-zag order: row plus column, as
-    shares of the sides.
+    Maho, Furon & Le Merrer (CVPR 2021, sec. 4.3). Frequencies are ordered as in a zig-zag scan, by
+    the sum of row and column relative to the sides.
 
-    shape: (3, H, W); spectrum: share of the frequencies, in (0, 1].
+    shape: (3, H, W). spectrum: share of the frequencies, in (0, 1].
     """
     seed = int(torch.randint(2**63 - 1, (), generator=rng))
     signs = np.random.default_rng(seed).integers(-1, 2, tuple(shape), dtype=np.int8)
@@ -36,10 +36,10 @@ def low_frequency(shape: Sequence[int], spectrum: float, rng: torch.Generator) -
 
 
 def orthogonal(v: Tensor, basis: Iterable[Tensor]) -> Tensor:
-    """V without its components along unit tensors, one after the other, of length 1.
+    """Remove from v its components along unit tensors, one after the other, and normalise it.
 
-    Gram-Schmidt: orthogonal to all where they are orthonormal, and to the last in any case. Zero
-    where v lies in their span, of which rounding would leave a direction that means nothing.
+    Gram-Schmidt: the result is orthogonal to all of `basis` if it is orthonormal, and to its last
+    tensor in any case. Zero if v lies in their span, where only rounding errors would be left.
     """
     rest = v.clone()
     for u in basis:

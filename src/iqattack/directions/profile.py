@@ -1,7 +1,7 @@
-"""A profile: what some images taught about a model, as strokes to try first on others.
+"""Profiles: what some images revealed about a model, as strokes to try first on other images.
 
-The file is JSON that a separate, counted step writes (`iqattack profile`), and that an attack takes
-as an option, so no image hands anything to the next behind one's back.
+A profile is a JSON file that a separate step with its own queries writes (`iqattack profile`), and
+that an attack takes as an option. No information is passed implicitly from one image to the next.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ def _square(filter_: tuple[float, ...]) -> tuple[float, ...]:
 
 
 class Stroke(BaseModel):
-    """A direction of the bank, plus filtered high frequencies of the image where it has a filter.
+    """A direction of the bank, plus the filtered high frequencies of the image if it has a filter.
 
-    The direction may also be where a student, of a kind, expects the score to move (`student: …`).
+    The direction may also be the one in which a student expects the score to move (`student: …`).
 
-    filter: coefficients of a square filter, row by row; weight: of the direction beside it;
-    turned: channels (red is 0) in which the direction is the contrary.
+    filter: coefficients of a square filter, row by row. weight: of the direction relative to it.
+    turned: channels (red is 0) in which the direction is negated.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -68,13 +68,13 @@ class Stroke(BaseModel):
 
     @property
     def student(self) -> str | None:
-        """The kind of the student that gives the direction, if one does."""
+        """The kind of the student that provides the direction; None without one."""
         kind = self.direction.removeprefix(STUDENT)
         return None if kind == self.direction else kind
 
     @property
     def theta(self) -> NDArray[np.float64] | None:
-        """Filter and weight in one, as they are searched; None without a filter."""
+        """Filter coefficients and weight in one vector, as searched; None without a filter."""
         return None if self.filter is None else np.array([*self.filter, self.weight])
 
     @model_validator(mode="after")
@@ -85,10 +85,10 @@ class Stroke(BaseModel):
 
 
 class Ranked(Stroke):
-    """A stroke with what it brought on the images of the profile.
+    """A stroke with its gains on the images of the profile.
 
-    gain: mean over the images when it is tried alone; together: mean of the best gain when it and
-        all that stand before it are tried; both fractions of the score range.
+    gain: mean over images if it is tried alone. together: mean over images of the best gain if it
+        and all strokes before it are tried. Both are fractions of the score range.
     """
 
     gain: float
@@ -96,9 +96,13 @@ class Ranked(Stroke):
 
 
 class Profile(BaseModel):
-    """What was learnt, how, and what it cost; the strokes in the order in which to try them.
+    """A profile of a model: its strokes in the order to try them, how they were learnt, and at what
+    cost.
 
-    students: safetensors of those that strokes name, in base64. format: 2 where there are any.
+    format: 2 if there are students, else 1. version: of iqattack. model: its name. images: names of
+    the images. constraint, objective, seed: of the search. queries_per_image: budget of the search.
+    queries: number of images that the model scored for the profile. students: safetensors of the
+    students that strokes name, in base64.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -137,7 +141,7 @@ def _students(content: bytes) -> Students:
 
 
 def read_profile(path: Path) -> Profile:
-    """Read a profile; InputError where the file is none."""
+    """Read a profile from a file; InputError if it is not a profile."""
     expected = "expected a file that iqattack profile wrote"
     try:
         return _parsed(path.read_text(encoding="utf-8"))
@@ -158,10 +162,10 @@ def _parsed(text: str) -> Profile:
 
 
 def in_order(gains: NDArray[np.float64], most: int) -> list[int]:
-    """Which columns of gains (images × strokes) to try, in order, up to a number.
+    """Choose up to `most` columns of gains (images × strokes) greedily, in the order to try them.
 
-    Greedy: each one adds most to the mean over images of the best gain so far, where an image that
-    nothing moves gains 0. It ends where nothing adds any more.
+    Each column adds most to the mean over images of the best gain so far, which is at least 0.
+    Ends once no column adds anything.
     """
     best = np.zeros(len(gains))
     order: list[int] = []
@@ -176,7 +180,10 @@ def in_order(gains: NDArray[np.float64], most: int) -> list[int]:
 
 
 def ranked(strokes: Sequence[Stroke], gains: NDArray[np.float64], most: int) -> tuple[Ranked, ...]:
-    """Strokes, whose gains are columns (images × strokes), as a profile has them."""
+    """Up to `most` strokes in the order to try them, with their gains.
+
+    gains: (images × strokes), as fractions of the score range.
+    """
     order = in_order(gains, most)
     together = np.maximum.accumulate(np.maximum(gains[:, order], 0.0), axis=1).mean(0)
     return tuple(

@@ -1,7 +1,7 @@
-"""Sparse noise: texture on edges and salient regions, in what is left of the box.
+"""Sparse noise: texture on edges and salient regions, within the rest of the box.
 
-Yang et al. (arXiv 2401.05217, sec. III-C). Ours are the windows, the third support (everywhere)
-and that an image's own answers decide which kinds are drawn more often.
+Yang et al. (arXiv 2401.05217, sec. III-C). Our additions are windows, a third support (everywhere),
+and drawing those kinds more often that succeeded on the image.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SUPPORTS: dict[Support, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Draw:
-    """One candidate (3, H, W) and the options it was made of."""
+    """A candidate (3, H, W), and the options from which it was made."""
 
     candidate: Tensor
     options: tuple[int, ...]
@@ -51,10 +51,11 @@ class Draw:
 class SparseNoise:
     """Draws initial candidates for one image.
 
-    image, lower, upper: (3, H, W), the clean image and its box, float32 or uint8.
-    supports: keys of SUPPORTS, where noise may lie; one without a pixel in this image is left out.
-    sources: keys of `textures.SOURCES`, what the noise is made of.
-    bands: structure sizes in pixels; amplitudes: deviations of the noise in units of the box.
+    image, lower, upper: the clean image and its box, (3, H, W) float32 or uint8.
+    supports: keys of SUPPORTS, the regions of the noise; empty regions of this image are left out.
+    sources: keys of `textures.SOURCES`, the textures of the noise.
+    bands: structure sizes in pixels. amplitudes: standard deviations of the noise, in units of the
+        box.
     """
 
     def __init__(
@@ -86,10 +87,10 @@ class SparseNoise:
         )
 
     def draw(self, start: Tensor, share: float, rng: torch.Generator) -> Draw:
-        """A candidate from `start` (3, H, W) with a window of that share of the area changed.
+        """A candidate that changes `start` (3, H, W) in a window with this share of the area.
 
-        In the window and on the support, texture is either added to the perturbation or put in
-        its place. The candidate is of the start's type, float32 or uint8.
+        In the window and on the support, texture is either added to the perturbation or replaces
+        it. The candidate has the type of `start`, float32 or uint8.
         """
         *places, row, column, which, y, x = torch.rand(
             9, generator=rng, dtype=torch.float32
@@ -117,15 +118,16 @@ class SparseNoise:
         return Draw(candidate, picks)
 
     def learn(self, draw: Draw, success: bool) -> None:
-        """Take note of how a candidate did."""
+        """Record whether a candidate succeeded."""
         for choice, pick in zip(self._choices, draw.options, strict=True):
             choice.learn(pick, success)
 
 
 def interval(length: int, share: float, place: float) -> slice:
-    """About that share of 0..length; `place` in [0, 1) goes evenly over all places it may have.
+    """An interval of about this share of 0..length; `place`, in [0, 1), selects its position.
 
-    Border pixels are as likely as others, so that the interval may be cut at an end.
+    Positions are uniform so that border pixels are as likely as others, so the interval may be cut
+    off at an end.
     """
     part = max(1, round(length * share))
     if part >= length:

@@ -1,8 +1,8 @@
-"""Texture from natural images: what an initial direction is made of.
+"""Textures of natural images, from which initial directions are made.
 
-Yang et al. (arXiv 2401.05217, sec. III-C) take it from high-frequency natural images, since it
-carries the statistics that a model reads as quality. A set is a folder of such images; a small one
-is bundled (`benchmarks/make_textures.py`).
+Yang et al. (arXiv 2401.05217, sec. III-C) use high-frequency natural images, since they have the
+statistics that a model associates with quality. A set of textures is a folder of such images; a
+small one ships with the package (`benchmarks/make_textures.py`).
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ SOURCES: dict[Source, Callable[[Pixels], Pixels]] = {
 
 @cache
 def textures(source: Source, band: int, folder: Path = BUNDLED) -> tuple[Tensor, ...]:
-    """High-passed reference images, each (3, H, W) float32 with deviation 1 and mean about 0.
+    """High-pass filtered images, each (3, H, W) float32 with standard deviation 1 and mean about 0.
 
-    source: a key of SOURCES; band: side of the box filter in pixels whose mean is taken off, so
-    that structures up to about that size remain.
+    source: a key of SOURCES. band: side in pixels of the box filter whose output is subtracted, so
+    that structures up to about this size remain. folder: of the images.
     Raises InputError for a folder without readable images.
     """
     return tuple(
@@ -82,9 +82,9 @@ def _high_pass(pixels: Pixels, band: int) -> Tensor:
 
 
 def crop(texture: Tensor, height: int, width: int, row: float, column: float) -> Tensor:
-    """A crop (3, height, width); beyond its border the texture is mirrored.
+    """A crop (3, height, width) of a texture, which is mirrored beyond its border.
 
-    row, column: where it lies among all places that there are, each in [0, 1).
+    row, column: relative position among all possible ones, each in [0, 1).
     """
     rows = _mirrored(texture.shape[1], height, row)
     columns = _mirrored(texture.shape[2], width, column)

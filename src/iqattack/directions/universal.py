@@ -1,8 +1,8 @@
-"""Patterns that suit any image: what a universal perturbation is made of, and its file.
+"""Universal perturbations: patterns for any image, and their file.
 
-A pattern is a stroke, which says the same of every picture's own detail, or a tile, which is laid
-on it again and again. The file is one of safetensors, whose metadata hold how it was learnt and the
-strokes; its tensors are the tiles.
+A pattern is a stroke, which acts on each picture's own detail, or a tile, which is repeated over
+it. The file has the safetensors format; its metadata are the strokes and how they were learnt, its
+tensors the tiles.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CHANNELS = ("red", "green", "blue")
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """Values (1 or 3, h, w) float32 from −1, the lower end of the box, to 1, the upper one."""
+    """A tile: values (1 or 3, h, w) float32 from −1, the lower end of the box, to 1, the upper."""
 
     values: Tensor
 
@@ -41,11 +41,11 @@ Pattern = Stroke | Tile
 
 
 class Known(BaseModel):
-    """A pattern with what it brought on the images that it was learnt on.
+    """A pattern with its gains on the images from which it was learnt.
 
-    stroke, tile: one of them; the tile by the name of its tensor. gain: mean over the images when
-    it is laid on alone; together: mean of the best gain of it and all that stand before it; both
-    fractions of the score range.
+    stroke, tile: exactly one of them; the tile by the name of its tensor. gain: mean over images if
+    it is applied alone. together: mean over images of the best gain of it and all patterns before
+    it. Both are fractions of the score range.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -64,7 +64,7 @@ class Known(BaseModel):
         return self
 
     def text(self, tiles: Mapping[str, Tensor]) -> str:
-        """In a few words."""
+        """A short description."""
         if self.stroke is None:
             _, height, width = tiles[str(self.tile)].shape
             return f"tile of {width}×{height}"
@@ -78,10 +78,10 @@ class Known(BaseModel):
 
 
 class Universal(BaseModel):
-    """What was learnt, how, and what it cost.
+    """Metadata of a universal perturbation: its patterns, how they were learnt, and at what cost.
 
-    jpeg: quality that images were recompressed with before they were scored; None for no JPEG.
-    up, down: patterns that raise and lower raw scores, in the order in which to try them.
+    jpeg: quality at which images were compressed before scoring; None for no JPEG. up, down:
+    patterns that raise and lower raw scores, in the order in which to try them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -100,26 +100,29 @@ class Universal(BaseModel):
     down: tuple[Known, ...] = ()
 
     def known(self, *, rising: bool) -> tuple[Known, ...]:
-        """Those for one direction of the raw score."""
+        """The patterns for one direction of the raw score. rising: whether to raise it."""
         return self.up if rising else self.down
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """A file's content: what is known, and the tiles by name."""
+    """A universal perturbation, as in its file.
+
+    learnt: its patterns, how they were learnt, and at what cost. tiles: tensors by name.
+    """
 
     learnt: Universal
     tiles: Mapping[str, Tensor]
 
     def patterns(self, *, rising: bool) -> list[Pattern]:
-        """In the order in which to try them."""
+        """The patterns that raise raw scores, or lower them, in the order in which to try them."""
         return [
             known.stroke if known.stroke is not None else Tile(self.tiles[str(known.tile)])
             for known in self.learnt.known(rising=rising)
         ]
 
     def to_bytes(self) -> bytes:
-        """As the file has it; the same bytes for the same content."""
+        """The contents of the file; equal perturbations give the same bytes."""
         tiles = {name: self.tiles[name].contiguous() for name in sorted(self.tiles)}
         # Left out where there is none: versions of before do not know it.
         without = None if self.learnt.jpeg else {"jpeg"}
@@ -129,10 +132,11 @@ class Perturbation:
 def ordered(
     patterns: Sequence[Pattern], gains: NDArray[np.float64], most: int, prefix: str
 ) -> tuple[list[Known], dict[str, Tensor]]:
-    """Patterns, whose gains are columns (images × patterns), in the order in which to try them.
+    """Up to `most` patterns in the order in which to try them, and the tiles among them by name.
 
-    The first gains most on average, as it may be laid on without a choice; each other adds most to
-    the best gain so far. Also the tiles among them, by name; prefix: of the names.
+    gains: (images × patterns), as fractions of the score range. The first pattern has the largest
+    mean gain, since it may be applied without a choice; each other one adds most to the best gain
+    so far. prefix: of the names of tiles.
     """
     first = int(gains.mean(0).argmax())
     alone = np.maximum(gains[:, first], 0.0)
@@ -156,7 +160,7 @@ def ordered(
 
 
 def read_universal(path: Path) -> Perturbation:
-    """Read a universal perturbation; InputError where the file is none."""
+    """Read a universal perturbation from a file; InputError if it is not one."""
     if path.exists() and not path.is_file():  # a named pipe would block
         raise InputError(f"universal perturbation '{path}': is no file; {EXPECTED}")
     try:

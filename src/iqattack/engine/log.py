@@ -1,16 +1,17 @@
-"""The log of a run: every score that was paid for, in the order in which it was asked.
+"""The log of a run: every score that the model returned, in the order of the queries.
 
-One SQLite file in WAL mode with one writer. A score is 16 bytes: the hash of the 8-bit image and
-the raw score as float64. Scores are appended in chunks, one per image and batch, and an image's
-chunks become one when its search ends, so that 10^8 queries stay below 2 GB. A score that came
-before its turn waits in a table of its own until those before it are there. Beside them stand, for
-each image, the images that were sent to the model and not answered, its result, or its failure, and
-for the whole run what is kept by a name of its own.
+One SQLite file in WAL mode with one writer. A row has 16 bytes: the hash of the 8-bit image and the
+raw score as float64. Rows are appended in chunks, one per image and batch, and the chunks of an
+image are merged when its search ends, so that 10^8 queries take less than 2 GB. A score that
+arrives out of order waits in a separate table until all earlier ones have arrived. For each image,
+the log also has the number of images sent without an answer, its result or its failure; and for the
+whole run, named values.
 
-Each chunk has a digest, which covers all rows of the image up to there. Beside the file lies its
-*end* (log.end): how many queries the log has, and the sum of the last digests of all images,
-written after every chunk. Where a process was killed it is never ahead of the log, so that a log
-with fewer queries has lost some, and one with as many and another sum was changed.
+Each chunk has a digest of all rows of the image so far. A file next to the log, its *end*
+(log.end), holds the number of queries in the log and the sum of the latest digests of all images;
+it is written after every chunk. If the process is killed, the end is never ahead of the log.
+Therefore a log with fewer queries than its end has lost some, and one with as many queries but
+another sum was changed.
 """
 
 from __future__ import annotations
@@ -117,21 +118,20 @@ APPEND = "INSERT INTO chunk (task, first, digest, rows) VALUES (?, ?, ?, ?)"
 
 @dataclass(frozen=True)
 class End:
-    """Where a log ends, as the file beside it says: its queries, and the sum of their digests."""
+    """The contents of log.end: the number of queries, and the sum of the digests."""
 
     queries: int
     digest: int
 
     @classmethod
     def path_of(cls, log: Path) -> Path:
-        """The file that says so: log.end for log.sqlite."""
+        """The path of the end of a log: log.end for log.sqlite."""
         return log.with_suffix(".end")
 
     @classmethod
     def read(cls, log: Path) -> Self | None:
-        """What the file beside a log says; None without one, or for one that says something else.
-
-        The second is what a crash of the system may leave.
+        """Read the end of a log; None if there is none, or if it is invalid, which a system crash
+        may cause.
         """
         path = cls.path_of(log)
         try:
@@ -145,13 +145,13 @@ class End:
         return None if found is None else cls(int(found[1]), int(found[2], 16))
 
     def text(self) -> bytes:
-        """What the file says: always as long."""
+        """The contents of the file, always of the same length."""
         return f"{self.queries:020d} {self.digest:032x}\n".encode()
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with an image's rows. sound: number of leading rows that are unchanged."""
+    """A fault in the rows of an image. sound: number of leading rows that are unchanged."""
 
     image: str
     sound: int
@@ -163,10 +163,10 @@ class Fault:
 
 @dataclass(frozen=True)
 class Page:
-    """All that a log has of one image.
+    """All data of one image in a log.
 
-    rows: those in their order, 16 bytes each. early: replies that came before their turn, by
-    number. result, failure: as they were stored. found: what a constraint found out about it.
+    rows: in order, 16 bytes each. early: out-of-order replies, by number of the query. result,
+    failure: as stored. found: a value that a constraint determined for the image.
     """
 
     image: str
@@ -180,14 +180,14 @@ class Page:
 
     @property
     def queries(self) -> int:
-        """Rows, those that came early left out."""
+        """The number of rows, without out-of-order replies."""
         return len(self.rows) // PAIR.size
 
 
 def refuse_links(*paths: Path) -> None:
-    """RunError for files that are links, or neither file nor folder.
+    """Raise RunError for links and special files.
 
-    They may have come with a run that somebody sent: what is written to them goes elsewhere.
+    In a run from somebody else, writing to them would write elsewhere.
     """
     for path in paths:
         try:
@@ -203,23 +203,23 @@ def refuse_links(*paths: Path) -> None:
 
 
 def image_hash(image: Tensor) -> int:
-    """64-bit XXH3 of an 8-bit image (3, H, W), its height and width included."""
+    """The 64-bit XXH3 hash of an image (3, H, W) uint8, with its height and width."""
     digest = xxhash.xxh3_64(image.contiguous().numpy().data)
     digest.update(np.asarray(image.shape, dtype="<i8").tobytes())
     return digest.intdigest()
 
 
 def _hasher_of(image: str, rows: bytes = b"") -> Hasher:
-    """What rows of an image come to, its name included."""
+    """A hasher of the name and rows of an image."""
     hasher = hashlib.blake2b(image.encode(), digest_size=DIGEST_BYTES)
     hasher.update(rows)
     return hasher
 
 
 def _reader(path: Path | None) -> sqlite3.Connection:
-    """A connection that only reads, once a killed writer's journal is rolled back.
+    """A read-only connection, after rolling back the journal of a killed writer.
 
-    SQLite cannot do that in a connection that only reads, and then says so.
+    SQLite cannot roll back in a read-only connection, and then raises an error.
     """
     if path is None:
         return sqlite3.connect(":memory:")
@@ -238,12 +238,13 @@ def _reader(path: Path | None) -> sqlite3.Connection:
 
 
 class QueryLog:
-    """Scores and results of one run on disk, or in memory without a path.
+    """The scores and results of one run, on disk or in memory.
 
-    Raises InputError when the disk is full or the file is damaged; RunError where it is no such
-    log, or holds what no version of iqattack writes.
+    path: of the file; None for a log in memory. read_only: open for reading. digests: whether rows
+    without a digest are a fault, as in runs that began with digests.
 
-    digests: whether rows without one are a fault, as in runs that were begun with them.
+    Methods raise InputError if the disk is full or the file is damaged, and RunError for a file
+    that is not a log or holds content that no version of iqattack writes.
     """
 
     def __init__(
@@ -307,8 +308,8 @@ class QueryLog:
         return int(version)
 
     def _check_sound(self, version: int) -> None:
-        """RunError for a schema or values that no version of iqattack writes: a view may run
-        forever, and SQLite keeps any type in any column.
+        """Raise RunError for a schema or values that no version of iqattack writes: a view could
+        run forever, and SQLite stores any type in any column.
         """
         there: dict[str, set[str]] = {}
         for kind, name, sql in self._db.execute("SELECT type, name, sql FROM sqlite_master"):
@@ -346,9 +347,9 @@ class QueryLog:
         self.close()
 
     def close(self) -> None:
-        """Close the file; what was appended is on disk already.
+        """Close the file; all appended rows are on disk already.
 
-        The writer leaves one plain file behind, so that looking at it later leaves none beside it.
+        The writer leaves a single file, so that later readers create no files next to it.
         """
         if not self._read_only:
             with suppress(sqlite3.DatabaseError):  # somebody is looking at it just now
@@ -358,18 +359,18 @@ class QueryLog:
             self._beside.close()
 
     def open_tasks(self, images: Sequence[str]) -> None:
-        """Give every image of the run its number, in order."""
+        """Number the images of the run, in order."""
         with self._transaction():
             for image in images:
                 self._db.execute("INSERT OR IGNORE INTO task (image) VALUES (?)", (image,))
         self._ids = dict(self._db.execute("SELECT image, id FROM task"))
 
     def directions(self) -> dict[str, Direction]:
-        """Directions of the images that have one."""
+        """The directions of images, by name; without images that have none yet."""
         return dict(self._all("SELECT image, direction FROM task WHERE direction IS NOT NULL"))
 
     def keep_directions(self, directions: Mapping[str, Direction]) -> None:
-        """Store the direction of images; one that has a direction keeps it."""
+        """Store directions of images; an image that has one keeps it."""
         with self._transaction():
             for image, direction in directions.items():
                 self._db.execute(
@@ -383,10 +384,11 @@ class QueryLog:
         early: Mapping[str, Mapping[int, Row]] | None = None,
         attempts: Mapping[str, int] | None = None,
     ) -> None:
-        """Append what came back at once, all of it or nothing.
+        """Append replies in one transaction.
 
-        rows: per image, the number of its first new query and (hash, score)s; early: replies that
-        came before their turn, by number; attempts: images that were sent and not answered.
+        rows: for each image, the number of its first new query and (hash, score) pairs. early:
+        out-of-order replies, by number of the query. attempts: number of images sent without an
+        answer.
         """
         chunks, hashers = [], dict[int, Hasher]()
         for image, (first, pairs) in rows.items():
@@ -421,9 +423,10 @@ class QueryLog:
         self._extend(chunks, hashers)
 
     def rows(self, image: str, *, digests: bool = False) -> Rows:
-        """All queries of an image, in order: a structured array with `hash` and `score`.
+        """All queries of an image, in order: a structured array (Q,) with `hash` and `score`.
 
-        RunError where some are missing in between. digests: or do not fit theirs.
+        digests: whether to compare them with their digests. Raises RunError for a gap, and for rows
+        that do not match.
         """
         blobs, fault = self._sound(image, digests=digests)
         if fault is not None:
@@ -431,7 +434,7 @@ class QueryLog:
         return np.frombuffer(b"".join(blobs), dtype=ROW)
 
     def each_rows(self, *, digests: bool = False) -> Iterator[tuple[str, Direction | None, Rows]]:
-        """Name, direction and rows of all images, in order, in one pass; errors as of `rows`."""
+        """Name, direction and rows of all images, in order, in one pass; errors as in `rows`."""
         column = "digest" if self._format >= DIGESTS else "NULL"
         found = self._each(
             f"SELECT id, image, direction, first, {column}, rows FROM task "
@@ -447,9 +450,10 @@ class QueryLog:
     def each_result(
         self, beside: str | None = None
     ) -> Iterator[tuple[int, str, str, int, str | None]]:
-        """Number, name, result and attempts of the finished images, in the order of the run.
+        """Number, name, result, attempts and a named value of the finished images, in order.
 
-        beside: of what is kept by this name, a blank and the image's, too; None for none.
+        beside: the value is the one kept under this name, a space and the name of the image; None
+        for no value.
         """
         attempts, kept = "0", "NULL"
         if self._format >= FAILURES:
@@ -464,30 +468,30 @@ class QueryLog:
         )
 
     def finished(self) -> set[str]:
-        """The images that have a result."""
+        """The names of the images with a result."""
         return {name for (name,) in self._each("SELECT image FROM result JOIN task ON task = id")}
 
     def count(self) -> int:
-        """How many images the run has."""
+        """The number of images of the run."""
         return len(self._ids)
 
     def number(self, image: str) -> int | None:
-        """The number of an image, which grows in the order of the run; None for another's."""
+        """The number of an image, ascending in the order of the run; None if unknown."""
         return self._ids.get(image)
 
     def fault(self, image: str) -> Fault | None:
-        """What is wrong with the rows of an image: a gap, or rows that do not fit their digest."""
+        """The fault in the rows of an image, a gap or a wrong digest; None if they are sound."""
         return self._sound(image)[1]
 
     @property
     def has_digests(self) -> bool:
-        """Whether all chunks have a digest; those of before there were any have none."""
+        """Whether all chunks have a digest, which logs of earlier formats lack."""
         if self._format < DIGESTS:
             return not self._all("SELECT 1 FROM chunk LIMIT 1")
         return not self._all("SELECT 1 FROM chunk WHERE digest IS NULL LIMIT 1")
 
     def end(self) -> End:
-        """Where the log ends, computed from its chunks: what the file beside it should say."""
+        """The end of the log, computed from its chunks: what log.end should contain."""
         column = "digest" if self._format >= DIGESTS else "NULL"
         queries = total = 0
         found = self._each(
@@ -503,8 +507,8 @@ class QueryLog:
         return End(queries, total % MODULUS)
 
     def last(self) -> int:
-        """Queries of the last chunks of all images without a result: by no more can a killed
-        process have left the log ahead of its end.
+        """The number of queries in the last chunks of all images without a result: the most by
+        which a killed process can have left the log ahead of its end.
         """
         ((queries,),) = self._all(
             "SELECT COALESCE(SUM(size), 0) FROM (SELECT LENGTH(rows) AS size, MAX(first) "
@@ -513,7 +517,7 @@ class QueryLog:
         return int(queries) // PAIR.size
 
     def cut(self, faults: Sequence[Fault]) -> None:
-        """Drop what is not sound of images, their results with it, and begin the end anew."""
+        """Drop the unsound rows of images, and their results, and rewrite the end."""
         for fault in faults:
             task = self._ids[fault.image]
             blobs, _ = self._sound(fault.image)
@@ -529,7 +533,7 @@ class QueryLog:
         self._write_end()
 
     def _sound(self, image: str, *, digests: bool = True) -> tuple[list[bytes], Fault | None]:
-        """The chunks up to the first that is not as it was logged, and what is wrong with that."""
+        """The chunks before the first changed one, and the fault of that one."""
         column = "digest" if self._format >= DIGESTS else "NULL"
         chunks = self._all(
             f"SELECT first, {column}, rows FROM chunk WHERE task = ? ORDER BY first",
@@ -568,7 +572,7 @@ class QueryLog:
     # -- where it ends --------------------------------------------------------------------------
 
     def _hasher(self, task: int, image: str) -> Hasher:
-        """What the rows of an image come to so far."""
+        """A hasher of the rows of an image so far."""
         if task not in self._hashers:
             self._hashers[task] = self._computed(task, image)
         return self._hashers[task]
@@ -582,7 +586,7 @@ class QueryLog:
     def _extend(
         self, chunks: Sequence[tuple[int, int, bytes, bytes]], hashers: Mapping[int, Hasher]
     ) -> None:
-        """Once chunks are in the log: say where it ends now."""
+        """Update the end, after chunks were written to the log."""
         if not chunks:
             return
         queries, total = self._end.queries, self._end.digest
@@ -622,24 +626,20 @@ class QueryLog:
             raise self._cannot(error) from None
 
     def again(self, image: str) -> list[float]:
-        """Scores of the clean image beside the first one, before its search began: those of a
-        check of the model.
-        """
+        """The further scores of the clean image before its search, from the check of the model."""
         rows = self.rows(image)
         of_clean = np.logical_and.accumulate(rows["hash"] == rows["hash"][:1])
         return [float(score) for score in rows["score"][of_clean][1:]]
 
     def late(self, image: str) -> float | None:
-        """The score of the clean image after its search, if it was asked for."""
+        """The score of the clean image after its search; None if it was not queried."""
         rows = self.rows(image)
         of_clean = rows["hash"] == rows["hash"][:1]
         last = rows["score"][of_clean & ~np.logical_and.accumulate(of_clean)]
         return float(last[-1]) if len(last) else None
 
     def pages(self) -> Iterator[Page]:
-        """All images in order, each read as it is asked for; RunError for rows that are not as they
-        were logged.
-        """
+        """All images in order, read one by one; RunError for rows that were changed."""
         with self._faults():
             tasks = self._db.execute("SELECT id, image, direction, attempts FROM task ORDER BY id")
             for task, image, direction, attempts in tasks:
@@ -660,9 +660,10 @@ class QueryLog:
                 )
 
     def adopt(self, pages: Sequence[Page], kept: Mapping[str, str]) -> None:
-        """Take over images of other logs, after those that are there; all or nothing.
+        """Append images of other logs in one transaction.
 
-        kept: what is kept with them, by name. RunError for one that the log has already.
+        kept: named values to store with them. Raises RunError for an image that the log already
+        has.
         """
         twice = next((page.image for page in pages if page.image in self._ids), None)
         if twice is not None:
@@ -706,12 +707,12 @@ class QueryLog:
         self._write_end()
 
     def early(self, image: str) -> dict[int, Row]:
-        """Replies that came before their turn, by the number of the query."""
+        """Out-of-order replies, by number of the query."""
         rows = self._newer("SELECT number, row FROM early WHERE task = ?", self._ids.get(image, -1))
         return {number: PAIR.unpack(blob) for number, blob in rows}
 
     def queries(self, image: str) -> int:
-        """How many images the model scored for this one; read without its rows."""
+        """The number of queries of an image, read without its rows."""
         ((size,),) = self._all(
             "SELECT COALESCE(SUM(LENGTH(rows)), 0) FROM chunk WHERE task = ?",
             self._ids.get(image, -1),
@@ -719,7 +720,7 @@ class QueryLog:
         return int(size) // PAIR.size + len(self.early(image))
 
     def clean_score(self, image: str) -> float | None:
-        """The score of the first query, the clean image, if there was one; likewise."""
+        """The score of the clean image, read without the rows; None if there is none yet."""
         found = self._all(
             "SELECT SUBSTR(rows, 1, ?) FROM chunk WHERE task = ? AND first = 0",
             PAIR.size,
@@ -728,58 +729,58 @@ class QueryLog:
         return PAIR.unpack(found[0][0])[1] if found and found[0][0] else None
 
     def attempts(self) -> dict[str, int]:
-        """Images that were sent to the model and not answered, of each image that has some."""
+        """The number of images sent without an answer, by image, where there are any."""
         return dict(self._newer("SELECT image, attempts FROM task WHERE attempts > 0"))
 
     def sent(self) -> int:
-        """Images that this run sent to the model, as far as is known: answered, also beside the
-        queries, attempts, reserved; not those that a survey had sent.
+        """The number of images that this run sent to the model, as far as is known: queries,
+        answers that count as no query, attempts and reservations, without those of a survey.
         """
         known = sum(map(self.queries, self._ids)) + sum(self.attempts().values())
         known += self.kept_number(BESIDES) - self.kept_number(TAKEN)
         return max(known, self.kept_number(RESERVED), 0)
 
     def count_beside(self, images: int) -> None:
-        """Record that the model scored further images that count as no image's queries."""
+        """Record images that the model scored outside of any image's queries."""
         self.keep(BESIDES, str(self.kept_number(BESIDES) + images))
 
     def kept_number(self, name: str) -> int:
-        """What was stored of that name as a number, 0 without; RunError where it is none."""
+        """The number kept under a name, 0 if there is none; RunError if it is not a number."""
         try:
             return int(self.kept(name) or 0)
         except ValueError:
             raise self._odd(f"{name} that is not a number") from None
 
     def reserve(self, images: int) -> None:
-        """Keep how many images will have been sent at most."""
+        """Store the largest number of images that may have been sent by the next update."""
         self.keep(RESERVED, str(images))
 
     def keep(self, name: str, json: str) -> None:
-        """Store something of the whole run."""
+        """Store a value of the whole run under a name."""
         with self._transaction():
             self._db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (name, json))
 
     def keeps_any(self, prefix: str) -> bool:
-        """Whether anything is stored of a name that begins so."""
+        """Whether a value is kept under a name with this prefix."""
         if not self._newer("SELECT 1 FROM sqlite_master WHERE name = 'kept'"):
             return False
         query = "SELECT 1 FROM kept WHERE SUBSTR(name, 1, ?) = ? LIMIT 1"
         return bool(self._newer(query, len(prefix), prefix))
 
     def kept(self, name: str) -> str | None:
-        """What was stored of that name."""
+        """The value kept under a name; None without one."""
         if not self._keeps:  # as some logs of before do not
             self._keeps = bool(self._newer("SELECT 1 FROM sqlite_master WHERE name = 'kept'"))
         found = self._newer("SELECT json FROM kept WHERE name = ?", name) if self._keeps else []
         return found[0][0] if found else None
 
     def keep_found(self, image: str, value: float) -> None:
-        """Keep what a constraint found out about an image, unless it is known."""
+        """Keep the value that a constraint determined for an image; an earlier one stays."""
         if self.found(image) is None:
             self.keep(f"{FOUND}{image}", repr(value))
 
     def found(self, image: str) -> float | None:
-        """What a constraint found out about an image; RunError where it is no number."""
+        """The value that a constraint determined for an image; RunError if it is not a number."""
         text = self.kept(f"{FOUND}{image}")
         try:
             value = None if text is None else float(text)
@@ -790,9 +791,9 @@ class QueryLog:
         return value
 
     def finish(self, image: str, result: str, kept: Mapping[str, str] | None = None) -> None:
-        """Store the result of an image and merge its chunks, both or neither.
+        """Store the result of an image and merge its chunks, in one transaction.
 
-        kept: what is kept with it, by name.
+        kept: named values to store with it.
         """
         blob = self.rows(image).tobytes()
         task = self._ids[image]
@@ -808,14 +809,14 @@ class QueryLog:
         self._hashers.pop(task, None)
 
     def fail(self, image: str, reason: str) -> None:
-        """Store why an image failed; its queries stay."""
+        """Store why an image failed; its queries are kept."""
         with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO failure VALUES (?, ?)", (self._ids[image], reason)
             )
 
     def failures(self) -> dict[str, str]:
-        """Why images failed, those that have no result, in the order of the run."""
+        """The reasons why images without a result failed, in the order of the run."""
         return dict(
             self._newer(
                 "SELECT image, reason FROM failure JOIN task ON task = id "
@@ -824,30 +825,30 @@ class QueryLog:
         )
 
     def forget(self, image: str) -> None:
-        """Drop the result of an image; its queries stay."""
+        """Drop the result of an image; its queries are kept."""
         with self._transaction():
             self._db.execute("DELETE FROM result WHERE task = ?", (self._ids.get(image, -1),))
 
     def forget_failures(self) -> None:
-        """Drop all failures: those images are to be tried again."""
+        """Drop all failures, so that these images are tried again."""
         with self._transaction():
             self._db.execute("DELETE FROM failure")
 
     def results(self) -> dict[str, str]:
-        """Results of the images that are finished, in the order of the run."""
+        """The results of the finished images, in the order of the run."""
         return dict(self._all("SELECT image, json FROM result JOIN task ON task = id ORDER BY id"))
 
     def images(self) -> list[str]:
-        """Names of all images of the run, in order."""
+        """The names of all images of the run, in order."""
         return [name for (name,) in self._all("SELECT image FROM task ORDER BY id")]
 
     @property
     def has_failures(self) -> bool:
-        """Whether a log of this format holds failures at all."""
+        """Whether the format of this log includes failures."""
         return self._format >= FAILURES
 
     def _newer(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """Like `_all`, of what logs of before do not hold."""
+        """Like `_all`, for data that earlier formats lack."""
         return self._all(query, *values) if self._format >= FAILURES else []
 
     def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:

@@ -1,8 +1,8 @@
-"""Workers: each searches its share of the images with a model of its own.
+"""Workers: each searches a share of the images with its own model.
 
-They are processes of this machine, or of others: a crew starts them. They send what happens; only
-the process that started them writes. Images are the unit of work: a worker asks for another one
-whenever it could do with it.
+A crew starts them, as processes of this or of other machines. They send events; only the process
+that started them writes. The unit of work is an image: a worker requests another one whenever it
+has capacity.
 """
 
 from __future__ import annotations
@@ -57,25 +57,26 @@ CrewOf = Callable[[Sequence[Serve], int], Crew]
 
 @dataclass(frozen=True)
 class Ready:
-    """The model is loaded. notes: what a person should know of where."""
+    """The model is loaded. notes: on the place where it runs, for the user."""
 
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Another image could be made use of."""
+    """The worker has capacity for another image."""
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Nothing more is to be scored."""
+    """Stop scoring."""
 
 
 class Assigned:
-    """A source of drivers for the images that come over a connection.
+    """A source of drivers for the images that arrive over a connection.
 
-    A thread reads it: were long messages sent both ways at once, both ends would wait for ever.
+    A thread reads the connection, since both ends would deadlock if they sent long messages at
+    once.
     """
 
     def __init__(self, connection: Link) -> None:
@@ -94,7 +95,7 @@ class Assigned:
         self._inbox.put(None)
 
     def stopped(self) -> bool:
-        """Whether nothing more is to be scored."""
+        """Whether scoring has to stop."""
         while not self._stopped and not self._inbox.empty():
             self._receive()
         return self._stopped
@@ -110,7 +111,7 @@ class Assigned:
             self._asked = False
 
     def take(self, *, wait: bool) -> Opener | None:
-        """The next image, asking for one where there is none."""
+        """The next image; requests one if there is none."""
         if not self._jobs and not self._asked:
             self._asked = True
             self._connection.send(Wanted())
@@ -122,7 +123,7 @@ class Assigned:
 
 
 def serve(setup: Setup, connection: Link) -> None:
-    """Load the model, then search whatever comes, and send what happens."""
+    """Run in a worker: load the model, search the images that arrive, and send the events."""
     try:
         source = Assigned(connection)
         searcher = setup(source.stopped)
@@ -147,8 +148,8 @@ def serve(setup: Setup, connection: Link) -> None:
 class Work:
     """An image in progress.
 
-    rows: that came back, as `ROW` has them. lost_at: queries when a worker was lost, perhaps over
-    it; losses: of workers at that place.
+    rows: replies so far, with the type `ROW`. lost_at: number of queries when a worker with this
+    image was lost, possibly because of it. losses: number of workers lost at that query.
     """
 
     job: Job
@@ -168,7 +169,7 @@ class Work:
 
     @property
     def spent(self) -> int:
-        """Queries so far."""
+        """The number of queries so far."""
         return self._logged + len(self.early)
 
     @property
@@ -177,7 +178,7 @@ class Work:
         return before + len(self.rows) // PAIR.size
 
     def take(self, replies: Replies) -> None:
-        """Keep what came back for it."""
+        """Store replies."""
         name = self.entry.name
         _, rows = replies.rows.get(name, (0, ()))
         self.rows += b"".join(PAIR.pack(*row) for row in rows)
@@ -186,14 +187,14 @@ class Work:
             self.early = {k: row for k, row in self.early.items() if k >= self._logged}
 
     def find(self, value: float) -> None:
-        """Keep what the constraint found out, which its rows hang on: the next worker, perhaps on
-        another machine, may find a little other value.
+        """Store the value that the constraint determined, on which the rows depend: another worker,
+        perhaps on another machine, might determine a slightly different one.
         """
         if isinstance(self.job, Plan) and self.job.found is None:
             self.job = replace(self.job, found=value)
 
     def again(self) -> Job:
-        """The job from where it was lost."""
+        """The job, to continue from the last reply."""
         if not isinstance(self.job, Plan):
             return self.job
         logged = np.concatenate([self.job.logged, np.frombuffer(bytes(self.rows), dtype=ROW)])
@@ -202,7 +203,7 @@ class Work:
 
 @dataclass(eq=False)
 class Worker:
-    """A member of the crew, and its images. hungry: it wants another one."""
+    """A member of the crew, and its images. hungry: whether it requested another image."""
 
     member: Member
     ready: bool = False
@@ -211,21 +212,22 @@ class Worker:
 
     @property
     def alone(self) -> bool:
-        """Whether it has an image that others are kept away from."""
+        """Whether it has an image that must be searched alone."""
         return any(work.lost_at is not None for work in self.works.values())
 
 
 class Workers:
-    """Scores and searches in workers; a drop-in for a `Searcher`.
+    """Scores and searches in workers; a drop-in replacement for a `Searcher`.
 
-    setup: makes the searcher in each; of several, such as one for each GPU, they take turns.
-    threads: of torch in each. stop: asked now and then; True ends them with `Interrupted`, once
-    what they are scoring is here. crew: who they are. They start with the first image, and `close`
-    ends them.
+    number: of workers, at least 1; InputError otherwise. setup: makes the searcher of a worker; of
+    several, such as one for each GPU, workers take turns. threads: of torch in each worker. stop:
+    called regularly; True ends the workers with `Interrupted`, after the scores in progress have
+    arrived. crew: starts the workers, with the first image; `close` ends them.
 
-    A worker that ends is replaced, and its images go on from what came back. They may have been the
-    reason: each goes on alone, until it is past the query that it was at; if the worker ends there
-    again, the image has failed. Where it was lost for a reason outside, they just go on.
+    A worker that ends is replaced, and its images continue from the last replies. As one of them
+    may have been the cause, each continues alone until it is past the query at which it was lost;
+    if the worker ends there again, the image has failed. After a loss with an external cause, all
+    images simply continue.
     """
 
     def __init__(
@@ -264,13 +266,13 @@ class Workers:
         total: int | None = None,  # noqa: ARG002
         standing: Standing | None = None,  # noqa: ARG002
     ) -> Events:
-        """InputError: one search is not shared by processes; a pool of processes is for that."""
+        """Raise InputError: processes cannot share a search; a pool of processes can score it."""
         raise InputError(
             "workers each attack images of their own; for an attack on a set give a pool"
         )
 
     def close(self) -> None:
-        """End them at once."""
+        """End the workers at once."""
         for worker in self._workers:
             worker.member.kill()
         self._workers = []
@@ -300,7 +302,7 @@ class Workers:
                     yield Busy(what)
 
     def _lost_for(self, worker: Worker) -> Work | None:
-        """The first that it may take: what a worker may have been lost over goes to an idle one."""
+        """The next lost image for a worker; one that may have ended a worker needs an idle one."""
         return next((it for it in self._lost if it.lost_at is None or not worker.works), None)
 
     def _start(self) -> Worker:
@@ -312,7 +314,7 @@ class Workers:
         worker.member.send(work.job)
 
     def _received(self, timeout: float) -> Iterator[Event]:
-        """What workers sent, replies of all of them as one event; raises an error that one sent."""
+        """The events of workers, with all replies as one event; raises an error that one sent."""
         replies: list[Replies] = []
         error: Exception | None = None
         for event in self._came(timeout):
@@ -386,7 +388,7 @@ class Workers:
         self._workers.append(self._start())
 
     def _ended(self) -> Iterator[Event]:
-        """Have all workers stop; what they had still to say."""
+        """Stop all workers, and return their last events."""
         for worker in list(self._workers):
             if worker.ready:
                 worker.member.send(Stop())
@@ -403,7 +405,7 @@ class Workers:
 
 
 def merged(events: Iterable[Replies]) -> Replies:
-    """Several as one; each image is in one of them, or its rows follow upon each other."""
+    """Merge replies; each image is in one of them, or its rows are consecutive."""
     every = list(events)
     if len(every) == 1:
         return every[0]

@@ -1,10 +1,10 @@
 """Confidence intervals over images.
 
-Of up to 12,000 images, each draw has as many as the set: the percentile bootstrap of Efron &
-Tibshirani (1993, sec. 13.3). Of more, it has 5,000, and the quantiles of its deviation from the
-measure of all n images are scaled by √(5,000/n): the m-out-of-n bootstrap (Bickel, Götze & van
-Zwet, Statistica Sinica 1997; Politis & Romano, Annals of Statistics 1994), whose price does not
-grow with the set.
+For up to 12,000 images, each resample is as large as the set: the percentile bootstrap (Efron &
+Tibshirani, An Introduction to the Bootstrap, 1993, sec. 13.3). For more, it has 5,000 images, and
+the quantiles of its deviation from the measure of all n images are scaled by √(5,000/n): the
+m-out-of-n bootstrap (Bickel, Götze & van Zwet, Statistica Sinica 1997; Politis & Romano, Annals of
+Statistics 1994), whose cost does not grow with the set.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ PART = 5_000  # of a larger set, in each draw
 
 
 def draw_size(size: int) -> int:
-    """The number of images in each bootstrap sample of a set of this size."""
+    """The number of images in each bootstrap resample of a set of `size` images."""
     return size if size <= LARGE else PART
 
 
 def bootstrap_draws(size: int, n: int = RESAMPLES, seed: int = 0) -> Draws:
-    """n samples of `size` images, drawn with replacement: their numbers, (n, draw_size(size)).
+    """Indices of n bootstrap resamples, drawn with replacement: (n, draw_size(size)) int64.
 
-    The same seed gives the same draws.
+    size: number of images. The same seed gives the same resamples.
     """
     rng = np.random.default_rng(seed)
     drawn = draw_size(size)
@@ -44,9 +44,10 @@ def bootstrap_draws(size: int, n: int = RESAMPLES, seed: int = 0) -> Draws:
 
 
 def draws_interval(values: ArrayLike, measured: float, size: int, level: float = 0.95) -> Interval:
-    """The interval of a measure from its values of `bootstrap_draws(size)`.
+    """The confidence interval of a measure from its values on the resamples of `bootstrap_draws`.
 
-    measured: its value of all `size` images, around which draws of fewer images are scaled.
+    values: of the measure, one per resample, (n,); NaN values are ignored. measured: its value on
+    all `size` images, around which smaller resamples are scaled. level: of confidence, 0..1.
     """
     low, high = percentile_interval(values, level)
     drawn = draw_size(size)
@@ -57,9 +58,9 @@ def draws_interval(values: ArrayLike, measured: float, size: int, level: float =
 
 
 def percentile_interval(values: ArrayLike, level: float = 0.95) -> Interval:
-    """Percentile-bootstrap interval (Efron & Tibshirani 1993, sec. 13.3) of a measure's draws.
+    """The percentile-bootstrap interval (Efron & Tibshirani 1993, sec. 13.3) of values (n,).
 
-    Draws without a value (NaN) are left out; (NaN, NaN) without any left.
+    NaN values are ignored; (NaN, NaN) if there are no others.
     """
     array = np.asarray(values, dtype=np.float64)
     array = array[~np.isnan(array)]
@@ -76,10 +77,18 @@ def bootstrap_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """Bootstrap interval of statistic(*arrays), see above.
+    """The bootstrap confidence interval of `statistic(*arrays)` over images.
 
-    All arrays, one value per image, are drawn alike, so that pairs stay together. Raises InputError
-    for arrays of different lengths.
+    statistic: a function of arrays that returns a float. arrays: one value per image, (N,) each;
+    all are resampled with the same indices, so that pairs stay together. n: number of resamples.
+    level: of confidence, 0..1. (NaN, NaN) without images. Raises InputError for arrays of different
+    lengths.
+
+    >>> import numpy as np
+    >>> from iqattack.evaluation import bootstrap_interval
+    >>> low, high = bootstrap_interval(np.mean, np.arange(100.0))
+    >>> low < 49.5 < high, round(high - low)
+    (True, 11)
     """
 
     def statistics(*columns: ArrayLike) -> Mapping[str, float]:
@@ -95,7 +104,11 @@ def bootstrap_intervals(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Interval]:
-    """The interval of each of several statistics of the same draws; otherwise as above."""
+    """The intervals of several statistics, by name, from the same resamples.
+
+    statistics: a function of arrays that returns values by name. Other arguments and errors as in
+    `bootstrap_interval`.
+    """
     columns = [np.asarray(array) for array in arrays]
     lengths = {len(column) for column in columns}
     if len(lengths) != 1:
@@ -117,10 +130,9 @@ def bootstrap_intervals(
 def mean_intervals(
     values: ArrayLike, *, n: int = RESAMPLES, seed: int = 0, level: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Bootstrap intervals of the means of rows (Q, N): lower and upper ends, each (Q,).
+    """Bootstrap intervals of the row means of values (Q, N): lower and upper ends, each (Q,).
 
-    All rows have the draws of `bootstrap_interval`, so the interval of a row is the one that it
-    gives.
+    All rows share the resamples of `bootstrap_interval`, which gives the same interval for a row.
     """
     rows = np.asarray(values, dtype=np.float64)
     draws = bootstrap_draws(rows.shape[1], n if rows.shape[1] else 0, seed)

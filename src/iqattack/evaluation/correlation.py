@@ -1,8 +1,8 @@
-"""How well two sets of scores of the same images agree.
+"""Agreement of two sets of scores of the same images: correlations and errors.
 
-Every function takes two equally long one-dimensional arrays, one value per image, and returns a
-float. A pair with a value that is not finite is left out (`paired` counts them). A correlation with
-a constant input, or of fewer than two images, is NaN: it has no value.
+Measures take two arrays (N,), one value per image, and return a float; they raise InputError for
+arrays of other or different shapes. A pair with a non-finite value is left out (`paired` counts
+them). A correlation with a constant input, or of fewer than two images, is undefined: NaN.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ BLOCK, VALUES = 1024, 2**20
 
 
 def paired(x: ArrayLike, y: ArrayLike) -> tuple[Array, Array, int]:
-    """The pairs of which both values are finite, and how many pairs were left out.
+    """Select the pairs with two finite values, and count the others: x (M,), y (M,), N − M.
 
-    Raises InputError when x and y are not one-dimensional and equally long.
+    x, y: (N,). Raises InputError if they are not one-dimensional and of equal length.
     """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.ndim != 1 or x.shape != y.shape:
@@ -42,7 +42,12 @@ def _varies(x: Array) -> bool:
 
 
 def plcc(x: ArrayLike, y: ArrayLike) -> float:
-    """Pearson's linear correlation coefficient, −1..1."""
+    """Pearson's linear correlation coefficient, −1..1.
+
+    >>> from iqattack.evaluation import plcc
+    >>> round(plcc([1, 2, 3, 4], [10, 20, 40, 30]), 3)
+    0.8
+    """
     x, y, _ = paired(x, y)
     return float(_plcc_rows(x, y)) if x.size else float("nan")
 
@@ -60,13 +65,23 @@ def _plcc_rows(x: Array, y: Array) -> Array:
 
 
 def srocc(x: ArrayLike, y: ArrayLike) -> float:
-    """Spearman's rank-order correlation coefficient, −1..1; ties share their average rank."""
+    """Spearman's rank-order correlation coefficient, −1..1; ties get their average rank.
+
+    >>> from iqattack.evaluation import srocc
+    >>> round(srocc([1, 2, 3, 4], [10, 20, 40, 30]), 3)
+    0.8
+    """
     x, y, _ = paired(x, y)
     return plcc(stats.rankdata(x), stats.rankdata(y))
 
 
 def krocc(x: ArrayLike, y: ArrayLike) -> float:
-    """Kendall's rank-order correlation coefficient τ_b, −1..1, which corrects for ties."""
+    """Kendall's rank-order correlation coefficient τ_b, −1..1, corrected for ties.
+
+    >>> from iqattack.evaluation import krocc
+    >>> round(krocc([1, 2, 3, 4], [10, 20, 40, 30]), 3)
+    0.667
+    """
     x, y, _ = paired(x, y)
     if not (_varies(x) and _varies(y)):
         return float("nan")
@@ -74,21 +89,27 @@ def krocc(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def mae(x: ArrayLike, y: ArrayLike) -> float:
-    """Mean absolute difference, in the scores' unit; NaN without images."""
+    """Mean absolute error, in the unit of the scores; NaN without images.
+
+    >>> from iqattack.evaluation import mae, rmse
+    >>> mae([1, 2, 3], [1, 2, 6]), round(rmse([1, 2, 3], [1, 2, 6]), 3)
+    (1.0, 1.732)
+    """
     x, y, _ = paired(x, y)
     return float(np.abs(x - y).mean()) if x.size else float("nan")
 
 
 def rmse(x: ArrayLike, y: ArrayLike) -> float:
-    """Root of the mean squared difference, in the scores' unit; NaN without images."""
+    """Root-mean-square error, in the unit of the scores; NaN without images."""
     x, y, _ = paired(x, y)
     return float(np.sqrt(np.square(x - y).mean())) if x.size else float("nan")
 
 
 def logistic5(x: ArrayLike, beta: ArrayLike) -> Array:
-    """β1·(1/2 − 1/(1 + exp(β2·(x − β3)))) + β4·x + β5.
+    """β1·(1/2 − 1/(1 + exp(β2·(x − β3)))) + β4·x + β5, element by element.
 
-    The mapping from scores to MOS of the VQEG (Sheikh, Sabir, Bovik, IEEE TIP 2006, eq. 9-10).
+    The VQEG's mapping from scores to MOS (Sheikh, Sabir & Bovik, IEEE TIP 2006, eqs. 9-10). beta:
+    β1..β5, (5,).
     """
     b1, b2, b3, b4, b5 = np.asarray(beta, dtype=np.float64)
     x = np.asarray(x, dtype=np.float64)
@@ -97,11 +118,11 @@ def logistic5(x: ArrayLike, beta: ArrayLike) -> Array:
 
 
 def fit_logistic5(x: ArrayLike, y: ArrayLike) -> Array:
-    """β1..β5 of `logistic5` that map x to y with least squares: (5,).
+    """The parameters β1..β5 of `logistic5`, fitted to map x to y by least squares: (5,).
 
-    Never fits worse than a straight line. All NaN for as many images as parameters or fewer, where
-    every curve passes through all points, and for constant x or y. Of more than 12,000 images, the
-    curve is that of the means of 12,000 groups of neighbours in x.
+    The fit is never worse than a straight line. All NaN for five or fewer images, where the curve
+    can pass through every point, and for constant x or y. For more than 12,000 images, the curve is
+    fitted to the means of 12,000 groups of neighbours in x.
     """
     x, y, _ = paired(x, y)
     if x.size <= LOGISTIC_PARAMETERS or not (_varies(x) and _varies(y)):
@@ -138,10 +159,17 @@ def _neighbours(x: Array, y: Array) -> tuple[Array, Array]:
 
 
 def plcc_logistic(x: ArrayLike, y: ArrayLike) -> float:
-    """PLCC of y with `logistic5` of x, fitted to y: 0..1.
+    """PLCC after the five-parameter logistic fit of x to y, 0..1.
 
-    The fit turns a falling relation into a rising one, so this has no sign: read it beside srocc.
-    NaN where `fit_logistic5` is.
+    The fit maps a decreasing relation to an increasing one, so the result has no sign: read it
+    together with SROCC. NaN where `fit_logistic5` is NaN.
+
+    >>> import numpy as np
+    >>> from iqattack.evaluation import plcc, plcc_logistic
+    >>> scores = np.linspace(-3, 3, 50)
+    >>> mos = 100 / (1 + np.exp(-2 * scores))
+    >>> round(plcc(scores, mos), 3), round(plcc_logistic(scores, mos), 3)
+    (0.964, 1.0)
     """
     x, y, _ = paired(x, y)
     beta = fit_logistic5(x, y)
@@ -149,7 +177,10 @@ def plcc_logistic(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def correlation_draws(x: ArrayLike, y: ArrayLike, draws: Draws) -> dict[str, Array]:
-    """`srocc`, `krocc` and `plcc` of every bootstrap draw (n, M) of finite x and y (N,)."""
+    """`srocc`, `krocc` and `plcc` of finite x and y (N,) on each bootstrap resample: (n,) each.
+
+    draws: indices of the resamples, (n, M), as from `bootstrap_draws`.
+    """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if not x.size:
         return {name: np.full(len(draws), np.nan) for name in ("srocc", "krocc", "plcc")}

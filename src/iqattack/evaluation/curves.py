@@ -1,4 +1,4 @@
-"""How many images cross a score boundary, and how fast: curves over boundaries and over queries."""
+"""Success against the score boundary, and gain against queries: curves over a set of images."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ ROUNDING = 1e-12  # gain and reach are two quotients; a score that lies on a bou
 
 
 def progress(gain: ArrayLike, reach: ArrayLike) -> Array:
-    """Fraction of the way to the far end of the score range that each score went: (N,).
+    """Gain over reach: the fraction of its way to the end of the score range that each score moved.
 
-    gain: fractions of the range, towards that end; reach: those that the range leaves the clean
-    score. Beyond 1 where a score left the range. NaN where a gain is, and where there is no reach:
-    a clean score at the end or beyond has no way to go.
+    gain: (N,), fractions of the score range, in the wanted direction. reach: (N,), the largest gain
+    that the range leaves the clean score. Returns (N,): above 1 for a score that left the range;
+    NaN for a NaN gain, and without a reach, where the clean score lies at that end or beyond.
+
+    >>> from iqattack.evaluation import progress
+    >>> progress([0.2, 0.3, 0.1], [0.4, 0.6, 0.0]).tolist()
+    [0.5, 0.5, nan]
     """
     moved, left = np.broadcast_arrays(
         np.asarray(gain, dtype=np.float64), np.asarray(reach, dtype=np.float64)
@@ -32,10 +36,15 @@ def progress(gain: ArrayLike, reach: ArrayLike) -> Array:
 def boundary_crossing(
     progress: ArrayLike, boundaries: ArrayLike | None = None
 ) -> tuple[Array, Array]:
-    """The boundaries b, and the share of images whose progress is b or more: (B,) both.
+    """The boundary-crossing curve: boundaries b, and the share of images with progress ≥ b.
 
-    boundaries: by default 101 from 0 to 1. Images without progress (NaN) are left out; all shares
-    are NaN without any image.
+    progress: (N,), as `progress` returns it; NaN values are left out. boundaries: (B,), by default
+    101 from 0 to 1. Returns both (B,); all shares are NaN without images.
+
+    >>> from iqattack.evaluation import boundary_crossing
+    >>> boundaries, shares = boundary_crossing([0.05, 0.25, 0.6, 1.0], [0.1, 0.5, 1.0])
+    >>> shares.tolist()
+    [0.75, 0.5, 0.25]
     """
     b = np.linspace(0.0, 1.0, BOUNDARIES) if boundaries is None else _floats(boundaries)
     values = np.sort(_finite(progress))
@@ -46,23 +55,33 @@ def boundary_crossing(
 
 
 def success_rate(progress: ArrayLike, boundary: float) -> float:
-    """Share of images whose progress is `boundary` or more; NaN without any image."""
+    """The share of images whose score crosses the boundary, 0..1; NaN without images.
+
+    progress: (N,), as `progress` returns it. boundary: a fraction of the way to the end of the
+    score range, 0..1.
+
+    >>> from iqattack.evaluation import success_rate
+    >>> success_rate([0.05, 0.25, 0.6, 1.0], 0.5)
+    0.5
+    """
     return float(boundary_crossing(progress, [boundary])[1][0])
 
 
 def crossing_area(progress: ArrayLike) -> float:
-    """Area under the boundary-crossing curve from 0 to 1, exactly: mean progress within 0..1."""
+    """The exact area under the boundary-crossing curve from 0 to 1: the mean of progress (N,),
+    clipped to 0..1. NaN without images.
+    """
     values = _finite(progress)
     return float(np.clip(values, 0.0, 1.0).mean()) if values.size else float("nan")
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """Which share of images crossed which score boundary.
+    """Success against the score boundary.
 
-    area: under the curve from 0 to 1. success: share of images, by boundary, such as "0.2".
-    n: images with a reach; without_reach: images left out, whose clean score lies at the end of the
-    range that it was to go to, or beyond.
+    area: under the boundary-crossing curve, 0..1. success: share of images that cross, by boundary,
+    such as "0.2". n: number of images with a reach. without_reach: number of images left out
+    because their clean score lies at the end of the range aimed at, or beyond.
     """
 
     area: float
@@ -72,7 +91,13 @@ class Crossing:
 
 
 def crossing(gain: ArrayLike, reach: ArrayLike) -> Crossing:
-    """The area and the successes of gains (N,) with these reaches (N,), as in `progress`."""
+    """Summarise the boundary-crossing curve of gains (N,) and reaches (N,), as in `progress`.
+
+    >>> from iqattack.evaluation import crossing
+    >>> found = crossing(gain=[0.1, 0.3, 0.0], reach=[0.5, 0.3, 0.0])
+    >>> found.area, found.success["0.2"], found.without_reach
+    (0.6, 1.0, 1)
+    """
     values = progress(gain, reach)
     boundaries, shares = boundary_crossing(values, SUCCESS)
     finite = int(np.count_nonzero(np.isfinite(values)))
@@ -85,18 +110,24 @@ def crossing(gain: ArrayLike, reach: ArrayLike) -> Crossing:
 
 
 def best_so_far(gains: Sequence[ArrayLike], budget: int) -> Array:
-    """Largest gain of each image after every query up to the budget: (N, budget).
+    """The largest gain of each image so far, after every query up to the budget: (N, budget).
 
-    gains: per image, the gain of every query in order, the clean one first. An image keeps its
-    last value once its search has ended. Nothing gained is 0, and so is a query without a number.
+    gains: for each image, the gain of every query in order, the clean image first. An image keeps
+    its last value once its search has ended. Values are at least 0; a non-finite gain counts as 0.
     Raises InputError for a budget below 1.
+
+    >>> from iqattack.evaluation import best_so_far
+    >>> best_so_far([[0.0, 0.1, -0.2, 0.3]], budget=5).tolist()
+    [[0.0, 0.1, 0.1, 0.3, 0.3]]
     """
     return best_at(gains, np.arange(1, budget + 1) if budget >= 1 else [budget])
 
 
 @dataclass(frozen=True)
 class GainByQuery:
-    """Gains after `queries` queries (Q,), over images: quartiles and mean, each (Q,)."""
+    """The largest gain so far after `queries` queries (Q,): quartiles and mean over images, each
+    (Q,), as fractions of the score range.
+    """
 
     queries: NDArray[np.int64]
     q25: Array
@@ -106,9 +137,13 @@ class GainByQuery:
 
 
 def gain_by_query(gains: Sequence[ArrayLike], queries: ArrayLike) -> GainByQuery:
-    """Quartiles and mean over images of `best_so_far`, after each number of queries (Q,).
+    """Quartiles and mean of `best_so_far` over images, after each number of queries (Q,).
 
-    All NaN without any image. Raises InputError for a number below 1.
+    All NaN without images. Raises InputError for a number below 1.
+
+    >>> from iqattack.evaluation import gain_by_query
+    >>> gain_by_query([[0, 0.25, 0.5], [0, 0.25, 0.25]], [1, 2, 3]).mean.tolist()
+    [0.0, 0.25, 0.375]
     """
     points = np.asarray(queries, dtype=np.int64)
     best = best_at(gains, points)
@@ -120,7 +155,7 @@ def gain_by_query(gains: Sequence[ArrayLike], queries: ArrayLike) -> GainByQuery
 
 
 def best_at(gains: Sequence[ArrayLike], queries: ArrayLike) -> Array:
-    """`best_so_far` after each of these numbers of queries (Q,) alone: (N, Q).
+    """`best_so_far` at the given numbers of queries (Q,) only: (N, Q).
 
     Raises InputError for a number below 1.
     """

@@ -11,10 +11,15 @@ from iqattack.errors import InputError
 def normalised_gain(
     clean: ArrayLike, attacked: ArrayLike, directions: ArrayLike, score_range: tuple[float, float]
 ) -> NDArray[np.float64]:
-    """Movement of each raw score in the wanted direction, as a fraction of the score range: (N,).
+    """The gain: how far each raw score moved in the wanted direction, over the score range.
 
-    directions: (N,) or one number, +1 where the raw score was to rise, −1 where it was to fall.
-    NaN where a score is. Raises InputError for an empty range or lengths that differ.
+    clean, attacked: raw scores, (N,). directions: (N,) or one number, +1 to raise the raw score, −1
+    to lower it. score_range: (lowest, highest) raw score. Returns (N,), NaN where a score is NaN.
+    Raises InputError for an empty range or different lengths.
+
+    >>> from iqattack.evaluation import normalised_gain
+    >>> normalised_gain([60, 30], [40, 45], [-1, 1], (0, 100)).tolist()
+    [0.2, 0.15]
     """
     lo, hi = score_range
     if not (np.isfinite([lo, hi]).all() and lo < hi):
@@ -33,7 +38,12 @@ def normalised_gain(
 
 
 def mean_gain(gain: ArrayLike) -> float:
-    """Mean over the images whose gain is finite; NaN without any."""
+    """The mean of the finite gains (N,), as a fraction of the score range; NaN if there are none.
+
+    >>> from iqattack.evaluation import mean_gain
+    >>> mean_gain([0.25, 0.5, float("nan")])
+    0.375
+    """
     values = np.asarray(gain, dtype=np.float64)
     values = values[np.isfinite(values)]
     return float(values.mean()) if values.size else float("nan")

@@ -10,10 +10,15 @@ from iqattack.evaluation.correlation import Array, paired
 
 
 def wilcoxon_p(x: ArrayLike, y: ArrayLike) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test that x and y, one value per image, are alike.
+    """The two-sided p-value of Wilcoxon's signed-rank test of x against y, one value per image.
 
-    Images without a finite pair are left out, and so are those without a difference; 1 where none
-    differs, NaN without images. Exact for up to 50 differences without ties, as SciPy has it.
+    x, y: (N,). Pairs that are equal or have a non-finite value are left out; 1 if all are equal,
+    NaN without pairs. Exact for up to 50 differences without ties, as in SciPy. Raises InputError
+    for different lengths.
+
+    >>> from iqattack.evaluation import wilcoxon_p
+    >>> wilcoxon_p([0.1, 0.2, 0.3, 0.4, 0.5], [0.0, 0.0, 0.0, 0.0, 0.0])
+    0.0625
     """
     x, y, _ = paired(x, y)
     if not x.size:
@@ -23,9 +28,15 @@ def wilcoxon_p(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def holm(p: ArrayLike) -> Array:
-    """p of several tests, (K,), corrected after Holm (1979): below α, the family errs at most at α.
+    """p-values of several tests, (K,), adjusted for multiple testing (Holm, Scandinavian Journal of
+    Statistics 1979).
 
-    NaN stays NaN and is no test.
+    Rejecting every test with an adjusted p ≤ α keeps the family-wise error rate at α or below. NaN
+    stays NaN and does not count as a test.
+
+    >>> from iqattack.evaluation import holm
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
     """
     values = np.asarray(p, dtype=np.float64)
     order = np.argsort(values)[: np.count_nonzero(~np.isnan(values))]  # NaN sorts last

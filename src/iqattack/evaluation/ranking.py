@@ -1,7 +1,9 @@
-"""What became of a ranking: the first places, and how much of its order is left there.
+"""What an attack did to a ranking: how many of the first k places, and how much of their order, it
+leaves.
 
-Positions are qualities, larger ones better. Of images with equal ones, the earlier in the arrays
-goes first.
+Positions are qualities (N,), higher is better. Among equal qualities, the earlier image in the
+array ranks first. Functions raise InputError for arrays of different lengths and for k outside
+1..N.
 """
 
 from __future__ import annotations
@@ -23,16 +25,25 @@ def _check(before: ArrayLike, after: ArrayLike, k: int) -> None:
 
 
 def top_overlap(before: ArrayLike, after: ArrayLike, k: int) -> float:
-    """The share of the first k images (N,) that are still among the first k, 0..1."""
+    """The share of the first k images that are still among the first k after the attack, 0..1.
+
+    >>> from iqattack.evaluation import top_overlap
+    >>> top_overlap([0.9, 0.8, 0.3, 0.2], [0.1, 0.8, 0.7, 0.2], k=2)
+    0.5
+    """
     _check(before, after, k)
     return len(set(_order(before)[:k].tolist()) & set(_order(after)[:k].tolist())) / k
 
 
 def ndcg(before: ArrayLike, after: ArrayLike, k: int) -> float:
-    """NDCG@k of the ranking by `after`, with the qualities of `before` as relevance, 0..1.
+    """NDCG@k of the ranking by `after`, with the qualities `before` as relevance, 0..1.
 
-    Relevances are those qualities from 0, the worst of all images, to 1, the best; gains are linear
-    and discounts 1 / log₂(1 + place) (Järvelin & Kekäläinen, TOIS 2002). NaN where all are equal.
+    Relevance is `before` less its minimum, gain is linear, and the discount is 1 / log₂(1 + place)
+    (Järvelin & Kekäläinen, ACM TOIS 2002). NaN if all qualities before are equal.
+
+    >>> from iqattack.evaluation import ndcg
+    >>> ndcg([1.0, 0.5, 0.0], [1.0, 0.5, 0.0], k=2), ndcg([1.0, 0.5, 0.0], [0.0, 0.5, 1.0], k=1)
+    (1.0, 0.0)
     """
     _check(before, after, k)
     relevance = np.asarray(before, dtype=np.float64)

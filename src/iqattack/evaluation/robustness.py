@@ -1,8 +1,9 @@
-"""How much a model's scores withstand an attack: the field's measures of clean and attacked scores.
+"""Robustness of a model to an attack: the field's measures of clean and attacked scores.
 
-S and A are clean and attacked scores on a scale on which higher is better, one value per image:
-`rescaled` by the model's score range, or, as the MSU benchmark has it, by the `clean_range`. An
-image of which a score is not finite is left out; without any image a measure is NaN.
+S and A are clean and attacked scores (N,) on a scale on which higher is better: `rescaled` by the
+model's score range or, as in the MSU benchmark, by the `clean_range`. An image with a non-finite
+score is left out; without images, a measure is NaN. Functions of both raise InputError for
+different lengths.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class Robustness:
-    """The measures on one scale: S and A are 0 at the worse of two raw scores, 1 at the better.
+    """The robustness measures on one scale, which maps two raw scores to 0 (worse) and 1 (better).
 
-    scale: those raw scores, the lower first. epsilon: of R, added to |A − S| or, if not
-    epsilon_added, its least value. r and the others: as the functions of this module.
+    scale: these raw scores, the lower first. epsilon: of R; added to |A − S| if `epsilon_added`,
+    otherwise its minimum. r, absolute_gain, relative_gain, wasserstein, energy: as the functions of
+    this module return them.
     """
 
     scale: tuple[float, float]
@@ -43,7 +45,7 @@ MEASURES = ("r", "absolute_gain", "relative_gain", "wasserstein", "energy")
 def by_range(
     clean: ArrayLike, attacked: ArrayLike, score_range: tuple[float, float], lower_better: bool
 ) -> Robustness:
-    """The measures of raw scores on the scale of the model's score range."""
+    """The robustness measures of raw scores (N,) on the scale of the model's score range."""
     return _robustness(clean, attacked, score_range, lower_better, added=False)
 
 
@@ -53,10 +55,11 @@ def minmax_on_clean(
     lower_better: bool,
     scale: tuple[float, float] | None = None,
 ) -> Robustness:
-    """The measures of raw scores as the MSU benchmark has them, on the scale of the clean scores.
+    """The robustness measures of raw scores (N,) as in the MSU benchmark (Antsiferova et al., AAAI
+    2024): on the min-max scale of the clean scores.
 
-    scale: in its place, that of the set from which these images were drawn. All NaN where the clean
-    scores are constant.
+    scale: to use instead, such as that of the set from which these images were resampled. All NaN
+    if the clean scores are constant.
     """
     ends = clean_range(clean) if scale is None else scale
     return _robustness(clean, attacked, ends, lower_better, added=True)
@@ -84,7 +87,7 @@ def _robustness(
 
 
 def clean_range(clean: ArrayLike) -> tuple[float, float]:
-    """Smallest and largest finite clean score; (NaN, NaN) without any."""
+    """The lowest and highest finite clean score; (NaN, NaN) if there is none."""
     values = np.asarray(clean, dtype=np.float64)
     values = values[np.isfinite(values)]
     return (float(values.min()), float(values.max())) if values.size else (np.nan, np.nan)
@@ -93,10 +96,15 @@ def clean_range(clean: ArrayLike) -> tuple[float, float]:
 def rescaled(
     scores: ArrayLike, score_range: tuple[float, float], lower_better: bool = False
 ) -> Array:
-    """Raw scores (N,) with the range at 0..1 and higher = better; beyond the range, beyond 0..1.
+    """Raw scores (N,), mapped linearly so that the range becomes 0..1 and higher is better.
 
-    All NaN for a range without width, which `clean_range` gives for constant scores: they have no
-    scale. Raises InputError for a range that is upside down.
+    Scores outside the range map outside 0..1. All NaN for a range of zero width, which
+    `clean_range` returns for constant scores. Raises InputError for a range with the higher end
+    first.
+
+    >>> from iqattack.evaluation import rescaled
+    >>> rescaled([20, 80], (0, 100), lower_better=True).tolist()
+    [0.8, 0.2]
     """
     lo, hi = score_range
     if lo > hi:
@@ -110,12 +118,17 @@ def rescaled(
 def r_robustness(
     S: ArrayLike, A: ArrayLike, epsilon: float = EPSILON, *, added: bool = False
 ) -> float:
-    """R: mean of log10(max(1 − S, S) / |A − S|), higher is more robust.
+    """R robustness: the mean of log10(max(1 − S, S) / |A − S|); higher is more robust.
 
     Zhang et al., "Perceptual attacks of no-reference image quality models with human-in-the-loop",
-    NeurIPS 2022: the largest change that the scale leaves a clean score over the one it made. An
-    image that did not change has no such value, so |A − S| is at least epsilon; the MSU benchmark
-    adds epsilon to it instead (`added`). The numerator is that of the clean score in both.
+    NeurIPS 2022: the largest change that the scale allows a clean score, over the actual change.
+    The ratio is undefined for an unchanged score, so |A − S| is at least `epsilon`; with `added`,
+    as in the MSU benchmark, `epsilon` is added to it instead. The numerator uses the clean score in
+    both.
+
+    >>> from iqattack.evaluation import r_robustness
+    >>> round(r_robustness([0.6, 0.2], [0.54, 0.28]), 3)  # changes of 1/10 of the most possible
+    1.0
     """
     s, a, _ = paired(S, A)
     change = np.abs(a - s)
@@ -124,23 +137,34 @@ def r_robustness(
 
 
 def absolute_gain(S: ArrayLike, A: ArrayLike) -> float:
-    """Mean of A − S: how much better the attack makes images look."""
+    """Absolute gain: the mean of A − S, positive if images look better to the model.
+
+    >>> from iqattack.evaluation import absolute_gain, relative_gain
+    >>> S, A = [0.5, 0.0], [0.8, 0.3]
+    >>> round(absolute_gain(S, A), 3), round(relative_gain(S, A), 3)
+    (0.3, 0.25)
+    """
     s, a, _ = paired(S, A)
     return _mean(a - s)
 
 
 def relative_gain(S: ArrayLike, A: ArrayLike) -> float:
-    """Mean of (A − S) / (S + 1), over the images with S > −1, where it has a meaning."""
+    """Relative gain: the mean of (A − S) / (S + 1) over images with S > −1, where it is defined."""
     s, a, _ = paired(S, A)
     s, a = s[s > -1.0], a[s > -1.0]
     return _mean((a - s) / (s + 1.0))
 
 
 def rgo(clean: ArrayLike, attacked: ArrayLike, score_range: tuple[float, float]) -> float:
-    """Mean of |a − s| / max(hi − s, s − lo), raw scores: the share of what was possible.
+    """RGO: the mean of |a − s| / max(hi − s, s − lo) of raw scores, 0..1 within the score range.
 
-    Ran et al., ESWA 2025. The denominator is the way to the farther end of the range, so it is at
-    least half of the range. Raises InputError for an empty range.
+    Ran et al., Expert Systems with Applications 2025: the change over the largest possible one. The
+    denominator is the distance to the farther end of the range, at least half its width. clean,
+    attacked: raw scores s and a, (N,). score_range: (lo, hi). Raises InputError for an empty range.
+
+    >>> from iqattack.evaluation import rgo
+    >>> rgo([80, 30], [40, 65], (0, 100))
+    0.5
     """
     lo, hi = score_range
     if not (lo < hi and np.isfinite(hi - lo)):
@@ -150,16 +174,27 @@ def rgo(clean: ArrayLike, attacked: ArrayLike, score_range: tuple[float, float])
 
 
 def wasserstein_score(S: ArrayLike, A: ArrayLike) -> float:
-    """Wasserstein distance W1 of the two sets of scores, with the sign of the mean change.
+    """The Wasserstein distance W₁ of the distributions of S and A, with the sign of the mean of
+    A − S.
 
-    A mean change of exactly 0 counts as positive.
+    A mean of exactly 0 counts as positive.
+
+    >>> from iqattack.evaluation import wasserstein_score
+    >>> wasserstein_score([0.5, 0.75], [0.25, 0.5])
+    -0.25
     """
     s, a, _ = paired(S, A)
     return _signed(s, a, float(stats.wasserstein_distance(s, a))) if s.size else np.nan
 
 
 def energy_score(S: ArrayLike, A: ArrayLike) -> float:
-    """Energy distance (Székely & Rizzo 2013) of both sets, signed as `wasserstein_score`."""
+    """The energy distance (Székely & Rizzo, Journal of Statistical Planning and Inference 2013) of
+    the distributions of S and A, signed as in `wasserstein_score`.
+
+    >>> from iqattack.evaluation import energy_score
+    >>> round(energy_score([0.5, 0.5], [1.0, 1.0]), 3)
+    1.0
+    """
     s, a, _ = paired(S, A)
     return _signed(s, a, float(stats.energy_distance(s, a))) if s.size else np.nan
 

@@ -28,9 +28,9 @@ from iqattack.evaluation.robustness import Robustness
 class Correlations:
     """Agreement of two sets of scores.
 
-    srocc, krocc, plcc: −1..1. plcc_logistic: PLCC after the 5-parameter logistic fit, 0..1.
-    mae, rmse: differences, in the unit of the second set.
-    n: images compared; dropped: images left out because a value was not finite.
+    srocc, krocc, plcc: −1..1. plcc_logistic: PLCC after the five-parameter logistic fit, 0..1.
+    mae, rmse: errors, in the unit of the second set.
+    n: number of images compared. dropped: number of images left out because of a non-finite value.
     """
 
     srocc: float
@@ -45,7 +45,9 @@ class Correlations:
 
 @dataclass(frozen=True)
 class Drops:
-    """Clean–MOS minus attacked–MOS: what the attack took from the agreement with people."""
+    """How far the agreement with opinion scores fell: correlations of clean scores with MOS minus
+    those of attacked scores with MOS.
+    """
 
     srocc: float
     krocc: float
@@ -58,20 +60,20 @@ class Evaluation:
     """What an attack did to the scores of a set of images.
 
     clean_attacked: raw clean against raw attacked scores; mae and rmse in the model's unit.
-    clean_mos, attacked_mos, drops: against MOS, of quality, which is the score with its sign turned
-        for a model where lower is better, so that a good model is positive; mae and rmse after the
-        logistic fit, in the unit of the MOS, as the VQEG has it. None without MOS. Drops compare
-        the images that have all three values.
-    mean_gain: mean fraction of the score range that scores moved in the wanted direction.
-    by_range, minmax_on_clean: robustness on the scale of the score range, and as the MSU benchmark
-        has it. rgo: mean share of the largest possible change, 0..1 within the range.
-    crossing: score boundaries crossed.
-    n: images; attacked: those with both scores; with_mos: those with a MOS.
-    intervals: bootstrap 95 % intervals over images, paired, under the names of the fields:
-        `mean_gain`, `by_range.r`, `crossing.success.0.2`; of correlations srocc, krocc and plcc,
-        such as `clean_attacked.srocc` and `drops.plcc`.
-    draw_size: images in each draw of the bootstrap: n up to 12,000, 5,000 of larger sets, see
-        `bootstrap`; there, the scale of minmax_on_clean is held fixed.
+    clean_mos, attacked_mos, drops: agreement with MOS; None without MOS. If lower scores are
+        better, scores are negated first, so that a good model correlates positively. mae and rmse
+        are taken after the logistic fit, in the unit of the MOS, as recommended by the VQEG. Drops
+        are taken over the images that have all three values.
+    mean_gain: how far scores moved in the wanted direction on average, as a fraction of the range.
+    by_range, minmax_on_clean: robustness on the scale of the score range, and as in the MSU
+        benchmark. rgo: mean share of the largest possible change, 0..1 within the range.
+    crossing: success against the score boundary.
+    n: number of images; attacked: of those with both scores; with_mos: of those with a MOS.
+    intervals: 95 % bootstrap intervals over images, paired, by the names of the fields:
+        `mean_gain`, `by_range.r`, `crossing.success.0.2`; for correlations, of srocc, krocc and
+        plcc, such as `clean_attacked.srocc` and `drops.plcc`.
+    draw_size: images in each bootstrap resample: n for up to 12,000 images, 5,000 for larger sets
+        (see `bootstrap`), for which the scale of minmax_on_clean is held fixed.
     """
 
     n: int
@@ -91,10 +93,16 @@ class Evaluation:
 
 
 def correlations(a: ArrayLike, b: ArrayLike, *, same_scale: bool = True) -> Correlations:
-    """All measures of agreement of two sets of scores of the same images.
+    """All measures of agreement of two sets of scores (N,) of the same images.
 
-    same_scale: False where a and b have different units, as scores and MOS do: mae and rmse are
-    then taken after the logistic fit of a to b, and are NaN where there is none.
+    same_scale: False if a and b have different units, as scores and MOS do; mae and rmse are then
+    taken after the logistic fit of a to b, and are NaN if there is no fit. Raises InputError for
+    different lengths.
+
+    >>> from iqattack.evaluation import correlations
+    >>> found = correlations([1, 2, 3, float("nan")], [2, 4, 6, 8])
+    >>> found.srocc, found.n, found.dropped
+    (1.0, 3, 1)
     """
     x, y, dropped = correlation.paired(a, b)
     beta = correlation.fit_logistic5(x, y)
@@ -124,11 +132,21 @@ def evaluate_scores(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Evaluation:
-    """Measures of raw clean and attacked scores (N,), gains and reaches (N,) and, if known, MOS.
+    """All measures of an attack on N images.
 
-    gain, reach: fractions of the score range, see `curves.progress`. NaN stands for what is
-    missing: an image that failed, a MOS that is not in the table. Higher MOS is better. resamples:
-    bootstrap draws, 0 for no intervals. Raises InputError for arrays of different lengths.
+    clean, attacked: raw scores, (N,). gain, reach: fractions of the score range, (N,), see
+    `curves.progress`. mos: mean opinion scores, (N,), higher is better; None if unknown. A missing
+    value, such as for an image that failed or has no MOS, is NaN. score_range: (lowest, highest)
+    raw score. resamples: of the bootstrap, 0 for no intervals. Raises InputError for arrays of
+    different lengths.
+
+    >>> from iqattack.evaluation import evaluate_scores
+    >>> found = evaluate_scores(
+    ...     clean=[20, 50, 80], attacked=[60, 50, 40], gain=[0.4, 0.0, 0.4], reach=[0.8, 0.5, 0.8],
+    ...     score_range=(0, 100), lower_better=False, resamples=0,
+    ... )
+    >>> found.clean_attacked.srocc, round(found.mean_gain, 3)
+    (-1.0, 0.267)
     """
     s, a, g, r = (np.asarray(v, dtype=np.float64) for v in (clean, attacked, gain, reach))
     m = np.full(s.shape, np.nan) if mos is None else np.asarray(mos, dtype=np.float64)

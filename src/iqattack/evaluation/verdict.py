@@ -1,29 +1,30 @@
-"""What may be said of a model after an attack: one rule, for terminal, page and summary.json.
+"""The verdict of an attack on a model: one rule for the terminal, the page and summary.json.
 
-| kind | where | what is said |
+| kind | condition | statement |
 | --- | --- | --- |
-| `constant` | all clean scores are equal, up to rounding | nothing |
-| `flat` | clean scores fill 0.0001 of the range or less | nothing |
-| `unattacked` | no candidate was scored, or most images had no reach | nothing |
-| `noise` | 2σ·√(2·ln queries) ≥ mean gain, or σ² ≥ half of the clean scores' variance | nothing |
-| `batch` | 2β ≥ mean gain, or β² ≥ half of the clean scores' variance | nothing |
-| `workers`, `drift` | the same of what another process or time does to a score | nothing |
-| `nonfinite` | half of the candidates or more had no finite score | nothing |
+| `constant` | all clean scores are equal, up to rounding | none |
+| `flat` | clean scores span at most 0.0001 of the range | none |
+| `unattacked` | no candidate was scored, or most images had no reach | none |
+| `noise` | 2σ·√(2·ln queries) ≥ mean gain, or σ² ≥ half of the clean scores' variance | none |
+| `batch` | 2β ≥ mean gain, or β² ≥ half of the clean scores' variance | none |
+| `workers`, `drift` | likewise, for the effect of another process or of time on a score | none |
+| `nonfinite` | at least half of the candidates had no finite score | none |
 | `none` | 1 or 2 images | there is no ranking |
 | `few` | 3 to 9 images | too few for a statement, and how many are needed at least |
-| `kept` | SROCC ≥ 0.95, interval above 0.8 | stayed almost as it was |
-| `slight` | SROCC ≥ 0.8, interval above 0.4 | changed a little |
-| `strong` | SROCC ≥ 0.4, interval between −0.2 and 0.95 | changed a lot |
-| `lost` | SROCC below 0.4, interval below 0.8; or all attacked scores are equal | was lost |
-| `reversed` | SROCC below −0.2, interval below 0 | was reversed |
-| `open` | another interval | open, and how many images are needed |
+| `kept` | SROCC ≥ 0.95, interval above 0.8 | the ranking stayed almost the same |
+| `slight` | SROCC ≥ 0.8, interval above 0.4 | it changed a little |
+| `strong` | SROCC ≥ 0.4, interval between −0.2 and 0.95 | it changed a lot |
+| `lost` | SROCC below 0.4, interval below 0.8; or all attacked scores are equal | it was lost |
+| `reversed` | SROCC below −0.2, interval below 0 | it was reversed |
+| `open` | any other interval | undecided, and how many images are needed |
 
-The first row that holds is the verdict. SROCC is of clean and attacked scores, with its 95 %
-interval: it may reach into the neighbouring kind and no further, and a ranking is reversed only
-where 0 lies outside of it. σ is the noise of a score and β what a batch does to it, which the check
-of a run measures on few of them: they may well be twice as large. With worker processes, their
-models may differ, and in the course of a run scores may drift. An image has no reach where its
-clean score lies at the end of the range that it is to reach, or beyond: it is not attacked.
+The first row whose condition holds is the verdict. SROCC is that of clean and attacked scores, with
+its 95 % interval, which may extend into the neighbouring kind but no further; a ranking counts as
+reversed only if the interval excludes 0. σ is the standard deviation of repeated scores and β the
+effect of the batch on a score. The check of a run estimates both from few scores, so they may well
+be twice as large. The models of different worker processes may differ, and scores may drift during
+a run. An image has no reach if its clean score lies at the end of the range aimed at, or beyond;
+such an image is not attacked.
 """
 
 from __future__ import annotations
@@ -80,9 +81,8 @@ MOST_NONFINITE = 0.5  # share of the candidates from which nothing is said
 
 @dataclass(frozen=True)
 class Judgement:
-    """The kind of a verdict, and how many images a statement about their ranking needs at least.
-
-    needed: None where one is made, or where more images would not help.
+    """A verdict. kind: as in the table above. needed: how many images a statement about the ranking
+    needs at least; None if a statement is made, or if more images would not help.
     """
 
     kind: Kind
@@ -106,15 +106,23 @@ def judge(
     drift: float = 0.0,
     nonfinite: float = 0.0,
 ) -> Judgement:
-    """The verdict on `images` images with both scores, see the table above.
+    """The verdict on `images` images with both scores, by the table of this module.
 
-    srocc, interval: of clean and attacked scores; NaN where one side is constant. A NaN in the
-    interval supports no statement. gain: mean, in the wanted direction. queries: for an image, the
-    clean one included. constant: all clean scores are equal. filled: highest less lowest clean
-    score. without_reach: images that were not attacked. spread, noise: standard deviations, of the
-    clean scores and of the scores of one image; batch, workers, drift: what a batch, another
-    process and another time do to a score. gain, filled, spread and those are fractions of the
-    score range. nonfinite: share of the candidates without a finite score.
+    srocc, interval: of clean and attacked scores, with the 95 % interval; NaN if one side is
+    constant. A NaN in the interval supports no statement. images: number with both scores. gain:
+    mean gain, in the wanted direction. queries: per image, the clean image included. constant:
+    whether all clean scores are equal. filled: highest minus lowest clean score. without_reach:
+    number of images that were not attacked. spread: standard deviation of the clean scores. noise:
+    standard deviation of repeated scores of one image. batch, workers, drift: the effect of the
+    batch, of another process and of time on a score. nonfinite: share of the candidates without a
+    finite score. gain, filled, spread, noise, batch, workers and drift are fractions of the score
+    range.
+
+    >>> from iqattack.evaluation.verdict import judge
+    >>> judge(-0.5, (-0.8, -0.2), images=24, gain=0.4, queries=500).kind
+    'reversed'
+    >>> judge(-0.5, (-0.9, 0.5), images=6, gain=0.4, queries=500)  # too few images
+    Judgement(kind='few', needed=17)
     """
 
     def made_by(gained: float, change: float) -> bool:
@@ -153,19 +161,20 @@ def _of_ranking(srocc: float, interval: Interval, images: int) -> Judgement:
 
 
 def noise_gain(noise: float, queries: int) -> float:
-    """Upper bound on the mean gain of the best of n scores by noise alone: σ·√(2·ln n).
+    """An upper bound on the gain that noise alone gives the best of n scores: σ·√(2·ln n).
 
-    The bound of the expected maximum of n sub-Gaussian variables (Boucheron, Lugosi & Massart 2013,
-    sec. 2.5).
+    It bounds the expected maximum of n sub-Gaussian variables (Boucheron, Lugosi & Massart,
+    Concentration Inequalities, 2013, sec. 2.5). noise: σ, as a fraction of the score range.
+    queries: n.
     """
     return noise * math.sqrt(2.0 * math.log(max(queries, 1)))
 
 
 def images_needed(srocc: float, interval: Interval, images: int, bounds: Interval) -> int | None:
-    """About how many images would bring the interval within the bounds, the SROCC staying.
+    """Estimate how many images would bring the interval within the bounds at the same SROCC.
 
-    On Fisher's scale, artanh, an interval's half shrinks as 1/√(n − 3). None where it is within, or
-    is unknown.
+    On Fisher's scale, artanh, the half-width of an interval decreases as 1/√(n − 3). None if the
+    interval already lies within the bounds, or is NaN.
     """
     if math.isnan(sum(interval)) or _within(interval, bounds):
         return None
@@ -179,12 +188,12 @@ def images_needed(srocc: float, interval: Interval, images: int, bounds: Interva
 
 
 def images_by_fieller(srocc: float, bounds: Interval) -> int:
-    """How many images, at least, have an interval within the bounds around that SROCC.
+    """The least number of images for which an interval around this SROCC lies within the bounds.
 
-    More where scores are tied, or the SROCC of more images is nearer to a bound.
+    More are needed if scores are tied, or if the SROCC of more images is nearer to a bound.
 
     On Fisher's scale the standard error is 1.03/√(n − 3) (Fieller, Hartley & Pearson, Biometrika
-    1957: variance 1.06/(n − 3)); the intervals of so few images are too rough to go by.
+    1957: variance 1.06/(n − 3)). Bootstrap intervals of so few images are too rough for this.
     """
     away = [abs(_fisher(srocc) - _fisher(bound)) for bound in bounds if math.isfinite(bound)]
     return 3 + math.ceil(1.06 * (NORMAL / max(min(away), 1e-3)) ** 2)

@@ -1,4 +1,4 @@
-"""Pictures and their opinion scores: files in, 8-bit pixels out."""
+"""Images and their opinion scores: reading, writing and sets of 8-bit RGB images."""
 
 from iqattack.images.mos import MosColumns, MosTable, match_mos, read_mos
 from iqattack.images.reading import (

@@ -1,4 +1,4 @@
-"""Colour spaces that a file declares. Levels are taken as sRGB whatever it says, so it is noted."""
+"""Colour spaces declared in image files. Levels are always read as sRGB; other spaces are noted."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 
 
 def ignored_colours(image: Image.Image, coded: str | None = None) -> str | None:
-    """A phrase on the declared colour space, None where it is sRGB or where none is declared.
+    """A note on the declared colour space; None for sRGB, or if none is declared.
 
-    coded: the one that an AVIF or HEIF file names by numbers.
+    coded: the colour space that an AVIF or HEIF file declares by code points.
     """
     profile = image.info.get("icc_profile")
     if isinstance(profile, bytes) and profile:
@@ -40,7 +40,7 @@ def ignored_colours(image: Image.Image, coded: str | None = None) -> str | None:
 
 @lru_cache(maxsize=64)
 def _other_than_srgb(profile: bytes) -> str | None:
-    """The name of an ICC profile, None where to apply it would move no level by more than 3."""
+    """The name of an ICC profile; None if applying it would change no level by more than 3."""
     if not features.check("littlecms2"):
         return None if b"sRGB" in profile else "of unknown kind"
     try:

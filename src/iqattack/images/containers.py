@@ -1,4 +1,4 @@
-"""What files say about themselves that Pillow does not pass on: bit depths, colour spaces."""
+"""Metadata of image files that Pillow does not report: bit depths, colour spaces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SRGB_TRANSFERS = (1, 2, 6, 13, 14, 15)
 
 
 def brands(data: bytes) -> frozenset[bytes]:
-    """Brands of an ISO base media file (ISO/IEC 14496-12), empty for anything else."""
+    """The brands of an ISO base media file (ISO/IEC 14496-12); empty for any other file."""
     if data[4:8] != b"ftyp":
         return frozenset()
     box = data[8 : min(int.from_bytes(data[:4], "big"), 1024)]
@@ -22,7 +22,7 @@ def brands(data: bytes) -> frozenset[bytes]:
 
 
 def av1_bits(data: bytes) -> int:
-    """The most bits per sample of a picture in an AVIF file: 8, 10 or 12.
+    """The largest bit depth of an image in an AVIF file: 8, 10 or 12.
 
     av1C (AV1 in ISOBMFF, sec. 2.3.3): marker and version, profile and level, then one bit for the
     tier, one for more than 8 bits, one for 12.
@@ -37,7 +37,7 @@ def av1_bits(data: bytes) -> int:
 
 
 def coded_colours(data: bytes) -> str | None:
-    """The colour space in the colr box of an AVIF or HEIF file, None where it is sRGB's or none."""
+    """The colour space in the colr box of an AVIF or HEIF file; None for sRGB, or without one."""
     for header in _headers(data):
         match = re.search(rb"colrnclx(..)(..)", header, re.DOTALL)
         if match is not None:
@@ -52,12 +52,12 @@ def coded_colours(data: bytes) -> str | None:
 
 
 def jpeg2000_bits(data: bytes) -> int:
-    """The most bits per component of a JPEG 2000 code stream (ISO/IEC 15444-1, A.5.1: SIZ)."""
+    """The largest bit depth in a JPEG 2000 codestream (ISO/IEC 15444-1, A.5.1: SIZ)."""
     return max(((size & 0x7F) + 1 for size in _component_sizes(data)), default=8)
 
 
 def jpeg2000_signed(data: bytes) -> bool:
-    """Whether a component of a JPEG 2000 code stream has a sign (likewise: SIZ)."""
+    """Whether a component of a JPEG 2000 codestream is signed (ISO/IEC 15444-1, A.5.1: SIZ)."""
     return any(size & 0x80 for size in _component_sizes(data))
 
 
@@ -72,7 +72,7 @@ def _component_sizes(data: bytes) -> list[int]:
 
 
 def jpeg2000_profile(data: bytes) -> bytes | None:
-    """The ICC profile in the colr box of a JP2 file (ISO/IEC 15444-1, I.5.3.3), None without."""
+    """The ICC profile in the colr box of a JP2 file (ISO/IEC 15444-1, I.5.3.3); None without it."""
     for header in _headers(data):
         match = re.search(rb"(.{4})colr\x02..", header, re.DOTALL)
         if match is not None:

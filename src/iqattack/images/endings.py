@@ -1,4 +1,4 @@
-"""JPEG files that end before their picture does, though they have an end mark."""
+"""Detection of JPEG files with missing data in spite of an end-of-image marker."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ _MORE = bytes(random.Random(0).choices(range(255), k=4096))
 
 
 def ends_early(image: Image.Image, data: bytes) -> bool:
-    """Whether the last coded data of a JPEG picture end before it does: libjpeg fills in the rest.
+    """Whether coded data at the end of a JPEG image are missing, which libjpeg silently fills in.
 
-    image: the decoded picture of the file `data`. False for other formats, and for faults that
-    cannot be detected: a file cut between two scans or at a restart mark, and damage in the middle.
+    image: decoded from the file contents `data`. False for other formats, and for damage that
+    cannot be detected: a file cut between two scans or at a restart marker, or damaged in the
+    middle.
 
-    A finished decoder reads no more data. So data inserted after the picture's own, before the end
-    mark, changes the picture only if something is missing.
+    A decoder that has finished reads no more data. Data inserted between the image's own and the
+    end marker therefore change the image only if something is missing.
     """
     if image.format not in ("JPEG", "MPO"):
         return False
@@ -40,7 +41,7 @@ def ends_early(image: Image.Image, data: bytes) -> bool:
 
 
 def _end(data: bytes) -> int | None:
-    """Where the end mark of the first picture is; None without one, and for other coding."""
+    """The offset of the first image's end marker; None without one, and for other codings."""
     at, coded = 2, False
     while True:
         match = _MARK.search(data, at) if coded else _MARK.match(data, at)

@@ -1,4 +1,4 @@
-"""Files read whole: only regular ones, and none whose size says that they are something else."""
+"""Reading of whole files: regular files only, within a size limit."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ LARGEST_TABLE = 2**28  # some millions of lines
 
 
 def read_data(path: Path, largest: int, what: str) -> bytes:
-    """The bytes of a regular file, b"" for one of size 0 without opening it: those of /proc have
-    that size, and may block.
+    """Read a regular file. A file of size 0 gives b"" without being opened, since files of /proc
+    have that size and may block.
 
-    what: it is expected to be, such as "an image". Raises OSError for what cannot be read, and
-    InputError for more than `largest` bytes, or than memory holds.
+    largest: bytes accepted. what: expected content, for messages, such as "an image". Raises
+    OSError if the file cannot be read, InputError if it is larger than `largest` or the free
+    memory.
     """
     size = bytes_of(path, largest, what)
     try:
@@ -29,7 +30,7 @@ def read_data(path: Path, largest: int, what: str) -> bytes:
 
 
 def bytes_of(path: Path, largest: int, what: str) -> int:
-    """The size of a file; InputError for more than `largest` bytes, OSError where none is."""
+    """The size of a file in bytes; InputError above `largest`, OSError if there is no file."""
     size = path.stat().st_size
     if size > largest:
         raise InputError(
@@ -40,9 +41,9 @@ def bytes_of(path: Path, largest: int, what: str) -> int:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file: UTF-8, or UTF-16 that a byte order mark begins; line ends as they are.
+    """Read a text file in UTF-8, or in UTF-16 with a byte order mark; line ends are kept.
 
-    Raises InputError for another encoding, and for what is too large or cannot be read.
+    Raises InputError for another encoding, and for a file that is too large or cannot be read.
     """
     try:
         data = read_data(path, LARGEST_TABLE, "text")
@@ -62,6 +63,6 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file without their ends; errors as of `read_text`."""
+    """The lines of a text file without their line ends; errors as in `read_text`."""
     # Not `splitlines`, which splits names at characters that end no line.
     return read_text(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")

@@ -1,4 +1,4 @@
-"""Formats of pictures, found by what a file holds, and opened by Pillow's readers."""
+"""Image formats, recognised by the contents of a file and opened with Pillow's readers."""
 
 from __future__ import annotations
 
@@ -94,12 +94,12 @@ SUFFIXES = frozenset(suffix for _, suffixes, _ in _READERS.values() for suffix i
 
 @dataclass(frozen=True)
 class Opened:
-    """A picture of a file, not yet decoded where its reader can wait.
+    """An opened image, not decoded yet if its reader decodes lazily.
 
-    image: of which `load` may raise whatever Pillow's parsers stumble over. bits: of a sample in
-    the file, which Pillow reduces to 8 without a word in several formats. levels: (H, W) or (H, W,
-    C) samples with that number of bits, None if they are still to be decoded. frames: a phrase on
-    which picture of several this is. colours: the colour space that the file names by numbers.
+    image: whose `load` may raise any exception of Pillow's parsers. bits: per sample in the file,
+    which Pillow silently reduces to 8 in several formats. levels: samples (H, W) or (H, W, C) with
+    this bit depth, None if they are not decoded yet. frames: a phrase that says which of several
+    frames this is. colours: the colour space that the file declares by code points.
     """
 
     image: Image.Image
@@ -110,10 +110,10 @@ class Opened:
 
 
 def open_picture(path: Path, data: bytes) -> Opened:
-    """Open the contents of a file by what they are.
+    """Open the contents of an image file in the format that they have.
 
-    Raises InputError when they are no picture of a known format or have too many pixels, and
-    whatever Pillow raises for damaged ones.
+    path: for messages, and its suffix where the contents are ambiguous. Raises InputError for an
+    unknown format and for too many pixels, and any exception of Pillow for damaged files.
     """
     name = _format(data, path)
     if name is None:
@@ -168,9 +168,9 @@ def _check_samples(path: Path, image: Image.Image, data: bytes) -> None:
 
 
 def deep_levels(opened: Opened, data: bytes) -> NDArray[Any] | None:
-    """Samples of more than 8 bits as they are in the file, None where that cannot be had.
+    """The samples of an image of more than 8 bits, as stored in the file; None if not available.
 
-    With alpha, if there is, as the last channel; 8-bit ones where Pillow scaled and rounded them.
+    (H, W) or (H, W, C), alpha last; 8-bit samples where Pillow has already scaled and rounded them.
     """
     image = opened.image
     if opened.levels is not None:
@@ -196,7 +196,7 @@ def deep_levels(opened: Opened, data: bytes) -> NDArray[Any] | None:
 
 
 def _format(data: bytes, path: PurePath) -> str | None:
-    """The name of a file's format, by its first bytes; by its suffix where these say nothing."""
+    """The name of a file's format, from its first bytes, or else from its suffix."""
     found = brands(data)
     if found:
         if found & {b"avif", b"avis"}:
@@ -233,7 +233,7 @@ def _bits(image: Image.Image, data: bytes) -> int:
 
 
 def _heif(path: Path, data: bytes) -> Opened:
-    """The primary picture of a HEIF file, which libheif crops and turns upright."""
+    """The primary image of a HEIF file, cropped and turned upright by libheif."""
     try:
         pillow_heif = heif()
     except ImportError:

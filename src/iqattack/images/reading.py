@@ -1,7 +1,7 @@
-"""8-bit RGB pictures in and out of files.
+"""Reading and writing of 8-bit RGB images.
 
-What a file holds and what a model sees must be the same, so nothing is changed silently: harmless
-conversions are noted, and those that lose something are made only when asked for.
+A model must see what the file contains, so nothing is changed silently: lossless conversions are
+noted, and lossy ones are made only on request.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ _REMEDY = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as models see it.
+    """An image as models see it.
 
     pixels: (3, H, W) uint8 RGB.
-    notes: what was converted on the way, one phrase each; empty when the file is plain RGB.
+    notes: conversions that were made, one phrase each; empty for a plain 8-bit RGB file.
     """
 
     pixels: Tensor
@@ -78,25 +78,31 @@ def read_image(
     endings: bool = True,
     data: bytes | None = None,
 ) -> Picture:
-    """Read a picture of one of `formats.FORMATS`, whatever its name; HEIC needs iqattack[heic].
+    """Read an image in one of `formats.FORMATS`, whatever its suffix; HEIC needs iqattack[heic].
 
-    Grey and palette pictures become RGB, EXIF orientation is applied, an alpha channel that is
-    opaque everywhere is dropped, and the first of several frames is taken; `notes` says so.
-    Pictures of more than 8 bits, CMYK and transparency are refused unless `convert` is set: then
-    levels are scaled and rounded, CMYK is converted without a colour profile, and transparency is
-    composited on white. Levels are taken as sRGB: another colour space is noted, and not applied.
+    Grey and palette images become RGB, the EXIF orientation is applied, an opaque alpha channel is
+    dropped, and of several frames the first is taken; `notes` reports all of this. Images of more
+    than 8 bits, CMYK and transparency are refused unless `convert` is set: then levels are scaled
+    and rounded, CMYK is converted without a colour profile, and transparency is composited on
+    white. Levels are read as sRGB; another colour space is noted, but not applied.
 
-    What is read does not depend on Pillow's process-wide switches or on warning filters.
+    The result depends neither on Pillow's process-wide switches nor on warning filters.
 
-    resize: longest side in pixels. A longer picture is shrunk to it, upright and in 8-bit RGB, by
-    Pillow's Lanczos filter; the other side is rounded, to at least 1. Others keep their size.
-    endings: look for data of a JPEG that end early, which takes as long as decoding it; the
-    result is in `notes` alone.
-    data: what `read_file` gave for the path, which is not read then.
+    convert: whether to make lossy conversions.
+    resize: longest side in pixels. A larger image is reduced to it, upright and in 8-bit RGB, with
+        Pillow's Lanczos filter; the other side is rounded, to at least 1. Others keep their size.
+    endings: whether to look for missing data at the end of a JPEG, which takes as long as decoding
+        it and affects only `notes`.
+    data: contents of the file, as from `read_file`, which is then not read.
 
-    Raises InputError when the file is missing, unreadable, a pipe or a device, damaged, truncated
-    or empty, has too many pixels or bytes, or holds something that may not be or cannot be
-    converted; or for a `resize` below 1.
+    Raises InputError for a file that is missing, unreadable, a pipe or a device, damaged, truncated
+    or empty, has too many pixels or bytes, or would need a conversion that is impossible or not
+    requested; and for a `resize` below 1.
+
+    >>> from iqattack.images import read_image
+    >>> picture = read_image("photos/01_astronaut_clean.png")
+    >>> picture.pixels.shape, picture.pixels.dtype, picture.notes
+    (torch.Size([3, 256, 256]), torch.uint8, ())
     """
     if resize is not None and resize < 1:
         raise InputError(f"resize {resize}: expected a length of at least 1 pixel, such as 1024")
@@ -116,7 +122,7 @@ def read_image(
 
 
 def read_file(path: str | Path) -> bytes:
-    """The bytes of an image file; InputError as in `read_image` where there are none."""
+    """The bytes of an image file; InputError as in `read_image` if it cannot be read."""
     path = Path(path)
     try:
         kind = kind_of_file(path)
@@ -136,7 +142,7 @@ def read_file(path: str | Path) -> bytes:
 
 
 def encode_png(pixels: Tensor) -> bytes:
-    """(3, H, W) uint8 RGB pixels as a lossless 8-bit PNG; the same pixels give the same bytes.
+    """Encode pixels (3, H, W) uint8 RGB as an 8-bit PNG; the same pixels give the same bytes.
 
     Raises ValueError for another shape or dtype.
     """
@@ -156,15 +162,23 @@ def encode_png(pixels: Tensor) -> bytes:
 
 
 def write_png(path: str | Path, pixels: Tensor) -> None:
-    """Write (3, H, W) uint8 RGB pixels as `encode_png` has them, completely or not at all.
+    """Write pixels (3, H, W) uint8 RGB as an 8-bit PNG, completely or not at all.
 
-    Raises what that does, and InputError when the file cannot be written.
+    Raises ValueError for another shape or dtype, InputError if the file cannot be written.
+
+    >>> import torch
+    >>> from pathlib import Path
+    >>> from iqattack.images import read_image, write_png
+    >>> image = torch.randint(0, 256, (3, 32, 48), dtype=torch.uint8)
+    >>> write_png(Path("noise.png"), image)
+    >>> torch.equal(read_image("noise.png").pixels, image)
+    True
     """
     write_bytes(path, encode_png(pixels))
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write a file completely or not at all; InputError when it cannot be written."""
+    """Write a file completely or not at all; InputError if that fails."""
     path = Path(path)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # short: names may be long
     try:
@@ -184,7 +198,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def pixels_sha256(pixels: Tensor) -> str:
-    """SHA-256 of a picture (3, H, W) uint8: its bytes R, G, B, R, … row by row, as hexadecimals.
+    """The SHA-256 of pixels (3, H, W) uint8, of the bytes R, G, B, R, … row by row, in hexadecimal.
 
     `hashlib.sha256(Image.open(file).convert("RGB").tobytes())` gives the same for an upright 8-bit
     file.

@@ -1,4 +1,4 @@
-"""Which images a run is about, in which order, under which names."""
+"""Sets of images, in order and with unique names."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ LONGEST_NAME = 255  # bytes, of a file on every common system
 class ImageEntry:
     """One image of a set.
 
-    name: what tables, logs and seeds know it by; unique in its set. The file name, with the
-        folders below the one that was searched in front of it: `jp2k_img1.bmp`.
-    path: where the file is. shown: what messages call it, by default its path.
-    mos: mean opinion score as published, None when there is none.
+    name: its name in tables, logs and seeds, unique in its set: the file name, preceded by the
+        folders below the one that was searched, as in `jp2k_img1.bmp`.
+    path: of the file. shown: its name in messages, by default the path.
+    mos: mean opinion score as published, None without one.
     """
 
     # Of a million entries, folders are kept once, and paths made when they are asked for.
@@ -68,23 +68,23 @@ class ImageEntry:
 
     @property
     def file(self) -> str:
-        """Its path as text."""
+        """The path as text."""
         path: str = os.path.join(self._folder, self._file)  # noqa: PTH118 - by far faster
         return path
 
     @property
     def png_name(self) -> str:
-        """Name of the PNG that holds this image's result; unique in its set, too."""
+        """The name of the PNG of the attacked image; also unique in its set."""
         return f"{stem(self.name)}.png"
 
     def anchored(self) -> ImageEntry:
-        """The same by its absolute path."""
+        """The same image with an absolute path."""
         if os.path.isabs(self._folder) and ".." not in self._folder:  # noqa: PTH117
             return self
         return ImageEntry(self.name, absolute(self.path), self.mos, self.shown)
 
     def rated(self, mos: float) -> ImageEntry:
-        """The same with a MOS."""
+        """The same image with a MOS."""
         made = copy.copy(self)
         object.__setattr__(made, "mos", mos)
         return made
@@ -97,7 +97,7 @@ class ImageEntry:
 
     @property
     def file_name(self) -> str:
-        """The last part of its path."""
+        """The last component of the path."""
         name: str = self._file
         return name
 
@@ -113,11 +113,18 @@ def stem(name: str) -> str:
 class ImageSet(Sequence[ImageEntry]):
     """An ordered set of images; methods return new sets.
 
-    notes: what was left out on the way, one phrase each.
+    entries: the images. notes: what was left out, one phrase each.
 
-    Raises InputError when it would be empty, when two images would share a name or a result
-    (`a.png` and `a.jpg` are both saved as `a.png`; case and Unicode form are ignored), or when a
-    name holds control characters or is too long for a file.
+    Raises InputError for an empty set, two images with the same name or the same result (`a.png`
+    and `a.jpg` are both saved as `a.png`; case and Unicode form are ignored), and a name with
+    control characters or too long for a file.
+
+    >>> import iqattack
+    >>> images = iqattack.ImageSet.from_folder("photos")
+    >>> len(images), images[0].name
+    (24, '01_astronaut_clean.png')
+    >>> len(images[:5]), len(images.limit(3))
+    (5, 3)
     """
 
     entries: tuple[ImageEntry, ...]
@@ -163,10 +170,10 @@ class ImageSet(Sequence[ImageEntry]):
 
     @classmethod
     def from_folder(cls, path: str | Path, *, recursive: bool = False) -> ImageSet:
-        """All images of a folder, by their suffix, sorted by name.
+        """The image files of a folder, recognised by their suffix, sorted by name.
 
-        Everything else is left out, and the notes say so. recursive: with the folders below, each
-        once, whatever links lead to it.
+        recursive: include subfolders, each once, even if several links lead to it. Other files are
+        left out and noted. Raises InputError for a folder that does not exist or has no images.
         """
         found = _Search()
         _folder(Path(path), recursive, found)
@@ -174,13 +181,17 @@ class ImageSet(Sequence[ImageEntry]):
 
     @classmethod
     def from_spec(cls, specs: Sequence[str | Path]) -> ImageSet:
-        """Images from folders, files, glob patterns and lists, one after the other.
+        """The images of folders, files, glob patterns and lists, in this order.
 
-        A list is a `.txt` file with one path per line, relative to the list, whose order is kept;
-        lines that are blank or start with # are skipped. `**` in a pattern goes down all folders,
-        each once; a link to a folder that holds the link is not followed. A file that links make
-        known under several names is taken once, under the name with the fewest links. Hard links
-        are files of their own.
+        A list is a `.txt` file with one path per line, relative to the list; blank lines and lines
+        that start with # are skipped. `**` in a pattern matches all subfolders, each once; a link
+        to a folder that contains the link is not followed. A file with several names because of
+        symbolic links is taken once, under the name with the fewest links. Hard links are separate
+        files. Raises InputError for a spec without images.
+
+        >>> from iqattack import ImageSet
+        >>> [image.name for image in ImageSet.from_spec(["photos/*_chelsea_jpeg*.png"])]
+        ['11_chelsea_jpeg2.png']
         """
         found = _Search()
         for spec in specs:
@@ -210,32 +221,40 @@ class ImageSet(Sequence[ImageEntry]):
         return cls(tuple(ImageEntry(path.name, path) for path in paths))
 
     def with_mos(self, table: Mapping[str, float]) -> ImageSet:
-        """The same images with the MOS that `table` gives for their names; it must have all."""
+        """The same images with the MOS that `table` gives for their names.
+
+        Raises InputError if an image has none.
+
+        >>> from iqattack import ImageSet
+        >>> images = ImageSet.from_spec(["photos/01_astronaut_clean.png"])
+        >>> images.with_mos({"01_astronaut_clean.png": 96.5})[0].mos
+        96.5
+        """
         missing = [entry.name for entry in self if entry.name not in table]
         if missing:
             raise InputError(f"{some(missing)} of {len(self)} images have no MOS; add them")
         return self._alike(tuple(entry.rated(table[entry.name]) for entry in self))
 
     def anchored(self) -> ImageSet:
-        """The same images by absolute paths: a model may go to another folder as it scores."""
+        """The same images with absolute paths, since a model may change the working folder."""
         return self._alike(tuple(entry.anchored() for entry in self))
 
     def _alike(self, entries: tuple[ImageEntry, ...]) -> ImageSet:
-        """A set of some of these names, which need no second look."""
+        """A set of some of these images, whose names have been checked."""
         made = object.__new__(type(self))
         object.__setattr__(made, "entries", entries)
         object.__setattr__(made, "notes", self.notes)
         return made
 
     def limit(self, n: int) -> ImageSet:
-        """The first `n` images, or all where there are fewer."""
+        """The first `n` images, or all if there are fewer; InputError for n below 1."""
         if n < 1:
             raise InputError(f"limit {n}: expected at least 1 image")
         return self[:n]
 
 
 def folded(name: str) -> str:
-    """A form that names share which differ in case or Unicode form alone."""
+    """A canonical form of a name, the same for names that differ only in case or Unicode form."""
     if name.isascii():
         return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

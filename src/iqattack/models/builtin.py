@@ -1,4 +1,4 @@
-"""`builtin`: the model that comes with the package, trained by training/train.py on pseudo-MOS."""
+"""`builtin`: the model that ships with the package, trained by training/train.py on pseudo-MOS."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ BAND = 100_000
 
 
 class Energies(nn.Module):
-    """What a judge sees of an image: fixed statistics of natural scenes, differentiable.
+    """The input features of a judge: fixed, differentiable natural scene statistics.
 
-    Luma at four scales and two colour differences at three go through the eight 3×3 DCT filters
-    without the mean. Logarithms of their mean energies in windows make a map with one cell for
-    8×8 pixels: blur, noise and coding multiply energies, which logarithms turn into sums. Beside
-    them lie anisotropy (motion blur), contrast relative to the mean, colours and clipping.
+    Luma at four scales and two colour differences at three are filtered with the eight 3×3 DCT
+    filters that have zero mean. The logarithms of mean energies in windows form a map with one cell
+    per 8×8 pixels: blur, noise and coding multiply energies, which logarithms turn into sums.
+    Further features are anisotropy (motion blur), contrast relative to the mean, colours and
+    clipping.
     """
 
     bank: Tensor
@@ -66,10 +67,10 @@ class Energies(nn.Module):
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (N, 82, h, w) and statistics of the whole (N, 689).
+        """Feature map (N, 82, h, w) and global statistics (N, 689).
 
-        images: (N, 3, H, W) float grey levels, H and W at least 64; the rest of H and W by 8 is
-        left out, at the lower right.
+        images: (N, 3, H, W) float grey levels 0..255, H and W at least 64; the remainders of H and
+        W modulo 8 are cropped at the lower right.
         """
         height, width = (side // CELL * CELL for side in images.shape[2:])
         images = images[..., :height, :width]
@@ -85,8 +86,8 @@ class Energies(nn.Module):
     def _energy(self, plane: Tensor, scale: int, *, luma: bool = True) -> Tensor:
         """Energies (N, 8, h, w) of a plane (N, 1, H, W).
 
-        Of luma (N, 9, h, w), with the covariance of its derivatives across and down, and at the two
-        finest scales (N, 17, h, w), with mean magnitudes.
+        For luma, (N, 9, h, w) with the covariance of the horizontal and vertical derivatives, and
+        (N, 17, h, w) with mean magnitudes at the two finest scales.
         """
         side = CELL >> scale
         height, width = plane.shape[2:]
@@ -135,14 +136,14 @@ class Energies(nn.Module):
         return torch.log(torch.stack(scales, 2) + FLOOR).flatten(1, 3)
 
     def _range(self, images: Tensor) -> list[Tensor]:
-        """Largest and smallest value of a window, and how much of it is clipped."""
+        """The largest and smallest values of each window, and the share of clipped values."""
         high, low = images.amax(1, keepdim=True), images.amin(1, keepdim=True)
         clipped = torch.cat([high - 253.5, low - 253.5, 1.5 - high], 1)
         shares = windows(torch.sigmoid(2 * clipped), 0)
         return [highest(high) / 64, -highest(-low) / 64, shares]
 
     def _tones(self, images: Tensor) -> list[Tensor]:
-        """Quantiles of lightness, colourfulness, highest and lowest colour; spread of the first."""
+        """Quantiles of lightness, colourfulness and extreme channels; spread of lightness."""
         coarse = (columns(rows(images, 4), 4) / 255).flatten(2)
         lightness, high, low = coarse.mean(1), coarse.amax(1), coarse.amin(1)
         tones = torch.stack([lightness, high - low, high, low], 1)
@@ -177,13 +178,13 @@ def overlapping(cells: Tensor) -> Tensor:
 
 
 def windows(values: Tensor, scale: int) -> Tensor:
-    """Means over windows of 16×16 pixels of the image, every 8, at a scale halved so often."""
+    """Means over windows of 16×16 image pixels, stride 8. scale: number of earlier halvings."""
     side = CELL >> scale
     return overlapping(columns(rows(values, side), side))
 
 
 def highest(values: Tensor) -> Tensor:
-    """Largest values of windows of 16×16 pixels, every 8."""
+    """Maxima over windows of 16×16 pixels with stride 8."""
     n, channels, height, width = values.shape
     lines = values.reshape(n, channels, height // CELL, CELL, width).amax(3)
     cells = lines.reshape(n, channels, height // CELL, width // CELL, CELL).amax(4)
@@ -207,7 +208,7 @@ def quantiles(values: Tensor, shares: Tensor) -> Tensor:
 
 
 def blockiness(luma: Tensor) -> list[Tensor]:
-    """How far steps between neighbours repeat every 8 pixels (N, 2), across and down; for JPEG."""
+    """How far steps between neighbours have period 8, as in JPEG: (N, 2), across and down."""
     across, down = luma.diff(dim=2).abs().mean(1), luma.diff(dim=1).abs().mean(2)
     found = []
     for steps in (across, down):
@@ -220,7 +221,7 @@ def blockiness(luma: Tensor) -> list[Tensor]:
 
 
 class Judge(nn.Module):
-    """What is learned: a combination of energies in each cell, pooled, and two hidden layers."""
+    """The trained part: a combination of energies in each cell, pooling, and two hidden layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -234,7 +235,7 @@ class Judge(nn.Module):
         self.score = nn.Linear(HIDDEN, 1)
 
     def features(self, local: Tensor, overall: Tensor, noise: float = 0, drop: float = 0) -> Tensor:
-        """Features (N, 128) of what Energies gives; noise and drop regularise training."""
+        """Features (N, 128) of the output of `Energies`; noise and drop regularise training."""
         overall = self.overall_norm(overall).clamp(-4, 4)
         if noise:
             overall = overall + noise * torch.randn_like(overall)
@@ -256,10 +257,10 @@ class Judge(nn.Module):
 
 
 class BuiltinNetwork(nn.Module):
-    """Energies, and the mean of what five judges make of them (N,), 0..100, differentiable.
+    """`Energies`, then the mean score (N,) of five judges, 0..100, differentiable.
 
-    Judges differ by where their training began (deep ensembles: Lakshminarayanan et al., NeurIPS
-    2017) and by the photographs that it was stopped on, which the others learned from.
+    Judges differ in their initial weights (deep ensembles: Lakshminarayanan et al., NeurIPS 2017)
+    and in the photographs held out for early stopping, on which the others were trained.
     """
 
     def __init__(self) -> None:
@@ -275,24 +276,24 @@ class BuiltinNetwork(nn.Module):
 
 
 def load_network() -> BuiltinNetwork:
-    """The network with the weights in the package."""
+    """The network with the weights that ship with the package."""
     network = BuiltinNetwork()
     network.load_state_dict(load((files("iqattack.models") / "builtin.safetensors").read_bytes()))
     return network.eval().requires_grad_(False)
 
 
 def card() -> str:
-    """The model card: what it was trained on, what it can do, what it cannot. Markdown."""
+    """The model card in Markdown: training data, abilities and limits."""
     return (files("iqattack.models") / "builtin.md").read_text(encoding="utf-8")
 
 
 class Builtin:
     """The built-in model as a black box: pseudo-MOS 0..100, higher is better.
 
-    On the CPU images are scored one by one, each by one thread, several at a time: an image's score
-    depends neither on its batch nor on the number of cores, to the last bit. On a GPU the batch is
-    one pass, and the library promises no such thing. Autocast and compilation are of the judges
-    alone: what they are given needs all bits of float32.
+    On the CPU, images are scored one by one, each in one thread and several concurrently, so that a
+    score depends neither on the batch nor on the number of cores, to the last bit. On a GPU, the
+    batch is one pass, without this guarantee. Autocast and compilation apply to the judges only, as
+    the energies need full float32 precision.
     """
 
     name = "builtin"
@@ -301,7 +302,7 @@ class Builtin:
     min_size = 64
 
     def __init__(self, device: str = "cpu", inference: Inference = EAGER) -> None:
-        """Raises InputError for a device that is not there."""
+        """Raises InputError for a device that is not available."""
         self.network = load_network()
         self.device = usable_device(device)
         self.network.to(self.device)
@@ -320,7 +321,7 @@ class Builtin:
         return torch.cat([none, *scored]).to("cpu", torch.float64)
 
     def differentiable(self, images: Tensor) -> Tensor:
-        """Raw scores (N,) of images of any type, with their graph."""
+        """Raw scores (N,) of images (N, 3, H, W) of any type, with the autograd graph."""
         with self.inference.context(self.device):
             scores: Tensor = self.network(images.to(self.device).float())
         return scores

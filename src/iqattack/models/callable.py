@@ -1,8 +1,8 @@
 """Anything callable as a black box: `FILE.py:factory`, `package.module:factory`, or `wrap`.
 
-A factory is called once, with `device=` where it takes one, and returns a function of images (N, 3,
-H, W) uint8 RGB, or of what an input convention makes of them (models/inputs.py), that returns N
-scores: a list, an array, a tensor, or a number for one image. Its attributes `name`, `score_range`,
+A factory is called once, with `device=` if it has that parameter. It returns a function of images
+(N, 3, H, W) uint8 RGB, or of images in its input convention (models/inputs.py), that returns N
+scores: a list, an array, a tensor, or a number for one image. The attributes `name`, `score_range`,
 `lower_better`, `min_size` and those of `Traits` are read, and a method `differentiable` provides
 gradients for attacks that need them (models/gradients.py).
 """
@@ -81,14 +81,14 @@ class UserModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights of a torch module lie; any other function sees to that itself."""
+        """The device of a torch module's weights; other functions handle devices themselves."""
         if not isinstance(self.function, torch.nn.Module):
             return torch.device("cpu")
         devices = (weight.device for weight in self.function.parameters())
         return next(devices, torch.device("cpu"))
 
     def _on_its_device(self) -> Callable[[Any], object]:
-        """The function, given tensors where the weights of a torch module lie."""
+        """The function, with inputs moved to the device of a torch module's weights."""
         function, device = self.function, self.device
         if device.type == "cpu" and self.inference.autocast is None:
             return function
@@ -101,10 +101,10 @@ class UserModel:
 
     @property
     def differentiable(self) -> Callable[[Tensor], Tensor]:
-        """Scores with their graph; AttributeError for what has no gradients.
+        """The function that returns scores with the autograd graph; AttributeError without one.
 
-        A method of that name, or the function itself where it takes tensors of floats, or is a
-        torch module, which is then given its grey levels as floats.
+        Its method of that name, or the function itself if it takes float tensors or is a torch
+        module, which then receives grey levels as floats.
         """
         own = getattr(self.function, "differentiable", None)
         if own is None and (self.convention.floating or isinstance(self.function, torch.nn.Module)):
@@ -114,7 +114,7 @@ class UserModel:
         return self.convention.differentiable(own)
 
     def works_with(self, convention: Input, images: Tensor) -> bool:
-        """Whether it has a finite score for each image (N, 3, H, W) uint8 under a convention."""
+        """Whether it returns finite scores for images (N, 3, H, W) uint8 in this convention."""
         try:
             with torch.no_grad():
                 found = self._ask(convention, images)
@@ -146,13 +146,25 @@ def wrap(
     compile: bool = False,  # noqa: A002
     autocast: str | None = None,
 ) -> Model:
-    """A function of images (N, 3, H, W) uint8 RGB that returns N scores, as a `Scorer`.
+    """Make a model of a function of images (N, 3, H, W) uint8 RGB that returns N scores.
 
-    name: shown in runs and tables; by default the function's own. score_range: (lowest, highest)
-    raw score. lower_better: True if low means good quality. min_size: smallest height and width in
-    pixels. input: its input convention, such as `float01` or `numpy,nhwc,single`. timeout: seconds
-    that a call may take. compile, autocast: of a torch module, as in `load_model`. Raises
-    InputError for an empty range.
+    function: the model, such as a torch module. name: shown in runs and tables; by default the
+    function's own. score_range: (lowest, highest) raw score. lower_better: True if low means good
+    quality. min_size: smallest height and width in pixels. input: its input convention, such as
+    `float01` or `numpy,nhwc,single`. timeout: seconds that a call may take. compile, autocast: of a
+    torch module, as in `load_model`.
+
+    Raises InputError for an empty range, an invalid input convention, and torch options with
+    anything but a torch module.
+
+    >>> import iqattack
+    >>> import torch
+    >>> model = iqattack.wrap(
+    ...     lambda images: images.float().mean((1, 2, 3)),
+    ...     name="brightness", score_range=(0, 255), lower_better=False,
+    ... )
+    >>> model(torch.full((2, 3, 32, 32), 100, dtype=torch.uint8)).tolist()
+    [100.0, 100.0]
     """
     if name is None:
         name = str(getattr(function, "__name__", type(function).__name__))

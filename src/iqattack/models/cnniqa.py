@@ -47,7 +47,7 @@ class CnniqaNetwork(nn.Module):
 
 
 def blocks_of(grey: Tensor) -> Tensor:
-    """All blocks of pictures (N, H, W): (N·blocks, 1, 32, 32), row by row."""
+    """All blocks of images (N, H, W), row by row: (N·blocks, 1, 32, 32)."""
     n, height, width = grey.shape
     rows, columns = (height - 1) // BLOCK, (width - 1) // BLOCK
     grey = grey[:, : rows * BLOCK, : columns * BLOCK]
@@ -58,7 +58,7 @@ def blocks_of(grey: Tensor) -> Tensor:
 def load_network(weights: Path) -> CnniqaNetwork:
     """The network with the weights of a PyTorch state dict.
 
-    Raises InputError for a file that is missing, no state dict, or of another network.
+    Raises InputError for a file that is missing, is not a state dict, or fits another network.
     """
     expected = "expected a PyTorch state dict of CNNIQA (conv1, fc1, fc2, fc3)"
     if not weights.is_file():
@@ -86,9 +86,9 @@ def load_network(weights: Path) -> CnniqaNetwork:
 class Cnniqa:
     """CNNIQA as a black box, `cnniqa:WEIGHTS`.
 
-    Trained on LIVE's DMOS: about 0..100, lower is better. On the CPU an image's score does not
-    depend on its batch, to the last bit; on a GPU the batch is one pass, and the library promises
-    no such thing.
+    Trained on the DMOS of LIVE: scores of about 0..100, lower is better. On the CPU, a score does
+    not depend on the batch, to the last bit. On a GPU, the batch is one pass, without this
+    guarantee.
     """
 
     score_range = (0.0, 100.0)
@@ -98,7 +98,7 @@ class Cnniqa:
     def __init__(
         self, weights: Path | str, device: str = "cpu", inference: Inference = EAGER
     ) -> None:
-        """Raises InputError for weights that cannot be used and a device that is not there."""
+        """Raises InputError for weights that cannot be used, or a device that is not available."""
         weights = Path(weights)
         self.name = f"cnniqa:{weights.stem}"
         self.files = (absolute(weights),)
@@ -121,7 +121,7 @@ class Cnniqa:
         return torch.cat([self.differentiable(part) for part in parts]).to("cpu", torch.float64)
 
     def differentiable(self, images: Tensor) -> Tensor:
-        """Raw scores (N,) of images of any type, with their graph."""
+        """Raw scores (N,) of images (N, 3, H, W) of any type, with the autograd graph."""
         with self.inference.context(self.device):
             scores: Tensor = self.network(images.to(self.device).float())
         return scores

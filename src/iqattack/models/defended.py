@@ -67,14 +67,21 @@ class Defended:
 
 
 def defend(model: Scorer, defence: str | Chain, *, key: int = 0) -> Model:
-    """A model with defences before it: `defend(model, "jpeg:75+median:3")`.
+    """Put defences before a model, to make one black box of both.
 
-    defence: its spec, or the result of `parse_defence`; `FILE.py:name` and `package.module:name`
-    are your own defences, see docs/defences.md. Several apply from left to right. key: of random
-    choices, which depend only on it and on the pixels, so that every run is reproducible. A query
-    is one image, no matter how many versions of it the model scores; its notes give that number.
+    model: a loaded model. defence: a spec, such as `jpeg:75+median:3`, of which the leftmost sees
+    the image first, or the result of `parse_defence`; `FILE.py:name` and `package.module:name` are
+    your own defences, see docs/defences.md. key: of random choices, which depend only on it and on
+    the pixels, so that every run is reproducible. A query is one image, no matter how many versions
+    of it the model scores; the notes of the model give that number.
 
-    Raises InputError for a defence that does not exist.
+    Raises InputError for an unknown defence, and for one that changes scores within their range
+    before a model that declares none.
+
+    >>> import iqattack
+    >>> model = iqattack.defend(iqattack.load_model("builtin"), "jpeg:75+median:3")
+    >>> model.name, model.score_range
+    ('builtin, defended by jpeg:75+median:3', (0.0, 100.0))
     """
     chain = defence if isinstance(defence, Chain) else parse_defence(defence)
     inner = model.function if isinstance(model, Model) else None

@@ -1,4 +1,4 @@
-"""From a spec such as `cnniqa:weights.pth` to a black box."""
+"""Loading of models from specs such as `cnniqa:weights.pth`."""
 
 from __future__ import annotations
 
@@ -162,8 +162,10 @@ def load_model(
     declared: bool = True,
     defence: str | None = None,
 ) -> Model:
-    """Load the model that a spec names, in one of the forms of the catalogue.
+    """Load the model that a spec names.
 
+    spec: in one of the forms that `iqattack models` lists, such as `builtin`, `pyiqa:brisque` or
+        `my_model.py:load`.
     score_range, lower_better: override, or supply if missing, the model's declarations.
     device: where a network runs, as torch names it.
     input: the model's input convention, such as `float01` or `numpy,nhwc,single`.
@@ -176,6 +178,15 @@ def load_model(
 
     Raises InputError for an unknown kind, a model that cannot be loaded, one whose range or
     direction is neither declared nor given, and torch options with anything but a torch module.
+
+    >>> import iqattack
+    >>> model = iqattack.load_model("builtin")
+    >>> model.score_range, model.lower_better, model.min_size
+    ((0.0, 100.0), False, 64)
+    >>> from iqattack.images import read_image
+    >>> scores = model(read_image("photos/01_astronaut_clean.png").pixels[None])
+    >>> scores.shape, round(scores.item())
+    (torch.Size([1]), 83)
     """
     if not isinstance(spec, str):
         raise InputError(

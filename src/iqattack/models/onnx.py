@@ -201,7 +201,7 @@ class Reading:
 
     @classmethod
     def parse(cls, options: list[str], where: str) -> Self:
-        """From 'option=value' texts; InputError, which begins with where, for what is none."""
+        """Parse 'option=value' texts. where: beginning of the InputError for an invalid one."""
         given: dict[str, Any] = {}
         for option in options:
             name, value = _option(option, where)

@@ -110,7 +110,7 @@ class Pyiqa:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Raw scores (N,) float64 of images (N, 3, H, W) uint8; NaN where the metric has none."""
+        """Raw scores (N,) float64 of images (N, 3, H, W) uint8; NaN if the metric is undefined."""
         return per_image(self._score, images) if self._one_by_one else self._score(images)
 
     def differentiable(self, images: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class Pyiqa:
 
 
 class PyiqaReference:
-    """One full-reference metric of pyiqa, such as lpips or dists: how unlike two images look."""
+    """One full-reference metric of pyiqa, such as lpips or dists."""
 
     def __init__(self, spec: str, device: str = "cpu") -> None:
         """As `Pyiqa`, for a metric that needs a reference image."""
@@ -152,7 +152,7 @@ class PyiqaReference:
 
     @torch.no_grad()
     def __call__(self, attacked: Tensor, clean: Tensor) -> float:
-        """The value of two images (3, H, W) uint8; InputError where the metric fails on them."""
+        """The metric of two images (3, H, W) uint8; InputError if it fails on them."""
         pair = (image[None].to(self.device).float() / 255.0 for image in (attacked, clean))
         try:
             return float(torch.as_tensor(self._metric(*pair)))
@@ -196,7 +196,7 @@ def _notes(metric: str, options: dict[str, Any]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _fixed_seeds(device: torch.device) -> Iterator[None]:
-    """The same random numbers inside every time, and outside those that would have come anyway."""
+    """Fix the random seeds inside, and restore the global random state afterwards."""
     state = np.random.get_state()  # noqa: NPY002 - what pyiqa draws from
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(0)

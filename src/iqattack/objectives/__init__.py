@@ -1,4 +1,4 @@
-"""Which way each score is to move, and what counts as success."""
+"""Objectives of an attack: the direction of each score, and what counts as success."""
 
 from iqattack.objectives.boundary import ScoreBoundary
 from iqattack.objectives.objective import (

@@ -1,4 +1,4 @@
-"""The score boundary, which makes moving a score a yes/no question."""
+"""The score boundary, which turns the movement of a score into a binary decision."""
 
 from __future__ import annotations
 
@@ -13,14 +13,21 @@ from iqattack.errors import InputError
 
 @dataclass(frozen=True)
 class ScoreBoundary:
-    """A fraction b of the way from the clean score to the end aimed at.
+    """A score boundary: a fraction b of the way from the clean score to the end aimed at.
 
-    Yang et al. (arXiv 2401.05217): an image is adversarial at b when its score passed
-    y0 + (M − y0)·b. In units of gain, M − y0 is `reach`, so that is gain ≥ b·reach. At b = 0, or
-    where the range leaves no reach, the clean image itself is adversarial.
+    Yang et al. (arXiv 2401.05217): an image is adversarial at b if its score has passed
+    y₀ + (M − y₀)·b. In units of gain, M − y₀ is the reach, so the condition is gain ≥ b·reach. At
+    b = 0, or without a reach, the clean image itself is adversarial.
 
-    reach: largest gain that the score range leaves, finite and ≥ 0.
-    fraction: b in [0, 1].
+    reach: the largest gain that the score range leaves, finite and ≥ 0.
+    fraction: b, 0..1.
+
+    Raises InputError for a reach or fraction outside of these.
+
+    >>> from iqattack.objectives import ScoreBoundary
+    >>> boundary = ScoreBoundary(reach=0.4, fraction=0.5)
+    >>> boundary.gain, boundary.crossed(0.25)
+    (0.2, True)
     """
 
     reach: float
@@ -34,7 +41,7 @@ class ScoreBoundary:
 
     @property
     def gain(self) -> float:
-        """The gain at which the boundary lies."""
+        """The gain at the boundary, as a fraction of the score range."""
         return self.fraction * self.reach
 
     @overload
@@ -42,5 +49,5 @@ class ScoreBoundary:
     @overload
     def crossed(self, gain: Tensor) -> Tensor: ...
     def crossed(self, gain: float | Tensor) -> bool | Tensor:
-        """Whether a gain reaches the boundary; element-wise, bool, for a tensor. NaN does not."""
+        """Whether a gain reaches the boundary; elementwise for a tensor. NaN does not."""
         return gain >= self.gain

@@ -1,7 +1,7 @@
-"""Which way the score of each picture is to move, and how far it moved.
+"""Objectives: the direction in which to move the score of each image, and the gain.
 
-Directions are in terms of quality: "up" makes a picture look better to the model, whether that
-means a higher raw score or a lower one.
+Directions refer to quality: "up" makes an image look better to the model, whether that means a
+higher or a lower raw score.
 """
 
 from __future__ import annotations
@@ -28,15 +28,20 @@ ScoreRange = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the score of one picture is to go.
+    """The target of one image's score.
 
-    direction: of the quality.
-    clean: raw score of the clean picture.
-    end: raw score aimed at, the M of the score boundary.
+    direction: of the quality, `up` or `down`.
+    clean: raw score of the clean image.
+    end: raw score aimed at, M of the score boundary.
     rising: whether the raw score has to rise.
     width: of the score range, > 0; gains are fractions of it.
-    fraction: where the score boundary lies that counts as success, in (0, 1]; None for no boundary,
-        where more is always better.
+    fraction: the score boundary that counts as success, in (0, 1]; None for no boundary, where a
+        larger gain is always better.
+
+    >>> from iqattack.objectives import towards_end
+    >>> target = towards_end("up", clean=60.0, score_range=(0, 100), lower_better=False)
+    >>> target.end, target.reach, target.gain(75.0)
+    (100, 0.4, 0.15)
     """
 
     direction: Direction
@@ -51,14 +56,14 @@ class Target:
     @overload
     def gain(self, raw: Tensor) -> Tensor: ...
     def gain(self, raw: float | Tensor) -> float | Tensor:
-        """Movement of raw scores in the wanted direction, over the width; float64."""
+        """Movement of raw scores in the wanted direction over the width; float64, elementwise."""
         scores = raw.double() if isinstance(raw, Tensor) else raw
         moved = scores - self.clean if self.rising else self.clean - scores
         return moved / self.width
 
     @property
     def reach(self) -> float:
-        """Gain at the end aimed at; 0 for a picture that is there already or beyond."""
+        """The gain at the end aimed at; 0 if the clean score lies there already, or beyond."""
         return max(0.0, self.gain(self.end))
 
     @property
@@ -70,7 +75,11 @@ class Target:
 def towards_end(
     direction: Direction, clean: float, score_range: ScoreRange, lower_better: bool
 ) -> Target:
-    """The target at the far end of the score range; InputError if the range is none."""
+    """The target at the end of the score range in this direction.
+
+    clean: raw score. score_range: (lowest, highest) raw score. lower_better: whether a low score
+    means good quality. Raises InputError for an empty or non-finite range.
+    """
     low, high = score_range
     if not (low < high and math.isfinite(high - low)):
         raise InputError(f"score range {low},{high}: expected two finite numbers, lower first")
@@ -79,28 +88,28 @@ def towards_end(
 
 
 class Objective(Protocol):
-    """Decides the direction of each picture of a set."""
+    """Decides the direction of each image of a set."""
 
     @property
     def name(self) -> str:
-        """How the command line calls it."""
+        """Its spec on the command line."""
         ...
 
     @property
     def of_set(self) -> bool:
-        """Whether the direction of one picture depends on the scores of the others."""
+        """Whether the direction of an image depends on the scores of the others."""
         return False
 
     def targets(
         self, clean: Sequence[float], score_range: ScoreRange, lower_better: bool
     ) -> list[Target]:
-        """One target per clean raw score, in order; scores are finite."""
+        """One target per clean raw score, in order; `clean` must be finite."""
         ...
 
 
 @dataclass(frozen=True)
 class OneWay(Objective):
-    """All qualities up, or all down."""
+    """All images in one direction."""
 
     direction: Direction
 
@@ -112,22 +121,22 @@ class OneWay(Objective):
     def targets(
         self, clean: Sequence[float], score_range: ScoreRange, lower_better: bool
     ) -> list[Target]:
-        """The same end for all."""
+        """The same end of the score range for all images."""
         return [towards_end(self.direction, y0, score_range, lower_better) for y0 in clean]
 
 
 def farther_end(clean: float, score_range: ScoreRange, lower_better: bool) -> Target:
-    """The target at the end of the score range that is farther; down if both are equally far."""
+    """The target at the farther end of the score range; down if both are equally far."""
     up, down = (towards_end(way, clean, score_range, lower_better) for way in ("up", "down"))
     return up if up.reach > down.reach else down
 
 
 @dataclass(frozen=True)
 class Farther(Objective):
-    """Each picture to the end of the score range that is farther, whatever the others are.
+    """Each image towards the farther end of the score range, independent of the other images.
 
-    Scores above the middle of the range go down and the others up: the bi-directional loss of Ran
-    et al. (Expert Systems with Applications 2025).
+    Qualities in the upper half of the range go down and the others up: the bidirectional loss of
+    Ran et al. (Expert Systems with Applications 2025).
     """
 
     @property
@@ -138,17 +147,17 @@ class Farther(Objective):
     def targets(
         self, clean: Sequence[float], score_range: ScoreRange, lower_better: bool
     ) -> list[Target]:
-        """One of the two ends for each."""
+        """The farther end for each image."""
         return [farther_end(y0, score_range, lower_better) for y0 in clean]
 
 
 @dataclass(frozen=True)
 class Rank(Objective):
-    """Good pictures down and bad ones up, so that the ranking of the set breaks.
+    """Good images down and bad ones up, to destroy the ranking of the set.
 
-    A picture is good when its clean quality lies above the set's median. One that lies on the
-    median, as a single picture does, goes to the end that is farther away, and down if both are
-    equally far. Only the multiset of scores matters, never their order.
+    An image is good if its clean quality lies above the median of the set. An image on the median,
+    such as the only one of a set, goes to the farther end of the range, or down if both are equally
+    far. The order of the images does not matter.
     """
 
     @property
@@ -158,13 +167,13 @@ class Rank(Objective):
 
     @property
     def of_set(self) -> bool:
-        """The median is that of all."""
+        """Always: the median is that of all images."""
         return True
 
     def targets(
         self, clean: Sequence[float], score_range: ScoreRange, lower_better: bool
     ) -> list[Target]:
-        """One of the two ends for each."""
+        """The lower end of quality for good images, the upper end for the others."""
         if not clean:
             return []
         median = statistics.median(clean)
@@ -181,7 +190,10 @@ class Rank(Objective):
 
 @dataclass(frozen=True)
 class WithBoundary(Objective):
-    """Another objective's directions, with a score boundary that counts as success."""
+    """The directions of another objective, with a score boundary that counts as success.
+
+    base: the other objective. fraction: of the boundary, in (0, 1]; InputError otherwise.
+    """
 
     base: Objective
     fraction: float
@@ -199,20 +211,20 @@ class WithBoundary(Objective):
 
     @property
     def of_set(self) -> bool:
-        """As that of the other objective."""
+        """That of the other objective."""
         return self.base.of_set
 
     def targets(
         self, clean: Sequence[float], score_range: ScoreRange, lower_better: bool
     ) -> list[Target]:
-        """The other objective's, with the boundary."""
+        """Those of the other objective, with the boundary."""
         targets = self.base.targets(clean, score_range, lower_better)
         return [replace(target, fraction=self.fraction) for target in targets]
 
 
 @runtime_checkable
 class SetObjective(Objective, Protocol):
-    """Values the scores of all pictures at once, which share one budget."""
+    """An objective on the scores of all images together, which share one budget."""
 
     @property
     def of_set(self) -> bool:
@@ -220,12 +232,13 @@ class SetObjective(Objective, Protocol):
         return True
 
     def check(self, names: Sequence[str]) -> None:
-        """InputError for pictures that it is no objective of, before anything is asked."""
+        """Raise InputError for images that do not fit the objective, before the first query."""
         ...
 
     def standing(self, names: Sequence[str], targets: Sequence[Target]) -> Standing:
-        """How pictures of these names stand, whose targets `targets` made; InputError as in
-        `check`.
+        """The standing of images with these names and the targets that `targets` returned.
+
+        Raises InputError as `check` does.
         """
         ...
 
@@ -242,9 +255,9 @@ def _qualities(targets: Sequence[Target]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Srocc(SetObjective):
-    """The SROCC between clean and attacked scores, as low as it can be made.
+    """Minimise the SROCC of clean and attacked scores.
 
-    Directions are those of `rank`, though a picture need not go farther than its place.
+    Directions are those of `rank`, but an image need not move farther than its place requires.
     """
 
     @property
@@ -259,20 +272,22 @@ class Srocc(SetObjective):
         return Rank().targets(clean, score_range, lower_better)
 
     def check(self, names: Sequence[str]) -> None:
-        """Any will do."""
+        """Every set fits."""
 
     def standing(self, names: Sequence[str], targets: Sequence[Target]) -> Standing:
-        """All are free to be moved."""
+        """Every image may be changed."""
         free = np.ones(len(names), dtype=np.bool_)
         return RankCorrelation(_qualities(targets), _ways(targets), free)
 
 
 @dataclass(frozen=True)
 class Top(SetObjective):
-    """The first k places of the ranking.
+    """Change who is among the first k of the ranking.
 
-    into, out: names of pictures that are to come among them, and to leave; only these are changed.
-    Without any, all pictures are, and the first k are to be others than they were.
+    k: number of places. into, out: names of images to move into the first k and out of them; only
+    these are changed. Without any, all images may be changed, to replace the first k.
+
+    Raises InputError for k below 1, more than k names in `into`, and a name given twice.
     """
 
     k: int
@@ -293,7 +308,7 @@ class Top(SetObjective):
 
     @property
     def named(self) -> tuple[str, ...]:
-        """The chosen pictures."""
+        """The names in `into` and `out`."""
         return (*self.into, *self.out)
 
     @property
@@ -305,7 +320,7 @@ class Top(SetObjective):
     def targets(
         self, clean: Sequence[float], score_range: ScoreRange, lower_better: bool
     ) -> list[Target]:
-        """The first k down, all others up; equal scores are all among the first."""
+        """The first k down, all others up; images tied with the k-th count as among the first."""
         sign = -1.0 if lower_better else 1.0
         order = sorted((sign * score for score in clean), reverse=True)
         last = order[min(self.k, len(order)) - 1] if order else 0.0
@@ -315,7 +330,7 @@ class Top(SetObjective):
         ]
 
     def check(self, names: Sequence[str]) -> None:
-        """InputError where one is named that is not there, or all have a place."""
+        """Raise InputError for a name that is not in the set, or at most k images."""
         unknown_ = [name for name in self.named if name not in names]
         if unknown_:
             raise InputError(
@@ -329,7 +344,7 @@ class Top(SetObjective):
             )
 
     def standing(self, names: Sequence[str], targets: Sequence[Target]) -> Standing:
-        """Only the named pictures are free to be moved, if there are any."""
+        """Only the named images may be changed, if any are named."""
         self.check(names)
         ways = _ways(targets)
         wanted = np.array([(name in self.into) - float(name in self.out) for name in names])
@@ -346,8 +361,20 @@ SROCC, TOP = Srocc(), "top"
 
 
 def parse_objective(spec: str) -> Objective:
-    """One of OBJECTIVES, alone or with a score boundary (`rank:0.2`), or one of the whole set:
-    `srocc`, or places of its ranking (`top:3`, `top:3,into=a.png,out=b.png`); InputError otherwise.
+    """Parse the spec of an objective.
+
+    spec: `rank`, `up`, `down` or `farther`, alone or with a score boundary (`rank:0.2`); or an
+        objective of the whole set: `srocc`, or places of its ranking (`top:3`,
+        `top:3,into=a.png,out=b.png`).
+
+    Raises InputError for any other spec.
+
+    >>> from iqattack.objectives import parse_objective
+    >>> targets = parse_objective("rank").targets([20, 55, 90], (0, 100), lower_better=False)
+    >>> [target.direction for target in targets]
+    ['up', 'down', 'down']
+    >>> parse_objective("top:3,into=mine.png").named
+    ('mine.png',)
     """
     name, colon, value = spec.partition(":")
     if name == TOP:

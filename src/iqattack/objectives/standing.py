@@ -1,7 +1,6 @@
-"""How a set of images stands by its scores, and what it costs the attacker that one stands there.
+"""Objectives of a whole set as functions of the positions of its images, which an attack minimises.
 
-Positions are qualities in fractions of the score range, larger ones better. Standing objectives
-are made less: an attack moves images until the value is as low as can be.
+Positions are qualities as fractions of the score range; higher is better.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ DIGITS = 12  # of positions and potentials: what differs by less is equal, but f
 
 @dataclass(frozen=True)
 class Standing(ABC):
-    """Clean positions of the images of a set, (N,), and which way each one moves.
+    """The positions of the images of a set, and the direction in which each moves.
 
-    ways: (N,) 1 where a gain raises the quality, −1 where it lowers it. free: (N,) bool, the images
-    that may be changed.
+    clean: (N,), positions before the attack. ways: (N,), 1 where a gain raises the quality, −1
+    where it lowers it. free: (N,) bool, whether an image may be changed.
     """
 
     clean: Floats
@@ -35,7 +34,7 @@ class Standing(ABC):
     free: NDArray[np.bool_]
 
     def at(self, number: int, gains: Floats) -> Floats:
-        """Positions of an image with these gains."""
+        """The positions (M,) of one image at these gains (M,). number: its index."""
         return np.asarray(np.round(self.clean[number] + self.ways[number] * gains, DIGITS))
 
     def __post_init__(self) -> None:
@@ -43,25 +42,29 @@ class Standing(ABC):
 
     @abstractmethod
     def value(self, now: Floats) -> float:
-        """What is reported of positions (N,); less is better for the attacker."""
+        """The objective, as reported, at positions (N,); lower is better for the attacker."""
 
     def potential(self, now: Floats) -> float:
-        """The value, by which places are compared; it may tell more finely what leads to less."""
+        """What the search minimises: the value, or a refinement that also rewards progress towards
+        a lower value.
+        """
         return self.value(now)
 
     @abstractmethod
     def costs(self, number: int, at: Floats, now: Floats) -> Floats:
-        """The potential, but for a constant, if that image stood at each of these positions (M,)
-        and all others where they are `now`.
+        """The potential up to a constant, (M,), with image `number` at each of the positions `at`
+        (M,) and all others at `now` (N,).
         """
 
     def chosen(self, gains: Sequence[Floats], start: Sequence[int]) -> list[int]:
-        """Which of its gains each image is to have for the least value.
+        """Choose for each image one of its gains, to minimise the potential; returns indices.
 
-        gains: of each image, those that pictures were scored with, from 0, its clean one, upwards.
-        start: a choice to begin with. Exact for one image at a time, until no image has anything to
-        win; from `start`, and from clean images and the largest gains where that is better. Of
-        places as good, the one with the smallest gain is taken: it shows least.
+        gains: for each image, the gains of its scored versions, ascending from 0 of the clean one.
+        start: indices to start from.
+
+        Coordinate descent: exact for one image at a time, until no change of a single image helps,
+        from `start`, from all clean images and from all largest gains; the best end is returned.
+        Among equally good gains, the smallest is chosen, as its change is the least visible.
         """
         clean, largest = [0] * len(gains), [len(one) - 1 for one in gains]
         largest = [k if free else 0 for k, free in zip(largest, self.free, strict=True)]
@@ -74,12 +77,12 @@ class Standing(ABC):
         return min([*ends, *begun], key=key)  # costs leave ties aside, so that an end may be worse
 
     def positions(self, gains: Sequence[Floats], chosen: Sequence[int]) -> Floats:
-        """Positions (N,) of all images with the chosen ones of their gains."""
+        """The positions (N,) of all images at the gains with the chosen indices."""
         moved = np.array([one[k] for one, k in zip(gains, chosen, strict=True)])
         return self.moved(moved)
 
     def moved(self, gains: Floats) -> Floats:
-        """Positions (N,) of all images with these gains."""
+        """The positions (N,) of all images at these gains (N,)."""
         return np.asarray(np.round(self.clean + self.ways * gains, DIGITS))
 
     def _settled(self, gains: Sequence[Floats], chosen: list[int]) -> list[int]:
@@ -104,11 +107,11 @@ def _touched(chosen: Sequence[int]) -> int:
 
 @dataclass(frozen=True)
 class RankCorrelation(Standing):
-    """SROCC between clean and present scores.
+    """The SROCC of clean and present scores.
 
-    Its numerator is Σ a·r, with a the centred clean ranks and r the present ranks; and each image j
-    that image i comes to stand above of adds a_i − a_j to it, as one rank goes up and the other
-    down. So the least value inverts pairs by the difference of their clean ranks.
+    Its numerator is Σ a·r, with a the centred clean ranks and r the present ranks. When image i
+    overtakes image j, one rank rises and the other falls, which adds a_i − a_j. Minimising the
+    SROCC therefore inverts the pairs with the largest differences of clean ranks first.
     """
 
     _ranks: Floats = field(init=False, repr=False, compare=False)
@@ -119,12 +122,12 @@ class RankCorrelation(Standing):
         object.__setattr__(self, "_ranks", ranks - ranks.mean())
 
     def value(self, now: Floats) -> float:
-        """SROCC, −1..1; 1 where all scores are equal and it has no value."""
+        """The SROCC, −1..1; 1 if it is undefined because all scores are equal."""
         found = srocc(self.clean, now)
         return found if np.isfinite(found) else 1.0
 
     def costs(self, number: int, at: Floats, now: Floats) -> Floats:
-        """The value but for a constant; with a tie, as if it lay halfway between both orders."""
+        """The value up to a constant; a tie counts as halfway between both orders."""
         order = np.argsort(now)
         others, ranks = now[order], self._ranks[order]
         # Of the images that it stands above of, the sum of a_i − a_j, itself adding 0.
@@ -136,21 +139,22 @@ class RankCorrelation(Standing):
 
 @dataclass(frozen=True)
 class FirstPlaces(Standing):
-    """The share of chosen images that are not yet where they are to be: among the first k, or out.
+    """The share of chosen images that are not yet where they should be: among the first k, or not.
 
-    k: places. wanted: (N,) 1 for images that are to come among them, −1 for those that are to go,
-    0 for the others. Of equal qualities, the one that suits the attacker less counts as better.
+    k: number of places. wanted: (N,), 1 for images to move into the first k, −1 for those to move
+    out, 0 for the others. Ties are resolved against the attacker.
 
-    One image alone often changes nothing of that, as another one takes its place. So passes count a
-    little, too: an image that is to go has as many passes before it as it lacks images above it
-    that may stay, k of them; one that is to come, as there are too many above it that are not to.
+    Moving one image often leaves the share unchanged, as another takes its place. The potential
+    therefore also counts, with a small weight, the overtakings that are still needed: for an image
+    to move out, the number of images that may stay and still have to rank above it, k in all; for
+    one to move in, the number of images above it in excess of the places available.
     """
 
     k: int
     wanted: Floats
 
     def value(self, now: Floats) -> float:
-        """0..1."""
+        """The share, 0..1."""
         above = (now[None] > now[:, None]).sum(1)
         equal = (now[None] == now[:, None]).sum(1) - 1
         surely, maybe = above + equal < self.k, above < self.k
@@ -158,18 +162,18 @@ class FirstPlaces(Standing):
         return float(missing.sum() / self._chosen)
 
     def potential(self, now: Floats) -> float:
-        """The value, and a little for passes."""
+        """The value, plus a small weight on the overtakings needed."""
         return self.value(now) + self._little * self.passes(now)
 
     def passes(self, now: Floats) -> int:
-        """How many are lacking, in all."""
+        """The number of overtakings that are still needed, over all chosen images."""
         stay, come = self.wanted >= 0, self.wanted > 0
         lacking = self.k - (now[stay][None] > now[~stay][:, None]).sum(1)
         excess = (now[~come][None] >= now[come][:, None]).sum(1) - (self.k - come.sum())
         return int(np.maximum(lacking, 0).sum() + np.maximum(excess, 0).sum())
 
     def costs(self, number: int, at: Floats, now: Floats) -> Floats:
-        """The potential but for a constant."""
+        """The potential up to a constant."""
         rest = np.arange(len(now)) != number
         order = np.argsort(-now[rest], kind="stable")
         others, wanted = now[rest][order], self.wanted[rest][order]

@@ -1,4 +1,4 @@
-"""What an eye sees: luma, edges, saliency, just-noticeable differences, similarity."""
+"""Visual perception: luma, edges, saliency, just-noticeable differences, similarity, visibility."""
 
 from iqattack.perception.contrast import OFFICE, SENSITIVITIES, ContrastBands, Display, Planes
 from iqattack.perception.edges import canny

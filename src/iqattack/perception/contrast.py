@@ -1,13 +1,13 @@
 """Contrast of a change in each band of spatial frequency, in units of its visibility threshold.
 
-What an eye notices of a change depends on its spatial frequency: at an arm's length from a screen
-a checkerboard of one pixel may be several times as strong as one of eight pixels. So a change is
-taken apart as vision science does it, along the lines of ColorVideoVDP (Mantiuk et al., ACM TOG
-2024): the light of a display; luminance and two opponent colours; a Laplacian pyramid; contrast
-over the local luminance; the eye's sensitivity to it; and masking, as contrast that the picture
-has hides a change in the same place and band. Unlike there, sensitivity and masking are those of
-the clean picture alone, and light is linear around it. So contrast is a linear function of the
-change: a part of a change that is allowed is allowed, too.
+The visibility of a change depends on its spatial frequency: at arm's length from a screen, a
+checkerboard of single pixels may have several times the amplitude of one of eight pixels before it
+is seen. A change is therefore decomposed as in ColorVideoVDP (Mantiuk et al., ACM TOG 2024): light
+emitted by a display; luminance and two opponent colours; a Laplacian pyramid; contrast relative to
+the local luminance; contrast sensitivity; and masking by contrast of the picture in the same place
+and band. Unlike in ColorVideoVDP, sensitivity and masking depend on the clean picture only, and
+light is linearised around it. Contrast is then a linear function of the change, so if a change is
+allowed, so is any fraction of it.
 
 Planes are float32 arrays (3, H, W), elementwise by NumPy and filtered by OpenCV.
 """
@@ -29,10 +29,10 @@ Plane = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Display:
-    """A screen and who looks at it.
+    """A display and its viewing distance.
 
-    peak, black, reflected: luminance in cd/m² of white, of black, and of the room in the screen.
-    pixels_per_degree: of visual angle.
+    peak, black, reflected: luminance in cd/m² of white, of black, and of ambient light reflected by
+    the screen. pixels_per_degree: of visual angle.
     """
 
     peak: float
@@ -57,9 +57,10 @@ RGB = np.linalg.inv(OPPONENT)
 class Sensitivity:
     """Contrast sensitivity of one channel, a log-parabola (Watson & Ahumada, JoV 2005).
 
-    peak: at `frequency` cycles per degree in bright light. width: decades of frequency over which
-    it falls to a tenth. dim, slope: it falls with the root of luminance (de Vries–Rose) below
-    dim · frequency^slope cd/m². low_pass: it does not fall again towards low frequencies.
+    peak: sensitivity in bright light at `frequency` cycles per degree. width: decades of frequency
+    over which sensitivity falls to a tenth. dim, slope: below dim · frequency^slope cd/m²,
+    sensitivity falls with the square root of luminance (de Vries–Rose). low_pass: whether
+    sensitivity stays at its peak towards low frequencies.
     """
 
     peak: float
@@ -70,7 +71,10 @@ class Sensitivity:
     low_pass: bool
 
     def at(self, frequency: float, luminance: Plane) -> Plane:
-        """Inverse of the threshold contrast of a band at `frequency` cycles per degree."""
+        """Sensitivity, the inverse of threshold contrast, at `frequency` cycles per degree.
+
+        luminance: (h, w) in cd/m². Returns (h, w).
+        """
         octaves = math.log10(frequency / self.frequency)
         if self.low_pass:
             octaves = max(octaves, 0.0)
@@ -107,10 +111,10 @@ BESIDE = np.ones((3, 3), np.uint8)  # where what exceeds a limit is weakened aro
 
 
 class ContrastBands:
-    """The bands of changes of one picture, in units of their visibility thresholds.
+    """Changes of one picture by band of spatial frequency, in units of their visibility thresholds.
 
-    image: (3, H, W), whole grey levels. unit: by band, from the finest to the residual, what makes
-    contrast of luminous change visible contrast, (3, h, w).
+    image: (3, H, W), whole grey levels. unit: for each band, from the finest to the residual, the
+    factor (3, h, w) from a change of light to visible contrast.
     """
 
     def __init__(self, image: Tensor, display: Display = OFFICE) -> None:
@@ -128,22 +132,22 @@ class ContrastBands:
 
     @property
     def memory(self) -> int:
-        """Bytes that it holds."""
+        """The memory of its arrays, in bytes."""
         return self._slope.nbytes + sum(unit.nbytes for unit in self.unit)
 
     def of(self, change: Planes) -> list[Planes]:
-        """Visible contrast of a change (3, H, W) in grey levels, by band: 1 is at the threshold."""
+        """The visible contrast of a change (3, H, W) in grey levels, by band; 1 is at threshold."""
         bands = self._bands(self._opponent(change))
         return [band * unit for band, unit in zip(bands, self.unit, strict=True)]
 
     def largest(self, change: Planes) -> float:
-        """The largest visible contrast anywhere, whatever its sign."""
+        """The largest absolute visible contrast of a change (3, H, W) in any band and place."""
         return max(float(max(band.max(), -band.min())) for band in self.of(change))
 
     def reach(self, contrast: float) -> Plane:
-        """How far all channels may go at once in the finest pattern, (H, W) grey levels.
+        """The amplitude of the finest pattern, in all channels at once, (H, W) in grey levels.
 
-        It has the given contrast in the finest band, and none in others.
+        contrast: its visible contrast in the finest band; it has none in other bands.
         """
         luminance = _mixed(OPPONENT, self._slope)[0]
         return np.asarray(contrast / (self.unit[0][0] * luminance), dtype=np.float32)
@@ -151,9 +155,9 @@ class ContrastBands:
     # -- limiting ---------------------------------------------------------------------------------
 
     def clipped(self, change: Planes, most: float, times: int) -> Planes:
-        """Clip each band to ±most and recombine the change, `times` times.
+        """Clip each band of a change (3, H, W) to ±most and recombine them, `times` times.
 
-        Bands overlap, so what comes out still exceeds the limit in places, by less each time.
+        Bands overlap, so the result still exceeds the limit in places, by less each time.
         """
         opponent = self._opponent(change)
         for _ in range(times):
@@ -165,10 +169,10 @@ class ContrastBands:
         return np.asarray(_mixed(RGB, opponent) / self._slope, dtype=np.float32)
 
     def excess(self, change: Planes, most: float, beside: int = 1) -> tuple[float, Plane]:
-        """The largest visible contrast over `most`, and by what to divide the change, (H, W).
+        """The largest visible contrast over `most`, and a divisor (H, W) ≥ 1 for the change.
 
-        The divisor is at least 1; it is the largest excess of any band at a place, or within
-        `beside` of the band's pixels.
+        The divisor is the largest excess of any band at a place, or within `beside` pixels of the
+        band around it.
         """
         divisor: Plane | None = None
         largest = 0.0
@@ -236,7 +240,7 @@ def _units(opponent: Planes, display: Display) -> list[Planes]:
 
 
 def _masking(contrast: Planes) -> Planes:
-    """By how much the picture's own visible contrast (3, h, w) raises thresholds, at least 1."""
+    """The factor ≥ 1 by which the picture's visible contrast (3, h, w) raises thresholds."""
     size = 4 * round(SPREAD) + 1
     blurred = [
         cv2.GaussianBlur(plane, (size, size), SPREAD, borderType=cv2.BORDER_REPLICATE)

@@ -1,4 +1,4 @@
-"""How visible the difference is when two pictures alternate: FLIP.
+"""FLIP: the visibility of the difference when two pictures alternate.
 
 Andersson, Nilsson, Akenine-Möller, Oskarsson, Åström & Fairchild, "FLIP: A Difference Evaluator for
 Alternating Images", Proc. ACM CGIT 3(2), 2020. Computed by the authors' package `flip-evaluator`.
@@ -26,10 +26,10 @@ MARGIN = 0.25  # degrees: its filters reach no farther (0.135, sec. 4.1.1)
 
 
 class Flip:
-    """FLIP of pictures on a display at a distance, of which it knows the pixels per degree."""
+    """FLIP of pictures at given viewing conditions."""
 
     def __init__(self, display: str | None = None, distance: float | None = None) -> None:
-        """display: as in `Viewing.of`; distance: in metres, by default that of the display.
+        """display: as in `Viewing.of`. distance: in metres; by default that of the display.
 
         Raises InputError without the package, and as `Viewing.of` does.
         """
@@ -46,19 +46,19 @@ class Flip:
             ) from error
 
     def mean(self, image: Tensor, others: Tensor) -> Tensor:
-        """Mean FLIP (...) float64 of 8-bit pictures (..., 3, H, W), `image` (3, H, W) the original.
+        """The mean FLIP of 8-bit pictures (..., 3, H, W) against the original `image` (3, H, W).
 
-        Between 0, the value of an unchanged picture, and 1; rounded to 6 digits.
+        Returns (...) float64 in 0..1, rounded to 6 digits; 0 for an unchanged picture.
         """
         return each(image, others, lambda image, other: self.measure(image, other)[0])
 
     def measure(self, image: Tensor, other: Tensor) -> tuple[float, Tensor]:
-        """The mean of one picture (3, H, W), and its map as `visible` has it."""
+        """The mean FLIP of one picture (3, H, W), and its map as from `visible`."""
         seen = self.visible(image, other)
         return round(float(seen.double().mean()), DIGITS), seen
 
     def visible(self, image: Tensor, other: Tensor) -> Tensor:
-        """Where a change is seen: (H, W) float32 in 0..1, for 8-bit pictures (3, H, W)."""
+        """The FLIP map (H, W) float32, 0..1, of 8-bit pictures (3, H, W)."""
         height, width = image.shape[-2:]
         before, after = (_array(one) for one in (image, other))
         seen = np.empty((height, width), np.float32)

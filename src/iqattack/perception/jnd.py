@@ -1,4 +1,4 @@
-"""Just-noticeable-difference models: by how many grey levels a pixel may change unseen.
+"""Just-noticeable difference: by how many grey levels a pixel may change without being noticed.
 
 All three share Yang et al.'s nonlinear additivity model for masking (NAMM, Signal Processing:
 Image Communication 2005): J = LA + CM − 0.3·min(LA, CM), with luminance adaptation LA and contrast
@@ -49,7 +49,7 @@ def _filter(grey: Grey, kernel: Grey) -> Grey:
 
 
 def _spread(part: Grey) -> Grey:
-    """Largest minus smallest value in each 5×5 window."""
+    """The largest minus the smallest value of each 5×5 window."""
     window = np.ones((5, 5), np.uint8)
     return np.asarray(cv2.dilate(part, window) - cv2.erode(part, window), dtype=np.float32)
 
@@ -60,7 +60,9 @@ def background(grey: Grey) -> Grey:
 
 
 def luminance_adaptation(grey: Grey) -> Grey:
-    """LA(g): visibility threshold on a uniform ground of luminance g (Chou & Li 1995)."""
+    """LA(g): the visibility threshold on a uniform background of luminance g (Chou & Li, IEEE TCSVT
+    1995).
+    """
     dark = 17.0 * (1.0 - np.sqrt(np.minimum(grey, 127.0) / 127.0)) + 3.0
     light = 3.0 * (grey - 127.0) / 128.0 + 3.0
     return np.where(grey <= 127.0, dark, light).astype(np.float32)
@@ -74,9 +76,8 @@ def _namm(luminance: Grey, contrast: Grey) -> Tensor:
 def liu2010(image: Tensor) -> Tensor:
     """CM from a total-variation decomposition (Liu et al., IEEE TCSVT 2010).
 
-    Structure is the piecewise-smooth part, texture what is left; texture masks more. The discrete
-    total variation has an orientation: a mirrored picture gives thresholds that differ by about
-    1 % on average.
+    Structure is the piecewise-smooth part, texture the rest; texture masks more. The discrete total
+    variation is not symmetric: the thresholds of a mirrored picture differ by about 1 % on average.
     """
     grey = grey_array(image)
     smooth = denoise_tv_chambolle(grey / 255.0, weight=TV_WEIGHT)  # type: ignore[no-untyped-call]
@@ -86,10 +87,11 @@ def liu2010(image: Tensor) -> Tensor:
 
 
 def canny_structure(image: Tensor) -> Tensor:
-    """CM with a binary Canny map for structure, as Yang et al. (2024) released it.
+    """CM with a binary Canny map as the structure, as in the released code of Yang et al. (arXiv
+    2401.05217).
 
-    The map is 0 or 1 and is subtracted in floating point. The release does so in 8 bits, where it
-    wraps around; here edges mask by the contrast that the picture has there, and no more.
+    The map, 0 or 1, is subtracted in floating point. The released code subtracts in 8 bits, where
+    values wrap around; here, edges mask only by the contrast of the picture.
     """
     grey = grey_array(image)
     structure = canny(image).numpy().astype(np.float32)
@@ -100,7 +102,7 @@ def canny_structure(image: Tensor) -> Tensor:
 def yang2005(image: Tensor) -> Tensor:
     """CM from the largest of four directional gradients (NAMM; Yang et al. 2005).
 
-    Their edge-protecting weight on that gradient is left out, so edges mask in full.
+    Their weight on that gradient, which protects edges, is omitted, so edges mask fully.
     """
     grey = grey_array(image)
     gradient = np.max([np.abs(_filter(grey, kernel)) / 16.0 for kernel in GRADIENTS], axis=0)

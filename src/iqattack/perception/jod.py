@@ -1,8 +1,8 @@
-"""How visible a change is, in just-objectionable differences (JOD): ColorVideoVDP.
+"""ColorVideoVDP: the visibility of a change in just-objectionable differences (JOD).
 
 Mantiuk, Hanji, Ashraf, Asano & Chapiro, "ColorVideoVDP: A visual difference predictor for image,
-video and display distortions", ACM TOG 43(4), 2024. 10 JOD is no visible difference; one JOD less
-is where 75 % of observers prefer the original. Computed by the authors' package `cvvdp`.
+video and display distortions", ACM TOG 43(4), 2024. 10 JOD means no visible difference;
+at one JOD less, 75 % of observers prefer the original. Computed by the authors' package `cvvdp`.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ brought_along: set[str] = set()
 
 
 class ColorVideoVdp:
-    """JOD of pictures on a display at a distance.
+    """JOD of pictures at given viewing conditions.
 
-    Pictures are measured one pair at a time, so that no value depends on a batch; those larger than
-    a tile of 2048×2048 pixels in parts, whose differences are then pooled together. May be shared
-    by threads, which then wait for one another.
+    Pictures are measured one pair at a time, so that no value depends on a batch. Pictures larger
+    than 2048×2048 pixels are processed in tiles, whose differences are pooled together. Threads may
+    share an instance; they then wait for one another.
     """
 
     def __init__(self, display: str | None = None, distance: float | None = None) -> None:
-        """display: as in `Viewing.of`; distance: in metres, by default that of the display.
+        """display: as in `Viewing.of`. distance: in metres; by default that of the display.
 
         Raises InputError without the package, and as `Viewing.of` does.
         """
@@ -56,23 +56,23 @@ class ColorVideoVdp:
         self._lock = Lock()
 
     def jod(self, image: Tensor, others: Tensor) -> Tensor:
-        """JOD (...) float64 of 8-bit pictures (..., 3, H, W), `image` (3, H, W) the original.
+        """The JOD of 8-bit pictures (..., 3, H, W) against the original `image` (3, H, W).
 
-        At most 10, which is the value of an unchanged picture, and rounded to 4 digits. NaN where a
-        side is below 8 pixels.
+        Returns (...) float64, at most 10, the value of an unchanged picture, rounded to 4 digits;
+        NaN if a side has fewer than 8 pixels.
         """
         return each(image, others, lambda image, other: self._measured(image, other, "none")[0])
 
     def measure(self, image: Tensor, other: Tensor) -> tuple[float, Tensor]:
-        """The JOD of one picture (3, H, W), and its map as `visible` has it."""
+        """The JOD of one picture (3, H, W), and its map as from `visible`."""
         value, lost = self._measured(image.cpu(), other.cpu(), "raw")
         return value, torch.zeros(image.shape[-2:], dtype=torch.float32) if lost is None else lost
 
     def visible(self, image: Tensor, other: Tensor) -> Tensor:
-        """Where a change is seen: (H, W) float32, at least 0.
+        """A map (H, W) float32 of where a change is visible, at least 0.
 
-        The JOD that would be lost if the whole picture differed as it does there. Zeros where a
-        side is below 8 pixels.
+        Each value is the loss of JOD if the whole picture differed as it does there. All zeros if a
+        side has fewer than 8 pixels.
         """
         return self.measure(image, other)[1]
 
@@ -116,7 +116,7 @@ class ColorVideoVdp:
 
 
 def _library() -> Any:
-    """The package; InputError where it is not there or does not import."""
+    """The package; InputError if it is not installed or cannot be imported."""
     with _importing:
         try:
             if (there := sys.modules.get("pycvvdp")) is not None:

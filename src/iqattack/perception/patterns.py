@@ -1,8 +1,7 @@
-"""Patterns that show what a constraint allows: what an attack could make of a picture, at worst.
+"""Patterns that test a constraint: the worst changes of a picture that an attack could make.
 
-An attack works at the ends of what it may do, with one structure or another: squares, stripes,
-noise, the picture's own detail. A constraint keeps a promise about visibility only if it keeps it
-for all of them.
+Attacks work at the limits of a constraint with some structure: squares, stripes, noise, or the
+picture's own detail. A constraint limits visibility only if it does so for all of them.
 """
 
 from __future__ import annotations
@@ -28,12 +27,11 @@ HUES = {"red–green": (1, -1, 1), "blue": (0, 0, 1), "yellow–violet": (-1, -1
 
 
 def patterns(image: Tensor) -> Iterator[tuple[str, Signs]]:
-    """The family, with names, for a picture (3, H, W) in grey levels; the same on every call.
+    """The patterns, with names, for a picture (3, H, W) in grey levels; the same on every call.
 
-    Checkerboards and stripes of 1 to 16 pixels, upright, level and slanting; white noise in colour
-    and in grey, smooth and high-passed noise; flat shifts and shifts of hue; the picture's own
-    detail, strengthened and taken away, and a filter of it; and patches with a different one of
-    these each.
+    Checkerboards, and vertical, horizontal and diagonal stripes, of 1 to 16 pixels; white noise in
+    colour and in grey, smooth and high-passed noise; uniform shifts of brightness and hue; the
+    picture's own detail, amplified, removed and filtered; and patches of different patterns.
     """
     grey = grey_array(image)
     height, width = grey.shape

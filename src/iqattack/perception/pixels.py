@@ -1,4 +1,4 @@
-"""Conversions between the forms in which pictures travel here."""
+"""Conversions of pixels: luma, NumPy arrays, local normalisation."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def grey_array(image: Tensor) -> NDArray[np.float32]:
 
 
 def bands(rows: slice, width: int) -> Iterator[slice]:
-    """Rows from first to last, BAND pixels at a time.
+    """Slices of rows with about BAND pixels each, from first to last.
 
-    What is made in bands never takes the memory of a whole picture in floats.
+    Processing by bands avoids the memory of a whole picture in floats.
     """
     step = max(BAND // width, 1)
     for first in range(rows.start, rows.stop, step):
@@ -42,10 +42,11 @@ def bands(rows: slice, width: int) -> Iterator[slice]:
 
 
 def locally_normalised(planes: Tensor) -> Tensor:
-    """Each value of planes (N, 1, H, W) less the mean of its 3×3 window, over its deviation + 1.
+    """Mean-subtracted contrast-normalised (MSCN) values of planes (N, 1, H, W), in 3×3 windows.
 
-    As models of natural scene statistics read luma (Mittal et al., IEEE TIP 2012); the 1 is in the
-    unit of the planes. The border is symmetric: for a window of 3, the outermost value again.
+    Each value minus the mean of its window, over its standard deviation plus 1, as in models of
+    natural scene statistics (Mittal et al., IEEE TIP 2012); the 1 is in the unit of the planes.
+    Borders are padded symmetrically, which for windows of 3 repeats the outermost value.
     """
     padded = F.pad(planes, (1, 1, 1, 1), mode="replicate")
     mean = F.avg_pool2d(padded, 3, 1)

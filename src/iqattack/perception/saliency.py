@@ -1,4 +1,4 @@
-"""Saliency: where an eye looks first."""
+"""Saliency: the parts of a picture that attract attention."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def saliency(image: Tensor) -> Tensor:
     """Saliency of a picture (3, H, W) in grey levels: (H, W) float32 in [0, 1], largest 1.
 
     Image signature (Hou, Harel & Koch, IEEE TPAMI 2012): the sign of the DCT of each CIELAB channel
-    keeps the sparse figure and drops the ground. The mean of a channel is left out, so that a
-    uniform one says nothing. A uniform picture gives zeros.
+    retains a sparse foreground and suppresses the background. The mean of a channel is left out, so
+    that a uniform channel contributes nothing. All zeros for a uniform picture.
     """
     height, width = image.shape[-2:]
     planes = image.detach().cpu().double().numpy()
@@ -56,10 +56,11 @@ def saliency(image: Tensor) -> Tensor:
 
 
 def salient_region(image: Tensor, factor: float = 2.0) -> Tensor:
-    """Pixels of a picture (3, H, W) more salient than `factor` times the mean: (H, W) bool.
+    """The pixels of a picture (3, H, W) that are more salient than `factor` times the mean: (H, W)
+    bool.
 
-    Twice the mean is the adaptive threshold of Achanta et al., CVPR 2009. Nothing of a uniform
-    picture is salient.
+    Twice the mean is the adaptive threshold of Achanta et al., CVPR 2009. In a uniform picture, no
+    pixel is salient.
     """
     values = saliency(image)
     return values > factor * values.mean()

@@ -1,10 +1,11 @@
-"""How far apart two pictures are.
+"""Distance and similarity of pictures.
 
 Every function compares a picture (3, H, W) with others (..., 3, H, W) of the same size, 8-bit
-values as uint8 or float, and returns one value for each, (...) float64 on the CPU.
+values as uint8 or float, and returns one value for each, (...) float64 on the CPU. It raises
+InputError for pictures of different sizes.
 
-Pictures are read in bands of rows that fit in a processor's cache, so memory hardly grows with
-their size. Changes and their squares are summed in doubles, exactly where grey levels are whole.
+Pictures are processed in bands of rows that fit in a processor's cache, so memory hardly grows with
+their size. Changes and their squares are summed in float64, which is exact for whole grey levels.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ Rows = Callable[[slice], Array]  # some rows of a plane
 
 
 def each(image: Tensor, other: Tensor, measure: Callable[[Tensor, Tensor], float]) -> Tensor:
-    """`measure` of the image and each other; alone, so that none depends on the batch."""
+    """Apply `measure` to the image and each other, one by one, so that no value depends on the
+    batch.
+    """
     if image.dim() != 3 or image.shape[0] != 3 or other.shape[-3:] != image.shape:
         raise InputError(
             f"cannot compare pictures of shapes {tuple(image.shape)} and {tuple(other.shape)}: "
@@ -43,7 +46,7 @@ def each(image: Tensor, other: Tensor, measure: Callable[[Tensor, Tensor], float
 
 
 def _bands(height: int, width: int, overlap: int = 0) -> Iterator[slice]:
-    """Rows of a plane, an even number at a time, each band with `overlap` rows of the next."""
+    """Slices of an even number of rows, each extended by `overlap` rows of the next."""
     step = max(2, BAND // width // 2 * 2)
     for top in range(0, height - overlap, step):
         yield slice(top, min(top + step + overlap, height))
@@ -56,7 +59,15 @@ def _differences(image: Tensor, other: Tensor) -> Iterator[tuple[slice, Tensor]]
 
 
 def linf(image: Tensor, other: Tensor) -> Tensor:
-    """Largest change of any value in grey levels, whichever its sign."""
+    """The largest absolute change of any value, in grey levels.
+
+    >>> import torch
+    >>> from iqattack.perception import linf, psnr, rms, ssim
+    >>> image = torch.full((3, 64, 64), 100, dtype=torch.uint8)
+    >>> others = torch.stack([image, image - 3])
+    >>> linf(image, others).tolist(), rms(image, others).tolist()
+    ([0.0, 3.0], [0.0, 3.0])
+    """
 
     def measure(image: Tensor, other: Tensor) -> float:
         return max(float(change.abs_().amax()) for _, change in _differences(image, other))
@@ -65,7 +76,7 @@ def linf(image: Tensor, other: Tensor) -> Tensor:
 
 
 def rms(image: Tensor, other: Tensor) -> Tensor:
-    """Root of the mean squared change over all values, in grey levels."""
+    """The root-mean-square change over all values, in grey levels."""
 
     def mean_square(image: Tensor, other: Tensor) -> float:
         changes = (change.flatten() for _, change in _differences(image, other))
@@ -76,16 +87,29 @@ def rms(image: Tensor, other: Tensor) -> Tensor:
 
 
 def psnr(image: Tensor, other: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB over all values, peak 255; infinite if identical."""
+    """The peak signal-to-noise ratio in dB over all values, with peak 255; infinite if identical.
+
+    >>> import torch
+    >>> from iqattack.perception import psnr
+    >>> image = torch.full((3, 64, 64), 100, dtype=torch.uint8)
+    >>> round(psnr(image, image - 3).item(), 2)
+    38.59
+    """
     return 20.0 * torch.log10(WHITE / rms(image, other))
 
 
 def ssim(image: Tensor, other: Tensor) -> Tensor:
-    """Structural similarity of the luma (Wang et al., IEEE TIP 2004), 1 if identical.
+    """The structural similarity (SSIM) of the luma, −1..1, 1 if identical.
 
-    11×11 Gaussian window, σ = 1.5, K = (0.01, 0.03), averaged where the window lies inside the
-    picture, as in the authors' code without its downsampling. NaN where height or width is below
-    11 pixels: no window fits, so SSIM is not defined.
+    Wang et al., IEEE TIP 2004: 11×11 Gaussian window with σ = 1.5, K = (0.01, 0.03), averaged over
+    windows inside the picture, as in the authors' code without its downsampling. NaN if height or
+    width is below 11 pixels, where no window fits.
+
+    >>> import torch
+    >>> from iqattack.perception import ssim
+    >>> image = torch.arange(64 * 64, dtype=torch.uint8).reshape(64, 64).expand(3, -1, -1)
+    >>> ssim(image, image).item(), ssim(image, 255 - image).item() < 0
+    (1.0, True)
     """
 
     def measure(image: Tensor, other: Tensor) -> float:
@@ -97,11 +121,12 @@ def ssim(image: Tensor, other: Tensor) -> Tensor:
 
 
 def ms_ssim(image: Tensor, other: Tensor) -> Tensor:
-    """Multi-scale structural similarity of the luma, 1 if identical.
+    """The multi-scale structural similarity (MS-SSIM) of the luma, 0..1, 1 if identical.
 
-    Wang, Simoncelli & Bovik, Asilomar 2003: contrast and structure at five scales, each half of the
-    one before, luminance at the last, with the constants of `ssim`. Negative terms count as 0. NaN
-    where height or width is below 176 pixels: no window fits at the last scale.
+    Wang, Simoncelli & Bovik, Asilomar 2003: contrast and structure at five scales, each at half the
+    resolution of the one before, luminance at the last, with the constants of `ssim`. Negative
+    terms count as 0. NaN if height or width is below 176 pixels, where no window fits at the last
+    scale.
     """
 
     def measure(image: Tensor, other: Tensor) -> float:
@@ -126,7 +151,7 @@ def _luma(image: Tensor) -> Rows:
 
 
 def _mean_terms(x: Rows, y: Rows, height: int, width: int) -> tuple[float, float]:
-    """SSIM, and its contrast times structure alone, averaged over all windows inside the plane."""
+    """The means of SSIM and of contrast times structure over all windows inside the plane."""
     margin = SSIM_WINDOW // 2
     c1, c2 = (0.01 * WHITE) ** 2, (0.03 * WHITE) ** 2
 
@@ -149,7 +174,7 @@ def _mean_terms(x: Rows, y: Rows, height: int, width: int) -> tuple[float, float
 
 
 def _halved(plane: Rows, height: int, width: int) -> Array:
-    """Means of 2×2 blocks; an odd last row or column is left out."""
+    """Means of 2×2 blocks; an odd last row or column is dropped."""
     height, width = height // 2 * 2, width // 2 * 2
     half = np.empty((height // 2, width // 2))
     for rows in _bands(height, width):
@@ -160,7 +185,7 @@ def _halved(plane: Rows, height: int, width: int) -> Array:
 
 
 def jnd_violation(image: Tensor, other: Tensor, jnd: Tensor) -> Tensor:
-    """Share in [0, 1] of pixels whose largest channel change exceeds `jnd` (H, W) grey levels."""
+    """The share of pixels, 0..1, with a change in any channel above `jnd` (H, W) grey levels."""
     jnd = jnd.cpu()
 
     def measure(image: Tensor, other: Tensor) -> float:

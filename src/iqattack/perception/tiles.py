@@ -1,4 +1,4 @@
-"""Large pictures in parts, so that what is computed of them does not take all memory."""
+"""Tiling of large pictures, to limit memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ TILE = 2048  # pixels: a picture no larger is one tile
 
 
 def tiles(height: int, width: int) -> Iterator[tuple[slice, slice]]:
-    """Rows and columns of parts that cover a picture once, of almost equal sizes."""
+    """Slices of rows and columns of tiles of almost equal sizes, which cover a picture once."""
     for rows in _parts(height):
         for columns in _parts(width):
             yield rows, columns

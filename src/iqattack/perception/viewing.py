@@ -1,4 +1,4 @@
-"""Viewing conditions: the display that shows a picture, and how far the eye is from it."""
+"""Viewing conditions: the display and the viewing distance."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ FEWEST, MOST = 5.0, 500.0  # pixels per degree that an eye and a display can hav
 
 @dataclass(frozen=True)
 class Viewing:
-    """What both measures of visibility have to know.
+    """The viewing conditions of JOD and FLIP.
 
-    display: its name in ColorVideoVDP's table. distance: of the eye, in metres.
-    pixels_per_degree: of visual angle, in the middle of the display.
+    display: name in ColorVideoVDP's table. distance: between eye and display, in metres.
+    pixels_per_degree: of visual angle, at the centre of the display.
     """
 
     display: str
@@ -33,11 +33,12 @@ class Viewing:
 
     @classmethod
     def of(cls, display: str | None = None, distance: float | None = None) -> Self:
-        """A display of ColorVideoVDP's table that shows 8-bit sRGB pictures, at its own distance by
-        default.
+        """The viewing conditions of a display.
 
-        Raises InputError for another name, a distance that is none, and without the package for
-        any display but `standard_fhd`.
+        display: name of an 8-bit sRGB display in ColorVideoVDP's table; `standard_fhd` by default.
+        distance: in metres; by default that of the display. Raises InputError for an unknown
+        display or an invalid distance, and, without the package, for any display other than
+        `standard_fhd`.
         """
         name = display or DISPLAY
         if name == DISPLAY:
@@ -66,7 +67,7 @@ def _own_distance(model: dict[str, Any]) -> float:
 
 
 def displays() -> dict[str, dict[str, Any]]:
-    """The displays of ColorVideoVDP's table that show 8-bit sRGB pictures and have a size, by name.
+    """The 8-bit sRGB displays with a known size in ColorVideoVDP's table, by name.
 
     Raises InputError without the package.
     """
@@ -79,7 +80,7 @@ def displays() -> dict[str, dict[str, Any]]:
 
 
 def data_folder() -> Path:
-    """Where ColorVideoVDP keeps its tables; found without importing it. InputError without it."""
+    """The folder of ColorVideoVDP's tables, found without importing it; InputError without it."""
     found = find_spec("pycvvdp")
     if found is None or found.origin is None:
         raise InputError(f"displays are those of the package 'cvvdp', not installed: {INSTALL}")

@@ -52,6 +52,19 @@ class Callbacks:
     being loaded before the first image is scored, such as `reading images`. compared: (runs done,
     runs) while runs are compared or plotted. merged: (images done, images) while shards are merged.
     measured: (images done, images) while the visibility of changes is measured.
+
+    >>> import iqattack
+    >>> model = iqattack.wrap(
+    ...     lambda images: images.float().mean((1, 2, 3)),
+    ...     name="brightness", score_range=(0, 255), lower_better=False,
+    ... )
+    >>> states = []
+    >>> run = iqattack.attack(
+    ...     "photos", model, attack="noise", queries=5, limit=2, out="runs/watched",
+    ...     callbacks=iqattack.Callbacks(progress=states.append),
+    ... )
+    >>> states[-1].done
+    2
     """
 
     stop: Callable[[], bool] = lambda: False

@@ -1,4 +1,4 @@
-"""Pictures to try things on: photographs, distortions at graded levels, and pseudo-MOS."""
+"""Sample images: photographs, graded distortions and pseudo-MOS."""
 
 from iqattack.samples.distortions import DISTORTIONS, distort
 from iqattack.samples.labels import pseudo_mos

@@ -1,8 +1,9 @@
 """Distortions of photographs at graded levels.
 
 Each takes a picture (H, W, 3) uint8 RGB, a strength in its own unit and a random generator, and
-returns a picture of the same shape. The kinds are those of KADID-10k (Lin et al., QoMEX 2019) that
-need no more than a photograph; the strengths are ours: level 1 is just visible, level 5 severe.
+returns a picture of the same shape and type. The types are those of KADID-10k (Lin et al., QoMEX
+2019) that need nothing but a photograph. The strengths are ours: level 1 is just visible, level 5
+severe.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ LEVELS = 5
 
 @dataclass(frozen=True)
 class Distortion:
-    """A kind of distortion.
+    """A type of distortion.
 
-    strengths: at levels 0 (invisible) to 5; between them, strength is linear in the level.
-    unit: what strength means.
+    function: applies it. strengths: at levels 0 (invisible) to 5; between levels, strength is
+    interpolated linearly. unit: of the strength.
     """
 
     apply: Callable[[Picture, float, np.random.Generator], Picture]
@@ -35,27 +36,31 @@ class Distortion:
     unit: str
 
     def __call__(self, picture: Picture, level: float, rng: np.random.Generator) -> Picture:
-        """The picture distorted at a level 0..5, not necessarily whole."""
+        """Distort a picture (H, W, 3) uint8 at a level 0..5, which may be fractional."""
         return self.apply(picture, float(np.interp(level, range(LEVELS + 1), self.strengths)), rng)
 
 
 def distort(
     picture: Picture, steps: Sequence[tuple[str, float]], rng: np.random.Generator
 ) -> Picture:
-    """Apply (kind, level) one after the other; none leaves the picture as it is."""
+    """Apply distortions to a picture (H, W, 3) uint8 in order; without steps, return it unchanged.
+
+    steps: (type, level) each, with types from `DISTORTIONS` and levels 0..5. rng: source of
+    randomness.
+    """
     for kind, level in steps:
         picture = DISTORTIONS[kind](picture, level, rng)
     return picture
 
 
 def gaussian_blur(picture: Picture, sigma: float, rng: np.random.Generator) -> Picture:
-    """Out of focus: a Gaussian of `sigma` pixels."""
+    """Defocus: a Gaussian blur with σ = `sigma` pixels."""
     del rng
     return cv2.GaussianBlur(picture, (0, 0), max(sigma, 1e-3)).astype(np.uint8)
 
 
 def motion_blur(picture: Picture, length: float, rng: np.random.Generator) -> Picture:
-    """Camera shake: a line of `length` pixels at a random angle."""
+    """Camera shake: blur along a line of `length` pixels at a random angle."""
     angle = rng.uniform(0.0, np.pi)
     radius = int(np.ceil(length / 2))
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
@@ -66,25 +71,25 @@ def motion_blur(picture: Picture, length: float, rng: np.random.Generator) -> Pi
 
 
 def white_noise(picture: Picture, sigma: float, rng: np.random.Generator) -> Picture:
-    """Sensor noise: Gaussian of `sigma` grey levels, independent in R, G and B."""
+    """Sensor noise: Gaussian with σ = `sigma` grey levels, independent in R, G and B."""
     return _rounded(picture + sigma * rng.standard_normal(picture.shape, dtype=np.float32))
 
 
 def colour_noise(picture: Picture, sigma: float, rng: np.random.Generator) -> Picture:
-    """Gaussian noise of `sigma` grey levels in the chroma alone (YCbCr)."""
+    """Gaussian noise with σ = `sigma` grey levels in the chroma only (YCbCr)."""
     ycc = cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb).astype(np.float32)
     ycc[..., 1:] += sigma * rng.standard_normal((*picture.shape[:2], 2), dtype=np.float32)
     return cv2.cvtColor(_rounded(ycc), cv2.COLOR_YCrCb2RGB).astype(np.uint8)
 
 
 def jpeg(picture: Picture, quality: float, rng: np.random.Generator) -> Picture:
-    """JPEG of that quality, 1..95, chroma at half resolution."""
+    """JPEG compression at a quality of 1..95, with 4:2:0 chroma subsampling."""
     del rng
     return _encoded(picture, "JPEG", quality=round(quality))
 
 
 def jpeg2000(picture: Picture, ratio: float, rng: np.random.Generator) -> Picture:
-    """JPEG 2000 at a compression ratio, irreversible wavelet."""
+    """JPEG 2000 compression at a compression ratio, with the irreversible wavelet transform."""
     del rng
     return _encoded(
         picture, "JPEG2000", quality_mode="rates", quality_layers=[ratio], irreversible=True
@@ -92,14 +97,14 @@ def jpeg2000(picture: Picture, ratio: float, rng: np.random.Generator) -> Pictur
 
 
 def contrast(picture: Picture, factor: float, rng: np.random.Generator) -> Picture:
-    """Contrast lowered to `factor` about the mean colour."""
+    """Reduce contrast: scale deviations from the mean colour by `factor`."""
     del rng
     mean = picture.mean(axis=(0, 1), dtype=np.float64)
     return _rounded(mean + factor * (picture - mean))
 
 
 def colour_quantisation(picture: Picture, colours: float, rng: np.random.Generator) -> Picture:
-    """A palette of that many colours by median cut, without dithering."""
+    """Reduce to a palette of `colours` colours by median cut, without dithering."""
     del rng
     palette = Image.fromarray(picture).quantize(
         round(colours), Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
@@ -108,7 +113,7 @@ def colour_quantisation(picture: Picture, colours: float, rng: np.random.Generat
 
 
 def exposure(picture: Picture, stops: float, rng: np.random.Generator) -> Picture:
-    """Light times 2^stops in linear sRGB (IEC 61966-2-1), clipped and rounded to 8 bits."""
+    """Change the exposure: multiply linear sRGB (IEC 61966-2-1) by 2^stops, clip and round."""
     del rng
     level = np.arange(256) / 255.0
     linear = np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
@@ -119,7 +124,7 @@ def exposure(picture: Picture, stops: float, rng: np.random.Generator) -> Pictur
 
 
 def down_up(picture: Picture, factor: float, rng: np.random.Generator) -> Picture:
-    """Resolution lowered by `factor` by area, enlarged again by cubic interpolation."""
+    """Downsample by `factor` with area averaging, then upsample with bicubic interpolation."""
     del rng
     height, width = picture.shape[:2]
     small = (max(round(width / factor), 1), max(round(height / factor), 1))

@@ -1,9 +1,9 @@
-"""Pseudo-MOS: what full-reference measures, fused by rank, say about a distorted picture.
+"""Pseudo-MOS: full-reference measures of a distorted picture, fused by rank.
 
-No person has rated these pictures. Three measures that see different things compare each with its
-pristine original; each value becomes a rank, the share of a fixed set of distorted pictures (the
-training set of the built-in model) that is worse; the pseudo-MOS is 100 times the mean rank. Ranks
-need no assumption on the measures' scales, which are very different.
+No person has rated these pictures. Three complementary measures compare each with its pristine
+original. Each value becomes a rank: the share of a fixed set of distorted pictures (the training
+set of the built-in model) that is worse. The pseudo-MOS is 100 times the mean rank. Ranks need no
+assumption about the scales of the measures, which differ widely.
 
 All pictures are (H, W, 3) uint8 RGB, at least 176 pixels high and wide.
 """
@@ -26,25 +26,25 @@ MIN_SIZE = 176  # for the windows of VIF's fourth scale at half the resolution, 
 
 
 def vif(reference: Picture, picture: Picture) -> float:
-    """Information left in luma (Sheikh & Bovik, IEEE TIP 2006), in pixels at four scales.
+    """Visual information fidelity of the luma, pixel domain, four scales: 0..1, 1 if identical.
 
-    1 if identical. Raised contrast, which exceeds 1, counts as 1.
+    Sheikh & Bovik, IEEE TIP 2006. Values above 1, of enhanced contrast, are clipped to 1.
     """
     return _information([_luma(reference)], [_luma(picture)])
 
 
 def chroma_vif(reference: Picture, picture: Picture) -> float:
-    """The same of both colour differences (Cb, Cr) at half the resolution, 1 if identical.
+    """`vif` of both colour differences (Cb, Cr) at half the resolution: 0..1, 1 if identical.
 
-    Half, as the eye resolves colour less finely than light, which 4:2:0 coding relies on.
+    Half, because the eye resolves colour less finely than luminance, as 4:2:0 coding assumes.
     """
     return _information(_chroma(reference), _chroma(picture))
 
 
 def gmsd(reference: Picture, picture: Picture) -> float:
-    """Spread of the loss of edges (Xue et al., IEEE TIP 2014), luma, 0 if identical.
+    """Gradient magnitude similarity deviation of the luma, 0 if identical; lower is better.
 
-    Lower is better. Sees damage that is bad in places, as blocking and clipping are.
+    Xue et al., IEEE TIP 2014. Sensitive to localised damage, such as blocking and clipping.
     """
     x, y = (_gradient(_halved(_luma(image))) for image in (reference, picture))
     return float(((2 * x * y + 170) / (x**2 + y**2 + 170)).std(dtype=np.float64))
@@ -59,7 +59,10 @@ MEASURES: dict[str, tuple[Callable[[Picture, Picture], float], bool]] = {
 
 
 def measured(reference: Picture, picture: Picture) -> NDArray[np.float64]:
-    """The measures (3,) in the order of `MEASURES`, signed so that higher is better."""
+    """The measures (3,) in the order of `MEASURES`, signed so that higher is better.
+
+    Raises InputError for pictures of different or too small sizes.
+    """
     if reference.shape != picture.shape or min(reference.shape[:2]) < MIN_SIZE:
         raise InputError(
             f"cannot compare pictures of shapes {reference.shape} and {picture.shape}: "
@@ -71,7 +74,7 @@ def measured(reference: Picture, picture: Picture) -> NDArray[np.float64]:
 def ranks(values: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ranks 0..1 (N, 3) of measures (N, 3).
 
-    table: (K, 3), quantiles 0 to 1 in equal steps of each measure over the ranking's set.
+    table: (K, 3), quantiles of each measure over the reference set, at equal steps from 0 to 1.
     """
     share = np.linspace(0.0, 1.0, len(table))
     columns = zip(values.T, table.T, strict=True)
@@ -79,12 +82,25 @@ def ranks(values: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np
 
 
 def fused(values: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Pseudo-MOS 0..100 (N,) of measures (N, 3): the mean rank."""
+    """Pseudo-MOS (N,), 0..100, of measures (N, 3): the mean rank. table: as in `ranks`."""
     return np.asarray(100.0 * ranks(values, table).mean(axis=1))
 
 
 def pseudo_mos(reference: Picture, picture: Picture) -> float:
-    """Pseudo-MOS 0..100 of a picture among the training set's; the pristine one has 100."""
+    """The pseudo-MOS of a distorted picture, 0..100; 100 for the pristine one.
+
+    reference: the pristine original, (H, W, 3) uint8 RGB. picture: of the same size. Raises
+    InputError for pictures of different sizes, or below 176×176 pixels.
+
+    >>> from iqattack.samples.distortions import distort
+    >>> from iqattack.samples.labels import pseudo_mos
+    >>> from iqattack.samples.photos import photographs
+    >>> import numpy as np
+    >>> photo = photographs()["chelsea"]
+    >>> blurred = distort(photo, [("gaussian_blur", 5)], np.random.default_rng(0))
+    >>> pseudo_mos(photo, photo), pseudo_mos(photo, blurred) < 50
+    (100.0, True)
+    """
     return float(fused(measured(reference, picture)[None], ranking())[0])
 
 

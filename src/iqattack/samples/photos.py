@@ -1,4 +1,4 @@
-"""The sample set: crops of photographs that come with scikit-image, clean and distorted."""
+"""The sample set: crops of photographs that ship with scikit-image, clean and distorted."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ SAMPLES: tuple[tuple[str, tuple[int, int], tuple[tuple[str, float], ...]], ...] 
 
 
 def photographs() -> dict[str, Picture]:
-    """Colour photographs that scikit-image carries, so that none is downloaded: (H, W, 3) uint8."""
+    """Colour photographs that ship with scikit-image, by name: (H, W, 3) uint8 RGB."""
     names = ("astronaut", "coffee", "chelsea", "rocket")
     photos: dict[str, Picture] = {name: getattr(data, name)() for name in names}
     photos["motorcycle"] = data.stereo_motorcycle()[0]  # type: ignore[no-untyped-call]
@@ -59,7 +59,9 @@ def photographs() -> dict[str, Picture]:
 
 
 def sample_set() -> dict[str, tuple[Picture, float]]:
-    """Picture (256, 256, 3) uint8 RGB and pseudo-MOS 0..100 by file name; always the same."""
+    """The sample set, always the same, by file name: picture (256, 256, 3) uint8 RGB and pseudo-MOS
+    0..100.
+    """
     photos = photographs()
     made = {}
     with on_any_processor():
@@ -73,7 +75,7 @@ def sample_set() -> dict[str, tuple[Picture, float]]:
 
 @contextmanager
 def on_any_processor() -> Iterator[None]:
-    """OpenCV without IPP, whose filters round otherwise on some processors than on others."""
+    """Disable IPP in OpenCV, whose filters round differently on different processors."""
     used = cv2.ipp.useIPP()
     cv2.ipp.setUseIPP(False)
     try:
@@ -87,6 +89,12 @@ def write_samples(folder: Path) -> list[str]:
 
     Always the same for given versions of NumPy, Pillow, OpenCV and scikit-image. Files of these
     names are replaced. Raises InputError when they cannot be written.
+
+    >>> from pathlib import Path
+    >>> from iqattack.samples import write_samples
+    >>> names = write_samples(Path("pictures"))
+    >>> len(names), names[0]
+    (24, '01_astronaut_clean.png')
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Who answers: in process, from threads, in worker processes, or any executor."""
+"""Scorer pools: in this process, in threads, in worker processes, or on any executor."""
 
 from iqattack.scoring.ceiling import Ceiling, CeilingReached
 from iqattack.scoring.contract import Reply, Request, ScorePool

@@ -1,4 +1,4 @@
-"""How many images to score at once."""
+"""The batch size."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ REFUSALS = 2  # batches that fail as a whole, each image being fine by itself: t
 
 
 class BatchSize:
-    """The batch size: given, or found by timing the run's own batches, which costs no query.
+    """The batch size: fixed, or found by timing the run's own batches, which costs no query.
 
-    The first batch has two images where there are two: models that reduce or cannot take a batch
-    are found out before much is spent. Then sizes double from one up to the usual one, and on while
-    that makes the model faster; one step that does not is forgiven.
+    The first batch has two images, if there are two, so that a model which returns one value per
+    batch, or does not accept batches, is found early. Sizes then double from one up to the default,
+    and further while throughput improves; one step without improvement is tolerated.
     """
 
     def __init__(self, fixed: int | None = None, largest: int = LARGEST) -> None:
@@ -32,11 +32,11 @@ class BatchSize:
 
     @property
     def current(self) -> int:
-        """Images of the next batch."""
+        """The number of images in the next batch."""
         return self._size if self._paired else 2
 
     def record(self, images: int, seconds: float) -> None:
-        """Record how long a batch took."""
+        """Record the duration of a batch."""
         if images >= self._size:
             self._refusals = 0
         if not self._paired and images > 1:
@@ -72,11 +72,13 @@ class BatchSize:
             self._size, self.settled = self._best(), True
 
     def too_large(self, size: int) -> None:
-        """Settle on half of a size that the model did not take, or less."""
+        """Settle on at most half of a size that the model did not accept."""
         self._size, self.settled, self._paired = min(self._size, max(1, size // 2)), True, True
 
     def refused(self, size: int) -> None:
-        """A batch failed, and then all of its images were fine; more than once, it is too large."""
+        """Record a batch that failed although its images succeed one by one: the second time, the
+        size is too large.
+        """
         self._refusals += 1
         if self._refusals >= REFUSALS or not self._paired:
             self._refusals = 0
@@ -84,5 +86,5 @@ class BatchSize:
 
 
 def largest_on(device: str) -> int:
-    """The largest size that is tried where a model lies on a device, as torch names it."""
+    """The largest batch size to try on a device, given by its torch name."""
     return SIZES[-1] if device.startswith("cuda") else LARGEST

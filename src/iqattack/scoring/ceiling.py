@@ -9,17 +9,18 @@ from iqattack.errors import IqattackError
 
 
 class CeilingReached(IqattackError):  # noqa: N818 - like Interrupted, no fault
-    """The run may send nothing more; what was scored is in the log."""
+    """The limit on queries or cost is reached; all scores are in the log."""
 
     exit_status = 1
 
 
 @dataclass
 class Ceiling:
-    """images: that may be sent, each retry counted. why: the option that says so, with its value.
+    """A limit on the number of images that may be sent, retries included.
 
-    sent: so far. reserve: keeps that number before they are sent, so that what a killed process had
-    in flight counts. remedy: how what asks goes on; kept: what that is.
+    images: the limit. why: the option that set it, with its value. sent: images sent so far.
+    reserve: stores the number of images before they are sent, so that images in flight in a killed
+    process count. remedy: how to continue, and kept: what was stopped, for the message.
     """
 
     images: int
@@ -31,22 +32,22 @@ class Ceiling:
 
     @property
     def left(self) -> int:
-        """Images that may still be sent."""
+        """The number of images that may still be sent."""
         return max(0, self.images - self.sent)
 
     def take(self, images: int) -> int:
-        """The number of `images` that may be sent, which is recorded."""
+        """How many of `images` may be sent; these count as sent."""
         taken = min(images, self.left)
         self.sent += taken
         self.reserve(self.sent)
         return taken
 
     def release(self) -> None:
-        """Give back what was not sent after all; nothing is in flight any more."""
+        """Release images that were reserved but not sent, once none is in flight."""
         self.reserve(self.sent)
 
     def reached(self) -> CeilingReached:
-        """What ends the run."""
+        """The exception that ends the run."""
         return CeilingReached(
             f"stopped before {self.why}: {self.sent:,} images were sent; {self.kept} is kept, "
             f"{self.remedy}"

@@ -1,4 +1,4 @@
-"""The contract between the engine, which wants scores, and whoever gives them."""
+"""The contract between the engine, which requests scores, and scorer pools, which provide them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One 8-bit image that waits for its score.
+    """A request to score one 8-bit image.
 
-    name, number: of the picture that is attacked, and of the query, the clean image being 0.
-    image: (3, H, W) uint8. alone: whether it is to be sent in a call of its own.
+    name: of the attacked image. number: of the query; 0 is the clean image. image: (3, H, W) uint8.
+    alone: whether it must be sent in a call of its own.
     """
 
     name: str
@@ -24,17 +24,17 @@ class Request:
 
     @property
     def group(self) -> Hashable:
-        """Equal for requests that may share a call."""
+        """A key that is equal for requests that may share a call."""
         return self if self.alone else self.image.shape
 
 
 @dataclass(frozen=True, eq=False)
 class Reply:
-    """What became of sending one image to the model: a score, or an error for this image alone.
+    """The outcome of sending one image to the model: a score, or an error for this image only.
 
-    score: raw; None where there is an error.
-    error: why there is none. final: whether it stays so; if not, another reply follows.
-    transient, billed: of the error, as the scorer says.
+    score: raw score; None after an error.
+    error: None after a success. final: whether the error is final; if not, another reply follows.
+    transient, billed: properties of the error, as reported by the scorer.
     """
 
     request: Request
@@ -46,13 +46,13 @@ class Reply:
 
 
 class ScorePool(Protocol):
-    """Takes images, and gives back scores in any order.
+    """Scores images, and replies in any order.
 
-    batch: images of one size that go best into one call.
-    capacity: images that may be sent at once; more would only wait.
-    pending: images that will be replied to; sent: those of them that do not pause before another
-        try; running: calls that a model has just now.
-    notes: what a person should know of the model, one phrase each; the reader takes them away.
+    batch: best number of images of one size per call.
+    capacity: number of images that can be in flight; more would only wait.
+    pending: number of images without a final reply. sent: those of them that are not pausing before
+        a retry. running: number of calls that a model is working on.
+    notes: notes on the model for the user, one phrase each; reading them clears them.
     """
 
     @property
@@ -69,39 +69,41 @@ class ScorePool(Protocol):
     def notes(self) -> list[str]: ...  # noqa: D102
 
     def submit(self, requests: Sequence[Request]) -> None:
-        """Have images of one size scored, in one call where that is possible; does not wait."""
+        """Submit images of one size, in one call if possible; does not block."""
         ...
 
     def wait(self, *, resend: bool = True) -> list[Reply]:
-        """The next replies; waits for one unless nothing is pending or `wake` is called.
+        """Return the next replies; blocks until there is one, nothing is pending, or `wake` is
+        called.
 
-        While all that is pending pauses before another try, it returns now and then with none.
-        resend: whether failed images are sent again; if not, those are not waited for.
+        While all pending images are pausing before a retry, it returns an empty list from time to
+        time. resend: whether to retry failed images; if not, they are not waited for.
         """
         ...
 
     def wake(self) -> None:
-        """Have `wait` return soon, with no reply if need be; from any thread."""
+        """Make `wait` return soon, even without a reply; may be called from any thread."""
         ...
 
     def short(self) -> None:
-        """Take note that there is no more to score than the last call held."""
+        """Report that there are currently no more images to score than in the last call."""
         ...
 
     def forget(self) -> None:
-        """Reply to nothing that is pending: whoever asked is gone. The pool can be used again."""
+        """Drop all pending images without a reply; the pool can be used again."""
         ...
 
     def close(self) -> None:
-        """End threads and processes; what is pending is lost."""
+        """End threads and processes; pending images are lost."""
         ...
 
 
 @dataclass(eq=False)
 class Call:
-    """Images that are sent together; parts: how many parts of it are to come back, if it failed.
+    """Images that are sent together.
 
-    whole: the call that this is a part of. round: which asker it is for; see `ScorePool.forget`.
+    parts: number of outstanding parts, after a failed call was split. whole: the call that this is
+    a part of. round: incremented by `ScorePool.forget`, to recognise replies to dropped images.
     """
 
     requests: Sequence[Request]
@@ -112,13 +114,13 @@ class Call:
 
     @property
     def images(self) -> list[Tensor]:
-        """Their pixels."""
+        """The pixels of the images, (3, H, W) uint8 each."""
         return [request.image for request in self.requests]
 
 
 @dataclass(frozen=True, eq=False)
 class Done:
-    """A call that came back: an answer for each image, or what the call as a whole raised."""
+    """A finished call: an answer for each image, or the exception of the whole call."""
 
     call: Call
     answers: list[float | Exception] | BaseException
@@ -126,9 +128,9 @@ class Done:
 
 
 class Backend(Protocol):
-    """What a `Pool` sends its calls to.
+    """Runs the calls of a `Pool`.
 
-    slots: calls that it takes at once; running: calls that it has.
+    slots: number of concurrent calls that it accepts. running: number of calls that it has.
     """
 
     @property
@@ -139,25 +141,27 @@ class Backend(Protocol):
     def running(self) -> int: ...  # noqa: D102
 
     def start(self, call: Call) -> None:
-        """Send one; does not wait."""
+        """Start a call; does not block."""
         ...
 
     def finished(self, timeout: float | None) -> list[Done]:
-        """Calls that came back: waits for one, at most that long in seconds, or until woken."""
+        """Return finished calls; blocks until there is one, at most `timeout` seconds, or until
+        `wake`.
+        """
         ...
 
     def wake(self) -> None:
-        """Have `finished` return, from any thread."""
+        """Make `finished` return; may be called from any thread."""
         ...
 
     def forget(self) -> None:
-        """Drop calls that nobody has begun."""
+        """Drop calls that have not started."""
         ...
 
     def hold(self) -> None:
-        """Have calls that wait for their turn come back now, with NotSentError in each place."""
+        """Return waiting calls at once, with NotSentError for each image."""
         ...
 
     def close(self) -> None:
-        """Send nothing more, and leave nothing behind."""
+        """Stop sending, and release all resources."""
         ...

@@ -1,4 +1,4 @@
-"""Any executor, and threads for scorers that wait on a service."""
+"""Scoring on any executor, and in threads for scorers that wait for a service."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from iqattack.scoring.retry import DEFAULT_RETRY, Retry
 
 
 class FutureLike(Protocol):
-    """What an executor gives for a call: one of concurrent.futures, dask.distributed, …"""
+    """A future, as of concurrent.futures or dask.distributed."""
 
     def result(self) -> Any: ...  # noqa: D102
     def add_done_callback(self, function: Callable[[Any], object], /) -> object: ...  # noqa: D102
 
 
 class ExecutorLike(Protocol):
-    """Anything that runs functions elsewhere."""
+    """Anything with `submit(function, *arguments)` that returns a future."""
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> FutureLike: ...  # noqa: D102
 
 
 class Submitted:
-    """Calls to an executor, which come back in any order."""
+    """A backend of calls to an executor, which finish in any order."""
 
     def __init__(self, scorer: Scorer, executor: ExecutorLike, slots: int) -> None:
         self.name = scorer.name
@@ -55,7 +55,7 @@ class Submitted:
         future.add_done_callback(lambda done: self._inbox.put((call, done)))
 
     def finished(self, timeout: float | None) -> list[Done]:
-        """All calls that came back; waits for the first."""
+        """All finished calls; blocks until there is one."""
         found: list[Done] = []
         try:
             item = self._inbox.get(timeout=timeout)
@@ -80,22 +80,39 @@ class Submitted:
         self._inbox.put(None)
 
     def forget(self) -> None:
-        """See `Backend`; what an executor was given, it has begun."""
+        """See `Backend`; submitted calls count as started."""
 
     def hold(self) -> None:
-        """See `Backend`; of models that have such a method."""
+        """See `Backend`; for models with such a method."""
         hold = getattr(self._scorer, "hold", None)
         if hold is not None:
             hold()
 
     def close(self) -> None:
-        """Leave the executor to whoever made it."""
+        """Keep the executor running; its owner closes it."""
 
 
 class Executor(Pool):
-    """An adapter for any executor: `submit(function, *arguments)` gives a future.
+    """A scorer pool on any executor, such as one of concurrent.futures, Dask or MPI.
 
-    calls: sent at once. The scorer must be what the executor can take to where it runs it.
+    scorer: a loaded model, which the executor must be able to transfer to where it runs. executor:
+    any object with `submit(function, *arguments)` that returns a future; it stays open. calls:
+    number of concurrent calls. batch: images per call; None finds it by timing. retry: of timeouts,
+    lost connections and `TransientError`.
+
+    >>> import iqattack
+    >>> model = iqattack.wrap(
+    ...     lambda images: images.float().mean((1, 2, 3)),
+    ...     name="brightness", score_range=(0, 255), lower_better=False,
+    ... )
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> executor = ThreadPoolExecutor(4)
+    >>> run = iqattack.attack(
+    ...     "photos", model, pool=iqattack.Executor(model, executor, calls=4),
+    ...     attack="noise", queries=5, limit=2, out="runs/brightness",
+    ... )
+    >>> [row.queries for row in run.results]
+    [5, 5]
     """
 
     def __init__(
@@ -117,9 +134,9 @@ Submission = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
 
 
 class DaemonThreads:
-    """Threads that a program does not wait for when it ends: one may hang in a request.
+    """Daemon threads, which do not keep the program alive if one hangs in a request.
 
-    Those of `ThreadPoolExecutor` are joined, so that Ctrl-C would not end what waits for a service.
+    Threads of `ThreadPoolExecutor` are joined at exit, so Ctrl-C would not end a waiting program.
     """
 
     def __init__(self, threads: int) -> None:
@@ -132,13 +149,13 @@ class DaemonThreads:
         self._end = weakref.finalize(self, _end, todo, threads)
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
-        """Have a thread call the function."""
+        """Call a function in one of the threads."""
         future: Future[Any] = Future()
         self._todo.put((future, function, arguments))
         return future
 
     def close(self) -> None:
-        """End each thread after its call."""
+        """End each thread after its current call."""
         self._end()
 
 
@@ -159,9 +176,23 @@ def _end(todo: SimpleQueue[Submission | None], threads: int) -> None:
 
 
 class Threads(Executor):
-    """A scorer that may be called from several threads at once, as one that asks a service.
+    """A scorer pool of threads, for a thread-safe scorer that waits for a service.
 
-    calls: at once, each with one image unless `batch` says otherwise.
+    scorer: a loaded model that may be called from several threads. calls: number of concurrent
+    calls. batch: images per call; None finds it by timing. retry: of timeouts, lost connections and
+    `TransientError`. Raises InputError for `calls` below 1.
+
+    >>> import iqattack
+    >>> model = iqattack.wrap(
+    ...     lambda images: images.float().mean((1, 2, 3)),
+    ...     name="brightness", score_range=(0, 255), lower_better=False,
+    ... )
+    >>> run = iqattack.attack(
+    ...     "photos", model, pool=iqattack.Threads(model, calls=4),
+    ...     attack="noise", queries=5, limit=2, out="runs/brightness",
+    ... )
+    >>> [row.queries for row in run.results]
+    [5, 5]
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The model in this process."""
+"""Scoring in this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,24 @@ from iqattack.scoring.retry import DEFAULT_RETRY, Retry
 
 
 class InProcess(Pool):
-    """The model in this process, in batches, called from the thread that waits for replies."""
+    """A scorer pool that calls the model in batches in this process, in the thread that waits for
+    replies: the default of `attack`.
+
+    scorer: a loaded model. batch: images per call; None finds it by timing. retry: of timeouts,
+    lost connections and `TransientError`.
+
+    >>> import iqattack
+    >>> model = iqattack.wrap(
+    ...     lambda images: images.float().mean((1, 2, 3)),
+    ...     name="brightness", score_range=(0, 255), lower_better=False,
+    ... )
+    >>> run = iqattack.attack(
+    ...     "photos", model, pool=iqattack.InProcess(model, batch=8),
+    ...     attack="noise", queries=5, limit=2, out="runs/brightness",
+    ... )
+    >>> [row.queries for row in run.results]
+    [5, 5]
+    """
 
     def __init__(
         self,

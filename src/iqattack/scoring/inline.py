@@ -1,4 +1,4 @@
-"""The model in this process, called from the thread that waits."""
+"""The backend that calls the model in this process, in the thread that waits."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Answered = tuple[list[float | Exception] | BaseException, float]
 
 
 def ask(scorer: Scorer, images: Sequence[Tensor]) -> Answered:
-    """Have a model score images of one size; what came of it, and how long it took in seconds.
+    """Score images of one size; returns the answers and the duration in seconds.
 
-    What a model does to its input must not reach the attack's images: a `Model` sees to that by
-    itself, any other scorer gets a copy of a single image, too.
+    A model must not be able to modify the attack's images: a `Model` ensures this itself, and any
+    other scorer receives a copy, even of a single image.
 
-    The time is the device's as well, though it computes behind our back: the copy of the scores to
-    the CPU waits for it, and the next call finds it idle.
+    The duration includes asynchronous work on a device, since copying the scores to the CPU waits
+    for it, and the next call finds the device idle.
     """
     single = len(images) == 1 and isinstance(scorer, Model)
     batch = images[0][None] if single else torch.stack(list(images))
@@ -44,14 +44,14 @@ def ask(scorer: Scorer, images: Sequence[Tensor]) -> Answered:
 
 
 def freed() -> None:
-    """Give back what torch keeps of a device's memory, and does not use."""
+    """Release device memory that torch has cached but does not use."""
     gc.collect()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
 
 
 class Inline:
-    """One call at a time, in `finished`: what waits is scored by the thread that waits for it."""
+    """One call at a time, made by the thread that calls `finished`."""
 
     slots = 1
 
@@ -63,7 +63,7 @@ class Inline:
 
     @property
     def running(self) -> int:
-        """Calls that wait."""
+        """The number of waiting calls."""
         return len(self._calls)
 
     def start(self, call: Call) -> None:
@@ -71,7 +71,7 @@ class Inline:
         self._calls.append(call)
 
     def finished(self, timeout: float | None) -> list[Done]:
-        """Score the next call; without one, wait."""
+        """Make the next call; without one, block."""
         if self._calls:
             with MODEL_LOCK, torch.no_grad():
                 call = self._calls.popleft()
@@ -89,7 +89,7 @@ class Inline:
         self._calls.clear()
 
     def hold(self) -> None:
-        """See `Backend`; none waits for its turn."""
+        """See `Backend`; no call waits for its turn."""
 
     def close(self) -> None:
         """See `Backend`."""

@@ -1,4 +1,4 @@
-"""A pool: calls to a backend, and what is done about those that fail."""
+"""The scorer pool: batches calls to a backend and handles failures."""
 
 from __future__ import annotations
 
@@ -24,20 +24,19 @@ POLL_S = 0.2  # of a pause after which `wait` returns, so that a run that is to 
 
 
 class WorkerDiedError(InputError):
-    """The process that had these images ended without an answer."""
+    """The worker process with these images ended without an answer."""
 
 
 class Pool:
     """A `ScorePool` on any backend.
 
-    batch: images per call; None finds it by timing, up to `largest`. retry: of what is transient.
-    ceiling: of what is sent; once it is reached, `wait` raises CeilingReached.
+    batch: images per call; None finds it by timing, up to `largest`. retry: of transient failures.
+    ceiling: limit on the images sent; once it is reached, `wait` raises CeilingReached.
 
-    A call that fails as a whole is asked again in halves, down to single images: whose fault it was
-    is known then. A model that cannot take a batch is asked one image at a time from then on. An
-    image that fails by itself is asked again where the failure is transient, or where a worker died
-    of it for the first time; every other failure is final. Answers that came with a failure are
-    kept.
+    A call that fails as a whole is repeated in halves, down to single images, to find the image
+    that causes it. A model that does not accept batches gets single images from then on. An image
+    that fails by itself is retried if the failure is transient, or once if a worker died of it; any
+    other failure is final. Scores that arrive together with failures are kept.
     """
 
     def __init__(
@@ -66,31 +65,31 @@ class Pool:
 
     @property
     def batch(self) -> int:
-        """Images of one size that go best into one call."""
+        """The best number of images of one size per call."""
         return self._batch.current
 
     @property
     def capacity(self) -> int:
-        """Images that may be submitted and not replied to."""
+        """The number of images that can be in flight."""
         return self._backend.slots * self._batch.current
 
     @property
     def pending(self) -> int:
-        """Images that will be replied to."""
+        """The number of images without a final reply."""
         return self._pending
 
     @property
     def sent(self) -> int:
-        """Those of them that do not pause before another try."""
+        """The number of pending images that are not pausing before a retry."""
         return self._pending - sum(len(call.requests) for _, _, call in self._later)
 
     @property
     def running(self) -> int:
-        """Calls that the backend has; the others pause before another try."""
+        """The number of calls of the backend; the others are pausing before a retry."""
         return self._backend.running
 
     def submit(self, requests: Sequence[Request]) -> None:
-        """Send images of one size in one call."""
+        """Submit images of one size in one call."""
         self._pending += len(requests)
         self._start(Call(requests, round=self._round))
 
@@ -116,8 +115,8 @@ class Pool:
         self._backend.close()
 
     def wait(self, *, resend: bool = True) -> list[Reply]:
-        """See `ScorePool`; raises what no model may answer with, such as KeyboardInterrupt, once
-        what runs beside it has come back.
+        """See `ScorePool`; raises exceptions that are not answers, such as KeyboardInterrupt, once
+        concurrent calls have finished.
         """
         running = self._backend.running
         self._holding = not resend
@@ -239,13 +238,13 @@ class Pool:
 
 
 def check_batch(batch: int | None) -> None:
-    """InputError for a batch size below 1."""
+    """Raise InputError for a batch size below 1."""
     if batch is not None and batch < 1:
         raise InputError(f"batch size {batch}: expected at least 1")
 
 
 def _passing(error: Exception) -> ModelFailedError | None:
-    """The error, if asking again later may do."""
+    """The error if it is transient, else None."""
     return error if isinstance(error, ModelFailedError) and error.transient else None
 
 

@@ -1,4 +1,4 @@
-"""Worker processes that score, each with a model of its own."""
+"""Scoring in worker processes, each with its own model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Make = Callable[[], Scorer]
 
 
 def serve(make: Make, connection: Connection) -> None:
-    """In the worker: load the model, then answer."""
+    """Run in a worker: load the model, then answer calls."""
     try:
         scorer = make()
     except IqattackError as error:
@@ -41,9 +41,9 @@ def serve(make: Make, connection: Connection) -> None:
 
 @dataclass(eq=False)
 class Worker:
-    """A process, and the calls that it has, the first of them being scored.
+    """A worker process and its calls, of which it is scoring the first.
 
-    make: the number of what made its model.
+    make: index of the function that made its model.
     """
 
     child: Child
@@ -53,9 +53,9 @@ class Worker:
 
 
 class Workers:
-    """Calls to processes. Each has one to score and one in reserve.
+    """A backend of worker processes, each with one call to score and one in reserve.
 
-    makes: of models, such as one for each GPU; processes take them in turn.
+    makes: functions that make models, such as one for each GPU; processes take turns.
     """
 
     def __init__(self, name: str, makes: Sequence[Make], processes: int, threads: int) -> None:
@@ -76,17 +76,17 @@ class Workers:
             raise
 
     def _begun(self) -> Worker:
-        """One more process, with the model that fewest have."""
+        """Start another process, with the model that the fewest processes have."""
         number = in_turn(len(self._starts), (worker.make for worker in self._workers))
         return Worker(self._starts[number](), number)
 
     @property
     def running(self) -> int:
-        """Calls that processes have."""
+        """The number of calls of all processes."""
         return sum(len(worker.calls) for worker in self._workers) + len(self._dead)
 
     def start(self, call: Call) -> None:
-        """Send it to the process that has least to do."""
+        """Send the call to the least busy process."""
         worker = min(self._workers, key=lambda worker: len(worker.calls))
         worker.calls.append(call)
         if worker.ready:
@@ -97,9 +97,10 @@ class Workers:
             worker.child.connection.send([request.image.numpy() for request in call.requests])
 
     def finished(self, timeout: float | None) -> list[Done]:
-        """Answers of all processes that have some; waits for the first.
+        """The answers of all processes; blocks until there is one.
 
-        Raises InputError where the model cannot be loaded, once what came beside it is given.
+        Raises InputError if the model cannot be loaded, after returning answers that arrived
+        before.
         """
         found, self._dead = self._dead, []
         if self._error is not None:
@@ -133,7 +134,7 @@ class Workers:
         return [Done(worker.calls.pop(0), answers, seconds)]
 
     def _died(self, worker: Worker) -> list[Done]:
-        """Start another one; what the dead one was busy with has failed, the rest has not."""
+        """Replace a dead process; the call that it was scoring failed, the others are resent."""
         how = worker.child.how_it_ended()
         if not worker.ready:
             self._failed_starts += 1
@@ -158,10 +159,10 @@ class Workers:
             os.write(self._waker, b"w")
 
     def forget(self) -> None:
-        """See `Backend`; what a process was sent, it answers."""
+        """See `Backend`; a process answers all calls that it received."""
 
     def hold(self) -> None:
-        """See `Backend`; none waits for its turn."""
+        """See `Backend`; no call waits for its turn."""
 
     def close(self) -> None:
         """End the processes at once."""
@@ -175,10 +176,21 @@ class Workers:
 
 
 class Processes(Pool):
-    """A model, by its spec, in each of some processes.
+    """A scorer pool of worker processes, each with its own copy of a model.
 
-    threads: of torch in each; by default they share those that this process has.
-    The rest as in `load_model` and `Pool`. Raises InputError for what `load_model` refuses.
+    spec: of the model, as for `load_model`. processes: their number. threads: of torch in each
+    process; by default, they share the threads of this process. batch: images per call; None finds
+    it by timing. retry: of timeouts, lost connections and `TransientError`. Other arguments as in
+    `load_model`. Raises InputError for `processes` below 1, and as `load_model` does.
+
+    >>> import iqattack
+    >>> pool = iqattack.Processes("builtin", processes=1)
+    >>> run = iqattack.attack(
+    ...     "photos", "builtin", pool=pool, attack="noise", queries=5, limit=2, out="runs/pool"
+    ... )
+    >>> pool.close()
+    >>> [row.queries for row in run.results]
+    [5, 5]
     """
 
     def __init__(
@@ -224,5 +236,5 @@ class Processes(Pool):
 
 
 def threads_each(processes: int) -> int:
-    """Torch's threads, shared by that many processes."""
+    """The number of torch threads for each of `processes` processes, at least 1."""
     return max(1, torch.get_num_threads() // max(1, processes))

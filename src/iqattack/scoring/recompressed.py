@@ -1,4 +1,4 @@
-"""A pool whose model sees every image after JPEG, as a service that recompresses uploads does."""
+"""A scorer pool that compresses every image as JPEG, like a service that recompresses uploads."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ BEST = 100  # quality, at most
 
 
 class Recompressed:
-    """A `ScorePool` that codes each image as JPEG of a quality and decodes it before it is scored.
+    """A `ScorePool` that encodes each image as JPEG and decodes it before scoring.
 
-    Replies are about the images that came, so whoever asks keeps, hashes and reports those.
-    InputError for a quality that is not from 1 to 100.
+    pool: that scores. quality: of JPEG, 1..100; InputError otherwise. Replies refer to the original
+    images, which are therefore the ones that are stored, hashed and reported.
     """
 
     def __init__(self, pool: ScorePool, quality: int) -> None:
@@ -59,7 +59,7 @@ class Recompressed:
         return self._pool.notes
 
     def submit(self, requests: Sequence[Request]) -> None:
-        """Have images of one size scored after JPEG."""
+        """Submit images of one size, after JPEG."""
         sent = [replace(r, image=recompressed(r.image, self._quality)) for r in requests]
         self._asked |= zip(sent, requests, strict=True)
         self._pool.submit(sent)
@@ -92,13 +92,13 @@ class Recompressed:
 
 
 def recompressed(image: Tensor, quality: int) -> Tensor:
-    """An image (3, H, W) uint8 coded as JPEG and decoded; chroma is subsampled, 4:2:0."""
+    """An image (3, H, W) uint8 after JPEG compression with 4:2:0 chroma subsampling."""
     pixels = coded(image.permute(1, 2, 0).contiguous().numpy(), "JPEG", quality)
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def check_quality(quality: int) -> None:
-    """InputError for one that JPEG does not have."""
+    """Raise InputError for a quality outside 1..100."""
     if not 1 <= quality <= BEST:
         raise InputError(
             f"jpeg {quality}: expected a quality from 1 to {BEST}, such as 75; leave it out to "

@@ -1,4 +1,4 @@
-"""How often a failure that may pass is tried again, and after what pause."""
+"""Retries of transient failures."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ from iqattack.errors import InputError
 
 @dataclass(frozen=True)
 class Retry:
-    """Exponential back-off with jitter, for one image.
+    """Retries of one image, with exponential back-off and jitter.
 
-    retries: tries after the first. first_s, longest_s: pauses in seconds, which double in between;
-    up to first_s more is added at random, so that many calls do not retry at once.
+    retries: number of attempts after the first; 0 for none. first_s, longest_s: first and longest
+    pause in seconds; pauses double from one retry to the next, and up to `first_s` is added at
+    random, so that many calls do not retry at once. Raises InputError for negative `retries`.
+
+    >>> from iqattack import Retry
+    >>> retry = Retry(retries=3, first_s=1.0, longest_s=30.0)
+    >>> 1.0 <= retry.pause(1) <= 2.0
+    True
     """
 
     retries: int = defaults.RETRIES
@@ -27,7 +33,10 @@ class Retry:
             raise InputError(f"retries {self.retries}: expected 0 or more")
 
     def pause(self, tries: int, least: float | None = None) -> float:
-        """Seconds before another try; least: what the service asked for."""
+        """The pause in seconds before the next attempt.
+
+        tries: number of attempts so far. least: minimum that the service asked for, in seconds.
+        """
         state = RetryCallState(Retrying(), None, (), {})
         state.attempt_number = tries
         wait = wait_exponential(multiplier=self.first_s, max=self.longest_s)

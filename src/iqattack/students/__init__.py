@@ -1,4 +1,4 @@
-"""Students: small networks that learn from a model's scores where it can be moved."""
+"""Students: small networks that learn from a model's scores which changes move them."""
 
 from iqattack.students.files import (
     Students,

@@ -1,4 +1,4 @@
-"""Students as bytes: safetensors, each of which is named by kind and parameter."""
+"""Serialisation of students: safetensors, with tensors named by kind and parameter."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Students = Mapping[str, Student]  # by kind
 
 
 def new_students(seed: int) -> dict[str, Student]:
-    """One of each kind that knows nothing yet; the same ones for the same seed."""
+    """One untrained student of each kind; the same seed gives the same weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return {kind: Student(make()) for kind, make in KINDS.items()}
 
 
 def written(students: Students) -> bytes:
-    """As a profile keeps them."""
+    """Students as bytes, in the form stored in a profile."""
     return save(
         {
             f"{kind}/{name}": value.contiguous()
@@ -35,7 +35,10 @@ def written(students: Students) -> bytes:
 
 
 def read_students(content: bytes, where: str) -> dict[str, Student]:
-    """From such bytes; InputError, which names `where`, for what is none."""
+    """Read students from bytes that `written` returned, by kind.
+
+    where: their origin, for messages. Raises InputError for anything else.
+    """
     expected = "expected what iqattack profile wrote"
     try:
         tensors = load(content)

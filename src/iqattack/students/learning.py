@@ -1,10 +1,10 @@
-"""How students learn: from what many small changes of one picture did to its score.
+"""Training of students on how many small changes of an image moved its score.
 
-The score of x + δ less that of x is about the slope of the score at x along δ. A network agrees
-with the model where its own gradient at x says the same of every δ; one pass forwards and back
-gives that gradient, and with it what the network says of all changes of a picture at once. So
-derivatives are what is matched (Sobolev training: Czarnecki et al., NeurIPS 2017), which is what
-an ascent follows, and thousands of scores cost hundreds of passes.
+The score of x + δ minus that of x approximates the directional derivative of the score at x along
+δ. A student agrees with the model if its own gradient at x predicts this for every δ. One forward
+and backward pass yields that gradient, and with it the predictions for all changes of an image.
+Training therefore matches derivatives (Sobolev training: Czarnecki et al., NeurIPS 2017), which are
+what gradient ascent follows, and thousands of scores cost hundreds of passes.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ FIRST = 0.5  # what a network's slopes are to the model's before it learns
 
 @dataclass
 class Lesson:
-    """A picture (3, H, W) uint8, changes of it, and how far each moved the score.
+    """Training data: an image (3, H, W) uint8, changes of it, and how far each moved the score.
 
-    kinds: of the changes; moved: upwards, in any unit that is the same for all lessons.
+    kinds: kind of each change. moved: rise of the score for each change, in any unit that all
+    lessons share.
     """
 
     picture: Tensor
@@ -39,7 +40,7 @@ class Lesson:
     _changes: list[bytes] = field(default_factory=list)
 
     def add(self, pixels: Tensor, kind: int, moved: float) -> None:
-        """What was scored (3, H, W) uint8, of which the difference to the picture is kept."""
+        """Add a scored version (3, H, W) uint8, of which the difference to the image is stored."""
         change = pixels.to(torch.int16) - self.picture
         channels = change[:1] if torch.equal(change, change[:1].expand(3, -1, -1)) else change
         self._changes.append(zlib.compress(channels.numpy().tobytes(), 1))
@@ -47,7 +48,7 @@ class Lesson:
         self.moved.append(moved)
 
     def changes(self, numbers: Sequence[int]) -> Tensor:
-        """Some of them (N, 3·H·W), in grey levels."""
+        """The changes with these indices, (N, 3·H·W) in grey levels."""
         _, height, width = self.picture.shape
         found = torch.empty(len(numbers), 3, height, width)
         for row, number in zip(found, numbers, strict=True):
@@ -56,13 +57,13 @@ class Lesson:
         return found.flatten(1)
 
     def deviation(self) -> dict[int, float]:
-        """Of the movements of each kind of change."""
+        """The standard deviation of the score movements, by kind of change."""
         moved, kinds = np.array(self.moved), np.array(self.kinds)
         return {kind: float(moved[kinds == kind].std()) for kind in sorted(set(self.kinds))}
 
 
 class Student(nn.Module):
-    """A network whose slopes are to be those of a model: `scale` × `network`."""
+    """A network trained to have a model's derivatives: `scale` × `network`."""
 
     scale: Tensor
 
@@ -72,20 +73,20 @@ class Student(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Scores (N,), in no unit, of images (N, 3, H, W) in grey levels; only slopes count."""
+        """Scores (N,) of images (N, 3, H, W) in grey levels; only derivatives are meaningful."""
         scores: Tensor = self.scale * self.network(images)
         return scores
 
     def gradient(self, images: Tensor) -> Tensor:
-        """Where the score rises (N, 3, H, W)."""
+        """The gradient (N, 3, H, W) of the scores at images (N, 3, H, W)."""
         with torch.inference_mode(False), torch.enable_grad():
             return self._slope(images.detach().clone().requires_grad_(), keep=False)
 
     def smoothed(self, rng: torch.Generator) -> Callable[[Tensor], Tensor]:
-        """The mean of its gradients at noisy copies of images.
+        """The mean gradient at noisy copies of images.
 
-        What a network says of one point alone holds for no other network (Wu et al., 2018,
-        arXiv 1802.09707, who take the same for classifiers that stand for another).
+        The gradient at a single point transfers poorly to other networks (Wu et al., 2018, arXiv
+        1802.09707, who smooth the gradients of surrogate classifiers in the same way).
         """
 
         def gradient(images: Tensor) -> Tensor:
@@ -98,7 +99,7 @@ class Student(nn.Module):
         return gradient
 
     def slopes(self, lesson: Lesson, numbers: Sequence[int]) -> Tensor:
-        """What it says of changes of a picture (N,), with the graph of its weights."""
+        """Predicted score movements (N,) for changes of an image, with the autograd graph."""
         picture = lesson.picture[None].float().requires_grad_()
         return lesson.changes(numbers) @ self._slope(picture, keep=True).flatten()
 
@@ -108,11 +109,12 @@ class Student(nn.Module):
 
 
 def learn(student: Student, lessons: Sequence[Lesson], steps: int, rng: torch.Generator) -> float:
-    """Train it for a number of steps, each with some changes of one picture.
+    """Train a student for a number of steps, each with some changes of one image.
 
-    What all changes of one kind do to a picture on average says nothing of directions (noise is
-    noise, whatever its signs), so that mean is left out; each kind counts alike, however far it
-    moves scores. Returns the mean loss of the last quarter: 1 is a student that says nothing.
+    The mean effect of one kind of change on an image carries no information about directions (noise
+    degrades it whatever its signs), so it is subtracted. Every kind has the same weight, however
+    far it moves scores. Returns the mean loss over the last quarter of the steps; 1 means that the
+    student predicts nothing.
     """
     scale = _scales(lessons)
     optimiser = torch.optim.Adam(student.network.parameters(), RATE)
@@ -135,7 +137,7 @@ def learn(student: Student, lessons: Sequence[Lesson], steps: int, rng: torch.Ge
 
 
 def fit_scale(student: Student, lessons: Sequence[Lesson]) -> None:
-    """Make its slopes as long as the model's before it learns, as one rate is to suit all kinds."""
+    """Match the scale of its derivatives to the model's, so that one learning rate suits all."""
     wanted, found = 0.0, 0.0
     for lesson in lessons:
         numbers = range(min(CHANGES, len(lesson.moved)))

@@ -1,8 +1,8 @@
-"""Networks that learn how a model reads images: small, differentiable, each pooling differently.
+"""Architectures of students: small, differentiable networks with different kinds of pooling.
 
-NR-IQA models differ most in how they pool: what moves one that averages moves none that takes
-maxima. Which kind a black box is cannot be seen, so one student of each kind learns, and their
-ascents are tried one after the other.
+NR-IQA models differ most in how they pool: a change that moves a model with average pooling does
+not move one with max pooling. The kind of a black box is unknown, so one student of each kind is
+trained, and their ascents are tried in turn.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ CONTRAST = 10.0  # makes locally normalised luma of 0..1 about as large as what 
 
 
 class BlockExtremes(nn.Module):
-    """Largest and smallest responses of filters in blocks, judged block by block, averaged.
+    """Patch-based pooling: the largest and smallest filter responses of each block, rated block by
+    block, then averaged.
 
-    Luma, less its local mean; one layer of filters; two layers of 1×1 for each block. (As CNNIQA
-    and other networks of patches pool: Kang et al., CVPR 2014.)
+    Input is luma minus its local mean; one convolution, then two 1×1 layers per block. CNNIQA and
+    other patch-based networks pool like this (Kang et al., CVPR 2014).
     """
 
     def __init__(self, filters: int = 32, side: int = 7, block: int = 32, hidden: int = 64) -> None:
@@ -45,10 +46,10 @@ class BlockExtremes(nn.Module):
 
 
 class Tower(nn.Module):
-    """Convolutions of the three channels, pooled over the whole image, judged by two layers.
+    """Convolutions of the three channels with global pooling and two final layers.
 
-    By the mean, with strides on the way; or by maxima of the whole and of a pyramid of regions
-    (Lazebnik et al., CVPR 2006), with maxima of 2×2 on the way.
+    Pooling is by the mean, with strided convolutions; or by the maximum over the whole image and a
+    spatial pyramid (Lazebnik et al., CVPR 2006), with 2×2 max pooling in between.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Changes of a picture that a model is asked about, so that students learn from its scores."""
+"""Changes of an image whose scores are the training data of students."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ KINDS = 4  # of changes
 
 
 def kind_of(number: int) -> int:
-    """Of the four kinds that changes take turns in: grey or coloured, noise or texture."""
+    """The kind of a change, 0..3, in turn: noise or texture, each grey or in colour."""
     return number % KINDS
 
 
 class Probes:
-    """Signs over one picture, times `AMPLITUDE`.
+    """Random changes of one image: patterns of signs times `AMPLITUDE` grey levels.
 
-    Half of them are white noise, which covers all directions equally; half are filters of the
-    picture's own detail, random ones for every cell of a grid, to which scores respond most. Half
-    of each are grey, as most models look at luma, and half change each channel on its own.
+    Half of them are white noise, which covers all directions equally. The other half are the
+    image's own detail after random filters, one for each cell of a grid, to which scores respond
+    most. Half of each are grey, as most models mainly use luma; the others change each channel
+    independently.
     """
 
     def __init__(self, detail: Tensor, rng: torch.Generator) -> None:
-        """Of a picture with this detail (H, W); rng: where signs and filters are from."""
+        """detail: of the image, (H, W). rng: source of signs and filters."""
         self.shape, self.rng = tuple(detail.shape), rng
         padded = F.pad(detail[None, None], (SIDE // 2,) * 4, mode="replicate")[0, 0]
         height, width = self.shape
@@ -35,7 +36,7 @@ class Probes:
         )
 
     def __call__(self, number: int) -> Tensor:
-        """The change of that number, (3, H, W)."""
+        """The change with this number, (3, H, W) in grey levels."""
         kind = kind_of(number)
         channels = 3 if kind % 2 else 1
         if kind < 2:

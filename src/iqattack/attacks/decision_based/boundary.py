@@ -1,8 +1,8 @@
 """The boundary attack (Brendel, Rauber & Bethge, ICLR 2018): a walk along the boundary.
 
-Made for classifiers, where a candidate is adversarial or not. Here it is where the score crossed a
-boundary (Yang et al., arXiv 2401.05217). Every step is a random one on the sphere around the image
-and then one towards the image; the walk is over once the latter has shrunk to nothing.
+Made for classifiers, where a candidate is adversarial or not. Here it is adversarial if its score
+crossed a boundary (Yang et al., arXiv 2401.05217). Every step is a random one on the sphere around
+the image, then one towards the image; the walk ends once the latter has shrunk to zero.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def boundary_attack(
 ) -> Search:
     """Algorithm 1, on one score boundary or on ones that adapt.
 
-    boundary: fraction b of the way to the end of the score range, in (0, 1]; an objective that has
-        a boundary of its own, such as rank:0.2, goes before it.
-    adapt: queries for a boundary before the next, `boundary` being the first; 0: there is one.
-    starts: candidates tried to cross it.
+    boundary: fraction b of the way to the end of the score range, in (0, 1]; the boundary of an
+        objective, such as rank:0.2, takes precedence.
+    adapt: queries per boundary before moving to the next, starting with `boundary`; 0: only one.
+    starts: candidates to try for the first crossing.
     """
     yield from on_boundaries(task, boundary, starts, adapt, partial(walk, task))
 

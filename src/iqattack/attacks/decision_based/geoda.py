@@ -40,10 +40,10 @@ def geoda(
 ) -> Search:
     """Algorithm 1, on one score boundary or on ones that adapt.
 
-    boundary: fraction b of the way to the end of the score range, in (0, 1]; an objective that has
-        a boundary of its own, such as rank:0.2, goes before it.
-    adapt: queries for a boundary before the next, `boundary` being the first; 0: there is one.
-    norm: l2 or linf, the distance that is made small; starts: candidates tried to cross it.
+    boundary: fraction b of the way to the end of the score range, in (0, 1]; the boundary of an
+        objective, such as rank:0.2, takes precedence.
+    adapt: queries per boundary before moving to the next, starting with `boundary`; 0: only one.
+    norm: l2 or linf, the distance to minimise. starts: candidates to try for the first crossing.
     """
     budget = adapt if adapts(task, adapt) else task.queries
     yield from on_boundaries(task, boundary, starts, adapt, partial(shorten, task, norm, budget))

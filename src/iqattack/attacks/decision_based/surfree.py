@@ -58,9 +58,9 @@ def surfree(
 ) -> Search:
     """SurFree from texture in the box, on one score boundary or on ones that adapt.
 
-    boundary: fraction b of the way to the end of the score range, in (0, 1]; an objective that has
-        a boundary of its own, such as rank:0.2, goes before it.
-    adapt: queries for a boundary before the next, `boundary` being the first; 0: there is one.
+    boundary: fraction b of the way to the end of the score range, in (0, 1]; the boundary of an
+        objective, such as rank:0.2, takes precedence.
+    adapt: queries per boundary before moving to the next, starting with `boundary`; 0: only one.
     starts: candidates tried to cross it; halvings: of the first binary search towards the image.
     """
 

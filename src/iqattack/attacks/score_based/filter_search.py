@@ -55,12 +55,12 @@ def filter_search(
 ) -> Search:
     """Bank, filter, regions.
 
-    filters: most queries for the filter; share: of the budget, at most, for it; patience: queries
-        for it that may bring nothing, one after the other; side: of the filter, pixels, odd;
-        palette: how many of the best filters regions are painted with; channels: whether those of
-        the best direction are turned; regions: whether any are painted; profile: file of `iqattack
-        profile`, whose strokes and students take the place of the bank; substitute: spec of a
-        model whose gradients give two more directions.
+    filters: maximum number of queries for the filter; share: maximum share of the budget for it;
+        patience: consecutive queries without a gain after which it ends; side: of the filter in
+        pixels, odd; palette: number of best filters with which regions are painted; channels:
+        whether to try negating channels of the best direction; regions: whether to paint regions;
+        profile: file of `iqattack profile`, whose strokes and students replace the bank;
+        substitute: spec of a model whose gradients give two more directions.
     """
     if torch.equal(task.lower8, task.upper8):
         return

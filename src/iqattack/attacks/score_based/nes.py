@@ -1,13 +1,13 @@
 """NES (Ilyas, Engstrom, Athalye & Lin, ICML 2018): a gradient from scores of noisy images.
 
-A classifier's log-probability is the loss there; here it is the movement of the score. The
-published σ and η, 0.001 and 0.01 of [0, 1], are a quarter of a grey level and too far for a narrow
-box: the first vanishes in 8 bits, where a query costs the same. Both are one grey level here.
+The gain replaces the log-probability of a classifier. The published σ and η are 0.001 and 0.01 of
+[0, 1]: the first is a quarter of a grey level and vanishes in 8 bits, the second is too large for a
+narrow box. Both are one grey level here.
 
-Made as strong as its options let it be (`benchmarks/baselines.py`): noise is grey, as most models
-look at luma, and a third of the numbers is then to be learnt; samples are compared with their mean,
-not with their mirror images, which tell twice about one direction; steps shrink towards the end.
-The paper's own form is `nes:mirrored=yes,grey=no,last=1`.
+The defaults are the strongest options that we found (`benchmarks/baselines.py`): noise is grey,
+since most models mainly use luma and only a third of the parameters is then left to estimate;
+samples are compared with their mean instead of their mirror images, which measure one direction
+twice; steps shrink towards the end. The form of the paper is `nes:mirrored=yes,grey=no,last=1`.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def nes(
 ) -> Search:
     """Sign steps (sec. 3.2) along the estimate of sec. 3.1.
 
-    samples: scored for one estimate, rounded down to pairs; sigma: their deviation; eta, last: the
-    step at the beginning and at the end of the budget, all in grey levels; momentum: share of the
-    last direction that stays in the next; grey: whether noise is the same in all channels;
-    mirrored: whether each sample is followed by its mirror image (antithetic, as in the paper),
-    not compared with the mean of all; density: share of the pixels that a sample changes.
+    samples: number per estimate, rounded down to pairs; sigma: their standard deviation; eta, last:
+    the step at the beginning and at the end of the budget, all in grey levels; momentum: share of
+    the last direction that is kept in the next; grey: whether noise is the same in all channels;
+    mirrored: whether each sample is paired with its mirror image (antithetic, as in the paper)
+    instead of compared with the mean of all; density: share of the pixels that a sample changes.
     """
     if torch.equal(task.lower8, task.upper8):
         return

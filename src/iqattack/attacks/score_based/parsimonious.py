@@ -1,7 +1,7 @@
 """Parsimonious attack (Moon, An & Song, ICML 2019): which blocks lie on the upper end of the box.
 
-A classifier's loss is the set function F(S) there; here it is the movement of the score, where the
-blocks in S lie on the upper end of the box and the others on the lower one.
+The set function F(S) is a classifier's loss in the paper and the gain here, with the blocks in S at
+the upper end of the box and the others at the lower end.
 """
 
 from __future__ import annotations

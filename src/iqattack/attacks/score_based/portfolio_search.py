@@ -1,8 +1,8 @@
 """Portfolio search (ours): many ways to paint, each used as much as it gains on this model.
 
-What moves one NR-IQA model moves no other: some look at luma alone and some at colours, some
-average and some take maxima, and a black box does not say which it is. This is filter search with
-stages that find out.
+A change that moves one NR-IQA model may not move another: some use only luma and some also
+colours, some pool by the mean and some by the maximum, and a black box does not reveal which. This
+is filter search with stages that find out.
 
 1. *Bank*, as `filter_search.py` has it.
 2. *Colours*: checkerboards of opponent colours, as networks that see colour answer them.
@@ -52,11 +52,11 @@ def portfolio_search(
 ) -> Search:
     """Bank, colours, filter, channels, portfolio.
 
-    filters: most queries for the filter; share: of the budget, at most, for it; patience: queries
-        for it that may bring nothing, one after the other; side: of the filter, pixels, odd;
-        palette: how many of the best filters are in the portfolio; profile: file of `iqattack
-        profile`, whose strokes and students take the place of the bank; substitute: spec of a
-        model whose gradients give two more directions.
+    filters: maximum number of queries for the filter; share: maximum share of the budget for it;
+        patience: consecutive queries without a gain after which it ends; side: of the filter in
+        pixels, odd; palette: number of best filters in the portfolio; profile: file of `iqattack
+        profile`, whose strokes and students replace the bank; substitute: spec of a model whose
+        gradients give two more directions.
     """
     if torch.equal(task.lower8, task.upper8):
         return

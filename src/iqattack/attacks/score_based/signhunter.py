@@ -1,7 +1,7 @@
 """SignHunter (Al-Dujaili & O'Reilly, ICLR 2020): flips signs in halves, quarters and so on.
 
-The loss of a classifier is the movement of the score here. A sign puts a value on the upper or the
-lower end of the box. Values are in the order of the authors' images, (H, W, 3), so that a block of
+The gain replaces the loss of a classifier. A sign puts a value on the upper or the lower end of the
+box. Values are in the order of the authors' images, (H, W, 3), so that a block of
 signs is a band of rows.
 """
 

@@ -1,6 +1,6 @@
 """SimBA (Guo, Gardner, You, Wilson & Weinberger, ICML 2019): one direction of a basis at a time.
 
-A classifier's probability of the label is to fall there; here the score is to move. The published
+The gain replaces the decrease of a classifier's probability of the label. The published
 step, ε = 0.2 of [0, 1] along a unit vector, changes no value of a 224×224 image by half a grey
 level in the DCT basis and leaves every narrow box in the pixel basis, so steps are in units of the
 box here. What the box cuts off stays in δ: directions that are added later may bring it back.

@@ -1,8 +1,8 @@
 """Square Attack (Andriushchenko, Croce, Flammarion & Hein, ECCV 2020): random search by squares.
 
-A classifier's margin is the loss there; here it is the movement of the score, and the search goes
-on until the budget or the score range ends. Where the paper says x ± ε the candidate lies on the
-end of the box, whose width may differ from pixel to pixel.
+The gain replaces the margin of a classifier, and the search continues until the budget or the score
+range ends. In place of x ± ε, candidates lie on the ends of the box, whose width may differ from
+pixel to pixel.
 """
 
 from __future__ import annotations

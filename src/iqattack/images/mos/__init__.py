@@ -38,19 +38,24 @@ SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".mat")
 
 
 def read_mos(path: str | Path, columns: str | MosColumns | None = None) -> MosTable:
-    """Read a table of mean opinion scores, of any format that is recognised.
+    """Read a table of mean opinion scores in any of these formats.
 
-    Text with a header, whose columns are separated by commas, semicolons or tabs: `image,mos` (or
-    `image,dmos`, lower is better), and other common names of the two; the published files of
-    KonIQ-10k, KADID-10k, TID2013, SPAQ (needs the extra iqattack[xlsx]), FLIVE, AGIQA-3K, PIPAL
-    (one file or their folder), LIVE Challenge (AllMOS_release.mat beside AllImages_release.mat) and
-    LIVE release 2 (dmos.mat or dmos_realigned.mat beside refnames_all.mat); or the folder of such a
-    database.
+    - Text with a header and columns separated by commas, semicolons or tabs: `image,mos`,
+      `image,dmos` (lower is better), or other common names of these columns.
+    - The published files of KonIQ-10k, KADID-10k, TID2013, SPAQ (needs iqattack[xlsx]), FLIVE,
+      AGIQA-3K, PIPAL (one file, or the folder), LIVE Challenge (AllMOS_release.mat, with
+      AllImages_release.mat next to it) and LIVE release 2 (dmos.mat or dmos_realigned.mat, with
+      refnames_all.mat next to it), or the folder of such a database.
 
-    columns: of any other table, `image=NAME,mos=NAME` or `dmos=NAME`; numbers count from 1.
+    columns: for any other table, `image=NAME,mos=NAME` or `dmos=NAME`; numbers count from 1.
 
-    Raises InputError when nothing is recognised, with what the table has, and for a score that is
-    missing, given twice or not a finite number, with its line.
+    Raises InputError for a table that is not recognised, and, with the line, for a score that is
+    missing, given twice or not a finite number.
+
+    >>> from iqattack.images import read_mos
+    >>> table = read_mos("photos/mos.csv")
+    >>> len(table), table.lower_better
+    (24, False)
     """
     path = Path(path)
     chosen = MosColumns.parse(columns) if isinstance(columns, str) else columns

@@ -1,4 +1,4 @@
-"""Tables that databases publish in forms of their own: TID2013, PIPAL, LIVE, LIVE Challenge."""
+"""Databases with table formats of their own: TID2013, PIPAL, LIVE, LIVE Challenge."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PIPAL_FILE = re.compile(r"A\d{4}\.txt", re.ASCII)
 
 
 def is_pipal(path: Path) -> bool:
-    """Whether a `.txt` is one of PIPAL's, by its first line."""
+    """Whether a `.txt` file is a table of PIPAL, judged by its first line."""
     first = next((line for line in read_lines(path) if line.strip()), "")
     return _PIPAL.fullmatch(first.partition(",")[0].strip()) is not None
 

@@ -1,4 +1,4 @@
-"""Scores as tables write them."""
+"""Parsing of scores in tables: decimal commas, separators of thousands."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MUCH = 10  # times as large as any score with a dot
 
 
 def number(cell: object) -> float | None:
-    """The finite number of a cell, None where it holds none."""
+    """The finite number in a cell; None if there is none."""
     if isinstance(cell, str):
         found = float(cell) if _NUMBER.fullmatch(cell.strip()) else math.nan
     elif isinstance(cell, int | float) and not isinstance(cell, bool):

@@ -1,4 +1,4 @@
-"""Scores by image, and the images that they belong to."""
+"""Tables of opinion scores, and their assignment to images."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from iqattack.images.sets import ImageEntry, ImageSet, first, folded, some
 
 @dataclass(frozen=True)
 class MosTable(Mapping[str, float]):
-    """Scores by image, as published.
+    """Opinion scores by image, as published.
 
-    path: the file.
+    path: of the file.
     source: name of its format.
     lower_better: True for difference scores (DMOS), where low means good quality.
-    scores: score of each image; LIVE's are named with their folder, `jp2k/img1.bmp`.
-    references: images that are no test images, though they lie among them: undistorted originals.
-    notes: how the table was read, where it could be read otherwise; one phrase each.
-    columns: what its header calls them; empty without one.
+    scores: of each image; images of LIVE are named with their folder, `jp2k/img1.bmp`.
+    references: undistorted originals in the folder of the test images, which are not test images.
+    notes: how ambiguities of the table were resolved, one phrase each.
+    columns: names in the header; empty without one.
     """
 
     path: Path
@@ -45,7 +45,7 @@ class MosTable(Mapping[str, float]):
 
     @property
     def names(self) -> frozenset[str]:
-        """Every image that the table knows, references too."""
+        """All images of the table, references included."""
         return self.references.union(self.scores)
 
     def __getitem__(self, name: str) -> float:
@@ -58,11 +58,11 @@ class MosTable(Mapping[str, float]):
         return len(self.scores)
 
     def find(self, entry: ImageEntry) -> str | None:
-        """The table's name for an image, None when it has none.
+        """The table's name for an image; None if it has none.
 
-        Looked for by its folder and file name, its name in the set and its file name: exactly, in
-        another Unicode form, of which file systems have their own, and then, since TID2013 names
-        files in another case than it has them, ignoring case.
+        Candidates are the file name with its folder, the name in the set and the file name. They
+        are matched exactly, then in another Unicode form, since file systems have their own, and
+        then ignoring case, since TID2013 spells file names differently from its files.
         """
         # In no form does a name with a slash fit one without.
         names = [with_folder(entry)] if self._has_folders else []
@@ -81,27 +81,26 @@ def _composed(name: str) -> str:
 
 
 def unscored(names: Iterable[str], scored: Iterable[str]) -> frozenset[str]:
-    """Those of `names` that have no score, in another case or Unicode form neither."""
+    """The `names` without a score, regardless of case and Unicode form."""
     there = set(map(folded, scored))
     return frozenset(name for name in names if folded(name) not in there)
 
 
 def _unique(form: Callable[[str], str], names: Iterable[str]) -> dict[str, str]:
-    """Names by their form, of those that share it with no other."""
+    """Names by their form, without names that share a form."""
     forms = [(form(name), name) for name in names]
     count = Counter(key for key, _ in forms)
     return {key: name for key, name in forms if count[key] == 1}
 
 
 def match_mos(images: ImageSet, table: MosTable, *, limit: int | None = None) -> ImageSet:
-    """Give every image its score of the table.
+    """Assign to every image its score in the table.
 
-    Images that the table marks as references are left out. limit: use only the first `limit`
-    others, the only ones that need scores. Scores of images outside the set are also left out. The
-    set's notes report all of this.
+    limit: use only the first `limit` images; only these need scores. Images that the table marks as
+    references, and scores of images outside the set, are left out; the notes of the set report
+    this.
 
-    Raises InputError naming the images without a score beside what the table has, or two images
-    that one score would serve.
+    Raises InputError for images without a score, and for a score that fits two images.
     """
     tests = [(entry, table.find(entry)) for entry in images]
     tests = [(entry, known) for entry, known in tests if known not in table.references]
@@ -144,7 +143,7 @@ def _images(n: int, kind: str) -> str:
 
 
 def _otherwise(missing: Iterable[ImageEntry], table: MosTable) -> str:
-    """What to do about images without a score."""
+    """The remedy for images without a score, for a message."""
     stems = {folded(PurePath(name).stem) for name in table.scores}
     if any(folded(entry.path.stem) in stems for entry in missing):
         return "; suffixes or folders differ: correct the names in the table"
@@ -152,5 +151,5 @@ def _otherwise(missing: Iterable[ImageEntry], table: MosTable) -> str:
 
 
 def with_folder(entry: ImageEntry) -> str:
-    """An image's name with the folder that it lies in."""
+    """The file name of an image with its folder."""
     return "/".join(entry.path.absolute().parts[-2:])
