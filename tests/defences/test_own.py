@@ -17,7 +17,7 @@ from iqattack.cli import main
 from iqattack.defences import Behind, label, parse_defence, parts_of, read_label
 from iqattack.defences.own import Own
 from iqattack.errors import InputError, RunError
-from iqattack.models import answers, foreign_defences, load_model, split_spec
+from iqattack.models import ModelFailedError, answers, foreign_defences, load_model, split_spec
 from iqattack.runs.trust import UntrustedError, runs_code
 from iqattack.scoring.ceiling import CeilingReached
 
@@ -377,6 +377,7 @@ def test_what_the_model_raises_is_not_the_defences_fault(mine, images):
     for defence in ("mine.py:Both", "mine.py:noisy", "mine.py:halved", "mine.py:Shifted:plus=1"):
         with pytest.raises(InputError, match="busy") as failed:
             answers(load_model("busy.py:load", defence=defence), images)
+        assert isinstance(failed.value, ModelFailedError)
         assert failed.value.transient
         assert failed.value.retry_after == 3.0
 

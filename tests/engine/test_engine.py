@@ -5,6 +5,7 @@ import math
 import os
 import re
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -278,7 +279,9 @@ def test_a_floor_that_an_image_is_too_small_for_names_the_image(kit, tmp_path):
     ],
 )
 def test_a_model_that_does_not_answer_as_it_should(kit, images, answer, message):
-    class Bad(kit.Scorer):
+    scorer_class: Any = kit.Scorer
+
+    class Bad(scorer_class):
         name = "bad"
 
         def __call__(self, batch):

@@ -4,6 +4,7 @@ import os
 import sys
 import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -375,7 +376,11 @@ def test_decimal_commas_only_where_they_are_certain(tmp_path, cells, expected):
 
 
 def test_names_in_either_unicode_form(tmp_path):
-    for form, other in (("NFC", "NFD"), ("NFD", "NFC")):
+    forms: list[tuple[Literal["NFC", "NFD"], Literal["NFC", "NFD"]]] = [
+        ("NFC", "NFD"),
+        ("NFD", "NFC"),
+    ]
+    for form, other in forms:
         there, here = unicodedata.normalize(form, "É.png"), unicodedata.normalize(other, "é.PNG")
         read = table(tmp_path / "t.csv", f"image,mos\n{there},3\n")
         assert match_mos(images(tmp_path, here), read)[0].mos == 3

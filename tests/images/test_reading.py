@@ -11,6 +11,7 @@ import warnings
 import zlib
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,6 +35,7 @@ import iqattack
 from iqattack import pillow
 from iqattack.errors import InputError
 from iqattack.images import encode_png, formats, read_image, reading, write_png
+from iqattack.images.formats import open_picture
 
 RNG = np.random.default_rng(7)
 RGB = RNG.integers(0, 256, (9, 13, 3), dtype=np.uint8)
@@ -247,7 +249,7 @@ def test_resize_is_a_long_side_that_keeps_the_aspect_ratio(tmp_path, size, resiz
     path = saved(tmp_path / "a.png", image)
     picture = read_image(path, resize=resize)
     assert picture.pixels.is_contiguous()
-    assert torch.equal(picture.pixels, tensor(image.resize(expected, Image.LANCZOS)))
+    assert torch.equal(picture.pixels, tensor(image.resize(expected, Image.Resampling.LANCZOS)))
     (note,) = picture.notes
     (width, height), (new_width, new_height) = size, expected
     assert note == f"resized from {width}×{height} to {new_width}×{new_height} (Lanczos)"
@@ -270,7 +272,7 @@ def test_resize_comes_after_orientation(tmp_path, orientation):
     with Image.open(path) as image:
         upright = ImageOps.exif_transpose(image)
     size = (15, 20) if orientation > 4 else (20, 15)
-    assert torch.equal(picture.pixels, tensor(upright.resize(size, Image.LANCZOS)))
+    assert torch.equal(picture.pixels, tensor(upright.resize(size, Image.Resampling.LANCZOS)))
     assert ["orientation" in note for note in picture.notes] == [True, False]
     assert picture.notes[1].startswith(f"resized from {upright.width}×{upright.height} to")
 
@@ -280,7 +282,7 @@ def test_resize_comes_after_conversion(tmp_path):
     assert cv2.imwrite(str(path), RGB16[..., ::-1])
     assert "16-bit" in refusal(path, resize=6)
     picture = read_image(path, convert=True, resize=6)
-    small = Image.fromarray(rounded(RGB16, 65535)).resize((6, 4), Image.LANCZOS)
+    small = Image.fromarray(rounded(RGB16, 65535)).resize((6, 4), Image.Resampling.LANCZOS)
     assert torch.equal(picture.pixels, tensor(small))
     assert picture.notes == (
         "16-bit levels scaled to 8 bits",
@@ -542,7 +544,7 @@ def everything(folder):
     tag = found.index(struct.pack("<HHI", 0x0112, 3, 1))
     found[tag : tag + 12] = struct.pack("<HHIHH", 0x0112, 3, 2, 1, 1)
     files["warns"] = bytes(found)
-    results = {}
+    results: dict[str, tuple[bytes, tuple[str, ...]] | str] = {}
     for name, data in files.items():
         (folder / name).write_bytes(data)
         try:
@@ -563,7 +565,7 @@ def test_a_file_that_is_cut_is_damaged(tmp_path):
 def test_switches_of_pillow_change_nothing(tmp_path, monkeypatch, module, name, value):
     """Nor do those that are set while a picture is being read, as by a model in another thread."""
     expected = everything(tmp_path)
-    decode = reading.open_picture
+    decode = open_picture
 
     def while_reading(*given):
         monkeypatch.setattr(module, name, value)
@@ -702,7 +704,7 @@ TRANSPARENCY = {
 
 @pytest.mark.parametrize("mode", OPAQUE)
 def test_alpha_that_is_opaque_everywhere_is_none(tmp_path, mode):
-    image = OPAQUE[mode](Image.fromarray(SMOOTH | 4))
+    image = OPAQUE[mode](Image.fromarray(np.bitwise_or(SMOOTH, 4)))
     options = {"transparency": TRANSPARENCY[mode]} if mode in TRANSPARENCY else {}
     if mode == "P, one level unused":
         image.putpalette((image.getpalette() + [0] * 60)[:60])
@@ -715,7 +717,10 @@ def test_alpha_that_is_opaque_everywhere_is_none(tmp_path, mode):
 
 @pytest.mark.parametrize("kind", ["TIFF", "WEBP", "AVIF", "JPEG2000", "QOI", "SGI"])
 def test_opaque_alpha_of_other_formats(tmp_path, kind):
-    options = {"WEBP": {"lossless": True}, "AVIF": {"quality": 100, "subsampling": "4:4:4"}}
+    options: dict[str, dict[str, Any]] = {
+        "WEBP": {"lossless": True},
+        "AVIF": {"quality": 100, "subsampling": "4:4:4"},
+    }
     image = Image.fromarray(SMOOTH).convert("RGBA")
     path = tmp_path / "a"
     path.write_bytes(encoded(image, kind, **options.get(kind, {})))

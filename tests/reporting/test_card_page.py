@@ -105,11 +105,11 @@ def test_the_same_runs_give_the_same_bytes(audit, monkeypatch):
 
 def test_pictures_are_of_the_images_that_moved_most(audit):
     """Chosen again from results of all runs, and decoded from the page."""
-    best = {}
+    best: dict[str, tuple[float, Path, str]] = {}
     for record in read_card(audit).runs:
         run = iqattack.open_run(audit / record.folder)
         for row in run.results:
-            if not row.failed and row.gain > best.get(row.image, (0.0,))[0]:
+            if not row.failed and row.gain > (best[row.image][0] if row.image in best else 0.0):
                 best[row.image] = row.gain, run.images / row.png_name, row.path
     first = sorted(best.values(), reverse=True)[:3]
     shown = [attrs["src"].partition(",")[2] for attrs in Parsed(audit / "index.html").all("img")]
