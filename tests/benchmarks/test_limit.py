@@ -1,7 +1,6 @@
 """The yardstick itself, against closed forms."""
 
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,12 +8,10 @@ import torch
 from iqattack.models import wrap
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: the extra 'bench'")
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 @pytest.fixture
-def limit(monkeypatch, shared):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def limit(on_stand_in):
     import limit  # noqa: PLC0415 - from benchmarks/
 
     yield limit

@@ -83,6 +83,14 @@ def test_a_fingerprint_is_the_same_under_every_python(monkeypatch) -> None:
     assert known == ("Module(body=[FunctionDef(name='f', args=arguments(), body=[Pass()])])")
 
 
+@pytest.fixture
+def development(stand_in, monkeypatch) -> None:
+    monkeypatch.setattr(common, "SHARED", stand_in)
+    yield
+    cells.image_set.cache_clear()
+    scorers.scorer.cache_clear()
+
+
 def names(*files: Path) -> set[str]:
     return {path.name for path in fingerprints.modules(*files)}
 
@@ -137,7 +145,7 @@ def test_rows_are_kept_until_the_code_changes(tmp_path, monkeypatch) -> None:
     assert cells.kept(path) == rows[:1]
 
 
-def test_what_is_there_is_not_measured_again(shared) -> None:
+def test_what_is_there_is_not_measured_again(development) -> None:
     wanted = [cells.Cell("cnniqa", "linf:3", 100, name) for name in ("noise", "square")]
     everything = cells.missing(wanted, 24, [])
     assert len(everything) == 48
@@ -149,7 +157,7 @@ def test_what_is_there_is_not_measured_again(shared) -> None:
 
 @pytest.mark.parametrize(("attack", "asked"), [("nes", 60), ("square", 20 + 60)])
 def test_a_larger_budget_goes_on_where_the_attack_is_the_same(
-    attack: str, asked: int, shared, monkeypatch: pytest.MonkeyPatch
+    attack: str, asked: int, development, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = [cells.Cell("cnniqa", "linf:3", queries, attack) for queries in (60, 20)]
     monkeypatch.chdir(common.ROOT)  # both are set for a worker process

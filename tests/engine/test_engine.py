@@ -5,6 +5,7 @@ import math
 import os
 import re
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from iqattack.errors import InputError
 from iqattack.images import ImageSet, read_image, write_png
 from iqattack.models import load_model
 from iqattack.scoring import NO_RETRY
+
+TINY = Path(__file__).parents[1] / "tiny_network.py"
 
 
 def lists(task):
@@ -62,9 +65,9 @@ def test_the_batch_size_changes_nothing(kit, images, name, constraint):
 
 
 @pytest.mark.slow
-def test_the_batch_size_changes_nothing_with_a_network(kit, shared):
-    model = load_model(f"cnniqa:{shared / 'models' / 'cnniqa_live.pth'}")
-    images = ImageSet.from_folder(shared / "dev").limit(3)
+def test_the_batch_size_changes_nothing_with_a_network(kit, sample_folder):
+    model = load_model(f"{TINY}:OneByOne")
+    images = ImageSet.from_folder(sample_folder).limit(3)
     seen = []
     for batch in (1, 3, 7, None):
         log = QueryLog()

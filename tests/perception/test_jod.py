@@ -69,9 +69,9 @@ def test_no_value_depends_on_a_batch(metric, flip):
         assert measure(image, batch).flatten().tolist() == alone
 
 
-def test_patterns_of_three_grey_levels(metric, dev_images):
+def test_patterns_of_three_grey_levels(metric, sample_images):
     """As ColorVideoVDP ranks them: the finest is hardly seen, 8 pixels most."""
-    pictures = [image for name, image in dev_images.items() if "none" in name][:4]
+    pictures = [image for name, image in sample_images.items() if "clean" in name][:4]
     by_side = {
         side: [metric.jod(image, checkerboard(image, side, 3)).item() for image in pictures]
         for side in (1, 2, 8)

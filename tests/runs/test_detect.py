@@ -275,10 +275,10 @@ def test_no_name_is_a_formula_in_the_rows(attacked, large, tmp_path):
 
 
 @pytest.mark.parametrize("attack", ["square", "nes", "filter-search"])
-def test_the_built_in_model_on_real_pictures(attack, shared, tmp_path):
+def test_the_built_in_model_on_real_pictures(attack, sample_folder, tmp_path):
     model = iqattack.load_model("builtin")
     run = iqattack.attack(
-        shared / "dev", model, attack=attack, queries=45, limit=2, out=tmp_path / "run",
+        sample_folder, model, attack=attack, queries=45, limit=2, out=tmp_path / "run",
         batch=7, constraint="linf:3",
     )  # fmt: skip
     replayed = asked(run)
