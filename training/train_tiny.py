@@ -23,8 +23,8 @@ from iqattack.samples.distortions import distort
 from iqattack.samples.labels import pseudo_mos
 from iqattack.samples.photos import photographs
 
-sys.path.insert(0, str(ROOT / "tests"))
-from tiny_network import WEIGHTS, TinyNetwork
+sys.path.insert(0, str(ROOT))
+from tests.tiny_network import WEIGHTS, TinyNetwork
 
 SEED = 20262
 SIDE = 176  # the least that can be labelled
@@ -53,7 +53,7 @@ def train(images: Tensor, labels: Tensor, epochs: int) -> TinyNetwork:
     optimizer = torch.optim.Adam(network.parameters(), RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     for _ in range(epochs):
-        for drawn in torch.randperm(len(images)).split(BATCH):
+        for drawn in torch.split(torch.randperm(len(images)), BATCH):
             loss = nn.functional.mse_loss(network(images[drawn]), labels[drawn])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def test_a_fingerprint_is_the_same_under_every_python(monkeypatch) -> None:
 
 
 @pytest.fixture
-def development(stand_in, monkeypatch) -> None:
+def development(stand_in, monkeypatch) -> Iterator[None]:
     monkeypatch.setattr(common, "SHARED", stand_in)
     yield
     cells.image_set.cache_clear()

@@ -337,6 +337,12 @@ def test_what_is_wrong_is_named_with_the_remedy(mine, images, name, message):
     assert "\n" not in said
 
 
+def test_a_function_whose_parameters_nobody_knows(mine):
+    (mine / "biggest.py").write_text("biggest = max\n")
+    with pytest.raises(InputError, match=r"defence '.*biggest' ?: its parameters are unknown"):
+        parse_defence("biggest.py:biggest")
+
+
 def test_a_number_of_versions_that_is_none(mine):
     (mine / "wrong.py").write_text(WRONG)
     with pytest.raises(InputError, match="scored is 0; expected a whole number, at least 1"):

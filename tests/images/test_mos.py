@@ -124,6 +124,8 @@ def test_live_challenge(tmp_path):
     assert "1 scores for 2 images" in error(read_mos, data)
     savemat(data / "AllMOS_release.mat", {"AllMOS_release": np.array([[63.9, np.nan]])})
     assert "entry 2: score nan of 10.bmp" in error(read_mos, data)
+    savemat(data / "AllImages_release.mat", {"other": 1})
+    assert "has no AllImages_release; get the file again" in error(read_mos, data)
     (data / "AllImages_release.mat").unlink()
     assert "AllImages_release.mat: no such file" in error(read_mos, data)
 
@@ -399,6 +401,14 @@ def written(path, *rows):
         book.active.append([int(c) if c.isdecimal() else c or None for c in row.split(",")])
     book.save(path)
     return path
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.xlsx"])
+def test_columns_that_nobody_knows_are_to_be_named(tmp_path, name):
+    path = written(tmp_path / name, "who,good", "b.png,3")
+    said = error(read_mos, path)
+    assert "unknown columns, its first line has who, good" in said
+    assert "choose with --mos-columns" in said
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.xlsx"])

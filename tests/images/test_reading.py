@@ -35,7 +35,7 @@ from skimage.data import stereo_motorcycle
 import iqattack
 from iqattack import pillow
 from iqattack.errors import InputError
-from iqattack.images import encode_png, formats, read_image, reading, write_png
+from iqattack.images import containers, encode_png, formats, read_image, reading, write_png
 from iqattack.images.formats import open_picture
 
 RNG = np.random.default_rng(7)
@@ -887,6 +887,18 @@ def test_heic_is_turned_as_it_says(tmp_path):
     upright = np.rot90(wide)  # anti-clockwise
     assert picture.pixels.shape == (3, 96, 64)
     assert (picture.pixels.int() - tensor(upright).int()).abs().max() <= 3
+
+
+@pytest.mark.parametrize("coded", [b"\0\x09\0\x10", b"\0\x01\0\x0d", b"\0\x01\0\x08"])
+@pytest.mark.parametrize("to_the_end", [False, True])
+def test_boxes_of_any_length(coded, to_the_end):
+    """ISO/IEC 14496-12, 4.2: a length of 64 bits, and 0 for a box that ends with the file."""
+    words = {b"\0\x09\0\x10": "BT.2020, PQ", b"\0\x01\0\x0d": None, b"\0\x01\0\x08": "linear"}
+    colr = struct.pack(">I4s4s", 19, b"colr", b"nclx") + coded + b"\0\x01\x80"
+    long = struct.pack(">I4sQ", 1, b"free", 24) + b"colrnclx"
+    meta = struct.pack(">I4s", 0 if to_the_end else 8 + len(colr), b"meta") + colr
+    more = b"" if to_the_end else struct.pack(">I4s", 8, b"free")
+    assert containers.coded_colours(long + meta + more) == words[coded]
 
 
 def test_heic_without_its_extra(tmp_path, monkeypatch):

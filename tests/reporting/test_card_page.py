@@ -115,7 +115,7 @@ def test_pictures_are_of_the_images_that_moved_most(audit):
     shown = [attrs["src"].partition(",")[2] for attrs in Parsed(audit / "index.html").all("img")]
     pairs = zip(shown[::2], shown[1::2], strict=True)
     for (_, attacked, clean), pair in zip(first, pairs, strict=True):
-        for path, png in zip((clean, attacked), pair, strict=True):
+        for path, png in zip((Path(clean), attacked), pair, strict=True):
             expected = read_image(path).pixels.permute(1, 2, 0).numpy()
             np.testing.assert_array_equal(np.asarray(Image.open(BytesIO(b64decode(png)))), expected)
 
