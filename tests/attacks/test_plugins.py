@@ -131,9 +131,7 @@ def test_attacks_that_there_are_not(mine, spec, message, capsys):
 
 def test_a_function_whose_parameters_nobody_knows(mine):
     (mine / "mine.py").write_text("biggest = max\n")
-    with pytest.raises(
-        InputError, match=r"mine\.py:biggest': its parameters are unknown"
-    ):
+    with pytest.raises(InputError, match=r"mine\.py:biggest': its parameters are unknown"):
         load_attack("mine.py:biggest")
 
 
