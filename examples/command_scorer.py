@@ -24,7 +24,7 @@ for line in sys.stdin:  # ends when iqattack does
     request = json.loads(line)
     if "png" in request:
         picture = Image.open(io.BytesIO(base64.b64decode(request["png"]))).convert("RGB")
-        answer = {"score": score(np.asarray(picture))}
+        answer: dict[str, object] = {"score": score(np.asarray(picture))}
     else:
         answer = DECLARED
     print(json.dumps({"id": request["id"], **answer}), flush=True)

@@ -8,6 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from iqattack.samples import write_samples
+
 # pytest-xdist's workers ignore Ctrl-C, and so would programs that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -28,11 +30,29 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def dev_images(shared) -> dict[str, torch.Tensor]:
     """The 24 development images by file name: (3, 224, 224) uint8 RGB."""
+    return pictures_in(shared / "dev")
+
+
+def pictures_in(folder: Path) -> dict[str, torch.Tensor]:
     images = {}
-    for path in sorted((shared / "dev").glob("*.png")):
+    for path in sorted(folder.glob("*.png")):
         pixels = np.asarray(Image.open(path).convert("RGB"))
         images[path.name] = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
     return images
+
+
+@pytest.fixture(scope="session")
+def sample_folder(tmp_path_factory) -> Path:
+    """The sample set: 24 pictures of 256×256, crops of photographs, clean and distorted."""
+    folder = tmp_path_factory.mktemp("samples")
+    write_samples(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample_images(sample_folder) -> dict[str, torch.Tensor]:
+    """The same by file name: (3, 256, 256) uint8 RGB."""
+    return pictures_in(sample_folder)
 
 
 @pytest.fixture(autouse=True, scope="session")

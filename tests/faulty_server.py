@@ -55,8 +55,7 @@ class Server:
         self.most = self.running = 0  # requests at once
         self.ended = threading.Event()
         self.lock = threading.Lock()
-        self.http = _Http(("127.0.0.1", 0), _Handler)
-        self.http.owner, self.http.reply = self, reply
+        self.http = _Http(self, reply)
         self.url = f"http://127.0.0.1:{self.http.server_port}"
 
     def __enter__(self):
@@ -121,6 +120,10 @@ class _Http(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
+    def __init__(self, owner, reply):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.owner, self.reply = owner, reply
+
     def shutdown_request(self, request):
         self.close_request(request)  # without the polite end that would go before a reset
 
@@ -129,6 +132,7 @@ class _Http(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    server: _Http
     protocol_version = "HTTP/1.1"  # connections are kept
     disable_nagle_algorithm = True
     timeout = 30

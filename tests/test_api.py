@@ -140,13 +140,14 @@ def test_a_value_of_another_type_is_one_line(tmp_path, images, darkness, given, 
 
 
 def test_pixels_are_no_images(tmp_path, darkness):
+    pixels = [np.zeros((8, 8, 3), np.uint8)]
     with pytest.raises(InputError, match="images: contains ndarray, expected paths"):
-        iqattack.attack([np.zeros((8, 8, 3), np.uint8)], darkness, out=tmp_path / "run")
+        iqattack.attack(pixels, darkness, out=tmp_path / "run")  # type: ignore[arg-type]
 
 
 def test_a_model_that_is_none_is_refused(tmp_path, images, darkness):
     with pytest.raises(InputError, match=r"has no name; expected a spec or a loaded model, such"):
-        iqattack.attack(images, lambda batch: [0.0], out=tmp_path / "run")
+        iqattack.attack(images, lambda batch: [0.0], out=tmp_path / "run")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="'darkness' is loaded already: give score_range to"):
         iqattack.attack(images, darkness, score_range=(0, 1), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

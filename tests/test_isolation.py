@@ -11,6 +11,7 @@ import threading
 import warnings
 from io import StringIO, TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -119,17 +120,22 @@ def test_standard_output_that_was_replaced_comes_back(capsys):
     assert isolation.changes() == ["changed standard output; restored"]
 
 
+def stream(name):
+    """The standard stream of that time, of whatever kind."""
+    return getattr(sys, name)
+
+
 @pytest.mark.parametrize(
     "idiom",
     [
         lambda: setattr(sys, "stdout", TextIOWrapper(sys.stdout.buffer, encoding="utf-8")),
-        lambda: setattr(sys, "stdout", TextIOWrapper(sys.stdout.detach(), encoding="utf-8")),
+        lambda: setattr(sys, "stdout", TextIOWrapper(stream("stdout").detach(), encoding="utf-8")),
         lambda: setattr(sys, "stderr", TextIOWrapper(sys.stderr.buffer, encoding="utf-8")),
         lambda: (sys.stdout.close(), sys.stderr.close()),
-        lambda: sys.stderr.detach().close(),
+        lambda: stream("stderr").detach().close(),
         lambda: (
-            sys.stdout.reconfigure(encoding="ascii"),
-            sys.stderr.reconfigure(encoding="ascii"),
+            stream("stdout").reconfigure(encoding="ascii"),
+            stream("stderr").reconfigure(encoding="ascii"),
         ),
         lambda: setattr(sys, "stderr", StringIO()),
         lambda: sys.stdout.buffer.close(),  # noqa: PLW0108 - of the stream of that time
@@ -162,14 +168,15 @@ def test_a_switch_that_cannot_be_read_keeps_no_other_from_being_put_back():
     if not hasattr(torch.backends, "fp32_precision"):
         pytest.skip("this torch has no precisions by backend")
     before, here = torch.backends.fp32_precision, Path.cwd()
+    mkldnn: Any = torch.backends.mkldnn  # whose types have no matmul
     try:
         with guest():
             torch.backends.cuda.matmul.fp32_precision = "tf32"
             os.chdir("/")
         assert Path.cwd() == here
         with guest():
-            torch.backends.mkldnn.matmul.fp32_precision = "bf16"
-        assert torch.backends.mkldnn.matmul.fp32_precision != "bf16"
+            mkldnn.matmul.fp32_precision = "bf16"
+        assert mkldnn.matmul.fp32_precision != "bf16"
     finally:
         torch.backends.cuda.matmul.fp32_precision = "none"
         torch.backends.fp32_precision = before

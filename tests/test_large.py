@@ -9,6 +9,7 @@ import tracemalloc
 from dataclasses import FrozenInstanceError, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,7 +106,7 @@ def test_an_entry_is_as_small_as_its_names():
     assert one.anchored().path == Path("a/photos/7.png").absolute()
     assert one.anchored().shown == one.shown  # as it was given
     with pytest.raises(FrozenInstanceError):
-        one.mos = 1.0
+        one.mos = 1.0  # type: ignore[misc]
     # No dictionary, no path, and no text but the name: of those there are a million.
     assert not hasattr(one, "__dict__") and sys.getsizeof(one) < 100
     assert one.file_name is one.name
@@ -156,7 +157,7 @@ def test_the_log_gives_all_rows_in_one_pass(run):
         assert log.finished() == set(log.images())
 
 
-def scores(n: int) -> tuple[tuple[np.ndarray, ...], dict[str, object]]:
+def scores(n: int) -> tuple[tuple[np.ndarray, ...], dict[str, Any]]:
     rng = np.random.default_rng(0)
     # A range whose ends many images reach: the scale of minmax_on_clean is that of any draw.
     clean = rng.normal(50, 25, n).clip(0, 100)
@@ -164,7 +165,8 @@ def scores(n: int) -> tuple[tuple[np.ndarray, ...], dict[str, object]]:
     mos = clean + rng.normal(0, 20, n)
     gain = np.maximum(attacked - clean, 0.0) / 100
     reach = (100 - clean) / 100
-    return (clean, attacked, gain, reach, mos), {"score_range": (0, 100), "lower_better": False}
+    options: dict[str, Any] = {"score_range": (0, 100), "lower_better": False}
+    return (clean, attacked, gain, reach, mos), options
 
 
 def test_draws_of_a_part_give_intervals_as_wide(monkeypatch):
@@ -241,7 +243,7 @@ def test_a_sample_has_what_tells_most():
 
 def test_a_sample_of_which_most_failed_says_how_many_there_are():
     rows = [row(k) for k in range(7)]
-    gone = {"queries": 1, "attack": "square", "status": "failed: gone", "path": ""}
+    gone: dict[str, Any] = {"queries": 1, "attack": "square", "status": "failed: gone", "path": ""}
     rows += [Result(image=f"{k}", **gone) for k in range(7, 200)]
     note = sample(Results.of(rows), 100).note
     assert "the 7 with the largest gain, the 7 whose rank" in note

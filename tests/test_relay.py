@@ -27,7 +27,12 @@ def test_messages_come_all_at_once_and_then_how_the_child_ended():
 def talk(connection):
     """Say as much as is taken, and stop when something is heard."""
     heard = threading.Event()
-    threading.Thread(target=lambda: (connection.recv(), heard.set())).start()
+
+    def listen():
+        connection.recv()
+        heard.set()
+
+    threading.Thread(target=listen).start()
     number = 0
     while not heard.is_set():
         connection.send((number, b"." * 1000))

@@ -13,6 +13,7 @@ import time
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,7 +42,8 @@ def mean(images):
 
 
 def model(function=mean, **options):
-    return wrap(function, **{"name": "m", "score_range": (0, 255), "lower_better": False} | options)
+    given: dict[str, Any] = {"name": "m", "score_range": (0, 255), "lower_better": False}
+    return wrap(function, **given | options)
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +81,7 @@ def sharded(photos, tmp_path_factory):
         asked.append(len(images))
         return mean(images)
 
-    counts = {}
+    counts: dict[str | int, int] = {}
     with pytest.MonkeyPatch.context() as patched:
         few = partial(evaluate_scores, resamples=20)
         patched.setattr("iqattack.runs.summary.evaluate_scores", few)
@@ -295,7 +297,7 @@ def test_the_command_after_a_survey_works(photos, tmp_path, monkeypatch, capsys)
 
 
 def test_an_attack_takes_all_that_a_survey_passes_on():
-    commands = typer.main.get_command(app).commands
+    commands = typer.main.get_group(app).commands
     known = {text for it in commands["attack"].params for text in (*it.opts, *it.secondary_opts)}
     passed = [it for it in commands["survey"].params if it.name not in ITS_OWN]
     assert {text for it in passed for text in (*it.opts, *it.secondary_opts)} <= known

@@ -31,7 +31,7 @@ def test_increase_goes_half_way_to_what_was_passed() -> None:
     assert bounds.crossed(0.031)  # sup = 0.01 + 2·0.01
     assert bounds.b == pytest.approx(0.02)
     bounds.advance()
-    assert (bounds.previous, bounds.b) == (0.02, pytest.approx(0.04))
+    assert (bounds.previous, bounds.b) == pytest.approx((0.02, 0.04))
     assert bounds.crossed(0.0799)  # sup = 0.04 + 2·0.02
     assert bounds.b == pytest.approx(0.04)
     assert bounds.crossed(0.0801)
@@ -67,7 +67,7 @@ def test_decrease_halves_the_step_after_200_failures_down_to_the_least_step() ->
     assert steps == pytest.approx([0.01, 0.005, 1 / 400, 1 / 400, 1 / 400])
     assert bounds.crossed(0.0226)
     bounds.advance()
-    assert (bounds.previous, bounds.b) == (pytest.approx(0.0225), pytest.approx(0.025))
+    assert (bounds.previous, bounds.b) == pytest.approx((0.0225, 0.025))
 
 
 def test_failures_count_anew_after_a_success() -> None:

@@ -3,6 +3,7 @@ import importlib
 import pytest
 import torch
 from scipy.fft import dctn
+from torch import Tensor
 
 from iqattack.attacks.decision_based.geoda import SIGMA, geoda
 from iqattack.attacks.shared.start import towards_image
@@ -14,11 +15,12 @@ from iqattack.objectives import ScoreBoundary
 def events(monkeypatch):
     """What it did, in order: the probes' directions, and "search" for a binary search."""
     module = importlib.import_module("iqattack.attacks.decision_based.geoda")
-    seen = []
+    seen: list[Tensor | str] = []
 
     def probe(*arguments):
-        seen.append(low_frequency(*arguments))
-        return seen[-1].clone()
+        direction = low_frequency(*arguments)
+        seen.append(direction)
+        return direction.clone()
 
     def search(*arguments):
         seen.append("search")

@@ -78,7 +78,8 @@ def test_a_gain_that_all_samples_have_changes_no_estimate(
         )
         gradients.append(played.result.gradient)
     assert float(gradients[0].abs().max()) > 0.0
-    assert torch.allclose(*gradients, atol=1e-5)
+    first, second = gradients
+    assert torch.allclose(first, second, atol=1e-5)
 
 
 @pytest.mark.parametrize("grey", [True, False])

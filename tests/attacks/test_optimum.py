@@ -38,8 +38,8 @@ def test_score_based_attacks_reach_a_share_of_the_optimum(
     """In a box of one width, and in one where each value has its own, as the JND gives, or none."""
     radii = torch.randint(0, 9, (3, 8, 8), generator=torch.Generator().manual_seed(4))
     task = make_task(natural(8, 8), 4.0 if even else radii.float(), queries, reach=1e9)
-    w = np.random.default_rng(3).standard_normal((3, 8, 8))
-    w = torch.from_numpy(gaussian_filter(w, (0, 2, 2)) if smooth else w)
+    drawn = np.random.default_rng(3).standard_normal((3, 8, 8))
+    w = torch.from_numpy(gaussian_filter(drawn, (0, 2, 2)) if smooth else drawn)
     corner = torch.where(w > 0, task.upper, task.lower).double()
     image = task.image.double()
     if model == "linear":
@@ -77,8 +77,8 @@ def test_decision_based_attacks_approach_the_nearest_crossing_image(
     goal, optimum = ScoreBoundary(1.0, 0.2), 42.0
     image = torch.full((3, 8, 8), 128.0)
     task = make_task(image, radius=128.0, queries=queries, boundary=goal)
-    w = gaussian_filter(np.random.default_rng(0).standard_normal((3, 8, 8)), (0, 4, 4))
-    w = torch.from_numpy(w / np.linalg.norm(w))
+    drawn = gaussian_filter(np.random.default_rng(0).standard_normal((3, 8, 8)), (0, 4, 4))
+    w = torch.from_numpy(drawn / np.linalg.norm(drawn))
     centre = image - 400.0 * w
 
     def gain(x):

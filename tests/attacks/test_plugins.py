@@ -64,11 +64,11 @@ def flips(task, amplitude=2.0):
         yield task.image + noise
 
 
-def test_a_file_a_module_and_a_function_are_the_same_attack(mine):
+def test_a_file_and_a_function_are_the_same_attack(mine):
     by_file = attack("mine.py:flips:amplitude=2", "file")
-    by_module = attack("mine:flips", "module") if False else attack("mine.py:flips", "default")
+    by_default = attack("mine.py:flips", "default")
     by_function = attack(flips, "function")
-    assert rows(by_file) == rows(by_module) == rows(by_function)
+    assert rows(by_file) == rows(by_default) == rows(by_function)
     assert all(row.queries == 9 for row in by_file.results)
     assert by_function.settings.attack.startswith("function:")
     assert by_function.settings.attack.endswith(".flips")
@@ -127,6 +127,12 @@ def test_attacks_that_there_are_not(mine, spec, message, capsys):
     said = capsys.readouterr().err
     assert message in said.splitlines()[-1]
     assert not (mine / "run").exists()
+
+
+def test_a_function_whose_parameters_nobody_knows(mine):
+    (mine / "mine.py").write_text("biggest = max\n")
+    with pytest.raises(InputError, match=r"mine\.py:biggest': its parameters are unknown"):
+        load_attack("mine.py:biggest")
 
 
 def test_a_function_that_is_no_attack(mine):

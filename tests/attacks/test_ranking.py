@@ -322,10 +322,11 @@ def test_the_result_hangs_on_no_batch_and_no_interruption(make_set, name, object
             scorer = Mean()
 
             stop = partial(enough, scorer, None if end is None else end - len(asked))
-
-            batch = {"batch": 1 if end is None else 2}
+            size = 1 if end is None else 2
             try:
-                last = play(images, attack, scorer=scorer, log=log, stop=stop, **batch, **options)
+                last = play(
+                    images, attack, scorer=scorer, log=log, stop=stop, batch=size, **options
+                )
             except Interrupted:
                 assert end is not None
             asked += scorer.asked

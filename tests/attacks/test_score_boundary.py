@@ -1,4 +1,5 @@
 import importlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,7 +100,7 @@ def test_candidates_start_from_what_gained_or_from_what_crossed(
     monkeypatch.setattr(module, "SparseNoise", Recorded)
     task = make_task(natural(24, 24), queries=len(GAINS))
     gains = iter(GAINS)
-    options = {"first": 0.05, "boundaries": "fixed", "surfree": 0, "halvings": 0}
+    options: dict[str, Any] = {"first": 0.05, "boundaries": "fixed", "surfree": 0, "halvings": 0}
     played = play(attack(task, greedy=greedy, **options), task, lambda x: next(gains))
     assert len(played.gains) == len(GAINS)  # neither SurFree nor the binary search asked
     for n, source in enumerate(expected):
@@ -126,7 +127,7 @@ def test_it_ends_at_the_end_of_the_score_range(natural, make_task, play) -> None
 
 def test_windows_shrink_but_not_at_first(natural, make_task, play) -> None:
     task = make_task(natural(40, 40), queries=400)
-    options = {"supports": ("everywhere",), "sources": ("gaussian",)}
+    options: dict[str, Any] = {"supports": ("everywhere",), "sources": ("gaussian",)}
     played = play(attack(task, **options), task, lambda x: -1.0)
     changed = torch.stack(played.candidates) != task.image
     shares = changed.any(dim=1).float().mean(dim=(1, 2))
@@ -150,7 +151,7 @@ def test_after_its_rounds_only_noise_asks(natural, make_task, play, monkeypatch)
     module = importlib.import_module("iqattack.attacks.score_based.score_boundary")
     monkeypatch.setattr(module, "SparseNoise", Counted)
     task = make_task(natural(24, 24), queries=60)
-    options = {"boundaries": "fixed", "surfree": 0, "halvings": 2, "rounds": 3}
+    options: dict[str, Any] = {"boundaries": "fixed", "surfree": 0, "halvings": 2, "rounds": 3}
     play(attack(task, **options), task, lambda x: 0.5)
     assert len(draws) == 60 - 3 * 2 + 1  # the last one was not asked
 

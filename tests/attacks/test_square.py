@@ -154,7 +154,7 @@ def test_a_change_moves_from_w2_to_w1_and_keeps_its_length(
             patched.setattr(square_l2, "window", draw)
             new = shift(task, x_hat, 2.0, h)
         w1, w2 = drawn
-        kept, emptied = torch.ones(image.shape, dtype=bool), torch.zeros(image.shape, dtype=bool)
+        kept, emptied = torch.ones(image.shape).bool(), torch.zeros(image.shape).bool()
         kept[w1] = kept[w2] = False
         emptied[w2], emptied[w1] = True, False
         assert torch.equal(new[kept], x_hat[kept])

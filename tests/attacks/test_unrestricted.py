@@ -1,5 +1,6 @@
 """Transforms of the whole image, and the search for their parameters."""
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -16,7 +17,7 @@ from iqattack.attacks.unrestricted.tone_map import GAMMA as TONE
 from iqattack.attacks.unrestricted.unsharp import AMOUNT, SIGMA, sharpened
 
 PICTURE = np.ascontiguousarray(data.coffee()[100:160, 200:290])
-TRANSFORMS = {
+TRANSFORMS: dict[str, tuple[Callable[..., np.ndarray], tuple[Parameter, ...]]] = {
     "clahe": (equalised, (CLIP, TILES)),
     "gamma": (corrected, (GAMMA, C)),
     "tone-map": (mapped, (TONE, SATURATION, BIAS)),

@@ -435,14 +435,14 @@ def test_an_audit_may_ask_for_fresh_scores(work, capsys) -> None:
     assert (work / "asked").stat().st_size == before
     assert main([*asked[:-1], "4", "--resume"]) == 2  # another audit
     assert "rescore is 3 there, 4 here" in capsys.readouterr().err
-    found = iqattack.check_card("audit", suite="mine.toml")
-    assert found.outcome == "holds", found.of("not verified")
+    checked = iqattack.check_card("audit", suite="mine.toml")
+    assert checked.outcome == "holds", checked.of("not verified")
     data = json.loads((work / "audit" / "card.json").read_text())
     data["runs"][0]["fresh"]["gain"] += 0.1
     (work / "audit" / "card.json").write_text(json.dumps(data))
-    found = iqattack.check_card("audit", suite="mine.toml")
-    assert found.outcome == "refuted"
-    assert "fresh.gain" in "\n".join(map(str, found.of("refuted")))
+    checked = iqattack.check_card("audit", suite="mine.toml")
+    assert checked.outcome == "refuted"
+    assert "fresh.gain" in "\n".join(map(str, checked.of("refuted")))
 
 
 def test_too_few_fresh_scores_are_refused_before_any_query(audited, work) -> None:
@@ -715,4 +715,4 @@ def test_what_is_no_model_is_an_error_of_one_line(work, wrong) -> None:
     with pytest.raises(InputError):
         iqattack.audit(wrong, "photos", out="audit", suite="mine.toml", defence="jpeg:75")
     with pytest.raises(InputError):
-        iqattack.audit("model.py:load", "photos", out="audit", suite=5)
+        iqattack.audit("model.py:load", "photos", out="audit", suite=5)  # type: ignore[arg-type]

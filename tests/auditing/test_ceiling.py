@@ -210,7 +210,7 @@ def test_one_that_was_stopped_counts_what_it_sent(work):
     paid = Paid()
     scorer = model(paid)
     for stop in (5, 20, 22, 50):
-        callbacks = iqattack.Callbacks(stop=lambda stop=stop: paid.sent >= stop)
+        callbacks = iqattack.Callbacks(stop=partial(lambda stop: paid.sent >= stop, stop))
         with pytest.raises(Interrupted):
             audit(scorer, max_requests=1000, resume=stop > 5, callbacks=callbacks)
     before = paid.sent

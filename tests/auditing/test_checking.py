@@ -22,9 +22,11 @@ from iqattack import auditing, plugins
 from iqattack.attacks import ATTACKS
 from iqattack.auditing import Card, Suite, checking, read_checks
 from iqattack.auditing import replayed as replaying
+from iqattack.auditing.card import card_of as card_of_runs
 from iqattack.cli import main
 from iqattack.errors import InputError
 from iqattack.evaluation import evaluate_scores
+from iqattack.runs import verify as verify_run
 from iqattack.runs.settings import versions_here
 from iqattack.samples import write_samples
 
@@ -258,15 +260,14 @@ def quickly(made):
 
         def verify(run, scorer, **options):
             if run.folder not in seen:
-                seen[run.folder] = checking_verify(run, scorer, **options)
+                seen[run.folder] = verify_run(run, scorer, **options)
             return seen[run.folder]
 
         def card_of(suite, done, **options):
             if not rebuilt:
-                rebuilt.append(checking_card_of(suite, done, **options))
+                rebuilt.append(card_of_runs(suite, done, **options))
             return rebuilt[0]
 
-        checking_verify, checking_card_of = checking.verify, checking.card_of
         patch.setattr(checking, "verify", verify)
         patch.setattr(checking, "card_of", card_of)
         file = made / "audit" / "card.json"
@@ -481,14 +482,14 @@ def test_a_run_of_another_model(work):
 def test_a_model_that_answers_otherwise(work):
     """Its file is as it was, and yet it answers otherwise."""
     card = Card.model_validate_json(Path("audit/card.json").read_text())
-    record = {"name": card.model.name, "score_range": (0.0, 255.0), "lower_better": False}
 
     def score(images):
         exact = images.long().flatten(1)
         return (exact * exact).sum(1).double() / exact.shape[1] / 255.0 + 0.01
 
-    score.files = (Path("model.py"),)
-    found = check(model=iqattack.wrap(score, **record), images="photos")
+    score.files = (Path("model.py"),)  # type: ignore[attr-defined]
+    model = iqattack.wrap(score, name=card.model.name, score_range=(0.0, 255.0), lower_better=False)
+    found = check(model=model, images="photos")
     assert "score is" in refuted(found)
 
 

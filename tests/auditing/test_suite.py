@@ -66,7 +66,7 @@ def test_a_name_alone_is_the_newest_version() -> None:
 
 def test_the_digest_hangs_on_all_that_decides_a_result() -> None:
     first = Suite.model_validate(MINE)
-    others = [
+    others: list[dict[str, object]] = [
         {"name": "other"}, {"version": 2}, {"budgets": [5, 21]}, {"seeds": [1]}, {"limit": 3},
         {"objective": "up"},
         {"attempts": [{"attack": "square:p_init=0.1", "constraint": "linf:3"}]},

@@ -3,18 +3,15 @@
 import math
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: the extra 'bench'")
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 BETTER = {"square:grey=yes": 0.2, "nes:last=1": 0.3}  # gains on the choosing half
 
 
 @pytest.fixture
-def baselines(monkeypatch, shared):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def baselines(on_stand_in):
     import baselines  # noqa: PLC0415 - from benchmarks/
 
     yield baselines

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import sweeps  # noqa: E402
 
 
 def row(image: int, gain: float, attack=page.OURS, **other):
-    settings = {
+    settings: dict[str, Any] = {
         "model": "cnniqa", "box": "linf:3", "queries": 500, "code": "", "clean": 20.0 + image,
         "attacked": 60.0 - image, "spent": 500, "ssim": 0.95,
     }  # fmt: skip

@@ -57,8 +57,8 @@ def test_scores_of_random_weights_are_spread_and_repeat():
 @pytest.fixture
 def clock(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(gpu.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(gpu.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("gpu.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("gpu.time.monotonic", lambda: now[0])
     return now
 
 

@@ -3,16 +3,22 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+
+from iqattack.models import Scorer
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 strength = pytest.importorskip("strength", reason="matplotlib is not installed: the extra 'bench'")
 import cells  # noqa: E402 - beside it
+import common  # noqa: E402
 import fingerprints  # noqa: E402
+import scorers  # noqa: E402
 
 SOURCE = '''"""What it does.
 
@@ -65,16 +71,25 @@ def test_a_file_that_moves_keeps_its_fingerprint() -> None:
     assert fingerprints.texts([trees[0], other]) == fingerprints.texts([other, trees[1]])
 
 
-def test_a_fingerprint_is_the_same_under_every_python() -> None:
+def test_a_fingerprint_is_the_same_under_every_python(monkeypatch) -> None:
     """Fields that a later Python adds are empty, and one that empties leave out are no others."""
     tree = ast.parse("def f():\n    pass\n")
     known = fingerprints.text(tree)
     definition = tree.body[0]
     assert isinstance(definition, ast.FunctionDef)
-    definition._fields = (*definition._fields, "type_params")  # of 3.12
-    definition.type_params = []
+    # That of 3.12, before which it is no field.
+    monkeypatch.setattr(ast.FunctionDef, "_fields", (*ast.FunctionDef._fields, "type_params"))
+    setattr(definition, "type_params", [])  # noqa: B010
     assert fingerprints.text(tree) == known
     assert known == ("Module(body=[FunctionDef(name='f', args=arguments(), body=[Pass()])])")
+
+
+@pytest.fixture
+def development(stand_in, monkeypatch) -> Iterator[None]:
+    monkeypatch.setattr(common, "SHARED", stand_in)
+    yield
+    cells.image_set.cache_clear()
+    scorers.scorer.cache_clear()
 
 
 def names(*files: Path) -> set[str]:
@@ -89,11 +104,13 @@ def test_an_attack_depends_on_what_it_shares() -> None:
 
 
 def test_a_row_depends_on_its_box_and_on_models_made_up(monkeypatch) -> None:
-    assert len({cells.fingerprint("nes", "cnniqa", box) for box in ("linf:3", "jnd:0.38")}) == 2
-    assert cells.fingerprint("nes", "cnniqa", "linf:3") == cells.fingerprint(
+    assert (
+        len({fingerprints.fingerprint("nes", "cnniqa", box) for box in ("linf:3", "jnd:0.38")}) == 2
+    )
+    assert fingerprints.fingerprint("nes", "cnniqa", "linf:3") == fingerprints.fingerprint(
         "nes", "brisque", "linf:3"
     )
-    before = [cells.fingerprint("nes", name, "jnd:1") for name in ("cnniqa", "warmth")]
+    before = [fingerprints.fingerprint("nes", name, "jnd:1") for name in ("cnniqa", "warmth")]
     seen: list[str] = []
     source = fingerprints.without_docstrings
 
@@ -103,7 +120,7 @@ def test_a_row_depends_on_its_box_and_on_models_made_up(monkeypatch) -> None:
 
     monkeypatch.setattr(fingerprints, "without_docstrings", changed)
     fingerprints.fingerprint.cache_clear()
-    after = [cells.fingerprint("nes", name, "jnd:1") for name in ("cnniqa", "warmth")]
+    after = [fingerprints.fingerprint("nes", name, "jnd:1") for name in ("cnniqa", "warmth")]
     fingerprints.fingerprint.cache_clear()
     assert (after[0], after[1] == before[1]) == (before[0], False)
     assert any("def liu2010" in text for text in seen)  # what a JND box is
@@ -113,8 +130,8 @@ def test_a_row_depends_on_its_box_and_on_models_made_up(monkeypatch) -> None:
 def row(image: str, attack: str = "noise", gain: float = 0.125):
     return cells.Row(
         model="cnniqa", box="linf:3", queries=100, attack=attack,
-        code=cells.fingerprint(attack, "cnniqa", "linf:3"), image=image, clean=20.5, attacked=33.0,
-        gain=gain, spent=100, ssim=0.98, rms=2.5, jod=9.8,
+        code=fingerprints.fingerprint(attack, "cnniqa", "linf:3"), image=image, clean=20.5,
+        attacked=33.0, gain=gain, spent=100, ssim=0.98, rms=2.5, jod=9.8,
     )  # fmt: skip
 
 
@@ -124,36 +141,37 @@ def test_rows_are_kept_until_the_code_changes(tmp_path, monkeypatch) -> None:
     rows = [row("a.png"), row("b.png", "pgd")]
     cells.rewrite(path, rows)
     assert sorted(cells.kept(path), key=lambda r: r.image) == rows
-    codes = cells.fingerprint
+    codes = fingerprints.fingerprint
     monkeypatch.setattr(cells, "fingerprint", lambda a, *on: "new" if a == "pgd" else codes(a, *on))
     assert cells.kept(path) == rows[:1]
 
 
-def test_what_is_there_is_not_measured_again(shared) -> None:
+def test_what_is_there_is_not_measured_again(development) -> None:
     wanted = [cells.Cell("cnniqa", "linf:3", 100, name) for name in ("noise", "square")]
     everything = cells.missing(wanted, 24, [])
     assert len(everything) == 48
     assert [cell for cell, _ in everything[:2]] == wanted  # all attacks of an image first
-    names = [entry.name for entry in cells.dev_images()]
+    names = [entry.name for entry in common.dev_images()]
     first = names[everything[0][1]]
     assert cells.missing(wanted, 24, [row(first)]) == everything[1:]
 
 
 @pytest.mark.parametrize(("attack", "asked"), [("nes", 60), ("square", 20 + 60)])
 def test_a_larger_budget_goes_on_where_the_attack_is_the_same(
-    attack: str, asked: int, shared, monkeypatch: pytest.MonkeyPatch
+    attack: str, asked: int, development, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = [cells.Cell("cnniqa", "linf:3", queries, attack) for queries in (60, 20)]
-    monkeypatch.chdir(cells.ROOT)  # both are set for a worker process
-    monkeypatch.setattr(cells.torch, "set_num_threads", lambda _: None)
+    monkeypatch.chdir(common.ROOT)  # both are set for a worker process
+    monkeypatch.setattr("cells.torch.set_num_threads", lambda _: None)
     alone = [cells.attack_image([cell], 3, "code")[0] for cell in reversed(settings)]
     queries: list[int] = []
-    score = type(cells.scorer("cnniqa")).__call__
-    monkeypatch.setattr(
-        type(cells.scorer("cnniqa")),
-        "__call__",
-        lambda self, images: queries.append(len(images)) or score(self, images),
-    )
+    score = type(scorers.scorer("cnniqa")).__call__
+
+    def counted(self: Scorer, images: torch.Tensor) -> object:
+        queries.append(len(images))
+        return score(self, images)
+
+    monkeypatch.setattr(type(scorers.scorer("cnniqa")), "__call__", counted)
     assert cells.attack_image(settings, 3, "code") == alone
     assert sum(queries) == asked
 

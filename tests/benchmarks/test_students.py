@@ -1,17 +1,14 @@
 """Which images teach, and what the page makes of rows."""
 
 import sys
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: the extra 'bench'")
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 @pytest.fixture
-def students(monkeypatch, shared):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def students(on_stand_in):
     import students  # noqa: PLC0415 - from benchmarks/
 
     yield students

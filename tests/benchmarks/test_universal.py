@@ -3,18 +3,15 @@
 import ast
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: the extra 'bench'")
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 GAINS = {"filter": 0.3, "bank": 0.2, "nes": 0.1, "evolution": 0.15, "square": -0.05}
 
 
 @pytest.fixture
-def universal(monkeypatch, shared):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+def universal(on_stand_in):
     import universal  # noqa: PLC0415 - from benchmarks/
 
     yield universal

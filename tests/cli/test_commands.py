@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 import iqattack as package
-from iqattack.cli.attack import parse_range
+from iqattack.cli.options import parse_range
 from iqattack.cli.progress import Display, clock, seconds_left
 from iqattack.engine import Progress
 
@@ -239,8 +239,8 @@ def test_a_universal_perturbation_attacks_and_is_applied(iqattack):
 
 
 def test_a_universal_perturbation_is_learnt_behind_jpeg(iqattack):
-    asked = ("universal", "photos", "--model", "model.py:load", "--out", "learnt")
-    asked += ("--queries", "60", "--jpeg")
+    asked = ["universal", "photos", "--model", "model.py:load", "--out", "learnt"]
+    asked += ["--queries", "60", "--jpeg"]
     assert iqattack(*asked, "101").error == (
         "error: jpeg 101: expected a quality from 1 to 100, such as 75; leave it out to score "
         "candidates as they are"

@@ -177,7 +177,7 @@ def _runs(line: str) -> None:
     words = shlex.split(line.removeprefix("example: "))
     assert line.startswith("example: iqattack attack photos ")
     assert words[-2:] == ["--out", "runs/photos"]
-    command = typer.main.get_command(app).commands["attack"]
+    command = typer.main.get_group(app).commands["attack"]
     context = command.make_context("attack", words[2:])
     if context.params["name"] != "filter-search":
         assert package.attacks.load_attack(context.params["name"])

@@ -10,7 +10,7 @@ from iqattack.cli.app import app
 from iqattack.errors import InputError
 from iqattack.runs import Settings
 
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = typer.main.get_group(app).commands
 
 
 def singles():

@@ -15,7 +15,7 @@ from iqattack.cli.app import app
 
 COMMANDS = {
     name: {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
-    for name, command in typer.main.get_command(app).commands.items()
+    for name, command in typer.main.get_group(app).commands.items()
 }
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 # Where another command is named, its options are meant.
@@ -118,7 +118,7 @@ def texts(path):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
         elif isinstance(node, ast.JoinedStr):
-            yield "".join(v.value if isinstance(v, ast.Constant) else "…" for v in node.values)
+            yield "".join(str(v.value) if isinstance(v, ast.Constant) else "…" for v in node.values)
 
 
 @pytest.mark.parametrize("module", THROUGH)

@@ -20,6 +20,7 @@ from iqattack.constraints import (
     parse_constraint,
 )
 from iqattack.constraints import jod as jod_module
+from iqattack.constraints import metric as metric_of_jod
 from iqattack.errors import InputError
 from iqattack.perception import ContrastBands, patterns
 
@@ -29,7 +30,7 @@ sizes = st.tuples(st.integers(1, 40), st.integers(1, 40))
 @pytest.fixture(scope="module")
 def photo() -> torch.Tensor:
     """112×112 of a photograph that scikit-image brings along."""
-    picture = data.cat()[80:192, 150:262]  # type: ignore[no-untyped-call]
+    picture = data.cat()[80:192, 150:262]
     return torch.from_numpy(picture.transpose(2, 0, 1).copy())
 
 
@@ -168,7 +169,7 @@ def metric():
     """ColorVideoVDP, where it is installed."""
     if find_spec("pycvvdp") is None:  # not imported, as that leaves its folder in sys.path
         pytest.skip("ColorVideoVDP is not installed: the extra 'visibility'")
-    return jod_module.metric()
+    return metric_of_jod.metric()
 
 
 @pytest.mark.parametrize("shade", [0.08, 0.0])

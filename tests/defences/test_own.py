@@ -17,7 +17,7 @@ from iqattack.cli import main
 from iqattack.defences import Behind, label, parse_defence, parts_of, read_label
 from iqattack.defences.own import Own
 from iqattack.errors import InputError, RunError
-from iqattack.models import answers, foreign_defences, load_model, split_spec
+from iqattack.models import ModelFailedError, answers, foreign_defences, load_model, split_spec
 from iqattack.runs.trust import UntrustedError, runs_code
 from iqattack.scoring.ceiling import CeilingReached
 
@@ -337,6 +337,12 @@ def test_what_is_wrong_is_named_with_the_remedy(mine, images, name, message):
     assert "\n" not in said
 
 
+def test_a_function_whose_parameters_nobody_knows(mine):
+    (mine / "biggest.py").write_text("biggest = max\n")
+    with pytest.raises(InputError, match=r"defence '.*biggest' ?: its parameters are unknown"):
+        parse_defence("biggest.py:biggest")
+
+
 def test_a_number_of_versions_that_is_none(mine):
     (mine / "wrong.py").write_text(WRONG)
     with pytest.raises(InputError, match="scored is 0; expected a whole number, at least 1"):
@@ -377,6 +383,7 @@ def test_what_the_model_raises_is_not_the_defences_fault(mine, images):
     for defence in ("mine.py:Both", "mine.py:noisy", "mine.py:halved", "mine.py:Shifted:plus=1"):
         with pytest.raises(InputError, match="busy") as failed:
             answers(load_model("busy.py:load", defence=defence), images)
+        assert isinstance(failed.value, ModelFailedError)
         assert failed.value.transient
         assert failed.value.retry_after == 3.0
 

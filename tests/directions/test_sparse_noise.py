@@ -1,4 +1,4 @@
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -94,7 +94,11 @@ def test_noise_is_added_or_put_in_its_place() -> None:
 def test_the_radius_is_the_larger_side_of_the_box(sign) -> None:
     image = PHOTOGRAPH
     bounds = sorted((0.0, sign * 6.0))
-    options = {"supports": ("everywhere",), "amplitudes": (1.0,), "sources": ("gaussian",)}
+    options: dict[str, Any] = {
+        "supports": ("everywhere",),
+        "amplitudes": (1.0,),
+        "sources": ("gaussian",),
+    }
     one_sided = SparseNoise(image, image + bounds[0], image + bounds[1], **options)
     both_sides = SparseNoise(image, image - 6.0, image + 6.0, **options)
     one, both = (

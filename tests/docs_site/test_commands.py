@@ -10,7 +10,7 @@ from iqattack.cli.app import app
 
 def test_every_command_and_every_option_is_there():
     page = as_markdown()
-    commands = typer.main.get_command(app).commands
+    commands = typer.main.get_group(app).commands
     assert len(commands) > 20
     for name, command in commands.items():
         text = page.partition(f"### iqattack {name}\n")[2].partition("\n### ")[0]

@@ -1,6 +1,7 @@
 """Processes beside a driver: which of several things each one runs."""
 
 from multiprocessing import Pipe
+from typing import Any
 
 from iqattack.children import Lost
 from iqattack.engine.crew import LocalCrew
@@ -8,11 +9,12 @@ from iqattack.engine.crew import LocalCrew
 
 def test_they_take_turns_and_a_replacement_takes_what_was_lost(monkeypatch):
     """As workers do over several GPUs."""
-    started = []
+    started, children = [], []
 
     class Child:
         def __init__(self, serve, threads):
             started.append(serve)
+            children.append(self)
             self.connection, self.theirs = Pipe()
 
         def how_it_ended(self):
@@ -22,10 +24,11 @@ def test_they_take_turns_and_a_replacement_takes_what_was_lost(monkeypatch):
             self.connection.close()
 
     monkeypatch.setattr("iqattack.engine.crew.Child", Child)
-    crew = LocalCrew(["first", "second"], 1)
+    works: list[Any] = ["first", "second"]  # functions, of which it only hands them on
+    crew = LocalCrew(works, 1)
     members = [crew.start() for _ in range(5)]
     assert started == ["first", "second", "first", "second", "first"]
-    members[1].child.theirs.close()
+    children[1].theirs.close()
     assert list(crew.received(1.0)) == [(members[1], Lost("ended"))]
     crew.start()
     assert started[5:] == ["second"]

@@ -5,6 +5,8 @@ import math
 import os
 import re
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +20,8 @@ from iqattack.errors import InputError
 from iqattack.images import ImageSet, read_image, write_png
 from iqattack.models import load_model
 from iqattack.scoring import NO_RETRY
+
+TINY = Path(__file__).parents[1] / "tiny_network.py"
 
 
 def lists(task):
@@ -61,9 +65,9 @@ def test_the_batch_size_changes_nothing(kit, images, name, constraint):
 
 
 @pytest.mark.slow
-def test_the_batch_size_changes_nothing_with_a_network(kit, shared):
-    model = load_model(f"cnniqa:{shared / 'models' / 'cnniqa_live.pth'}")
-    images = ImageSet.from_folder(shared / "dev").limit(3)
+def test_the_batch_size_changes_nothing_with_a_network(kit, sample_folder):
+    model = load_model(f"{TINY}:OneByOne")
+    images = ImageSet.from_folder(sample_folder).limit(3)
     seen = []
     for batch in (1, 3, 7, None):
         log = QueryLog()
@@ -278,7 +282,9 @@ def test_a_floor_that_an_image_is_too_small_for_names_the_image(kit, tmp_path):
     ],
 )
 def test_a_model_that_does_not_answer_as_it_should(kit, images, answer, message):
-    class Bad(kit.Scorer):
+    scorer_class: Any = kit.Scorer
+
+    class Bad(scorer_class):
         name = "bad"
 
         def __call__(self, batch):

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -234,7 +234,9 @@ def test_replies_before_their_turn_are_on_disk_at_once(kit, images, tmp_path, th
     first = []
     hold, seen = threading.Event(), []
 
-    class Held(kit.Scorer):
+    scorer_class: Any = kit.Scorer
+
+    class Held(scorer_class):
         def __call__(self, images):
             digest = image_hash(images[0])
             seen.append(digest)
@@ -283,7 +285,9 @@ def test_replies_before_their_turn_are_on_disk_at_once(kit, images, tmp_path, th
 def test_a_keyboard_interrupt_out_of_the_model_keeps_what_was_answered(kit, images, kind):
     calls = []
 
-    class Interrupting(kit.Scorer):
+    scorer_class: Any = kit.Scorer
+
+    class Interrupting(scorer_class):
         def __call__(self, batch):
             calls.append(len(batch))
             if len(calls) == 30:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -167,7 +168,7 @@ def test_a_run_keeps_the_scales_that_it_found(tmp_path, monkeypatch) -> None:
     photos = str(tmp_path / "photos")
     write_samples(Path(photos))
     model = iqattack.load_model("builtin")
-    given = {
+    given: dict[str, Any] = {
         "attack": "nes", "constraint": "jod:9.8", "queries": 30, "limit": 2, "check": False,
     }  # fmt: skip
     monkeypatch.setattr(jod, "scale_of", lambda *_: 2.0)

@@ -12,6 +12,7 @@ import pytest
 
 import iqattack
 from iqattack.children import Lost
+from iqattack.constraints import parse_constraint
 from iqattack.engine import Interrupted, QueryLog, Searcher, cluster
 from iqattack.engine.cluster import connected, lost_by, ray_module
 from iqattack.engine.events import CleanScore, Failure, Replies
@@ -255,7 +256,8 @@ def test_who_asks_for_an_image_is_heard_at_once():
 
 def test_an_image_goes_with_its_job(kit, images):
     scorer, gone = kit.Scorer(), ImageEntry("a.png", images[0].path.with_name("gone.png"))
-    searcher = Searcher(InProcess(scorer, batch=1), Limits.of(scorer), None, _Anything())
+    box = parse_constraint("linf:3")
+    searcher = Searcher(InProcess(scorer, batch=1), Limits.of(scorer), None, box)
 
     def play(job):
         events = searcher.play(Listed(iter([searcher.opener(job)])))
@@ -268,11 +270,6 @@ def test_an_image_goes_with_its_job(kit, images):
     assert failed == Failure(gone, f"{gone.path}: no such image; check the path")
     damaged = play(Carried(gone, b"not a picture"))
     assert damaged.reason.startswith(f"{gone.path}: ")
-
-
-class _Anything:
-    def check(self):
-        pass
 
 
 @pytest.mark.parametrize(

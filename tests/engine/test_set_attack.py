@@ -422,19 +422,15 @@ def test_an_image_is_opened_when_it_is_looked_at_first(kit, images, monkeypatch)
 
 
 def test_the_set_has_a_generator_of_its_own(kit, images):
-    drawn = []
+    drawn, by_image = [], []
 
     def draw(given):
-        drawn.append(
-            (
-                torch.rand(3, generator=given.rng).tolist(),
-                [torch.rand(3, generator=task.rng).tolist() for task in given.tasks],
-            )
-        )
+        of_set = torch.rand(3, generator=given.rng).tolist()
+        drawn.append((of_set, [torch.rand(3, generator=task.rng).tolist() for task in given.tasks]))
         yield [(0, raised(given.tasks[0], 1.0))]
 
     def alone(task):
-        drawn.append(torch.rand(3, generator=task.rng).tolist())
+        by_image.append(torch.rand(3, generator=task.rng).tolist())
         yield raised(task, 1.0)
 
     for seed in (0, 0, 1):
@@ -442,10 +438,8 @@ def test_the_set_has_a_generator_of_its_own(kit, images):
     assert drawn[0] == drawn[1]
     assert drawn[0][0] != drawn[2][0]
     assert drawn[0][0] not in drawn[0][1]
-    expected = drawn[0][1]
-    drawn.clear()
     kit.attack_all(images, kit.Scorer(), alone, seed=0)
-    assert sorted(drawn) == sorted(expected)
+    assert sorted(by_image) == sorted(drawn[0][1])
 
 
 # -- resuming -------------------------------------------------------------------------------------

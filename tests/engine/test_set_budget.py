@@ -232,7 +232,7 @@ def test_an_image_that_failed_at_first_stays_out_once_the_search_has_begun(kit, 
         if bad in map(image_hash, batch):
             raise ValueError("singular")
 
-    log, asked = QueryLog(), []
+    log = QueryLog()
 
     def stop():
         return len(scorer.asked) > 25

@@ -16,6 +16,7 @@ from iqattack.children import Child, Lost
 from iqattack.engine import Failure, Interrupted, Plan, Workers
 from iqattack.engine.events import Attacked, Busy, CleanScore, Found, Note, Replies
 from iqattack.engine.log import ROW
+from iqattack.engine.schedule import Opener
 from iqattack.engine.workers import Assigned, Ready, Stop, Wanted, merged
 from iqattack.errors import InputError, RunError
 from iqattack.objectives import towards_end
@@ -407,17 +408,22 @@ def test_long_messages_both_ways_at_once(workers, plans):
     first, second = plans[0], replace(plans[1], logged=long)
 
     def script(end):
-        source = Assigned(end)
-        source.opener = lambda job: job
+        source, jobs = Assigned(end), []
+
+        def opened(job):
+            jobs.append(job)
+            return Opener(pytest.fail, lambda *_: pytest.fail("was opened"))
+
+        source.opener = opened
         end.send(Ready())
-        job = source.take(wait=True)
-        assert job.entry == first.entry
+        source.take(wait=True)
+        assert jobs[-1].entry == first.entry
         source.take(wait=False)  # asks for the second one, which is too long to be there yet
         for _ in range(3):
             end.send(big)
         end.send(Attacked(first.entry, 0.5))
-        job = source.take(wait=True)
-        end.send(Attacked(job.entry, 0.5))
+        source.take(wait=True)
+        end.send(Attacked(jobs[-1].entry, 0.5))
         source.take(wait=True)
 
     big = Replies(gains={"x" * 5_000_000: 0.0})

@@ -38,7 +38,9 @@ def test_clean_attacked_is_in_the_models_unit():
     assert result.clean_attacked.mae == pytest.approx(7)
     assert result.clean_attacked.rmse == pytest.approx(7)
     assert result.clean_attacked.plcc == pytest.approx(1)
-    assert result.clean_mos is result.attacked_mos is result.drops is None
+    assert result.clean_mos is None
+    assert result.attacked_mos is None
+    assert result.drops is None
 
 
 def test_errors_against_mos_are_after_the_fit():

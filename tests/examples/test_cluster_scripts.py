@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -31,9 +33,20 @@ STANDS_IN = {  # scripts by name; each says what it was given
 }
 
 
+@dataclass
+class Started:
+    """Starts a script; `said` then has what was called, a line each."""
+
+    start: Callable[..., subprocess.Popen[str]]
+    said: Path
+    folder: Path
+
+    def __call__(self, script, **more):
+        return self.start(script, **more)
+
+
 @pytest.fixture
 def started(tmp_path):
-    """Starts a script; `said` then has what was called, a line each."""
     for name, does in STANDS_IN.items():
         path = tmp_path / name
         path.write_text(f'#!/bin/bash\necho {name} "$@" >> "$SAID"\n{does}\n')
@@ -54,8 +67,7 @@ def started(tmp_path):
             start_new_session=True,
         )
 
-    start.said, start.folder = said, tmp_path
-    return start
+    return Started(start, said, tmp_path)
 
 
 def calls(said, name):
@@ -135,7 +147,7 @@ def test_a_ray_job_is_submitted(started):
 
 @pytest.mark.parametrize("script", ["slurm.sh", "ray_job.sh"])
 def test_the_options_of_the_examples_are_there(script):
-    commands = typer.main.get_command(app).commands
+    commands = typer.main.get_group(app).commands
     there = {name for option in commands["attack"].params for name in option.opts}
     text = (EXAMPLES / script).read_text().partition('iqattack attack "')[2].partition("&\n")[0]
     given = re.findall(r"--[a-z-]+", text)

@@ -61,9 +61,9 @@ def test_scores_of_noise(exported, name, size):
 
 
 @pytest.mark.slow
-def test_scores_of_photographs(exported, dev_images):
+def test_scores_of_photographs(exported, sample_images):
     folder, _ = exported
-    images = torch.stack(list(dev_images.values()))
+    images = torch.stack(list(sample_images.values()))
     ours = load_model("builtin")
     expected = score_checked(ours, images)
     assert expected.std() > 5

@@ -29,9 +29,11 @@ def test_its_cells_run_and_show_something(tmp_path, monkeypatch):
         source = "".join(cell["source"]).replace("queries=100", "queries=20")
         source = source.replace("limit=12", "limit=3").replace("resize=160", "resize=96")
         tree = ast.parse(source)
-        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        last = tree.body[-1]
+        if isinstance(last, ast.Expr):
+            tree.body.pop()
         exec(compile(tree, str(NOTEBOOK), "exec"), names)
-        if last is not None:
+        if isinstance(last, ast.Expr):
             value = eval(compile(ast.Expression(last.value), str(NOTEBOOK), "eval"), names)
             shown.append(value)
     assert len(shown) == 5

@@ -27,7 +27,7 @@ def url():
 
 @pytest.fixture(scope="module")
 def wanted():
-    return iqattack.load_model("builtin")(IMAGES).tolist()
+    return torch.as_tensor(iqattack.load_model("builtin")(IMAGES)).tolist()
 
 
 @pytest.mark.parametrize(

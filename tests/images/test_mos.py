@@ -4,6 +4,7 @@ import os
 import sys
 import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -123,6 +124,8 @@ def test_live_challenge(tmp_path):
     assert "1 scores for 2 images" in error(read_mos, data)
     savemat(data / "AllMOS_release.mat", {"AllMOS_release": np.array([[63.9, np.nan]])})
     assert "entry 2: score nan of 10.bmp" in error(read_mos, data)
+    savemat(data / "AllImages_release.mat", {"other": 1})
+    assert "has no AllImages_release; get the file again" in error(read_mos, data)
     (data / "AllImages_release.mat").unlink()
     assert "AllImages_release.mat: no such file" in error(read_mos, data)
 
@@ -375,7 +378,11 @@ def test_decimal_commas_only_where_they_are_certain(tmp_path, cells, expected):
 
 
 def test_names_in_either_unicode_form(tmp_path):
-    for form, other in (("NFC", "NFD"), ("NFD", "NFC")):
+    forms: list[tuple[Literal["NFC", "NFD"], Literal["NFC", "NFD"]]] = [
+        ("NFC", "NFD"),
+        ("NFD", "NFC"),
+    ]
+    for form, other in forms:
         there, here = unicodedata.normalize(form, "É.png"), unicodedata.normalize(other, "é.PNG")
         read = table(tmp_path / "t.csv", f"image,mos\n{there},3\n")
         assert match_mos(images(tmp_path, here), read)[0].mos == 3
@@ -394,6 +401,14 @@ def written(path, *rows):
         book.active.append([int(c) if c.isdecimal() else c or None for c in row.split(",")])
     book.save(path)
     return path
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.xlsx"])
+def test_columns_that_nobody_knows_are_to_be_named(tmp_path, name):
+    path = written(tmp_path / name, "who,good", "b.png,3")
+    said = error(read_mos, path)
+    assert "unknown columns, its first line has who, good" in said
+    assert "choose with --mos-columns" in said
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.xlsx"])

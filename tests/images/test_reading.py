@@ -11,6 +11,7 @@ import warnings
 import zlib
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,11 +30,13 @@ from PIL import (
     PngImagePlugin,
     TiffImagePlugin,
 )
+from skimage.data import stereo_motorcycle
 
 import iqattack
 from iqattack import pillow
 from iqattack.errors import InputError
-from iqattack.images import encode_png, formats, read_image, reading, write_png
+from iqattack.images import containers, encode_png, formats, read_image, reading, write_png
+from iqattack.images.formats import open_picture
 
 RNG = np.random.default_rng(7)
 RGB = RNG.integers(0, 256, (9, 13, 3), dtype=np.uint8)
@@ -247,7 +250,7 @@ def test_resize_is_a_long_side_that_keeps_the_aspect_ratio(tmp_path, size, resiz
     path = saved(tmp_path / "a.png", image)
     picture = read_image(path, resize=resize)
     assert picture.pixels.is_contiguous()
-    assert torch.equal(picture.pixels, tensor(image.resize(expected, Image.LANCZOS)))
+    assert torch.equal(picture.pixels, tensor(image.resize(expected, Image.Resampling.LANCZOS)))
     (note,) = picture.notes
     (width, height), (new_width, new_height) = size, expected
     assert note == f"resized from {width}×{height} to {new_width}×{new_height} (Lanczos)"
@@ -270,7 +273,7 @@ def test_resize_comes_after_orientation(tmp_path, orientation):
     with Image.open(path) as image:
         upright = ImageOps.exif_transpose(image)
     size = (15, 20) if orientation > 4 else (20, 15)
-    assert torch.equal(picture.pixels, tensor(upright.resize(size, Image.LANCZOS)))
+    assert torch.equal(picture.pixels, tensor(upright.resize(size, Image.Resampling.LANCZOS)))
     assert ["orientation" in note for note in picture.notes] == [True, False]
     assert picture.notes[1].startswith(f"resized from {upright.width}×{upright.height} to")
 
@@ -280,7 +283,7 @@ def test_resize_comes_after_conversion(tmp_path):
     assert cv2.imwrite(str(path), RGB16[..., ::-1])
     assert "16-bit" in refusal(path, resize=6)
     picture = read_image(path, convert=True, resize=6)
-    small = Image.fromarray(rounded(RGB16, 65535)).resize((6, 4), Image.LANCZOS)
+    small = Image.fromarray(rounded(RGB16, 65535)).resize((6, 4), Image.Resampling.LANCZOS)
     assert torch.equal(picture.pixels, tensor(small))
     assert picture.notes == (
         "16-bit levels scaled to 8 bits",
@@ -502,10 +505,11 @@ def test_a_disk_that_is_really_full(tmp_path):
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-def test_photographs_survive_the_round_trip(tmp_path, shared):
-    source = Path(shared) / "kodak" / "01.png"
-    picture = read_image(source)
-    assert picture.pixels.shape == (3, 512, 768)
+def test_photographs_survive_the_round_trip(tmp_path):
+    photo = stereo_motorcycle()[0]
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    picture = read_image(tmp_path / "photo.png")
+    assert torch.equal(picture.pixels, tensor(photo))
     write_png(tmp_path / "a.png", picture.pixels)
     assert torch.equal(read_image(tmp_path / "a.png").pixels, picture.pixels)
 
@@ -542,7 +546,7 @@ def everything(folder):
     tag = found.index(struct.pack("<HHI", 0x0112, 3, 1))
     found[tag : tag + 12] = struct.pack("<HHIHH", 0x0112, 3, 2, 1, 1)
     files["warns"] = bytes(found)
-    results = {}
+    results: dict[str, tuple[bytes, tuple[str, ...]] | str] = {}
     for name, data in files.items():
         (folder / name).write_bytes(data)
         try:
@@ -563,7 +567,7 @@ def test_a_file_that_is_cut_is_damaged(tmp_path):
 def test_switches_of_pillow_change_nothing(tmp_path, monkeypatch, module, name, value):
     """Nor do those that are set while a picture is being read, as by a model in another thread."""
     expected = everything(tmp_path)
-    decode = reading.open_picture
+    decode = open_picture
 
     def while_reading(*given):
         monkeypatch.setattr(module, name, value)
@@ -702,7 +706,7 @@ TRANSPARENCY = {
 
 @pytest.mark.parametrize("mode", OPAQUE)
 def test_alpha_that_is_opaque_everywhere_is_none(tmp_path, mode):
-    image = OPAQUE[mode](Image.fromarray(SMOOTH | 4))
+    image = OPAQUE[mode](Image.fromarray(np.bitwise_or(SMOOTH, 4)))
     options = {"transparency": TRANSPARENCY[mode]} if mode in TRANSPARENCY else {}
     if mode == "P, one level unused":
         image.putpalette((image.getpalette() + [0] * 60)[:60])
@@ -715,7 +719,10 @@ def test_alpha_that_is_opaque_everywhere_is_none(tmp_path, mode):
 
 @pytest.mark.parametrize("kind", ["TIFF", "WEBP", "AVIF", "JPEG2000", "QOI", "SGI"])
 def test_opaque_alpha_of_other_formats(tmp_path, kind):
-    options = {"WEBP": {"lossless": True}, "AVIF": {"quality": 100, "subsampling": "4:4:4"}}
+    options: dict[str, dict[str, Any]] = {
+        "WEBP": {"lossless": True},
+        "AVIF": {"quality": 100, "subsampling": "4:4:4"},
+    }
     image = Image.fromarray(SMOOTH).convert("RGBA")
     path = tmp_path / "a"
     path.write_bytes(encoded(image, kind, **options.get(kind, {})))
@@ -880,6 +887,18 @@ def test_heic_is_turned_as_it_says(tmp_path):
     upright = np.rot90(wide)  # anti-clockwise
     assert picture.pixels.shape == (3, 96, 64)
     assert (picture.pixels.int() - tensor(upright).int()).abs().max() <= 3
+
+
+@pytest.mark.parametrize("coded", [b"\0\x09\0\x10", b"\0\x01\0\x0d", b"\0\x01\0\x08"])
+@pytest.mark.parametrize("to_the_end", [False, True])
+def test_boxes_of_any_length(coded, to_the_end):
+    """ISO/IEC 14496-12, 4.2: a length of 64 bits, and 0 for a box that ends with the file."""
+    words = {b"\0\x09\0\x10": "BT.2020, PQ", b"\0\x01\0\x0d": None, b"\0\x01\0\x08": "linear"}
+    colr = struct.pack(">I4s4s", 19, b"colr", b"nclx") + coded + b"\0\x01\x80"
+    long = struct.pack(">I4sQ", 1, b"free", 24) + b"colrnclx"
+    meta = struct.pack(">I4s", 0 if to_the_end else 8 + len(colr), b"meta") + colr
+    more = b"" if to_the_end else struct.pack(">I4s", 8, b"free")
+    assert containers.coded_colours(long + meta + more) == words[coded]
 
 
 def test_heic_without_its_extra(tmp_path, monkeypatch):

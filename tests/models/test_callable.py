@@ -5,6 +5,7 @@ import torch
 
 from iqattack.errors import InputError
 from iqattack.models import Traits, gradient_of, load_model, score_checked
+from iqattack.models.callable import UserModel
 
 IMAGES = torch.full((2, 3, 8, 8), 51, dtype=torch.uint8)
 
@@ -71,10 +72,11 @@ def file(tmp_path):
 @pytest.mark.parametrize("factory", ["make", "keywords", "Brightness"])
 def test_factory_in_a_file(file, factory):
     model = load_model(f"{file}:{factory}", device="cpu")
-    assert model(IMAGES).tolist() == [51, 51]
+    assert torch.as_tensor(model(IMAGES)).tolist() == [51, 51]
     assert model.name == "brightness"
     assert (model.score_range, model.lower_better, model.min_size) == ((0.0, 255.0), True, 4)
-    assert model.function.function.device == "cpu"
+    assert isinstance(model.function, UserModel)
+    assert vars(model.function.function)["device"] == "cpu"
 
 
 def test_factory_in_a_module(tmp_path, monkeypatch):
@@ -85,7 +87,7 @@ def test_factory_in_a_module(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     spec = "my_package.models:make"
     model = load_model(spec, score_range=(0, 4), lower_better=False)
-    assert model(IMAGES).tolist() == [2, 2]
+    assert torch.as_tensor(model(IMAGES)).tolist() == [2, 2]
     assert model.name == spec
 
 
@@ -101,7 +103,7 @@ def test_unknown_range_and_direction(file):
         load_model(f"{file}:bare", score_range=(0, 1))
     model = load_model(f"{file}:bare", score_range=(0, 1), lower_better=False)
     assert model.name == "my_model.py:bare"
-    assert model(IMAGES).tolist() == [0.5, 0.5]
+    assert torch.as_tensor(model(IMAGES)).tolist() == [0.5, 0.5]
 
 
 @pytest.mark.parametrize(

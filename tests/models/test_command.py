@@ -653,7 +653,7 @@ def test_a_file_describes_a_command(tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     model = load_model("models/scorer.toml")
-    assert model(IMAGES).tolist() == pytest.approx(MEANS)
+    assert torch.as_tensor(model(IMAGES)).tolist() == pytest.approx(MEANS)
     assert (model.score_range, model.lower_better) == ((0.0, 255.0), False)
     assert model.traits.files == (folder / "scorer.toml", folder / "once.py")
     assert model.traits.spec == str(folder / "scorer.toml")
@@ -666,6 +666,7 @@ def test_answers_are_checked_as_those_of_any_model(one_shot):
     assert program.quoted(b"a\nb") == "a b"
     model.min_size = 1
     (found,) = answers(model, IMAGES[:1])
+    assert isinstance(found, float)
     assert math.isnan(found)
 
 

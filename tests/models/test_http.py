@@ -21,6 +21,7 @@ import tracemalloc
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -548,6 +549,8 @@ def test_a_failure_reaches_the_pool_with_its_marks(serve):
     )
     one, busy, unread = answers(scorer, IMAGES)
     assert one == 1.0
+    assert isinstance(busy, ModelFailedError)
+    assert isinstance(unread, ModelFailedError)
     assert (busy.transient, busy.retry_after, busy.billed) == (True, 0.5, False)
     assert (unread.transient, unread.billed) == (True, True)
 
@@ -812,7 +815,12 @@ def test_what_waits_for_its_turn_is_not_sent_any_more(serve, how):
 
     def ask():
         pictures = scorer._convention.pictures
-        scorer._convention = SimpleNamespace(pictures=lambda x: (started.set(), pictures(x))[1])
+
+        def marked(images):
+            started.set()
+            return pictures(images)
+
+        scorer._convention = SimpleNamespace(pictures=marked)
         found.extend(scorer(IMAGES))
 
     scorer(IMAGES[:1])
@@ -888,7 +896,12 @@ def test_an_attack_through_a_faulty_service_ends_like_one_on_the_model_itself(tm
     for number, size in enumerate([(40, 48), (48, 40), (40, 48)]):
         pixels_ = torch.from_numpy(rng.integers(40, 215, (3, *size), dtype=np.uint8))
         write_png(tmp_path / "set" / f"{number}.png", pixels_)
-    options = {"attack": "square", "constraint": "linf:3", "objective": "up", "queries": 100}
+    options: dict[str, Any] = {
+        "attack": "square",
+        "constraint": "linf:3",
+        "objective": "up",
+        "queries": 100,
+    }
     local = iqattack.wrap(
         lambda images: [score(image.numpy()) for image in images],
         name="integers",

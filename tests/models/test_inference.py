@@ -1,6 +1,7 @@
 """How torch runs a model: compiled, under autocast, on a device; a CUDA device is made up here."""
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from iqattack.evaluation import evaluate_scores
 from iqattack.images import write_png
 from iqattack.models import Inference, dealt, gradient_of, load_model, wrap
 from iqattack.models import device as devices
+from iqattack.models.builtin import Builtin
 from iqattack.models.inputs import one_by_one
 
 IMAGES = torch.randint(0, 256, (3, 3, 40, 48), dtype=torch.uint8)
@@ -44,6 +46,10 @@ MODULE = """
 """
 
 
+def scores(model, images=IMAGES):
+    return torch.as_tensor(model(images))
+
+
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "quality.py"
@@ -74,7 +80,7 @@ def test_autocast_runs_the_network_in_fewer_bits_and_says_so(file):
     exact = load_model(f"{file}:load", input="float01")
     for dtype, bits in (("bfloat16", 8), ("float16", 11)):
         model = load_model(f"{file}:load", input="float01", autocast=dtype)
-        found, wanted = model(IMAGES), exact(IMAGES)
+        found, wanted = scores(model), scores(exact)
         assert not torch.equal(found, wanted)
         assert (found - wanted).abs().max() < 8 * 2.0**-bits
         assert model.inference == Inference(autocast=dtype)
@@ -93,20 +99,22 @@ def test_gradients_are_those_of_what_is_attacked(file):
 def test_what_a_factory_wrapped_keeps_its_autocast(file):
     kept = load_model(f"{file}:wrapped")
     given = load_model(f"{file}:load", input="float01", autocast="bfloat16")
-    assert torch.equal(kept(IMAGES), given(IMAGES))
+    assert torch.equal(scores(kept), scores(given))
 
 
 def test_the_built_in_model_measures_energies_in_float32():
     images = torch.randint(0, 256, (1, 3, 64, 80), dtype=torch.uint8)
-    exact = load_model("builtin").function.network.energies(images.float())
+    model = load_model("builtin").function
+    assert isinstance(model, Builtin)
+    network = model.network
+    exact = network.energies(images.float())
     with torch.autocast("cpu", torch.bfloat16):
-        network = load_model("builtin").function.network
         seen = []
         network.judges[0].register_forward_pre_hook(lambda _, given: seen.append(given))
         network(images.float())
     assert all(map(torch.equal, seen[0], exact))
-    less = load_model("builtin", autocast="bfloat16")(images)
-    assert abs(float(less - load_model("builtin")(images))) < 2.0
+    less = load_model("builtin", autocast="bfloat16")
+    assert abs(float(scores(less, images) - scores(load_model("builtin"), images))) < 2.0
 
 
 @pytest.fixture
@@ -127,7 +135,7 @@ def test_one_graph_is_compiled_for_all_sizes(file, compiled):
     assert compiled == []
     model = load_model(f"{file}:load", input="float01", compile=True)
     assert [options["dynamic"] for options in compiled] == [True]
-    assert torch.equal(model(IMAGES), exact(IMAGES))
+    assert torch.equal(scores(model), scores(exact))
     assert "torch.compile" in model.traits.notes[0]
 
 
@@ -224,10 +232,10 @@ def sent(monkeypatch):
 def test_a_batch_is_sent_once_as_bytes(sent, convention):
     images, kept = IMAGES.clone(), IMAGES.clone()
     there, here = Module("cuda:1"), Module()
-    given = {"score_range": (0, 1), "lower_better": False, "input": convention}
-    found = wrap(there, **given)(images)
+    given: dict[str, Any] = {"score_range": (0, 1), "lower_better": False, "input": convention}
+    found = scores(wrap(there, **given), images)
     assert sent == [(torch.uint8, (3, 3, 40, 48), "cuda:1")]
-    assert torch.equal(found, wrap(here, **given)(images))
+    assert torch.equal(found, scores(wrap(here, **given), images))
     assert there.given == here.given
     assert torch.equal(images, kept)
 
@@ -248,8 +256,13 @@ def test_on_the_cpu_nothing_is_sent():
 
 
 def test_bytes_are_pinned_and_the_copy_is_not_waited_for(monkeypatch):
-    seen = []
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: seen.append("pinned") or self)
+    seen: list[object] = []
+
+    def pin(images):
+        seen.append("pinned")
+        return images
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
     monkeypatch.setattr(
         torch.Tensor, "to", lambda self, device, non_blocking: seen.append((device, non_blocking))
     )

@@ -6,7 +6,9 @@ import pytest
 
 from iqattack.errors import InputError
 from iqattack.models.inputs import Input
+from iqattack.models.services.command import OneShot
 from iqattack.models.services.described import load_toml, read_settings
+from iqattack.models.services.http import Http
 from iqattack.models.services.json_paths import PathError, find, placed
 from iqattack.models.services.settings import CommandSettings, HttpSettings
 
@@ -35,6 +37,7 @@ def test_a_service(tmp_path):
         + 'input = "size=32,grey"\nconcurrency = 3\nrate = 2.5\nprice = 0.01\ntimeout = 5\n',
     )
     model = load_toml(path)
+    assert isinstance(model, Http)
     assert (model.name, model.score_range, model.lower_better) == ("mine", (1.0, 5.0), True)
     assert (model.min_size, model.concurrency, model.rate, model.price) == (48, 3, 2.5, 0.01)
     assert (model.spec, model.files, model.batch) == (str(path), (path,), 1)
@@ -43,6 +46,7 @@ def test_a_service(tmp_path):
 def test_what_is_given_goes_before_the_file(tmp_path):
     path = write(tmp_path, URL + 'input = "size=32,grey"\ntimeout = 5\n')
     model = load_toml(path, convention=Input.parse("size=64"), timeout=2.0)
+    assert isinstance(model, Http)
     assert model._convention == Input.parse("size=64,grey")
     assert model._timeout == 2.0
 
@@ -51,6 +55,7 @@ def test_a_relative_path_is_made_absolute(tmp_path, monkeypatch):
     write(tmp_path, URL)
     monkeypatch.chdir(tmp_path)
     model = load_toml("model.toml")
+    assert isinstance(model, Http)
     assert model.spec == str(tmp_path / "model.toml")
     assert model.files == (tmp_path / "model.toml",)
 
@@ -78,6 +83,7 @@ def test_a_command_is_loaded_from_the_file(tmp_path):
         'files = ["scorer.py"]\nname = "mine"\nscore_range = [0, 100]\nlower_better = false\n',
     )
     model = load_toml(path)
+    assert isinstance(model, OneShot)
     assert (model.name, model.spec) == ("mine", str(path))
     assert model.files == (path, tmp_path / "scorer.py")
 

@@ -260,6 +260,7 @@ def test_a_standing_has_qualities(lower_better):
     """In widths of the range, larger ones better; gains move them the way of the target."""
     clean = [80.0, 10.0, 60.0, 30.0]
     objective = parse_objective("srocc")
+    assert isinstance(objective, Srocc)
     targets = objective.targets(clean, RANGE, lower_better)
     standing = objective.standing(list("abcd"), targets)
     sign = -1.0 if lower_better else 1.0
@@ -282,6 +283,7 @@ def test_a_standing_has_qualities(lower_better):
 )
 def test_only_named_pictures_are_changed(spec, free, wanted):
     objective, clean = parse_objective(spec), [80.0, 10.0, 60.0]
+    assert isinstance(objective, Top)
     standing = objective.standing(
         ["a.png", "b.png", "c.png"], objective.targets(clean, RANGE, lower_better=False)
     )
@@ -350,6 +352,7 @@ def test_a_misspelt_objective_is_suggested():
 
 def test_a_picture_that_is_not_there_is_refused():
     objective = parse_objective("top:1,into=kodim1.png")
+    assert isinstance(objective, Top)
     targets = objective.targets([1.0, 2.0], RANGE, lower_better=False)
     with pytest.raises(InputError, match=r"kodim1\.png.*such as kodim01\.png"):
         objective.standing(["kodim01.png", "other.png"], targets)
@@ -358,6 +361,7 @@ def test_a_picture_that_is_not_there_is_refused():
 @pytest.mark.parametrize("n", [1, 2])
 def test_as_many_places_as_images_are_refused(n):
     objective = parse_objective("top:2")
+    assert isinstance(objective, Top)
     targets = objective.targets([1.0, 2.0][:n], RANGE, lower_better=False)
     with pytest.raises(InputError, match=f"'top:2': {n} images, of which all are among the first"):
         objective.standing(["a", "b"][:n], targets)

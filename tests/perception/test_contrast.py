@@ -17,7 +17,7 @@ from iqattack.perception.contrast import EXPONENT
 @pytest.fixture(scope="module")
 def photo() -> torch.Tensor:
     """224×224 of a photograph that scikit-image brings along."""
-    picture = data.cat()[40:264, 100:324]  # type: ignore[no-untyped-call]
+    picture = data.cat()[40:264, 100:324]
     return torch.from_numpy(picture.transpose(2, 0, 1).copy())
 
 

@@ -327,7 +327,7 @@ def test_models_that_came_from_outside(case, expected, tmp_path):
     scorer = load_model(f"{path}:load", score_range=(0.0, 100.0))
     pixels = [torch.tensor(list(made["picture"](k).tobytes())) for k in range(6)]
     images = [p.byte().reshape(96, 128, 3).permute(2, 0, 1) for p in pixels]
-    scores = [float(scorer(image[None])[0]) for image in images]
+    scores = torch.cat([torch.as_tensor(scorer(image[None])) for image in images]).tolist()
     phrases = findings(check(scorer, images[:2], batch=True), scores, (0.0, 100.0))
     # These images fill little of the range under `contrast` itself.
     others = [phrase for phrase in phrases if case == "narrow" or "fill" not in phrase]

@@ -25,14 +25,14 @@ def line(constraint, queries, gain, *, attack=WORST, srocc=(0.5, 0.45, 0.6), ima
 
 def curve(constraint, end, *, attack=WORST, queries=(1, 10, 100)):
     """A curve that rises evenly with the logarithm of queries up to `end`."""
-    gain = [end * k / (len(queries) - 1) for k in range(len(queries))]
+    gain = tuple(end * k / (len(queries) - 1) for k in range(len(queries)))
     return Curve(
         attack=attack,
         constraint=constraint,
         queries=queries,
         gain=gain,
-        low=[0.9 * value for value in gain],
-        high=[1.1 * value for value in gain],
+        low=tuple(0.9 * value for value in gain),
+        high=tuple(1.1 * value for value in gain),
     )
 
 

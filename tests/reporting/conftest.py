@@ -1,6 +1,7 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,9 +82,14 @@ def audit(model, tmp_path_factory) -> Path:
 def make_run(model) -> Callable[..., Run]:
     """Attacks eight images in folder/photos, one of them broken, into folder/run."""
 
-    def make(folder: Path, *, mos: bool = True, **changes: object) -> Run:
+    def make(folder: Path, *, mos: bool = True, **changes: Any) -> Run:
         images = hostile_images(folder / "photos", mos=mos)
-        asked = {"attack": "noise", "constraint": "linf:3", "queries": 12, **changes}
+        asked: dict[str, Any] = {
+            "attack": "noise",
+            "constraint": "linf:3",
+            "queries": 12,
+            **changes,
+        }
         return iqattack.attack(images, model, out=folder / "run", **asked)
 
     return make

@@ -3,6 +3,7 @@
 from base64 import b64decode
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -449,7 +450,12 @@ def test_what_is_made_to_look_better_is_above_the_line(chromium, tmp_path, lower
         return 255 - mean if lower else mean
 
     model = iqattack.wrap(score, score_range=(0, 255), lower_better=lower)
-    options = {"attack": "noise", "constraint": "linf:3", "queries": 8, "mos": tmp_path / "mos.csv"}
+    options: dict[str, Any] = {
+        "attack": "noise",
+        "constraint": "linf:3",
+        "queries": 8,
+        "mos": tmp_path / "mos.csv",
+    }
     run = iqattack.attack(photos, model, out=tmp_path / "run", **options)
     assert {result.direction for result in run.results} == {"up", "down"}
     assert all(result.gain > 0 for result in run.results)
@@ -499,7 +505,7 @@ def large(tmp_path_factory):
     model = iqattack.wrap(
         lambda images: images.float().mean((1, 2, 3)), score_range=(0, 255), lower_better=False
     )
-    options = {"attack": "noise", "constraint": "linf:3", "queries": 2}
+    options: dict[str, Any] = {"attack": "noise", "constraint": "linf:3", "queries": 2}
     with pytest.MonkeyPatch.context() as patched:  # JOD of 12 megapixels takes half a minute
         patched.setattr(Meter, "_made", lambda meter, kind: None)
         run = iqattack.attack(folder / "photos", model, out=folder / "run", **options)
@@ -625,7 +631,7 @@ def test_a_model_that_nothing_moves(chromium, make_run, tmp_path, monkeypatch):
         lower_better=False,
     )
     made = make_run(tmp_path)
-    options = {"attack": "noise", "constraint": "linf:3", "queries": 6}
+    options: dict[str, Any] = {"attack": "noise", "constraint": "linf:3", "queries": 6}
     run = iqattack.attack(
         Path(made.results[0].path).parent, model, out=tmp_path / "constant", **options
     )
@@ -664,7 +670,12 @@ def striped(tmp_path_factory):
         lower_better=False,
     )
     attack = f"{folder / 'turns.py'}:turns"
-    options = {"attack": attack, "constraint": "linf:3", "queries": 2, "objective": "up"}
+    options: dict[str, Any] = {
+        "attack": attack,
+        "constraint": "linf:3",
+        "queries": 2,
+        "objective": "up",
+    }
     with pytest.MonkeyPatch.context() as patched:  # it is to show the JND
         patched.setattr(Meter, "_made", lambda meter, kind: None)
         run = iqattack.attack(folder / "photos", model, out=folder / "run", **options)

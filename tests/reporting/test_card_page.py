@@ -105,17 +105,17 @@ def test_the_same_runs_give_the_same_bytes(audit, monkeypatch):
 
 def test_pictures_are_of_the_images_that_moved_most(audit):
     """Chosen again from results of all runs, and decoded from the page."""
-    best = {}
+    best: dict[str, tuple[float, Path, str]] = {}
     for record in read_card(audit).runs:
         run = iqattack.open_run(audit / record.folder)
         for row in run.results:
-            if not row.failed and row.gain > best.get(row.image, (0.0,))[0]:
+            if not row.failed and row.gain > (best[row.image][0] if row.image in best else 0.0):
                 best[row.image] = row.gain, run.images / row.png_name, row.path
     first = sorted(best.values(), reverse=True)[:3]
     shown = [attrs["src"].partition(",")[2] for attrs in Parsed(audit / "index.html").all("img")]
     pairs = zip(shown[::2], shown[1::2], strict=True)
     for (_, attacked, clean), pair in zip(first, pairs, strict=True):
-        for path, png in zip((clean, attacked), pair, strict=True):
+        for path, png in zip((Path(clean), attacked), pair, strict=True):
             expected = read_image(path).pixels.permute(1, 2, 0).numpy()
             np.testing.assert_array_equal(np.asarray(Image.open(BytesIO(b64decode(png)))), expected)
 

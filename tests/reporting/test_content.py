@@ -7,9 +7,10 @@ import pytest
 
 from iqattack.probing import Check
 from iqattack.reporting import content
+from iqattack.reporting.common import Headline
 from iqattack.reporting.measures import UNKNOWN, measures
 from iqattack.runs import Trace, read_traces
-from iqattack.runs.numbers import without_folders
+from iqattack.runs.numbers import number, percent, without_folders
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +61,11 @@ def test_concerns(summary, run):
 def test_the_headline_is_the_verdict_without_its_doubts(summary):
     headline, seen = content.headline(summary)
     text = summary.verdict.text
-    assert headline.strong == content.percent(summary.mean_gain)
+    assert headline.strong == percent(summary.mean_gain)
     assert text.startswith(f"{headline.text.removesuffix('.')}, and {seen[0].lower()}"[:-1])
     assert "Read this with care" in text and "Read this with care" not in headline.text + seen
     silent = changed(summary, constant=True)
-    assert content.headline(silent) == (content.Headline(silent.verdict.text), None)
+    assert content.headline(silent) == (Headline(silent.verdict.text), None)
     still = summary.model_copy(update={"unchanged": summary.attacked})
     headline, seen = content.headline(still)
     assert (headline.strong, seen) == (None, "No image was changed.")
@@ -175,10 +176,10 @@ def test_charts_in_words(summary, run):
     assert charts["scores"].text.startswith(
         f"The attack tried to make {ups} images look better to the model, and {7 - ups} worse."
     )
-    assert content.number(summary.scores.clean_mos.srocc, 2) in charts["mos"].text
+    assert number(summary.scores.clean_mos.srocc, 2) in charts["mos"].text
     assert charts["queries"].table.rows[-1] == (
         "12",
-        *(content.percent(drawn["curve"][name][-1]) for name in ("lower", "median", "upper")),
+        *(percent(drawn["curve"][name][-1]) for name in ("lower", "median", "upper")),
     )
     assert [row[0] for row in charts["crossing"].table.rows] == [
         f"{b} %" for b in range(0, 101, 10)
@@ -223,8 +224,8 @@ def test_a_stage_without_a_query_of_its_own_is_not_told():
 
 
 def test_records_are_strict_json(run):
-    for number, result in enumerate(run.results):
-        record = content.image_record(result, number)
+    for k, result in enumerate(run.results):
+        record = content.image_record(result, k)
         assert json.loads(json.dumps(record, allow_nan=False)) == record
     unchanged = next(result for result in run.results if result.status == "unchanged")
     assert math.isinf(unchanged.psnr)
@@ -233,5 +234,5 @@ def test_records_are_strict_json(run):
 
 def test_numbers_as_people_read_them():
     values = (None, math.nan, math.inf, -0.12345, 2.0)
-    assert [content.number(v) for v in values] == ["–", "–", "∞", "−0.123", "2.000"]
-    assert (content.percent(0.1234), content.percent(None)) == ("12.3 %", "–")
+    assert [number(v) for v in values] == ["–", "–", "∞", "−0.123", "2.000"]
+    assert (percent(0.1234), percent(None)) == ("12.3 %", "–")

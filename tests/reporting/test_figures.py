@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
+from matplotlib.lines import AxLine
 from PIL import Image
 
 import iqattack
@@ -18,7 +19,7 @@ from iqattack.errors import InputError, RunError
 from iqattack.evaluation import bootstrap_interval, srocc
 from iqattack.reporting.figures.figure import KINDS, Request
 from iqattack.reporting.figures.labels import labels_of
-from iqattack.reporting.figures.look import COLOURS
+from iqattack.reporting.figures.look import COLOURS, PaperFigure
 
 LEVELS = (253, 251, 100)  # grey levels of the images: with objective up, scores end at 255
 CAPS = (2, 4, 5)  # and gain so many levels, with a box of 5
@@ -80,24 +81,25 @@ def test_the_line_of_a_run_whose_gains_are_known(known, tmp_path):
     figure = iqattack.plot(known, data=tmp_path / "d.csv")
     (axes,) = figure.axes
     (line,) = axes.get_lines()
-    assert line.get_xdata().tolist() == list(range(1, 7))  # the box has no more
-    expected = [100 * gained(q).mean() for q in line.get_xdata()]
-    np.testing.assert_allclose(line.get_ydata(), expected, atol=1e-9)
+    x = np.asarray(line.get_xdata())
+    assert x.tolist() == list(range(1, 7))  # the box has no more
+    expected = [100 * gained(q).mean() for q in x]
+    np.testing.assert_allclose(np.asarray(line.get_ydata()), expected, atol=1e-9)
     found = rows(tmp_path / "d.csv")
-    for row, q in zip(found, line.get_xdata(), strict=True):
+    for row, q in zip(found, x, strict=True):
         low, high = bootstrap_interval(lambda x: float(np.mean(x)), gained(q))
         values = [float(row[name]) for name in ("mean_gain", "low", "high")]
         np.testing.assert_allclose(values, (gained(q).mean(), low, high), atol=1e-12)
         assert (row["queries"], row["images"]) == (str(q), "3")
     (band,) = [each for each in axes.collections if isinstance(each, PolyCollection)]
-    top = band.get_paths()[0].vertices[:, 1].max()
+    top = np.asarray(band.get_paths()[0].vertices)[:, 1].max()
     assert top == pytest.approx(100 * max(float(row["high"]) for row in found))
     assert axes.get_xscale() == "log"
 
 
 def test_runs_of_different_budgets_end_where_theirs_do(two):
     figure = iqattack.plot(two)
-    ends = [line.get_xdata()[-1] for line in figure.axes[0].get_lines()]
+    ends = [np.asarray(line.get_xdata())[-1] for line in figure.axes[0].get_lines()]
     assert ends == [12, 4]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "12 queries", "4 queries",
@@ -109,8 +111,8 @@ def test_a_share_of_images_across_a_boundary(known, tmp_path):
     lines = figure.axes[0].get_lines()
     # 253 is half of the way after 2 queries and there after 3, 251 after 3 and 5, 100 never.
     for line, at in zip(lines, ((2, 3, 99), (3, 5, 99)), strict=True):
-        shares = [100 * np.mean([q >= first for first in at]) for q in line.get_xdata()]
-        np.testing.assert_allclose(line.get_ydata(), shares)
+        shares = [100 * np.mean([q >= first for first in at]) for q in np.asarray(line.get_xdata())]
+        np.testing.assert_allclose(np.asarray(line.get_ydata()), shares)
     assert {row["boundary"] for row in rows(tmp_path / "d.csv")} == {"0.5", "1"}
     final = [row for row in rows(tmp_path / "d.csv") if row["queries"] == "6"]
     assert [float(row["share"]) for row in final] == [pytest.approx(2 / 3)] * 2
@@ -147,10 +149,11 @@ def test_scores_before_and_after(known, run, tmp_path):
     for each, axes in zip((known, run), figure.axes, strict=True):
         own = [row for row in each.results if not row.failed]
         identity, up, down = axes.get_lines()
+        assert isinstance(identity, AxLine)
         assert identity.get_slope() == 1.0
         for line, way in ((up, "up"), (down, "down")):
             there = sorted((r.score_clean, r.score_adv) for r in own if r.direction == way)
-            assert sorted(zip(*line.get_data(), strict=True)) == there
+            assert sorted(zip(*np.asarray(line.get_data()).tolist(), strict=True)) == there
         assert up.get_marker() != down.get_marker()
         value = srocc([r.score_clean for r in own], [r.score_adv for r in own])
         assert f"SROCC {value:.2f} [".replace("-", "−") in axes.get_title()
@@ -225,7 +228,8 @@ def test_runs_with_other_ranges_have_axes_of_their_own(tmp_path):
     assert [axes.get_xlabel() for axes in figure.axes] == [
         "clean score", "clean score (lower is better)",
     ]  # fmt: skip
-    top = [iqattack.plot(run).axes[0].get_lines()[0].get_ydata()[-1] for run in (same, wide)]
+    lines = [iqattack.plot(run).axes[0].get_lines()[0] for run in (same, wide)]
+    top = [np.asarray(line.get_ydata())[-1] for line in lines]
     assert top[1] == pytest.approx(top[0] * 255 / 1000)
 
 
@@ -486,7 +490,9 @@ def test_all_runs_of_an_audit(known, tmp_path):
 
 
 def test_a_notebook_shows_a_figure(known):
-    png = iqattack.plot(known)._repr_png_()
+    figure = iqattack.plot(known)
+    assert isinstance(figure, PaperFigure)
+    png = figure._repr_png_()
     assert png.startswith(b"\x89PNG")
 
 

@@ -1,4 +1,5 @@
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import torch
 from PIL import Image
 
 import iqattack
-from iqattack.defences import parse_defence
+from iqattack.defences import Purifier, parse_defence
 from iqattack.errors import InputError, RunError
 from iqattack.evaluation import bootstrap_interval, mean_gain, srocc
 from iqattack.images import read_image
@@ -41,7 +42,12 @@ def model(brightness):
 @pytest.fixture
 def attacked(photos, model, tmp_path):
     def make(name="run", defence=None, **options):
-        given = {"attack": "square", "constraint": "linf:3", "queries": 30, "objective": "up"}
+        given: dict[str, Any] = {
+            "attack": "square",
+            "constraint": "linf:3",
+            "queries": 30,
+            "objective": "up",
+        }
         return iqattack.attack(
             photos, model, out=tmp_path / name, defence=defence, **(given | options)
         )
@@ -63,10 +69,11 @@ def test_what_the_pictures_gain_behind_a_purifier(attacked, model):
     assert model.function.images - before == found.queries == 10  # two an image
     hidden = defend(model, "bits:3")
     for row, (clean, adversarial) in zip(found.images, pictures(run).values(), strict=True):
-        told = hidden(torch.stack([clean, adversarial])).tolist()
+        told = torch.as_tensor(hidden(torch.stack([clean, adversarial]))).tolist()
         assert row.score_clean_defended == told[0]
         assert row.gain_not_adaptive == pytest.approx((told[1] - told[0]) / 255.0, abs=1e-12)
         purifier = parse_defence("bits:3").defences[0]
+        assert isinstance(purifier, Purifier)
         seen = [
             torch.from_numpy(purifier.purified(it.permute(1, 2, 0).contiguous().numpy()))
             for it in (clean, adversarial)
@@ -79,7 +86,7 @@ def test_what_the_pictures_gain_behind_a_purifier(attacked, model):
     assert found.left_not_adaptive.value == pytest.approx(
         found.gain_not_adaptive.value / found.gain.value
     )
-    assert found.gain_adaptive is found.left_adaptive is found.srocc_mos is None
+    assert (found.gain_adaptive, found.left_adaptive, found.srocc_mos) == (None, None, None)
 
 
 def test_a_defence_that_does_nothing_leaves_everything(attacked, model):
@@ -113,7 +120,7 @@ def test_the_worst_of_both_image_by_image(attacked, model):
     assert found.gain_worst.interval == bootstrap_interval(mean_gain, np.array(most))
     assert found.left_worst.value == pytest.approx(np.mean(most) / found.gain.value)
     alone = iqattack.defended(run, "bits:3", model)
-    assert alone.gain_worst is alone.left_worst is alone.note is None
+    assert (alone.gain_worst, alone.left_worst, alone.note) == (None, None, None)
 
 
 def test_an_adaptive_attack_that_gains_less_is_said_to_have_failed(attacked, model, monkeypatch):
@@ -157,7 +164,8 @@ def test_behind_a_random_defence_other_draws_judge(attacked, model):
     both = zip(found.images, pictures(run).values(), pictures(other).values(), strict=True)
     for row, first, second in both:
         for (clean, picture), gain in ((first, row.gain_not_adaptive), (second, row.gain_adaptive)):
-            moved = [float(j(picture[None]) - j(clean[None])) for j in judged]
+            pair = torch.stack([clean, picture])
+            moved = [float(torch.as_tensor(judge(pair)).diff()) for judge in judged]
             assert gain == pytest.approx(np.mean(moved) / 255.0, abs=1e-12)
     # The adaptive run kept pictures for the draws that they had.
     assert found.gain_adaptive.value < found.gain_adaptive_reported.value
@@ -203,7 +211,8 @@ def test_a_low_score_may_be_the_better_one(photos, tmp_path):
     change = [(r.score_clean - r.score_clean_defended) / 255.0 for r in rows]
     assert found.clean_change.value == pytest.approx(np.mean(change))
     hidden = defend(worse, "bits:4")
-    moved = [-float(hidden(torch.stack(pair)).diff()[0]) / 255.0 for pair in pictures(run).values()]
+    told = [torch.as_tensor(hidden(torch.stack(pair))) for pair in pictures(run).values()]
+    moved = [-float(scores.diff()) / 255.0 for scores in told]
     assert [row.gain_not_adaptive for row in rows] == pytest.approx(moved, abs=1e-12)
     assert found.gain.value > 0
 
@@ -225,7 +234,12 @@ def test_runs_of_other_models_are_refused(photos, tmp_path):
     spec = f"{tmp_path / 'model.py'}:load"
 
     def attack(name, defence=None, **options):
-        given = {"attack": "noise", "constraint": "linf:3", "queries": 6, "objective": "up"}
+        given: dict[str, Any] = {
+            "attack": "noise",
+            "constraint": "linf:3",
+            "queries": 6,
+            "objective": "up",
+        }
         return iqattack.attack(photos, spec, out=tmp_path / name, defence=defence, **given,
                                **options)  # fmt: skip
 

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import unicodedata
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,12 @@ def like(score):
 
 
 MODEL = like(brightness)
-SETTINGS = {"model": "brightness", "attack": "noise", "constraint": "linf:3", "queries": BUDGET}
+SETTINGS: dict[str, Any] = {
+    "model": "brightness",
+    "attack": "noise",
+    "constraint": "linf:3",
+    "queries": BUDGET,
+}
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The check of the model in a run: within budgets, and always the same."""
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -36,7 +37,12 @@ def model(function=mean, **options):
 
 def attack(photos, scorer, out, **options):
     retry = iqattack.Retry(8, first_s=0.001)
-    given = {"attack": "square", "constraint": "linf:3", "queries": QUERIES, "retry": retry}
+    given: dict[str, Any] = {
+        "attack": "square",
+        "constraint": "linf:3",
+        "queries": QUERIES,
+        "retry": retry,
+    }
     return iqattack.attack(photos, scorer, out=out, **given | options)
 
 
@@ -143,7 +149,8 @@ def test_a_model_that_is_another_one_when_the_run_goes_on(tmp_path, photos):
 
 def test_it_is_said_at_once_when_the_model_is_another_one(tmp_path, photos):
     """Where all images of the check are finished, and nothing else would show it."""
-    begun, events = itertools.count(), []
+    begun = itertools.count()
+    events: list[str | tuple[str, str]] = []
 
     def fails_on_the_others(images):
         if images.shape[2] == 24 and next(begun) > 3:

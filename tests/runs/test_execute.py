@@ -1,5 +1,6 @@
 import csv
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path, settings, bright
     folder = tmp_path / "run"
     for stops in range(20):
         limit = asked + 7
-        stop = Callbacks(stop=lambda limit=limit: asked >= limit)
+        stop = Callbacks(stop=partial(lambda limit: asked >= limit, limit))
         with (Run.resume if stops else Run.create)(folder, settings(), scorer) as run:
             try:
                 execute(run, images, scorer, how=How(batch=2), callbacks=stop)

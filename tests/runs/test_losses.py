@@ -6,6 +6,7 @@ import re
 import shutil
 import sqlite3
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -294,9 +295,11 @@ def test_an_end_that_is_not_there_is_said(run, brightness):
 
 
 def test_accepting_is_for_a_run_that_is_gone_on_with(tmp_path, photos, brightness):
-    for name in ("accept_lost_log", "accept_changed_model"):
+    accepted: list[dict[str, Any]] = [{"accept_lost_log": True}, {"accept_changed_model": True}]
+    for options in accepted:
+        (name,) = options
         with pytest.raises(InputError, match=f"{name} applies to a run that is resumed"):
-            iqattack.attack(photos, brightness, out=tmp_path / "new", **{name: True})
+            iqattack.attack(photos, brightness, out=tmp_path / "new", **options)
     assert not (tmp_path / "new").exists()
 
 

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_an_interrupted_one_goes_on_and_pays_nothing_twice(learn, counted):
     paid = sum(counted[1])
     counted[1].clear()
     for share in (0.1, 0.5, 0.97):  # in the search twice, then where all is tried on all
-        stop = Callbacks(stop=lambda n=share * paid: sum(counted[1]) > n)
+        stop = Callbacks(stop=partial(lambda n: sum(counted[1]) > n, share * paid))
         with pytest.raises(Interrupted):
             learn(resume=share > 0.1, callbacks=stop)
     assert learn(resume=True) == whole
@@ -220,7 +221,7 @@ def test_students_go_on_where_they_were(teach, counted, tmp_path):
     paid = sum(counted[1])
     counted[1].clear()
     for share in (0.35, 0.6, 0.9):
-        stop = Callbacks(stop=lambda n=share * paid: sum(counted[1]) > n)
+        stop = Callbacks(stop=partial(lambda n: sum(counted[1]) > n, share * paid))
         with pytest.raises(Interrupted):
             teach(resume=share > 0.35, callbacks=stop)
     assert list((tmp_path / "profile").glob("students-*.txt"))

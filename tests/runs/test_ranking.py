@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -343,7 +344,12 @@ def load():
     score.score_range, score.lower_better = (0.0, 255.0), False
     return score
 """
-GIVEN = {"constraint": "linf:40", "objective": "srocc", "budget_total": TOTAL, "batch": 2}
+GIVEN: dict[str, Any] = {
+    "constraint": "linf:40",
+    "objective": "srocc",
+    "budget_total": TOTAL,
+    "batch": 2,
+}
 
 
 @pytest.fixture

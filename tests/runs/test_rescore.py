@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import threading
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,7 +63,12 @@ def many(tmp_path):
 @pytest.fixture
 def attacked(photos, tmp_path):
     def make(noisy, images=photos, **options):
-        given = {"attack": "noise", "constraint": "linf:3", "queries": QUERIES, "check": False}
+        given: dict[str, Any] = {
+            "attack": "noise",
+            "constraint": "linf:3",
+            "queries": QUERIES,
+            "check": False,
+        }
         return iqattack.attack(images, noisy.model, out=tmp_path / "run", **(given | options))
 
     return make
@@ -211,7 +217,7 @@ def test_a_ceiling_of_requests_holds(attacked):
 
 
 def test_its_sentence_has_the_digits_and_the_images_that_were_scored():
-    given = {"times": 4, "score_clean_fresh": 1.0, "score_adv_fresh": 1.1}
+    given: dict[str, Any] = {"times": 4, "score_clean_fresh": 1.0, "score_adv_fresh": 1.1}
     rows = [Rescored(image=f"{k}.png", gain=0.0012, gain_fresh=0.0004, error=0.0002, **given)
             for k in range(3)]  # fmt: skip
     still = Rescored(image="s.png", times=0, score_clean_fresh=None, score_adv_fresh=None,
@@ -251,10 +257,14 @@ def test_random_defences_draw_anew_each_time(photos, brightness, tmp_path):
 def test_fresh_choices_are_never_those_of_the_search(brightness):
     model = defend(brightness, "noise:20", key=7)
     image = torch.full((1, 3, 12, 12), 100, dtype=torch.uint8)
+
+    def score(model):
+        return float(torch.as_tensor(model(image)))
+
     again = fresh(model)
-    keyed = [float(defend(brightness, "noise:20", key=k)(image)) for k in range(8, 12)]
-    assert [float(again(image)) for _ in keyed] == keyed
-    assert float(model(image)) not in keyed
+    keyed = [score(defend(brightness, "noise:20", key=k)) for k in range(8, 12)]
+    assert [score(again) for _ in keyed] == keyed
+    assert score(model) not in keyed
 
 
 def test_scores_that_are_not_finite_are_left_out():
@@ -273,10 +283,11 @@ def test_scores_that_are_not_finite_are_left_out():
 
 
 def result_with(**values):
-    return Result(
-        **({"image": "a", "queries": 3, "attack": "x", "status": "ok", "path": "/a", "linf": 3.0,
-            "direction": "up"} | values)
-    )  # fmt: skip
+    given: dict[str, Any] = {
+        "image": "a", "queries": 3, "attack": "x", "status": "ok", "path": "/a", "linf": 3.0,
+        "direction": "up",
+    }  # fmt: skip
+    return Result(**given | values)
 
 
 def record():

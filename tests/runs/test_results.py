@@ -1,6 +1,7 @@
 """results.csv as text: what a spreadsheet would run, and what reads back."""
 
 import csv
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ def test_a_run_on_such_names_is_verified(tmp_path):
     model = iqattack.wrap(
         lambda images: images.double().mean((1, 2, 3)), score_range=(0, 255), lower_better=False
     )
-    options = {"attack": "noise", "constraint": "linf:3", "queries": 4}
+    options: dict[str, Any] = {"attack": "noise", "constraint": "linf:3", "queries": 4}
     run = iqattack.attack(photos, model, out=tmp_path / "run", **options)
     assert [row["image"] for row in read_csv(run.folder / "results.csv")] == sorted(names)
     assert iqattack.verify(run, model).ok

@@ -108,7 +108,12 @@ def test_many_budgets_come_from_one_pass(tmp_path, settings, brightness, images,
     with Run.create(tmp_path / "run", settings(queries=30), brightness) as run:
         execute(run, images, brightness)
     passes, each = [], traces.each_trace
-    monkeypatch.setattr(traces, "each_trace", lambda run: passes.append(run) or each(run))
+
+    def counted(run):
+        passes.append(run)
+        return each(run)
+
+    monkeypatch.setattr(traces, "each_trace", counted)
     points = [7, 1, 30, 29, 7]
     found = reached(run, points)
     assert len(passes) == 1

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 from io import BytesIO
 from itertools import pairwise
 
@@ -28,7 +29,7 @@ from iqattack.models import wrap
 from iqattack.runs import Callbacks, Run, execute, make_universal, verify
 from iqattack.runs.how import How
 from iqattack.runs.learning import LOG
-from iqattack.runs.universal import FEWEST, FILE, PICTURE, laid
+from iqattack.runs.universal import FEWEST, FILE, PICTURE, Laid, laid
 
 QUERIES = 400
 
@@ -104,7 +105,7 @@ def test_it_goes_on_and_pays_nothing_twice(learn, counted, tmp_path, way):
     paid = sum(counted[1])
     counted[1].clear()
     for share in (0.2, 0.6, 0.97):
-        stop = Callbacks(stop=lambda n=share * paid: sum(counted[1]) > n)
+        stop = Callbacks(stop=partial(lambda n: sum(counted[1]) > n, share * paid))
         with pytest.raises(Interrupted):
             learn(way=way, resume=share > 0.2, callbacks=stop)
     learn(way=way, resume=True)
@@ -164,7 +165,8 @@ def test_what_is_applied_is_what_an_attack_scored(learn, counted, tmp_path, sett
             tmp_path / "universal", images, out=out, constraint=asked.constraint, seed=5
         )
     )  # fmt: skip
-    assert [item.entry.name for item in laid_on] == [entry.name for entry in images]
+    names = [item.entry.name for item in laid_on if isinstance(item, Laid)]
+    assert names == [entry.name for entry in images]
     gained = [row for row in run.results if row.gain > 0.0]
     assert gained
     for row in gained:

@@ -209,9 +209,10 @@ def test_a_model_that_answers_the_same_to_everything(photos, tmp_path):
         assert summary.findings[0].startswith("all 12 clean scores are equal")
         page = iqattack.report(tmp_path / name).read_text(encoding="utf-8")
         assert "they say nothing about robustness, see the verdict" in page
-        console = Console(file=StringIO(), width=200)
+        shown = StringIO()
+        console = Console(file=shown, width=200)
         show_summary(summary, tmp_path / name, console)
-        said = console.file.getvalue()
+        said = shown.getvalue()
         assert said.startswith("The model gave the same score to all of 12 images: nothing can be")
         assert "These say nothing about robustness: see above." in said
 

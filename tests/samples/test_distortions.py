@@ -46,7 +46,7 @@ def test_shape_and_type_stay_and_the_seed_decides(kind, level, sides, seed):
     picture = PHOTO[: sides[0], : sides[1]]
     before = picture.copy()
     once, again = (DISTORTIONS[kind](picture, level, rng(seed)) for _ in range(2))
-    assert (once.shape, once.dtype) == (picture.shape, np.uint8)
+    assert (once.shape, once.dtype) == (picture.shape, np.dtype(np.uint8))
     assert np.array_equal(once, again)
     assert np.array_equal(picture, before)
 

@@ -25,7 +25,7 @@ def test_a_call_takes_until_its_scores_are_on_the_cpu(monkeypatch):
         now[0] += 0.5
         return torch.ones(len(images)).as_subclass(OnDevice)
 
-    monkeypatch.setattr(inline.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr("iqattack.scoring.inline.time.perf_counter", lambda: now[0])
     model = wrap(score, score_range=(0, 1), lower_better=False)
     assert inline.ask(model, [IMAGE, IMAGE]) == ([1.0, 1.0], 2.5)
 

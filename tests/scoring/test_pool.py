@@ -9,6 +9,7 @@ import threading
 import time
 import urllib.error
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import pairwise
 from types import SimpleNamespace
@@ -22,7 +23,7 @@ from iqattack.errors import InputError, TransientError
 from iqattack.models import ModelFailedError, WrongAnswerError
 from iqattack.models.checked import is_transient
 from iqattack.scoring import NO_RETRY, Executor, InProcess, Pool, Processes, Request, Retry, Threads
-from iqattack.scoring.contract import Done
+from iqattack.scoring.contract import Done, ScorePool
 from iqattack.scoring.inline import ask
 from iqattack.scoring.pool import WorkerDiedError
 
@@ -97,23 +98,25 @@ def errors(replies, *, final=True):
 @pytest.fixture(params=["in process", "threads", "executor"])
 def make(request):
     """Makes a pool of each kind that scores in this process."""
-    made = []
+    close: list[Callable[[], object]] = []
 
     def pool(scorer, *, batch=None, retry=QUICK):
+        made: ScorePool
         match request.param:
             case "in process":
-                made.append(InProcess(scorer, batch=batch, retry=retry))
+                made = InProcess(scorer, batch=batch, retry=retry)
             case "threads":
-                made.append(Threads(scorer, 3, batch=batch or 1, retry=retry))
-            case "executor":
+                made = Threads(scorer, 3, batch=batch or 1, retry=retry)
+            case _:
                 executor = ThreadPoolExecutor(3)
-                made.append(Executor(scorer, executor, 3, batch=batch or 1, retry=retry))
-                made.append(SimpleNamespace(close=executor.shutdown))
-        return made[0]
+                close.append(executor.shutdown)
+                made = Executor(scorer, executor, 3, batch=batch or 1, retry=retry)
+        close.insert(0, made.close)
+        return made
 
     yield pool
-    for each in made:
-        each.close()
+    for each in close:
+        each()
 
 
 @pytest.mark.parametrize("batch", [1, 4, None])
@@ -483,6 +486,12 @@ class Clocked:
         return [Done(call, *ask(self.scorer, call.images))]
 
     def wake(self):
+        pass
+
+    def forget(self):
+        self.calls.clear()
+
+    def hold(self):
         pass
 
     def close(self):

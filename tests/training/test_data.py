@@ -10,10 +10,11 @@ TRAINING = Path(__file__).resolve().parents[2] / "training"
 
 
 @pytest.fixture
-def data(monkeypatch):
+def data(monkeypatch, stand_ins):
     monkeypatch.syspath_prepend(str(TRAINING))
     import data  # noqa: PLC0415 - from training/
 
+    monkeypatch.setattr(data, "photographs", stand_ins)
     return data
 
 
@@ -24,7 +25,7 @@ def test_the_split_is_by_content(data):
     assert set.union(*parts[:-1]) == set(data.LEARNING)
 
 
-def test_pictures_follow_from_the_seed(data, shared):
+def test_pictures_follow_from_the_seed(data):
     once, again, other = (data.random_pictures((3, 8), 6, seed) for seed in (0, 0, 1))
     assert torch.equal(once.local, again.local)
     assert torch.equal(once.overall, again.overall)
@@ -36,7 +37,7 @@ def test_pictures_follow_from_the_seed(data, shared):
     assert once.local.isfinite().all()
 
 
-def test_what_training_sees_is_what_the_model_sees(data, shared):
+def test_what_training_sees_is_what_the_model_sees(data):
     graded = data.graded_pictures((3,), 0, crop=192)
     network, seen = Energies(), graded.seen()
     for k in (0, 70):
@@ -45,7 +46,7 @@ def test_what_training_sees_is_what_the_model_sees(data, shared):
         torch.testing.assert_close(seen.overall[k], overall[0], atol=1e-3, rtol=1e-3)
 
 
-def test_a_graded_set_has_every_kind_and_level(data, shared):
+def test_a_graded_set_has_every_kind_and_level(data):
     graded = data.graded_pictures((3,), 0, crop=192)
     single = {steps[0] for steps in graded.steps if len(steps) == 1}
     assert len(single) == 55
@@ -55,7 +56,7 @@ def test_a_graded_set_has_every_kind_and_level(data, shared):
     assert all(first[0] != second[0] for first, second in mixtures)
 
 
-def test_the_ranking_leaves_the_clean_out(data, shared):
+def test_the_ranking_leaves_the_clean_out(data):
     pictures = data.random_pictures((3,), 60, 0)
     table = data.ranking_of(pictures)
     clean = [k for k, steps in enumerate(pictures.steps) if not steps]

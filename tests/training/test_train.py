@@ -11,15 +11,17 @@ TRAINING = Path(__file__).resolve().parents[2] / "training"
 
 
 @pytest.fixture
-def train(monkeypatch):
+def train(monkeypatch, stand_ins):
     monkeypatch.syspath_prepend(str(TRAINING))
-    import train  # noqa: PLC0415 - from training/
+    import data  # noqa: PLC0415 - from training/
+    import train  # noqa: PLC0415
 
+    monkeypatch.setattr(data, "photographs", stand_ins)
     return train
 
 
 @pytest.mark.slow
-def test_training_repeats_itself_and_writes_its_log(train, shared, tmp_path, monkeypatch):
+def test_training_repeats_itself_and_writes_its_log(train, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "BATCH", 8)
     data = train.random_pictures
     training, validation = data((3, 8), 32, 0), data((13,), 12, 1)
@@ -37,7 +39,7 @@ def test_training_repeats_itself_and_writes_its_log(train, shared, tmp_path, mon
     assert float(rows[1][3]) > 0
 
 
-def test_what_only_training_is_told(train, shared):
+def test_what_only_training_is_told(train):
     pictures = train.random_pictures((3,), 10, 0)
     told = train.told(pictures, train.ranking_of(pictures)).numpy()
     assert told.shape == (10, 14)

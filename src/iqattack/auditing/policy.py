@@ -49,7 +49,7 @@ class Rule(BaseModel):
     measure: Measure
     attack: str = WORST
     constraint: str | None = None
-    queries: int | None = Field(None, ge=1)
+    queries: int | None = Field(default=None, ge=1)
     at_most: Number | None = None
     at_least: Number | None = None
     bound: Literal["value", "lower", "upper"] = "value"
