@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from iqattack.errors import InputError
 from iqattack.evaluation.correlation import Array, paired
@@ -155,13 +155,13 @@ def wasserstein_score(S: ArrayLike, A: ArrayLike) -> float:
     A mean change of exactly 0 counts as positive.
     """
     s, a, _ = paired(S, A)
-    return _signed(s, a, float(stats.wasserstein_distance(s, a))) if s.size else np.nan
+    return _signed(s, a, float(scipy.stats.wasserstein_distance(s, a))) if s.size else np.nan
 
 
 def energy_score(S: ArrayLike, A: ArrayLike) -> float:
     """Energy distance (Székely & Rizzo 2013) of both sets, signed as `wasserstein_score`."""
     s, a, _ = paired(S, A)
-    return _signed(s, a, float(stats.energy_distance(s, a))) if s.size else np.nan
+    return _signed(s, a, float(scipy.stats.energy_distance(s, a))) if s.size else np.nan
 
 
 def _signed(s: Array, a: Array, distance: float) -> float:
