@@ -14,6 +14,8 @@ from iqattack.models import Inference, dealt, gradient_of, load_model, wrap
 from iqattack.models import device as devices
 from iqattack.models.inputs import one_by_one
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 IMAGES = torch.randint(0, 256, (3, 3, 40, 48), dtype=torch.uint8)
 MODULE = """
     import torch
