@@ -25,6 +25,7 @@ from iqattack.auditing import replayed as replaying
 from iqattack.cli import main
 from iqattack.errors import InputError
 from iqattack.evaluation import evaluate_scores
+from iqattack.runs import Run
 from iqattack.runs.settings import versions_here
 from iqattack.samples import write_samples
 
@@ -254,7 +255,7 @@ def quickly(made):
     """Checks a card with other contents: what is not the card's is checked once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(made)
-        rebuilt, seen = [], {}
+        rebuilt, seen, played, summaries = [], {}, {}, {}
 
         def verify(run, scorer, **options):
             if run.folder not in seen:
@@ -266,9 +267,23 @@ def quickly(made):
                 rebuilt.append(checking_card_of(suite, done, **options))
             return rebuilt[0]
 
+        def replayed(run, find, attack, *rest):
+            key = run.folder, attack
+            if key not in played:
+                played[key] = list(checking_replayed(run, find, attack, *rest))
+            return played[key]
+
+        def summary_of(run, *args, **options):
+            if run.folder not in summaries:
+                summaries[run.folder] = run_summary_of(run, *args, **options)
+            return summaries[run.folder]
+
         checking_verify, checking_card_of = checking.verify, checking.card_of
+        checking_replayed, run_summary_of = checking.replayed, Run.summary_of
         patch.setattr(checking, "verify", verify)
         patch.setattr(checking, "card_of", card_of)
+        patch.setattr(checking, "replayed", replayed)
+        patch.setattr(Run, "summary_of", summary_of)
         file = made / "audit" / "card.json"
         whole = file.read_text()
 
@@ -299,7 +314,7 @@ def test_every_number_of_a_card_is_checked(made, quickly):
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.data())
 def test_any_changed_leaf_is_found(made, quickly, data):
