@@ -44,7 +44,8 @@ check: $(VENV)/.dev
 # alone: a killed node takes a quarter of a second of replies with it, and they count them.
 RAY := tests/engine/test_ray.py
 test: $(VENV)/.dev $(VENV)/.pyiqa
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore $(RAY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
+		--no-loadscope-reorder --ignore $(RAY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(RAY)
 
 # What the tests of these packages reach of them, line by line; less than a floor is an error. It

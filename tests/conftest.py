@@ -1,6 +1,7 @@
 import runpy
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from iqattack.evaluation import evaluate_scores
+from iqattack.perception import ColorVideoVdp
 from iqattack.samples import write_samples
 
 # pytest-xdist's workers ignore Ctrl-C, and so would programs that tests start and interrupt.
@@ -16,6 +19,12 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 _helper = runpy.run_path(str(Path(__file__).with_name("torchvision_cpu.py")))
 TORCHVISION_OPERATORS = _helper["declare_missing_operators"]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: a long one that is left for the end keeps a single core busy."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +72,38 @@ def _state(tmp_path_factory) -> Iterator[Path]:
         patched.setenv("XDG_STATE_HOME", str(folder))
         patched.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         yield folder
+
+
+@pytest.fixture
+def few_resamples(monkeypatch) -> None:
+    """Intervals of runs take longer than small runs do, and have tests of their own."""
+    few = partial(evaluate_scores, resamples=20)
+    monkeypatch.setattr("iqattack.runs.summary.evaluate_scores", few)
+
+
+_JODS: dict[object, tuple[float, torch.Tensor | None]] = {}
+
+
+@pytest.fixture(autouse=True)
+def _a_jod_once(request, monkeypatch) -> None:
+    """In tests of runs, the JOD of the same two pictures is computed once.
+
+    It takes a third of the time of a small run, and many tests make and verify the same one.
+    """
+    if not {"auditing", "cli", "reporting", "runs"} & set(request.path.parts):
+        return
+    measured = ColorVideoVdp._measured
+
+    def once(self, image, other, heatmap):
+        if heatmap != "none":
+            return measured(self, image, other, heatmap)
+        pictures = [(one.shape, one.byte().cpu().numpy().tobytes()) for one in (image, other)]
+        key = (self.viewing, *pictures)
+        if key not in _JODS:
+            _JODS[key] = measured(self, image, other, heatmap)
+        return _JODS[key]
+
+    monkeypatch.setattr(ColorVideoVdp, "_measured", once)
 
 
 @pytest.fixture(scope="session")

@@ -69,27 +69,45 @@ attempts = [{attack = "noise", constraint = "linf:8"}, {attack = "square", const
 """
 
 
-@pytest.fixture(autouse=True)
-def _few_resamples(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def _few_resamples():
     """Intervals take longer than everything else here, and have tests of their own."""
     few = partial(evaluate_scores, resamples=20)
-    for module in ("runs.summary", "auditing.card"):
-        monkeypatch.setattr(f"iqattack.{module}.evaluate_scores", few)
-    monkeypatch.setattr("iqattack.auditing.card.RESAMPLES", 20)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("runs.summary", "auditing.card"):
+            patch.setattr(f"iqattack.{module}.evaluate_scores", few)
+        patch.setattr("iqattack.auditing.card.RESAMPLES", 20)
+        yield
+
+
+def _prepare(folder: Path) -> None:
+    (folder / "photos").mkdir()
+    rng = np.random.default_rng(0)
+    for k in range(6):
+        pixels = rng.integers(20 + 20 * k, 60 + 20 * k, (20, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "photos" / f"{k:02d}.png")
+    (folder / "model.py").write_text(MODEL)
+    (folder / "mine.toml").write_text(TOML)
 
 
 @pytest.fixture
 def work(tmp_path, monkeypatch) -> Path:
     """A working folder with photos/, six images of 24×20 pixels, model.py and mine.toml."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "photos").mkdir()
-    rng = np.random.default_rng(0)
-    for k in range(6):
-        pixels = rng.integers(20 + 20 * k, 60 + 20 * k, (20, 24, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "photos" / f"{k:02d}.png")
-    (tmp_path / "model.py").write_text(MODEL)
-    (tmp_path / "mine.toml").write_text(TOML)
+    _prepare(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A folder like `work` with audit/, that of SUITE, for tests that only read it."""
+    folder = tmp_path_factory.mktemp("whole")
+    _prepare(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        suite = Suite.model_validate(SUITE)
+        iqattack.audit("model.py:load", "photos", out="audit", suite=suite)
+    return folder
 
 
 @pytest.fixture
@@ -106,11 +124,11 @@ def rows_of(folder):
         return {row["image"]: row for row in csv.DictReader(file)}
 
 
-def test_the_worst_case_is_the_best_attack_on_each_image(audited, work) -> None:
+def test_the_worst_case_is_the_best_attack_on_each_image(whole) -> None:
     """Computed again from results.csv of all attacks and seeds."""
-    card = audited()
+    card = read_card(whole / "audit")
     assert len(card.runs) == 6
-    runs = [(run, rows_of(work / "audit" / run.folder)) for run in card.runs]
+    runs = [(run, rows_of(whole / "audit" / run.folder)) for run in card.runs]
     for constraint in ("linf:3", "linf:8"):
         inside = [(run, rows) for run, rows in runs if run.constraint == constraint]
         names = sorted(inside[0][1])
@@ -136,12 +154,11 @@ def test_the_worst_case_is_the_best_attack_on_each_image(audited, work) -> None:
             assert worst.best[attack] == pytest.approx(share)
 
 
-def test_curves_are_of_the_best_so_far_and_agree_with_the_lines(audited, work) -> None:
+def test_curves_are_of_the_best_so_far_and_agree_with_the_lines(whole) -> None:
     """Computed again from every score in the logs; at the suite's budgets exactly as the lines."""
-    card = audited()
-    traces = {
-        run.folder: read_traces(iqattack.open_run(work / "audit" / run.folder)) for run in card.runs
-    }
+    folder = whole / "audit"
+    card = read_card(folder)
+    traces = {run.folder: read_traces(iqattack.open_run(folder / run.folder)) for run in card.runs}
     assert len(card.curves) == 5
     for curve in card.curves:
         assert {1, 20, 30} <= set(curve.queries)
@@ -198,8 +215,8 @@ def test_cards_in_the_package_can_be_read() -> None:
             assert card.curves
 
 
-def test_more_queries_and_more_attacks_are_no_better_for_the_model(audited) -> None:
-    card = audited()
+def test_more_queries_and_more_attacks_are_no_better_for_the_model(whole) -> None:
+    card = read_card(whole / "audit")
     for constraint in card.constraints:
         few, many = (card.line(WORST, constraint, q).measures["gain"].value for q in (20, 30))
         assert 0.0 < few <= many
@@ -209,10 +226,11 @@ def test_more_queries_and_more_attacks_are_no_better_for_the_model(audited) -> N
         assert many == max(line.measures["gain"].value for line in alone)
 
 
-def test_smaller_budgets_are_read_from_the_log(audited) -> None:
+def test_smaller_budgets_are_read_from_the_log(audited, whole) -> None:
     """Of an attack that does not plan its budget, they are what a run with that budget gains."""
-    card = audited()
-    small = audited("small", suite=Suite.model_validate(SUITE | {"budgets": [20]}))
+    card = read_card(whole / "audit")
+    alone = {"budgets": [20], "attempts": SUITE["attempts"][-1:]}
+    small = audited("small", suite=Suite.model_validate(SUITE | alone))
     of = "noise", "linf:8", 20
     assert card.line(*of).measures == small.line(*of).measures
 
@@ -227,6 +245,8 @@ def test_the_same_bytes_twice_and_with_workers(audited, work) -> None:
 
 
 def test_what_was_stopped_goes_on_and_asks_nothing_twice(audited, work) -> None:
+    """In the second of three runs."""
+    audited = partial(audited, suite=Suite.model_validate(SUITE | {"seeds": [0]}))
     audited("whole", verified=False)
     asked = work / "asked"
     once = len(asked.read_text())
@@ -237,6 +257,7 @@ def test_what_was_stopped_goes_on_and_asks_nothing_twice(audited, work) -> None:
 
     with pytest.raises(iqattack.api.Interrupted):
         audited("audit", verified=False, callbacks=iqattack.Callbacks(stop=stop))
+    assert len(list((work / "audit" / "runs").iterdir())) == 2
     assert not (work / "audit" / "card.json").exists()
     audited("audit", verified=False, resume=True)
     assert len(asked.read_text()) <= once + 16  # clean images at the start of a session, a batch
@@ -289,18 +310,19 @@ def test_a_defence_is_audited_in_place_of_the_model(audited) -> None:
     assert card.model.name == "model.py:load, defended by round:20"
 
 
-def test_opinion_scores_give_drops(audited, work) -> None:
+def test_opinion_scores_give_drops(audited, work, whole) -> None:
     lines = "".join(f"{k:02d}.png,{k}\n" for k in range(6))
     (work / "mos.csv").write_text("image,mos\n" + lines)
     card = audited(suite="mine.toml", mos="mos.csv")
     worst = card.line(WORST, "linf:8", 20)
     assert worst.measures["srocc_drop"].value is not None
-    assert "srocc_drop" not in audited("two", suite="mine.toml").lines[0].measures
+    assert "srocc_drop" not in read_card(whole / "audit").lines[0].measures
 
 
 def test_a_gain_on_the_scale_of_the_clean_scores(audited, work) -> None:
     """Computed again from results.csv: the mean change over the range of the clean scores."""
-    card = audited(suite=Suite.model_validate(SUITE | {"seeds": [0], "objective": "up"}))
+    one = {"seeds": [0], "objective": "up", "attempts": SUITE["attempts"][:1]}
+    card = audited(suite=Suite.model_validate(SUITE | one))
     rows = rows_of(work / "audit" / card.runs[0].folder).values()
     clean, attacked = (
         np.array([float(row[name]) for row in rows]) for name in ("score_clean", "score_adv")

@@ -220,7 +220,7 @@ def test_one_that_was_stopped_counts_what_it_sent(work):
 
 
 @pytest.mark.slow
-def test_what_a_killed_audit_had_in_flight_counts(work):
+def test_what_a_killed_audit_had_in_flight_counts(work, capsys):
     """kill -9: nothing is sent above the ceiling."""
     (work / "model.py").write_text(MODEL.replace("PAUSE", "0.05"))
     ceiling = 40
@@ -235,9 +235,8 @@ def test_what_a_killed_audit_had_in_flight_counts(work):
             time.sleep(0.01)
         process.kill()
         process.communicate()
-    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert f"stopped before the ceiling of {ceiling} requests" in done.stderr
+    assert main([*command[3:], "--resume"]) == 1
+    assert f"stopped before the ceiling of {ceiling} requests" in capsys.readouterr().err
     assert asked(work) <= ceiling
 
 

@@ -26,6 +26,7 @@ from iqattack.auditing.card import card_of as card_of_runs
 from iqattack.cli import main
 from iqattack.errors import InputError
 from iqattack.evaluation import evaluate_scores
+from iqattack.runs import Run
 from iqattack.runs import verify as verify_run
 from iqattack.runs.settings import versions_here
 from iqattack.samples import write_samples
@@ -256,7 +257,7 @@ def quickly(made):
     """Checks a card with other contents: what is not the card's is checked once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(made)
-        rebuilt, seen = [], {}
+        rebuilt, seen, played, summaries = [], {}, {}, {}
 
         def verify(run, scorer, **options):
             if run.folder not in seen:
@@ -268,8 +269,22 @@ def quickly(made):
                 rebuilt.append(card_of_runs(suite, done, **options))
             return rebuilt[0]
 
+        def replayed(run, find, attack, *rest):
+            key = run.folder, attack
+            if key not in played:
+                played[key] = list(replayed_search(run, find, attack, *rest))
+            return played[key]
+
+        def summary_of(run, *args, **options):
+            if run.folder not in summaries:
+                summaries[run.folder] = run_summary_of(run, *args, **options)
+            return summaries[run.folder]
+
+        replayed_search, run_summary_of = replaying.replayed, Run.summary_of
         patch.setattr(checking, "verify", verify)
         patch.setattr(checking, "card_of", card_of)
+        patch.setattr(checking, "replayed", replayed)
+        patch.setattr(Run, "summary_of", summary_of)
         file = made / "audit" / "card.json"
         whole = file.read_text()
 
@@ -300,7 +315,7 @@ def test_every_number_of_a_card_is_checked(made, quickly):
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.data())
 def test_any_changed_leaf_is_found(made, quickly, data):

@@ -21,6 +21,8 @@ from iqattack.models import ModelFailedError, answers, foreign_defences, load_mo
 from iqattack.runs.trust import UntrustedError, runs_code
 from iqattack.scoring.ceiling import CeilingReached
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 MINE = '''
 from pathlib import Path
 from typing import ClassVar

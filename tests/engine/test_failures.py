@@ -143,7 +143,7 @@ def logged(log):
     retries=st.integers(0, 2),
     stops=st.booleans(),
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 def test_whatever_fails_nothing_is_lost_or_asked_twice(
     kit, images, undisturbed, seeds, batch, threads, largest, bad, rate, retries, stops
 ):

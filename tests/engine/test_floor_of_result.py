@@ -22,6 +22,8 @@ from iqattack.perception import linf
 from iqattack.runs.how import How, Needed, Setup
 from iqattack.runs.settings import Record, Settings
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 
 @dataclass(frozen=True)
 class NoFarther(Floor):

@@ -15,6 +15,8 @@ from iqattack.engine import QueryLog
 from iqattack.images import ImageSet
 from iqattack.scoring import Executor, Threads
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 BUDGET = 25
 
 

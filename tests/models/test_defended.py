@@ -12,6 +12,8 @@ from iqattack.errors import InputError, TransientError
 from iqattack.models import ModelFailedError, Traits, answers, gradient_of, load_model
 from iqattack.probing import probe
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 MODEL = """
 def load():
     def score(images):

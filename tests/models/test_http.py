@@ -41,6 +41,8 @@ from iqattack.models.services.settings import HttpSettings
 from iqattack.models.services.unreachable import why
 from iqattack.scoring import Request, Threads
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 _helper = runpy.run_path(str(Path(__file__).parents[1] / "faulty_server.py"))
 Server, FaultyServer = _helper["Server"], _helper["FaultyServer"]
 Reply, as_json, pixels = _helper["Reply"], _helper["as_json"], _helper["pixels"]

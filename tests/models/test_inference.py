@@ -16,6 +16,8 @@ from iqattack.models import device as devices
 from iqattack.models.builtin import Builtin
 from iqattack.models.inputs import one_by_one
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 IMAGES = torch.randint(0, 256, (3, 3, 40, 48), dtype=torch.uint8)
 MODULE = """
     import torch

@@ -17,6 +17,8 @@ from iqattack.models import Model, answers, load_model
 from iqattack.models.inputs import Input
 from iqattack.models.onnx import OnnxModel, external_files, split_file
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 FLOAT = TensorProto.FLOAT
 LUMA = np.array([0.299, 0.587, 0.114])
 

@@ -13,6 +13,8 @@ from iqattack.errors import InputError, TransientError
 from iqattack.images import ImageSet, write_png
 from iqattack.models import TimeLimited, gradient_of, load_model, wrap
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 IMAGES = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
 
 

@@ -1,3 +1,5 @@
+import hashlib
+
 import pytest
 import torch
 
@@ -12,7 +14,18 @@ def _no_pauses(monkeypatch):
 
 @pytest.fixture(scope="session")
 def builtin():
-    return load_model("builtin")
+    """The scores of the built-in model, which scores a picture once: all probes send the same."""
+    scorer, known = load_model("builtin"), {}
+
+    def score(images):
+        keys = [(x.shape, hashlib.sha256(x.contiguous().numpy()).digest()) for x in images]
+        fresh = [number for number, key in enumerate(keys) if key not in known]
+        if fresh:
+            scores = scorer(images[fresh]).tolist()
+            known.update(zip((keys[number] for number in fresh), scores, strict=True))
+        return torch.tensor([known[key] for key in keys], dtype=torch.float64)
+
+    return score
 
 
 def contrast(images):

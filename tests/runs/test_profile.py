@@ -191,7 +191,8 @@ def large(tmp_path):
 
 @pytest.fixture
 def teach(tmp_path, settings, large, counted, monkeypatch):
-    monkeypatch.setattr("iqattack.runs.students.LEARNING", 4)
+    monkeypatch.setattr("iqattack.runs.students.LEARNING", 1)
+    monkeypatch.setattr("iqattack.students.learning.COPIES", 1)
 
     def run(folder="profile", students=FEW, **options):
         changed = settings(attack="filter-search", model="edges", queries=FEWEST)
@@ -241,7 +242,8 @@ def test_what_students_cannot_learn_from(teach, learn):
 @pytest.mark.parametrize("from_query", [0, 300, 450])
 def test_a_model_that_fails_while_students_ask(tmp_path, settings, large, monkeypatch, from_query):
     """What it raises names the image; scores that are none teach nothing."""
-    monkeypatch.setattr("iqattack.runs.students.LEARNING", 2)
+    monkeypatch.setattr("iqattack.runs.students.LEARNING", 1)
+    monkeypatch.setattr("iqattack.students.learning.COPIES", 1)
     asked = []
 
     def scoring(failing):

@@ -115,19 +115,21 @@ def test_only_the_chosen_image_is_touched(ranked):
         assert (result.queries == 1) == (result.image != "3.png")
 
 
-@pytest.mark.parametrize("after", [3, 8, 40, TOTAL - 1])
-def test_an_interrupted_run_goes_on_at_no_query_twice(ranked, counted, after):
+def test_an_interrupted_run_goes_on_at_no_query_twice(ranked, counted):
     whole = written(ranked("whole"))
-    once, counted[1][:] = sum(counted[1]), []
-    stop = Callbacks(stop=lambda: sum(counted[1]) >= after)
-    with pytest.raises(Interrupted):
-        ranked("run", callbacks=stop)
-    run = ranked("run", resume=True)
-    assert sum(counted[1]) == once
-    assert written(run) == whole
-    ranked("run", resume=True)  # nothing is left to do
-    assert sum(counted[1]) == once
-    assert verify(run, counted[0]).ok
+    once = sum(counted[1])
+    for after in (3, 8, 40, TOTAL - 1):
+        counted[1].clear()
+        folder = f"after-{after}"
+        stop = Callbacks(stop=lambda after=after: sum(counted[1]) >= after)
+        with pytest.raises(Interrupted):
+            ranked(folder, callbacks=stop)
+        run = ranked(folder, resume=True)
+        assert sum(counted[1]) == once, after
+        assert written(run) == whole, after
+        ranked(folder, resume=True)  # nothing is left to do
+        assert sum(counted[1]) == once, after
+        assert verify(run, counted[0]).ok, after
 
 
 def test_a_lost_picture_is_made_again_from_the_log(ranked, counted):
@@ -138,13 +140,15 @@ def test_a_lost_picture_is_made_again_from_the_log(ranked, counted):
     assert sum(counted[1]) == once
 
 
-@pytest.mark.parametrize("batch", [1, 3, 16])
-def test_no_batch_changes_a_byte(ranked, batch):
-    assert written(ranked("a", how=How(batch=batch))) == written(ranked("b", how=How(batch=2)))
-
-
-def test_threads_do_not_change_a_byte(ranked):
-    assert written(ranked("a", how=How(concurrency=4))) == written(ranked("b"))
+def test_neither_batches_nor_threads_change_a_byte(ranked):
+    whole = written(ranked("whole", how=How(batch=2)))
+    for folder, how in {
+        "1": How(batch=1),
+        "3": How(batch=3),
+        "16": How(batch=16),
+        "threads": How(concurrency=4),
+    }.items():
+        assert written(ranked(folder, how=how)) == whole, folder
 
 
 def test_a_model_that_fails_on_an_image_leaves_the_others(ranked):

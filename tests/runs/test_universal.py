@@ -85,7 +85,7 @@ def test_the_budget_is_hard_and_what_was_learnt_gains(
 def test_a_fixed_tile_finds_what_repeats(learn, counted, way, share):
     """The optimum on a linear score is known: the signs of its weights, at the ends of the box."""
     found = learn(
-        way=way, queries=6000, objective="up", most=1, minibatch=1, constraint="linf:8"
+        way=way, queries=3000, objective="up", most=1, minibatch=1, constraint="linf:8"
     )  # fmt: skip
     optimum = 8.0 * float(counted[2].abs().mean()) / 56
     assert share * optimum < found.learnt.up[0].gain <= optimum * 1.01

@@ -15,6 +15,8 @@ from iqattack.images import ImageSet, write_png
 from iqattack.models import Traits, wrap
 from iqattack.scoring import CeilingReached
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 
 @pytest.fixture
 def photos(tmp_path):
@@ -145,7 +147,7 @@ def load():
 
 
 @pytest.mark.slow
-def test_what_a_killed_run_had_in_flight_counts(tmp_path, photos):
+def test_what_a_killed_run_had_in_flight_counts(tmp_path, photos, capsys):
     """kill -9: what had no answer yet is in no log, but nothing is sent above the ceiling."""
     calls, ceiling = tmp_path / "calls", 70
     (tmp_path / "m.py").write_text(COUNTING.format(calls=str(calls)))
@@ -160,9 +162,8 @@ def test_what_a_killed_run_had_in_flight_counts(tmp_path, photos):
             time.sleep(0.01)
         process.kill()
         process.communicate()
-    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert f"stopped before the ceiling of {ceiling} requests" in done.stderr
+    assert main([*command[3:], "--resume"]) == 1
+    assert f"stopped before the ceiling of {ceiling} requests" in capsys.readouterr().err
     assert 27 <= calls.stat().st_size <= ceiling
 
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-from scipy.stats import binom, norm
 
 from iqattack.defences.base import Passes
 from iqattack.defences.noise import Noise
@@ -44,6 +43,8 @@ def certified_bounds(
             f"sigma {sigma}, radius {radius}, confidence {confidence}: expected sigma above 0, "
             "radius of at least 0, confidence between 0 and 1, and scores that are numbers"
         )
+    from scipy.stats import binom, norm  # noqa: PLC0415 - takes a second, and few call this
+
     ordered, n = np.sort(np.asarray(scores, float)), len(scores)
     # At least this many scores are below the quantile Φ(−r/σ), and as many above Φ(r/σ).
     beyond = int(binom.ppf((1.0 - confidence) / 2.0, n, norm.cdf(-radius / sigma)))

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.restoration import denoise_tv_chambolle
 
 from iqattack.defences.base import Amount, Pixels, Purifier
 
@@ -19,6 +18,8 @@ class TotalVariation(Purifier):
 
     def purified(self, pixels: Pixels) -> NDArray[np.float64]:
         """See `Purifier`."""
+        from skimage.restoration import denoise_tv_chambolle  # noqa: PLC0415 - see jnd.py
+
         smooth = denoise_tv_chambolle(  # type: ignore[no-untyped-call]
             pixels / 255.0, weight=self.weight, channel_axis=-1
         )

@@ -7,9 +7,11 @@ them). A correlation with a constant input, or of fewer than two images, is unde
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
 
 from iqattack.errors import InputError
 from iqattack.evaluation.bootstrap import LARGE, Draws
@@ -72,7 +74,7 @@ def srocc(x: ArrayLike, y: ArrayLike) -> float:
     0.8
     """
     x, y, _ = paired(x, y)
-    return plcc(stats.rankdata(x), stats.rankdata(y))
+    return plcc(scipy.stats.rankdata(x), scipy.stats.rankdata(y))
 
 
 def krocc(x: ArrayLike, y: ArrayLike) -> float:
@@ -85,7 +87,7 @@ def krocc(x: ArrayLike, y: ArrayLike) -> float:
     x, y, _ = paired(x, y)
     if not (_varies(x) and _varies(y)):
         return float("nan")
-    return float(stats.kendalltau(x, y, variant="b").statistic)
+    return float(scipy.stats.kendalltau(x, y, variant="b").statistic)
 
 
 def mae(x: ArrayLike, y: ArrayLike) -> float:
@@ -114,7 +116,7 @@ def logistic5(x: ArrayLike, beta: ArrayLike) -> Array:
     b1, b2, b3, b4, b5 = np.asarray(beta, dtype=np.float64)
     x = np.asarray(x, dtype=np.float64)
     # expit(t) = 1 − 1/(1 + exp t), and does not overflow.
-    return np.asarray(b1 * (special.expit(b2 * (x - b3)) - 0.5) + b4 * x + b5)
+    return np.asarray(b1 * (scipy.special.expit(b2 * (x - b3)) - 0.5) + b4 * x + b5)
 
 
 def fit_logistic5(x: ArrayLike, y: ArrayLike) -> Array:
@@ -132,6 +134,19 @@ def fit_logistic5(x: ArrayLike, y: ArrayLike) -> Array:
     u, v = (x - mx) / sx, (y - my) / sy
     if u.size > LARGE:
         u, v = _neighbours(u, v)
+    b1, b2, b3, b4, b5 = _fitted(u.tobytes(), v.tobytes())
+    return np.array(
+        [sy * b1, b2 / sx, mx + sx * b3, sy * b4 / sx, my + sy * (b5 - b4 * mx / sx)],
+        dtype=np.float64,
+    )
+
+
+# The same scores are fitted when a run ends, is verified, evaluated and put on a card, and a curve
+# through few images takes hundreds of steps.
+@lru_cache(maxsize=32)
+def _fitted(x: bytes, y: bytes) -> tuple[float, ...]:
+    """β1..β5 for standardised x and y, given as the bytes of their float64 values."""
+    u, v = np.frombuffer(x), np.frombuffer(y)
     slope = float(u @ v / u.size)
     starts = [  # the straight line, and a sigmoid through the middle
         [0.0, 1.0, 0.0, slope, 0.0],
@@ -142,12 +157,8 @@ def fit_logistic5(x: ArrayLike, y: ArrayLike) -> Array:
         error: Array = logistic5(u, beta) - v
         return error
 
-    fits = [optimize.least_squares(residual, np.array(start)) for start in starts]
-    b1, b2, b3, b4, b5 = min(fits, key=lambda fit: float(fit.cost)).x
-    return np.array(
-        [sy * b1, b2 / sx, mx + sx * b3, sy * b4 / sx, my + sy * (b5 - b4 * mx / sx)],
-        dtype=np.float64,
-    )
+    fits = [scipy.optimize.least_squares(residual, np.array(start)) for start in starts]
+    return tuple(min(fits, key=lambda fit: float(fit.cost)).x.tolist())
 
 
 def _neighbours(x: Array, y: Array) -> tuple[Array, Array]:
@@ -188,7 +199,8 @@ def correlation_draws(x: ArrayLike, y: ArrayLike, draws: Draws) -> dict[str, Arr
     for some in np.array_split(draws, 1 + draws.size // VALUES):
         u, v = x[some], y[some]
         plcc.append(_plcc_rows(u, v))
-        srocc.append(_plcc_rows(stats.rankdata(u, axis=-1), stats.rankdata(v, axis=-1)))
+        ranks = (scipy.stats.rankdata(values, axis=-1) for values in (u, v))
+        srocc.append(_plcc_rows(*ranks))
     return {
         "srocc": np.concatenate(srocc),
         # All at once in O(n·N²), which BLAS does fast; of larger sets one by one in O(M log M).

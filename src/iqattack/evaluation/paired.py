@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from iqattack.evaluation.correlation import Array, paired
 
@@ -24,7 +24,7 @@ def wilcoxon_p(x: ArrayLike, y: ArrayLike) -> float:
     if not x.size:
         return float("nan")
     difference = (x - y)[x != y]
-    return float(stats.wilcoxon(difference).pvalue) if difference.size else 1.0
+    return float(scipy.stats.wilcoxon(difference).pvalue) if difference.size else 1.0
 
 
 def holm(p: ArrayLike) -> Array:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from iqattack.errors import InputError
 from iqattack.evaluation.correlation import Array, paired
@@ -184,7 +184,7 @@ def wasserstein_score(S: ArrayLike, A: ArrayLike) -> float:
     -0.25
     """
     s, a, _ = paired(S, A)
-    return _signed(s, a, float(stats.wasserstein_distance(s, a))) if s.size else np.nan
+    return _signed(s, a, float(scipy.stats.wasserstein_distance(s, a))) if s.size else np.nan
 
 
 def energy_score(S: ArrayLike, A: ArrayLike) -> float:
@@ -196,7 +196,7 @@ def energy_score(S: ArrayLike, A: ArrayLike) -> float:
     1.0
     """
     s, a, _ = paired(S, A)
-    return _signed(s, a, float(stats.energy_distance(s, a))) if s.size else np.nan
+    return _signed(s, a, float(scipy.stats.energy_distance(s, a))) if s.size else np.nan
 
 
 def _signed(s: Array, a: Array, distance: float) -> float:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from iqattack.evaluation import srocc
 
@@ -118,7 +118,7 @@ class RankCorrelation(Standing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        ranks = rankdata(self.clean)
+        ranks = scipy.stats.rankdata(self.clean)
         object.__setattr__(self, "_ranks", ranks - ranks.mean())
 
     def value(self, now: Floats) -> float:

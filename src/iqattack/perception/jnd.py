@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.restoration import denoise_tv_chambolle
 from torch import Tensor
 
 from iqattack.perception.edges import canny
@@ -79,6 +78,8 @@ def liu2010(image: Tensor) -> Tensor:
     Structure is the piecewise-smooth part, texture the rest; texture masks more. The discrete total
     variation is not symmetric: the thresholds of a mirrored picture differ by about 1 % on average.
     """
+    from skimage.restoration import denoise_tv_chambolle  # noqa: PLC0415 - imports scipy.stats, which takes a second
+
     grey = grey_array(image)
     smooth = denoise_tv_chambolle(grey / 255.0, weight=TV_WEIGHT)  # type: ignore[no-untyped-call]
     structure = smooth.astype(np.float32) * 255.0

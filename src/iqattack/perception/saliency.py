@@ -7,8 +7,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.fft import dctn, idctn
 from scipy.ndimage import gaussian_filter
-from skimage.color import rgb2lab
-from skimage.transform import resize
 from torch import Tensor
 
 # Hou, Harel & Koch 2012, as in their released parameters.
@@ -22,6 +20,8 @@ _ROUNDING = 1e-6
 
 def _resize(planes: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
     """Bilinear and antialiased, (C, H, W)."""
+    from skimage.transform import resize  # noqa: PLC0415 - slow, and only l0 needs it
+
     shape = (len(planes), height, width)
     out: NDArray[np.float64] = resize(planes, shape, order=1, anti_aliasing=True)  # type: ignore[no-untyped-call]
     return out
@@ -34,6 +34,8 @@ def saliency(image: Tensor) -> Tensor:
     retains a sparse foreground and suppresses the background. The mean of a channel is left out, so
     that a uniform channel contributes nothing. All zeros for a uniform picture.
     """
+    from skimage.color import rgb2lab  # noqa: PLC0415 - slow
+
     height, width = image.shape[-2:]
     planes = image.detach().cpu().double().numpy()
     longer = max(height, width)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import wilcoxon
+import scipy
 from torch import Tensor
 
 from iqattack.evaluation import srocc
@@ -88,7 +88,7 @@ def _order(subject: Subject, turned: Sequence[Answer]) -> Finding:
     order, other = ("BGR", "RGB") if as_bgr else ("RGB", "BGR")  # as given, and swapped
     if not (red != blue).any():
         return Finding(topic, f"no sign of {other}")
-    chance = float(wilcoxon(red, blue).pvalue)
+    chance = float(scipy.stats.wilcoxon(red, blue).pvalue)
     said = f"changes in red move scores by {red.mean() / 2:.2g}, in blue by {blue.mean() / 2:.2g}"
     said += f" (p = {chance:.2g})" if chance >= 1e-4 else " (p < 0.0001)"
     if chance >= SIGNIFICANT:

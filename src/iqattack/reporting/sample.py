@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from iqattack.runs.columns import Results
 from iqattack.runs.numbers import images
@@ -56,7 +56,7 @@ def sample(results: Results, shown: int = SHOWN) -> Sample:
 
 
 def _ranks(results: Results, name: str) -> NDArray[np.float64]:
-    return np.asarray(stats.rankdata(results.real(name), nan_policy="omit"), dtype=np.float64)
+    return np.asarray(scipy.stats.rankdata(results.real(name), nan_policy="omit"), dtype=np.float64)
 
 
 def _failed(there: int, most: int) -> str:

@@ -19,7 +19,6 @@ from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 import torch
-from cmaes import CMA
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -284,6 +283,8 @@ def _filter(
     They have the symmetries of a square: what suits any image has no reason to tell left from right
     or up from down, and six numbers are found sooner than 25.
     """
+    from cmaes import CMA  # noqa: PLC0415 - imports scipy.stats, which takes a second
+
     start = np.append(np.zeros(ALIKE.shape[1]), WEIGHT)
     search = CMA(mean=start, sigma=1.0, seed=int(group.rng.integers(2**31)))
     tried: list[tuple[float, Pattern]] = []

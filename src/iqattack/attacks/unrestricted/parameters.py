@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from cmaes import CMA
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -40,6 +39,8 @@ class Parameter:
 
 def search_parameters(task: Task, transform: Transform, parameters: Sequence[Parameter]) -> Search:
     """CMA-ES (Hansen) over the parameters, a generation at a time, anew where it converged."""
+    from cmaes import CMA  # noqa: PLC0415 - imports scipy.stats, which takes a second
+
     image = np.ascontiguousarray(task.image8.permute(1, 2, 0).numpy())
     bounds = np.tile([0.0, 1.0], (len(parameters), 1))
 

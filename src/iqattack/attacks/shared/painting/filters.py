@@ -7,7 +7,6 @@ from typing import Annotated, Protocol
 
 import numpy as np
 import torch
-from cmaes import CMA
 from pydantic import AfterValidator, Field
 
 from iqattack.attacks.shared.painting.canvas import Brush, Canvas, Coefficients
@@ -35,6 +34,8 @@ def searched_filters(
     canvas: Canvas, first: Brush, budget: int, patience: int = PATIENCE, side: int = SIDE
 ) -> Stage:
     """The filters that CMA-ES (Hansen) tried beside the first brush's direction, the best first."""
+    from cmaes import CMA  # noqa: PLC0415 - imports scipy.stats, which takes a second
+
     start = np.append(np.zeros(side**2), WEIGHT)
     if first.theta is not None:
         start = KNOWN * first.theta / np.linalg.norm(first.theta)
