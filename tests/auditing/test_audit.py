@@ -7,6 +7,7 @@ import os
 import shutil
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def load():
     score.score_range, score.lower_better = (0.0, 255.0), False
     return score
 """
-SUITE = {
+SUITE: dict[str, Any] = {
     "name": "mine",
     "version": 1,
     "about": "Mine.",

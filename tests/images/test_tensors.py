@@ -1,5 +1,7 @@
 """Pictures in memory: to files, through an attack, and back."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -98,8 +100,9 @@ def test_through_an_attack(tmp_path):
     assert torch.equal(run.attacked(["00002.png", "00000.png"]), attacked[[2, 0]])
     with pytest.raises(InputError, match=r"has no attacked image of '00009\.png'; choose"):
         run.attacked(["00009.png"])
+    pixels: Any = BATCH
     with pytest.raises(InputError, match=r"expected paths; ImageSet\.from_tensor\(pixels, FOLDER"):
-        iqattack.attack(BATCH, MODEL, out=tmp_path / "other")
+        iqattack.attack(pixels, MODEL, out=tmp_path / "other")
 
 
 def test_sizes_that_differ_are_no_tensor(tmp_path):

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import pytest
@@ -116,12 +117,15 @@ def test_only_the_chosen_image_is_touched(ranked):
 
 
 def test_an_interrupted_run_goes_on_at_no_query_twice(ranked, counted):
+    def asked(times):
+        return sum(counted[1]) >= times
+
     whole = written(ranked("whole"))
     once = sum(counted[1])
     for after in (3, 8, 40, TOTAL - 1):
         counted[1].clear()
         folder = f"after-{after}"
-        stop = Callbacks(stop=lambda after=after: sum(counted[1]) >= after)
+        stop = Callbacks(stop=partial(asked, after))
         with pytest.raises(Interrupted):
             ranked(folder, callbacks=stop)
         run = ranked(folder, resume=True)
