@@ -376,7 +376,7 @@ def table(found: dict[str, Shares]) -> list[dict[str, str]]:
                     row[attack] = with_interval(".2f", ratio, gain, of.ceiling)
                     row[f"{attack}, over the limit"] = with_interval(".2f", ratio, gain, bound)
             seeds = ", ".join(str(of.seeds[attack]) for attack in OURS)
-            rows.append(row | {"images": str(len(of.ceiling)), "seeds": seeds})
+            rows.append(row | {"images": str(len(of.ceiling)), "seeds of each": seeds})
     return rows
 
 
