@@ -162,6 +162,9 @@ class Verdict(BaseModel):
     doubts: tuple[str, ...]
     text: str
 
+    def __str__(self) -> str:
+        return self.text
+
     @property
     def short(self) -> str:
         """Its kind in two or three words."""
