@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from iqattack.evaluation import srocc
@@ -118,7 +117,9 @@ class RankCorrelation(Standing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        ranks = scipy.stats.rankdata(self.clean)
+        from scipy.stats import rankdata  # noqa: PLC0415 - takes a second to import
+
+        ranks = rankdata(self.clean)
         object.__setattr__(self, "_ranks", ranks - ranks.mean())
 
     def value(self, now: Floats) -> float:
