@@ -143,7 +143,7 @@ def test_the_most_robust_comes_first_and_overlaps_share_ranks(write, tmp_path):
         copy = Path("site") / row.card
         assert copy.read_bytes() in [path.read_bytes() for path in entries]
     page = Path("site/index.html").read_text()
-    assert page.count('<span class="badge files">files</span>') >= 6
+    assert page.count('<span class="badge level-files">files</span>') >= 6
     assert "http" not in page.replace("http-equiv", "")
     assert str(tmp_path) not in page
 
@@ -451,6 +451,17 @@ def test_the_page_asks_for_nothing_else(browser, site):
     assert site.absolute().as_uri() in asked
     folder = site.parent.absolute().as_uri()
     assert [address for address in asked if not address.startswith(folder)] == []
+
+
+@pytest.mark.slow
+def test_badges_are_as_wide_as_their_text(browser):
+    widths = browser.js(
+        "return [...document.querySelectorAll('.badge')].map(badge => {"
+        "  const text = document.createRange(); text.selectNodeContents(badge);"
+        "  return [badge.getBoundingClientRect().width, text.getBoundingClientRect().width]; })"
+    )
+    assert len(widths) > 6
+    assert all(0 < text < whole < text + 40 for whole, text in widths)
 
 
 @pytest.mark.slow
