@@ -224,16 +224,17 @@ def test_another_hash_is_an_error_before_anything_runs(run, planted, marker, tru
 
 def test_a_module_is_found_without_importing_its_packages(run, tmp_path, marker, monkeypatch):
     """What would be imported here is held against what the run recorded, wherever that was."""
-    package = tmp_path / "theirs"
+    # No other test has a module of this name: what was found once stays on the path.
+    package = tmp_path / "of_somebody"
     package.mkdir()
     for name in ("__init__.py", "model.py"):
         (package / name).write_text(PLANTED.format(marker=str(marker)))
     monkeypatch.chdir(tmp_path)
-    elsewhere = "/somewhere/theirs/model.py"
-    forge(run, model="theirs.model:load", files={elsewhere: sha256(package / "model.py")})
+    elsewhere = "/somewhere/of_somebody/model.py"
+    forge(run, model="of_somebody.model:load", files={elsewhere: sha256(package / "model.py")})
     with pytest.raises(UntrustedError, match=rf"{package}/model\.py, SHA-256 .*, as rec"):
         iqattack.verify(run.folder)
-    forge(run, model="theirs.model:load", files={elsewhere: "0" * 64})
+    forge(run, model="of_somebody.model:load", files={elsewhere: "0" * 64})
     with pytest.raises(RunError, match=rf"its model has changed: {package}/model\.py"):
         iqattack.verify(run.folder, trust=True)
     assert not marker.exists()
