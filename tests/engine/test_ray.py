@@ -347,12 +347,15 @@ def test_as_many_workers_as_there_is_room_for(monkeypatch, resources, gpus, numb
         cluster.offered(gpus)
 
 
+ELSEWHERE = "applies to engine ray; add --engine ray, or leave it out"
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"engine": "dask"}, "engine dask: expected local or ray"),
-        ({"address": "auto"}, "address auto applies to engine ray; add --engine ray, or leave it out"),
-        ({"gpus_per_worker": 0.5}, "gpus_per_worker 0.5 applies to engine ray; add --engine ray, or leave"),
+        ({"address": "auto"}, f"address auto {ELSEWHERE}"),
+        ({"gpus_per_worker": 0.5}, f"gpus_per_worker 0.5 {ELSEWHERE}"),
         ({"engine": "ray", "gpus_per_worker": 1.5}, "expected a share such as 0.25, or 1, 2"),
         ({"engine": "ray", "concurrency": 2}, "leave out concurrency"),
         ({"engine": "ray", "max_requests": 9}, "leave out engine ray"),
