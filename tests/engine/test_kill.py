@@ -15,7 +15,6 @@ from iqattack.engine import QueryLog
 
 IMAGES, QUERIES, BATCH, WORKERS = 9, 110, 3, 2
 KILLS = 20
-KILLS_OF_WORKERS = 10  # each starts processes that import PyTorch
 # Each worker has a call that is being scored, and one or two on their way back: what nobody reads
 # any more is sent until the system has closed the connection.
 IN_FLIGHT = WORKERS * 3 * BATCH
@@ -172,11 +171,11 @@ def same(kit, folder, out):
 def test_kills_lose_at_most_what_is_in_flight(kit, folder, workers):
     out = folder / f"killed-{workers}"
     options = [] if workers is None else ["--workers", str(workers)]
-    kills, lost = (KILLS, BATCH) if workers is None else (KILLS_OF_WORKERS, IN_FLIGHT)
+    lost = BATCH if workers is None else IN_FLIGHT
     (folder / "slow").write_text("0.0015" if workers is None else "0.01")
-    chance = random.Random(38 if workers else 20)  # a third of the kills come while it starts
+    chance = random.Random(20)
     rows, everybody = {}, []
-    for kill in range(1, kills + 1):
+    for kill in range(1, KILLS + 1):
         run = Started(folder, out, *options)
         # Until so many more images were scored; now and then none, while it starts.
         wanted = run.scored + max(0, chance.randrange(-25 if workers else -5, 41))
@@ -194,24 +193,24 @@ def test_kills_lose_at_most_what_is_in_flight(kit, folder, workers):
         # And the score at the beginning of each session that goes on.
         before, rows = rows, kept(kit, folder, run, kill * (lost + 1))
         assert all(len(rows[name]) >= len(before[name]) for name in before)
-    assert len(everybody) >= (kills if workers else 0)
+    assert len(everybody) >= (KILLS if workers else 0)
     (folder / "slow").unlink()
     run = Started(folder, out, *options)
     run.finish()
     same(kit, folder, out)
-    assert run.scored <= IMAGES * QUERIES + kills * (lost + 1)
+    assert run.scored <= IMAGES * QUERIES + KILLS * (lost + 1)
 
 
 @pytest.mark.slow
-def test_kills_of_workers(kit, folder):
+def test_twenty_kills_of_workers(kit, folder):
     """All in one run, which does not end; some while they load the model."""
     (folder / "slow").write_text("0.02")
     run = Started(folder, folder / "workers", "--workers", str(WORKERS))
     chance = random.Random(20)
     killed = set()
-    for kill in range(1, KILLS_OF_WORKERS + 1):
+    for kill in range(1, KILLS + 1):
         # Past the place where another one was lost, or an image would soon have failed by three.
-        least = 0 if kill % 5 == 0 else chance.randrange(2 * BATCH + 1, 4 * BATCH)
+        least = 0 if kill % 7 == 0 else chance.randrange(2 * BATCH + 1, 4 * BATCH)
         while True:
             assert run.running, run.errors
             fresh = [w for w in run.workers() if w.pid not in killed and run.by(w.pid) >= least]
@@ -223,7 +222,7 @@ def test_kills_of_workers(kit, folder):
         worker.kill()
     (folder / "slow").unlink()
     status = run.wait()
-    kept(kit, folder, run, KILLS_OF_WORKERS * 2 * BATCH)
+    kept(kit, folder, run, KILLS * 2 * BATCH)
     if status:  # three of them were killed over the same image after all
         assert status == 1, run.errors
         assert "3 workers were lost over it, the last one killed by signal 9" in run.errors

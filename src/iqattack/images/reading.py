@@ -197,6 +197,15 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         raise InputError(f"{path}: cannot be written ({reason}); {remedy}") from None
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder with those above it, if it is not there; InputError when it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{folder}: cannot be made ({reason}); choose another folder") from None
+
+
 def pixels_sha256(pixels: Tensor) -> str:
     """The SHA-256 of pixels (3, H, W) uint8, of the bytes R, G, B, R, … row by row, in hexadecimal.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iqattack.errors import InputError
-from iqattack.images.reading import encode_png, read_image, write_bytes
+from iqattack.images.reading import encode_png, make_folder, read_image, write_bytes
 
 Pictures = Tensor | NDArray[Any] | Sequence[Tensor | NDArray[Any]]
 _COLOURS = 3
@@ -38,12 +38,7 @@ def write_pictures(
                 f"{path}: is there and shows another picture; choose a new folder for these images"
             )
     if checked:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"{folder}: cannot be made ({error.strerror or error}); choose another folder"
-            ) from None
+        make_folder(folder)
     for path, pixels in zip(paths, checked, strict=True):
         if not path.exists():
             write_bytes(path, encode_png(pixels))

@@ -14,7 +14,7 @@ import torch
 from skimage import data
 
 from iqattack.errors import InputError
-from iqattack.images import write_png
+from iqattack.images import make_folder, write_png
 from iqattack.samples.distortions import Picture, distort
 from iqattack.samples.labels import pseudo_mos
 
@@ -96,12 +96,7 @@ def write_samples(folder: Path) -> list[str]:
     >>> len(names), names[0]
     (24, '01_astronaut_clean.png')
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be made ({error.strerror}); choose another folder"
-        ) from None
+    make_folder(folder)
     table = StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["image", "mos"])
