@@ -117,10 +117,10 @@ def test_a_filter_that_brings_nothing_is_given_up(image, make_task, play) -> Non
 
 
 def test_it_tells_its_stages(image, make_task, play) -> None:
-    told = []
-    task = replace(make_task(image, queries=400), stage=told.append)
+    reported = []
+    task = replace(make_task(image, queries=400), stage=reported.append)
     play(load_attack("filter-search:patience=5")(task), task, lambda _: 0.0)
-    assert told == ["bank", "filter", "regions"]
+    assert reported == ["bank", "filter", "regions"]
 
 
 @pytest.mark.parametrize("turned", [(), (1,), (0, 2), (0, 1, 2)])

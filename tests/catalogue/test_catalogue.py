@@ -19,10 +19,10 @@ def test_every_attack_of_the_catalogue_is_in_the_table_with_its_options():
 def test_threat_models_are_those_of_the_functions():
     access = {name: text.access for name, text in attacks.ATTACKS.items()}
     white = {name for name, kind in ATTACKS.items() if kind.white_box}
-    assert {name for name, told in access.items() if told == attacks.WHITE_BOX} == white
+    assert {name for name, reported in access.items() if reported == attacks.WHITE_BOX} == white
     # One with a score boundary among its options is decision-based, and no other.
     crossing = {name for name, text in attacks.ATTACKS.items() if "boundary" in text.options}
-    assert {name for name, told in access.items() if told == attacks.CROSSED} == crossing
+    assert {name for name, reported in access.items() if reported == attacks.CROSSED} == crossing
 
 
 def test_constraints_of_the_catalogue_are_constraints():

@@ -145,8 +145,8 @@ def test_an_attack_in_full(iqattack, monkeypatch, name):
     text = ATTACKS[name]
     first, rest = said.out.split("\n", 1)
     assert first == f"{name}: {text.summary}"
-    for told in (text.about, text.paper, text.access):
-        assert told in rest
+    for reported in (text.about, text.paper, text.access):
+        assert reported in rest
     rows = {
         cells[0]: cells[1:]
         for line in said.out.splitlines()

@@ -63,11 +63,11 @@ def test_each_one_adds_something_and_all_of_them_all(gains):
 def test_a_file_that_is_none(tmp_path, text, message):
     path = tmp_path / "profile.json"
     path.write_text(text)
-    with pytest.raises(InputError, match="expected a file that iqattack profile wrote") as told:
+    with pytest.raises(InputError, match="expected a file that iqattack profile wrote") as reported:
         read_profile(path)
-    assert str(path) in str(told.value)
+    assert str(path) in str(reported.value)
     if "strokes" not in text:
-        assert message in str(told.value)
+        assert message in str(reported.value)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def test_every_command_and_every_option_is_there():
 
 
 def test_commands_options_and_patterns_in_prose_are_code():
-    told = "As [bold]iqattack models[/bold] lists; 'patterns/**/*' and --mos a_b <x> well-kept"
-    assert prose(told) == (
+    reported = "As [bold]iqattack models[/bold] lists; 'patterns/**/*' and --mos a_b <x> well-kept"
+    assert prose(reported) == (
         r"As `iqattack models` lists; `patterns/**/*` and `--mos` a\_b \<x\> well-kept"
     )

@@ -14,7 +14,7 @@ def named(*names):
     return {name: SimpleNamespace(annotation=f"type of {name}") for name in names}
 
 
-def told(found):
+def reported(found):
     """Sections as plain values."""
     values = []
     for section in found:
@@ -37,7 +37,7 @@ one: the first,
     `the` third.
 four, five: both. They are alike.
 """
-    assert told(sections(text, named("one", "two", "three", "four", "five"))) == [
+    assert reported(sections(text, named("one", "two", "three", "four", "five"))) == [
         "Does it.",
         {
             "one": "the first, on two lines.",
@@ -50,7 +50,7 @@ four, five: both. They are alike.
 
 def test_prose_stays_prose():
     text = "It is in truth: a model. Not named: nothing.\n\nmodel, other: is no list of ours."
-    assert told(sections(text, named("model"))) == text.split("\n\n")
+    assert reported(sections(text, named("model"))) == text.split("\n\n")
 
 
 def test_prose_goes_on_after_the_last_explanation():
@@ -62,7 +62,7 @@ two: the second.
 This is of both. Raises InputError for the first, RunError, at once, where the second is
 missing.
 """
-    assert told(sections(text, named("one", "two"))) == [
+    assert reported(sections(text, named("one", "two"))) == [
         "Does it.",
         {"one": "the first, where None is none.", "two": "the second."},
         "The rest is as in [`attack`][iqattack.attack].",
@@ -72,24 +72,24 @@ missing.
 
 
 def test_what_is_raised_at_the_end_of_prose():
-    found = told(sections("It works. Raises InputError for an empty\nrange.", {}))
+    found = reported(sections("It works. Raises InputError for an empty\nrange.", {}))
     assert found == ["It works.", [("InputError", "for an empty range.")]]
-    assert told(sections("Raises the score.", {})) == ["Raises the score."]
+    assert reported(sections("Raises the score.", {})) == ["Raises the score."]
 
 
 def test_a_session_of_python_is_an_example_and_stays_as_it_is():
     session = ">>> model: int = 1\n>>> model  # `attack`\n1"
     found = sections(f"It works.\n\n{session}\n", named("model"))
     assert [section.kind.value for section in found] == ["text", "examples"]
-    assert told(found) == ["It works.", session]
+    assert reported(found) == ["It works.", session]
 
 
 def test_names_of_the_interface_are_links_but_not_its_own_or_parameters():
     text = "As `attack` and `iqattack.verify()`, not `profile` or `nothing`."
-    assert told(sections(text, named("profile"), own="verify")) == [
+    assert reported(sections(text, named("profile"), own="verify")) == [
         "As [`attack`][iqattack.attack] and `iqattack.verify()`, not `profile` or `nothing`."
     ]
-    assert told(sections("As `iqattack.verify()`.", {})) == [
+    assert reported(sections("As `iqattack.verify()`.", {})) == [
         "As [`iqattack.verify()`][iqattack.verify]."
     ]
 
@@ -144,7 +144,7 @@ def test_no_word_is_lost(package):
         thing = package[name].final_target
         shown = " ".join(
             str(part)
-            for section in told(thing.docstring.parsed)
+            for section in reported(thing.docstring.parsed)
             for part in (
                 [section]
                 if isinstance(section, str)

@@ -191,13 +191,13 @@ def test_a_clean_score_that_is_no_number(kit, images, score, batch):
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("batch", [1, 3, 8])
 def test_a_candidate_without_a_score_is_a_query_that_gains_nothing(kit, images, score, batch):
-    bad, told = images[2], []
+    bad, reported = images[2], []
     options = {"objective": "up", "queries": 15, "batch": batch}
     log = QueryLog()
     good = kit.attack_all(images, kit.Scorer(), lists, log=log, **options)
     fifth, ninth = (int(log.rows(bad.name)["hash"][k]) for k in (4, 8))
     log, scorer = QueryLog(), kit.Scorer({fifth: score, ninth: score})
-    run = {**options, "note": lambda *note: told.append(note)}
+    run = {**options, "note": lambda *note: reported.append(note)}
     items = kit.attack_all(images, scorer, lists, log=log, **run)
     found = items.pop(bad.name)
     expected = good.pop(bad.name)
@@ -205,7 +205,7 @@ def test_a_candidate_without_a_score_is_a_query_that_gains_nothing(kit, images, 
     assert found.queries == len(log.rows(bad.name)) == expected.queries
     assert math.isfinite(found.score_adv)
     assert image_hash(found.adversarial) not in (fifth, ninth)
-    assert told == [
+    assert reported == [
         (
             bad.name,
             f"the model's score of query 5 is {score}, expected a finite number; such a query "
@@ -412,13 +412,13 @@ def test_images_at_the_start_that_the_model_refuses_do_not_end_the_run(kit, tmp_
     ],
 )
 def test_clean_scores_outside_the_range_are_told(kit, images, score_range, said):
-    scorer, told = kit.Scorer(), []
+    scorer, reported = kit.Scorer(), []
     scorer.score_range = score_range
     kit.attack_all(
-        images, scorer, lists, objective="down", queries=2, note=lambda *note: told.append(note)
+        images, scorer, lists, objective="down", queries=2, note=lambda *note: reported.append(note)
     )
-    assert len(told) == bool(said)
-    assert all(part in told[0][1] for part in said)
+    assert len(reported) == bool(said)
+    assert all(part in reported[0][1] for part in said)
 
 
 @pytest.mark.parametrize(

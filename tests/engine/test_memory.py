@@ -29,7 +29,7 @@ def test_memory_does_not_grow_with_the_number_of_images(kit, tmp_path):
     def peak_kib(images):
         command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(images)]
         env = os.environ | {"OMP_NUM_THREADS": "1"}
-        told = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
-        return int(told.stdout)
+        reported = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
+        return int(reported.stdout)
 
     assert peak_kib(240) < 1.1 * peak_kib(24)

@@ -192,7 +192,7 @@ def test_a_run_keeps_to_it_and_is_verified_with_it(file, tmp_path, monkeypatch, 
     given = {"input": "float01", "attack": "square", "queries": 6, "check": False, "out": run}
     iqattack.attack(
         tmp_path / "images", f"{file}:load", autocast="bfloat16", workers=workers,
-        callbacks=iqattack.Callbacks(note=lambda *told: notes.append(told)), **given,
+        callbacks=iqattack.Callbacks(note=lambda *reported: notes.append(reported)), **given,
     )  # fmt: skip
     settings = iqattack.open_run(run).settings
     assert (settings.compile, settings.autocast) == (False, "bfloat16")

@@ -344,8 +344,8 @@ def test_trace_tells_where_the_gain_improved(browser, run):
     assert max(scored[1]) == best[1][-1] == improved[1][-1] == pytest.approx(result.gain, abs=1e-6)
     times = len(improved[0])
     often = "once," if times == 1 else f"{times} times, last"
-    told = f"The score improved {often} at query {improved[0][-1]} of 12."
-    assert told in find(browser, "#trace-says").text
+    reported = f"The score improved {often} at query {improved[0][-1]} of 12."
+    assert reported in find(browser, "#trace-says").text
     rows = browser.js("return document.querySelectorAll('#trace-rows tr').length")
     assert rows == len(improved[0])
 
@@ -638,9 +638,9 @@ def test_a_model_that_nothing_moves(chromium, make_run, tmp_path, monkeypatch):
     chromium.open(iqattack.report(run))
     low, high = chromium.js("return document.getElementById('chart-ssim')._fullLayout.xaxis.range")
     assert 0.9 < low < 1.0 < high < 1.01
-    told = find(chromium, "main").text
-    assert "After 6 queries at least half of the images had gained nothing." in told
-    assert "half of that was reached" not in told
+    reported = find(chromium, "main").text
+    assert "After 6 queries at least half of the images had gained nothing." in reported
+    assert "half of that was reached" not in reported
     assert chromium.complaints() == []
 
 

@@ -219,8 +219,8 @@ def test_scored_keeps_every_improvement_of_a_long_search():
 def test_a_stage_without_a_query_of_its_own_is_not_told():
     gains = np.zeros(10)
     stages = [(2, "bank"), (5, "filter"), (5, "regions"), (11, "way back")]
-    told = content.scored(Trace("a.png", "up", 1.0, gains, gains), stages)["stages"]
-    assert told == [{"query": 2, "name": "bank"}, {"query": 5, "name": "regions"}]
+    reported = content.scored(Trace("a.png", "up", 1.0, gains, gains), stages)["stages"]
+    assert reported == [{"query": 2, "name": "bank"}, {"query": 5, "name": "regions"}]
 
 
 def test_records_are_strict_json(run):

@@ -162,9 +162,9 @@ def test_a_run_under_way(make_run, tmp_path):
     assert 0 < run.summary().pending < 8
     page = iqattack.report(tmp_path / "run")
     assert len(data_of(page)["images"]) == len(run.results)
-    told = " ".join(Parsed(page).text.split())
-    assert f"{run.summary().attacked} of 8 attacked" in told
-    assert f"This run is not finished: {run.summary().pending} images of 8 pending" in told
+    reported = " ".join(Parsed(page).text.split())
+    assert f"{run.summary().attacked} of 8 attacked" in reported
+    assert f"This run is not finished: {run.summary().pending} images of 8 pending" in reported
 
 
 def test_without_opinion_there_is_no_chart_of_it(make_run, tmp_path):
@@ -188,9 +188,9 @@ def test_originals_that_are_gone_or_others(copy):
     assert gone["missing"] == f"{Path(results[0].path).name}: no such image; check the path"
     assert "is not the image that was attacked" in other["missing"]
     assert (gone["thumb"], other["thumb"]) == (None, None)
-    told = " ".join(Parsed(copy.folder / "report" / "index.html").text.split())
-    assert "The pictures of 2 images cannot be read or are not the scored ones, such as" in told
-    assert "5 of 7 match the log" in told
+    reported = " ".join(Parsed(copy.folder / "report" / "index.html").text.split())
+    assert "The pictures of 2 images cannot be read or are not the scored ones, such as" in reported
+    assert "5 of 7 match the log" in reported
 
 
 def of(page, result):
@@ -246,9 +246,9 @@ def test_a_run_takes_no_picture_of_this_machine_into_its_page(copy, tmp_path, ve
 
 def test_nothing_of_a_file_but_its_pixels_is_in_the_page(copy):
     result = next(result for result in copy.results if not result.failed)
-    png, told = copy.images / result.png_name, PngInfo()
-    told.add_text("comment", "at home")
-    Image.open(png).save(png, pnginfo=told)
+    png, reported = copy.images / result.png_name, PngInfo()
+    reported.add_text("comment", "at home")
+    Image.open(png).save(png, pnginfo=reported)
     page = iqattack.report(copy)
     shown = pixels_of(page, of(page, result))["attacked"]
     np.testing.assert_array_equal(decoded(shown), np.asarray(Image.open(png)))

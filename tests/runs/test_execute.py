@@ -86,7 +86,7 @@ def test_an_attacked_image_that_is_gone_is_made_again_at_no_query(
     tmp_path, settings, brightness, images
 ):
     run = start(tmp_path, settings, brightness, images)
-    before, told = files(run), []
+    before, reported = files(run), []
     (run.images / "3.png").unlink()
 
     def silent(batch):
@@ -94,22 +94,24 @@ def test_an_attacked_image_that_is_gone_is_made_again_at_no_query(
 
     scorer = wrap(silent, name="brightness", score_range=(0.0, 255.0), lower_better=False)
     with Run.resume(run.folder, settings(), scorer) as again:
-        execute(again, images, scorer, callbacks=Callbacks(note=lambda *note: told.append(note)))
+        execute(
+            again, images, scorer, callbacks=Callbacks(note=lambda *note: reported.append(note))
+        )
     assert files(again) == before
-    assert told == [("3.png", "its attacked image is missing; it is made again from the log")]
+    assert reported == [("3.png", "its attacked image is missing; it is made again from the log")]
     assert verify(again, brightness).ok
 
 
 def test_one_bad_image_does_not_stop_the_others(tmp_path, settings, brightness, photos, images):
     good = (photos / "2.png").read_bytes()
     (photos / "2.png").write_bytes(good[:100])
-    told = []
-    failed = Callbacks(failed=lambda image, reason: told.append((image, reason)))
+    reported = []
+    failed = Callbacks(failed=lambda image, reason: reported.append((image, reason)))
     run = start(tmp_path, settings, brightness, images, callbacks=failed)
     assert [row.image for row in run.results] == [entry.name for entry in images]
     bad = run.results[2]
     assert bad.status.startswith(f"failed: {photos / '2.png'}: is damaged or truncated")
-    assert told == [("2.png", bad.status.removeprefix("failed: "))]
+    assert reported == [("2.png", bad.status.removeprefix("failed: "))]
     summary = run.summary()
     assert (summary.images, summary.attacked, summary.failed, summary.pending) == (5, 4, 1, 0)
     assert not (run.images / "2.png").exists()
@@ -228,10 +230,10 @@ def test_nothing_to_evaluate_yet(tmp_path, settings, brightness):
 def test_other_images_are_refused(tmp_path, settings, brightness, images):
     start(tmp_path, settings, brightness, images)
     fewer = ImageSet(images.entries[:3])
-    told = r"was begun with 5 images, 3 are given now, such as 3\.png"
+    reported = r"was begun with 5 images, 3 are given now, such as 3\.png"
     with (
         Run.resume(tmp_path / "run", settings(), brightness) as run,
-        pytest.raises(RunError, match=told),
+        pytest.raises(RunError, match=reported),
     ):
         execute(run, fewer, brightness)
     assert len(run.results) == 5

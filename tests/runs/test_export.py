@@ -40,11 +40,11 @@ def samples(folder):
 
 
 def test_shards_hold_what_was_saved(run, tmp_path):
-    told = []
-    notify = iqattack.Callbacks(checked=lambda *state: told.append(state))
+    reported = []
+    notify = iqattack.Callbacks(checked=lambda *state: reported.append(state))
     done = [result for result in run.results if not result.failed]
     assert iqattack.export(run, tmp_path / "out", shard_size=3, callbacks=notify) == 4
-    assert told == [(k, 4) for k in range(1, 5)]
+    assert reported == [(k, 4) for k in range(1, 5)]
     found = samples(tmp_path / "out")
     assert list(found) == [
         ("000000.tar", "000000"),

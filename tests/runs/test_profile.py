@@ -136,22 +136,22 @@ def test_a_run_knows_the_profile_that_it_used(learn, tmp_path, settings, images,
     asked = settings(attack=f"filter-search:profile={path}", queries=4, model="edges")
     record = Record.now(asked, model)
     assert record.files == {"profile": hashlib.sha256(path.read_bytes()).hexdigest()}
-    told = []
+    reported = []
     run = Run.create(tmp_path / "run", asked, model)
-    execute(run, images, model, callbacks=Callbacks(note=lambda *note: told.append(note)))
+    execute(run, images, model, callbacks=Callbacks(note=lambda *note: reported.append(note)))
     first, phrase = (
         images.entries[0].name,
         "images that share their names with images of the profile",
     )
-    assert (first, f"the first of {len(images)} {phrase}") in told
+    assert (first, f"the first of {len(images)} {phrase}") in reported
     path.write_text(path.read_text().replace('"constraint": "linf:3"', '"constraint": "linf:5"'))
     assert read_profile(path).constraint == "linf:5"
     with pytest.raises(RunError, match="profile has other contents here than there"):
         Run.resume(tmp_path / "run", asked, model)
     run = Run.create(tmp_path / "other", asked, model)
-    execute(run, images, model, callbacks=Callbacks(note=lambda *note: told.append(note)))
+    execute(run, images, model, callbacks=Callbacks(note=lambda *note: reported.append(note)))
     expected = "was learnt with constraint linf:5, but is used with linf:3"
-    assert ("profile", expected) in told
+    assert ("profile", expected) in reported
 
 
 def test_queries_that_are_gone_are_said_before_they_are_paid_again(learn, counted, tmp_path):
@@ -160,8 +160,8 @@ def test_queries_that_are_gone_are_said_before_they_are_paid_again(learn, counte
     for path in folder.glob("queries.*"):
         path.unlink()
     counted[1].clear()
-    told = f"queries.sqlite is missing or empty; {profile.queries} of {profile.queries} queries"
-    with pytest.raises(RunError, match=told):
+    reported = f"queries.sqlite is missing or empty; {profile.queries} of {profile.queries} queries"
+    with pytest.raises(RunError, match=reported):
         learn(resume=True)
     assert not counted[1]
 

@@ -62,8 +62,10 @@ def test_a_smaller_budget_is_what_a_shorter_run_gives(tmp_path, settings, bright
 def test_budgets_that_the_log_does_not_hold(tmp_path, settings, brightness, images, queries):
     with Run.create(tmp_path / "run", settings(), brightness) as run:
         execute(run, images, brightness)
-    told = rf"queries {queries}: expected 1 to 12, the budget of .*run; a larger budget needs a new"
-    with pytest.raises(InputError, match=told):
+    reported = (
+        rf"queries {queries}: expected 1 to 12, the budget of .*run; a larger budget needs a new"
+    )
+    with pytest.raises(InputError, match=reported):
         results_at(run, queries)
 
 

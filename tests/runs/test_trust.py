@@ -183,10 +183,10 @@ def test_verify_checks_all_else_first_and_names_the_file(run, planted, marker):
     with pytest.raises(UntrustedError) as caught:
         iqattack.verify(run.folder)
     assert not marker.exists()
-    told = str(caught.value)
-    assert f"{planted}, SHA-256 {sha256(planted)}, as recorded" in told
-    assert "--trust" in told
-    assert "\n" not in told
+    reported = str(caught.value)
+    assert f"{planted}, SHA-256 {sha256(planted)}, as recorded" in reported
+    assert "--trust" in reported
+    assert "\n" not in reported
     assert [d.image for d in caught.value.differences] == ["1.png"]
 
 

@@ -134,8 +134,8 @@ def without(monkeypatch):
 def evaluated(run, **options):
     """What is seen in the run as it lies there, and how many images were measured for it."""
     calls = Calls()
-    told = iqattack.Callbacks(measured=calls)
-    return seen_by(iqattack.evaluate(run.folder, callbacks=told, **options)), len(calls)
+    reported = iqattack.Callbacks(measured=calls)
+    return seen_by(iqattack.evaluate(run.folder, callbacks=reported, **options)), len(calls)
 
 
 def seen_by(summary):

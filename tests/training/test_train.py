@@ -41,8 +41,8 @@ def test_training_repeats_itself_and_writes_its_log(train, tmp_path, monkeypatch
 
 def test_what_only_training_is_told(train):
     pictures = train.random_pictures((3,), 10, 0)
-    told = train.told(pictures, train.ranking_of(pictures)).numpy()
-    assert told.shape == (10, 14)
-    for row, steps in zip(told, pictures.steps, strict=True):
+    reported = train.reported(pictures, train.ranking_of(pictures)).numpy()
+    assert reported.shape == (10, 14)
+    for row, steps in zip(reported, pictures.steps, strict=True):
         assert np.count_nonzero(row[:11]) == len(steps)
-    assert ((told >= 0) & (told <= 1)).all()
+    assert ((reported >= 0) & (reported <= 1)).all()
