@@ -107,7 +107,7 @@ def load():
 
 
 def test_a_run_knows_its_model_from_any_folder(tmp_path, images, monkeypatch):
-    """And not another file of the same name; one that changed is told."""
+    """And not another file of the same name; one that changed is reported."""
     for name, top in (("here", 255), ("there", 300)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "m.py").write_text(MODEL.format(top=top))

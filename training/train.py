@@ -48,7 +48,7 @@ RATE = 2e-3  # highest, of a one-cycle schedule (Smith & Topin 2019)
 DECAY = 0.05  # of AdamW
 DROPOUT = 0.3
 NOISE = 0.1  # of the statistics of the whole, in their deviations
-HELP = 0.1  # weight of the loss of what was done to a picture, which only training is told
+AUXILIARY = 0.1  # weight of the loss of what was done to a picture, a label that only training has
 PATIENCE = 5  # epochs without a better validation SROCC
 THREADS = 2  # always, as the order of sums depends on it
 
@@ -66,7 +66,7 @@ def scores_of(judge: nn.Module, seen: Seen) -> Floats:
     )
 
 
-def told(training: Labelled, table: Floats) -> Tensor:
+def auxiliary_targets(training: Labelled, table: Floats) -> Tensor:
     """What helps to find features (N, 14): the level of each distortion, 0 to 1, and each rank."""
     kinds = list(DISTORTIONS)
     levels = np.zeros((len(training.steps), len(kinds)), dtype=np.float32)
@@ -95,7 +95,7 @@ def train(
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     mos, known = torch.from_numpy(training.mos(table)).float() / 100, validation.mos(table)
-    help_wanted = told(training, table)
+    auxiliary = auxiliary_targets(training, table)
     judge = Judge().to(device)
     helper = nn.Linear(HIDDEN, len(DISTORTIONS) + len(MEASURES)).to(device)
     weights = [*judge.parameters(), *helper.parameters()]
@@ -114,8 +114,8 @@ def train(
             features = judge.features(window.to(device).float(), overall, NOISE, DROPOUT)
             found = torch.sigmoid(judge.score(features)).flatten()
             loss = nn.functional.huber_loss(found, mos[chosen].to(device), delta=0.1)
-            wanted = help_wanted[chosen].to(device)
-            total = loss + HELP * nn.functional.mse_loss(helper(features), wanted)
+            wanted = auxiliary[chosen].to(device)
+            total = loss + AUXILIARY * nn.functional.mse_loss(helper(features), wanted)
             optimizer.zero_grad()
             total.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(weights, 1.0)

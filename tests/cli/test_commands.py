@@ -103,8 +103,8 @@ def test_a_table_to_a_full_disk(attack, monkeypatch):
 def test_lists_and_help(iqattack):
     assert iqattack("--version").out == f"iqattack {package.__version__}\n"
     assert "score-boundary" in iqattack("attacks").out
-    told = iqattack("attacks", "filter-serch").error
-    assert told.startswith("error: unknown attack 'filter-serch': did you mean 'filter-search'?")
+    error = iqattack("attacks", "filter-serch").error
+    assert error.startswith("error: unknown attack 'filter-serch': did you mean 'filter-search'?")
     assert "pyiqa:NAME[,option=value]" in iqattack("models").out
     commands = ("attack", "evaluate", "compare", "report", "verify", "models", "samples", "demo")
     for command in commands:

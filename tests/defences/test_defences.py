@@ -41,7 +41,7 @@ def sent(spec, images, behind=BEHIND):
     return seen
 
 
-def told(spec, scores, behind=BEHIND):
+def reported(spec, scores, behind=BEHIND):
     """The scores reported in place of these."""
     images = torch.arange(len(scores), dtype=torch.uint8).reshape(-1, 1, 1, 1).expand(-1, 3, 4, 4)
     return parse_defence(spec)(images, lambda _: list(scores), behind)
@@ -125,8 +125,8 @@ def test_the_first_sees_the_image_first_and_the_score_last(images) -> None:
     (bits_first,) = sent("bits:1+blur:9", images[:1])
     (blur_first,) = sent("blur:9+bits:1", images[:1])
     assert len(bits_first.unique()) > 2 == len(blur_first.unique())
-    assert told("round:7+aaa:20", [3.0]) == [14.0]  # told 17, then rounded
-    assert told("aaa:20+round:7", [3.0]) == [20.0]  # rounded to 0, then mirrored
+    assert reported("round:7+aaa:20", [3.0]) == [14.0]  # reported 17, then rounded
+    assert reported("aaa:20+round:7", [3.0]) == [20.0]  # rounded to 0, then mirrored
 
 
 def test_versions_of_versions_are_counted(images) -> None:
@@ -319,7 +319,7 @@ def test_few_passes_certify_nothing() -> None:
 
 def test_scores_are_rounded_from_the_low_end_on() -> None:
     behind = Behind((1.0, 5.0))  # a hundredth is 0.04
-    found = told("round:25", [1.0, 1.4, 1.6, 3.4, 3.6, 5.0], behind)
+    found = reported("round:25", [1.0, 1.4, 1.6, 3.4, 3.6, 5.0], behind)
     assert found == [1.0, 1.0, 2.0, 3.0, 4.0, 5.0]
 
 
@@ -339,7 +339,7 @@ def test_noise_on_scores_has_its_deviation() -> None:
     score=st.floats(-50.0, 150.0), form=st.sampled_from(["linear", "sine"]), length=st.floats(1, 50)
 )
 def test_no_score_is_told_further_off_than_an_interval(score, form, length) -> None:
-    (found,) = told(f"aaa:{length!r}:{form}", [score])
+    (found,) = reported(f"aaa:{length!r}:{form}", [score])
     assert abs(found - score) <= length * (1.0 + 1e-9)
 
 
@@ -348,7 +348,7 @@ def test_small_steps_are_misled_and_large_ones_are_not(form) -> None:
     """Within an interval the score falls where it rises; an interval further on it is that much
     more.
     """
-    found = told(f"aaa:10:{form}", [44.0, 45.0, 46.0, 54.0, 55.0, 56.0])
+    found = reported(f"aaa:10:{form}", [44.0, 45.0, 46.0, 54.0, 55.0, 56.0])
     assert found[0] > found[1] > found[2]
     assert found[1] == pytest.approx(45.0)
     assert np.allclose(np.subtract(found[3:], found[:3]), 10.0)
@@ -359,9 +359,9 @@ def test_what_is_in_the_range_is_told_in_the_range(spec) -> None:
     for behind in (BEHIND, Behind((-3.0, 7.0))):
         low, high = behind.score_range
         scores = np.linspace(low, high, 301).tolist()
-        found = told(spec, scores, behind)
+        found = reported(spec, scores, behind)
         assert low - 1e-9 <= min(found) <= max(found) <= high + 1e-9
-        assert told(spec, [low - 1.0, high + 1.0], behind) == [low - 1.0, high + 1.0]
+        assert reported(spec, [low - 1.0, high + 1.0], behind) == [low - 1.0, high + 1.0]
 
 
 def test_two_random_defences_have_numbers_of_their_own() -> None:
@@ -404,4 +404,4 @@ def test_a_certificate_of_nonsense_is_refused(sigma, radius, confidence, scores)
 
 
 def test_the_mirror_is_at_the_attractor() -> None:
-    assert told("aaa:10", [41.0, 45.0, 49.0]) == [49.0, 45.0, 41.0]
+    assert reported("aaa:10", [41.0, 45.0, 49.0]) == [49.0, 45.0, 41.0]

@@ -143,19 +143,19 @@ def sent(spec, images, behind=None):
 
 @pytest.mark.parametrize("name", ["halved", "Halved"])
 def test_a_function_or_a_class_purifies(mine, images, name):
-    seen, told = sent(f"mine.py:{name}:by=16", images)
+    seen, reported = sent(f"mine.py:{name}:by=16", images)
     assert torch.equal(torch.stack(seen), images // 16 * 16)
-    assert told == [float(image.double().mean()) for image in images // 16 * 16]
+    assert reported == [float(image.double().mean()) for image in images // 16 * 16]
     assert torch.equal(torch.stack(sent(f"mine.py:{name}", images)[0]), images // 2 * 2)
 
 
 @pytest.mark.parametrize("name", ["noisy", "Noisy"])
 def test_a_random_one_hangs_on_the_pixels_and_the_key_alone(mine, images, name):
     spec = f"mine.py:{name}:passes=3"
-    together, told = sent(spec, images)
+    together, reported = sent(spec, images)
     alone = [sent(spec, image[None]) for image in images]
     assert torch.equal(torch.stack(together), torch.cat([torch.stack(a) for a, _ in alone]))
-    assert told == [score for _, scores in alone for score in scores]
+    assert reported == [score for _, scores in alone for score in scores]
     assert len({image.numpy().tobytes() for image in together}) == 9
     other, _ = sent(spec, images, Behind((0.0, 255.0), key=1))
     assert not torch.equal(torch.stack(other), torch.stack(together))
@@ -171,9 +171,9 @@ def test_scores_are_told_and_answers_given_by_classes(mine, images):
     means = [float(image.double().mean()) for image in images]
     assert sent("mine.py:Shifted:plus=2", images)[1] == [mean + 2 * 2.55 for mean in means]
     assert parse_defence("mine.py:Shifted:plus=2").defences[0].tells
-    seen, told = sent("mine.py:Both", images)
+    seen, reported = sent("mine.py:Both", images)
     assert torch.equal(torch.stack(seen[3:]), images.flip(3))
-    assert told == pytest.approx(means)
+    assert reported == pytest.approx(means)
     assert parse_defence("mine.py:Both+noise:3:2").scored == 4
 
 
@@ -231,14 +231,14 @@ def test_a_size_of_its_own(mine, images):
         "def by_brightness(pixels):\n    return pixels[:8 + int(pixels[0, 0, 0]) % 3]\n"
     )
     assert torch.equal(torch.stack(sent("size.py:crop", images)[0]), images[..., 2:-2, 2:-2])
-    seen, told = sent("size.py:by_brightness", images)
-    assert len(told) == 3
+    seen, reported = sent("size.py:by_brightness", images)
+    assert len(reported) == 3
     heights = [8 + int(image[0, 0, 0]) % 3 for image in images]
     assert sorted(image.shape[1] for image in seen) == sorted(heights)
     expected = [
         float(image[:, :h].double().mean()) for image, h in zip(images, heights, strict=True)
     ]
-    assert told == pytest.approx(expected)
+    assert reported == pytest.approx(expected)
 
 
 # -- what they must not give ----------------------------------------------------------------------
@@ -578,8 +578,8 @@ def test_what_a_defence_leaves_of_an_attack(mine):
     assert len(found.images) == 4
     with pytest.raises(RunError, match=r"expected 'model\.py:load, defended by mine\.py:noisy'"):
         iqattack.defended("plain", "mine.py:noisy", adaptive="behind")
-    told = iqattack.defended("plain", "mine.py:Shifted:plus=3")
-    assert told.gain_not_adaptive == told.gain  # the model's own scores
+    reported = iqattack.defended("plain", "mine.py:Shifted:plus=3")
+    assert reported.gain_not_adaptive == reported.gain  # the model's own scores
     (mine / "mine.py").write_text(MINE + "\n# changed\n")
     with pytest.raises(RunError, match=r"its defence had another mine.py than"):
         iqattack.defended("plain", "mine.py:noisy:passes=2", adaptive="behind", keys=2)
@@ -679,5 +679,5 @@ def test_the_example_does_what_it_says(images):
         )
         for version in moved
     )
-    (told,) = sent(f"{EXAMPLE}:Contracted:share=0.25", flat)[1]
-    assert told == 127.5 + 0.25 * (90 - 127.5)
+    (reported,) = sent(f"{EXAMPLE}:Contracted:share=0.25", flat)[1]
+    assert reported == 127.5 + 0.25 * (90 - 127.5)

@@ -1,4 +1,4 @@
-"""Many images at once: batches, what a bad one does to the others, what is told on the way."""
+"""Many images at once: batches, what a bad one does to the others, what is reported on the way."""
 
 import hashlib
 import math
@@ -433,7 +433,7 @@ def test_options_that_make_no_sense(kit, options, message):
         kit.engine(kit.Scorer(), lists, **options)
 
 
-# -- what is told ---------------------------------------------------------------------------------
+# -- what is reported -----------------------------------------------------------------------------
 
 
 def test_progress_counts_what_the_model_scored(kit, images):

@@ -51,7 +51,7 @@ class Parsed(HTMLParser):
         return [attrs for name, attrs in self.tags if name == tag]
 
 
-def told(page):
+def words(page):
     return " ".join(Parsed(page).text.split())
 
 
@@ -121,7 +121,7 @@ def test_pictures_are_of_the_images_that_moved_most(audit):
 
 
 def test_concerns_come_before_the_pictures(audit, copy):
-    assert "Read these figures with care" in told(audit / "index.html")  # one image is broken
+    assert "Read these figures with care" in words(audit / "index.html")  # one image is broken
     card = read_card(copy)
     runs = (card.runs[0].model_copy(update={"verified": False}), *card.runs[1:])
     page = card_page(copy, card.model_copy(update={"runs": runs}))
@@ -129,11 +129,11 @@ def test_concerns_come_before_the_pictures(audit, copy):
 
 
 def test_a_picture_that_is_missing_is_said_and_the_page_is_made(copy):
-    before = told(write_card_page(copy))
+    before = words(write_card_page(copy))
     assert "cannot be shown" not in before
     for png in copy.glob("runs/*/adversarial/*.png"):
         png.unlink()
-    after = told(write_card_page(copy))
+    after = words(write_card_page(copy))
     assert after.count("This picture cannot be shown.") == 3
     assert "no such image" in after
 
@@ -141,11 +141,11 @@ def test_a_picture_that_is_missing_is_said_and_the_page_is_made(copy):
 def test_a_run_that_is_missing_is_said_and_the_page_is_made(copy):
     folders = [record.folder for record in read_card(copy).runs]
     shutil.rmtree(copy / folders[0])
-    text = told(write_card_page(copy))
+    text = words(write_card_page(copy))
     assert f"{folders[0]}: no such run" in text
     assert f"{folders[1]}:" not in text
     shutil.rmtree(copy / "runs")
-    text = told(write_card_page(copy))
+    text = words(write_card_page(copy))
     assert "No score was moved in the runs that could be read." in text
     assert all(f"{folder}: no such run" in text for folder in folders)
 
@@ -154,7 +154,7 @@ def test_a_run_that_is_not_that_of_the_card_is_said_and_not_shown(copy):
     for record in read_card(copy).runs:
         path = copy / record.folder / "results.csv"
         path.write_text(path.read_text() + "\n")
-    text = told(write_card_page(copy))
+    text = words(write_card_page(copy))
     assert text.count("results.csv is not the one from which the card was made") == 2
     assert "No score was moved" in text
 
@@ -170,7 +170,7 @@ def test_a_link_is_no_run(copy, tmp_path):
     folder = read_card(copy).runs[0].folder
     (copy / folder).rename(tmp_path / "elsewhere")
     (copy / folder).symlink_to(tmp_path / "elsewhere")
-    assert f"{folder}: is not a folder beneath the card" in told(write_card_page(copy))
+    assert f"{folder}: is not a folder beneath the card" in words(write_card_page(copy))
 
 
 def test_pages_of_runs_are_linked_where_there_are_some(copy):
@@ -183,11 +183,11 @@ def test_pages_of_runs_are_linked_where_there_are_some(copy):
 
 def test_the_policy_in_the_folder_is_judged(copy):
     (copy / "policy.toml").write_text('[[rules]]\nmeasure = "gain"\nat_most = 0.0\n')
-    assert "The policy does not hold. fails gain is at most 0" in told(write_card_page(copy))
+    assert "The policy does not hold. fails gain is at most 0" in words(write_card_page(copy))
     (copy / "policy.toml").write_text('[[rules]]\nmeasure = "gain"\nat_most = 1.0\n')
-    assert "The policy holds. holds gain is at most 1" in told(write_card_page(copy))
+    assert "The policy holds. holds gain is at most 1" in words(write_card_page(copy))
     (copy / "policy.toml").write_text("[[")
-    assert "policy.toml: policy policy.toml: is not TOML" in told(write_card_page(copy))
+    assert "policy.toml: policy policy.toml: is not TOML" in words(write_card_page(copy))
 
 
 def test_large_pictures_are_made_smaller():

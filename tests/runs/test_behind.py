@@ -69,9 +69,9 @@ def test_what_the_pictures_gain_behind_a_purifier(attacked, model):
     assert model.function.images - before == found.queries == 10  # two an image
     hidden = defend(model, "bits:3")
     for row, (clean, adversarial) in zip(found.images, pictures(run).values(), strict=True):
-        told = torch.as_tensor(hidden(torch.stack([clean, adversarial]))).tolist()
-        assert row.score_clean_defended == told[0]
-        assert row.gain_not_adaptive == pytest.approx((told[1] - told[0]) / 255.0, abs=1e-12)
+        scores = torch.as_tensor(hidden(torch.stack([clean, adversarial]))).tolist()
+        assert row.score_clean_defended == scores[0]
+        assert row.gain_not_adaptive == pytest.approx((scores[1] - scores[0]) / 255.0, abs=1e-12)
         purifier = parse_defence("bits:3").defences[0]
         assert isinstance(purifier, Purifier)
         seen = [
@@ -211,8 +211,8 @@ def test_a_low_score_may_be_the_better_one(photos, tmp_path):
     change = [(r.score_clean - r.score_clean_defended) / 255.0 for r in rows]
     assert found.clean_change.value == pytest.approx(np.mean(change))
     hidden = defend(worse, "bits:4")
-    told = [torch.as_tensor(hidden(torch.stack(pair))) for pair in pictures(run).values()]
-    moved = [-float(scores.diff()) / 255.0 for scores in told]
+    scores = [torch.as_tensor(hidden(torch.stack(pair))) for pair in pictures(run).values()]
+    moved = [-float(pair.diff()) / 255.0 for pair in scores]
     assert [row.gain_not_adaptive for row in rows] == pytest.approx(moved, abs=1e-12)
     assert found.gain.value > 0
 

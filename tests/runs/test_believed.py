@@ -443,7 +443,7 @@ def test_who_goes_on_is_told_what_may_be_paid_again(tmp_path, settings, images):
     priced, notes = like(brightness), []
     object.__setattr__(priced.traits, "price", 0.01)
 
-    def told(run, **more):
+    def problems(run, **more):
         notes.clear()
         note = iqattack.Callbacks(note=lambda _, text: notes.append(text), **more)
         with run:
@@ -452,8 +452,8 @@ def test_who_goes_on_is_told_what_may_be_paid_again(tmp_path, settings, images):
 
     folder = tmp_path / "run"
     with pytest.raises(Interrupted):
-        told(Run.create(folder, settings(), priced),
+        problems(Run.create(folder, settings(), priced),
              stop=lambda: len(list(folder.glob("adversarial/*"))) > 1)  # fmt: skip
     assert notes == []
-    assert len(told(Run.resume(folder, settings(), priced))) == 1
-    assert told(Run.resume(folder, settings(), priced)) == []  # nothing is left to do
+    assert len(problems(Run.resume(folder, settings(), priced))) == 1
+    assert problems(Run.resume(folder, settings(), priced)) == []  # nothing is left to do

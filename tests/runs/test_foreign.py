@@ -67,7 +67,7 @@ def agree(run):
     (run.folder / "summary.json").unlink()
 
 
-def told(run, brightness):
+def problems(run, brightness):
     return [str(difference) for difference in verify(Run.open(run.folder), brightness).differences]
 
 
@@ -130,7 +130,8 @@ def test_what_is_kept_of_a_change_may_be_anything(run, brightness, text):
                               r.update(changes=[{**CHANGE, "new": files}])))  # fmt: skip
     sql(run, ("INSERT INTO kept VALUES ('model change 0', ?)", (text,)))
     assert any(
-        line.startswith("run.toml: the log and run.toml disagree") for line in told(run, brightness)
+        line.startswith("run.toml: the log and run.toml disagree")
+        for line in problems(run, brightness)
     )
 
 
@@ -319,7 +320,7 @@ def test_a_run_toml_that_is_none(run, nested):
 def test_a_nested_summary_is_a_difference(run, brightness):
     for text in ("[" * 100_000, '{"a":' * 900 + "1" + "}" * 900, '{"queries": ' + "9" * 400 + "}"):
         (run.folder / "summary.json").write_text(text)
-        assert any(line.startswith("summary.json: ") for line in told(run, brightness))
+        assert any(line.startswith("summary.json: ") for line in problems(run, brightness))
         run.last_session()
 
 
@@ -357,9 +358,9 @@ def test_measures_of_a_result_are_computed_again(
     images = match_mos(ImageSet.from_folder(photos), read_mos(table))
     with Run.create(tmp_path / "run", settings(mos=str(table)), brightness) as run:
         execute(run, images, brightness)
-    assert told(run, brightness) == []
+    assert problems(run, brightness) == []
     edit_result(run, **values)
-    found = told(run, brightness)
+    found = problems(run, brightness)
     assert any(line.startswith("1.png: ") and message in line for line in found)
     if "mos" in values:
         table.unlink()
@@ -374,11 +375,11 @@ def test_directions_are_held_against_the_clean_scores(
 ):
     with Run.create(tmp_path / "run", settings(objective=objective), brightness) as run:
         execute(run, images, brightness)
-    assert told(run, brightness) == []
+    assert problems(run, brightness) == []
     way = run.results[0].direction
     other = "down" if way == "up" else "up"
     sql(run, f"UPDATE task SET direction = '{other}' WHERE id = 1")
-    found = told(run, brightness)
+    found = problems(run, brightness)
     assert f"0.png: direction is {way}, reported {other}" in found
     assert f"0.png: direction {way} reported, {other} in the log" in found
 
@@ -405,12 +406,14 @@ def test_images_that_failed_and_were_repaired_may_have_another_direction(
 def test_a_result_that_was_made_a_failure_is_found(run, brightness):
     sql(run, "DELETE FROM result WHERE task = 1", "INSERT INTO failure VALUES (1, 'it crashed')")
     agree(run)
-    assert f"0.png: failed, but the log has all its {BUDGET} queries" in told(run, brightness)
+    assert f"0.png: failed, but the log has all its {BUDGET} queries" in problems(run, brightness)
 
 
 def test_early_replies_beyond_the_budget_are_found(run, brightness):
     sql(run, "INSERT INTO early VALUES (1, 40, zeroblob(16))")
-    assert f"0.png: has query 41 in the log, beyond the budget of {BUDGET}" in told(run, brightness)
+    assert f"0.png: has query 41 in the log, beyond the budget of {BUDGET}" in problems(
+        run, brightness
+    )
 
 
 @pytest.mark.parametrize(
@@ -443,24 +446,24 @@ def test_an_end_that_says_far_less_is_said_and_kept(run, settings, brightness, i
         with pytest.raises(RunError, match=r"log\.sqlite has 60 queries, but log\.end says 30"):
             Run.resume(run.folder, settings(), brightness)
         assert path.read_bytes() == End(30, 5).text()
-    assert any("log.end says 30" in line for line in told(run, brightness))
+    assert any("log.end says 30" in line for line in problems(run, brightness))
     with Run.resume(run.folder, settings(), brightness, accept_lost_log=True) as again:
         execute(again, images, brightness)
-    assert told(run, brightness) == []
+    assert problems(run, brightness) == []
 
 
 @pytest.mark.parametrize("statements", [("UPDATE chunk SET digest = NULL WHERE task = 2",)])
 def test_a_row_without_its_digest_is_one_that_was_changed(run, settings, brightness, statements):
     sql(run, *statements)
     lacking = f"1.png: queries 1 to {BUDGET} of the log have no digest"
-    assert any(line.startswith(lacking) for line in told(run, brightness))
+    assert any(line.startswith(lacking) for line in problems(run, brightness))
     with pytest.raises(RunError, match=lacking):
         Run.resume(run.folder, settings(), brightness)
     with pytest.raises(RunError, match=lacking):
         iqattack.evaluate(run.folder)
     edit_toml(run, lambda record: record["versions"].update(iqattack="0.1.0"))
     (run.folder / "summary.json").unlink()
-    assert told(run, brightness) == []  # which logged none
+    assert problems(run, brightness) == []  # which logged none
 
 
 def test_a_loss_that_was_accepted_is_kept_and_told(run, settings, brightness, images):
@@ -525,7 +528,7 @@ def test_a_gap_does_not_hide_other_differences(tmp_path, settings, brightness, i
     with closing(sqlite3.connect(run.folder / "log.sqlite")) as log:
         log.execute("UPDATE chunk SET first = 3 WHERE task = 1")
         log.commit()
-    found = told(run, brightness)
+    found = problems(run, brightness)
     assert any(line.startswith("3.png: rms is") for line in found)
     assert any(line == "0.png: queries 1 to 3 are missing from the log" for line in found)
 
@@ -554,7 +557,7 @@ def test_differences_that_are_of_no_image_are_not_counted_as_one(run, capsys):
 
 def test_a_result_that_does_not_tell_where_its_image_was(run, brightness):
     edit_result(run, path="")
-    assert "1.png: the run does not record the path of its clean image" in told(run, brightness)
+    assert "1.png: the run does not record the path of its clean image" in problems(run, brightness)
 
 
 @pytest.mark.parametrize("start", [" ", "\ufeff", "\u200b", "\x0b", "\xa0", " ' ", "'"])

@@ -203,8 +203,8 @@ def test_a_log_with_fewer_queries_than_it_had(half, settings, brightness, images
         "(SELECT MAX(first) FROM chunk WHERE task = (SELECT id FROM task WHERE image = ?))",
         (name, name),
     ))  # fmt: skip
-    told = "log.sqlite has 29 queries, but had 30; 1 of 30 queries"
-    with pytest.raises(RunError, match=told):
+    expected = "log.sqlite has 29 queries, but had 30; 1 of 30 queries"
+    with pytest.raises(RunError, match=expected):
         Run.resume(half.folder, settings(), brightness)
     scorer = Counted(brightness)
     with Run.resume(half.folder, settings(), like(scorer), accept_lost_log=True) as again:
@@ -339,16 +339,16 @@ def test_a_model_that_was_mended_goes_on_and_the_run_says_so(tmp_path, photos):
     (change,) = iqattack.open_run(run.folder).record.changes
     assert (change.queries, change.old, change.new) == (31, old, new)
     assert old != new
-    told = (
+    expected = (
         f"the model was changed after 31 queries: m.py (SHA-256 {old[str(path)][:12]} → "
         f"{new[str(path)][:12]}); scores before and after come from two models"
     )
-    assert told in notes
-    assert told in run.summary().findings
+    assert expected in notes
+    assert expected in run.summary().findings
     assert json.loads((run.folder / "summary.json").read_text())["changes"][0]["queries"] == 31
     found = iqattack.verify(run.folder)
     assert found.differences == ()
-    assert told in found.notes
+    assert expected in found.notes
     assert any("scores of 5 images come" in note for note in found.notes)
     # And on it goes, without another word.
     iqattack.attack(photos, spec, resume=True, **options)

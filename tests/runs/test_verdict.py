@@ -228,7 +228,7 @@ def test_noise_larger_than_the_gain(photos, tmp_path):
     assert verdict.kind == "noise"
     assert verdict.text.startswith("Nothing can be said about the model's robustness: its scores")
     assert "noise" in verdict.doubts
-    # The same gain with a tenth of the noise is one, and the noise is told beside it.
+    # The same gain with a tenth of the noise is one, and the noise is stated beside it.
     less = summary.check.model_copy(update={"noise": 0.1})
     verdict = changed(summary, gain=(0.1, 0.09, 0.11), check=less).verdict
     assert verdict.kind not in ("noise", "constant", "batch")

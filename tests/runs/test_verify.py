@@ -18,7 +18,7 @@ def run(tmp_path, settings, brightness, images):
     return made
 
 
-def told(run, brightness):
+def problems(run, brightness):
     return [str(difference) for difference in verify(run, brightness).differences]
 
 
@@ -35,7 +35,7 @@ def test_a_changed_png_is_found(run, brightness):
     pixels = read_image(path).pixels
     pixels[0, 0, 0] ^= 64
     write_png(path, pixels)
-    found = told(run, brightness)
+    found = problems(run, brightness)
     assert all(line.startswith("1.png: ") for line in found)
     for what in (
         "attacked score is",
@@ -50,7 +50,7 @@ def test_a_changed_clean_image_is_found(run, brightness, photos):
     pixels = read_image(photos / "3.png").pixels
     pixels[0, 0, 0] ^= 1
     write_png(photos / "3.png", pixels)
-    assert any(line.startswith("3.png: clean score is") for line in told(run, brightness))
+    assert any(line.startswith("3.png: clean score is") for line in problems(run, brightness))
 
 
 def test_a_changed_hash_is_found(run, brightness):
@@ -59,28 +59,28 @@ def test_a_changed_hash_is_found(run, brightness):
     with sqlite3.connect(run.folder / "log.sqlite") as db:
         db.execute("UPDATE result SET json = ? WHERE json = ?",
                    (changed, told_before.model_dump_json()))  # fmt: skip
-    (line, _) = told(run, brightness)
+    (line, _) = problems(run, brightness)
     assert line.startswith(f"3.png: the clean image's SHA-256 is {told_before.sha256}, reported 00")
 
 
 @pytest.mark.parametrize("name", ["0.png", "4.png"])
 def test_a_missing_or_broken_file_is_found(run, brightness, name):
     (run.images / name).unlink()
-    assert any("no such image" in line for line in told(run, brightness))
+    assert any("no such image" in line for line in problems(run, brightness))
     (run.images / name).write_bytes(b"PNG")
-    assert any("is not a readable image" in line for line in told(run, brightness))
+    assert any("is not a readable image" in line for line in problems(run, brightness))
 
 
 def test_a_changed_score_in_the_table_is_found(run, brightness):
     path = run.folder / "results.csv"
     score = repr(run.results[2].score_adv)
     path.write_text(path.read_text().replace(score, "99.5"))
-    assert told(run, brightness) == [
+    assert problems(run, brightness) == [
         f"2.png: score_adv is 99.5 in results.csv, {score} in the log",
     ]
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:2] + lines[3:]) + "9.png" + "," * 18 + "\n")
-    found = told(run, brightness)
+    found = problems(run, brightness)
     assert any(line.startswith("1.png: no row in") for line in found)
     assert "9.png: has a row in results.csv, but no result in the log" in found
 
@@ -88,7 +88,7 @@ def test_a_changed_score_in_the_table_is_found(run, brightness):
 def test_a_row_that_is_there_twice_is_found(run, brightness):
     path = run.folder / "results.csv"
     path.write_text(path.read_text() + path.read_text().splitlines()[2] + "\n")
-    assert told(run, brightness) == ["1.png: has 2 rows in results.csv, expected one"]
+    assert problems(run, brightness) == ["1.png: has 2 rows in results.csv, expected one"]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_changed_summary_is_found(run, brightness, old, new, expected):
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
-    (line,) = told(run, brightness)
+    (line,) = problems(run, brightness)
     assert line.startswith(f"summary.json: {expected}")
 
 
@@ -123,7 +123,7 @@ def test_a_table_that_another_program_broke_is_one_line(run, brightness, text, m
     path = run.folder / "results.csv"
     header = path.read_text().splitlines(keepends=True)[0]
     path.write_text(text.format(header=header), errors="surrogateescape")
-    found = told(run, brightness)
+    found = problems(run, brightness)
     assert any(message in line and "results.csv" in line for line in found)
     assert all("\n" not in line for line in found)
     run.summary()  # does not need it
@@ -145,7 +145,7 @@ def test_a_changed_result_in_the_log_is_found(run, brightness, column, value, me
         (text,) = log.execute("SELECT json FROM result WHERE task = 1").fetchone()
         changed = json.dumps({**json.loads(text), column: value})
         log.execute("UPDATE result SET json = ? WHERE task = 1", (changed,))
-    assert any(line.startswith("0.png: ") and message in line for line in told(run, brightness))
+    assert any(line.startswith("0.png: ") and message in line for line in problems(run, brightness))
 
 
 def test_a_score_may_differ_within_the_tolerance(run):
@@ -196,5 +196,5 @@ def test_the_floor_is_checked(tmp_path, settings, brightness, images):
     assert verify(run, brightness).ok
     toml = (run.folder / "run.toml").read_text()
     (run.folder / "run.toml").write_text(toml.replace("ssim:0.9", "ssim:0.995"))
-    found = told(Run.open(run.folder), brightness)
+    found = problems(Run.open(run.folder), brightness)
     assert any("lies below the floor ssim:0.995" in line for line in found)

@@ -228,7 +228,7 @@ def test_measuring_can_be_stopped_and_gone_on_with(packages, run, seen):
 
 
 def test_without_the_packages(run, seen, without):
-    """What was kept is known; nothing else is, and who asks for it by name is told how."""
+    """What was kept is known; nothing else is, and an error says how to get it."""
     assert evaluated(run) == (seen_by(run.summary()), 0)
     seen[0].unlink()
     summary = iqattack.evaluate(run.folder)

@@ -39,10 +39,10 @@ def test_training_repeats_itself_and_writes_its_log(train, tmp_path, monkeypatch
     assert float(rows[1][3]) > 0
 
 
-def test_what_only_training_is_told(train):
+def test_auxiliary_targets(train):
     pictures = train.random_pictures((3,), 10, 0)
-    reported = train.reported(pictures, train.ranking_of(pictures)).numpy()
-    assert reported.shape == (10, 14)
-    for row, steps in zip(reported, pictures.steps, strict=True):
+    targets = train.auxiliary_targets(pictures, train.ranking_of(pictures)).numpy()
+    assert targets.shape == (10, 14)
+    for row, steps in zip(targets, pictures.steps, strict=True):
         assert np.count_nonzero(row[:11]) == len(steps)
-    assert ((reported >= 0) & (reported <= 1)).all()
+    assert ((targets >= 0) & (targets <= 1)).all()

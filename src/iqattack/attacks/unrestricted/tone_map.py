@@ -19,11 +19,11 @@ def mapped(image: Picture, gamma: float, saturation: float, bias: float) -> Pict
         return image  # its log average is no scale
     light = image.astype(np.float32) / 255.0
     # OpenCV 5 warns of its own code here, in the middle of the progress bar.
-    told = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     try:
         shown = np.asarray(cv2.createTonemapDrago(gamma, saturation, bias).process(light))
     finally:
-        cv2.utils.logging.setLogLevel(told)
+        cv2.utils.logging.setLogLevel(level)
     levels = np.clip(np.rint(255.0 * np.nan_to_num(shown)), 0.0, 255.0)
     return np.asarray(levels, dtype=np.uint8)
 
