@@ -1,4 +1,4 @@
-"""The end of a search on one image, and the lifting of attacks on one image to a set."""
+"""The end of a search on one image, and attacks on one image as attacks on a set and back."""
 
 from __future__ import annotations
 
@@ -127,3 +127,24 @@ def single(attack: Attack, *, thorough: bool = False, together: int = TOGETHER) 
                 advance(number, answer)
 
     return lifted
+
+
+def alone(attack: SetAttack) -> Attack:
+    """A set attack as one on a single image, which is then the whole set."""
+
+    def search(task: Task) -> AnySearch:
+        inner = attack(SetTask([task], task.rng))
+        try:
+            proposals = next(inner)
+            while True:
+                ((_, candidates),) = proposals
+                try:
+                    answer = yield candidates
+                except SearchEnded as ended:
+                    last = ended.answer
+                    answer = Answer(last.pixels, last.gain, last.left, ended)
+                proposals = inner.send([answer])
+        except StopIteration as stop:
+            return stop.value
+
+    return search

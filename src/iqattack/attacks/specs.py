@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from iqattack import plugins
-from iqattack.attacks.contract import AnySearch, Attack, Gradient, Task
+from iqattack.attacks.contract import AnySearch, Attack, Gradient, SetAttack, Task
+from iqattack.attacks.lifting import alone
 from iqattack.attacks.options import (
     ATTACKED,
     Gradients,
@@ -134,7 +135,9 @@ def installed_attacks() -> tuple[dict[str, AttackKind], dict[str, str]]:
 
 
 def load_attack(spec: str, gradients: Callable[[str], Gradient] | None = None) -> Attack:
-    """Load the attack that a spec names, with its options.
+    """Load the attack on one image that a spec names, with its options.
+
+    An attack on a set (see `is_of_set`) then takes the image for the whole set.
 
     gradients: returns the gradient function of a model, given its spec or `attacked` for the model
         under attack; for attacks that use gradients.
@@ -147,9 +150,26 @@ def load_attack(spec: str, gradients: Callable[[str], Gradient] | None = None) -
         if gradients is not None and isinstance(value, Gradients):
             options[option] = replace(value, function=gradients(value.spec))
     attack = partial(found.kind.function, **options)
+    if found.kind.of_set:
+        return alone(attack)
     if found.kind.name not in ATTACKS:
         return as_guest(attack, found.kind.name)
     attack.__name__ = found.kind.name  # type: ignore[attr-defined] # for messages
+    return attack
+
+
+def is_of_set(spec: str) -> bool:
+    """Whether an attack is one on all images of a run together, whose searches depend on each
+    other; decided from text alone, as in `is_white_box`.
+    """
+    kind = ATTACKS.get(split(spec)[0])
+    return kind is not None and kind.of_set
+
+
+def load_set_attack(spec: str) -> SetAttack:
+    """Load the attack on a set that a spec names; InputError for an invalid option or value."""
+    found = find(spec)
+    attack: SetAttack = partial(found.kind.function, **found.options)
     return attack
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from iqattack.attacks.contract import Search
 from iqattack.attacks.options import ATTACKED, Gradients
 from iqattack.catalogue.attacks import ATTACKS as TEXTS
 from iqattack.catalogue.attacks import AttackText
@@ -23,13 +23,18 @@ class AttackKind:
     name: str
     summary: str
     paper: str
-    function: Callable[..., Search]
+    function: Callable[..., Any]  # see `of_set`
     text: AttackText | None = None
 
     @property
     def options(self) -> dict[str, object]:
         """The names and defaults of its options."""
         return defaults(self.function)
+
+    @property
+    def of_set(self) -> bool:
+        """Whether its function attacks a set, not one image."""
+        return self.text is not None and self.text.of_set
 
     @property
     def white_box(self) -> bool:

@@ -17,8 +17,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from iqattack.attacks import ATTACKS, GIVEN, Gradient, load_attack
-from iqattack.attacks.specs import find
+from iqattack.attacks import ATTACKS, GIVEN, Gradient, find, is_of_set, load_attack
 from iqattack.engine import QueryLog
 from iqattack.errors import InputError, IqattackError, RunError
 from iqattack.imports import split
@@ -129,6 +128,8 @@ def _obstacle(spec: str, *, files: bool) -> str | None:
     name = split(spec)[0]
     if name == GIVEN or name not in ATTACKS:
         return f"attack {spec} does not ship with iqattack, and foreign code is not loaded"
+    if is_of_set(spec):
+        return f"attack {spec} attacks all images together, and searches are replayed one by one"
     try:
         options = find(spec).options
     except InputError as error:

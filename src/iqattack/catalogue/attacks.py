@@ -17,6 +17,9 @@ SUBSTITUTE = (
     "black box with a substitute: the scores of its candidates, and gradients of another model "
     "that the attacker has"
 )
+POOLED = (
+    "black box: the scores of its candidates, and what those of the other images of the run were"
+)
 LEARNT = (
     "black box with prior knowledge: the scores of its candidates, and a file learnt from scores "
     "of "
@@ -32,7 +35,8 @@ class AttackText:
 
     summary: one line. paper: its source. code: its function, as `file:function` of the package
     `attacks`. access: its threat model. about: what it does, in two or three sentences. options:
-    the meaning of each, by name. constraint: the one that it is made for, if not a box.
+    the meaning of each, by name. constraint: the one that it is made for, if not a box. of_set:
+    whether it attacks all images of a run together.
     """
 
     name: str
@@ -43,6 +47,7 @@ class AttackText:
     about: str
     options: Mapping[str, str] = field(default_factory=dict, hash=False)
     constraint: str | None = None
+    of_set: bool = False
 
 
 _BOUNDARY = {
@@ -121,6 +126,23 @@ ATTACKS: dict[str, AttackText] = {
             "sign. Both are drawn by their recent gain per query, which adapts to what the model "
             "looks at: it is stronger if a model sees colours, and with many queries.",
             {**_FILTER, **_KNOWN},
+        ),
+        AttackText(
+            "pooled-search",
+            "portfolio-search on a whole set, whose images learn from each other",
+            "iqattack",
+            "set_based.pooled_search:pooled_search",
+            POOLED,
+            "Tries first on each image what gained most on the images before it: fixed directions, "
+            "and filters that those found. Then as portfolio-search. All queries are in the "
+            "budgets of the images; with few queries per image, it gains far more than an attack "
+            "on single images. Needs several images, and takes no shards and no Ray.",
+            {
+                **_FILTER,
+                "together": "images at a time: fewer learn more from each other, more keep more "
+                "workers busy",
+            },
+            of_set=True,
         ),
         AttackText(
             "surfree",

@@ -3,7 +3,7 @@
 from iqattack.directions.bank import BANK, bank, high_frequencies
 from iqattack.directions.by_gain import ByGain
 from iqattack.directions.choice import Choice
-from iqattack.directions.coloured import coloured_checkerboards
+from iqattack.directions.coloured import COLOURED, coloured_checkerboards
 from iqattack.directions.low_frequency import low_frequency, orthogonal
 from iqattack.directions.profile import MOST_SIDE, STUDENT, Profile, Stroke, ranked, read_profile
 from iqattack.directions.sparse_noise import SUPPORTS, Draw, SparseNoise, Support, interval
@@ -22,6 +22,7 @@ from iqattack.directions.universal import (
 __all__ = [
     "BANK",
     "BUNDLED",
+    "COLOURED",
     "MOST_SIDE",
     "SOURCES",
     "STUDENT",

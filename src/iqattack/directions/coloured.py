@@ -14,6 +14,7 @@ from torch import Tensor
 
 OPPONENTS = {"red": (1, -1, -1), "yellow": (1, 1, -1), "magenta": (1, -1, 1)}
 SIDES = (1, 2)  # of a square, pixels
+COLOURED = tuple(f"{name} checkerboard {side}" for side in SIDES for name in OPPONENTS)
 
 
 def coloured_checkerboards(image: Tensor) -> Iterator[tuple[str, Tensor]]:

@@ -345,12 +345,16 @@ class SetDriver(AccountsDriver):
         *,
         total: int | None = None,
         standing: Standing | None = None,
+        tolerant: bool = False,
     ) -> None:
-        """total: queries about all images, their clean ones included; then all are opened."""
+        """total: queries about all images, their clean ones included; then all are opened.
+        tolerant: a candidate that the model fails on for good is one without a finite score, in the
+        log, too, as whatever is asked afterwards depends on it.
+        """
         super().__init__(failed)
         self._entries = entries
         self._total = total
-        self._ranked = standing is not None
+        self._tolerant = tolerant
         self._accounts = LazyAccounts(makers)
         self._numbers = {entry.name: number for number, entry in enumerate(entries)}
         self._order: list[tuple[str, int]] = []
@@ -369,11 +373,8 @@ class SetDriver(AccountsDriver):
         return self._accounts[self._numbers[name]]
 
     def take(self, reply: Reply) -> None:
-        """Put it into its account; with an objective of the set, one that the model fails on for
-        good is one without a finite score: it is in the log then, as whatever is asked afterwards
-        depends on it.
-        """
-        if not self._ranked or reply.score is not None or reply.transient:
+        """Put it into its account."""
+        if not self._tolerant or reply.score is not None or reply.transient:
             super().take(reply)
         else:
             self.account(reply.request.name).settle(reply.request.number, math.nan)

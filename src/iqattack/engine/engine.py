@@ -49,6 +49,7 @@ class Searching(Protocol):
         *,
         total: int | None = None,
         standing: Standing | None = None,
+        tolerant: bool = False,
     ) -> Events:
         """See `Searcher`."""
         ...
@@ -181,11 +182,17 @@ class Engine:
         self._check_range(scores)
 
     def run_set(
-        self, images: ImageSet, attack: SetAttack, *, total: int | None = None
+        self,
+        images: ImageSet,
+        attack: SetAttack,
+        *,
+        total: int | None = None,
+        tolerant: bool = False,
     ) -> tuple[list[Attacked | Failure], Returned]:
         """Outcomes and failures of an attack on all images, and what it returned; errors as in
         `run`. total: queries about all images, which no path exceeds; InputError where it does not
-        suffice for the clean ones.
+        suffice for the clean ones. tolerant: whether a candidate that the model fails on for good
+        counts as one without a finite score, instead of as the failure of its image.
 
         An image whose clean image cannot be scored is left out of the set.
         """
@@ -213,7 +220,11 @@ class Engine:
         returned = Returned(None)
         with closing(
             self._searching.search_set(
-                list(self._plans(todo, targets)), attack, total=total, standing=standing
+                list(self._plans(todo, targets)),
+                attack,
+                total=total,
+                standing=standing,
+                tolerant=tolerant,
             )
         ) as events:
             for event in events:

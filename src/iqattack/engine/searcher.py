@@ -119,9 +119,10 @@ class Searcher:
         *,
         total: int | None = None,
         standing: Standing | None = None,
+        tolerant: bool = False,
     ) -> Events:
         """The same for an attack on all of them, and in the end `Returned`. total: queries about
-        all of them; standing: of an objective of the set.
+        all of them; standing: of an objective of the set; tolerant: see `Engine.run_set`.
 
         InputError for a floor of the result, which one query of each image is kept for.
         """
@@ -139,6 +140,7 @@ class Searcher:
                 model_failed,
                 total=total,
                 standing=standing,
+                tolerant=tolerant,
             )
 
         def failed(error: InputError, _queries: int) -> Event:

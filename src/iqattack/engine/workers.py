@@ -265,6 +265,7 @@ class Workers:
         *,
         total: int | None = None,  # noqa: ARG002
         standing: Standing | None = None,  # noqa: ARG002
+        tolerant: bool = False,  # noqa: ARG002
     ) -> Events:
         """Raise InputError: processes cannot share a search; a pool of processes can score it."""
         raise InputError(

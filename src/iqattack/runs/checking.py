@@ -101,7 +101,7 @@ class Checking:
             checked = Checked(
                 images=tuple(self._pair()),
                 batch=batch,
-                late=self._settings.budget_total is None,
+                late=not self._settings.together,
                 wide=batch and given != 2 and not self._begun,
                 workers=self._how.apart,
             )

@@ -150,10 +150,10 @@ def detect(
             f"accounts {accounts}: expected 1 to {MOST_ACCOUNTS:,}, or {PER_IMAGE} for an account "
             "for each image"
         )
-    if run.settings.budget_total is not None:
+    if run.settings.together:
         raise RunError(
-            f"{run.folder}: its images share a budget, so their searches cannot be replayed one by "
-            "one; give a run with a budget per image"
+            f"{run.folder}: its images were attacked together ({run.settings.label}), so their "
+            "searches cannot be replayed one by one; give a run of an attack on single images"
         )
     results, pending = run.checked_state(pictures=False)
     done = results.done

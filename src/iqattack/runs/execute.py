@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from iqattack.attacks import Attack, ranking, taken_files
+from iqattack.attacks import Attack, SetAttack, load_set_attack, ranking, taken_files
 from iqattack.directions import read_profile
 from iqattack.engine import (
     Attacked,
@@ -197,8 +197,8 @@ def _attack_all(
         whole=whole,
     )
     items: Iterable[Attacked | Failure] = engine.run(images)
-    if run.settings.budget_total is not None:
-        items = _of_set(run, log, images, engine, lambda: setup.load_attack(scorer))
+    if run.settings.together:
+        items = _of_set(run, log, images, engine, lambda: _set_attack(setup, scorer))
     for item in items:
         if isinstance(item, Failure):
             report.notify.failed(item.entry.name, item.reason)
@@ -208,15 +208,22 @@ def _attack_all(
             finish(log, run.record, item.entry.name, item.row.model_dump_json())
 
 
+def _set_attack(setup: Setup, scorer: Scorer) -> SetAttack:
+    """The attack of a run on all images together."""
+    if setup.settings.budget_total is not None:
+        return ranking(setup.load_attack(scorer))
+    return load_set_attack(setup.settings.attack)
+
+
 def _of_set(
-    run: Run, log: QueryLog, images: ImageSet, engine: Engine, attack: Callable[[], Attack]
+    run: Run, log: QueryLog, images: ImageSet, engine: Engine, attack: Callable[[], SetAttack]
 ) -> Sequence[Attacked | Failure]:
-    """The events of an attack on all images together; none if all have a result. attack: returns
-    the one on a single image.
-    """
+    """The events of an attack on all images together; none if all have a result."""
     if len(log.finished()) + len(log.failures()) == len(images) and log.finished():
         return []
-    items, returned = engine.run_set(images, ranking(attack()), total=run.settings.budget_total)
+    items, returned = engine.run_set(
+        images, attack(), total=run.settings.budget_total, tolerant=True
+    )
     keep_order(log, returned.order)
     return items
 

@@ -368,11 +368,14 @@ def searching(
     """
     how = setup.how
     setup.needed.check(setup.settings)  # before any query, here and on other machines
-    if setup.settings.budget_total is not None:
+    if setup.settings.together:
         if how.engine == RAY:
+            objective, shared = setup.settings.objective, setup.settings.budget_total is not None
+            why = f"objective {objective} shares a budget among them"
+            if not shared:
+                why = f"{setup.settings.attack} learns from one for the others"
             raise InputError(
-                f"engine {RAY}: attacks images one by one, but objective "
-                f"{setup.settings.objective} shares a budget among them; leave out --engine"
+                f"engine {RAY}: attacks images one by one, but {why}; leave out --engine"
             )
         spec = setup.model if isinstance(setup.model, str) else None
         with how.pool_of(scorer, spec, ceiling) as pool:

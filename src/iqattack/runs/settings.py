@@ -28,7 +28,7 @@ from pydantic import (
     model_validator,
 )
 
-from iqattack.attacks import canonical_attack, labelled, taken_files
+from iqattack.attacks import canonical_attack, is_of_set, labelled, taken_files
 from iqattack.catalogue import defaults
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.errors import InputError, RunError
@@ -149,32 +149,51 @@ class Settings(BaseModel):
             )
         return self
 
+    @property
+    def together(self) -> bool:
+        """Whether all images are attacked in one search, whose queries depend on each other."""
+        return self.budget_total is not None or is_of_set(self.attack)
+
     @model_validator(mode="after")
     def _of_set(self) -> Self:
         of_set = isinstance(parse_objective(self.objective), SetObjective)
-        if self.budget_total is None:
-            if of_set:
-                raise InputError(
-                    f"objective {self.objective} applies to all images together; give a budget for "
-                    "all of them, such as --budget-total 5000"
-                )
-            return self
-        if not of_set:
+        if of_set and self.budget_total is None:
+            raise InputError(
+                f"objective {self.objective} applies to all images together; give a budget for "
+                "all of them, such as --budget-total 5000"
+            )
+        if not of_set and self.budget_total is not None:
             raise InputError(
                 f"budget-total {self.budget_total} applies to the objectives srocc and top:3; with "
                 f"{self.objective}, give --queries, per image"
             )
-        if not 1 <= self.budget_total <= MOST_LOGGED:
+        if self.budget_total is not None and not 1 <= self.budget_total <= MOST_LOGGED:
             raise InputError(f"budget-total {self.budget_total}: expected at least 1 query")
+        if of_set and is_of_set(self.attack):
+            raise InputError(
+                f"attack {self.attack}: attacks all images together, and so does objective "
+                f"{self.objective}, with an attack on single images; give one, such as "
+                f"{defaults.ATTACK}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if not self.together:
+            return self
+        pooled = f"objective {self.objective}"
+        instead = "use rank"
+        if self.budget_total is None:
+            pooled, instead = f"attack {self.attack}", f"use {defaults.ATTACK}"
         if self.shard is not None:
             raise InputError(
-                f"shard {self.shard}: objective {self.objective} applies to all images together; "
-                "leave out the shard, or use rank"
+                f"shard {self.shard}: {pooled} applies to all images together; leave out the "
+                f"shard, or {instead}"
             )
         if self.floor is not None and parse_floor(self.floor).of_result:
             raise InputError(
-                f"floor {self.floor}: takes a query for the result of each image; with objective "
-                f"{self.objective}, use ssim:0.95, or none"
+                f"floor {self.floor}: takes a query for the result of each image; with {pooled}, "
+                "use ssim:0.95, or none"
             )
         return self
 

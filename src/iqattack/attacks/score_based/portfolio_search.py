@@ -16,13 +16,11 @@ is filter search with stages that find out.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import Count, CountFromOne, Fraction, ModelOption, ProfileFile
-from iqattack.attacks.shared.painting.canvas import EVERY, Brush, Canvas, Channels
+from iqattack.attacks.shared.painting.canvas import Brush, Canvas
 from iqattack.attacks.shared.painting.filters import (
     FILTERS,
     PATIENCE,
@@ -31,13 +29,11 @@ from iqattack.attacks.shared.painting.filters import (
     Side,
     searched_filters,
 )
-from iqattack.attacks.shared.painting.first import DIRECTIONS, Stage, first_brushes
+from iqattack.attacks.shared.painting.first import Stage, first_brushes
+from iqattack.attacks.shared.painting.portfolio import portfolio
 from iqattack.attacks.shared.painting.regions import PALETTE
 from iqattack.attacks.shared.painting.way_back import way_back
-from iqattack.directions import ByGain, coloured_checkerboards
-
-SOME: tuple[Channels, ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1))
-DOUBT = 0.5  # faith in directions that were not among the first, beside 1
+from iqattack.directions import coloured_checkerboards
 
 
 def portfolio_search(
@@ -69,13 +65,7 @@ def portfolio_search(
     task.stage("filter")
     budget = min(filters, int(share * task.queries))
     found = yield from searched_filters(canvas, directions[0], budget, patience, side)
-    brushes = [*found[:palette], *directions]
-    task.stage("channels")
-    yield from _in_channels(canvas, brushes[0])
-    task.stage("portfolio")
-    first, rest = brushes[: palette + DIRECTIONS], brushes[palette + DIRECTIONS :]
-    faith = [1.0] * len(first) + [DOUBT] * len(rest)
-    yield from _painted(canvas, ByGain(brushes, faith), ByGain((EVERY, *SOME)))
+    yield from portfolio(canvas, found, directions, palette)
     yield from way_back(canvas)
 
 
@@ -90,24 +80,3 @@ def _with_colours(canvas: Canvas, directions: list[Brush]) -> Stage:
         if (yield from canvas.ask(canvas.painted(brush))) > before:
             directions = [brush, *directions]
     return directions
-
-
-def _in_channels(canvas: Canvas, brush: Brush) -> Search:
-    """The whole picture in one way after the other, on top of what gained."""
-    for channels in SOME:
-        if canvas.done:
-            break
-        yield from canvas.ask(canvas.painted(replace(brush, channels=channels)))
-
-
-def _painted(canvas: Canvas, brushes: ByGain[Brush], channels: ByGain[Channels]) -> Search:
-    """Squares, drawn and kept where they gain, until there is nothing left to gain."""
-    first_left = canvas.left
-    while not canvas.done:
-        numbers = torch.rand(2, generator=canvas.task.rng, dtype=torch.float32).tolist()
-        brush, way = brushes.draw(numbers[0]), channels.draw(numbers[1])
-        candidate = replace(brushes.options[brush], channels=channels.options[way])
-        before = canvas.gain
-        gain = yield from canvas.ask(canvas.painted(candidate, canvas.square(first_left)))
-        brushes.learn(brush, gain - before)
-        channels.learn(way, gain - before)

@@ -1,0 +1,187 @@
+"""Runs of an attack on a set whose images learn from each other, each with its own budget."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import pytest
+
+import iqattack
+from iqattack.attacks.set_based.pooled_search import TOGETHER
+from iqattack.auditing.replayed import replayed
+from iqattack.errors import InputError, RunError
+from iqattack.models import wrap
+from iqattack.reporting import write_report
+from iqattack.runs import Run, execute, verify
+from iqattack.runs.detect import detect
+from iqattack.runs.how import How
+from iqattack.runs.traces import results_at
+
+QUERIES = 30
+ATTACK = "pooled-search"
+
+
+def luma(batch):
+    """Mean of the upper half, less the detail of the lower one."""
+    upper, lower = batch.double().chunk(2, 2)
+    return upper.mean((1, 2, 3)) - lower.diff(dim=3).abs().mean((1, 2, 3))
+
+
+@pytest.fixture
+def model():
+    return wrap(luma, name="luma", score_range=(-255.0, 255.0), lower_better=False)
+
+
+@pytest.fixture
+def pooled(tmp_path, settings, images, model):
+    """Make a run."""
+
+    def run(folder="run", how=None, scorer=None, **changes):
+        given = {"attack": ATTACK, "constraint": "linf:8", "queries": QUERIES} | changes
+        scorer = scorer or model
+        with Run.create(tmp_path / folder, settings(**given), scorer) as begun:
+            execute(begun, images, scorer, how=how or How())
+        return Run.open(tmp_path / folder)
+
+    return run
+
+
+def written(run):
+    pictures = {path.name: path.read_bytes() for path in run.images.iterdir()}
+    return pictures, (run.folder / "results.csv").read_bytes()
+
+
+@pytest.mark.parametrize("how", [How(batch=1), How(batch=2), How(concurrency=3)])
+def test_how_it_runs_changes_nothing(pooled, how):
+    assert written(pooled("one")) == written(pooled("other", how=how))
+
+
+def test_each_image_has_its_budget_and_all_of_it_verifies(pooled, model):
+    run = pooled()
+    with closing(run.open_log()) as log:
+        assert {log.queries(name) for name in log.images()} == {QUERIES}
+    found = verify(run, model)
+    assert found.ok, found.differences
+    assert {result.attack for result in run.results} == {ATTACK}
+    results, _ = results_at(run, 10)
+    assert [r.queries for r in results.done] == [10] * 5
+    assert all(a.gain <= b.gain for a, b in zip(results.done, run.results, strict=True))
+    assert ATTACK in write_report(run).read_text()
+
+
+def test_a_check_of_the_model_fits_into_the_budgets(pooled, model):
+    run = pooled(check=True)
+    assert run.check is not None
+    with closing(run.open_log()) as log:
+        assert max(log.queries(name) for name in log.images()) <= QUERIES
+    assert verify(run, model).ok
+
+
+def test_candidates_without_a_score_leave_the_others_what_they_learnt(tmp_path, pooled):
+    """A model that has no score for some pictures, and fails on others for good."""
+
+    def picky(batch):
+        scores = luma(batch)
+        odd = batch.long().sum((1, 2, 3)) % 7
+        if (odd == 3).any() and len(batch) == 1:
+            raise ValueError("cannot score this")
+        return scores.where(odd != 5, math.nan)
+
+    scorer = wrap(picky, name="picky", score_range=(-255.0, 255.0), lower_better=False)
+    run = pooled(scorer=scorer, how=How(batch=1))
+    assert any(result.gain > 0 for result in run.results)
+    again = pooled("again", scorer=scorer, how=How(batch=1))
+    assert written(run) == written(again)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shard": "1/2"}, "attack pooled-search applies to all images together; leave out the"),
+        ({"floor": "jod:9.5"}, "takes a query for the result of each image; with attack pooled-"),
+        (
+            {"objective": "srocc", "budget_total": 100},
+            "attack pooled-search: attacks all images together, and so does objective srocc",
+        ),
+        ({"budget_total": 100}, "applies to the objectives srocc and top:3"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings, changes, message):
+    with pytest.raises(InputError, match=message):
+        settings(**{"attack": ATTACK, "queries": QUERIES, **changes})
+
+
+def test_a_cluster_is_refused(pooled):
+    with pytest.raises(InputError, match="pooled-search learns from one for the others"):
+        pooled(how=How(engine="ray"))
+
+
+def test_single_searches_are_not_replayed(pooled):
+    run = pooled()
+    with pytest.raises(RunError, match="were attacked together"):
+        detect(run)
+    (finding,) = replayed(run, lambda _: None, None)
+    assert finding[0] == "not verified"
+    assert "attacks all images together" in finding[1]
+
+
+MODEL = """
+import pathlib, time
+
+SLOW, ASKED = (pathlib.Path(__file__).with_name(name) for name in ("slow", "asked"))
+
+def load():
+    def score(images):
+        scores = images.double().mean((1, 2, 3)) - images.double().diff(dim=3).abs().mean((1, 2, 3))
+        with ASKED.open("a") as file:
+            file.write("x" * len(images))
+        if SLOW.exists():
+            time.sleep(0.02)
+        return scores
+    score.score_range, score.lower_better = (-255.0, 255.0), False
+    return score
+"""
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, photos):
+    path, asked, slow = (tmp_path / name for name in ("m.py", "asked", "slow"))
+    path.write_text(MODEL)
+    given = {"attack": ATTACK, "queries": QUERIES, "constraint": "linf:8"}
+    whole = iqattack.attack(photos, f"{path}:load", out=tmp_path / "whole", **given)
+    once = len(asked.read_bytes())
+    asked.unlink()
+    slow.touch()
+    program = (
+        "import sys, iqattack; photos, model, out = sys.argv[1:]; "
+        f"iqattack.attack(photos, model, out=out, **{given!r})"
+    )
+    killed = subprocess.Popen(
+        [sys.executable, "-c", program, photos, f"{path}:load", tmp_path / "run"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    while not asked.exists() or len(asked.read_bytes()) < 5 * QUERIES // 2:
+        assert killed.poll() is None
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert len(asked.read_bytes()) < once
+    slow.unlink()
+    run = iqattack.attack(photos, f"{path}:load", out=tmp_path / "run", resume=True, **given)
+    assert written(run) == written(whole)
+    # What was in flight, and no more: one round that is logged, and one that is scored meanwhile.
+    assert len(asked.read_bytes()) <= once + 2 * TOGETHER
+
+
+def test_workers_do_not_change_a_byte(tmp_path, photos):
+    path = tmp_path / "m.py"
+    path.write_text(MODEL)
+    given = {"attack": ATTACK, "queries": QUERIES}
+    one, two = (
+        iqattack.attack(photos, f"{path}:load", out=tmp_path / str(n), workers=n, **given)
+        for n in (None, 2)
+    )
+    assert written(one) == written(two)
