@@ -28,7 +28,7 @@ def test_the_rest_of_a_table_and_of_a_folder_is_said(attack):
     assert said.status == 0, said.err
     assert notes(said) == [
         "left out of photos: 1 file without an image's suffix (notes.txt)",
-        "the table of opinion scores has 1 more",
+        "the table of opinion scores has 1 further image",
     ]
     assert opinions() == [1, 2, 3, 4]
 
@@ -53,7 +53,10 @@ def test_columns_are_kept_with_the_run(attack, iqattack):
     Path("mos.csv").write_text("who,a,b\n0.png,1,9\n1.png,2,8\n2.png,3,7\n3.png,4,6\n")
     said = attack("--mos", "mos.csv")
     assert said.status == 2
-    assert "its first line has who, a, b, expected such as image and mos; choose with " in said.err
+    assert (
+        "its first line has who, a, b, expected names such as image and mos; choose with "
+        in said.err
+    )
     assert "--mos-columns image=NAME,mos=NAME" in said.err
     columns = ("--mos", "mos.csv", "--mos-columns", "dmos=b, image=who")
     assert attack(*columns).status == 0
