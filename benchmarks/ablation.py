@@ -193,7 +193,7 @@ def main() -> None:
         note = (ROOT / "benchmarks" / "ablation.md").read_text(encoding="utf-8")
         command = f"python benchmarks/ablation.py --queries {queries}"
         write_doc(
-            ROOT / "docs/ablation.md", "What each ingredient is worth", command, f"{note}\n{table}"
+            ROOT / "docs/ablation.md", "What each part contributes", command, f"{note}\n{table}"
         )
 
 

@@ -430,7 +430,7 @@ def main() -> None:
         note = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
         write_doc(
             PAGE,
-            "What was tried for filter-search",
+            "Alternatives tried for filter-search",
             "python benchmarks/filter_search_tried.py",
             f"{note}\n{text}",
         )

@@ -430,7 +430,7 @@ def main() -> None:
         body += f"\n\n## {name}\n\n{table}"
     if not options.dry:
         command = f"python benchmarks/libraries.py --queries {queries} --limit {len(images)}"
-        write_doc(ROOT / "docs" / "libraries.md", "Beside foolbox and ART", command, body)
+        write_doc(ROOT / "docs" / "libraries.md", "Comparison with foolbox and ART", command, body)
 
 
 if __name__ == "__main__":

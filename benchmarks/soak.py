@@ -204,7 +204,7 @@ def main() -> None:
     asked = " ".join(sys.argv[1:])
     write_doc(
         ROOT / "docs" / "soak.md",
-        "A long run with accidents",
+        "A long run with killed workers",
         f"python benchmarks/soak.py {asked}".strip(),
         text,
     )

@@ -511,7 +511,7 @@ def plot(found: Found) -> None:
         axis.set_xticks(range(len(victims)), victims)
         axis.set_xlim(-0.6, len(victims) - 0.4)
         axis.set_ylabel("gain, points of 100")
-        axis.set_title(f"box {box}, learnt with {budget:,} queries, laid on images never asked")
+        axis.set_title(f"box {box}, learnt with {budget:,} queries, applied to unseen images")
         axis.grid(axis="y", alpha=0.3)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(
