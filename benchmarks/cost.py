@@ -103,7 +103,7 @@ class Call:
     batch: int
 
     def seconds(self, images: int) -> float:
-        """Of so many images."""
+        """Seconds of a call with a number of images."""
         return self.fixed + self.each * images
 
     @property
@@ -169,16 +169,16 @@ class Driver:
     query: float
 
     def seconds(self, queries: int) -> float:
-        """Of events that are written together."""
+        """Seconds to write events together."""
         return self.write + self.query * queries
 
     def rate(self, queries: int) -> float:
-        """Queries per second, where each write has so many."""
+        """Queries per second, given the number of queries per write."""
         return queries / self.seconds(queries)
 
 
 def driver(folder: Path, seconds: float = 0.5) -> Driver:
-    """Made-up workers' events, as they come over a connection, through the recorder to a log: one
+    """Simulated workers' events, as they come over a connection, through the recorder to a log: one
     event a write, and as many as one look at all connections may find.
     """
     names = [f"{k:05d}.png" for k in range(MADE_UP * BATCH)]
@@ -471,7 +471,7 @@ def page(given: argparse.Namespace) -> str:
             ("so a worker makes at most", f"{1 / candidate:,.0f} candidates/s"),
             ("start of a worker until its first score", f"{start:.1f} s"),
             (
-                f"driver, events of {MADE_UP} made-up workers to a log on disk",
+                f"driver, events of {MADE_UP} simulated workers to a log on disk",
                 f"{1e6 * writes.write:.0f} µs a write + {1e6 * writes.query:.0f} µs a query",
             ),
             (

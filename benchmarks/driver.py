@@ -182,7 +182,7 @@ def driver(images: int, queries: int) -> dict[str, str]:
 
 
 def _no_setup(_stop: Callable[[], bool]) -> Searcher:
-    raise NotImplementedError("workers that are made up load nothing")
+    raise NotImplementedError("simulated workers load nothing")
 
 
 if __name__ == "__main__":

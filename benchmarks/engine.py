@@ -160,7 +160,7 @@ def ratio_row(attack: str, rate: float, bare: float) -> dict[str, str]:
 
 
 def bare_process(connection: Connection, images: int, batch: int, threads: int) -> None:
-    """The bare model, for as long as it is asked to each time."""
+    """The bare model, for the requested time at each turn."""
     torch.set_num_threads(threads)
     bare = Bare(cnniqa(), stacked(dev_images().limit(images)), batch)
     bare.turn(1.0)
@@ -327,7 +327,7 @@ def parts_of(paths: list[Path], queries: int) -> list[dict[str, str]]:
     return rows
 
 
-# -- models made up -------------------------------------------------------------------------------
+# -- synthetic models ------------------------------------------------------------------------------
 
 
 def sleeping(seconds: float) -> Scorer:

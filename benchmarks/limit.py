@@ -275,7 +275,7 @@ def shown(name: str) -> str:
 
 
 def read() -> list[Limit]:
-    """The rows that are there."""
+    """All existing rows."""
     return read_csv(ROWS, Limit)
 
 

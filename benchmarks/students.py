@@ -129,7 +129,7 @@ def ceilings(name: str, there: set[Row]) -> list[Row]:
 
 
 def read() -> list[Row]:
-    """The rows that are there."""
+    """All existing rows."""
     return read_csv(ROWS, Row)
 
 
