@@ -237,7 +237,7 @@ def main() -> None:
         note = note.replace(f"<!-- {mark} -->", text)
     write_doc(
         ROOT / "docs" / "students-tried.md",
-        "Students: alternatives tried",
+        "Alternatives tried with students",
         "python benchmarks/students_tried.py",
         note,
     )

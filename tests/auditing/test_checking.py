@@ -669,7 +669,7 @@ def test_images_that_failed_bar_a_rank(work):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "output"),
     [
         (
             lambda card: card["lines"][0]["measures"]["gain"].update(value=float("nan")),
