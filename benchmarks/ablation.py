@@ -1,12 +1,12 @@
-"""What each ingredient of the score-boundary attack is worth.
+"""Ablation of the score-boundary attack: what each part contributes.
 
     python benchmarks/ablation.py [--queries 500] [--workers 2] [--quick]
 
-CNNIQA, the 24 development images, box `jnd:0.38`, `rank`, seed 0. Every row changes one thing of
-the full method. Intervals are 95 % bootstrap intervals over images; every row is measured on the
-same images, so rows may be compared image by image: "less than full" is the mean of the paired
-differences with its interval. Rows are kept in benchmarks/out/, so an interrupted call goes on
-where it was. Writes docs/ablation.md.
+CNNIQA, the 24 development images, box `jnd:0.38`, `rank`, seed 0. Every row changes one part of the
+full method. Intervals are 95 % bootstrap intervals over images; all rows are measured on the same
+images, so rows may be compared image by image: "less than full" is the mean of the paired
+differences with its interval. Rows are kept in benchmarks/out/, so that an interrupted call can be
+continued. Writes docs/ablation.md.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def reference_sets() -> dict[str, Path]:
 
 
 def data(name: str) -> NDArray[np.uint8]:
-    """A picture that scikit-image carries."""
+    """A photograph that ships with scikit-image."""
     pixels: NDArray[np.uint8] = getattr(skimage.data, name)()
     return pixels
 
@@ -107,7 +107,7 @@ def _one(options: str, box: str | Constraint = BOX) -> Callable[[str, int], Meas
 
 
 def _by_quality(for_good: str, for_bad: str) -> Callable[[str, int], Measured]:
-    """Textures chosen by the image's own quality, which an attack is not told."""
+    """Textures chosen by the image's own quality, which an attack does not know."""
 
     def row(label: str, queries: int) -> Measured:
         scorer, images = cnniqa(), dev_images()
@@ -193,7 +193,7 @@ def main() -> None:
         note = (ROOT / "benchmarks" / "ablation.md").read_text(encoding="utf-8")
         command = f"python benchmarks/ablation.py --queries {queries}"
         write_doc(
-            ROOT / "docs/ablation.md", "What each ingredient is worth", command, f"{note}\n{table}"
+            ROOT / "docs/ablation.md", "What each part contributes", command, f"{note}\n{table}"
         )
 
 

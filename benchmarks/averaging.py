@@ -1,13 +1,13 @@
 """Whether an attack on a noisy model should average: the same budget, spent on fewer candidates.
 
-    python benchmarks/averaging.py              # goes on where it was stopped
+    python benchmarks/averaging.py              # continues where it stopped
     python benchmarks/averaging.py --report     # only writes the page
 
-An attack with 500 queries asks about each candidate once, or n times about a candidate and takes
-the mean, which leaves it 500/n candidates. Development images, `linf:3`, objective `rank` as the
-undefended model has it. A random defence of n passes is the mean of n scores, and noise on scores
-has a deviation that is smaller by √n. Rows are added to benchmarks/rows/averaging.csv.xz;
-docs/averaging.md is made of them.
+An attack with 500 queries scores each candidate once, or n times and takes the mean, which leaves
+it 500/n candidates. Development images, `linf:3`, directions of objective `rank` by the undefended
+model. A random defence with n passes returns the mean of n scores; for noise on scores, the
+standard deviation is divided by √n. Rows are added to benchmarks/rows/averaging.csv.xz, from which
+docs/averaging.md is made.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ NOISY: dict[str, Callable[[int], str]] = {
     "score-noise:5": lambda n: f"score-noise:{5 / math.sqrt(n):g}",
 }
 TIMES = (1, 4, 16)
-KEYS = range(1, 33)  # of choices that no attack has seen
-FEWEST = 4  # images of a line
+KEYS = range(1, 33)  # of random draws that no attack has seen
+FEWEST = 4  # images for a row of the table
 ROWS = rows_file("averaging")
 PAGE = ROOT / "docs" / "averaging.md"
 NOTE = Path(__file__).with_suffix(".md")  # the page without its tables
@@ -64,10 +64,10 @@ NOTE = Path(__file__).with_suffix(".md")  # the page without its tables
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one image.
+    """The result for one image.
 
-    times: scores that each candidate got. reported: gain of the image that the attack kept, of the
-    score range, by its own scores; true: by scores that had no part in the choice.
+    times: number of scores per candidate. reported: gain of the image that the attack kept, as a
+    fraction of the score range, by its own scores; true: by independent scores.
     """
 
     victim: str
@@ -106,7 +106,7 @@ def rows_of(victim: str, attack: str, noise: str, number: int) -> list[Row]:
 
 
 def current() -> list[Row]:
-    """Rows of today's code."""
+    """Rows measured with the current code."""
     return [
         row
         for row in read_csv(ROWS, Row)

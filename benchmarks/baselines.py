@@ -1,12 +1,12 @@
-"""Baselines at their strongest: options chosen on one half of models and images, read on the other.
+"""Tuned baselines: options chosen on one half of the models and images, reported on the other.
 
-    python benchmarks/baselines.py --limit 4     # goes on where it was stopped; an hour
-    python benchmarks/baselines.py --report      # only writes the page from what is there
+    python benchmarks/baselines.py --limit 4     # continues where it stopped; an hour
+    python benchmarks/baselines.py --report      # only writes the page, from existing rows
 
-First all variants on the choosing half, then on the reporting half the defaults, the papers' forms
-of nes and sparse-rs, the variants that the choosing half prefers, and three attacks to compare
-with. Rows are added to benchmarks/rows/baselines.csv.xz as they are done; docs/baselines.md is made
-of them.
+Measures all variants on the choosing half; then, on the reporting half, the defaults, nes and
+sparse-rs as published, the best variants of the choosing half, and three attacks for comparison.
+Rows are added to benchmarks/rows/baselines.csv.xz as they are done, and docs/baselines.md is made
+from them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from fingerprints import MAX_POOLING
 from limit import shown, victim
 
 BOX, QUERIES = "linf:3", 500
-PAPERS = "nes:mirrored=yes,grey=no,last=1"  # nes as it was published
-PUBLISHED = (PAPERS, "sparse-rs:grey=no")  # where the default is no longer that
+PAPERS = "nes:mirrored=yes,grey=no,last=1"  # nes as published
+PUBLISHED = (PAPERS, "sparse-rs:grey=no")  # as published, where the default differs
 VARIANTS = {  # the default first
     "nes": (
         "nes",
@@ -85,7 +85,7 @@ REPORTING = Half(("scnn", "brisque"), every_other_four(odd=True))
 
 
 def measure(half: Half, specs: Iterable[str], limit: int, workers: int) -> None:
-    """Add what is missing of the first so many images of a half."""
+    """Add missing rows of the first `limit` images of a half."""
     cells = [Cell(model, BOX, QUERIES, spec) for spec in specs for model in half.models]
     complete(ROWS, cells, limit, workers, half.images[:limit])
 
@@ -100,7 +100,7 @@ def reach(model: str) -> dict[str, float]:
 
 
 def gains(rows: Sequence[Row], half: Half, specs: Iterable[str]) -> Gains:
-    """Of the variants that have enough images on all models, no more than the range leaves."""
+    """Gains, capped at what the range leaves, of variants with enough images on all models."""
     done = {}
     for spec in specs:
         points = {
@@ -180,7 +180,7 @@ def choices(best: dict[str, str], choosing: Gains, reporting: Gains) -> list[dic
 
 
 def halves(choosing: Gains, reporting: Gains) -> list[dict[str, str]]:
-    """What each half has, and how many of its images are measured."""
+    """Models and images of each half, and how many images are measured."""
     return [
         {
             "half": name,
@@ -196,7 +196,7 @@ def halves(choosing: Gains, reporting: Gains) -> list[dict[str, str]]:
 
 
 def page(rows: Sequence[Row]) -> dict[str, str]:
-    """The tables by the names that the note has for them."""
+    """The tables, by their placeholders in the note."""
     choosing = gains(rows, CHOOSING, EVERY)
     best = preferred(choosing)
     reporting = gains(rows, REPORTING, reported(best))

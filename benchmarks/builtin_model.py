@@ -1,4 +1,4 @@
-"""What the built-in model can do, and the figures of its card.
+"""How well the built-in model predicts quality: the figures of its model card.
 
     python benchmarks/builtin_model.py
 
@@ -162,7 +162,7 @@ def invariance(model: Scores, images: Tensor) -> float:
 
 
 def training_log() -> str:
-    """What the log of the training that made the weights says."""
+    """A summary of the training log of the weights."""
     with (ROOT / "training" / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     judges = sorted({row["judge"] for row in rows})

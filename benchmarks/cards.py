@@ -1,14 +1,14 @@
-"""The cards of the reference models, and the leaderboard that they make.
+"""The cards of the reference models, and the leaderboard made from them.
 
-    python benchmarks/cards.py                       # what is missing of all models, with quick-v1
-    python benchmarks/cards.py --models niqe piqe    # only these; the page has all that are done
+    python benchmarks/cards.py                       # missing audits of all models, with quick-v1
+    python benchmarks/cards.py --models niqe piqe    # only these; the page has all finished audits
     python benchmarks/cards.py --suite standard-v1
-    python benchmarks/cards.py --report              # only checks and writes from what is there
+    python benchmarks/cards.py --report              # only checks and writes existing audits
     python benchmarks/cards.py --models builtin --limit 2 --reference /tmp/cards --site /tmp/site
 
-Each audit lies in benchmarks/out/cards/SUITE/MODEL, and goes on where it was stopped. When it is
-done, its model is asked again, and its card is copied to src/iqattack/auditing/reference/;
-docs/leaderboard/ is made of all audits of the suite that are there.
+Each audit is kept in benchmarks/out/cards/SUITE/MODEL, and continues where it stopped. When it is
+done, its model is queried again to check the card, which is copied to
+src/iqattack/auditing/reference/; docs/leaderboard/ is made from all finished audits of the suite.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ SUITE = "quick-v1"
 OUT = ROOT / "benchmarks" / "out" / "cards"
 REFERENCE = ROOT / "src" / "iqattack" / "auditing" / "reference"
 SITE = ROOT / "docs" / "leaderboard"
-CHECK = "check.json"  # beside the audit's card: what came of asking its model again
+CHECK = "check.json"  # beside the audit's card: the result of querying its model again
 
 
 def audited(name: str, suite: Suite, folder: Path, limit: int | None) -> Card:
-    """The card of a model, from its audit, which goes on where it was stopped."""
+    """The card of a model, from its audit, which continues where it stopped."""
     return iqattack.audit(
         scorer(name),
         out=folder,
@@ -49,7 +49,7 @@ def audited(name: str, suite: Suite, folder: Path, limit: int | None) -> Card:
 
 
 def checked(name: str, suite: Suite, folder: Path) -> CardCheck:
-    """The check of an audit with its model, which is asked once for the same card."""
+    """The check of an audit against its model, which is queried only once for the same card."""
     file = folder / CHECK
     if file.is_file():
         (known,) = read_checks(file)
@@ -62,12 +62,12 @@ def checked(name: str, suite: Suite, folder: Path) -> CardCheck:
 
 
 def made(models: Sequence[str], suite: Suite, out: Path) -> list[Path]:
-    """The audits that are done, in the order of the models."""
+    """The finished audits, in the order of the models."""
     return [path for name in models if ((path := out / suite.id / name) / CARD).is_file()]
 
 
 def write(folders: Sequence[Path], suite: Suite, reference: Path, site: Path) -> Board:
-    """The cards beside the package, and the page of all of them."""
+    """Write the cards into the package, and the leaderboard."""
     checks = [checked(folder.name, suite, folder) for folder in folders]
     reference.mkdir(parents=True, exist_ok=True)
     for folder in folders:

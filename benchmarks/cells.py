@@ -1,7 +1,7 @@
 """One attack on one image as a row of a CSV file, measured once.
 
-Shared by the benchmarks that run for hours: a row is added as soon as it is done, nothing is
-computed twice, and rows are dropped when the code that made them changed.
+Shared by the benchmarks that run for hours: rows are added as soon as they are done, nothing is
+computed twice, and rows are dropped when the code that made them changes.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ from iqattack.samples import MOS, write_samples
 from scorers import scorer, substitute
 
 IMAGES = 24  # of each set
-# Codes of rows that stay until they are measured again, although the code has changed since: of
-# filter-search of version 0.1.0, which left up to a tenth of its budget unspent. Pages name them.
+# Codes of outdated rows that are kept until they are measured again: of filter-search of version
+# 0.1.0, which left up to a tenth of its budget unspent. Pages mention them.
 EARLIER = frozenset({"3db1414f", "50cf80e4", "54eef5d5", "5ef75c88", "d79c14d8", "d899e38b"})
-FEWEST = 8  # images for a line of a table: other images have other means
+FEWEST = 8  # images for a row of a table: means over few images vary
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """What came of one image.
+    """The result for one image.
 
-    code: see `fingerprint`. gain: of the score range, NaN where the image failed, as the model had
-        no score for a candidate; rms: grey levels; jod: NaN where it was not measured.
+    code: see `fingerprint`. gain: as a fraction of the score range, NaN if the image failed because
+        the model returned no score for a candidate; rms: grey levels; jod: NaN if not measured.
     """
 
     model: str
@@ -94,12 +94,12 @@ class Row:
 
     @property
     def cell(self) -> Cell:
-        """The cell that it is of."""
+        """The cell of this row."""
         return Cell(**{field.name: getattr(self, field.name) for field in fields(Cell)})
 
     @property
     def failed(self) -> bool:
-        """Whether there is nothing but the fact that the image failed."""
+        """Whether the image failed, so that there is no result."""
         return math.isnan(self.gain)
 
 
@@ -116,7 +116,7 @@ def image_set(name: str) -> ImageSet:
 
 @cache
 def directions(model: str, of_set: str) -> list[Direction]:
-    """What `rank` makes of a set; what a gate refuses can only go up."""
+    """The directions that `rank` assigns to a set; images that a gate refuses can only go up."""
     images = image_set(of_set)
     return (
         ["up"] * len(images)
@@ -126,10 +126,10 @@ def directions(model: str, of_set: str) -> list[Direction]:
 
 
 def attack_image(cells: Sequence[Cell], number: int, code: str) -> list[Row]:
-    """One image of a set at each of some budgets, the smallest first.
+    """One image of a set at several budgets, in increasing order.
 
-    A larger budget goes on from the log of the one before, as a resumed run does, and asks anew
-    only where the log does not replay: where the attack makes something of its budget.
+    A larger budget continues from the log of the previous one, as a resumed run does. It starts
+    anew only if the log does not replay, which happens if the attack depends on its budget.
     """
     torch.set_num_threads(1)
     os.chdir(ROOT)  # specs name files of the repository
@@ -258,9 +258,9 @@ def rewrite(path: Path, rows: Iterable[Row]) -> None:
 
 
 def shared(groups: Iterable[list[Row]]) -> list[Row]:
-    """The rows whose images every group has, as others have other means.
+    """The rows of images that all groups have, so that their means are comparable.
 
-    A group of too few images is only begun: it is left out, and limits no other.
+    A group of too few images is left out, and does not limit the others.
     """
     begun = [(group, {row.image for row in group}) for group in groups]
     done = [(group, images) for group, images in begun if len(images) >= FEWEST]
@@ -269,7 +269,7 @@ def shared(groups: Iterable[list[Row]]) -> list[Row]:
 
 
 def compute(todo: list[tuple[Cell, int]], workers: int) -> Iterator[Row]:
-    """Rows as they come, each in a worker process of one thread."""
+    """Compute rows in worker processes of one thread each; yields them as they are done."""
     budgets: defaultdict[tuple[Cell, int], list[Cell]] = defaultdict(list)
     for cell, k in todo:
         budgets[replace(cell, queries=0), k].append(cell)
@@ -284,7 +284,7 @@ def compute(todo: list[tuple[Cell, int]], workers: int) -> Iterator[Row]:
 
 
 def spread() -> list[int]:
-    """Numbers of the images, spread over qualities, for as long as not all are done."""
+    """Numbers of the images, in an order that spreads the first ones over qualities."""
     return [int(k) for k in np.random.default_rng(0).permutation(IMAGES)]
 
 
@@ -313,9 +313,9 @@ def complete(
     *,
     unseen: bool = False,
 ) -> list[Row]:
-    """All rows of cells for the first so many images, measured where they are not there yet.
+    """All rows of cells for the first images; missing ones are measured.
 
-    unseen: and measured again where they have no JOD; the newer row is the one that stays.
+    unseen: also measure rows without a JOD again; the newer row replaces the older one.
     """
     rows = kept(path)
     rewrite(path, rows)

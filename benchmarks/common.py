@@ -1,4 +1,4 @@
-"""What the benchmarks share: the real model and images, one attack measured, tables."""
+"""Code shared by the benchmarks: models, images, measuring one attack, tables."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ R = TypeVar("R")  # a dataclass whose fields are the columns of a CSV file
 
 
 def shared_data() -> Path:
-    """The folder of development data; ends the program, saying so, where it is absent."""
+    """The folder of development data; exits with a message if it is absent."""
     if not SHARED.is_dir():
         print("skipped: shared/data is not beside the repository, and this benchmark needs it")
         sys.exit(0)
@@ -62,7 +62,7 @@ def scnn() -> Scorer:
 
 
 def brisque() -> Scorer:
-    """BRISQUE of pyiqa; ends the program, saying so, where pyiqa is not installed."""
+    """BRISQUE of pyiqa; exits with a message if pyiqa is not installed."""
     return _pyiqa("brisque", "brisque_svm_weights.pth")
 
 
@@ -89,7 +89,7 @@ _keep: list[object] = []  # declarations last as long as they are held
 
 
 def rank_directions(scorer: Scorer, images: ImageSet) -> list[Direction]:
-    """What `rank` makes of each image of a set of one size."""
+    """The directions that `rank` assigns to images of one size."""
     stack = torch.stack([read_image(entry.path).pixels for entry in images])
     scores = score_checked(scorer, stack).tolist()
     targets = parse_objective("rank").targets(scores, scorer.score_range, scorer.lower_better)
@@ -97,7 +97,7 @@ def rank_directions(scorer: Scorer, images: ImageSet) -> list[Direction]:
 
 
 def machine() -> str:
-    """The kind of machine, and nothing that tells one from another."""
+    """The kind of machine, without anything that identifies it."""
     return (
         f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
         f"torch {torch.__version__}, {torch.get_num_threads()} threads"
@@ -105,7 +105,7 @@ def machine() -> str:
 
 
 class AttackFailedError(RuntimeError):
-    """An image that cannot be attacked, such as one for which the model gave no number."""
+    """An image that cannot be attacked, such as one without a finite score."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class Measured:
 
 
 def mean(values: Floats) -> float:
-    """As a measure that with_interval takes."""
+    """The mean, as a measure for `with_interval`."""
     return float(np.mean(values))
 
 
@@ -184,7 +184,7 @@ def measure(
 ) -> Measured:
     """Attack a set in memory; AttackFailedError if an image fails.
 
-    log: of the same attack with a smaller budget, to go on from; RunError where it does not replay.
+    log: of the same attack with a smaller budget, to continue; RunError if it does not replay.
     """
     color_video_vdp()  # loads for `jod:`, too
     box = parse_constraint(constraint) if isinstance(constraint, str) else constraint
@@ -218,7 +218,7 @@ def measure(
 
 
 def joined(label: str, parts: Sequence[Measured]) -> Measured:
-    """Several attacks on parts of a set as one."""
+    """Merge attacks on parts of a set."""
 
     def all_of(name: str) -> Floats:
         return np.concatenate([getattr(part, name) for part in parts])
@@ -233,8 +233,8 @@ def joined(label: str, parts: Sequence[Measured]) -> Measured:
 
 
 def declare_operators() -> None:
-    """torchvision, which pyiqa and cvvdp take, imports beside a CPU-only torch only once its
-    operators are declared.
+    """Declare torchvision's operators, without which pyiqa and cvvdp, which import it, fail on a
+    CPU-only PyTorch.
     """
     declare = runpy.run_path(str(ROOT / "tests" / "torchvision_cpu.py"))[
         "declare_missing_operators"
@@ -270,12 +270,12 @@ def _crossing(item: Outcome, log: QueryLog, boundary: float) -> float:
 
 
 def rows_file(name: str) -> Path:
-    """Where a benchmark keeps its rows: compressed, as a page has thousands of them."""
+    """The file of a benchmark's rows: compressed, because a page has thousands of them."""
     return ROOT / "benchmarks" / "rows" / f"{name}.csv.xz"
 
 
 def read_csv(path: Path, kind: type[R]) -> list[R]:
-    """The rows of a compressed CSV file, of which there are none while it is not there."""
+    """The rows of a compressed CSV file; none if it does not exist."""
     if not path.exists():
         return []
     with lzma.open(path, "rt", newline="", encoding="utf-8") as file:
@@ -283,9 +283,9 @@ def read_csv(path: Path, kind: type[R]) -> list[R]:
 
 
 def write_csv(path: Path, kind: type[Any], rows: Iterable[Any], *, anew: bool = False) -> None:
-    """Rows of that kind, each on disk as soon as it is there; behind the others, or alone.
+    """Append rows, each as soon as it is available; anew: replace the file.
 
-    A row is a compressed stream of its own until all are there: readers take streams for one.
+    Rows are compressed streams of their own until all are written; readers concatenate streams.
     """
     header = _line(field.name for field in fields(kind))
     lines = (
@@ -308,14 +308,14 @@ def _line(values: Iterable[str]) -> bytes:
 
 
 def _pack(path: Path, text: bytes) -> None:
-    """One stream, in place of what is there at once."""
+    """Write one stream, replacing the file atomically."""
     part = path.with_suffix(".part")
     part.write_bytes(lzma.compress(text))
     part.replace(path)
 
 
 def markdown(rows: Sequence[dict[str, str]]) -> str:
-    """Rows of one shape as a Markdown table; says so where there are none yet."""
+    """Rows with the same keys as a Markdown table; a remark if there are none."""
     if not rows:
         return "Not measured yet."
     head = list(rows[0])

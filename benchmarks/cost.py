@@ -1,11 +1,11 @@
-"""Hours and money of large runs, from throughput measured here and rates and prices that are given.
+"""Time and money for large runs, from measured throughput and given rates and prices.
 
     python benchmarks/cost.py [--gpu-rate NAME=IMAGES/S ...] [--gpu-price 2.5] [--price 0.001]
 
 Measures, in one process at one thread: the built-in model alone and under attack, the processor
-time that a query costs beside the model, the start of a worker, and how fast the driver writes
-events of 64 made-up workers to a log on disk. Simulates, event by event, workers that answer at
-given rates and one driver that reads what they send; compares with the formula of the page.
+time of a query without the model, the start of a worker, and how fast the driver writes events of
+64 simulated workers to a log on disk. Simulates, event by event, workers that answer at given rates
+and one driver that reads their events; compares with the formula of the page.
 
 Rates of GPUs are assumptions until benchmarks/gpu.py has printed some. Writes docs/cost.md and
 docs/cost.png.
@@ -48,7 +48,7 @@ BOX = "linf:3"
 KONIQ_SIZE = (384, 512)  # height, width of the smaller of its two published sizes
 PER_GPU = 8  # workers
 BATCH = 64  # images of a call on a GPU
-FIXED_S = 0.006  # of a call on a GPU: what it takes whatever its batch
+FIXED_S = 0.006  # of a call on a GPU, independent of its batch
 MADE_UP = 64  # workers whose events the driver is timed with
 TOGETHER = 16  # events of theirs in one write, at most
 GPUS = (1, 8, 64)
@@ -103,7 +103,7 @@ class Call:
     batch: int
 
     def seconds(self, images: int) -> float:
-        """Of so many images."""
+        """Seconds of a call with a number of images."""
         return self.fixed + self.each * images
 
     @property
@@ -169,16 +169,16 @@ class Driver:
     query: float
 
     def seconds(self, queries: int) -> float:
-        """Of events that are written together."""
+        """Seconds to write events together."""
         return self.write + self.query * queries
 
     def rate(self, queries: int) -> float:
-        """Queries per second, where each write has so many."""
+        """Queries per second, given the number of queries per write."""
         return queries / self.seconds(queries)
 
 
 def driver(folder: Path, seconds: float = 0.5) -> Driver:
-    """Made-up workers' events, as they come over a connection, through the recorder to a log: one
+    """Simulated workers' events, as they come over a connection, through the recorder to a log: one
     event a write, and as many as one look at all connections may find.
     """
     names = [f"{k:05d}.png" for k in range(MADE_UP * BATCH)]
@@ -289,11 +289,11 @@ class Handing:
 
 
 def simulated(plan: Plan) -> float:
-    """Seconds of a run, event by event.
+    """Seconds of a run, simulated event by event.
 
-    A worker has two lanes: one is scored while the other's candidates are made, one after the
-    other. What a call gave is sent to the driver; the worker goes on once that has read it, which
-    it does whenever it is not writing; it writes together all that it has read.
+    A worker has two lanes: one is scored while the candidates of the other are made. The scores of
+    a call are sent to the driver, and the worker continues once the driver has read them. The
+    driver reads whenever it is not writing, and writes everything that it has read at once.
     """
     handing = Handing(plan)
     device = [plan.start] * plan.workers  # free from then on
@@ -428,7 +428,7 @@ def draw(curves: dict[str, list[tuple[int, float]]]) -> None:
 
 
 def page(given: argparse.Namespace) -> str:
-    """What docs/cost.md says."""
+    """The text of docs/cost.md."""
     torch.set_num_threads(1)
     rates = {name: float(rate) for name, _, rate in (r.rpartition("=") for r in given.gpu_rate)}
     rates = rates or GPU_RATES
@@ -471,7 +471,7 @@ def page(given: argparse.Namespace) -> str:
             ("so a worker makes at most", f"{1 / candidate:,.0f} candidates/s"),
             ("start of a worker until its first score", f"{start:.1f} s"),
             (
-                f"driver, events of {MADE_UP} made-up workers to a log on disk",
+                f"driver, events of {MADE_UP} simulated workers to a log on disk",
                 f"{1e6 * writes.write:.0f} µs a write + {1e6 * writes.query:.0f} µs a query",
             ),
             (

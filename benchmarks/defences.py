@@ -1,13 +1,13 @@
-"""How well defences hold: every one, at two strengths, against attacks that know it or do not.
+"""How well defences hold: each at two strengths, against adaptive and non-adaptive attacks.
 
-    python benchmarks/defences.py                              # hours; goes on where it stopped
+    python benchmarks/defences.py                              # hours; continues where it stopped
     python benchmarks/defences.py --attacks filter-search --limit 4
     python benchmarks/defences.py --report                     # only writes the page
 
-Development images in the box `linf:3`, objective `rank` as the undefended model has it. *Adaptive*
-attacks ask the defended model; others ask the model itself, and their result is then shown to the
-defended one. Rows of images are added to benchmarks/rows/defences.csv.xz; docs/defences-figures.md
-is made of them.
+Development images in the box `linf:3`, directions of objective `rank` by the undefended model.
+*Adaptive* attacks query the defended model; others query the undefended one, and their result is
+transferred to the defended one. Rows are added to benchmarks/rows/defences.csv.xz, from which
+docs/defences-figures.md is made.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ DEFENCES = (
 NONE = "none"
 OWN = "iqattack.defences"
 BOX, QUERIES = "linf:3", 500
-KEYS = range(1, 9)  # of random choices that no attack has seen
-FEWEST = 4  # images of a line
-HELD = 0.25  # share of the gain: what leaves less on every model is said to hold
+KEYS = range(1, 9)  # of random draws that no attack has seen
+FEWEST = 4  # images for a row of the table
+HELD = 0.25  # share of the gain: a defence holds if it leaves less on every model
 ROWS = rows_file("defences")
 PAGE = ROOT / "docs" / "defences-figures.md"
 NOTE = Path(__file__).with_suffix(".md")  # the page without its tables
@@ -86,11 +86,11 @@ NOTE = Path(__file__).with_suffix(".md")  # the page without its tables
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one image.
+    """The result for one image.
 
     code: see `code`. model, clean: raw scores of the clean image by the model itself, and through
-    the defence. Gains are of the score range: reported: to an adaptive attack; adaptive:
-    of its picture in truth, see `judges`; other: of the picture of the attack on the model itself.
+    the defence. Gains are fractions of the score range. reported: as seen by an adaptive attack;
+    adaptive: true gain of its image, see `judges`; other: of the attack on the undefended model.
     """
 
     victim: str
@@ -110,7 +110,7 @@ class Row:
 
 @cache
 def code(attack: str, victim: str, defence: str) -> str:
-    """Of what decides a row beside its settings: the attack, and the files of the defences."""
+    """A hash of the code behind a row: the attack, and the files of the defences."""
     parts = [fingerprint(attack, victim, BOX)]
     if defence != NONE:
         kinds = [kind for one in parse_defence(defence).defences for kind in type(one).__mro__]
@@ -122,7 +122,7 @@ def code(attack: str, victim: str, defence: str) -> str:
 
 @cache
 def targets(victim: str) -> list[Target]:
-    """Where the scores of all images are to go, as the model itself has them."""
+    """The target directions of all images, by the undefended model's scores."""
     images = torch.stack([read_image(entry.path).pixels for entry in image_set("dev")])
     model = scorer(victim)
     clean = score_checked(model, images).tolist()
@@ -132,7 +132,7 @@ def targets(victim: str) -> list[Target]:
 def gain(
     models: Sequence[Scorer], clean: torch.Tensor, changed: torch.Tensor, rising: bool
 ) -> float:
-    """Mean over models, of the score range, of what a picture gains; below 0 where it loses."""
+    """Mean gain of an image over models, as a fraction of the score range; may be negative."""
     low, high = models[0].score_range
     both = torch.stack([clean, changed])
     moved = [float(score_checked(model, both).diff()[0]) for model in models]
@@ -200,7 +200,7 @@ def rows_of(victim: str, attack: str, number: int, defences: Sequence[str]) -> l
 
 
 def current() -> list[Row]:
-    """Rows of today's code."""
+    """Rows measured with the current code."""
     return [
         row for row in read_csv(ROWS, Row) if row.code == code(row.attack, row.victim, row.defence)
     ]
@@ -276,7 +276,7 @@ WORDS = {"adaptive": "adaptive", "reported": "as reported", "other": "not adapti
 
 @dataclass(frozen=True)
 class Standing:
-    """What a defence leaves of the strongest attack, adaptive, as a share of what it gains without.
+    """The gain that a defence leaves the strongest adaptive attack, relative to no defence.
 
     shares: of each victim. kept: least SROCC over victims of clean scores with and without it.
     """
@@ -292,7 +292,7 @@ class Standing:
 
 
 def standings(rows: Sequence[Row]) -> list[Standing]:
-    """Of the defences that were measured on all victims, what leaves least first."""
+    """The defences that were measured on all victims, the strongest first."""
     cells: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     scores: dict[tuple[str, str], dict[str, tuple[float, float]]] = defaultdict(dict)
     for row in rows:
@@ -333,7 +333,7 @@ def standing_table(table: Sequence[Standing]) -> str:
 
 
 def conclusion(table: Sequence[Standing]) -> str:
-    """What it means, in two sentences."""
+    """A summary in two sentences."""
     if not table:
         return ""
     best, half = table[0], [row for row in table if row.share < 0.5]

@@ -1,8 +1,8 @@
-"""The process that writes, alone: 64 workers are made up, and no model is there.
+"""The driver process alone, with 64 simulated workers and no model.
 
-`engine.py` prints what it measures. Another process stands for all workers. It sends what they
-would send, as fast as it is taken: batches in which each image of some has one row, as searches
-that ask one candidate at a time have it, which is the most work for a query. All else is real: the
+`engine.py` prints the result. Another process simulates all workers: it sends what they would, as
+fast as the driver reads it. Each batch has one row for each of its images, as with searches that
+propose one candidate at a time, which is the most work per query. Everything else is real: the
 sockets, `Workers`, the recorder, the log and the attacked images on disk.
 """
 
@@ -40,7 +40,7 @@ PNG = os.urandom(100_000)  # of about 224×224 pixels
 
 @dataclass
 class Searched:
-    """An image in progress at a worker that is made up."""
+    """An image in progress at a simulated worker."""
 
     entry: ImageEntry
     asked: int
@@ -48,7 +48,7 @@ class Searched:
 
 
 class MadeUp:
-    """A worker that is made up: it answers everything at once."""
+    """A simulated worker, which answers everything immediately."""
 
     def __init__(self, connection: Connection, number: int) -> None:
         self.connection = connection
@@ -58,7 +58,7 @@ class MadeUp:
         connection.send(Ready())
 
     def hear(self) -> None:
-        """Take an image."""
+        """Receive an image."""
         job = self.connection.recv()
         self._asked = False
         if isinstance(job, Plan):
@@ -67,7 +67,7 @@ class MadeUp:
             self._say(Replies({job.name: (0, [self._row()])}, scored=1), CleanScore(job, 50.0))
 
     def speak(self) -> bool:
-        """Send what the next batch brings; whether there was any."""
+        """Send the events of the next batch; whether there was one."""
         if len(self._images) < OPEN and not self._asked:
             self._asked = True
             self._say(Wanted())
@@ -95,7 +95,7 @@ class MadeUp:
 
 
 def workers_made_up(connections: Sequence[Connection], core: int) -> None:
-    """All of them, in a process of their own, until nobody listens."""
+    """All simulated workers, in a process of their own, until the driver disconnects."""
     _pin(core)
     workers = {end: MadeUp(end, number) for number, end in enumerate(connections)}
     try:
@@ -182,7 +182,7 @@ def driver(images: int, queries: int) -> dict[str, str]:
 
 
 def _no_setup(_stop: Callable[[], bool]) -> Searcher:
-    raise NotImplementedError("workers that are made up load nothing")
+    raise NotImplementedError("simulated workers load nothing")
 
 
 if __name__ == "__main__":

@@ -1,23 +1,23 @@
-"""What the engine costs: queries per second of a whole run over those of the bare model.
+"""The overhead of the engine: queries per second of a whole run over those of the bare model.
 
     python benchmarks/engine.py [--images 24] [--queries 400] [--threads 2] [--sections ...]
 
-Run and bare model take turns, second by second, as the machine is shared and its speed drifts: only
+Run and bare model alternate every second, because the machine is shared and its speed drifts: only
 their ratio counts. The bare model scores the same images at its best batch size. Sections:
 
 process: in one process, the attack's threads beside the model.
 workers: two workers at one thread each, measures and files included, beside two bare models, which
     run side by side while the workers are halted.
-free: a model that costs nothing; slow: one that sleeps 20 ms a call; both as processor time of one
-    query, over that of one pass of CNNIQA on the same picture.
-parts: where the processor time of a query goes, in one process at one thread.
-service: one that sleeps 100 ms a request and takes 32 at once, against the ideal.
-http: the same behind HTTP, PNG files and all, and whether memory grows with requests.
-large: a picture of 24 megapixels and a model that costs nothing.
-ray: two workers that Ray places on this machine, over two that are started without it, in turns.
-driver: the process that writes, with 64 workers that are made up (see driver.py).
+free: a model without computation; slow: one that sleeps 20 ms per call; both as processor time of
+    one query, over that of one pass of CNNIQA on the same image.
+parts: a breakdown of the processor time of a query, in one process at one thread.
+service: one that sleeps 100 ms per request and takes 32 at once, against the ideal.
+http: the same behind HTTP, including PNG files, and whether memory grows with requests.
+large: an image of 24 megapixels and a model without computation.
+ray: two workers placed by Ray on this machine, over two that are started without it, in turns.
+driver: the driver process, with 64 simulated workers (see driver.py).
 
-Writes docs/engine.md; sections that are not asked for keep what they said.
+Writes docs/engine.md; other sections keep their text.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def ratio_row(attack: str, rate: float, bare: float) -> dict[str, str]:
 
 
 def bare_process(connection: Connection, images: int, batch: int, threads: int) -> None:
-    """The bare model, for as long as it is asked to each time."""
+    """The bare model, for the requested time at each turn."""
     torch.set_num_threads(threads)
     bare = Bare(cnniqa(), stacked(dev_images().limit(images)), batch)
     bare.turn(1.0)
@@ -271,7 +271,7 @@ def workers(images: ImageSet, queries: int) -> list[dict[str, str]]:
 
 
 class Clock:
-    """Processor time of the calling thread, spent in functions that it was put around."""
+    """Processor time that the calling thread spends in wrapped functions."""
 
     def __init__(self) -> None:
         self.spent: defaultdict[str, float] = defaultdict(float)
@@ -327,11 +327,11 @@ def parts_of(paths: list[Path], queries: int) -> list[dict[str, str]]:
     return rows
 
 
-# -- models made up -------------------------------------------------------------------------------
+# -- synthetic models ------------------------------------------------------------------------------
 
 
 def sleeping(seconds: float) -> Scorer:
-    """A scorer that waits, and then says how bright a few pixels are: it costs nothing."""
+    """A scorer that waits, then returns the brightness of a few pixels, at almost no cost."""
 
     def score(images: torch.Tensor) -> torch.Tensor:
         time.sleep(seconds)
@@ -388,8 +388,8 @@ def served_images(folder: str) -> ImageSet:
 def against_ideal(attack: str, scorer: Scorer, pool: ScorePool, queries: int) -> dict[str, str]:
     """A row: queries per second of a run, over those that the service could answer.
 
-    The ratio is that of the whole run, in which requests at once grow from one, and the last images
-    are measured and written when nothing is left to ask; beside it that of the middle half.
+    The ratio is that of the whole run, in which concurrent requests grow from one, and the last
+    images are measured and written without any query left; beside it that of the middle half.
     """
     times: list[tuple[float, int]] = []
     engine = engine_of(
@@ -635,7 +635,7 @@ TITLES = {
 
 
 def kept_sections() -> dict[str, str]:
-    """What docs/engine.md says of each section so far."""
+    """The text of each section in docs/engine.md so far."""
     if not DOC.is_file():
         return {}
     parts = re.split(r"^## (.+)$", DOC.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]

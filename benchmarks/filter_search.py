@@ -1,12 +1,12 @@
-"""What filter-search is worth: against all others, part by part, and with less to go on.
+"""The strength of filter-search: against other attacks, by part, and with less information.
 
-    python benchmarks/filter_search.py                     # goes on where it was stopped; hours
+    python benchmarks/filter_search.py                     # continues where it stopped; hours
     python benchmarks/filter_search.py --sections gain --models cnniqa
     python benchmarks/filter_search.py --report            # only writes the page
     python benchmarks/filter_search.py --quick             # a few small cells, writes nothing
 
-Rows are kept in benchmarks/rows/filter_search.csv.xz, as benchmarks/strength.py keeps its own;
-docs/filter-search-figures.md and docs/filter-search-ssim.png are made of them.
+Rows are kept in benchmarks/rows/filter_search.csv.xz, in the same way as in benchmarks/strength.py;
+docs/filter-search-figures.md and docs/filter-search-ssim.png are made from them.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ MODELS = ("cnniqa", "builtin", "brisque", "niqe", "piqe")
 OURS, BOX = "filter-search", "linf:3"
 
 STRENGTH = rows_file("strength")
-# At this budget on eight images, of all that docs/strength.md has; square as it is the best known.
+# At this budget on eight images, of all in docs/strength.md; square because it is the best known.
 STRONGEST = ("score-boundary", "sparse-rs", "signhunter", "nes", "ran", "square")
 BUDGETS, SEEDS = (50, 500, 2000), (0, 1, 2, 3, 4)
-# CNNIQA also on images that nothing was looked at with it.
+# CNNIQA also on images that were not used with it during development.
 SETS = (*((model, "dev") for model in MODELS), ("cnniqa", "samples"))
 PARTS = {
     "all of it": "",
@@ -94,7 +94,7 @@ SSIM_ATTACKS = {
 }
 ANSWER_QUERIES, BOUNDARY = 300, 0.1
 BY_SCORE = (OURS, "nes", "square", "sparse-rs")
-# Theirs may look for a starting point with all of the budget, as ours does.
+# The others may use the whole budget to find a starting point, as ours does.
 BY_BOUNDARY = (
     OURS,
     *(
@@ -223,7 +223,7 @@ def strongest_text(_: list[Row]) -> str:
 
 
 def part_specs() -> dict[str, str]:
-    """By what is left out or changed."""
+    """Specs, by the part that is removed or changed."""
     return {label: OURS + (f":{given}" if given else "") for label, given in PARTS.items()}
 
 
@@ -244,7 +244,7 @@ def beside(mine: Sequence[Row], full: Sequence[Row]) -> tuple[str, str, str]:
 
 
 def part_text(rows: list[Row]) -> str:
-    """Gain and paired difference to all of it, on the images that all parts have."""
+    """Gain and paired difference to the full attack, on the images that all parts have."""
     lines = {label: {"": label} for label in PARTS}
     for model in PART_MODELS:
         mine = of(rows, model=model, queries=PART_QUERIES, box=BOX, seed=0, boundary=0.0)
@@ -265,7 +265,7 @@ def part_text(rows: list[Row]) -> str:
 
 
 def constant_specs() -> dict[str, str]:
-    """By what is changed; nothing first."""
+    """Specs, by the constant that is changed; the unchanged attack first."""
     changed = [f"{name}={value}" for name, values in CONSTANTS.items() for value in values]
     return {"as it is": OURS} | {given: f"{OURS}:{given}" for given in changed}
 
@@ -281,7 +281,7 @@ def constant_cells(options: argparse.Namespace) -> list[Cell]:
 
 
 def constant_text(rows: list[Row]) -> str:
-    """Gain and paired difference to the values that the attack has."""
+    """Gain and paired difference to the default values."""
 
     def of_spec(given: list[Row], spec: str) -> list[Row]:
         return of(given, model="builtin", queries=PART_QUERIES, attack=spec, images="samples")
@@ -343,7 +343,7 @@ def ssim_text(rows: list[Row]) -> str:
     return "\n\n".join(parts)
 
 
-# -- less to go on --------------------------------------------------------------------------------
+# -- less information -----------------------------------------------------------------------------
 
 
 def answer_cells(options: argparse.Namespace) -> list[Cell]:
@@ -391,7 +391,7 @@ def answer_text(rows: list[Row]) -> str:
                 boundary=boundary,
             )  # fmt: skip
             went = progress(column(mine, "gain"), [_reach(row, width) for row in mine])
-            # Without a way to go: what a gate accepts already.
+            # Without a direction: images that the gate already accepts.
             refused = int((~np.isnan(went)).sum())
             crossed[attack] = (
                 [row for row, way in zip(mine, went, strict=True) if way >= boundary - 1e-9],
@@ -419,7 +419,7 @@ def answer_text(rows: list[Row]) -> str:
 
 
 def _reach(row: Row, width: float) -> float:
-    """The largest gain that a range from 0 to width leaves; the gain has the sign of the way."""
+    """The largest gain that a range from 0 to width leaves; its sign is that of the direction."""
     rising = row.attacked >= row.clean
     return (width - row.clean if rising else row.clean) / width
 
@@ -428,12 +428,12 @@ def _reach(row: Row, width: float) -> float:
 
 
 def colour_cells(_: argparse.Namespace) -> list[Cell]:
-    """Scores that are no quality, and that no texture moves."""
+    """Models of colour, whose scores depend neither on quality nor on texture."""
     return [Cell(model, BOX, PART_QUERIES, attack) for model in COLOUR for attack in BY_COLOUR]
 
 
 def colour_text(rows: list[Row]) -> str:
-    """Mean gain as a share of the largest one that any of the attacks has on an image."""
+    """Mean gain, relative to the largest gain of any of the attacks on each image."""
     lines = {attack: {"attack": attack} for attack in BY_COLOUR}
     for model in COLOUR:
         found = [
@@ -453,7 +453,7 @@ def colour_text(rows: list[Row]) -> str:
 
 
 def profile_cells(options: argparse.Namespace) -> list[Cell]:
-    """With and without; the profile is made first, unless it is there."""
+    """With and without a profile, which is made first if it does not exist."""
     if "cnniqa" not in options.models:
         return []
     if not (ROOT / PROFILE).is_file():

@@ -34,7 +34,7 @@ STAGES = {
 
 @dataclass(frozen=True)
 class Seen:
-    """What one run did: the outcome, and the gain of the best image after each query."""
+    """The outcome of one run, and the gain of the best image after each query."""
 
     outcome: Outcome
     trace: Floats

@@ -1,4 +1,4 @@
-"""What was tried for filter-search and left out: each idea in its place, all else as it is.
+"""Alternatives to parts of filter-search that were rejected, each with all else unchanged.
 
     python benchmarks/filter_search_tried.py
     python benchmarks/filter_search_tried.py --models cnniqa --limit 2 --queries 100
@@ -67,16 +67,16 @@ Regions = Callable[[Canvas, list[Brush]], Search]
 Palette = Callable[[Canvas, list[Brush], list[Brush]], list[Brush]]
 
 
-# -- what the filter is, and what it looks at -----------------------------------------------------
+# -- the form of the filter, and its input --------------------------------------------------------
 
 
 class Wider(Canvas):
-    """Brushes with more numbers, which stand before the weight in theta."""
+    """Brushes with more parameters, which precede the weight in theta."""
 
     more: ClassVar[int] = COEFFICIENTS
 
     def field(self, brush: Brush, rows: slice, columns: slice) -> Tensor:
-        """That of the first filter, changed by the numbers that are more."""
+        """The field of the first filter, changed by the additional parameters."""
         if brush.theta is None:
             return super().field(brush, rows, columns)
         theta = np.append(brush.theta[:COEFFICIENTS], brush.theta[-1])
@@ -107,14 +107,14 @@ def normalised(plane: Tensor) -> Tensor:
 
 
 class Rectified(Wider):
-    """Where something happens, whatever its sign: a second filter takes that."""
+    """A second filter of rectified detail, independent of its sign."""
 
     def changed(self, field: Tensor, more: Theta) -> Tensor:  # noqa: D102
         return field + filtered(normalised(self.plane.abs()), more)
 
 
 class Noise(Wider):
-    """White noise, filtered beside the picture."""
+    """Filtered white noise, added to the filtered image."""
 
     def changed(self, field: Tensor, more: Theta) -> Tensor:  # noqa: D102
         return field + filtered(self.noise, more)
@@ -139,7 +139,7 @@ class Places(Wider):
 
 
 class Twice(Wider):
-    """What the filter made of the picture, squashed and filtered again."""
+    """The filtered image after a nonlinearity, filtered again."""
 
     def changed(self, field: Tensor, more: Theta) -> Tensor:  # noqa: D102
         return field + field.std() * filtered(torch.tanh(normalised(field)), more)
@@ -156,16 +156,16 @@ class DeadZone(Wider):
 
 
 class Amplitude(Wider):
-    """As far as the field is strong, instead of to the ends of the box."""
+    """Changes proportional to the field, instead of onto the faces of the box."""
 
     more = 1
 
     def changed(self, field: Tensor, more: Theta) -> Tensor:  # noqa: D102
-        # e at first: nearly all pixels at the ends.
+        # e at first: nearly all pixels on the faces.
         return field / field.std().clamp(min=1e-6) * float(np.exp(1.0 + more[0]))
 
     def painted(self, brush: Brush, window: Window | None = None) -> Tensor:
-        """With what lies between the ends."""
+        """As in `Canvas`, with values between the faces."""
         if brush.theta is None:
             return super().painted(brush, window)
         rows, columns = window or tuple(slice(0, side) for side in self.image.shape[1:])
@@ -216,16 +216,16 @@ def searched_otherwise(
     return (yield from searched(canvas, first, make(mean=start, sigma=1.0, seed=seed), budget))
 
 
-# -- what regions are painted with ----------------------------------------------------------------
+# -- brushes of regions ---------------------------------------------------------------------------
 
 
 def best_of_all(_: Canvas, found: list[Brush], brushes: list[Brush]) -> list[Brush]:
-    """As it is."""
+    """The attack's own palette."""
     return [*found[:PALETTE], *brushes]
 
 
 def mutated(canvas: Canvas, found: list[Brush], brushes: list[Brush]) -> list[Brush]:
-    """A changed copy of each filter beside it."""
+    """A mutated copy of each filter in addition."""
     rng = np.random.default_rng(0)
     copies = [
         replace(brush, theta=theta + MUTATION * np.linalg.norm(theta) * unit / np.linalg.norm(unit))
@@ -237,7 +237,7 @@ def mutated(canvas: Canvas, found: list[Brush], brushes: list[Brush]) -> list[Br
 
 
 def with_nothing(canvas: Canvas, found: list[Brush], brushes: list[Brush]) -> list[Brush]:
-    """The image as it was."""
+    """The clean image in addition."""
     return [
         *best_of_all(canvas, found, brushes),
         Brush("nothing", torch.zeros_like(brushes[0].signs)),
@@ -245,14 +245,14 @@ def with_nothing(canvas: Canvas, found: list[Brush], brushes: list[Brush]) -> li
 
 
 def with_contrary(canvas: Canvas, found: list[Brush], brushes: list[Brush]) -> list[Brush]:
-    """The contrary of the best filter and direction."""
+    """The negated best filter and direction in addition."""
     contrary = [replace(brush, signs=-brush.signs) for brush in brushes[:1]]
     contrary += [replace(b, theta=-b.theta) for b in found[:1] if b.theta is not None]
     return [*best_of_all(canvas, found, brushes), *contrary]
 
 
 def with_whole_bank(canvas: Canvas, found: list[Brush], brushes: list[Brush]) -> list[Brush]:
-    """All directions."""
+    """All directions of the bank."""
     every = [Brush(*direction) for direction in bank(canvas.image, canvas.task.rng)]
     return [*best_of_all(canvas, found, brushes), *every]
 
@@ -274,9 +274,9 @@ def many_at_once(canvas: Canvas, brushes: list[Brush], count: int) -> Search:
 
 
 def regression(canvas: Canvas, brushes: list[Brush]) -> Search:
-    """Random halves of all blocks, each block with a brush of its own: least squares tells whose.
+    """Random halves of all blocks, each with its own brush; least squares estimates their gains.
 
-    As many queries as there are blocks and a third more, then one with all that seem to gain.
+    It takes a third more queries than there are blocks, then one with all that seem to gain.
     """
     height, width = canvas.image.shape[1:]
     edges = [np.linspace(0, side, BLOCKS + 1).astype(int) for side in (height, width)]
@@ -318,7 +318,7 @@ def attack(
     regions: Regions = painted_regions,
     searches: int = 1,
 ) -> Callable[[Task], Search]:
-    """filter-search with one thing in another way; searches: filters beside so many brushes."""
+    """filter-search with one part replaced; searches: number of brushes to add filters to."""
 
     def search(task: Task) -> Search:
         here = canvas(task)
@@ -382,7 +382,7 @@ def gained(job: Job) -> float:
 
 
 def table(models: Sequence[str], gains: dict[tuple[str, str], Floats]) -> str:
-    """Gain, and paired difference to the attack as it is."""
+    """Gain, and paired difference to the unchanged attack."""
     lines = []
     for name in TRIED:
         line = {"": name}
@@ -430,7 +430,7 @@ def main() -> None:
         note = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
         write_doc(
             PAGE,
-            "What was tried for filter-search",
+            "Alternatives tried for filter-search",
             "python benchmarks/filter_search_tried.py",
             f"{note}\n{text}",
         )

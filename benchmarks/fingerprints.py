@@ -1,8 +1,8 @@
-"""What a measured row was made with: a hash of the code that decides it.
+"""Fingerprints of measured rows: a hash of the code on which a row depends.
 
-Of the attack and all that it takes from `attacks/`, `directions/` and `perception/`, of its box, of
-SSIM, of weights and profiles that this project makes, and of models made up for a benchmark; not of
-the engine and the real models, which the tests hold to published values.
+It covers the attack and everything that it imports from `attacks/`, `directions/` and
+`perception/`, its box, SSIM, weights and profiles that this project makes, and synthetic models of
+a benchmark; but not the engine and the real models, which the tests compare with published values.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def without_docstrings(source: str) -> ast.Module:
 
 
 def text(tree: object) -> str:
-    """A syntax tree in one line, the same under every Python: without fields that hold nothing.
+    """A syntax tree in one line, without empty fields, so that it is the same in every Python.
 
-    Imports are left out: what they name is followed, and may move to another file.
+    Imports are left out: the imported code is followed, and may move to another file.
     """
     if isinstance(tree, list):
         tree = [node for node in tree if not isinstance(node, ast.Import | ast.ImportFrom)]
@@ -65,7 +65,7 @@ def attack_file(attack: str) -> Path:
 
 
 def modules(*files: Path) -> dict[Path, ast.Module]:
-    """These files and those that they take from, of the followed packages, as trees."""
+    """These files and all that they import from the followed packages, as syntax trees."""
     found: dict[Path, ast.Module] = {}
     todo = list(reversed(files))
     while todo:
@@ -104,7 +104,7 @@ def takes_gradients(attack: str) -> bool:
 
 @cache
 def fingerprint(attack: str, model: str, box: str) -> str:
-    """Of what decides a row beside its settings, without comments and docstrings."""
+    """A hash of the code behind a row, without comments and docstrings."""
     trees = modules(
         attack_file(attack), Path(inspect.getfile(type(parse_constraint(box)))), MEASURE
     )

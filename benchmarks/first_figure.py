@@ -2,7 +2,7 @@
 
     python benchmarks/first_figure.py [--queries 500]
 
-Every sixth picture of `iqattack samples` from the second on, whatever comes of it; default
+Every sixth picture of `iqattack samples` from the second on, not selected by result; default
 constraint, `rank` over these four, seed 0.
 """
 

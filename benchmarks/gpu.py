@@ -1,19 +1,19 @@
-"""What the engine leaves of a GPU: queries per second of runs over those of the bare network.
+"""GPU utilisation: queries per second of runs, relative to those of the bare network.
 
     python benchmarks/gpu.py [--workers 1 4 8] [--attacks ...] [--minutes 9] [--out gpu.md]
-    python benchmarks/gpu.py --cpu --quick     # the same path with a tiny network, in a minute
+    python benchmarks/gpu.py --cpu --quick     # the same code with a tiny network, in a minute
 
---workers 0 is the model in the program's own process, where the parts of a query are not timed.
+--workers 0 runs the model in the program's own process, where the parts of a query are not timed.
 
-A ResNet-50 of random weights with one output, at 224×224 in float32, is attacked by worker
-processes that share one GPU. The bare model is the same network on images that lie on the GPU
-already, at its fastest batch; runs read images, make candidates, send them as bytes and log every
-score. A run is timed once its rate is steady. Needs what iqattack needs, and none of its extras;
-torchvision's ResNet-50 where that is installed, else the same layers below.
+A ResNet-50 with random weights and one output, at 224×224 in float32, is attacked by worker
+processes that share one GPU. The bare model is the same network at its fastest batch size, on
+images that are already on the GPU; runs read images, make candidates, send them as bytes and log
+every score. A run is timed once its rate is steady. Needs iqattack without extras; uses
+torchvision's ResNet-50 if installed, else the same layers below.
 
-Prints a page (`--out` keeps it), and ends with status 1 where 8 workers fall short of the aim, or
-one image a call gives other scores with other numbers of workers. Without a GPU it says so, and
-ends with status 0.
+Prints a page (`--out` saves it), and exits with status 1 if 8 workers miss the target, or if scores
+with one image per call depend on the number of workers. Without a GPU, it prints a message and
+exits with status 0.
 """
 
 from __future__ import annotations
@@ -66,8 +66,9 @@ PARTS = "IQATTACK_GPU_PARTS"  # the folder in which workers say where their time
 
 @dataclass(frozen=True)
 class Size:
-    """How much is done. side: of images; images: that are attacked; window_s: a run is timed for;
-    steady_s: two of these in a row agree before; patience_s: for that; bare_s: for each batch.
+    """The extent of a benchmark. side: of images; images: number attacked; window_s: timed window;
+    steady_s: spans of which two must agree before it; patience_s: limit for that; bare_s: time for
+    each batch size of the bare model.
     """
 
     network: str
@@ -146,8 +147,8 @@ class Quality(nn.Module):
     lower_better = False
 
     def __init__(self, network: nn.Module, side: int) -> None:
-        """Statistics of batch normalisation are those of some pictures: random weights let
-        activations grow from block to block otherwise, and all scores would be 0 or 100.
+        """Estimate the statistics of batch normalisation on some images; with random weights,
+        activations would otherwise grow from block to block, and all scores be 0 or 100.
         """
         super().__init__()
         self.network = network
@@ -253,8 +254,8 @@ def _watch(folder: Path) -> None:
 
 
 def shares(folder: Path) -> dict[str, float]:
-    """Of the workers' time: network, transfer, the rest of a call, none in flight, and, in a
-    thread beside these, candidates.
+    """Shares of the workers' time: network, transfer, the rest of a call, no call in flight, and,
+    in a parallel thread, candidates.
     """
     total: defaultdict[str, float] = defaultdict(float)
     for file in folder.glob("*.json"):
@@ -275,12 +276,12 @@ def shares(folder: Path) -> dict[str, float]:
 
 
 class TooLateError(RuntimeError):
-    """The time that was given is used up."""
+    """The time limit is reached."""
 
 
 @dataclass
 class Bench:
-    """One device, one network, some images, and a time by which all has to be done."""
+    """One device, one network, some images, and a deadline."""
 
     size: Size
     device: str
@@ -433,9 +434,9 @@ class Steady:
 
 
 def same_scores(logs: Sequence[dict[str, np.ndarray]]) -> tuple[bool, float]:
-    """Whether logs are equal, byte for byte, and the largest difference of scores of one picture.
+    """Whether logs are equal, byte for byte, and the largest difference of scores of one image.
 
-    Once scores differ, so do the candidates that come next: what both logs scored is compared.
+    Once scores differ, later candidates differ, too; only those in both logs are compared.
     """
     equal = all(
         log.keys() == logs[0].keys()
@@ -453,7 +454,7 @@ def same_scores(logs: Sequence[dict[str, np.ndarray]]) -> tuple[bool, float]:
 
 
 def measured(bench: Bench, attacks: Sequence[str], workers: Sequence[int]) -> Iterator[str]:
-    """The page, a line after the other; the last one is `passed` or what fell short."""
+    """The page, line by line; the last one is `passed` or a list of failures."""
     faults = []
     bare, batch = bench.bare()
     yield f"Bare model: {bare:.0f} images/s at its fastest batch, {batch}."

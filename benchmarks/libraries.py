@@ -1,4 +1,4 @@
-"""Our attacks beside those of foolbox and ART: one model, one boundary, equal real queries.
+"""Our attacks compared with foolbox and ART: one model, one boundary, equal numbers of queries.
 
     python benchmarks/libraries.py [--queries 1000] [--limit 24] [--boundary 0.1] [--attacks ...]
 
@@ -52,14 +52,14 @@ ENDLESS = 10**6  # iterations: the budget ends the search, not the library
 
 
 class SpentError(Exception):
-    """The model was asked for more images than the budget has."""
+    """The model was queried more often than the budget allows."""
 
 
 class TwoClass(nn.Module):
-    """A score as a classifier: class 1 beyond the boundary, else 0; it counts what it scores.
+    """A score as a classifier: class 1 beyond the boundary, else 0; it counts its queries.
 
-    budget: images that it scores; rounds: whether it sees them in 8 bits, as a model that is handed
-    files does, or as floats; started: whether the queries of the start are spent already.
+    budget: images that it scores; rounds: whether they are rounded to 8 bits, as for a model that
+    reads files, or floats; started: whether the queries of the start are already spent.
     closest: the crossing image of least L2 distance so far, (3, H, W) in [0, 1].
     first: number of the query that crossed first, NaN for none; claimed: see `claims`.
     """
@@ -81,7 +81,7 @@ class TwoClass(nn.Module):
     def gains(self, images: Tensor) -> Tensor:
         """Gains (N,) float64 of (N, 3, H, W) in [0, 1]; not counted."""
         grey = images.float() * 255.0
-        whole = grey.round()  # float32 must not turn what was a whole grey level into nearly one
+        whole = grey.round()  # undo float32 errors of whole grey levels
         grey = torch.where((grey - whole).abs() < 1e-4, whole, grey)
         raw = [self._network(image[None]).double() for image in grey]
         return self.target.gain(torch.cat(raw))
@@ -92,7 +92,7 @@ class TwoClass(nn.Module):
         left = self.budget - self.spent
         seen = (rounded(seen) if self.rounds else seen)[:left]
         gains = self.gains(seen) if len(seen) else torch.zeros(0)
-        # ART's square in L2 may divide by 0: an image of NaN is black here, and crosses nothing.
+        # ART's square in L2 may divide by 0: an image of NaN is taken as black, and never crosses.
         gains = torch.where(images[:left].isfinite().flatten(1).all(1), gains, -1.0)
         for image, gain in zip(seen, gains.tolist(), strict=True):
             self.spent += 1
@@ -104,7 +104,7 @@ class TwoClass(nn.Module):
                     self.closest, self.distance = image.clone(), distance
         if len(images) > left:
             raise SpentError
-        # Float32 must not lose on which side it was.
+        # Rounding to float32 must not change the class.
         beyond = ((gains - self.goal.gain) / 2.0).clamp(-0.5, 0.5)
         beyond = torch.where(
             self.goal.crossed(gains), beyond.clamp(min=1e-6), beyond.clamp(max=-1e-6)
@@ -149,7 +149,7 @@ Library = Callable[[TwoClass, Tensor], object]  # runs an attack from a start, (
 
 
 def foolbox(name: str, model: TwoClass, start: Tensor) -> None:
-    """`hop-skip-jump` or `boundary`; it claims the probes of gradients, or the steps."""
+    """`hop-skip-jump` or `boundary`; claimed are the probes of gradients, or the steps."""
     import foolbox as fb  # noqa: PLC0415
 
     box = fb.PyTorchModel(model.eval(), bounds=(0.0, 1.0), device="cpu")
@@ -169,7 +169,7 @@ def foolbox(name: str, model: TwoClass, start: Tensor) -> None:
 
 
 def art(name: str, model: TwoClass, start: Tensor) -> None:
-    """What ART claims: HopSkipJump `max_eval` probes, the others iterations (of `sample_size`)."""
+    """ART; claimed are `max_eval` probes of HopSkipJump, else iterations (of `sample_size`)."""
     from art.attacks import evasion  # noqa: PLC0415
     from art.estimators.classification import BlackBoxClassifierNeuralNetwork  # noqa: PLC0415
 
@@ -210,7 +210,7 @@ def art(name: str, model: TwoClass, start: Tensor) -> None:
 
 
 DECISION = ("hop-skip-jump", "boundary")
-# Ours, its box and options that make it theirs.
+# Our attack, its box, and the options that match theirs.
 OURS = {
     "hop-skip-jump": ("hop-skip-jump", "none"),
     "boundary": ("boundary", "none"),
@@ -228,7 +228,7 @@ class Result:
     floats: RMS distance of the closest crossing image as the search holds it; saved: after rounding
     to 8 bits; inf where none crosses. first: queries to the first crossing, the budget for none.
     real: queries made, those of the start included; own: without those of a start handed over.
-    seconds: of the processor, which other programs do not lengthen.
+    seconds: processor time, which does not depend on other programs.
     """
 
     label: str
@@ -297,7 +297,7 @@ class Counted(Model):
 
 
 def engine_run(name: str, model: Cnniqa, images: ImageSet, fraction: float, queries: int) -> Result:
-    """Ours, through the engine; what it claims is what the engine counts."""
+    """Our attack, run by the engine; claimed are the queries that the engine counts."""
     attack, box = OURS[name]
     counted = Counted(model, model.name, model.score_range, model.lower_better, model.min_size)
     began = time.process_time()
@@ -321,7 +321,7 @@ def engine_run(name: str, model: Cnniqa, images: ImageSet, fraction: float, quer
 def starting_points(
     name: str, model: Cnniqa, images: ImageSet, fraction: float, queries: int
 ) -> list[Outcome]:
-    """Where ours begins, at the same seed: texture that crosses, for `boundary` drawn nearer."""
+    """Our starting points, at the same seed: crossing texture, moved nearer for `boundary`."""
 
     def start(task: Task) -> Search:
         goal = task.boundary or ScoreBoundary(task.reach, fraction)
@@ -338,9 +338,9 @@ def starting_points(
 def library_run(
     label: str, run: Library, starts: Sequence[Outcome], boxes: Sequence[TwoClass], decision: bool
 ) -> Result:
-    """Theirs, image by image, ended where the budget is spent; the start is paid for as ours is.
+    """A library's attack, image by image, until the budget is spent; the start counts as for ours.
 
-    Where no start crosses, a decision-based attack has nothing to do and fails, as ours does.
+    If no start crosses, a decision-based attack fails, as ours does.
     """
     began = time.process_time()
     for item, box in zip(starts, boxes, strict=True):
@@ -430,7 +430,7 @@ def main() -> None:
         body += f"\n\n## {name}\n\n{table}"
     if not options.dry:
         command = f"python benchmarks/libraries.py --queries {queries} --limit {len(images)}"
-        write_doc(ROOT / "docs" / "libraries.md", "Beside foolbox and ART", command, body)
+        write_doc(ROOT / "docs" / "libraries.md", "Comparison with foolbox and ART", command, body)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""How far a search can get that asks for scores: what queries buy, and what an attack makes of it.
+"""How far a score-based search can get: the isotropic limit, and how our attacks compare.
 
-    python benchmarks/limit.py               # goes on where it was stopped; an hour in all
-    python benchmarks/limit.py --report      # only writes the page from what is there
+    python benchmarks/limit.py               # continues where it stopped; an hour in all
+    python benchmarks/limit.py --report      # only writes the page, from existing rows
 
 Five victims that pool in different ways, `linf:3`, the development images, objective `rank`. Rows
-of images are added to benchmarks/rows/limit.csv.xz (the isotropic limit, with true gradients) and
-to benchmarks/rows/limit_attacks.csv.xz (our attacks) as they are done; docs/limit.md and
-docs/limit.png are made of them, and of gradients that are looked at anew.
+are added to benchmarks/rows/limit.csv.xz (the isotropic limit, with true gradients) and to
+benchmarks/rows/limit_attacks.csv.xz (our attacks) as they are done; docs/limit.md and
+docs/limit.png are made from them, and from gradients that are computed anew.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ NOTE = Path(__file__).with_suffix(".md")  # the page without its tables
 
 @dataclass(frozen=True)
 class Limit:
-    """What PGD gains of an image, of the score range, and no more than the range leaves.
+    """Gain of PGD on an image, as a fraction of the score range, capped at what the range leaves.
 
-    queries: what estimates of the gradient cost, over that many steps; 0 for the gradient itself.
+    queries: cost of the estimates of the gradient, over that many steps; 0 for the true gradient.
     """
 
     victim: str
@@ -99,7 +99,7 @@ Direction = Callable[[Tensor], Tensor]
 
 
 class Victim:
-    """A model, its gradients, and what `rank` wants of each image of the set."""
+    """A model, its gradients, and the direction that `rank` assigns to each image."""
 
     def __init__(self, name: str) -> None:
         self.scorer = scorer(name)
@@ -116,7 +116,7 @@ class Victim:
         return found if self.targets[number].rising else -found
 
     def ascended(self, number: int, steps: int, direction: Direction) -> float:
-        """The best gain on the way along signs of directions, which are made of gradients."""
+        """The best gain along sign steps in directions computed from gradients."""
 
         def search(task: Task) -> Search:
             x = task.image
@@ -145,12 +145,12 @@ def victim(name: str) -> Victim:
 
 
 def cosine_of(queries: int, steps: int, pixels: int) -> float:
-    """That of an estimate of each gradient to it, from isotropic queries: √(N/(T·d)), at most 1."""
+    """Cosine of an estimate from isotropic queries to the gradient: √(N/(T·d)), at most 1."""
     return min(1.0, math.sqrt(queries / (steps * pixels)))
 
 
 def isotropic(cosine: float, chance: torch.Generator) -> Direction:
-    """The grey part of a gradient with so much noise that this cosine is left."""
+    """The grey part of a gradient, with noise added until this cosine is reached."""
 
     def direction(gradient: Tensor) -> Tensor:
         grey = gradient.sum(0)
@@ -180,7 +180,7 @@ def limits(name: str, number: int) -> list[Limit]:
 
 
 def shifted(plane: Tensor) -> Tensor:
-    """A plane (H, W) moved by up to two pixels each way (25, H, W): what a filter sums."""
+    """A plane (H, W) shifted by up to two pixels each way (25, H, W): the inputs of a filter."""
     half, (height, width) = SIDE // 2, plane.shape
     padded = F.pad(plane[None, None], (half,) * 4, mode="reflect")[0, 0]
     moves = itertools.product(range(SIDE), repeat=2)
@@ -188,7 +188,7 @@ def shifted(plane: Tensor) -> Tensor:
 
 
 def filtered_share(gradient: Tensor, detail: Tensor, cell: int) -> float:
-    """Share of the energy of a gradient (H, W) that one filter of a plane in each cell has."""
+    """Share of the energy of a gradient (H, W) that filters of a plane explain, one per cell."""
 
     def blocks(planes: Tensor) -> Tensor:
         cut = F.unfold(planes[None], cell, stride=cell)[0]
@@ -203,7 +203,7 @@ def filtered_share(gradient: Tensor, detail: Tensor, cell: int) -> float:
 
 
 def looked_at(gradient: Tensor, image: Tensor) -> dict[str, float]:
-    """Of a gradient (3, H, W) at an image (3, H, W): shares of its energy, and how uneven it is."""
+    """Statistics of a gradient (3, H, W) at an image (3, H, W): energy shares and unevenness."""
     grey = gradient.sum(0)
     energy = gradient.square().sum().clamp(min=1e-30)
     found = {"grey": float(grey.square().sum() / 3 / energy)}
@@ -275,12 +275,12 @@ def shown(name: str) -> str:
 
 
 def read() -> list[Limit]:
-    """The rows that are there."""
+    """All existing rows."""
     return read_csv(ROWS, Limit)
 
 
 def compute(limit: int, workers: int) -> None:
-    """Add what is missing of the first so many images."""
+    """Add missing rows of the first `limit` images."""
     there = {(row.victim, row.image) for row in read()}
     entries = image_set("dev").entries
     todo = [
@@ -353,7 +353,7 @@ def shares(name: str, rows: Sequence[Limit], attacked: Sequence[Row]) -> Shares 
 
 
 def ratio(gain: Floats, whole: Floats) -> float:
-    """Of means: single images may have next to nothing to gain."""
+    """The ratio of means, because some images have almost nothing to gain."""
     return float(gain.mean() / whole.mean())
 
 

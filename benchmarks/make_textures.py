@@ -1,9 +1,9 @@
-"""Makes the bundled reference textures: 256×256 crops of photographs that scikit-image carries.
+"""Makes the bundled reference textures: 256×256 crops of photographs from scikit-image.
 
     python benchmarks/make_textures.py
 
-All three are CC0. Of each, the crop with the strongest high frequencies is kept, since those are
-what an attack is made of.
+All three are CC0. Of each, the crop with the strongest high frequencies is kept, because attacks
+use high frequencies.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python benchmarks/memory.py [--queries 40]
 
-Processes attack the same 24 pictures, once as they are and once ten times over under other names,
-and once with ten times the queries; memory must not grow with either. In one process and with two
-workers, of which the larger one counts. Batches of four, with which all runs have about twenty
-searches open: a batch size found by timing would differ.
+Processes attack the same 24 images: once, ten copies of each under different names, and with ten
+times the queries; memory must not grow with either. In one process and with two workers, of which
+the larger one counts. The batch size is four, so that all runs have about twenty searches open; one
+found by timing would differ.
 """
 
 from __future__ import annotations

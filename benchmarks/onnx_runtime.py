@@ -1,4 +1,4 @@
-"""ONNX Runtime beside PyTorch: the same networks, exported by examples/export_onnx.py.
+"""ONNX Runtime compared with PyTorch: the same networks, exported by examples/export_onnx.py.
 
     python benchmarks/onnx_runtime.py [--turns 20] [--graphs FOLDER]
 

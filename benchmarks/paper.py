@@ -2,10 +2,10 @@
 
     python benchmarks/paper.py [--queries 4000] [--workers 2] [--quick]
 
-CNNIQA, `rank`, seed 0, in the release's box (`jnd:0.38:canny`) and in the default one
-(`jnd:0.38`). Beside it the method as close to the release as its constants go (`RELEASED`), and the
-gain in smaller boxes, so that attacks can be compared at the same RMS. Rows are kept in
-benchmarks/out/, so an interrupted call goes on where it was. Writes docs/paper.md.
+CNNIQA, `rank`, seed 0, in the release's box (`jnd:0.38:canny`) and in the default one (`jnd:0.38`).
+For comparison, the method with the constants of the release (`RELEASED`), and gains in smaller
+boxes, so that attacks can be compared at the same RMS. Rows are kept in benchmarks/out/, so that an
+interrupted call can be continued. Writes docs/paper.md.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from iqattack.evaluation import srocc
 from iqattack.images import read_image
 from iqattack.models import score_checked
 
-# One yes or no a query, noise over the whole image on edges and salient regions only, 100 queries
-# of SurFree at each of 20 boundaries.
+# Binary answers only, noise over the whole image on edges and salient regions only, 100 queries of
+# SurFree at each of 20 boundaries.
 RELEASED = (
     "score-boundary:greedy=false,windows=false,supports=edges+salient,sources=sharp,"
     "amplitudes=1,rounds=20,surfree=100,halvings=10"
@@ -50,11 +50,11 @@ CAVEAT = (
     "other 16 is free of that choice, except for the model: it is no estimate for other models."
 )
 CHOSEN_ON = slice(1, None, 3)
-Row = dict[str, Any]  # a line of the table; what begins with _ is for calculations
+Row = dict[str, Any]  # a row of the table; keys that begin with _ are for calculations
 SMALLER = (0.2,)
 FEWER = 2000  # queries of the rows that are compared at the same RMS; the release took 2,322
-# Measured by us with the authors' released code on the same model and images: the mean gain in
-# points of 100 after 8-bit rounding, SROCC, mean queries, images given up.
+# Measured by us with the authors' released code on the same model and images: mean gain in points
+# of 100 after 8-bit rounding, SROCC, mean queries, unchanged images.
 AUTHORS = (14.1, 0.57, 2322, 2)
 
 
@@ -105,7 +105,7 @@ def attacked(label: str, attack: str, constraint: str, queries: int, seed: int) 
 
 
 def kept(row: tuple[str, str, str, int, int]) -> Row:
-    """`attacked` in a process of its own, or what an earlier call of it gave."""
+    """`attacked` in a process of its own, or its cached result."""
     torch.set_num_threads(1)
     path = ROOT / "benchmarks" / "out" / f"paper-{'-'.join(map(str, row))}.json".replace(":", "_")
     if not path.exists():

@@ -1,9 +1,9 @@
-"""Attacks beside an independent implementation of them: the same images, model, box and budget.
+"""Attacks compared with independent implementations: the same images, model, box and budget.
 
     python benchmarks/parity.py [--workers 2]
 
 CNNIQA, `rank`, `linf:3`, 2,000 queries, seed 0: cells of the table that benchmarks/strength.py
-makes, so what is there is not measured again. Fails where a mean gain is more than 20 % away.
+makes, so existing rows are not measured again. Fails if a mean gain differs by more than 20 %.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from iqattack.evaluation import srocc
 from strength import ROWS
 
 # Mean gain in points of 100 and SROCC of clean and attacked scores, at 2,000 queries: measured by
-# us with other people's code on these images.
+# us with third-party code on these images.
 REFERENCE = {
     "ran": (15.5, 0.30),
     "nes:mirrored=yes,grey=no,last=1": (16.6, 0.25),  # as it was published

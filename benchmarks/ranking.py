@@ -1,12 +1,12 @@
-"""What one budget for a whole set buys of its ranking: objectives `srocc` and `top` beside `rank`.
+"""Attacks on a ranking under one total budget: objectives `srocc` and `top`, compared with `rank`.
 
     python benchmarks/ranking.py --victims cnniqa --boxes linf:3 --totals 72 240 1000 --seeds 0
     python benchmarks/ranking.py --top           # only the first three places
-    python benchmarks/ranking.py --report        # only writes the page from what is there
+    python benchmarks/ranking.py --report        # only writes the page, from existing rows
 
 The 24 development images, filter-search in all cases: `rank` searches each image with an equal
-share of the budget, `srocc` spends it where it counts most. Rows are added to
-benchmarks/rows/ranking.csv.xz as they are done; docs/ranking-figures.md and its plot are made of
+share of the budget, `srocc` spends it where it lowers the SROCC most. Rows are added to
+benchmarks/rows/ranking.csv.xz as they are done; docs/ranking-figures.md and its plot are made from
 them.
 """
 
@@ -57,7 +57,7 @@ SEEDS = (0, 1, 2, 3, 4)
 ATTACK = "filter-search"
 ALONE, TOGETHER = "rank", "srocc"
 FIRST = 5  # places of the measures of the head of the ranking
-LARGE = (1_000, 5_000, 20_000)  # budgets of `rank` that `srocc` is held against
+LARGE = (1_000, 5_000, 20_000)  # budgets of `rank` that `srocc` is compared with
 PLACES = 3
 WITHIN = 500  # queries beside those of the clean images, for a place among the first
 ROWS = rows_file("ranking")
@@ -86,7 +86,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Row:
-    """What came of it.
+    """The result of an attack.
 
     code: see `code`. spent: queries; touched: images that are changed. clean, attacked: raw scores
     of all images, in their order, with a space between.
@@ -130,7 +130,7 @@ def numbers(scores: str) -> Floats:
 
 @cache
 def code(job: Job) -> str:
-    """A hash of what decides a row beside its settings."""
+    """A hash of the code behind a row."""
     found = fingerprint(job.attack, job.victim, job.box)
     if job.objective == ALONE:
         return found
@@ -216,12 +216,12 @@ def worse_half(name: str) -> list[str]:
 
 
 def into(name: str) -> str:
-    """The objective that an image comes among the first places."""
+    """The objective of moving an image into the first places."""
     return f"top:{PLACES},into={name}"
 
 
 def read() -> list[Row]:
-    """The rows whose code is that of today."""
+    """The rows measured with the current code."""
     rows = [row for row in read_csv(ROWS, Row) if row.code == code(row.job)]
     return list({row.job: row for row in rows}.values())
 
@@ -335,7 +335,7 @@ def until(curve: Curve, goal: float) -> tuple[float, str]:
 
 
 def savings(found: dict[tuple[str, str], dict[str, Curve]]) -> list[dict[str, str]]:
-    """Queries of `srocc` for what `rank` has, and of both for no correlation at all."""
+    """Queries of `srocc` to reach the SROCC of `rank`, and of both to reach 0."""
     lines = []
     for (name, box), both in found.items():
         line = {"box": box, "victim": name}
@@ -365,7 +365,7 @@ def there(row: Row) -> bool:
 
 
 def places(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """How many images came among the first places."""
+    """How many images reached the first places."""
     lines = []
     for box, name in itertools.product(BOXES, VICTIMS):
         mine = [

@@ -1,11 +1,11 @@
-"""What the page of 1,000 images costs: to write, and to open and scroll in Chromium.
+"""The cost of a page of 1,000 images: writing it, and opening and scrolling it in Chromium.
 
     python benchmarks/report.py [--images 1000]
 
-The images are 512×384 crops of the photographs that come with scikit-image, each brightened by
-another factor, attacked with two queries each. The page is written by the program in a process of
-its own, whose peak memory is that of the process. What is unavoidable is measured beside it:
-reading both pictures of every image, encoding the original as PNG, and copying the attacked one.
+The images are 512×384 crops of photographs from scikit-image, each brightened by a different
+factor, attacked with two queries each. The page is written in a process of its own, whose peak
+memory is reported. The unavoidable part is measured for comparison: reading the clean and attacked
+pixels of every image, encoding the original as PNG, and copying the attacked one.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def bytes_of(folder: Path) -> int:
 
 
 def opened(page: Path) -> dict[str, float]:
-    """How the page does in Chromium: seconds until it is painted, milliseconds of a frame."""
+    """Speed of the page in Chromium: seconds until it is painted, milliseconds per frame."""
     browser: Any = runpy.run_path(str(ROOT / "tests" / "chromium.py"))["Browser"]()
     try:
         browser.size(1280, 900)

@@ -1,13 +1,12 @@
-"""Keeps measured rows whose code was changed without changing what it does.
+"""Keeps measured rows after refactoring: code that changed, but not its results.
 
     python benchmarks/restamp.py                     # measures some rows again, rewrites the files
     python benchmarks/restamp.py --each 3 strength   # three rows of each attack, box and model
 
-Rows are dropped when the code of their attack or their box changed (benchmarks/fingerprints.py),
-and a name that moved is a change. Of each attack in each box on each model, rows of the smallest
-budget are measured again, drawn at random; where all of them come out the same, but for what
-another processor makes of the last digits, the others of that attack, box and model get today's
-code, too.
+Rows are dropped when the code of their attack or their box changes (benchmarks/fingerprints.py),
+even if only a name moved. For each attack, box and model, random rows of the smallest budget are
+measured again; if all of them agree, up to rounding differences between processors, the other rows
+of that attack, box and model get the current fingerprint, too.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ from fingerprints import fingerprint
 from iqattack.attacks import ATTACKS
 
 FILES = ("strength", "filter_search", "visibility", "limit_attacks", "baselines")
-CLOSE = 1e-5  # of the score range, and in SSIM: what another processor may change
+CLOSE = 1e-5  # of the score range, and in SSIM: rounding differences between processors
 
 
 def same(old: Row, new: Row) -> bool:
-    """Whether two rows agree, but for what processors make of the last digits."""
+    """Whether two rows agree, up to rounding differences between processors."""
     apart = max(abs(old.gain - new.gain), abs(old.ssim - new.ssim))
     return old.spent == new.spent and apart <= CLOSE
 
 
 def main() -> None:
-    """Measure, say what agrees, and rewrite."""
+    """Measure, print which rows agree, and rewrite the files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="*", default=FILES)
     parser.add_argument("--each", type=int, default=1, help="rows of each attack, box and model")

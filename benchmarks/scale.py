@@ -2,9 +2,9 @@
 
     python benchmarks/scale.py all --images 1000000 --shards 16
 
-`all` writes docs/scale.md; one part alone, such as `merge`, prints what it finds. No model is
-asked: runs are made up, with logs, results and attacked images that fit each other and their
-digests. Times are beside the one that copying the logs takes.
+`all` writes docs/scale.md; a single part, such as `merge`, prints its result. No model is queried:
+runs are synthetic, with consistent logs, results, attacked images and digests. Times are compared
+with that of copying the logs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from iqattack.runs.settings import ModelRecord, Record, Settings
 from iqattack.runs.shards import Shard, WholeSet
 
 AT_ONCE = 1000
-LINKS = 30_000  # of one file: less than every common file system allows
+LINKS = 30_000  # to one file: within the limits of all common file systems
 PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63606060"
     "000000040001f61738550000000049454e44ae426082"
@@ -38,14 +38,14 @@ PIXEL = bytes.fromhex(
 
 
 def names(images: int) -> ImageSet:
-    """A set of so many images, none of which is there."""
+    """A set of images, none of which exists."""
     return ImageSet(
         tuple(ImageEntry(f"{k:07d}.png", Path(f"/photos/{k:07d}.png")) for k in range(images))
     )
 
 
 def made_up(folder: Path, whole: ImageSet, queries: int, shard: str | None = None) -> None:
-    """A finished run on a set, or a shard of it, as a model with scores from 0 to 100 makes it."""
+    """Write a synthetic finished run on a set or a shard of it, with scores from 0 to 100."""
     (folder / "adversarial").mkdir(parents=True)
     record = Record(
         created="2026-01-01T00:00:00+00:00",
@@ -169,7 +169,7 @@ def lists(work: Path, images: int) -> tuple[float, float, float]:
 
 
 def read_lists(folder: Path) -> None:
-    """What the child of `lists` does."""
+    """Run in the child process of `lists`."""
     images = ImageSet.from_spec([folder / "list.txt"]).anchored()
     rated = match_mos(images, read_mos(folder / "mos.csv"))
     print(len(rated))

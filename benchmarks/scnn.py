@@ -51,7 +51,7 @@ class Scnn(nn.Module):
 
 
 def _folded(layers: nn.Sequential) -> nn.Sequential:
-    """The same in fewer steps: what batch normalisation does, done by the convolution before it."""
+    """The layers with batch normalisation folded into the preceding convolutions."""
     found: list[nn.Module] = []
     for layer in layers:
         if isinstance(layer, nn.BatchNorm2d):
@@ -62,7 +62,7 @@ def _folded(layers: nn.Sequential) -> nn.Sequential:
 
 
 def scnn(weights: str) -> Scorer:
-    """The network with the weights of a state dict, as fast as a CPU has it."""
+    """The network with the weights of a state dict, optimised for CPUs."""
     network = Scnn()
     state = torch.load(weights, map_location="cpu", weights_only=True)
     network.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})

@@ -1,4 +1,4 @@
-"""The models of the long benchmarks, by short names: real ones, and some made up for a question."""
+"""The models of the long benchmarks, by short names: real ones, and synthetic ones."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def scorer(name: str) -> Scorer:
 
 
 def substitute(model: str) -> str:
-    """What transfer takes gradients of: never the model itself."""
+    """The substitute of `transfer`, which is never the model itself."""
     return "cnniqa" if model == "builtin" else "builtin"
 
 
 def rounded() -> Scorer:
-    """CNNIQA that tells whole points only."""
+    """CNNIQA with scores rounded to whole points."""
     model = cnniqa()
     return wrap(
         lambda images: score_checked(model, images).round(),
@@ -38,7 +38,7 @@ def rounded() -> Scorer:
 
 
 def gate() -> Scorer:
-    """CNNIQA that says only whether it accepts an image: 1 or 0."""
+    """CNNIQA as a binary gate: 1 if it accepts an image, else 0."""
     model = cnniqa()
     return wrap(
         lambda images: (score_checked(model, images) <= ACCEPTED).double(),
@@ -49,7 +49,7 @@ def gate() -> Scorer:
 
 
 def warmth() -> Scorer:
-    """Mean red less mean blue: looks at nothing but a colour cast."""
+    """Mean red minus mean blue: depends only on the colour cast."""
     return wrap(
         lambda images: (images[:, 0].double() - images[:, 2].double()).mean((1, 2)),
         name="warmth",

@@ -1,9 +1,9 @@
-"""A service that takes its time and costs nothing, for benchmarks/engine.py.
+"""A service that waits but does not compute, for benchmarks/engine.py.
 
     python benchmarks/slow_server.py SECONDS
 
-Prints its port, then answers each POST after so many seconds with a score made of the body's bytes.
-It ends when its standard input does. One process, no threads: it must not be what is measured.
+Prints its port, then answers each POST after SECONDS with a score computed from the body's bytes.
+It exits when its standard input is closed. One process, no threads: it must not be the bottleneck.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""A long run whose workers are killed again and again: what is lost, what is paid twice, memory.
+"""A long run whose workers are killed repeatedly: lost queries, repeated queries, memory.
 
     python benchmarks/soak.py                        # 2,000 images × 50 queries; about ten minutes
     python benchmarks/soak.py --images 100 --every 5
 
-Pictures of many sizes are attacked with the built-in model by two workers, one of which is ended by
-`kill -9` every so often. The model writes down each image that it is given, and so says what was
-really paid; the log says what was kept. Writes docs/soak.md.
+Two workers attack the built-in model on images of many sizes, and `kill -9` ends one of them at
+regular intervals. The model records each image that it scores, which counts the queries really
+made; the log has those that were kept. Writes docs/soak.md.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def load():
 
 @dataclass
 class Watched:
-    """What was seen of a run: images done and memory of its driver, by the look; workers killed."""
+    """Samples of a run: images done and memory of its driver; and the number of workers killed."""
 
     done: list[int] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)  # MiB
@@ -80,7 +80,7 @@ def make_pictures(folder: Path, count: int) -> None:
 
 
 def watched(command: list[str], run: Path, images: int, every: float) -> Watched:
-    """Run a command to its end, and kill one of its workers every so many seconds."""
+    """Run a command to its end, and kill one of its workers every `every` seconds."""
     seen, draw = Watched(), random.Random(0)
     started = time.monotonic()
     due = started + every
@@ -138,9 +138,8 @@ def reasons(folder: Path) -> Counter[str]:
 def slope(seen: Watched) -> tuple[float, float, float]:
     """KiB of the driver's memory per image over the second half of the images, and 95 % limits.
 
-    Until the last image: the measures of the whole set, which follow, have a memory of their own.
-    Looks that follow upon each other say nearly the same, so the limits are of means of ten
-    stretches.
+    Up to the last image, because the measures of the whole set that follow need memory of their
+    own. Consecutive samples are correlated, so the limits are computed from means over ten spans.
     """
     whole = seen.done[-1]
     half = [k for k, done in enumerate(seen.done) if whole / 2 <= done < whole]
@@ -205,7 +204,7 @@ def main() -> None:
     asked = " ".join(sys.argv[1:])
     write_doc(
         ROOT / "docs" / "soak.md",
-        "A long run with accidents",
+        "A long run with killed workers",
         f"python benchmarks/soak.py {asked}".strip(),
         text,
     )

@@ -1,14 +1,13 @@
 """How strong each attack is: all of them, on three models, in two boxes, at three budgets.
 
-    python benchmarks/strength.py            # goes on where it was stopped; hours in all
+    python benchmarks/strength.py            # continues where it stopped; hours in all
     python benchmarks/strength.py --models cnniqa --queries 100 500
-    python benchmarks/strength.py --report   # only writes the page from what is there
+    python benchmarks/strength.py --report   # only writes the page, from existing rows
     python benchmarks/strength.py --quick    # a few small cells, writes nothing
 
-Every image attacked is a row of benchmarks/rows/strength.csv.xz, added as soon as it is done, and
-nothing is computed twice; docs/strength.md and docs/strength.png are made of the rows. Rows are
-dropped when the code of their attack or their box changed (benchmarks/fingerprints.py says what
-counts).
+Every attacked image is a row of benchmarks/rows/strength.csv.xz, added as soon as it is done, and
+nothing is computed twice; docs/strength.md and docs/strength.png are made from the rows. Rows are
+dropped when the code of their attack or their box changes (see benchmarks/fingerprints.py).
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ TARGETS = {"square": 40, "hop-skip-jump": 90, "surfree": 90}  # most lines of co
 
 
 def lines_of_code(path: Path) -> int:
-    """Lines that hold code: no blank ones, comments, docstrings or imports."""
+    """Number of lines of code, without blank lines, comments, docstrings and imports."""
     source = path.read_text(encoding="utf-8")
     skipped: set[int] = set()
     for node in ast.walk(ast.parse(source)):
@@ -77,7 +76,7 @@ def lines_of_code(path: Path) -> int:
 
 
 def code_table() -> str:
-    """Lines of each attack's own file, and with what it shares; says where one is too long."""
+    """Lines of each attack's own file, and with shared files; prints which are too long."""
     rows, over = [], []
     for name in ATTACKS:
         own, *shared = (path for path in modules(attack_file(name)) if ATTACK_FILES in path.parents)
@@ -135,7 +134,7 @@ def table(rows: list[Row], ceiling: dict[str, float]) -> list[dict[str, str]]:
 
 
 def _visibility(rows: list[Row]) -> str:
-    """Of the rows that were measured since JOD are; how many, where not all were."""
+    """JOD of the rows that have it, with their number if some have not."""
     jods = column([row for row in rows if not math.isnan(row.jod)], "jod")
     if not len(jods):
         return "–"
@@ -144,7 +143,7 @@ def _visibility(rows: list[Row]) -> str:
 
 
 def _ratio(gain: Floats, whole: Floats) -> float:
-    """Of means, as single images may have next to nothing in the denominator."""
+    """The ratio of means, because the denominator of some images is almost 0."""
     return float(gain.mean() / whole.mean()) if whole.mean() > 0 else float("nan")
 
 

@@ -1,13 +1,13 @@
-"""What a profile with students is worth to the next image: 20 queries each, after learning.
+"""How much a profile with students helps on new images, at few queries per image.
 
-    python benchmarks/students.py                               # hours; goes on where it stopped
+    python benchmarks/students.py                               # hours; continues where it stopped
     python benchmarks/students.py --victims cnniqa --learnt 0 20000
     python benchmarks/students.py --report                      # only writes the page
 
 Profiles learn from half of the development images (twelve, three of each distortion), in the box
-`linf:3`; each is then used on the other half (both are those of benchmarks/baselines.py). Rows are
-added to benchmarks/rows/students.csv.xz, profiles lie in benchmarks/out/students; docs/students.md
-is made of the rows.
+`linf:3`; each is then used on the other half (the halves of benchmarks/baselines.py). Rows are
+added to benchmarks/rows/students.csv.xz, profiles are kept in benchmarks/out/students;
+docs/students.md is made from the rows.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ PROFILES = ROOT / "benchmarks" / "out" / "students"
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one image.
+    """The result for one image.
 
     learnt: queries that students learnt from; 0 for a profile without, NOTHING for no profile.
     paid: queries of the whole profile. queries: of the attack; 0 for the ceiling.
@@ -69,7 +69,7 @@ class Row:
 
 
 def profile_of(name: str, learnt: int) -> tuple[Path, int]:
-    """The file of a profile, made where it is missing, and what it cost."""
+    """The file of a profile, which is made if it is missing, and its cost in queries."""
     folder = PROFILES / f"{shown(name)}-{learnt}"
     file = folder / "profile.json"
     if file.exists():
@@ -88,7 +88,7 @@ def profile_of(name: str, learnt: int) -> tuple[Path, int]:
 
 
 def rows_of(name: str, learnt: int, there: set[Row]) -> list[Row]:
-    """All rows of a victim and a profile that are missing."""
+    """Measure the missing rows of a victim and a profile."""
     known = {(row.image, row.queries) for row in there}
     todo = [
         (k, queries)
@@ -119,7 +119,7 @@ def rows_of(name: str, learnt: int, there: set[Row]) -> list[Row]:
 
 
 def ceilings(name: str, there: set[Row]) -> list[Row]:
-    """White-box PGD on the attacked half, as `limit.py` has it."""
+    """White-box PGD on the attacked half, as in `limit.py`."""
     known = {row.image for row in there}
     return [
         Row(name, NOTHING, 0, 0, image, victim(name).ascended(k, CEILING, lambda g: g))
@@ -129,7 +129,7 @@ def ceilings(name: str, there: set[Row]) -> list[Row]:
 
 
 def read() -> list[Row]:
-    """The rows that are there."""
+    """All existing rows."""
     return read_csv(ROWS, Row)
 
 

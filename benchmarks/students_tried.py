@@ -1,4 +1,4 @@
-"""What was tried with students at 20 queries an image, and why they know no more than they do.
+"""Other uses of students at 20 queries per image, and what limits their predictions.
 
     python benchmarks/students_tried.py [--victim cnniqa] [--learnt 20000] [--limit 12]
 
@@ -55,7 +55,7 @@ def asked(canvas: Canvas, profile: Profile, most: int) -> Known:
 
 
 def strokes(task: Task, profile: Profile) -> Search:
-    """All strokes, one after the other, and nothing else."""
+    """Only the strokes, one after the other."""
     yield from asked(Canvas(task), profile, len(profile.strokes))
 
 
@@ -78,7 +78,7 @@ def mixed(task: Task, profile: Profile) -> Search:
 
 
 def onward(task: Task, profile: Profile) -> Search:
-    """The two students that gained most walk on from the best picture, in turn."""
+    """The two students that gained most continue from the best candidate, in turn."""
     canvas = Canvas(task)
     students = profile.taught()
     found = yield from asked(canvas, profile, ASKED)
@@ -140,7 +140,7 @@ def gains(name: str, profile: Profile, limit: int) -> list[dict[str, str]]:
 
 
 def of_universals(name: str, numbers: Sequence[int], ceiling: Floats) -> list[dict[str, str]]:
-    """What patterns that were learnt for all images gain on these, where they were measured."""
+    """Gains of universal patterns on these images, if they were measured."""
     job = universal.Job(name, f"linf:{BOX}", "filter", 5_000, 0, 0)
     known = {
         row.image: row
@@ -164,7 +164,7 @@ def of_universals(name: str, numbers: Sequence[int], ceiling: Floats) -> list[di
 
 
 def correlations(name: str, profile: Profile, limit: int) -> list[dict[str, str]]:
-    """How well a gradient at the clean image, true or a student's, says what changes do."""
+    """How well a gradient at the clean image, true or a student's, predicts effects of changes."""
     scorer, students = victim(name).scorer, profile.taught()
     true = gradient_of(scorer)
     found: dict[str, dict[str, list[float]]] = {}
@@ -237,7 +237,7 @@ def main() -> None:
         note = note.replace(f"<!-- {mark} -->", text)
     write_doc(
         ROOT / "docs" / "students-tried.md",
-        "Students: what was tried",
+        "Alternatives tried with students",
         "python benchmarks/students_tried.py",
         note,
     )

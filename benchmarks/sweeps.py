@@ -1,4 +1,4 @@
-"""Gains at equal similarity: attacks in constraints of several widths, read off at one value."""
+"""Gains at equal similarity, interpolated between constraints of several widths."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def gain_at(wanted: float, *columns: Floats) -> float:
 
 
 def reaches(curve: Curve, wanted: float) -> bool:
-    """Whether the widest constraint is at least as visible on average: nothing is extrapolated."""
+    """Whether the widest constraint is at least as visible on average; we do not extrapolate."""
     return bool(curve[0].mean(0).min() <= wanted)
 
 

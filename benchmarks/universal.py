@@ -1,13 +1,13 @@
-"""Universal perturbations: learnt on one half of the images, laid on others that were never asked.
+"""Universal perturbations: learnt on one half of the images, applied to unseen ones.
 
     python benchmarks/universal.py --victims cnniqa builtin --boxes linf:3 --budgets 5000 --seeds 0
-    python benchmarks/universal.py --report      # only writes the page from what is there
+    python benchmarks/universal.py --report      # only writes the page, from existing rows
 
 Learnt on twelve development images (the choosing half of benchmarks/baselines.py), measured on the
-other twelve and on the 24 of `iqattack samples`. A learning of 5,000 queries takes one to three
-minutes of one core. Rows are added to benchmarks/rows/universal.csv.xz as they are done,
-perturbations lie in benchmarks/out/universal; docs/universal-figures.md and its plot are made of
-the rows.
+other twelve and on the 24 of `iqattack samples`. Learning with 5,000 queries takes one to three
+minutes on one core. Rows are added to benchmarks/rows/universal.csv.xz as they are done,
+perturbations are kept in benchmarks/out/universal; docs/universal-figures.md and its plot are made
+from the rows.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ SETS = {"dev": "12 development images", "samples": "24 sample images"}
 
 @dataclass(frozen=True)
 class Job:
-    """One perturbation. budget: queries to learn it, 0 for as many as the bank takes; jpeg: the
-    quality that candidates were recompressed with, 0 for none.
+    """One perturbation. budget: queries to learn it, 0 for as many as the bank takes; jpeg:
+    quality at which candidates were recompressed, 0 for none.
     """
 
     victim: str
@@ -93,18 +93,18 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Where it lies."""
+        """The folder of its files."""
         parts = (self.victim, self.box, self.way, self.budget, self.seed, self.jpeg, code(self))
         return OUT / "-".join(str(part).replace(":", "") for part in parts)
 
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one image that was not learnt from.
+    """The result for one image that was not learnt from.
 
-    behind: quality of a JPEG round trip before the model that it is measured on, 0 for none.
-    code: see `code`; paid: queries that it was learnt with; first: gain of the first pattern, best:
-    of the best of all, at least 0; both fractions of the score range. patterns: that there are.
+    behind: quality of a JPEG round trip in front of the model used for measuring, 0 for none. code:
+    see `code`; paid: queries for learning; first: gain of the first pattern, best: of the best of
+    all, at least 0; both as fractions of the score range. patterns: their number.
     """
 
     victim: str
@@ -128,11 +128,11 @@ class Row:
         return Job(**{field.name: getattr(self, field.name) for field in fields(Job)})
 
 
-# -- what a row was made with ---------------------------------------------------------------------
+# -- fingerprints of rows -------------------------------------------------------------------------
 
 
 def reached(tree: ast.Module, names: Iterable[str]) -> list[ast.stmt]:
-    """What a module defines that these names of it need, and its imports."""
+    """The definitions of a module that these names depend on, and its imports."""
     defined: dict[str, ast.stmt] = {}
     for node in tree.body:
         match node:
@@ -155,7 +155,7 @@ def reached(tree: ast.Module, names: Iterable[str]) -> list[ast.stmt]:
 
 @cache
 def code(job: Job) -> str:
-    """A hash of what decides a row beside its settings: of its way and how it is laid on."""
+    """A hash of the code behind a row: how a perturbation is learnt and applied."""
     box = Path(inspect.getfile(type(parse_constraint(job.box))))
     trees = modules(SET_BASED / "universal.py", LEARNING, box)
     way = "learning" if job.way == BASE else WAYS[job.way].__name__
@@ -173,17 +173,17 @@ def code(job: Job) -> str:
 
 
 def entries(of_set: str) -> list[int]:
-    """Numbers of the images that are measured."""
+    """Numbers of the images used for measuring."""
     return list(REPORTING.images) if of_set == "dev" else list(range(len(image_set(of_set))))
 
 
 def learning_set() -> ImageSet:
-    """The images that are learnt from."""
+    """The images used for learning."""
     return ImageSet(tuple(image_set("dev").entries[k] for k in CHOOSING.images))
 
 
 def learnt(job: Job) -> Path:
-    """The file of a perturbation, made where it is missing."""
+    """The file of a perturbation, which is made if it is missing."""
     file = job.folder / "perturbation.safetensors"
     if file.exists():
         return file
@@ -207,7 +207,7 @@ def learnt(job: Job) -> Path:
 
 
 def best_of_the_bank(job: Job, file: Path) -> None:
-    """The fixed directions, in order: tried on the images that others learn from."""
+    """Rank the fixed directions of the bank on the learning images."""
     strokes = [Stroke(direction=name) for name in BANK]
     known = tuple(Known(stroke=stroke, gain=0.0, together=0.0) for stroke in strokes)
     every = Universal(
@@ -240,7 +240,7 @@ def best_of_the_bank(job: Job, file: Path) -> None:
 
 
 def rises(victim: str, direction: Direction) -> bool:
-    """Whether raw scores are to rise where the quality is to go that way."""
+    """Whether raw scores should rise for this direction of quality."""
     return (direction == "up") != scorer(victim).lower_better
 
 
@@ -255,8 +255,8 @@ def laid(
 ) -> Iterator[tuple[str, list[float]]]:
     """Each image's name and the gains of the first patterns on it, in their order.
 
-    One pattern at a time through the engine, each session with what the one before has paid for.
-    A pattern that changes nothing, or as another one does, costs no query.
+    One pattern at a time through the engine; each session reuses the queries of the previous one. A
+    pattern that changes nothing, or the same as another, costs no query.
     """
     images = image_set(of_set)
     chosen = ImageSet(tuple(images.entries[k] for k in numbers))
@@ -318,7 +318,7 @@ def measured(job: Job, behind: int = 0) -> list[Row]:
 
 
 def read() -> list[Row]:
-    """The rows whose code is that of today."""
+    """The rows measured with the current code."""
     return [row for row in read_csv(ROWS, Row) if row.code == code(row.job)]
 
 
@@ -383,7 +383,7 @@ Found = dict[tuple[str, str, int], dict[str, Gains]]
 
 
 def plain(rows: Sequence[Row]) -> Found:
-    """What was neither learnt nor measured behind JPEG; the bank stands beside every budget."""
+    """Rows neither learnt nor measured behind JPEG; the bank is listed with every budget."""
     found: Found = {}
     clear = [row for row in rows if not row.jpeg and not row.behind]
     keys = sorted({(row.victim, row.box, row.budget) for row in clear if row.budget})
@@ -398,13 +398,13 @@ def plain(rows: Sequence[Row]) -> Found:
 
 
 def ratio(gain: Floats, other: Floats) -> float:
-    """Of means; a gain of nothing or less is none to be a multiple of."""
+    """The ratio of means; NaN if the denominator is not positive."""
     below = float(other.mean())
     return float(gain.mean()) / below if below > 0.0 else float("nan")
 
 
 def table(found: Found, box: str, budget: int) -> list[dict[str, str]]:
-    """A row for each victim and way."""
+    """A row for each victim and method."""
     rows = []
     for (victim, of_box, of_budget), ways in found.items():
         if (of_box, of_budget) != (box, budget):
@@ -451,7 +451,7 @@ def over(one: Floats, other: Floats) -> str:
 
 
 def recompressed(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """What survives JPEG: learnt without and with it, measured without and with it."""
+    """Gains behind JPEG: learnt without and with it, measured without and with it."""
     lines = []
     for jpeg, behind in itertools.product((0, QUALITY), repeat=2):
         found = gains(
@@ -490,7 +490,7 @@ def missing(rows: Sequence[Row]) -> str:
 
 
 def plot(found: Found) -> None:
-    """Gains of each way by victim, a panel for each box and budget."""
+    """Gains of each method by victim, a panel for each box and budget."""
     mpl.use("Agg")
     panels = sorted({(box, budget) for _, box, budget in found}, key=lambda p: (p[1], p[0]))
     figure, axes = plt.subplots(
@@ -511,7 +511,7 @@ def plot(found: Found) -> None:
         axis.set_xticks(range(len(victims)), victims)
         axis.set_xlim(-0.6, len(victims) - 0.4)
         axis.set_ylabel("gain, points of 100")
-        axis.set_title(f"box {box}, learnt with {budget:,} queries, laid on images never asked")
+        axis.set_title(f"box {box}, learnt with {budget:,} queries, applied to unseen images")
         axis.grid(axis="y", alpha=0.3)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(

@@ -1,13 +1,13 @@
-"""What constraints allow an eye to see, in JOD, and how strong attacks are at equal visibility.
+"""Visibility of what constraints allow, in JOD, and strength of attacks at equal visibility.
 
-    python benchmarks/visibility.py                    # goes on where it was stopped; hours
+    python benchmarks/visibility.py                    # continues where it stopped; hours
     python benchmarks/visibility.py --sections allowed scale
     python benchmarks/visibility.py --report           # measures no attack, writes the page
 
-JOD are those of ColorVideoVDP (`iqattack[visibility]`) on its display `standard_fhd`: 10 is no
-visible difference, and one below, 75 % of observers prefer the original. Attacks are rows of
-benchmarks/rows/visibility.csv.xz, kept as benchmarks/strength.py keeps its own; docs/visibility.md
-and two plots beside it are made of them.
+JOD are those of ColorVideoVDP (`iqattack[visibility]`) on its display `standard_fhd`: 10 means no
+visible difference; at one JOD less, 75 % of observers prefer the original. Attacks are rows of
+benchmarks/rows/visibility.csv.xz, kept in the same way as in benchmarks/strength.py;
+docs/visibility.md and two plots are made from them.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ ALLOWED_PLOT, EQUAL_PLOT = (
 OURS = "filter-search"
 DEFAULT, PROMISED = "bands:2.5", "jod:9.75"
 
-# What the field allows an attack, and what we do.
+# Constraints of the literature, and ours.
 CONSTRAINTS = {
     "linf:1": "",
     "linf:3": "Ran et al., ESWA 2025",
@@ -91,10 +91,10 @@ CONSTRAINTS = {
 }
 SIDES = (1, 2, 4, 8, 16)
 NEAR = 0.3  # metres: half of the display's distance, or a picture at twice its size
-SHOWN = 4  # images of each set that patterns are laid on
+SHOWN = 4  # images of each set that patterns are applied to
 SCALES = (2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0)
 CORNER = 224  # pixels
-PAIRS, CROP = 8, 192  # pictures to look at, and pixels of each
+PAIRS, CROP = 8, 192  # example images, and side of each crop in pixels
 
 SETS = ("dev", "samples")
 VICTIMS = ("cnniqa", "builtin", "brisque", "niqe", "scnn")
@@ -130,7 +130,7 @@ def _named(name: str, limit: int) -> list[Tensor]:
 
 
 def corners(limit: int) -> list[Tensor]:
-    """Corners of the Kodak photographs; the development images are cut from their centres."""
+    """Corner crops of the Kodak photographs; the development images are centre crops."""
     files = sorted((shared_data() / "kodak").glob("*.png"))[:limit]
     return [read_image(file).pixels[:, :CORNER, :CORNER].contiguous() for file in files]
 
@@ -138,7 +138,7 @@ def corners(limit: int) -> list[Tensor]:
 def seen(
     constraint: Constraint, images: Sequence[Tensor], what: str, *distances: float | None
 ) -> list[dict[str, Seen]]:
-    """JOD of all patterns at the ends of a constraint, by name, at each distance."""
+    """JOD of all patterns at the limits of a constraint, by name, at each distance."""
     found = [defaultdict[str, list[float]](list) for _ in distances]
     for image in track(images, what, console=Console(stderr=True), transient=True):
         region = constraint.around(image)
@@ -156,7 +156,7 @@ def worst_of(found: dict[str, Seen]) -> str:
 
 
 def allowed_text(limit: int) -> str:
-    """JOD of patterns at the ends of what the field allows, mean (least) over pictures; a plot."""
+    """JOD of patterns at the limits of published constraints, mean (least) over images; a plot."""
     limit = min(limit, SHOWN)
     images = _named("dev", limit) + _named("samples", limit)
     lines = []
@@ -201,7 +201,7 @@ def allowed_text(limit: int) -> str:
 
 
 def scale_text(limit: int) -> str:
-    """The scale of the default, on pictures that no other figure is of."""
+    """The scale of the default, on images used for no other figure."""
     images = corners(limit)
     lines, kept = [], []
     for scale in SCALES:
@@ -226,7 +226,7 @@ def scale_text(limit: int) -> str:
 
 
 def cost_text(_limit: int) -> str:
-    """What finding the scale of `jod:` costs: seconds over those of one JOD, by the pixels."""
+    """The cost of finding the scale of `jod:`, relative to that of one JOD, by image size."""
     picture = read_image(sorted((shared_data() / "kodak").glob("*.png"))[0]).pixels
     lines = []
     for side in (112, 224, 448):
@@ -255,7 +255,7 @@ def cost_text(_limit: int) -> str:
 
 
 def pairs_text(_limit: int) -> str:
-    """Sample pictures before and after an attack, a square of each at twice its size."""
+    """Sample images before and after an attack, a square crop of each at twice its size."""
     images = image_set("samples")
     model, boxes = scorer("cnniqa"), (DEFAULT, "jnd:0.38")
     ways = directions("cnniqa", "samples")
@@ -376,7 +376,7 @@ def kept_cells(options: argparse.Namespace) -> list[Cell]:
 
 
 def kept_text(rows: list[Row]) -> str:
-    """JOD and gain, a line per attack, constraint, victim and set; and what is lacking."""
+    """JOD and gain, a row per attack, constraint, victim and set; and missing measurements."""
     measured_, lacking = [], []
     sets = dict(zip(SETS, ("development", "sample set"), strict=True))
     for box, model, images in itertools.product((DEFAULT, PROMISED), VICTIMS, sets):
@@ -487,7 +487,7 @@ def _lacking(what: str, names: Sequence[str]) -> str:
 
 
 def _boxed(rows: list[Row]) -> list[dict[str, str]]:
-    """Boxes of grey levels and those of papers: gain and JOD as they come."""
+    """Gain and JOD in boxes of grey levels and in those of papers."""
     lines = []
     wanted = [*((b, a) for b in BOXES for a in BOXED), *((b, a) for a, b in PUBLISHED.items())]
     for model in VICTIMS:
@@ -552,7 +552,7 @@ PARTS = ROOT / "benchmarks" / "visibility"
 
 
 def write_page(rows: list[Row], failed: str) -> None:
-    """All sections; those that are looked at from what was printed of them last."""
+    """Write the page: sections of attacks from rows, the others from their stored text."""
     note = PARTS.with_suffix(".md").read_text(encoding="utf-8")
     parts = []
     for name, (title, _) in LOOKED_AT.items():

@@ -18,7 +18,7 @@ def chromium_is_here() -> bool:
 
 
 class Browser:
-    """One window. Everything it asks for and complains of is kept until somebody looks."""
+    """A browser window; its requests and console errors are collected."""
 
     def __init__(self) -> None:
         options = webdriver.ChromeOptions()
@@ -26,7 +26,7 @@ class Browser:
         for flag in (*FLAGS, "--hide-scrollbars"):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        # Only what is fetched: the events of frames are many, and nobody reads them.
+        # Network events only: those of frames are many and unused.
         options.add_experimental_option("perfLoggingPrefs", {"enablePage": False})
         service = webdriver.ChromeService(shutil.which("chromedriver"))
         self.driver = webdriver.Chrome(options, service)

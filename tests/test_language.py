@@ -29,6 +29,21 @@ PHRASES = {
     r"\bgo(es)? on with (it|--)|\bgone on with\b": "continue, resume",
     r"\bput (it|that one|that file) back\b|\bput back a copy\b": "restore",
     r"(?<!there )\bis no (card|folder|run|survey|regular expression|plain file)\b": "is not a",
+    r"\b(laid|lays?) on\b": "applied to, projected onto",
+    r"\bto (its|the) contrary\b|\bor the contrary\b": "negated",
+    r"\bwhat (became|came) of\b": "the result for, the outcome of",
+    r"\bgo(es)? on where\b": "continues where",
+    r"\bnever asked\b": "unseen",
+    r"\b(images|pictures) taught\b": "learnt from",
+    r"\bas (it|each|they) likes?\b": "independently",
+    r"\bgo(es)? before (it|the|that|those|a|an)\b": "takes precedence over, is better than",
+    r"\b(low|high) is good\b": "lower is better, higher is better",
+    r"\bmay be one of thousands\b": "may be a thousands separator",
+    r"\bwith a number alone\b|\ba number alone\b": "only a number",
+    r"\b(rows|images|runs|audits) that are there\b|\bfrom what is there\b": "existing",
+    r"\bcode (is that )?of today\b|\btoday's code\b": "the current code",
+    r"\b(is|are) no (set|vector) of\b": "is not a set of",
+    r"\bare made up\b|\bmade-up (workers|models|runs)\b": "simulated, synthetic",
 }
 PACKAGE = sorted((ROOT / "src/iqattack").rglob("*.py"))
 PAGES = [
@@ -42,7 +57,9 @@ DOCUMENTS = [
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "src/iqattack").rglob("*.md")),
+    *sorted((ROOT / "benchmarks").glob("*.md")),
 ]
+BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 # Text in their strings belongs to the fingerprints of benchmarks: comments alone may change.
 FROZEN = ("attacks", "constraints", "directions", "perception", "defences")
 
@@ -70,9 +87,9 @@ def faults(texts: Iterator[str] | list[str]) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", PACKAGE, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [*PACKAGE, *BENCHMARKS], ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_source_is_idiomatic(path):
-    frozen = path.relative_to(ROOT / "src/iqattack").parts[0] in FROZEN
+    frozen = any(path.is_relative_to(ROOT / "src/iqattack" / folder) for folder in FROZEN)
     assert faults(prose(path.read_text("utf-8"), strings=not frozen)) == []
 
 

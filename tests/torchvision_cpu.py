@@ -1,7 +1,7 @@
 """Makes a torchvision that was built for CUDA importable beside a CPU-only torch.
 
 Its compiled operators do not load there, and its import then fails while it describes operators
-that nobody declared. Declaring them is enough: nothing that the tests use calls one.
+that are not declared. Declaring them is enough: nothing that the tests use calls one.
 """
 
 import importlib.util

@@ -125,7 +125,7 @@ def test_it_tells_its_stages(image, make_task, play) -> None:
 
 @pytest.mark.parametrize("turned", [(), (1,), (0, 2), (0, 1, 2)])
 def test_channels_are_turned_where_a_model_looks_at_colours(image, make_task, play, turned) -> None:
-    """A score of white noise with some channels' signs the contrary: found in three queries."""
+    """The score responds to white noise with some channels negated: found in three queries."""
     task = make_task(image, radius=3.0, queries=len(BANK) + 3, reach=1e9)
     ((_, noise),) = bank(image, make_task(image).rng, ["noise"])
     w = noise.expand(3, -1, -1).double().clone()

@@ -126,8 +126,8 @@ def test_attacks_that_there_are_not(mine, spec, message, capsys):
     (mine / "attack").mkdir()
     command = ["attack", "photos", "--model", "builtin", "--attack", spec, "--out", "run"]
     assert main(command) == 2
-    said = capsys.readouterr().err
-    assert message in said.splitlines()[-1]
+    output = capsys.readouterr().err
+    assert message in output.splitlines()[-1]
     assert not (mine / "run").exists()
 
 
@@ -397,10 +397,10 @@ def test_lists_say_what_is_hidden_and_what_is_broken(installed, capsys, monkeypa
         ("models", "builtin", "others:load", "nowhere:load, installed"),  # none is imported
     ):
         assert main([command]) == 0
-        said = capsys.readouterr().out
-        assert sum(line.split()[1:2] == [name] for line in said.splitlines()) == 1
-        assert broken in said
-        last = said.splitlines()[-1]
+        output = capsys.readouterr().out
+        assert sum(line.split()[1:2] == [name] for line in output.splitlines()) == 1
+        assert broken in output
+        last = output.splitlines()[-1]
         assert last.startswith(
             f"note: '{name}' of the package '{hidden}' is hidden by the built-in"
         )

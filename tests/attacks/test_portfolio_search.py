@@ -48,7 +48,7 @@ def played(name, image, gain, make_task, play, queries=500, **more):
 
 
 def test_a_score_of_colours_falls_to_channels(image, opposed, make_task, play) -> None:
-    """Each block wants noise in red and blue, and in green either the same or the contrary."""
+    """Blocks respond to noise in red and blue, and in green to the same noise or its negative."""
     ours, filters = (
         played(name, image, opposed, make_task, play)
         for name in ("portfolio-search", "filter-search")
@@ -80,8 +80,8 @@ def test_a_score_of_luma_is_asked_about_colours_no_more_than_it_has_to(
 
 @pytest.mark.parametrize("channels", [(1, 0, 0), (0, 0, 1), (1, -1, 1), EVERY])
 @pytest.mark.parametrize("windowed", [False, True])
-def test_channels_are_painted_to_the_contrary_or_left(image, make_task, channels, windowed) -> None:
-    """In a window and without: the ends of what a pixel may be, of the sign and the contrary's."""
+def test_channels_are_painted_negated_or_left(image, make_task, channels, windowed) -> None:
+    """In a window and without: 0 and 255 by the sign, swapped where a channel is negated."""
     canvas = Canvas(make_task(image, radius=3.0))
     canvas.best = (canvas.image + 1).clamp(max=255)
     signs = bank(image, torch.Generator().manual_seed(0), ["noise"])

@@ -159,7 +159,7 @@ def test_a_change_moves_from_w2_to_w1_and_keeps_its_length(
         emptied[w2], emptied[w1] = True, False
         assert torch.equal(new[kept], x_hat[kept])
         assert torch.equal(new[emptied], image[emptied])
-        # All is lost in a channel where η is the contrary of what is in W1.
+        # A channel loses everything if η is the negative of W1 there.
         lost = not (new - image)[w1].flatten(1).any(1).all()
         assert float((new - image).norm()) <= length * 1.0001
         assert lost or float((new - image).norm()) >= length * 0.9999

@@ -381,8 +381,8 @@ def test_a_policy_gives_the_exit_status(work, capsys, at_most, queries, status) 
     (work / "policy.toml").write_text(rule)
     args = ["audit", "model.py:load", "photos", "--suite", "mine.toml", "--limit", "4"]
     assert main([*args, "--out", "audit", "--policy", "policy.toml"]) == status
-    said = capsys.readouterr().out
-    assert {0: "holds:", 1: "FAILS:"}[status] in said
+    output = capsys.readouterr().out
+    assert {0: "holds:", 1: "FAILS:"}[status] in output
     assert "<testsuite" in (work / "audit" / "junit.xml").read_text()
     words = ("holds", "does not hold", "could not be measured")
     assert words[status] in (work / "audit" / "summary.md").read_text()
@@ -436,7 +436,7 @@ def test_an_audit_may_ask_for_fresh_scores(work, capsys) -> None:
     options = ["photos", "--suite", "mine.toml", "--limit", "3", "--defence", "noise:3"]
     asked = ["audit", "model.py:load", *options, "--out", "audit", "--rescore", "3"]
     assert main(asked) == 0
-    said = " ".join(capsys.readouterr().out.split())
+    output = " ".join(capsys.readouterr().out.split())
     card = read_card("audit")
     for run in card.runs:
         found = iqattack.evaluate(work / "audit" / run.folder).rescored
@@ -448,9 +448,9 @@ def test_an_audit_may_ask_for_fresh_scores(work, capsys) -> None:
             found.bias,
         )
         gain, reported = 100 * found.gain_fresh, 100 * found.gain
-        assert f"3 fresh scores of each picture put the mean gain at {gain:.1f} %" in said
+        assert f"3 fresh scores of each picture put the mean gain at {gain:.1f} %" in output
         assert f"instead of the reported {reported:.1f} %" in run.without_bias
-        assert run.without_bias in said
+        assert run.without_bias in output
     page = (work / "audit" / "index.html").read_text().replace("&#39;", "'")
     assert card.runs[0].without_bias in page
     before = (work / "asked").stat().st_size
@@ -590,9 +590,9 @@ def test_what_was_verified_and_cannot_be_read_is_said_and_asked_again(
     (work / "audit" / "verified.json").write_text(text)
     args = ["audit", "model.py:load", "photos", "--suite", "mine.toml", "--limit", "3"]
     assert main([*args, "--out", "audit", "--resume", "--no-verify"]) == 0
-    said = capsys.readouterr().err
-    assert "verified.json: cannot be read (" in said
-    assert "with --no-verify" in said
+    output = capsys.readouterr().err
+    assert "verified.json: cannot be read (" in output
+    assert "with --no-verify" in output
     asked = len((work / "asked").read_text())
     assert main([*args, "--out", "audit", "--resume"]) == 0
     assert "verified.json: cannot be read (" in capsys.readouterr().err
@@ -665,9 +665,9 @@ def test_an_image_that_one_attack_fails_on_is_in_the_worst_case_of_the_others(wo
     (work / "mine.toml").write_text(TOML.replace('"square"', '"odd.py:search"'))
     args = ["audit", "model.py:load", "photos", "--suite", "mine.toml", "--out", "audit"]
     assert main(args) == 1
-    said = capsys.readouterr()
-    assert "1 of 8 images could not be attacked" in said.err
-    assert "1 of 8 images failed with some" in said.err
+    output = capsys.readouterr()
+    assert "1 of 8 images could not be attacked" in output.err
+    assert "1 of 8 images failed with some" in output.err
     card = read_card("audit")
     images = {line.attack: line.images for line in card.lines if line.queries == 20}
     assert images == {WORST: 7, "noise": 7, "odd.py:search": 6}

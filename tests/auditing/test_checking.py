@@ -102,7 +102,7 @@ def work(made, tmp_path, monkeypatch):
 
 @pytest.fixture
 def sent(work, monkeypatch):
-    """The audit as somebody else finds it: another user, and nothing where it was made."""
+    """The audit as seen by another user, on a machine without the original files."""
     monkeypatch.setenv("XDG_STATE_HOME", str(work / "state"))
     (work / "audit").rename(work / "sent")
     (work / "photos").rename(work / "clean")
@@ -545,8 +545,8 @@ def test_an_attack_that_wastes_its_budget(work, monkeypatch):
         monkeypatch.setattr(replaying, "versions_here", lambda n=name, o=other: here | {n: o})
         found = check()
         assert (found.outcome, found.level) == ("not verified", "card")
-        said = f"another {name} ({here[name]} there, {other} here)"
-        assert all(said in finding.what for finding in found.findings)
+        output = f"another {name} ({here[name]} there, {other} here)"
+        assert all(output in finding.what for finding in found.findings)
     assert check("audit", "model.py:load").level == "card"
 
 
@@ -669,7 +669,7 @@ def test_images_that_failed_bar_a_rank(work):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "output"),
     [
         (
             lambda card: card["lines"][0]["measures"]["gain"].update(value=float("nan")),
@@ -681,10 +681,10 @@ def test_images_that_failed_bar_a_rank(work):
         (lambda card: card["model"].update(score_range=[1.0, 0.0]), "expected two finite numbers"),
     ],
 )
-def test_a_card_alone_that_cannot_be(work, change, said):
+def test_a_card_alone_that_cannot_be(work, change, output):
     shutil.rmtree("audit/runs")
     edit("audit/card.json", change)
-    assert said in refuted(check())
+    assert output in refuted(check())
 
 
 def test_a_gain_beyond_the_range_is_open_without_runs(work):
@@ -892,15 +892,15 @@ def test_the_command_says_what_came_of_it(work, capsys):
     assert "audit: refuted" in capsys.readouterr().out
     write = ["--suite", "mine.toml", "--json", "check.json"]
     assert main(["check", "nowhere", "audit", *write]) == 1  # the others are checked all the same
-    said = capsys.readouterr()
-    assert "error: nowhere: is not a card" in said.err
-    assert "audit: refuted" in said.out
+    output = capsys.readouterr()
+    assert "error: nowhere: is not a card" in output.err
+    assert "audit: refuted" in output.out
     assert len(read_checks("check.json")) == 1
     assert main(["check", "nowhere", *write]) == 2
     assert main(["check", "audit", "--json", "none/check.json", "--suite", "mine.toml"]) == 2
-    said = capsys.readouterr()
-    assert "error: --json none/check.json" in said.err
-    assert said.out == ""
+    output = capsys.readouterr()
+    assert "error: --json none/check.json" in output.err
+    assert output.out == ""
     assert main(["check", "audit", "--sample", "2"]) == 2
     assert "add --model, or leave it out" in capsys.readouterr().err
     Path("check.json").write_text("{}")

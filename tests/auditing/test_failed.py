@@ -131,7 +131,7 @@ def test_a_clean_image_that_failed(work):
 
 
 def test_a_failure_that_the_model_does_not_repeat_is_not_verified(work):
-    """As if somebody had cut an inconvenient search short and called it failed."""
+    """As if an inconvenient search had been truncated and marked as failed."""
     audit()
     Path("flag").unlink()
     assert check().outcome == "holds"

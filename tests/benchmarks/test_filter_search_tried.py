@@ -1,4 +1,4 @@
-"""What was tried for filter-search: each idea is one, and does what its name says."""
+"""Alternatives tried for filter-search: each idea is one, and does what its name says."""
 
 import sys
 from pathlib import Path

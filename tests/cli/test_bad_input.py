@@ -48,9 +48,9 @@ def alone(kind):
 @pytest.mark.filterwarnings("ignore:'mode' parameter:DeprecationWarning")
 def test_an_image_that_cannot_be_attacked(attack, kind, expected):
     alone(kind)
-    said = attack(images="bad")
-    assert said.status == 2
-    assert said.error.startswith(expected)
+    result = attack(images="bad")
+    assert result.status == 2
+    assert result.error.startswith(expected)
     assert not Path("run").exists()
 
 
@@ -62,14 +62,14 @@ def test_an_image_that_cannot_be_attacked(attack, kind, expected):
     ],
 )
 def test_images_that_are_not_there(attack, images, expected):
-    said = attack(images=images)
-    assert (said.status, said.error.startswith(expected)) == (2, True)
+    result = attack(images=images)
+    assert (result.status, result.error.startswith(expected)) == (2, True)
     assert not Path("run").exists()
 
 
 def test_a_path_that_cannot_be_looked_at(attack, iqattack):
     long = "a" * 300
-    for said in (
+    for result in (
         iqattack("evaluate", long),
         iqattack("verify", long),
         attack("--out", long),
@@ -78,33 +78,33 @@ def test_a_path_that_cannot_be_looked_at(attack, iqattack):
         attack(model=f"{long}.py:load"),
         attack("--mos", f"{long}.csv"),
     ):
-        assert said.status == 2
-        assert said.error.startswith(f"error: {long}")
-        assert "File name too long" in said.error
+        assert result.status == 2
+        assert result.error.startswith(f"error: {long}")
+        assert "File name too long" in result.error
 
 
 def test_16_bit_and_cmyk_are_converted_if_asked(attack):
     alone("16-bit")
-    said = attack("--convert", images="bad")
-    assert said.status == 0
-    assert '"image": "x.png", "text": "16-bit levels scaled to 8 bits"' in said.err
+    result = attack("--convert", images="bad")
+    assert result.status == 0
+    assert '"image": "x.png", "text": "16-bit levels scaled to 8 bits"' in result.err
 
 
 @pytest.mark.parametrize("mode", ["L", "P"])
 def test_grey_and_palette_are_converted_and_said_once(attack, mode):
     Image.open("photos/0.png").convert(mode).save("photos/0.png")
-    said = attack()
+    result = attack()
     what = {"L": "grey", "P": "palette"}[mode]
-    assert said.status == 0
-    assert said.err.count(f'"image": "0.png", "text": "{what} converted to RGB"') == 1
+    assert result.status == 0
+    assert result.err.count(f'"image": "0.png", "text": "{what} converted to RGB"') == 1
 
 
 def test_two_images_with_one_name(attack):
     Path("more").mkdir()
     shutil.copy("photos/0.png", "more/0.png")
-    said = attack("more")
-    assert said.status == 2
-    assert said.error.startswith("error: more/0.png and photos/0.png have one name")
+    result = attack("more")
+    assert result.status == 2
+    assert result.error.startswith("error: more/0.png and photos/0.png have one name")
     assert not Path("run").exists()
 
 
@@ -119,8 +119,8 @@ def test_two_images_with_one_name(attack):
 )
 def test_a_mos_table_that_does_not_fit(attack, rows, expected):
     Path("mos.csv").write_text("image,mos\n" + rows)
-    said = attack("--mos", "mos.csv")
-    assert (said.status, said.error.startswith(f"error: {expected}")) == (2, True)
+    result = attack("--mos", "mos.csv")
+    assert (result.status, result.error.startswith(f"error: {expected}")) == (2, True)
     assert not Path("run").exists()
 
 
@@ -136,9 +136,9 @@ def test_a_mos_table_that_does_not_fit(attack, rows, expected):
     ],
 )
 def test_scores_that_are_none(attack, factory, expected):
-    said = attack(model=f"model.py:{factory}")
-    assert said.status == 2
-    assert f"error: {Path.cwd()}/{expected}" in said.error or f"error: {expected}" in said.error
+    result = attack(model=f"model.py:{factory}")
+    assert result.status == 2
+    assert f"error: {Path.cwd()}/{expected}" in result.error or f"error: {expected}" in result.error
     assert not Path("run").exists()  # nothing in it would be of use
 
 
@@ -166,10 +166,10 @@ def test_scores_that_are_none(attack, factory, expected):
     ],
 )
 def test_options_that_mean_nothing(attack, options, expected):
-    said = attack(*options)
-    assert said.status == 2
-    assert said.error.startswith("error: ")
-    assert expected in said.error
+    result = attack(*options)
+    assert result.status == 2
+    assert result.error.startswith("error: ")
+    assert expected in result.error
     assert not Path("run").exists()
 
 
@@ -181,14 +181,14 @@ def test_an_unknown_option_or_command_is_wrong_usage(attack, iqattack):
 
 
 def test_a_folder_that_belongs_to_something_else(attack):
-    said = attack("--resume")  # one command for the first time and for all others
-    assert said.status == 0
-    assert "no run in run yet; starting one" in said.err
+    result = attack("--resume")  # one command for the first time and for all others
+    assert result.status == 0
+    assert "no run in run yet; starting one" in result.err
     before = Path("run/results.csv").read_bytes()
     assert "run: already has a run; continue with --resume" in attack().error
-    said = attack("--resume", "--seed", "7")
-    assert said.status == 2
-    assert "run: belongs to other settings: seed is 0 there, 7 here; use another" in said.error
+    result = attack("--resume", "--seed", "7")
+    assert result.status == 2
+    assert "run: belongs to other settings: seed is 0 there, 7 here; use another" in result.error
     Path("notes").mkdir()
     Path("notes/a.txt").touch()
     assert "notes: is not empty and not a run" in attack("--out", "notes").error
@@ -205,15 +205,15 @@ def test_a_run_that_is_none(iqattack, command):
 
 def test_one_bad_image_among_good_ones(attack, iqattack):
     Path("photos/1.png").write_bytes(b"\x89PNG")
-    said = attack()
-    assert said.status == 1
-    assert "1 image failed" in said.err
+    result = attack()
+    assert result.status == 1
+    assert "1 image failed" in result.err
     with Path("run/results.csv").open(newline="") as file:
         statuses = [row["status"] for row in csv.DictReader(file)]
     assert [status.partition(":")[0] for status in statuses] == ["ok", "failed", "ok", "ok"]
     assert names("run/adversarial") == ["0.png", "2.png", "3.png"]
-    said = iqattack("verify", "run")
-    assert (said.status, "3 images checked: all as reported, 1 failed before" in said.out) == (
+    result = iqattack("verify", "run")
+    assert (result.status, "3 images checked: all as reported, 1 failed before" in result.out) == (
         0,
         True,
     )
@@ -239,10 +239,12 @@ def test_a_full_disk(attack, small_disk, free):
         for _ in range(256 - free):
             ballast.write(bytes(1024))
             ballast.flush()
-    said = attack("--queries", "400", "--out", str(small_disk / "run"))
-    assert said.status == 2
-    assert "No space left" in said.error or "disk is full" in said.error or "I/O" in said.error
-    assert "free some space" in said.error
+    result = attack("--queries", "400", "--out", str(small_disk / "run"))
+    assert result.status == 2
+    assert (
+        "No space left" in result.error or "disk is full" in result.error or "I/O" in result.error
+    )
+    assert "free some space" in result.error
     # What is there is whole: the run goes on once there is room, or starts anew.
     subprocess.run(["mount", "-o", "remount,size=32m", str(small_disk)], check=True)
     resume = ["--resume"] if (small_disk / "run").exists() else []

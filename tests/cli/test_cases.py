@@ -36,15 +36,15 @@ def cases(made, tmp_path, monkeypatch):
 class Ended:
     """A run's folder after the command, and what it said."""
 
-    def __init__(self, said, out):
-        self.status, self.err, self.out = said.status, said.err, out
+    def __init__(self, result, out):
+        self.status, self.err, self.out = result.status, result.err, out
         with (out / "results.csv").open(newline="") as file:
             self.rows = {row["image"]: row for row in csv.DictReader(file)}
         with QueryLog(out / "log.sqlite", read_only=True) as log:
             self.log = {name: log.rows(name).tolist() for name in log.images()}
             self.queries = sum(map(log.queries, self.log))
             self.attempts = log.attempts()
-        lines = [line for line in said.err.splitlines() if line.startswith("{")]
+        lines = [line for line in result.err.splitlines() if line.startswith("{")]
         self.events = [json.loads(line) for line in lines]
 
     @property
@@ -77,13 +77,13 @@ def with_defaults(options):
 @pytest.fixture
 def attacked(cases, iqattack):
     def run(model, images, *options, out="run"):
-        said = iqattack(
+        result = iqattack(
             "attack",
             images,
             *("--model", f"models/{model}.py:load"),
             *("--out", out, *with_defaults(options)),
         )
-        return Ended(said, cases / out)
+        return Ended(result, cases / out)
 
     return run
 
@@ -118,12 +118,12 @@ def test_one_timeout_is_tried_again(attacked):
 def test_after_one_timeout_without_retries_the_scores_are_used_again(cases, attacked, iqattack):
     options = ("--queries", "60", "--retries", "0")
     command = ("attack", "six/a.png", "--model", "models/once.py:load", "--out", "run")
-    said = iqattack(*command, *with_defaults(options))
-    assert said.status == 2
+    result = iqattack(*command, *with_defaults(options))
+    assert result.status == 2
     assert "a.png: model 'once.py:load' failed to score images: TimeoutError: read timed out" in (
-        said.err
+        result.err
     )
-    assert "Traceback" not in said.err
+    assert "Traceback" not in result.err
     with QueryLog(cases / "run" / "log.sqlite", read_only=True) as log:
         before = log.rows("a.png").tolist()
         assert log.queries("a.png") == 49

@@ -25,9 +25,11 @@ def runs(attack):
 
 def test_a_column_for_each_run_where_rows_do_not_fit(runs, iqattack, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    said = iqattack("compare", *runs)
-    assert said.status == 0
-    rows = [[cell.strip() for cell in line.strip("│┃").split("│")] for line in said.out.split("\n")]
+    result = iqattack("compare", *runs)
+    assert result.status == 0
+    rows = [
+        [cell.strip() for cell in line.strip("│┃").split("│")] for line in result.out.split("\n")
+    ]
     first = {row[0]: row[1:] for row in rows if len(row) == 3 and row[0]}
     assert first["attack"] == ["noise", "square"]
     gains = [package.open_run(run).summary().mean_gain for run in runs]
@@ -35,8 +37,8 @@ def test_a_column_for_each_run_where_rows_do_not_fit(runs, iqattack, monkeypatch
     assert first["gain minus the first's"] == ["–", number(gains[1] - gains[0])]
     assert "p (Holm)" in first
     assert "SROCC drop" not in first  # no opinion scores
-    assert "4 images finished in all runs; in brackets, 95 % intervals." in said.out
-    assert "its ε is 1e-06" in said.out
+    assert "4 images finished in all runs; in brackets, 95 % intervals." in result.out
+    assert "its ε is 1e-06" in result.out
 
 
 def test_a_row_for_each_run_on_a_wide_terminal(runs, iqattack, monkeypatch):
@@ -46,8 +48,8 @@ def test_a_row_for_each_run_on_a_wide_terminal(runs, iqattack, monkeypatch):
 
 
 def test_csv_has_all_digits(runs, iqattack):
-    said = iqattack("compare", *runs, "--format", "csv")
-    rows = list(csv.DictReader(StringIO(said.out)))
+    result = iqattack("compare", *runs, "--format", "csv")
+    rows = list(csv.DictReader(StringIO(result.out)))
     assert [row["run"] for row in rows] == list(runs)
     for run, row in zip(runs, rows, strict=True):
         summary = package.open_run(run).summary()
@@ -70,7 +72,7 @@ def test_all_measures_in_every_format(runs, iqattack, monkeypatch):
     summaries = [package.open_run(run).summary() for run in runs]
     labels = [f"{g.title}: {row.label}" for g in measures(summaries[0]) for row in g.rows]
     assert len(labels) > 20
-    said = {form: iqattack("compare", *runs, "--format", form) for form in FORMATS}
+    result = {form: iqattack("compare", *runs, "--format", form) for form in FORMATS}
     every = {form: iqattack("compare", *runs, "--all", "--format", form) for form in FORMATS}
     rows = list(csv.DictReader(StringIO(every["csv"].out)))
     assert [name for name in rows[0] if name in labels] == labels
@@ -85,7 +87,7 @@ def test_all_measures_in_every_format(runs, iqattack, monkeypatch):
         assert float(row["How visible it is: mean L∞, grey levels"]) == summary.means.linf
     for form in ("table", "markdown", "latex"):
         assert "KROCC" in every[form].out
-        assert "KROCC" not in said[form].out
+        assert "KROCC" not in result[form].out
         assert f"{summaries[1].scores.rgo:.3f}" in every[form].out
 
 
@@ -137,39 +139,42 @@ def test_markdown(runs, iqattack):
 
 
 def test_unfair_runs_are_refused_and_what_is_allowed_is_said(runs, iqattack):
-    said = iqattack("compare", *runs, "c")
-    assert said.status == 2
-    assert said.out == ""
-    assert said.error == (
+    result = iqattack("compare", *runs, "c")
+    assert result.status == 2
+    assert result.out == ""
+    assert result.error == (
         "error: c: an unfair comparison with a_1: seed is 7, not 0; attack again with equal "
         "settings, or compare with --allow seed"
     )
     for form in ("table", "csv", "latex", "markdown"):
-        said = iqattack("compare", *runs, "c", "--allow", "seed, budget", "--format", form)
-        assert said.status == 0
-        assert "seed is 7, not 0" in said.out
+        result = iqattack("compare", *runs, "c", "--allow", "seed, budget", "--format", form)
+        assert result.status == 0
+        assert "seed is 7, not 0" in result.out
 
 
 def test_bad_use(runs, iqattack):
-    said = iqattack("compare", *runs, "./b")
-    assert said.error == "error: b: is the same run as b; give each run once"
-    said = iqattack("compare", *runs, "--allow", "seed,seed")
-    assert said.error == "error: allow: seed is given 2 times; give it once"
+    result = iqattack("compare", *runs, "./b")
+    assert result.error == "error: b: is the same run as b; give each run once"
+    result = iqattack("compare", *runs, "--allow", "seed,seed")
+    assert result.error == "error: allow: seed is given 2 times; give it once"
     assert "unknown difference ''" in iqattack("compare", *runs, "--allow", "seed,").error
     assert iqattack("compare", "b").error == "error: 1 run to compare: expected two or more"
     assert "nowhere: no such run" in iqattack("compare", "b", "nowhere").error
-    said = iqattack("compare", *runs, "--allow", "everything")
-    assert said.error.startswith("error: unknown difference 'everything'")
-    said = iqattack("compare", *runs, "--queries", "7")
-    assert "queries 7: expected 1 to 6, the budget of a_1" in said.error
+    result = iqattack("compare", *runs, "--allow", "everything")
+    assert result.error.startswith("error: unknown difference 'everything'")
+    result = iqattack("compare", *runs, "--queries", "7")
+    assert "queries 7: expected 1 to 6, the budget of a_1" in result.error
     assert iqattack("compare", *runs, "--format", "html").status == 2
 
 
 def test_evaluate_at_a_smaller_budget(runs, iqattack):
-    said = iqattack("evaluate", "b", "--queries", "3")
-    assert (said.status, "3 of 6 queries" in said.out) == (0, True)
-    said = iqattack("evaluate", "b", "--queries", "7")
-    assert (said.status, "queries 7: expected 1 to 6, the budget of b" in said.error) == (2, True)
+    result = iqattack("evaluate", "b", "--queries", "3")
+    assert (result.status, "3 of 6 queries" in result.out) == (0, True)
+    result = iqattack("evaluate", "b", "--queries", "7")
+    assert (result.status, "queries 7: expected 1 to 6, the budget of b" in result.error) == (
+        2,
+        True,
+    )
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -177,8 +182,8 @@ def test_doubts_are_in_every_format(runs, iqattack, form):
     """Twelve queries are too few for a check of the model."""
     doubts = package.open_run(runs[0]).summary().verdict.doubts
     assert "unchecked" in doubts
-    said = iqattack("compare", *runs, "--format", form)
-    text = said.out.replace("\\", "")
+    result = iqattack("compare", *runs, "--format", form)
+    text = result.out.replace("\\", "")
     assert "doubts" in text
     assert text.count("unchecked") >= 2
 

@@ -54,9 +54,9 @@ def attacked(attack):
 
     def run(change, when, *options):
         Path("mine.py").write_text(TEMPLATE.format(change=change, when=when))
-        said = attack("--attack", "filter-search", *options, model="mine.py:load")
-        assert said.status == 0, said.err
-        return said
+        result = attack("--attack", "filter-search", *options, model="mine.py:load")
+        assert result.status == 0, result.err
+        return result
 
     return run
 
@@ -73,19 +73,21 @@ def kept(out):
 def test_the_run_is_the_same(attacked, change, when, options):
     plain = attacked(NOTHING, when, "--out", "plain")
     here = Path.cwd()
-    said = attacked(CHANGES[change], when, "--out", "other-run", *options)
+    result = attacked(CHANGES[change], when, "--out", "other-run", *options)
     assert Path.cwd() == here
     assert kept(Path("other-run")) == kept(Path("plain"))
     assert len(list(Path("other-run/adversarial").iterdir())) == 4
-    lines = said.out.replace("other-run", "plain").splitlines()
+    lines = result.out.replace("other-run", "plain").splitlines()
     assert [line for line in lines if "session" not in line] == [
         line for line in plain.out.splitlines() if "session" not in line
     ]
 
 
 def test_what_a_model_changed_is_said(attacked):
-    said = attacked(CHANGES["dtype"], "load")
-    assert "changed torch's default dtype from torch.float32 to torch.float64; restored" in said.err
+    result = attacked(CHANGES["dtype"], "load")
+    assert (
+        "changed torch's default dtype from torch.float32 to torch.float64; restored" in result.err
+    )
 
 
 ATTACK = """
@@ -108,10 +110,10 @@ def mine(task):
 def test_an_attack_of_one_s_own_moves_nothing_either(attack):
     Path("mine.py").write_text(ATTACK)
     here, dtype = Path.cwd(), torch.get_default_dtype()
-    said = attack("--attack", "mine.py:mine")
-    assert said.status == 0, said.err
+    result = attack("--attack", "mine.py:mine")
+    assert result.status == 0, result.err
     assert (Path.cwd(), torch.get_default_dtype()) == (here, dtype)
-    assert "proposing" not in said.out
+    assert "proposing" not in result.out
     assert len(list(Path("run/adversarial").iterdir())) == 4
 
 
@@ -138,10 +140,10 @@ def test_an_attack_that_yields_more_than_memory_holds_fails_that_image(attack):
     Path("mine.py").write_text(
         "def mine(task):\n    yield task.image[None].expand(10**7, -1, -1, -1)\n"
     )
-    said = attack("--attack", "mine.py:mine")
-    assert said.status == 2
-    assert "10,000,000 candidates of 1,440 values, more than" in said.err
-    assert "Traceback" not in said.err
+    result = attack("--attack", "mine.py:mine")
+    assert result.status == 2
+    assert "10,000,000 candidates of 1,440 values, more than" in result.err
+    assert "Traceback" not in result.err
 
 
 def moving(task):

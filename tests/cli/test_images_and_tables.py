@@ -12,8 +12,8 @@ from iqattack.errors import InputError
 from iqattack.images import MosColumns
 
 
-def notes(said):
-    lines = [json.loads(line) for line in said.err.splitlines() if line.startswith("{")]
+def notes(result):
+    lines = [json.loads(line) for line in result.err.splitlines() if line.startswith("{")]
     return [line["text"] for line in lines if line["event"] == "note"]
 
 
@@ -24,37 +24,40 @@ def opinions():
 def test_the_rest_of_a_table_and_of_a_folder_is_said(attack):
     Path("mos.csv").write_text("image,mos\n0.png,1\n1.png,2\n2.png,3\n3.png,4\n4.png,5\n")
     Path("photos/notes.txt").touch()
-    said = attack("--mos", "mos.csv")
-    assert said.status == 0, said.err
-    assert notes(said) == [
+    result = attack("--mos", "mos.csv")
+    assert result.status == 0, result.err
+    assert notes(result) == [
         "left out of photos: 1 file without an image's suffix (notes.txt)",
-        "the table of opinion scores has 1 more",
+        "the table of opinion scores has 1 further image",
     ]
     assert opinions() == [1, 2, 3, 4]
 
 
 def test_a_table_of_more_images_than_are_given(attack):
     Path("mos.csv").write_text("image;mos\n0.png;1,5\n1.png;2\n2.png;3\n3.png;4\n")
-    said = attack("photos/3.png", "--mos", "mos.csv", images="photos/0.png")
-    assert said.status == 0, said.err
+    result = attack("photos/3.png", "--mos", "mos.csv", images="photos/0.png")
+    assert result.status == 0, result.err
     assert opinions() == [1.5, 4]
 
 
 def test_references_do_not_count_for_the_limit(attack):
     shutil.copy("photos/0.png", "photos/00.png")
     Path("mos.csv").write_text("image,ref,mos\n0.png,00.png,1\n1.png,00.png,2\n")
-    said = attack("--mos", "mos.csv", "--limit", "2")
-    assert said.status == 0, said.err
+    result = attack("--mos", "mos.csv", "--limit", "2")
+    assert result.status == 0, result.err
     assert [row.image for row in package.open_run("run").results] == ["0.png", "1.png"]
-    assert "1 reference image left out" in notes(said)
+    assert "1 reference image left out" in notes(result)
 
 
 def test_columns_are_kept_with_the_run(attack, iqattack):
     Path("mos.csv").write_text("who,a,b\n0.png,1,9\n1.png,2,8\n2.png,3,7\n3.png,4,6\n")
-    said = attack("--mos", "mos.csv")
-    assert said.status == 2
-    assert "its first line has who, a, b, expected such as image and mos; choose with " in said.err
-    assert "--mos-columns image=NAME,mos=NAME" in said.err
+    result = attack("--mos", "mos.csv")
+    assert result.status == 2
+    assert (
+        "its first line has who, a, b, expected names such as image and mos; choose with "
+        in result.err
+    )
+    assert "--mos-columns image=NAME,mos=NAME" in result.err
     columns = ("--mos", "mos.csv", "--mos-columns", "dmos=b, image=who")
     assert attack(*columns).status == 0
     assert opinions() == [9, 8, 7, 6]
@@ -62,17 +65,17 @@ def test_columns_are_kept_with_the_run(attack, iqattack):
     assert (settings.mos_columns, settings.mos_lower_better) == ("image=who,dmos=b", True)
     assert iqattack("verify", "run").status == 0
     assert attack(*columns, "--resume").status == 0
-    said = attack("--mos", "mos.csv", "--mos-columns", "image=who,mos=a", "--resume")
-    assert said.status == 2
-    assert "mos_columns is image=who,dmos=b there, image=who,mos=a here" in said.err
+    result = attack("--mos", "mos.csv", "--mos-columns", "image=who,mos=a", "--resume")
+    assert result.status == 2
+    assert "mos_columns is image=who,dmos=b there, image=who,mos=a here" in result.err
 
 
 def test_columns_by_themselves(attack):
-    said = attack("--mos-columns", "image=a,mos=b")
-    assert (said.status, "add mos (--mos)" in said.err) == (2, True)
+    result = attack("--mos-columns", "image=a,mos=b")
+    assert (result.status, "add mos (--mos)" in result.err) == (2, True)
     Path("mos.csv").write_text("image,mos\n0.png,1\n")
-    said = attack("--mos", "mos.csv", "--mos-columns", "a,b")
-    assert (said.status, "expected image=NAME,mos=NAME" in said.err) == (2, True)
+    result = attack("--mos", "mos.csv", "--mos-columns", "a,b")
+    assert (result.status, "expected image=NAME,mos=NAME" in result.err) == (2, True)
     with pytest.raises(InputError, match="expected image=NAME"):
         MosColumns.parse("mos")
 
@@ -97,8 +100,8 @@ def test_columns_by_themselves(attack):
 def test_pipes_are_never_opened(attack, options, expected):
     for suffix in ("csv", "json", "py", "toml", "pth", "onnx"):
         os.mkfifo(f"PIPE.{suffix}")
-    said = attack(*options)
-    assert (said.status, expected in said.err) == (2, True), said.err
+    result = attack(*options)
+    assert (result.status, expected in result.err) == (2, True), result.err
     assert not Path("run").exists()
 
 
@@ -114,8 +117,8 @@ def test_pipes_are_never_opened(attack, options, expected):
 def test_folders_that_are_called_like_files(attack, option, spec):
     for suffix in ("py", "pth", "onnx"):
         Path(f"folder.{suffix}").mkdir()
-    said = attack(option, spec)
-    assert (said.status, "is a folder" in said.err) == (2, True), said.err
+    result = attack(option, spec)
+    assert (result.status, "is a folder" in result.err) == (2, True), result.err
 
 
 def test_an_image_that_is_far_too_large_fails_alone(attack):
@@ -130,18 +133,18 @@ def test_an_image_that_is_far_too_large_fails_alone(attack):
 
 def test_a_dmos_that_may_be_a_mos_is_said(attack):
     Path("mos.csv").write_text("image,dmos\n0.png,1\n1.png,2\n2.png,3\n3.png,4\n")
-    said = attack("--mos", "mos.csv")
-    assert (said.status, package.open_run("run").settings.mos_lower_better) == (0, True)
-    assert any("dmos: lower is better" in note for note in notes(said))
+    result = attack("--mos", "mos.csv")
+    assert (result.status, package.open_run("run").settings.mos_lower_better) == (0, True)
+    assert any("dmos: lower is better" in note for note in notes(result))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes there")
 def test_a_pipe_among_images(attack):
     os.mkfifo("photos/x.png")
-    said = attack()
-    assert (said.status, notes(said)) == (0, ["left out of photos: 1 named pipe (x.png)"])
-    said = attack(images="photos/x.png")
-    assert (said.status, "is a named pipe, expected an image" in said.err) == (2, True)
+    result = attack()
+    assert (result.status, notes(result)) == (0, ["left out of photos: 1 named pipe (x.png)"])
+    result = attack(images="photos/x.png")
+    assert (result.status, "is a named pipe, expected an image" in result.err) == (2, True)
 
 
 def test_a_model_that_has_pillow_read_what_is_cut(attack):
@@ -153,10 +156,10 @@ def test_a_model_that_has_pillow_read_what_is_cut(attack):
     from PIL import ImageFile  # noqa: PLC0415 - as the model has it
 
     try:
-        said = attack()
+        result = attack()
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = False
-    assert said.status == 1
+    assert result.status == 1
     status = {row.image: row.status for row in package.open_run("run").results}
     assert "is damaged or truncated" in status.pop("3.png")
     assert not any(text.startswith("failed") for text in status.values())

@@ -75,23 +75,23 @@ def program(*args, code=PROGRAM, **options):
     ids=" ".join,
 )
 def test_lists_and_help_import_nothing_heavy(args):
-    said = program(*args, stdout=subprocess.PIPE)
-    assert (said.returncode, said.stderr) == (0, "")
-    assert said.stdout
+    result = program(*args, stdout=subprocess.PIPE)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout
 
 
 def test_the_guard_of_these_tests_refuses():
-    said = program("attacks", "nes", stdout=subprocess.PIPE)
-    assert said.returncode == 3
-    assert "torch was imported" in said.stderr
+    result = program("attacks", "nes", stdout=subprocess.PIPE)
+    assert result.returncode == 3
+    assert "torch was imported" in result.stderr
 
 
 def test_ctrl_c_is_seen_to_before_anything_of_others_is_imported():
     code = "import sys; before = set(sys.modules); import iqattack.cli; "
     code += "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
-    said = program(code=code, stdout=subprocess.PIPE)
-    assert {"typer", "rich", "typing", "importlib"}.isdisjoint(said.stdout.split())
-    assert "signal" in said.stdout.split()
+    result = program(code=code, stdout=subprocess.PIPE)
+    assert {"typer", "rich", "typing", "importlib"}.isdisjoint(result.stdout.split())
+    assert "signal" in result.stdout.split()
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_a_reader_that_went_away_is_no_traceback(args):
     reading, writing = os.pipe()
     os.close(reading)
     code = "import sys; from iqattack.cli import main; sys.exit(main())"
-    said = program(*args, code=code, stdout=writing)
+    result = program(*args, code=code, stdout=writing)
     os.close(writing)
-    assert said.stderr == ""
+    assert result.stderr == ""
 
 
 def test_an_installed_attack_is_imported_once_and_listed(tmp_path, monkeypatch, capsys):
@@ -129,27 +129,27 @@ def test_an_installed_attack_is_imported_once_and_listed(tmp_path, monkeypatch, 
     )
     monkeypatch.setenv("COLUMNS", "400")
     assert main(["attacks"]) == 0
-    said = capsys.readouterr().out
-    (line,) = (line for line in said.splitlines() if "theirs" in line)
+    result = capsys.readouterr().out
+    (line,) = (line for line in result.splitlines() if "theirs" in line)
     assert "Random signs." in line
     assert "amplitude" in line
-    assert "cannot be imported" in said
+    assert "cannot be imported" in result
     assert count.read_text() == "xy"
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_in_full(iqattack, monkeypatch, name):
     monkeypatch.setenv("COLUMNS", "250")
-    said = iqattack("attacks", name)
-    assert said.status == 0
+    result = iqattack("attacks", name)
+    assert result.status == 0
     text = ATTACKS[name]
-    first, rest = said.out.split("\n", 1)
+    first, rest = result.out.split("\n", 1)
     assert first == f"{name}: {text.summary}"
     for reported in (text.about, text.paper, text.access):
         assert reported in rest
     rows = {
         cells[0]: cells[1:]
-        for line in said.out.splitlines()
+        for line in result.out.splitlines()
         if line.startswith("│")
         for cells in [[cell.strip() for cell in line.strip("│").split("│")]]
     }
@@ -159,8 +159,8 @@ def test_an_attack_in_full(iqattack, monkeypatch, name):
         assert default
         assert meaning == text.options[option]
     # No place of the package on this machine, and none of its modules.
-    assert not re.search(r"iqattack[/.]\w|/src/|site-packages", said.out)
-    _runs(said.out.splitlines()[-1])
+    assert not re.search(r"iqattack[/.]\w|/src/|site-packages", result.out)
+    _runs(result.out.splitlines()[-1])
 
 
 def test_types_defaults_and_ranges_of_an_attack(iqattack, monkeypatch):
@@ -185,21 +185,21 @@ def _runs(line: str) -> None:
 
 @pytest.mark.parametrize("name", [*sorted(MODELS.keys() - {"builtin"}), "onnx:FILE[,option=value]"])
 def test_a_kind_of_model_in_full(iqattack, name):
-    said = iqattack("models", name)
+    result = iqattack("models", name)
     text = MODELS[name.partition(":")[0]]
-    assert said.status == 0
-    assert text.about in said.out
-    assert text.form in said.out
+    assert result.status == 0
+    assert text.about in result.out
+    assert text.form in result.out
     for option in text.options:
-        assert option in said.out
-    _runs(said.out.splitlines()[-1])
+        assert option in result.out
+    _runs(result.out.splitlines()[-1])
 
 
 def test_a_kind_of_model_that_there_is_not(iqattack):
-    said = iqattack("models", "cnniq")
-    assert (said.status, "did you mean 'cnniqa'?" in said.error) == (2, True)
-    said = iqattack("models", "onnx", "torch")
-    assert said.error == (
+    result = iqattack("models", "cnniq")
+    assert (result.status, "did you mean 'cnniqa'?" in result.error) == (2, True)
+    result = iqattack("models", "onnx", "torch")
+    assert result.error == (
         "error: models onnx torch: unexpected argument 'torch'; to print a template, run iqattack "
         "models template NAME"
     )
@@ -209,10 +209,10 @@ def test_the_model_card_is_laid_out_on_a_terminal_alone(iqattack, monkeypatch):
     source = (ROOT / "docs" / "builtin.md").read_text(encoding="utf-8")
     assert iqattack("models", "builtin").out == source
     monkeypatch.setenv("FORCE_COLOR", "1")
-    said = CliRunner().invoke(app, ["models", "builtin"]).stdout
-    assert "| --- |" not in said
-    assert "## What it is" not in said
-    assert "What it is" in said
+    result = CliRunner().invoke(app, ["models", "builtin"]).stdout
+    assert "| --- |" not in result
+    assert "## What it is" not in result
+    assert "What it is" in result
 
 
 def test_what_packages_print_and_cost(tmp_path, monkeypatch, capfd):
@@ -236,15 +236,15 @@ def test_what_packages_print_and_cost(tmp_path, monkeypatch, capfd):
     for args, there in ((["models"], False), (["models", "loud"], True), (["attacks"], True)):
         sys.modules.pop("loud", None)
         assert main(args) == 0
-        said = capfd.readouterr()
-        assert "module loud is there" not in said.out
-        assert ("module loud is there" in said.err) == ("loud" in sys.modules) == there
-        assert "loud" in said.out
+        result = capfd.readouterr()
+        assert "module loud is there" not in result.out
+        assert ("module loud is there" in result.err) == ("loud" in sys.modules) == there
+        assert "loud" in result.out
     sys.modules.pop("loud", None)
     assert main(["attacks", f"{tmp_path / 'loud.py'}:flips"]) == 0
-    said = capfd.readouterr()
-    assert "Random signs." in said.out
-    assert "is there" not in said.out
+    result = capfd.readouterr()
+    assert "Random signs." in result.out
+    assert "is there" not in result.out
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
@@ -254,8 +254,8 @@ def test_what_packages_print_and_cost(tmp_path, monkeypatch, capfd):
 def test_a_full_disk_is_one_error(args):
     code = "import sys; from iqattack.cli import main; sys.exit(main())"
     with open("/dev/full", "w") as full:  # noqa: PTH123 - no file
-        said = program(*args, code=code, stdout=full)
-    assert said.returncode == 2
-    assert said.stderr == (
+        result = program(*args, code=code, stdout=full)
+    assert result.returncode == 2
+    assert result.stderr == (
         "error: output cannot be written (No space left on device); free some space\n"
     )

@@ -36,9 +36,9 @@ def test_every_single_option_is_refused_twice(capsys, name, param, words):
         if other.required and other is not param:
             required += [other.opts[0], "x"] if other.param_type_name == "option" else ["x"]
     assert main([name, *required, *arguments]) == 2
-    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert f"{param.opts[0]}" in said
-    assert "is given 2 times; give it once" in said
+    result = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert f"{param.opts[0]}" in result
+    assert "is given 2 times; give it once" in result
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -74,8 +74,8 @@ def test_help_is_given_whatever_else_is(capsys, arguments):
 
 def test_an_option_that_takes_several_may_come_again(iqattack, attack):
     assert attack().status == 0
-    said = iqattack("evaluate", "run", "--metric", "none", "--metric", "none")
-    assert "times" not in said.err
+    result = iqattack("evaluate", "run", "--metric", "none", "--metric", "none")
+    assert "times" not in result.err
 
 
 def test_a_value_is_no_option(iqattack, attack):
@@ -106,25 +106,25 @@ def test_a_value_is_no_option(iqattack, attack):
     ],
 )
 def test_options_that_do_not_fit(attack, work, options, message):
-    said = attack(*options)
-    assert said.status == 2
-    assert message in said.err
-    assert "Traceback" not in said.err
+    result = attack(*options)
+    assert result.status == 2
+    assert message in result.err
+    assert "Traceback" not in result.err
     assert not (work / "run").exists()
 
 
 def test_settings_that_differ_on_resume(attack):
     assert attack().status == 0
-    said = attack("--resume", "--queries", "7")
-    assert "belongs to other settings: queries is 6 there, 7 here" in said.err
-    assert said.status == 2
+    result = attack("--resume", "--queries", "7")
+    assert "belongs to other settings: queries is 6 there, 7 here" in result.err
+    assert result.status == 2
 
 
 def test_no_check_on_resume_is_told_where_the_run_has_one(attack):
     assert attack("--check").status == 0
-    said = attack("--resume", "--no-check")
-    assert said.status == 0
-    notes = [json.loads(line) for line in said.err.splitlines() if '"note"' in line]
+    result = attack("--resume", "--no-check")
+    assert result.status == 0
+    notes = [json.loads(line) for line in result.err.splitlines() if '"note"' in line]
     assert any("was begun with --check, so --no-check is ignored" in note["text"] for note in notes)
 
 
@@ -133,13 +133,13 @@ def test_devices_of_what_takes_none(iqattack, attack, work):
         'url = "http://127.0.0.1:9/"\nscore_range = [0, 1]\nlower_better = false\n'
     )
     for model in ("http://127.0.0.1:9/#score_range=0,1&lower_better=false", "service.toml"):
-        said = attack("--device", "cuda", model=model)
-        assert "device cuda: a service takes no device; leave it out" in said.err
+        result = attack("--device", "cuda", model=model)
+        assert "device cuda: a service takes no device; leave it out" in result.err
     assert attack().status == 0
-    said = iqattack("evaluate", "run", "--device", "cuda")
-    assert "error: --device cuda applies to metrics; add --metric, or leave it out" in said.err
-    said = iqattack("verify", "run", "--device", "cuda")
-    assert "device cuda: the factory has no parameter device" in said.err
+    result = iqattack("evaluate", "run", "--device", "cuda")
+    assert "error: --device cuda applies to metrics; add --metric, or leave it out" in result.err
+    result = iqattack("verify", "run", "--device", "cuda")
+    assert "device cuda: the factory has no parameter device" in result.err
 
 
 def test_the_largest_budget_is_one():

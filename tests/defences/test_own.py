@@ -333,10 +333,10 @@ def test_what_is_wrong_is_named_with_the_remedy(mine, images, name, message):
     with pytest.raises(InputError) as error:
         found = answers(model, images)
         raise next(one for one in found if isinstance(one, Exception))
-    said = str(error.value)
-    assert said.startswith(f"defence '{mine}/wrong.py:{name}' ")
-    assert message in said
-    assert "\n" not in said
+    output = str(error.value)
+    assert output.startswith(f"defence '{mine}/wrong.py:{name}' ")
+    assert message in output
+    assert "\n" not in output
 
 
 def test_a_function_whose_parameters_nobody_knows(mine):
@@ -446,9 +446,9 @@ def test_defences_that_there_are_not(mine, spec, message, capsys):
     (mine / "broken.py").write_text("1 / 0\n")
     command = ["attack", "photos", "--model", "model.py:load", "--defence", spec, "--out", "run"]
     assert main(command) == 2
-    said = capsys.readouterr().err
-    assert message.format(mine) in said.splitlines()[-1]
-    assert "Traceback" not in said
+    output = capsys.readouterr().err
+    assert message.format(mine) in output.splitlines()[-1]
+    assert "Traceback" not in output
     assert not (mine / "run").exists()
 
 
@@ -631,21 +631,23 @@ def test_the_list_shows_them_and_imports_none(mine, installed, capsys, monkeypat
     monkeypatch.setenv("COLUMNS", "200")
     sys.modules.pop("theirs", None)
     assert main(["defences"]) == 0
-    said = capsys.readouterr().out
-    assert "theirs:halved, installed" in said
-    assert "nowhere:at_all, installed" in said
+    output = capsys.readouterr().out
+    assert "theirs:halved, installed" in output
+    assert "nowhere:at_all, installed" in output
     assert "theirs" not in sys.modules
-    assert said.splitlines()[-1].startswith("note: 'jpeg' of the package 'theirs:halved' is hidden")
+    assert output.splitlines()[-1].startswith(
+        "note: 'jpeg' of the package 'theirs:halved' is hidden"
+    )
     assert main(["defences", "their.noisy"]) == 0
-    said = capsys.readouterr().out
-    assert "passes" in said
-    assert "sigma" in said
+    output = capsys.readouterr().out
+    assert "passes" in output
+    assert "sigma" in output
     assert main(["defences", "mine.py:noisy"]) == 0
-    said = capsys.readouterr().out
-    assert "sigma" in said
-    assert "passes" in said
-    assert "rng" not in said
-    assert f"--defence {mine}/mine.py:noisy:sigma=3" in said
+    output = capsys.readouterr().out
+    assert "sigma" in output
+    assert "passes" in output
+    assert "rng" not in output
+    assert f"--defence {mine}/mine.py:noisy:sigma=3" in output
     assert main(["defences", "jpg"]) == 2
     assert "did you mean 'jpeg'?" in capsys.readouterr().err
 

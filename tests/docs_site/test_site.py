@@ -1,4 +1,4 @@
-"""The built site: complete, whole, and at nobody else's mercy."""
+"""The built site: complete, consistent, and independent of other hosts."""
 
 import json
 import os

@@ -34,7 +34,7 @@ def lists(task):
 
 
 def gradients(_spec):
-    """Of a model that nobody has: pointwise, the same for any image."""
+    """The gradient of a synthetic model: pointwise, the same for any image."""
     return lambda images: torch.sin(torch.arange(images.numel()).view_as(images))
 
 
@@ -357,7 +357,7 @@ def test_a_model_that_takes_one_image_at_a_time(kit, images, batch):
 
 
 def test_a_model_that_breaks_fails_the_images_in_progress(kit, images):
-    """Nothing that was scored is lost: another session goes on where the model works again."""
+    """No scores are lost: another session continues once the model works again."""
     asked = []
 
     def broken(batch):

@@ -108,7 +108,7 @@ class Started:
 
 
 def alive(process):
-    """What nobody has waited for, once its parent was killed, does not count."""
+    """Zombies, which were not waited for after their parent was killed, do not count."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -126,7 +126,7 @@ def gone(processes):
 
 @pytest.fixture(scope="module")
 def folder(kit, tmp_path_factory):
-    """Images and a model, and `whole`, a run that nobody disturbed."""
+    """Images and a model, and `whole`, an undisturbed run."""
     folder = tmp_path_factory.mktemp("kill")
     (folder / "images").mkdir()
     kit.write_set(folder / "images", [(48, 40), (40, 48), (48, 40)] * (IMAGES // 3))

@@ -30,7 +30,7 @@ def lists(task):
 
 
 def gradients(_spec):
-    """Of a model that nobody has: pointwise, the same for any image."""
+    """The gradient of a synthetic model: pointwise, the same for any image."""
     return lambda images: torch.sin(torch.arange(images.numel()).view_as(images))
 
 

@@ -273,7 +273,7 @@ def test_each_image_of_a_set_has_a_budget_of_its_own(kit, images):
 
 
 def test_of_an_image_that_fails_a_set_attack_hears(kit, images):
-    """And may ask about it as often as it likes, at no call."""
+    """It may also query it repeatedly, without another call of the model."""
     fatal = []
     seen = []
 

@@ -40,7 +40,7 @@ def workers(monkeypatch):
                 self.pid = 0
 
                 def play():
-                    with suppress(EOFError, OSError):  # nobody is there any more
+                    with suppress(EOFError, OSError):  # the other end has closed
                         script(self._theirs)
                     self._theirs.close()
 
@@ -174,7 +174,7 @@ def test_an_image_that_workers_are_lost_over_one_after_the_other_has_failed(
             end.send(Wanted())
             job = end.recv()
         end.send(Wanted())
-        alone.append(not end.poll(0.3))  # nobody else is to be lost with it
+        alone.append(not end.poll(0.3))  # no other worker may be lost with it
         if progress and len(job.logged) == 4:
             end.send(rows(plan, 4, progress))
 
@@ -403,7 +403,7 @@ def test_when_it_is_to_stop_what_they_still_say_is_kept(workers, plans):
 
 
 def test_long_messages_both_ways_at_once(workers, plans):
-    """A worker that sends a large picture and a driver that sends a long log wait for nobody."""
+    """A worker that sends a large picture and a driver that sends a long log do not deadlock."""
     long = np.zeros(1_000_000, dtype=ROW)
     first, second = plans[0], replace(plans[1], logged=long)
 

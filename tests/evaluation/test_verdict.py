@@ -18,7 +18,7 @@ NAN = (math.nan, math.nan)
 
 
 def ranked(value, low, high, images=30, **more):
-    """The kind of verdict by the ranking, of a model of which nothing else is wrong."""
+    """The kind of verdict from the ranking, for a model without other findings."""
     return judge(value, (low, high), images, **{"gain": 0.2, "queries": 100, **more}).kind
 
 

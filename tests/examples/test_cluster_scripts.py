@@ -98,7 +98,7 @@ def test_a_slurm_job_attacks_with_all_of_its_nodes(started, status):
 @pytest.mark.skipif(sys.platform == "win32", reason="Slurm runs on Linux")
 @pytest.mark.parametrize("token", ["a-token", ""])
 def test_all_nodes_of_a_slurm_job_have_one_token_where_ray_knows_them(started, token):
-    """Where a home has one, a head asks for it, and nobody else sends it unless told so."""
+    """A head requires a token found in the home folder; others send it only if configured to."""
     stands_in = started.folder / "iqattack"
     stands_in.write_text(
         '#!/bin/bash\necho "iqattack ${RAY_AUTH_MODE-none} ${RAY_AUTH_TOKEN-none}" >> "$SAID"\n'

@@ -1,4 +1,4 @@
-"""examples/server.py as somebody would start it, and examples/server.toml for it."""
+"""examples/server.py as a user would start it, with examples/server.toml."""
 
 import subprocess
 import sys

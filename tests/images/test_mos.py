@@ -125,7 +125,7 @@ def test_live_challenge(tmp_path):
     savemat(data / "AllMOS_release.mat", {"AllMOS_release": np.array([[63.9, np.nan]])})
     assert "entry 2: score nan of 10.bmp" in error(read_mos, data)
     savemat(data / "AllImages_release.mat", {"other": 1})
-    assert "has no AllImages_release; get the file again" in error(read_mos, data)
+    assert "has no AllImages_release; download the file again" in error(read_mos, data)
     (data / "AllImages_release.mat").unlink()
     assert "AllImages_release.mat: no such file" in error(read_mos, data)
 
@@ -168,7 +168,7 @@ def test_live_matches_by_folder_and_leaves_references_out(tmp_path, monkeypatch)
     ]
     assert scored.notes == (
         "2 reference images left out",
-        "the table of opinion scores has 978 more",
+        "the table of opinion scores has 978 further images",
     )
     (tmp_path / "wn").mkdir()
     (tmp_path / "wn" / "img3.bmp").touch()
@@ -197,7 +197,10 @@ def test_live_that_is_none(tmp_path):
     ("text", "expected"),
     [
         ("", "unknown columns"),
-        ("image;score\na;1\n", "its first line has image, score, expected such as image and mos"),
+        (
+            "image;score\na;1\n",
+            "its first line has image, score, expected names such as image and mos",
+        ),
         ("a.png,1\nb.png,2\n", "a.png, 1 and is not a header; name them"),
         ("image,mos\na,1_0\n", "line 2: score '1_0' of a"),
         ("image,mos\na,١\n", "line 2: score '١' of a"),
@@ -233,7 +236,7 @@ def test_what_else_a_table_has_is_left_out_and_said(tmp_path, header):
     read = table(tmp_path / "t.csv", header + "\na.png,1\nb.png,2\nc.png,3\n")
     few = match_mos(images(tmp_path, "a.png", "b.png"), read)
     assert [entry.mos for entry in few] == [1, 2]
-    assert few.notes == ("the table of opinion scores has 1 more",)
+    assert few.notes == ("the table of opinion scores has 1 further image",)
     said = error(match_mos, images(tmp_path, "a.png", "x.png", "y.png"), read)
     assert "no score for 2 (x.png, y.png) of 3 images; it has 3 (a.png, b.png, c.png)" in said
     assert f"beside columns {header.replace(',', ', ')}" in said
@@ -242,7 +245,7 @@ def test_what_else_a_table_has_is_left_out_and_said(tmp_path, header):
 def test_one_score_never_serves_two_images(tmp_path):
     read = table(tmp_path / "t.csv", "image,mos\nimg1.bmp,1\n")
     both = images(tmp_path, "jp2k/img1.bmp", "wn/img1.bmp")
-    assert "img1.bmp fits both" in error(match_mos, both, read)
+    assert "img1.bmp matches both" in error(match_mos, both, read)
     text = "image,mos\njp2k/img1.bmp,1\nwn_img1.bmp,2\n"
     assert [e.mos for e in match_mos(both, table(tmp_path / "t.csv", text))] == [1, 2]
 
@@ -308,7 +311,7 @@ def test_tables_of_six(tmp_path, suffix, text, lower_better, encoding):
 def test_a_table_says_which_of_its_columns_it_took(tmp_path):
     text = "image_name,MOS,SD,MOS_zscore\na.png,3.5,0.5,70\n"
     assert match_mos(images(tmp_path, "a.png"), table(tmp_path / "t.csv", text)).notes == (
-        "opinion scores: column MOS, not MOS_zscore; --mos-columns mos=NAME takes another",
+        "opinion scores: column MOS, not MOS_zscore; --mos-columns mos=NAME selects another",
     )
     read = read_mos(tmp_path / "t.csv", "mos=MOS_zscore")
     assert (dict(read), read.notes) == ({"a.png": 70.0}, ())
@@ -364,7 +367,7 @@ def test_chosen_columns_that_a_table_lacks(tmp_path):
     [
         (("3,828", "3,5"), [3.828, 3.5]),  # the second is no number of thousands
         (("0,828", "3"), [0.828, 3.0]),
-        (("3,828", "2,500"), "without a comma that may be one of thousands"),
+        (("3,828", "2,500"), "without a comma that may be a thousands separator"),
         (("3,5", "2.5"), "score '3,5'"),
         (("1,234,567", "3,5"), "score '1,234,567'"),
     ],
@@ -466,7 +469,7 @@ def test_a_header_may_end_with_separators(tmp_path):
 def test_a_decimal_comma_in_every_row_is_doubted(tmp_path):
     (tmp_path / "t.csv").write_text("a.png,3,5\nb.png,4,25\n")
     (note,) = read_mos(tmp_path / "t.csv", "image=1,mos=2").notes
-    assert "if it is 3,5, write 3.5" in note
+    assert "if the score is 3,5, write 3.5" in note
     (tmp_path / "t.csv").write_text("a.png,3,5\nb.png,4.5,25\n")
     assert read_mos(tmp_path / "t.csv", "image=1,mos=2").notes == ()
 
@@ -511,7 +514,7 @@ def test_kadid_is_known_by_the_names_of_its_images(tmp_path, image):
     assert (read.source, read.lower_better, read.notes) == ("KADID-10k", False, ())
     mixed = f"{image},dmos\nI01_01_01.png,4.5\nx.png,3\n"
     said = error(table, tmp_path / "t.csv", mixed)
-    assert f"say which it is with --mos-columns image={image},mos=dmos" in said
+    assert f"choose with --mos-columns image={image},mos=dmos" in said
     assert read_mos(tmp_path / "t.csv", f"image={image},mos=dmos").lower_better is False
     read = read_mos(tmp_path / "t.csv", f"image={image},dmos=dmos")
     assert (read.lower_better, read.notes) == (True, ())
@@ -660,7 +663,7 @@ def test_kadid_leaves_its_references_out(tmp_path):
         match_mos, images(tmp_path, "I01.png", "I02.png"), read
     )
     other = lines(("dist_img", "ref_img", "dmos"), ("x_1.png", "x.png", 3))
-    assert "say which it is with --mos-columns" in error(table, tmp_path / "t.csv", other)
+    assert "choose with --mos-columns" in error(table, tmp_path / "t.csv", other)
 
 
 def test_a_limit_needs_scores_of_those_images_alone(tmp_path):
@@ -724,6 +727,6 @@ def test_every_table_of_the_cases(tmp_path, cases):
             scores = [score / 20 + 0.5 for score in scores]
             assert "column MOS, not MOS_zscore" in scored.notes[0]
         assert [entry.mos for entry in scored] == scores
-        assert ("1 more" in "".join(scored.notes)) is (path.name == "more_rows.csv")
+        assert ("1 further image" in "".join(scored.notes)) is (path.name == "more_rows.csv")
     assert len(match_mos(ImageSet.from_folder(cases / "kadid" / "images"),
                          read_mos(cases / "kadid" / "dmos.csv"))) == 8  # fmt: skip

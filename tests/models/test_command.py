@@ -302,7 +302,7 @@ def test_a_program_that_ends_when_it_is_asked_to_describe_itself(tmp_path):
     path.write_text(UNDESCRIBED.format(each=""))
     model = load_command(f"{python()} {path}")
     assert (model.score_range, model.lower_better, model.min_size) == (None, None, 1)
-    assert "KeyError: 'png', asked to describe itself" in model.notes[0]
+    assert "KeyError: 'png', when asked to describe itself" in model.notes[0]
     assert model(IMAGES) == pytest.approx(MEANS)
     assert len(children()) == 1
     model.close()
@@ -537,15 +537,15 @@ def test_one_shot_with_a_regular_expression(tmp_path, pattern):
     )
     absent = of_settings(settings(words, image="argument", score="niqe (.*)"))(IMAGES[:1])[0]
     assert "printed 'size: 12 quality: 1" in str(absent)
-    assert "expected what 'niqe (.*)' matches" in str(absent)
+    assert "expected a match of 'niqe (.*)'" in str(absent)
 
 
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("print('good')", r"printed 'good'; expected a number alone or JSON such as"),
-        ("print('')", "printed ''; expected a number"),
-        ("print('{\"quality\": 1}')", "quality.*; expected a number"),
+        ("print('good')", r"printed 'good'; expected only a number or JSON such as"),
+        ("print('')", "printed ''; expected only a number"),
+        ("print('{\"quality\": 1}')", "quality.*; expected only a number"),
         ("import os; os.write(1, bytes([255]) * 9)", "printed '\ufffd+'; expected"),
         ("raise SystemExit('no such weights')", "ended with status 1: no such weights"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", r"signal 11 \(SIGSEGV\)"),
@@ -696,5 +696,5 @@ def test_rubbish_after_a_score_passes(scorer):
 
 def test_a_script_that_takes_a_path_is_given_a_hint(tmp_path):
     (tmp_path / "mine.py").write_text("import sys\nopen(sys.argv[1])\n")
-    with pytest.raises(InputError, match=r"without \{image\}, which stands for .* JSON lines"):
+    with pytest.raises(InputError, match=r"without \{image\}, the placeholder for .* JSON lines"):
         load_command(f"{python()} {tmp_path}/mine.py")

@@ -81,7 +81,7 @@ def failure(scorer, images=IMAGES[:1]):
     return caught.value
 
 
-# -- where the picture goes -----------------------------------------------------------------------
+# -- where the image goes in the request ----------------------------------------------------------
 
 
 def test_a_picture_as_the_body(serve):
@@ -246,14 +246,14 @@ BAD = [
     (
         b"<html>\n<h1>Log in</h1></html>",
         {},
-        "answered '<html> <h1>Log in</h1></html>': this is not",
+        "answered '<html> <h1>Log in</h1></html>': not JSON",
     ),
-    (b"", {}, "there is nothing in it"),
-    (b"[" * 100_000, {}, "this is not JSON"),
+    (b"", {}, "empty answer"),
+    (b"[" * 100_000, {}, "not JSON"),
     (b'{"quality": 4}', {}, "score=score: no 'score' in the answer, which has quality"),
     (b'{"score": null}', {}, "no number at 'score'"),
     (b'{"score": true}', {}, "no number at 'score'"),
-    (b'{"score": "good"}', {}, "no number at 'score'; give pattern= for a score in words"),
+    (b'{"score": "good"}', {}, "no number at 'score'; set pattern= for a score within text"),
     (b'{"score": [1, 2]}', {}, "2 scores at 'score' for 1 images"),
     (b"excellent", {"pattern": r"(\d+)"}, r"pattern '(\d+)' does not match"),
     (b"1.2.3", {"pattern": r"([\d.]+)"}, "no number"),
@@ -990,7 +990,7 @@ def test_a_service_that_sends_more_than_its_answer_is_refused(extra, pause):
     """Which is the answer is not known; the next one would be read from the rest."""
     with kept_open([http_answer(b'{"score": 1}')] * 2, [extra] * 2, pause) as url:
         error = failure(Http(HttpSettings.of({"url": url}, "test")))
-    assert "sent more than its answer to a request; fix the service" in str(error)
+    assert "sent extra data after its answer; fix the service" in str(error)
     assert not isinstance(error, TransientError)
 
 

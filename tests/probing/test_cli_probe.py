@@ -31,23 +31,23 @@ def run(tmp_path, monkeypatch):
 
 
 def test_a_sound_model(run):
-    said = run("builtin", "--queries", "120")
-    assert said.exit_code == 0
-    assert "verdict: no problems, no notes" in said.stdout
-    assert "not checked, too few queries left (raise --queries): " in said.stdout
-    assert "options" not in said.stdout.splitlines()[-1]
+    result = run("builtin", "--queries", "120")
+    assert result.exit_code == 0
+    assert "verdict: no problems, no notes" in result.stdout
+    assert "not checked, too few queries left (raise --queries): " in result.stdout
+    assert "options" not in result.stdout.splitlines()[-1]
 
 
 def test_a_problem_ends_with_status_1_and_names_the_option(run):
-    said = run("m.py:load")
-    assert said.exit_code == 1
-    assert said.stdout.splitlines()[-1] == "options for iqattack attack: --batch 1"
+    result = run("m.py:load")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1] == "options for iqattack attack: --batch 1"
 
 
 def test_json(run):
-    said = run("m.py:load", "--json")
-    assert said.exit_code == 1
-    read = json.loads(said.stdout)
+    result = run("m.py:load", "--json")
+    assert result.exit_code == 1
+    read = json.loads(result.stdout)
     assert read["ok"] is False and read["options"] == ["--batch 1"]
     assert read["queries"] <= read["ceiling"] == 400
 

@@ -1,4 +1,4 @@
-"""A run that somebody sent runs no code of theirs unasked."""
+"""A run from another user does not execute its code without consent."""
 
 import http.server
 import shutil
@@ -54,7 +54,7 @@ def run(tmp_path, settings, brightness, images):
 
 
 def forge(run, *, files=None, own=False, **settings):
-    """Make a run one that names other things, as somebody else would send it."""
+    """Forge the settings of a run, as in a run from another user."""
     path = run.folder / "run.toml"
     record = tomllib.loads(path.read_text())
     record["settings"] |= settings
@@ -134,7 +134,7 @@ def test_a_plugin_of_an_installed_package_needs_no_question(monkeypatch, tmp_pat
     assert not found(tmp_path / ".venv" / "lib" / "site-packages")
     assert not runs_code("theirs")
     assert runs_code("theirs.other:load")
-    # `python -m iqattack` searches the working folder, too: nobody has installed what lies there.
+    # `python -m iqattack` searches the working folder, too, where nothing is installed.
     assert found(tmp_path)
     assert found(tmp_path / "unpacked")
 

@@ -1,4 +1,4 @@
-"""Universal perturbations: learnt within a budget, kept in a file, laid on any image."""
+"""Universal perturbations: learnt within a budget, stored in a file, applied to any image."""
 
 import json
 import os

@@ -103,7 +103,7 @@ class Calls(list):
 
 @pytest.fixture
 def seen(run):
-    """What visibility.json holds, and a function that writes it changed, as somebody else would."""
+    """The content of visibility.json, and a function that writes a forged version of it."""
     path = run.folder / "visibility.json"
 
     def write(**changes):
@@ -228,7 +228,7 @@ def test_measuring_can_be_stopped_and_gone_on_with(packages, run, seen):
 
 
 def test_without_the_packages(run, seen, without):
-    """What was kept is known; nothing else is, and an error says how to get it."""
+    """Stored values are available; for others, an error says how to compute them."""
     assert evaluated(run) == (seen_by(run.summary()), 0)
     seen[0].unlink()
     summary = iqattack.evaluate(run.folder)
@@ -264,7 +264,7 @@ def test_a_comparison_has_it(packages, run, tmp_path):
 
 
 def test_a_result_in_the_log_has_none(run):
-    """A log that somebody sent could say anything."""
+    """A log from another user may be forged."""
     text = json.loads(run.results[0].model_dump_json()) | {"jod": 10.0}
     assert "jod" not in json.loads(run.results[0].model_dump_json())
     assert Result.read("0.png", json.dumps(text)).jod is None

@@ -461,7 +461,7 @@ def test_sizes_that_make_no_sense(options):
 
 
 class Clocked:
-    """A backend whose clock goes on while somebody waits, and no faster."""
+    """A backend with a simulated clock, which advances only while a caller waits."""
 
     name, slots = "clocked", 4
 

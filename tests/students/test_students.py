@@ -44,7 +44,7 @@ def lesson_of(picture, score, changes, seed):
 
 
 def agreement(student, lesson):
-    """Correlation of what a student says of changes with what became of them, texture alone."""
+    """Correlation of the effects that a student predicts with true ones, for textures only."""
     numbers = [k for k, kind in enumerate(lesson.kinds) if kind >= 2]
     said = student.slopes(lesson, numbers).detach().numpy()
     return float(np.corrcoef(said, [lesson.moved[k] for k in numbers])[0, 1])

@@ -1,4 +1,4 @@
-"""What there is to know of a model before it is attacked."""
+"""Checks of a model before it is attacked."""
 
 from __future__ import annotations
 

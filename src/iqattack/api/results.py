@@ -1,4 +1,4 @@
-"""Runs that are there: measures, pages, figures, comparisons."""
+"""Finished and unfinished runs: measures, pages, figures, comparisons."""
 
 from __future__ import annotations
 

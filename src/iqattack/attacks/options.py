@@ -171,7 +171,7 @@ def _in_words(hint: Any) -> tuple[str, str]:
 
 
 def _span(bounds: Collection[object]) -> str:
-    """A range from its bounds, as pydantic has them."""
+    """A range from pydantic's bounds, as text."""
     ends = {}
     for bound in bounds:
         for end in ("gt", "ge", "lt", "le"):

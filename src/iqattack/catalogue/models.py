@@ -105,8 +105,8 @@ MODELS: dict[str, ModelText] = {
             "http://127.0.0.1:8000/score",
             _UNDECLARED,
             {
-                "image=WHERE": "where the picture goes: raw, multipart:FIELD, json:PATH or "
-                "data-url:PATH",
+                "image=WHERE": "where the image goes in the request: raw, multipart:FIELD, "
+                "json:PATH or data-url:PATH",
                 "score=PATH": "where the score is in the JSON response",
                 "score_range=LO,HI": "the range of the scores",
                 "lower_better=true|false": "whether a low score means good quality",

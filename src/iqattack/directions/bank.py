@@ -104,7 +104,7 @@ def _detail(sigma: float, sign: float) -> Make:
 
 
 def _coded(quality: int, sign: int) -> Make:
-    """What JPEG of that quality does to luma, or the contrary."""
+    """The effect of JPEG of that quality on luma, or its negative."""
 
     def make(picture: Picture, _: np.random.Generator) -> Band:
         file = io.BytesIO()

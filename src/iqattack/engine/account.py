@@ -360,10 +360,10 @@ class Account:
         return self.target.gain(score) if math.isfinite(score) else NO_SCORE
 
     def _better(self, image: Tensor, gain: float) -> bool:
-        """Whether an image goes before the best so far.
+        """Whether an image is better than the best so far.
 
-        The larger gain does; where the objective has a score boundary, of the images that cross it
-        the one that is least different does.
+        The larger gain is better; among images that cross the score boundary of an objective, the
+        smaller change is.
         """
         goal = self.target.boundary
         if goal is None or not goal.crossed(gain):

@@ -242,7 +242,7 @@ class RayCrew:
 
 
 def lost_by(error: Exception) -> Lost:
-    """What became of an actor, from what Ray raises when it is called."""
+    """Why an actor was lost, from the exception that Ray raises when it is called."""
     text = str(error)
     if getattr(error, "preempted", False):
         return Lost("was preempted with its node", outside=True)

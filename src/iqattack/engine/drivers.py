@@ -75,7 +75,7 @@ class Driver(ABC):
 
     @abstractmethod
     def events(self) -> Iterator[Event]:
-        """What came of it, once it is done; this may take a while."""
+        """The final events, once it is done; may take a while."""
 
     def ask(self, requests: Sequence[Request]) -> None:
         """Have requests sent."""
@@ -433,7 +433,7 @@ class SetDriver(AccountsDriver):
         return [self._accounts[number].answer(left) for number in self._asked]
 
     def events(self) -> Iterator[Event]:
-        """What came of each image, then what the attack returned."""
+        """The outcome of each image, then the value that the attack returned."""
         chosen = self._value.pictures if isinstance(self._value, Chosen) else None
         errors = self._value.failed if isinstance(self._value, Chosen) else {}
         for number, entry in enumerate(self._entries):

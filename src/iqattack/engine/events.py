@@ -78,7 +78,7 @@ class Attacked(Event):
 
 @dataclass(frozen=True)
 class Outcome(Attacked):
-    """What came of one image.
+    """The outcome of an attack on one image.
 
     clean, adversarial: uint8 (3, H, W); the adversarial image is the best that was scored, the
         clean one where nothing was gained.

@@ -168,7 +168,7 @@ class Schedule:
         self._noted: set[str] = set()
 
     def run(self, source: Source) -> Events:
-        """Play all drivers; yields replies as they come, and what came of each driver.
+        """Play all drivers; yields replies as they arrive, and the events of finished drivers.
 
         Raises Interrupted when asked to stop, and what a driver or the pool raises that is no
         failure of an image.

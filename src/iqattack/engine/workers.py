@@ -137,7 +137,7 @@ def serve(setup: Setup, connection: Link) -> None:
         raise  # nobody is there any more
     except IqattackError as error:
         connection.send(error)
-    except Exception:  # a fault of ours: it ends the run, with what there is to know
+    except Exception:  # a bug of iqattack: it ends the run with a traceback
         connection.send(RuntimeError(traceback.format_exc()))
 
 

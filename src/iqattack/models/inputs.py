@@ -1,8 +1,8 @@
 """Input conventions of models: `--input float01,nhwc,size=224`.
 
-A model receives a uint8 tensor (N, 3, H, W) of RGB grey levels, unless its input convention says
-otherwise. Terms are separated by commas or semicolons, in any order; they are applied in the order
-of the fields of `Input`.
+By default, a model receives a uint8 tensor (N, 3, H, W) of RGB grey levels. The terms of an input
+convention, separated by commas or semicolons in any order, change that; they are applied in the
+order of the fields of `Input`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LEAST_STD = 1e-9
 LONGEST_SIDE = 1 << 14
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
-# Words, and the fields that they set.
+# Terms without a value, and the fields that they set.
 WORDS: dict[str, dict[str, Any]] = {
     "uint8": {"values": "uint8"},
     "float255": {"values": "float255"},
@@ -60,15 +60,16 @@ HELP = (
 
 @dataclass(frozen=True)
 class Input:
-    """An input convention; None means not given, which selects the first choice.
+    """An input convention; None means unspecified, which selects the first choice.
 
-    size: width and height to which images are resized, regardless of their shape. resample: how,
-        bilinear, bicubic (both with antialiasing), area or nearest. crop: the middle that is kept.
-    colour: rgb, bgr, or grey, which is BT.601's luma in one channel.
-    values: uint8, float255 or float01, float32 of 0..255 or 0..1. mean, std: of each channel, in
-        units of these; they make `values` float01 unless it is given.
-    layout: nchw or nhwc. container: a tensor, an array (numpy), a `PIL.Image`, or the path of a
-        PNG file. single: one image a call, without the axis of the batch; PIL and path always are.
+    size: width and height to which images are resized, regardless of their aspect ratio. resample:
+        bilinear or bicubic (both with antialiasing), area or nearest. crop: width and height of the
+        centre crop.
+    colour: rgb, bgr, or grey, BT.601 luma in one channel.
+    values: uint8, or float32 in 0..255 (float255) or 0..1 (float01). mean, std: per channel, in the
+        units of `values`, which defaults to float01 if they are given.
+    layout: nchw or nhwc. container: a tensor, a NumPy array, a `PIL.Image`, or the path of a PNG
+        file. single: one image per call, without a batch axis; always so for PIL and path.
     """
 
     size: Size | None = None
@@ -139,13 +140,13 @@ class Input:
         return ",".join(parts) or None
 
     def over(self, other: Input) -> Input:
-        """This convention, completed by the other's terms."""
+        """This convention, with missing terms taken from the other."""
         given = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(other, **{name: value for name, value in given.items() if value is not None})
 
     @property
     def normalised(self) -> bool:
-        """Whether a mean is subtracted or values are divided by a deviation."""
+        """Whether values are normalised by a mean or a standard deviation."""
         return self.mean is not None or self.std is not None
 
     @property
@@ -159,10 +160,10 @@ class Input:
         return bool(self.single) or self.container in ("pil", "path")
 
     def of_pictures(self, kind: str) -> Input:
-        """Itself, for a model that receives pictures, for which only size, crop and colour make
-        sense.
+        """This convention, for a model that receives 8-bit images in files; InputError for terms
+        other than size, resample, crop and colour.
 
-        kind: of the model, for the InputError.
+        kind: of the model, for the message.
         """
         odd = [
             name
@@ -176,10 +177,10 @@ class Input:
             )
         return self
 
-    # -- what it does -----------------------------------------------------------------------------
+    # -- conversion -------------------------------------------------------------------------------
 
     def pictures(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W) uint8 after size, crop and colour: (N, C, h, w) uint8."""
+        """Images (N, 3, H, W) uint8 after resizing, crop and colour: (N, C, h, w) uint8."""
         if self.size is None and self.crop is None and self.colour in (None, "rgb"):
             return images
         return self._shaped(images.float()).round().to(torch.uint8)
@@ -187,7 +188,7 @@ class Input:
     def tensor(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W), uint8 or float grey levels, as a tensor; differentiable if float.
 
-        Always a copy, which the model may change.
+        Always a copy, which the model may modify.
         """
         if self.floating or images.is_floating_point():
             found = self._scaled(self._shaped(images.float()))
@@ -207,7 +208,7 @@ class Input:
         return list(batch) if self.single else [batch]
 
     def asks(self, function: Callable[[Any], object]) -> Callable[[Tensor], object]:
-        """A function of images (N, 3, H, W) uint8 that calls the function with converted inputs."""
+        """Wrap a function to take images (N, 3, H, W) uint8 and convert them."""
         if self.container == "path":
             return lambda images: one_by_one(function, self._files(images))
         if self.one_by_one:
@@ -215,7 +216,7 @@ class Input:
         return lambda images: function(self.convert(images)[0])
 
     def differentiable(self, function: Callable[[Any], object]) -> Callable[[Tensor], Tensor]:
-        """Raw scores of float images, with their graph, if the function has one."""
+        """Wrap a function to score float images, with the autograd graph if it has one."""
 
         def score(images: Tensor) -> Tensor:
             if self.container not in (None, "tensor"):
@@ -230,7 +231,7 @@ class Input:
         return score
 
     def _files(self, images: Tensor) -> Iterable[str]:
-        """The path of each picture in turn, which exists until the next one is requested."""
+        """The path of each image in turn; the file exists until the next one is requested."""
         with tempfile.TemporaryDirectory(prefix="iqattack-") as folder:
             path = Path(folder) / "image.png"
             for image in self.pictures(images):
@@ -263,7 +264,7 @@ UINT8 = Input()
 
 
 def resized(images: Tensor, size: tuple[int, int], resample: str) -> Tensor:
-    """Images (N, C, H, W) float at another height and width, grey levels within 0..255."""
+    """Resize images (N, C, H, W) float to (height, width); grey levels stay within 0..255."""
     if tuple(images.shape[-2:]) == size:
         return images
     smooth = resample in ("bilinear", "bicubic")
@@ -278,7 +279,7 @@ def resized(images: Tensor, size: tuple[int, int], resample: str) -> Tensor:
 
 
 def one_by_one(function: Callable[[Any], object], inputs: Iterable[Any]) -> list[object]:
-    """Apply a function of one image to each; exceptions take the place of results."""
+    """Apply a function of one image to each; exceptions are returned in place of results."""
     found: list[object] = []
     for one in inputs:
         try:
@@ -294,7 +295,7 @@ def one_by_one(function: Callable[[Any], object], inputs: Iterable[Any]) -> list
 
 
 def _fetched(answers: list[object]) -> list[object]:
-    """Single numbers on a device as Python numbers, in one transfer."""
+    """Move single numbers from a device to Python numbers in one transfer."""
     there = {k: a for k, a in enumerate(answers) if isinstance(a, Tensor) and a.numel() == 1}
     if there:
         numbers = torch.stack([a.detach().reshape(()) for a in there.values()]).tolist()
@@ -304,7 +305,7 @@ def _fetched(answers: list[object]) -> list[object]:
 
 
 def as_pil(image: Tensor) -> Image.Image:
-    """A picture (3, H, W) or (1, H, W) uint8."""
+    """An image (3, H, W) or (1, H, W) uint8 as a `PIL.Image`."""
     pixels = image.permute(1, 2, 0).numpy()
     return Image.fromarray(pixels[..., 0] if len(image) == 1 else pixels)
 

@@ -85,7 +85,7 @@ class Sensitivity:
 
 
 # Fitted to castleCSF (Ashraf et al., JoV 2024) between 0.3 and 23 cycles per degree and 0.5 and
-# 210 cd/m², as ColorVideoVDP has it: `python benchmarks/visibility.py --parts sensitivity`.
+# 210 cd/m², as in ColorVideoVDP: `python benchmarks/visibility.py --parts sensitivity`.
 SENSITIVITIES = (
     Sensitivity(332.6, 3.479, 0.991, 2.851, 1.788, low_pass=False),
     Sensitivity(567.8, 0.688, 1.492, 34.9, -0.06, low_pass=True),

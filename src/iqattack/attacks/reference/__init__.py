@@ -1,1 +1,1 @@
-"""What other attacks are held against: noise, gradients of another model, of the model itself."""
+"""Reference attacks, for comparison: noise, transfer from another model, white-box PGD."""

@@ -1,4 +1,4 @@
-"""Noise at the border of the box: the floor that every attack must beat."""
+"""Noise at the boundary of the box: the baseline that every attack must beat."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from iqattack.attacks.contract import Search, Task
 
 
 def noise(task: Task, kind: Literal["both", "gaussian", "uniform"] = "both") -> Search:
-    """Gaussian and uniform noise in turn, the best of as many as the budget has.
+    """Gaussian and uniform noise in turn; the best sample within the budget counts.
 
-    kind: both, or one of them. Both have the box's radius for a deviation, clipped by the box.
+    kind: both, or one of them. Their standard deviation is the radius of the box, to which they are
+        clipped.
     """
     radius = torch.maximum(task.upper - task.image, task.image - task.lower)
     shape = task.image.shape

@@ -1,10 +1,10 @@
 """PGD (Madry, Makelov, Schmidt, Tsipras & Vladu, ICLR 2018): the white-box ceiling.
 
-It uses the attacked model's own gradient, so it is not a black-box attack: it shows how much there
-is to find. A classifier's loss is ascended there, the score here; which way is up the first two
-candidates tell, as an attack does not know its direction, and the other one is tried for as long as
-nothing gains. A step is a share of each value's own room, so that boxes whose width differs from
-pixel to pixel are crossed evenly.
+It uses the attacked model's own gradient, so it is not a black-box attack: it shows how much an
+attack could gain. The score replaces a classifier's loss. An attack does not know its direction, so
+the first two candidates decide the sign of the gradient; while nothing gains, each restart flips
+it. Steps are proportional to the width of the box at each value, so that boxes whose width differs
+from pixel to pixel are crossed evenly.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pydantic import Field
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import ATTACKED, Gradients, ModelOption, Positive
 
-STEPS = 40  # of a restart, as for MNIST in sec. 4
-# All steps together, in radii of the box (the authors' a = 2.5·ε/steps): each end can be reached
-# from any start, with some movement left at the boundary.
+STEPS = 40  # per restart, as for MNIST in sec. 4
+# Total length of all steps, in radii of the box (the authors' a = 2.5·ε/steps): every point of the
+# box can be reached from any start, with some movement left at the boundary.
 PATH = 2.5
 ITSELF = Gradients(ATTACKED)
 
@@ -32,13 +32,14 @@ def pgd(
 ) -> Search:
     """Sign steps x ← Π(x + α·sgn ∇f(x)), eq. in sec. 2.1, with random restarts (sec. 4).
 
-    model: whose gradients, `attacked` for the white-box attack; steps: of a restart; path: length
-        of all of them in radii of the box. A gradient costs no query, so there is one a query.
+    model: whose gradients are used, `attacked` for the white-box attack; steps: per restart; path:
+        their total length in radii of the box. Gradients are not counted: each query comes with
+        one.
     """
     if torch.equal(task.lower8, task.upper8):
         return
     alpha = path / steps * (task.upper - task.lower) / 2
-    # One grey level, as less may vanish in 8 bits.
+    # One full grey level, because less may be lost in rounding to 8 bits.
     first = model(task.image[None])[0].sign()
     gains = (yield torch.stack([task.image + first, task.image - first])).gain
     upwards = 1.0 if gains[0] >= gains[1] else -1.0

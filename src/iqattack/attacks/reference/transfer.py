@@ -1,10 +1,10 @@
-"""Transfer attack (Korhonen & You, QoMEX 2022): gradients of a substitute, hidden by activity.
+"""Transfer attack (Korhonen & You, QoMEX 2022): gradients of a substitute, masked by activity.
 
-The substitute is a model that the attacker has, `builtin` or one of the same kind as is suspected
-behind the black box; the target is asked for scores alone. The paper masks the perturbation by
-spatial activity (Sobel), as noise on edges and texture is hard to see. Here each step on the way to
-the end of the box is a candidate, upwards and downwards of the substitute's score, since the two
-models may not agree which way is up, with the mask and then without.
+The substitute is a model that the attacker has, `builtin` or one similar to the suspected target;
+the target is queried for scores only. The paper masks the perturbation by spatial activity (Sobel),
+because noise on edges and texture is hard to see. Here each step towards the boundary of the box is
+a candidate. The steps ascend and then descend the substitute's score, because the two models may
+disagree on the sign, first with the mask and then without it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from iqattack.attacks.options import Count, Gradients, ModelOption
 from iqattack.perception import luma
 
 BUILTIN = Gradients("builtin")
-STEPS = 20  # as long together as the box is wide, so that a value may turn back; ours
-FLAT = 0.1  # share of a step where nothing happens in the picture; ours
+STEPS = 20  # their total length is the width of the box, so that a value may reverse; ours
+FLAT = 0.1  # relative step size in flat regions; ours
 
 
 def transfer(
@@ -29,10 +29,10 @@ def transfer(
     steps: Count = STEPS,
     mask: bool = True,
 ) -> Search:
-    """Sign steps along the gradient of a substitute's score, up and down; it ends after four walks.
+    """Sign steps along the gradient of a substitute's score, up and down; ends after four passes.
 
-    substitute: spec of the model whose gradients are taken; steps: of a walk; mask: walk over busy
-        places first, then everywhere; without it everywhere alone.
+    substitute: spec of the model whose gradients are used; steps: per pass; mask: scale steps by
+        spatial activity in the first two passes; without it, there are only two, unmasked.
     """
     width = task.upper - task.lower
     if steps == 0 or torch.equal(task.lower8, task.upper8):
@@ -58,5 +58,5 @@ def activity(image: Tensor) -> Tensor:
     padded = F.pad(luma(image[None])[:, None], (1, 1, 1, 1), mode="replicate")
     magnitude = torch.linalg.vector_norm(F.conv2d(padded, kernels), dim=1, keepdim=True)
     smooth = F.avg_pool2d(F.pad(magnitude, (1, 1, 1, 1), mode="replicate"), 3, 1)[0, 0]
-    # NumPy's, as torch refuses to sort more than 2^24 pixels.
+    # NumPy's quantile, because PyTorch's is limited to 2^24 values.
     return (smooth / max(float(np.quantile(smooth.numpy(), 0.95)), 1e-6)).clamp(max=1.0)

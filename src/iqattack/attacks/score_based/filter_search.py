@@ -1,24 +1,24 @@
-"""Filter search (ours): the image's own detail, filtered so that the model misreads it.
+"""Filter search (ours): high frequencies of the image itself, filtered to mislead the model.
 
-A perturbation that moves an NR-IQA score is no set of independent pixels. Such models pool
-responses of filters over the picture, so what moves them is a texture that sits everywhere in the
-right place: on edges with one sign, beside them with the other. One small filter over the image's
-own high frequencies describes it completely, and 25 numbers can be searched by asking for scores
-where 150,528 cannot.
+An effective perturbation of an NR-IQA score is not a set of independent pixels. Such models pool
+filter responses over the image, so a texture that is aligned with its content everywhere moves
+them: one sign on edges, the other beside them. A single small filter of the image's own high
+frequencies describes such a texture, and its 25 coefficients can be searched with scores alone,
+which is hopeless for 150,528 values.
 
 1. *Bank*: fixed directions, one query each (`directions/bank.py`): noise, stripes, blur, JPEG; or
-   the strokes of a profile, which other images taught. The best of them is tried with one channel
-   after the other turned to its contrary, as some models look at colours.
-2. *Filter*: to the best of them, a filter of the image's high frequencies is added; CMA-ES searches
-   the filter and the weight of the two, for as long as that helps. The sign of the sum is laid on
-   the ends of the box.
+   the strokes of a profile, learnt from other images. The best of them is tried with one channel
+   negated at a time, since some models depend on colour.
+2. *Filter*: a filter of the image's high frequencies is added to the best direction; CMA-ES
+   searches its coefficients and the weight of the direction, as long as that gains. The sign of the
+   sum is projected onto the faces of the box.
 3. *Regions*: squares, from coarse to fine, are repainted with the best filters and directions of
-   the first stages, as different places of an image need different ones; what worked is drawn
-   more often.
+   the first stages, since different regions need different ones; those that gained are drawn more
+   often.
 
-Where the objective has a score boundary, yes or no is all that counts, so a model that says no more
-can be attacked too. Once it is crossed, the picture is brought back towards the image: as a whole
-by halving, then square by square, as far as it still crosses.
+With an objective that has a score boundary, only crossing it counts, so a model that answers just
+yes or no can be attacked too. Once the boundary is crossed, the candidate is moved back towards the
+clean image, as a whole by binary search and then square by square, as far as it still crosses.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""Portfolio search (ours): many ways to paint, each used as much as it gains on this model.
+"""Portfolio search (ours): many brushes and channels, each used according to its gain here.
 
-A change that moves one NR-IQA model may not move another: some use only luma and some also
-colours, some pool by the mean and some by the maximum, and a black box does not reveal which. This
+A change that moves one NR-IQA model may not move another: some use only luma and others also
+colour, some pool by the mean and others by the maximum, and a black box does not reveal which. This
 is filter search with stages that find out.
 
-1. *Bank*, as `filter_search.py` has it.
-2. *Colours*: checkerboards of opponent colours, as networks that see colour answer them.
-3. *Filter*, as `filter_search.py` has it, beside the best of all.
-4. *Channels*: the best picture's brush in one channel, or to the contrary in one.
-5. *Portfolio*: squares, from coarse to fine, are repainted. The brush comes from the best filters
-   and the whole bank, and it paints all channels, one, or one to the contrary. Brush and channels
-   are drawn by what queries of each gained lately, so that a model that does not see colours costs
-   few queries to know, and one that does gets most of them.
+1. *Bank*, as in `filter_search.py`.
+2. *Colours*: checkerboards of opponent colours, since networks that use colour respond to them.
+3. *Filter*, as in `filter_search.py`, added to the best direction so far.
+4. *Channels*: the brush of the best candidate in one channel only, or with one channel negated.
+5. *Portfolio*: squares, from coarse to fine, are repainted. Brushes are the best filters and the
+   whole bank; each paints all channels, one, or all with one negated. Brush and channels are drawn
+   by their recent gains per query, so that colour costs few queries on a model that ignores it, and
+   gets most of them on one that responds.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def portfolio_search(
 
 
 def _with_colours(canvas: Canvas, directions: list[Brush]) -> Stage:
-    """Coloured ones before the others where they gain more; else the portfolio has them, as what
-    the bank has in grey, with channels to the contrary.
+    """Coloured directions come first if they gain more. Otherwise the portfolio still covers them:
+    as grey directions of the bank with negated channels.
     """
     for direction in coloured_checkerboards(canvas.image):
         if canvas.done:

@@ -1,8 +1,8 @@
 """The attack of Ran et al. (Expert Systems with Applications 2025): Square with more squares.
 
-Made for NR-IQA. Its bi-directional loss, scores above the middle of the range down and the others
-up, is the objective `farther` here; its random search is that of Square Attack (ECCV 2020) with
-several squares a step.
+Designed for NR-IQA. Its bi-directional loss, scores above the middle of the range down and the
+others up, is the objective `farther` here; its random search is that of Square Attack (ECCV 2020)
+with several squares per step.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def ran(
     p_init: Fraction = P_INIT,
     grey: bool = False,
 ) -> Search:
-    """Random search from vertical stripes, `squares` squares a step.
+    """Random search from vertical stripes, `squares` squares per step.
 
-    squares: how many a step; p_init: share of pixels of each of the first ones;
-    grey: whether the channels of a stripe or square have one sign (ours), not each its own.
+    squares: number per step; p_init: initial share of pixels of each square; grey: whether the
+        channels of a stripe or square share one sign (ours) rather than one each.
     """
     if torch.equal(task.lower8, task.upper8):
         return

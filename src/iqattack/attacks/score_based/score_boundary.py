@@ -2,15 +2,15 @@
 
 A score has no label that flips. The paper sets boundaries on the way to the end M of the score
 range, f(x) past y0 + (M − y0)·b, and crosses one after the other: sparse noise made of natural
-texture gets past a boundary (initial direction), SurFree shortens the perturbation that did, and
-what is left of the JND box is spent on the next one. Which end an image goes to is the objective's
-part: good images down and bad ones up (`rank`).
+texture crosses a boundary (initial direction), SurFree shortens the perturbation, and the room that
+this leaves in the JND box is spent on the next boundary. The objective decides towards which end of
+the range an image moves: with `rank`, good images down and bad ones up.
 
-Ours, and why: noise is put into windows that shrink, since pooled scores are nearly additive over
-regions; a candidate that gains without crossing is where the next one starts (`greedy`), since a
-score is more informative than yes or no; an image's own answers decide which noise is drawn more
-often; and where the release stops, the boundaries go on in steps of `step_min` until the budget is
-spent.
+Our changes: noise is placed in shrinking windows, since pooled scores are nearly additive over
+regions; a candidate that gains without crossing is the starting point of the next (`greedy`), since
+a score carries more information than yes or no; the kinds of noise that gained on this image are
+drawn more often; and where the release stops, boundaries advance in steps of `step_min` until the
+budget is spent.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from iqattack.attacks.shared.adaptive_boundaries import FIRST, Boundaries
 from iqattack.attacks.shared.start import towards_image
 from iqattack.directions import BUNDLED, Source, SparseNoise, Support
 
-# Windows, ours: candidates over the whole image, then the share of its area, from first to last.
+# Windows (ours): number of candidates over the whole image, then the first and the last share of
+# its area.
 WHOLE = 20
 WINDOW, WINDOW_END = 0.1, 0.008
 
@@ -53,11 +54,12 @@ def score_boundary(
     supports: where noise may lie, of edges, salient, everywhere.
     sources: what noise is made of, of sharp, degraded, smooth (reference images), gaussian,
         uniform.
-    amplitudes: deviations of the noise in units of the box; from about 10, its sign alone counts.
-    windows: put noise into windows that shrink; without, every candidate is the whole image.
-    rounds: first boundaries, at which SurFree makes room, 20 in the release; surfree: the most
-        queries of it at each, 100 in the release; halvings: of the binary search towards the image
-        before it.
+    amplitudes: standard deviations of the noise in units of the box; above about 10, only its sign
+        matters.
+    windows: place noise in shrinking windows; otherwise it covers the whole image.
+    rounds: number of boundaries after which SurFree shortens the perturbation, 20 in the release;
+        surfree: its maximum number of queries at each, 100 in the release; halvings: steps of the
+        binary search towards the image before it.
     textures: folder of reference images.
     """
     noise = SparseNoise(

@@ -1,9 +1,9 @@
 """Sparse-RS (Croce, Andriushchenko, Singh, Flammarion & Hein, AAAI 2022): random search in L0.
 
-A set M of pixels differs from the image, each channel at an end of the box. A proposal changes ever
-less of M or of its colours, and stays when it raises the objective: a classifier's margin there,
-the gain here. How many pixels may differ is the constraint's part (`l0:K`); where the constraint is
-a box, all may.
+The pixels of a set M differ from the image, each channel on a face of the box. Proposals change a
+shrinking part of M or of its colours, and are accepted if they gain; the gain replaces the
+classifier's margin. The constraint limits the number of pixels that may differ (`l0:K`); in a box,
+all may.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from torch import Tensor
 from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.options import Fraction
 
-# Released.
-NOMINAL = 10_000  # queries that the schedules are made for; rescaled to the budget
-AFTER = (50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # how many of them the schedules change
-ALPHA_OVER = (2, 4, 5, 6, 8, 10, 12, 15, 20)  # pixels: what α is divided by
+# As released.
+NOMINAL = 10_000  # budget of the published schedules, which are rescaled to the actual one
+AFTER = (50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries after which the schedules change
+ALPHA_OVER = (2, 4, 5, 6, 8, 10, 12, 15, 20)  # pixels: divisors of α
 P_AFTER = (10, *AFTER)
 P_OVER = (1, 2, 4, 8, 16, 32, 32, 64, 64, 128)  # patch, frame
-# One in this many proposals moves the patch, the others repaint it; after a thousand, ever fewer
-# do.
+# One in this many proposals moves the patch, the others repaint it; moves become rarer after a
+# thousand proposals.
 MOVE_EVERY, FEWER_AFTER = 5, 1000
-FARTHEST = 0.75  # move, of a side of the image, at first; none at the end of the budget
+FARTHEST = 0.75  # largest first move, relative to the image's side; falls to 0 with the budget
 
 
 def sparse_rs(
@@ -42,10 +42,10 @@ def sparse_rs(
 
     kind: scattered pixels (sec. 4), a square patch that moves, or the image's frame (sec. 5), of as
         many pixels as the constraint allows.
-    alpha: twice the share of M that is chosen anew at first, as its schedule begins at a half;
-        p_init: share of the patch or frame that is repainted at first; authors: 0.5 for a frame;
-        grey: whether the channels of a pixel change alike (ours; `benchmarks/baselines.py` shows
-        what it brings), not each as it likes, as in the paper.
+    alpha: twice the initial share of M that is resampled, since its schedule starts at a half;
+        p_init: initial share of the patch or frame that is repainted; authors: 0.5 for a frame;
+        grey: whether the channels of a pixel change together (ours; see
+        `benchmarks/baselines.py`) rather than independently, as in the paper.
     """
     k = allowed(task)
     if k == 0:
@@ -54,10 +54,10 @@ def sparse_rs(
     start = {"pixels": pixels, "patch": patch, "frame": frame}[kind]
     best_gain = float("-inf")
     M = best_M = start(task, k)
-    # A patch begins as stripes from top to bottom.
+    # A patch starts as vertical stripes.
     channels = 1 if grey else 3
     colours = (channels, *((1, image.shape[-1]) if kind == "patch" else image.shape[1:]))
-    high = torch.rand(colours, generator=task.rng, dtype=torch.float32) < 0.5  # else the lower end
+    high = torch.rand(colours, generator=task.rng, dtype=torch.float32) < 0.5  # else the lower face
     high = best_high = high.expand(image.shape)
     for proposal in count(1):
         z = torch.where(M, torch.where(high, upper, lower), image)
@@ -81,21 +81,21 @@ def sparse_rs(
 
 
 def allowed(task: Task) -> int:
-    """K: how many pixels the constraint lets differ."""
+    """K: the number of pixels that the constraint allows to differ."""
     up = task.upper8 - task.image8 > task.image8 - task.lower8
     farthest = task.project(torch.where(up, task.upper8, task.lower8)[None].float())[0]
     return int((farthest.round() != task.image8).any(dim=0).sum())
 
 
 def pixels(task: Task, k: int) -> Tensor:
-    """K pixels at random, (H, W) bool."""
+    """K random pixels, (H, W) bool."""
     M = torch.zeros(task.image8.shape[-2:], dtype=torch.bool)
     M.view(-1)[torch.randperm(M.numel(), generator=task.rng)[:k]] = True
     return M
 
 
 def patch(task: Task, k: int) -> Tensor:
-    """A square of at most k pixels at random; where the image is narrower, cut to it."""
+    """A square of at most k pixels at a random position, cropped to a narrower image."""
     M = torch.zeros(task.image8.shape[-2:], dtype=torch.bool)
     s = isqrt(k)
     rows, columns = (window(length, min(s, length), task.rng) for length in M.shape)
@@ -104,9 +104,9 @@ def patch(task: Task, k: int) -> Tensor:
 
 
 def moved(M: Tensor, farthest: float, rng: torch.Generator) -> tuple[int, ...]:
-    """Pixels down and to the right by which a patch moves: within the image, and at random.
+    """A random shift of a patch, in pixels down and to the right, that keeps it within the image.
 
-    farthest: of each side of the image.
+    farthest: largest shift, as a fraction of each side of the image.
     """
     shift = []
     for length, inside in zip(M.shape, torch.nonzero(M).T, strict=True):
@@ -117,7 +117,7 @@ def moved(M: Tensor, farthest: float, rng: torch.Generator) -> tuple[int, ...]:
 
 
 def frame(task: Task, k: int) -> Tensor:
-    """The widest frame of at most k pixels; the first k of row 0 where that is too few for one."""
+    """The widest frame of at most k pixels; the first k pixels if k is too small for any frame."""
     M = torch.zeros(task.image8.shape[-2:], dtype=torch.bool)
     for w in range(1, min(M.shape) // 2 + 2):
         wider = torch.ones_like(M)
@@ -131,13 +131,13 @@ def frame(task: Task, k: int) -> Tensor:
 
 
 def swap(M: Tensor, high: Tensor, a: int, channels: int, rng: torch.Generator) -> None:
-    """`a` pixels leave M and as many enter it, in colours of their own (algorithm 2)."""
+    """Swap `a` pixels of M for others, with random colours (algorithm 2)."""
     inside, outside = (torch.nonzero(mask.view(-1))[:, 0] for mask in (M, ~M))
     leaving = inside[torch.randperm(len(inside), generator=rng)[:a]]
     entering = outside[torch.randperm(len(outside), generator=rng)[: len(leaving)]]
     M.view(-1)[leaving[: len(entering)]] = False
     M.view(-1)[entering] = True
-    # Where all pixels may differ there is none to enter, and those drawn change their colours.
+    # If all pixels may differ, none can enter, and those drawn are recoloured.
     drawn = entering if len(entering) else leaving
     high.view(3, -1)[:, drawn] = (
         torch.rand((channels, len(drawn)), generator=rng, dtype=torch.float32) < 0.5
@@ -145,7 +145,7 @@ def swap(M: Tensor, high: Tensor, a: int, channels: int, rng: torch.Generator) -
 
 
 def repaint(M: Tensor, high: Tensor, h: int, channels: int, rng: torch.Generator) -> None:
-    """A square of side h on M gets one colour, an end of the box for each channel."""
+    """Give a square of side h on M one random colour, a face of the box for each channel."""
     inside = torch.nonzero(M)
     place = inside[int(torch.randint(len(inside), (), generator=rng))].tolist()
     first = [max(0, x - int(torch.randint(h, (), generator=rng))) for x in place]
@@ -154,6 +154,6 @@ def repaint(M: Tensor, high: Tensor, h: int, channels: int, rng: torch.Generator
 
 
 def window(length: int, part: int, rng: torch.Generator) -> slice:
-    """`part` of 0..length at random."""
+    """A random slice of `part` entries within 0..length."""
     first = int(torch.randint(length - part + 1, (), generator=rng))
     return slice(first, first + part)

@@ -1,26 +1,25 @@
-"""The ranking of a set as the aim (ours): one budget for all images, spent where it counts most.
+"""Attacks on the ranking of a set (ours): one budget for all images, spent where it matters most.
 
-Any attack on one image becomes one on a ranking. Each image is searched as if it were alone, a
-query at a time, and before each round three things are known of every image: the gains that
-pictures of it have been scored with, what another query is likely to add, and which places it could
-take among the others.
+Lifts any attack on one image to an attack on a ranking. Each image is searched as if it were alone,
+one query at a time. Before each round, three things are known or estimated for every image: the
+gains of its candidates so far, the expected gain of another query, and the places in the ranking
+that it could take.
 
-1. *What stands*: of all pictures that were scored so far, whichever image they are of, one is
-   chosen for each so that the value of the set is least (`Standing.chosen`). An image need not go
-   as far as it can: it has a place in the ranking, and stops there.
-2. *What is reachable*: searches gain less and less. The mean gain of a search's n-th query, over
-   the images of a direction that came so far, is scaled by how well this image did with the queries
-   that it had; what nobody has tried yet is expected to fall off as 1/n.
-3. *Where the next queries go*: for each image and each place that it could take, what the place is
-   worth over the queries that it is likely to take to get there; both with the others where they
-   are, and where an equal share of what is left would bring them, as an image that goes down and
-   one that goes up need not go half as far to pass each other. The images that promise most per
-   query are asked about next, those that nothing is known of before others. Where a place lies
-   between two pictures that were scored, their mixture is tried instead of the search's next
-   candidate.
+1. *Current choice*: for each image, one of its scored candidates is chosen so that the objective of
+   the set is minimal (`Standing.chosen`). An image need not be pushed as far as possible: it stops
+   at its place in the ranking.
+2. *Expected gain*: searches have diminishing returns. The mean gain of a search's n-th query, over
+   the images of the same direction that got so far, is scaled by how well this image has done with
+   its own queries; beyond the longest search, it is extrapolated as 1/n.
+3. *Next queries*: each image and each place that it could take has a rate: the improvement of the
+   objective over the expected number of queries. Rates are computed with the other images where
+   they are, and where an equal share of the remaining budget would move them, because two images
+   that pass each other share the distance. The images with the highest rates are queried next,
+   unexplored ones first. If a place lies between two scored candidates, their mixture is queried
+   instead of the search's next candidate.
 
-SMA (Yang et al., arXiv 2404.13277) sets targets for all scores first and drives each image towards
-its own, with gradients; here targets follow from what turns out to be within reach.
+SMA (Yang et al., arXiv 2404.13277) sets target scores for all images first and drives each image
+towards its own, with gradients; here targets follow from what proves to be within reach.
 """
 
 from __future__ import annotations
@@ -48,22 +47,21 @@ from iqattack.errors import InputError
 from iqattack.objectives.standing import EQUAL, Standing
 
 AT_ONCE = 8  # a round queries one in AT_ONCE images
-PICTURES = 32  # of an image that are kept
-MIXING = 2.0  # queries that a place between two pictures is expected to take, more where it is
-TRIES = 8  # largest number of failed tries
-OTHERS = 2.0  # images that a guess counts as
-FRESH = 10.0  # times that an image counts which was not asked about yet
-FIRST = 0.1  # what a first query is thought to gain before any was asked
-FAR = 1e9  # queries: as good as never
+PICTURES = 32  # candidates kept per image
+MIXING = 2.0  # expected queries for a place between two candidates; more after each failure
+TRIES = 8  # consecutive failed mixtures after which an image gets no more of them
+OTHERS = 2.0  # weight of the prior guess, in images
+FRESH = 10.0  # factor on the rate of an image that has not been queried yet
+FIRST = 0.1  # expected gain of a first query, before any query
+FAR = 1e9  # queries: practically never
 
 Floats = NDArray[np.float64]
 
 
 class Kept:
-    """Gains in order, from 0 upwards; of more than PICTURES, the one that is missed least goes.
+    """Gains in increasing order from 0; beyond PICTURES, the most redundant one is dropped.
 
-    A gain that was there once is passed over, so that it matters neither whether nor how often an
-    answer came from memory.
+    A gain that occurred before is ignored, so replayed answers change nothing.
     """
 
     def __init__(self) -> None:
@@ -71,7 +69,7 @@ class Kept:
         self._seen = {0.0}
 
     def put(self, gain: float) -> tuple[int, int | None] | None:
-        """Add a gain, if it is one: where, and which one went then."""
+        """Add a gain if it is positive and new: its index, and the one dropped for it, if any."""
         if not gain > 0.0 or gain in self._seen:
             return None
         self._seen.add(gain)
@@ -85,7 +83,7 @@ class Kept:
 
 
 def kept_gains(gains: Floats) -> list[float]:
-    """The gains whose pictures are still there after an image gained these (N,), in their order."""
+    """The gains that `Kept` retains after an image gained these (N,), in their order."""
     kept = Kept()
     for gain in gains.tolist():
         kept.put(gain)
@@ -93,10 +91,10 @@ def kept_gains(gains: Floats) -> list[float]:
 
 
 class Searched:
-    """What is known of one image.
+    """The state of the search on one image.
 
-    gains, pictures: that were scored, from 0 and the clean image upwards, as `Kept` has them. path:
-    the best gain after each candidate of the search. error: that the attack raised.
+    gains, pictures: of scored candidates, from 0 and the clean image upwards, as `Kept` retains
+    them. path: the best gain after each candidate of the search. error: raised by the attack.
     """
 
     def __init__(self, attack: Attack, task: Task) -> None:
@@ -107,18 +105,18 @@ class Searched:
         self.open = task.queries > 0 and task.reach > 0.0
         self._search: AnySearch | None = guarded(attack, task) if self.open else None
         self._next: Tensor | None = None
-        self._in_vain = 0  # mixtures, one after the other
-        self._place: Place | None = None  # that the last mixture was for
+        self._in_vain = 0  # consecutive failed mixtures
+        self._place: Place | None = None  # target of the last mixture
         self.error: InputError | None = None
 
     @property
     def gains(self) -> list[float]:
-        """Those that its pictures have."""
+        """The gains of the retained candidates, in increasing order."""
         return self._kept.gains
 
     @property
     def stalled(self) -> int:
-        """Candidates since the best gain."""
+        """Candidates since the last improvement."""
         return len(self.path) - 1 - self.path.index(self.path[-1])
 
     @property
@@ -135,16 +133,16 @@ class Searched:
 
     @property
     def mixes(self) -> bool:
-        """Whether mixtures of its pictures may be tried."""
+        """Whether mixtures of its candidates may be tried."""
         return self.open and self._in_vain < TRIES
 
     @property
     def mixing(self) -> float:
-        """Queries that a place between two pictures is expected to take."""
+        """Expected queries for a place between two candidates."""
         return MIXING * (1 + self._in_vain)
 
     def candidates(self, place: Place) -> Tensor:
-        """What to try for a place."""
+        """The candidates to query for a place."""
         if place.ahead and self._next is not None:
             self._place = None
             return self._next
@@ -155,7 +153,7 @@ class Searched:
         return torch.lerp(self.pictures[high - 1].float(), self.pictures[high].float(), share)[None]
 
     def take(self, answer: Answer) -> None:
-        """Keep what came of them."""
+        """Record the answer to the last candidates."""
         for gain, picture in zip(answer.gain.tolist(), answer.pixels, strict=True):
             if (put := self._kept.put(gain)) is not None:
                 place, gone = put
@@ -182,15 +180,16 @@ class Searched:
             self._next = next(search) if answer is None else search.send(answer)
         except StopIteration:
             self._search = self._next = None
-        except InputError as error:  # what the attack raises is this image's failure alone
+        except InputError as error:  # an error of the attack fails this image only
             self._search = self._next = None
             self.error, self.open = error, False
 
 
 @dataclass(frozen=True)
 class Place:
-    """Between two images, in gains of the one that is to go there; ahead of what it has reached, or
-    not. middle: a gain between low and high.
+    """A place between two others in the ranking, as gains of the image that is to move there.
+
+    middle: a gain between low and high. ahead: beyond the best gain of the image so far.
     """
 
     low: float
@@ -200,7 +199,7 @@ class Place:
 
 
 class Growth:
-    """What searches of one direction gain with their queries, learnt while they go on."""
+    """Expected gain of searches in one direction by query, estimated during the run."""
 
     def __init__(self, paths: Sequence[Sequence[float]]) -> None:
         longest = max(map(len, paths), default=1)
@@ -211,7 +210,7 @@ class Growth:
             half = (len(path) - 1) // 2
             recent += path[-1] - path[half]
             harmonic += float(np.sum(1.0 / np.arange(half + 1, len(path))))
-        self._late = recent / harmonic  # over n, what the n-th query adds
+        self._late = recent / harmonic  # divided by n: expected gain of the n-th query
         known = np.isfinite(steps).sum(0)
         guess = OTHERS * self._late / np.arange(1, longest)
         self._steps = (np.nansum(steps, axis=0) + guess) / (known + OTHERS)
@@ -225,15 +224,15 @@ class Growth:
         return float(path[-1] + self._scale(path) * (within + beyond - self._sums[done]))
 
     def _scale(self, path: Sequence[float]) -> float:
-        """How well a search did, beside what was to be expected."""
+        """How well a search did, relative to its expected gain."""
         expected = self._sums[len(path) - 1]
         return float((path[-1] + 0.5 * expected + self._late) / (1.5 * expected + self._late))
 
     def queries(self, path: Sequence[float], gains: Floats, stalled: int = 0) -> Floats:
-        """That a search with this path is likely to take for gains (M,) beyond its last.
+        """Expected queries of a search with this path until it reaches gains (M,) beyond its last.
 
-        stalled: queries since it gained anything; the next gain takes as many again, and one more
-        (Laplace's rule of succession).
+        stalled: queries since its last improvement; the next one takes at least as many again, and
+        one more (Laplace's rule of succession).
         """
         done = len(path) - 1
         further = self._sums[done] + (gains - path[-1]) / self._scale(path)
@@ -247,9 +246,9 @@ class Growth:
 
 
 class Outlook:
-    """What may come of each image, before a round.
+    """The prospects of each image before a round.
 
-    stands: the gain that each image has at present. left: queries, for all free images together.
+    stands: the current gain of each image. left: remaining queries of all free images together.
     """
 
     def __init__(
@@ -277,7 +276,7 @@ class Outlook:
                 self._later[number] = self._at(number, min(gain, image.task.reach))[0]
 
     def promising(self, most: int) -> dict[int, Place]:
-        """The most promising images per query, up to a number, and the place of each."""
+        """The `most` images with the highest rates, and the best place of each."""
         found: list[tuple[float, int, Place]] = []
         for number in self._free:
             rate, place = self._best(number)
@@ -291,7 +290,7 @@ class Outlook:
         return self._standing.at(number, np.array([gain]))
 
     def _best(self, number: int) -> tuple[float, Place | None]:
-        """The place that is worth most per query, and how much that is."""
+        """The place with the highest rate, improvement per query, and that rate."""
         options = (
             self._best_among(self._later, number, ahead=True),
             self._best_among(self._now, number, ahead=True),
@@ -302,7 +301,7 @@ class Outlook:
     def _best_among(
         self, others: Floats, number: int, *, ahead: bool
     ) -> tuple[float, Place | None]:
-        """Where the other images are at these positions."""
+        """As `_best`, given the positions of the other images."""
         standing, image = self._standing, self._images[number]
         way, reach = standing.ways[number], image.task.reach
         edges = np.unique(way * (np.delete(others, number) - standing.clean[number]))
@@ -326,7 +325,7 @@ class Outlook:
 
 
 def ranking(attack: Attack) -> SetAttack:
-    """An attack on the ranking of a set: `attack` on its images, as far as that helps."""
+    """Lift `attack` to an attack on the ranking of a set."""
 
     def lifted(given: SetTask) -> SetSearch:
         standing = given.standing
@@ -340,7 +339,7 @@ def ranking(attack: Attack) -> SetAttack:
         stands = [0.0] * len(images)
         while True:
             gains = [np.array(image.gains) for image in images]
-            # A picture may have been dropped meanwhile.
+            # A candidate may have been dropped since.
             start = [
                 min(int(np.searchsorted(one, gain)), len(one) - 1)
                 for one, gain in zip(gains, stands, strict=True)

@@ -1,7 +1,7 @@
-"""A universal perturbation: learnt once, laid on any image (Moosavi-Dezfooli et al., CVPR 2017).
+"""A universal perturbation: learnt once, applied to any image (Moosavi-Dezfooli et al., CVPR 2017).
 
-`iqattack universal` learns one from scores (`universal_ways.py`); this attack lays it on, at one
-query for each pattern that it may choose from.
+`iqattack universal` learns one from scores (`universal_ways.py`); this attack applies it, at one
+query per pattern.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def universal(task: Task, file: UniversalFile = BUNDLED, k: CountFromOne = 1) ->
     """The first patterns of a file, one query each.
 
     file: `perturbation.safetensors` of `iqattack universal`, by default one that was learnt on
-        the built-in model; k: patterns to choose from, at most.
+        the built-in model; k: maximum number of patterns to try.
     """
     if torch.equal(task.lower8, task.upper8):
         return

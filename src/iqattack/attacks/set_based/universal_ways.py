@@ -1,15 +1,15 @@
-"""Ways to learn a universal perturbation from scores: set attacks, each under one total budget.
+"""Methods that learn a universal perturbation from scores: set attacks with one total budget.
 
-A candidate is a pattern that is laid on several images at once, a *minibatch*, and what counts is
-its mean gain there. Directions are learnt one after the other: patterns that raise raw scores on
-the images whose scores are to rise, and patterns that lower them on the others.
+Each candidate pattern is applied to a *minibatch* of images, and its value is the mean gain there.
+The two directions are learnt one after the other: patterns that raise the raw scores of the images
+whose scores are to rise, and patterns that lower those of the others.
 
 - `filter` (ours): the bank and gratings of opponent colours, then filters of each image's own
-  detail, as in `filter_search.py`. A filter adapts to every image, where a fixed tile is the same
+  detail, as in `filter_search.py`. A filter adapts to every image, whereas a fixed tile is the same
   on all.
-- `nes`, `evolution`, `square`: tiles of 32×32 by NES, of 8×8 by differential evolution (Storn &
-  Price, 1997), of the whole picture by Square Attack's random search; what Bychkov et al. (ICME
-  2025) learn universal perturbations with, budgets and boxes aside.
+- `nes`, `evolution`, `square`: tiles of 32×32 by NES, tiles of 8×8 by differential evolution (Storn
+  & Price, 1997), and patterns of the size of the image by Square Attack's random search; the
+  methods that Bychkov et al. (ICME 2025) use, apart from budgets and boxes.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from iqattack.attacks.shared.painting.filters import SIDE, WEIGHT
 from iqattack.attacks.shared.painting.layer import Layer
 from iqattack.directions import BANK, Known, Pattern, Stroke, Tile, ordered
 
-LAYERS = 64  # images whose detail is kept
-FINALISTS = 16  # patterns that are tried on all images in the end
+LAYERS = 64  # images whose detail is cached
+FINALISTS = 16  # patterns evaluated on all images at the end
 MINIBATCH = 4  # images
-FIRST = 0.25  # of a direction's budget, at most, for the bank
-PERIOD, PHASE = 8, 0.3  # of gratings: pixels; no wave has a zero at a pixel
+FIRST = 0.25  # maximum share of a direction's budget for the bank
+PERIOD, PHASE = 8, 0.3  # of gratings: pixels; a phase at which no wave is 0 at a pixel
 WAVES = (
     (1, 0),
     (0, 1),
@@ -46,10 +46,10 @@ WAVES = (
     (1, 3),
     (1, -3),
 )  # cycles in a period, down and across
-OPPONENTS = ((1, -1, 1), (1, 1, -1), (1, -1, -1))  # magenta, yellow and red against the others
-SHARES = (0.5, 0.25, 0.25)  # of what is left then, for one filter after the other
+OPPONENTS = ((1, -1, 1), (1, 1, -1), (1, -1, -1))  # magenta, yellow and red against their opposites
+SHARES = (0.5, 0.25, 0.25)  # of the budget that the bank leaves, for each filter in turn
 
-PAIRS, SIGMA, STEP, MOMENTUM = 10, 0.5, 0.2, 0.9  # of NES; lengths in halves of the box
+PAIRS, SIGMA, STEP, MOMENTUM = 10, 0.5, 0.2, 0.9  # of NES; lengths in box radii
 POPULATION, SCALE, CROSSING = 50, 0.5, 0.9  # of differential evolution
 P_INIT = 0.05  # share of the tile that the first squares cover
 
@@ -60,10 +60,10 @@ Trying = Generator[Sequence[Proposal], Sequence[Answer], list[Pattern]]
 
 
 class Group:
-    """The images of one direction, and what may still be asked about them.
+    """The images of one direction, and their remaining queries.
 
-    numbers: of the images in the set; left: queries, whichever image they are about. An image that
-    fails leaves. What a stroke or a grating gained on an image is kept.
+    numbers: of the images in the set; left: queries for all images together. A failed image is
+    removed. Gains of strokes and gratings are cached.
     """
 
     def __init__(
@@ -81,19 +81,19 @@ class Group:
         self._known: dict[tuple[Pattern, int], float] = {}
 
     def size(self) -> tuple[int, int]:
-        """Height and width that hold every image."""
+        """Largest height and largest width of the images."""
         shapes = [self._tasks[number].image8.shape for number in self.numbers]
         return max(shape[1] for shape in shapes), max(shape[2] for shape in shapes)
 
     def draw(self, size: int) -> list[int]:
-        """A minibatch."""
+        """A random minibatch."""
         size = min(size, len(self.numbers))
         return sorted(self.rng.choice(self.numbers, size, replace=False).tolist())
 
     def gains(self, pattern: Pattern, numbers: Sequence[int]) -> Asking:
-        """What it gains on each of these images, no more than their scores leave; NaN of none.
+        """Gain of a pattern on each of these images, limited by the score range; NaN on failure.
 
-        Each counts as a query unless it is known, though the engine's log may know it, too.
+        Each counts as a query unless it is cached here, even if the engine has it in its log.
         """
         found = {number: self._remembered(pattern, number) for number in numbers}
         asked = [k for k in numbers if k in self.numbers and np.isnan(found[k])]
@@ -106,16 +106,16 @@ class Group:
                 self.numbers.remove(number)
             else:
                 found[number] = min(float(answer.gain[0]), self._tasks[number].reach)
-                if isinstance(pattern, Stroke) or pattern in GRATINGS:  # others never come again
+                if isinstance(pattern, Stroke) or pattern in GRATINGS:  # others are never repeated
                     self._known[pattern, number] = found[number]
         return np.array([found[number] for number in numbers])
 
     def mean(
         self, pattern: Pattern, numbers: Sequence[int], beside: Gained | None = None
     ) -> Generator[Sequence[Proposal], Sequence[Answer], float]:
-        """The mean of what it gains on these images.
+        """The mean gain of a pattern on these images.
 
-        beside: what others gain, image by image; then the better of the two counts.
+        beside: gains of earlier patterns by image; then the larger of the two gains counts.
         """
         gains = yield from self.gains(pattern, numbers)
         if beside is not None:
@@ -123,7 +123,7 @@ class Group:
         return float(np.nanmean(gains)) if np.isfinite(gains).any() else -1.0
 
     def cost(self, pattern: Pattern) -> int:
-        """Queries to know what it gains on all images."""
+        """Queries needed for the gains of a pattern on all images."""
         return sum(bool(np.isnan(self._remembered(pattern, k))) for k in self.numbers)
 
     def _remembered(self, pattern: Pattern, number: int) -> float:
@@ -151,9 +151,9 @@ def learning(
 ) -> SetAttack:
     """A set attack that learns patterns for both directions, with one total budget.
 
-    total: clean images included; those whose scores are to rise and those to fall share the rest
-    by their numbers. most: patterns of each direction. Returns patterns and tiles for scores that
-    rise and for scores that fall.
+    total: queries, clean images included; the two directions share the rest in proportion to their
+    numbers of images. most: maximum number of patterns per direction. Returns patterns and tiles
+    that raise scores, and those that lower them.
     """
 
     def attack(given: SetTask) -> SetSearch:
@@ -177,7 +177,7 @@ def learning(
 def _learnt(
     group: Group, way: Way, most: int, minibatch: int, name: str
 ) -> Generator[Sequence[Proposal], Sequence[Answer], Learnt]:
-    """The best of a way's finalists, tried on all images."""
+    """The best of a method's finalists, evaluated on all images."""
     if not group.numbers:
         return [], {}
     everyone = list(group.numbers)
@@ -203,13 +203,13 @@ def _learnt(
 
 
 def filters(group: Group, reserve: int, minibatch: int) -> Trying:
-    """Fixed patterns on a minibatch, then by CMA-ES one filter after the other, each beside a
+    """Fixed patterns on a minibatch, then one filter after the other by CMA-ES, each added to a
     direction of the bank.
 
-    The direction's channels are turned where that gains, as some models look at colours. The first
-    filter is to gain most by itself, or beside a grating that gains more than any direction; each
-    other beside those before it. All of a generation are laid on the same images, and each
-    generation on others.
+    Channels of the direction are negated if that gains, since some models depend on colour. The
+    first filter is optimised on its own, or as a complement of a grating that gains more than any
+    direction; each further one as a complement of those before it. All filters of a generation are
+    evaluated on the same minibatch, and each generation on a new one.
     """
     first, everyone = group.left, list(group.numbers)
     size = max(min(len(everyone), int(FIRST * first) // (len(BANK) + len(GRATINGS))), 1)
@@ -227,7 +227,7 @@ def filters(group: Group, reserve: int, minibatch: int) -> Trying:
     beside: Gained | None = None
     finals: list[Pattern] = []
     tried: list[Pattern] = []
-    if fixed and isinstance(grating := fixed[0][1], Tile):  # filters are for what it leaves
+    if fixed and isinstance(grating := fixed[0][1], Tile):  # filters complement it
         finals.append(grating)
         gains = yield from group.gains(grating, everyone)
         beside = dict(zip(everyone, np.fmax(gains, 0.0).tolist(), strict=True))
@@ -258,13 +258,13 @@ def filters(group: Group, reserve: int, minibatch: int) -> Trying:
             k: max(0.0 if beside is None else beside[k], gain)
             for k, gain in zip(everyone, gains.tolist(), strict=True)
         }
-    # Fixed patterns differ most from each other.
+    # Fixed patterns are the most diverse.
     strokes = [stroke for stroke in bank if stroke.turned]
     return finals + _alternately(tried, [*strokes, *(pattern for _, pattern in fixed)])
 
 
 def _gratings() -> tuple[Tile, ...]:
-    """Stripes of opponent colours, which the bank lacks, in eight orientations and at periods from
+    """Gratings of opponent colours, which the bank lacks, in eight orientations, with periods from
     2.5 to 8 pixels.
     """
     down, across = np.mgrid[:PERIOD, :PERIOD]
@@ -278,10 +278,10 @@ def _gratings() -> tuple[Tile, ...]:
 def _filter(
     group: Group, best: Stroke, until: int, minibatch: int, beside: Gained | None
 ) -> Generator[Sequence[Proposal], Sequence[Answer], list[Pattern]]:
-    """Filters beside a direction, searched until that many queries are left, the best guess first.
+    """Filters added to a direction, searched until `until` queries are left, the best guess first.
 
-    They have the symmetries of a square: what suits any image has no reason to tell left from right
-    or up from down, and six numbers are found sooner than 25.
+    They have the symmetries of a square: a filter for all images has no preferred orientation, and
+    six coefficients are found with fewer queries than 25.
     """
     from cmaes import CMA  # noqa: PLC0415 - imports scipy.stats, which takes a second
 
@@ -298,8 +298,8 @@ def _filter(
             stroke = _stroke(best, theta)
             generation.append((theta, (yield from group.mean(stroke, numbers, beside))))
         search.tell([(theta, -gain) for theta, gain in generation])
-        # Others have other images: what counts is how far it is above its generation, and late
-        # generations are better ones.
+        # Generations see different images: a gain counts relative to the mean of its generation,
+        # and late generations are better.
         mean = float(np.mean([gain for _, gain in generation]))
         top, gain = max(generation, key=lambda pair: pair[1])
         tried.append((search.generation + gain - mean, _stroke(best, top)))
@@ -309,7 +309,7 @@ def _filter(
 
 
 def _alike(side: int) -> NDArray[np.float64]:
-    """A basis (side², n) of unit vectors of filters that are symmetric in each way a square is."""
+    """An orthonormal basis (side², n) of the filters that have the symmetries of a square."""
     away = np.abs(np.arange(side) - side // 2)
     kinds = [tuple(sorted(pair)) for pair in itertools.product(away.tolist(), repeat=2)]
     alike = np.array([[kind == other for other in sorted(set(kinds))] for kind in kinds], float)
@@ -332,11 +332,11 @@ def _alternately(one: Sequence[Pattern], other: Sequence[Pattern]) -> list[Patte
     return mixed
 
 
-# -- published ways -------------------------------------------------------------------------------
+# -- published methods ----------------------------------------------------------------------------
 
 
 def nes(group: Group, reserve: int, minibatch: int, side: int = 32) -> Trying:
-    """Antithetic samples of a tile, sign steps along the estimate, with momentum."""
+    """Antithetic sampling of a tile; sign steps along the estimated gradient, with momentum."""
     x = np.zeros((3, side, side))
     direction = np.zeros_like(x)
     steps: list[Pattern] = []
@@ -358,7 +358,7 @@ def nes(group: Group, reserve: int, minibatch: int, side: int = 32) -> Trying:
 
 
 def evolution(group: Group, reserve: int, minibatch: int, side: int = 8) -> Trying:
-    """Differential evolution, rand/1/bin; one minibatch, as gains of generations are compared."""
+    """Differential evolution, rand/1/bin; one minibatch, since generations are compared."""
     numbers = group.draw(minibatch)
     shape = (3, side, side)
     people = group.rng.uniform(-1.0, 1.0, (POPULATION, *shape))
@@ -380,7 +380,7 @@ def evolution(group: Group, reserve: int, minibatch: int, side: int = 8) -> Tryi
 
 
 def square(group: Group, reserve: int, minibatch: int) -> Trying:
-    """Stripes at first, then squares that shrink; kept where the mean gains, on one minibatch."""
+    """Vertical stripes, then shrinking squares, kept if the mean gain rises; one minibatch."""
     numbers = group.draw(minibatch)
     height, width = group.size()
     signs = group.rng.choice([-1.0, 1.0], (3, 1, width))
@@ -405,7 +405,7 @@ def square(group: Group, reserve: int, minibatch: int) -> Trying:
 
 
 def _share(progress: float) -> float:
-    """Of the picture that a square covers: halved at these shares of the budget, as published."""
+    """Share of the image that a square covers: halved at the published shares of the budget."""
     halvings = sum(progress > at for at in (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8))
     return float(P_INIT / 2**halvings)
 

@@ -1,1 +1,1 @@
-"""What several attacks are made of."""
+"""Building blocks shared by several attacks."""

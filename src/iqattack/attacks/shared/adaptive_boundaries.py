@@ -1,7 +1,7 @@
 """Score boundaries that adapt to the image, and decision-based attacks on them.
 
 Yang et al. (arXiv 2401.05217, sec. III-B and III-D): a decision-based attack shortens the
-perturbation that crossed one boundary, and what is left of the box is spent on the next one.
+perturbation that crossed one boundary, which leaves room in the box to cross the next.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from iqattack.attacks.contract import Answer, Search, Task
 from iqattack.attacks.shared.start import length, start_across
 from iqattack.objectives import ScoreBoundary
 
-# Adaptive boundaries, released.
+# Adaptive boundaries, as released.
 FIRST = 0.01  # b of the first one
 STEP_MIN = 1 / 400  # the release stops where b − b_prev is no more than this
-SUP_MIN = 0.005  # least `sup` of the increase rule
-PATIENCE = 200  # failed candidates before the decrease rule
+SUP_MIN = 0.005  # lower bound on `sup` of the increase rule
+PATIENCE = 200  # failed candidates after which the decrease rule applies
 
-STUCK = 50  # answers in a row that needed no query, after which the next boundary comes; ours
+STUCK = 50  # consecutive answers without a query, after which the next boundary is set; ours
 
 Shorten = Callable[[ScoreBoundary, Tensor], Search]
 
@@ -47,7 +47,7 @@ class Boundaries:
         return ScoreBoundary(self.reach, self.b)
 
     def crossed(self, gain: float) -> bool:
-        """Whether a candidate crosses; the boundary adapts to how it did."""
+        """Whether a candidate crosses; the boundary then adapts."""
         if self.goal.crossed(gain):
             while self.rules != "fixed" and self.b < 1.0:
                 sup = min(max(self.b + 2 * (self.b - self.previous), SUP_MIN), 1.0)
@@ -69,17 +69,17 @@ class Boundaries:
 
 @dataclass
 class Allowance:
-    """What a part of a search may spend, going by what answers say is left of the budget.
+    """The query allowance of a part of a search, charged by the remaining budget in each answer.
 
-    queries: that remain of it. The first answer is held to have cost one for each candidate, as
-    what was left before it is not known here; so no more are spent than allowed.
+    queries: the rest of the allowance. The first answer is charged one query per candidate, because
+    the budget before it is unknown here; so the allowance is never exceeded.
     """
 
     queries: int
     left: int | None = None
 
     def charge(self, answer: Answer) -> int:
-        """Take off what an answer cost, and return it."""
+        """Deduct the cost of an answer, and return it."""
         cost = len(answer.gain) if self.left is None else self.left - answer.left
         self.queries -= cost
         self.left = answer.left
@@ -87,19 +87,19 @@ class Allowance:
 
 
 def adapts(task: Task, adapt: int) -> bool:
-    """Whether boundaries do: an objective's own one stays where it is."""
+    """Whether boundaries adapt: one that the objective sets stays fixed."""
     return bool(adapt) and task.boundary is None
 
 
 def on_boundaries(task: Task, boundary: float, starts: int, adapt: int, shorten: Shorten) -> Search:
     """Cross a score boundary and shorten the perturbation that did, by `shorten(goal, start)`.
 
-    boundary: fraction b of the way to the end of the score range; an objective that has a boundary
-        of its own, such as rank:0.2, goes before it.
-    starts: candidates tried to cross a boundary; the search ends when none does. One that adapts
-        comes nearer after every PATIENCE of them, which more than PATIENCE can make use of.
-    adapt: 0 for one boundary and all of the budget, else the queries that each one gets before the
-        next, which adapts; `boundary` is the first.
+    boundary: fraction b of the way to the end of the score range; the boundary of an objective such
+        as rank:0.2 takes precedence.
+    starts: maximum number of candidates to cross a boundary; the search ends if none does. An
+        adaptive boundary moves nearer after every PATIENCE failures, so values above it help.
+    adapt: 0 for one boundary with the whole budget; else the number of queries per boundary before
+        the next one, which adapts; `boundary` is the first.
     """
     if not adapts(task, adapt):
         goal = task.boundary or ScoreBoundary(task.reach, boundary)
@@ -124,7 +124,7 @@ def nearest(
 ) -> Generator[Tensor, Answer, Tensor]:
     """The crossing image nearest to the clean one, from a search with a budget of queries.
 
-    It ends before that where STUCK answers in a row needed none.
+    It ends early after STUCK consecutive answers without a query.
     """
     best, least = start, length(start - image, "l2")
     allowance, free = Allowance(queries), 0

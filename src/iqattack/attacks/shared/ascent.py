@@ -1,4 +1,4 @@
-"""A few steps along gradients that are not the victim's: of a substitute, or of a student."""
+"""A few steps along the gradients of another model: a substitute or a student."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ STEPS = 10  # across the box
 def ascent(task: Task, gradient: Gradient, sign: float, steps: int = STEPS) -> Tensor:
     """The image after `steps` steps along the signs of a gradient, (3, H, W).
 
-    sign: 1 for where the score of the gradient rises, −1 for where it falls. `STEPS` of them are as
-    long as the box is wide.
+    sign: 1 to ascend the other model's score, −1 to descend it. The total length of `STEPS` steps
+    is the width of the box.
     """
     step = (task.upper - task.lower) / STEPS
     x = task.image

@@ -1,4 +1,4 @@
-"""How decision-based attacks begin: across the score boundary, then back towards the image."""
+"""Initialisation of decision-based attacks: across the score boundary, then towards the image."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Point = Generator[Tensor, Answer, Tensor]
 
 
 class Goal(Protocol):
-    """What is to be crossed: a score boundary, or one that adapts as it is asked."""
+    """What must be crossed: a score boundary, or one that adapts to each candidate."""
 
     def crossed(self, gain: float) -> bool:
-        """Whether a gain does."""
+        """Whether a gain crosses it."""
         ...
 
 
@@ -33,10 +33,10 @@ def length(change: Tensor, norm: Norm) -> float:
 def start_across(
     task: Task, goal: Goal, starts: int, x_b: Tensor | None = None, gain: float = 0.0
 ) -> Generator[Tensor, Answer, Tensor | None]:
-    """A point that crosses, of texture in the box; None after `starts` candidates that do not.
+    """A crossing point made of texture in the box; None after `starts` candidates that fail.
 
-    Each is laid over the one that gained most, since a score is more informative than yes or no;
-    x_b is the first of them and `gain` what it gained, the clean image by default.
+    Each candidate adds texture to the best one so far, since a score carries more information than
+    yes or no. x_b: where to start, with its gain; the clean image by default.
     """
     noise = SparseNoise(task.image8, task.lower8, task.upper8)
     start = task.image8 if x_b is None else x_b.round().to(torch.uint8)
@@ -54,8 +54,8 @@ def towards_image(
 ) -> Point:
     """Binary search between the image and x_b for the nearest crossing one.
 
-    On the segment for L2; for L∞ changes are cut to a largest one. Where x_b is uint8, so is the
-    point, and no image is made in floats.
+    On the segment for L2; for L∞, the change is clipped to a radius. If x_b is uint8, so is the
+    point, and no float images are made.
     """
     x = task.image8 if x_b.dtype == torch.uint8 else task.image
     low, high = 0.0, 1.0

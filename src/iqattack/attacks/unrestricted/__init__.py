@@ -1,1 +1,1 @@
-"""Attacks that search the parameters of an enhancement, made for no box."""
+"""Attacks that search the parameters of an image enhancement, meant for the constraint `none`."""

@@ -9,11 +9,11 @@ from iqattack.attacks.contract import Search, Task
 from iqattack.attacks.unrestricted.parameters import Parameter, Picture, search_parameters
 
 CLIP = Parameter(0.1, 40.0, log=True)  # clip limit, in mean counts of a bin
-TILES = Parameter(1.0, 16.0, log=True)  # along each side
+TILES = Parameter(1.0, 16.0, log=True)  # per side of the image
 
 
 def equalised(image: Picture, clip: float, tiles: float) -> Picture:
-    """The picture (H, W, 3) at that clip limit and number of tiles a side."""
+    """The picture (H, W, 3) with this clip limit and number of tiles per side."""
     height, width = image.shape[:2]
     grid = (min(round(tiles), width), min(round(tiles), height))
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
@@ -22,5 +22,5 @@ def equalised(image: Picture, clip: float, tiles: float) -> Picture:
 
 
 def clahe(task: Task) -> Search:
-    """Clip limit and tiles by CMA-ES."""
+    """Search the clip limit and the number of tiles with CMA-ES."""
     return search_parameters(task, equalised, (CLIP, TILES))

@@ -20,5 +20,5 @@ def corrected(image: Picture, gamma: float, c: float) -> Picture:
 
 
 def gamma(task: Task) -> Search:
-    """γ and c by CMA-ES; both 1 is the image itself."""
+    """Search γ and c with CMA-ES; γ = c = 1 is the clean image."""
     return search_parameters(task, corrected, (GAMMA, C))

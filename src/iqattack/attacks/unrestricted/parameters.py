@@ -1,8 +1,8 @@
-"""Unrestricted attacks: a transform of the whole image whose few parameters CMA-ES searches.
+"""Unrestricted attacks: a global transform whose few parameters are optimised by CMA-ES.
 
 Siniukov, Antsiferova, Kulikov & Vatolin (Applied Sciences 2021) tune such transforms to raise a
-full-reference score, and Bychkov et al. (ICME 2025) use them on no-reference models. They make
-other pictures rather than perturb one, so `none` is their constraint; in a box they are clipped.
+full-reference score, and Bychkov et al. (ICME 2025) use them on no-reference models. They change
+the appearance of the whole image, so their constraint is `none`; in a box, candidates are clipped.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from torch import Tensor
 
 from iqattack.attacks.contract import Search, Task
 
-SIGMA = 0.3  # first deviation, where every parameter goes from 0 to 1
+SIGMA = 0.3  # initial step size of CMA-ES, with parameters scaled to [0, 1]
 Picture = NDArray[np.uint8]  # (H, W, 3) RGB
 Transform = Callable[..., Picture]
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A range, searched from its middle; `log` where its logarithm is searched evenly."""
+    """A range, searched from its middle; log: on a logarithmic scale."""
 
     low: float
     high: float
     log: bool = False
 
     def at(self, share: float) -> float:
-        """The value at that share of the range."""
+        """The value at a fraction of the range."""
         if self.log:
             return float(self.low * (self.high / self.low) ** share)
         return float(self.low + (self.high - self.low) * share)
 
 
 def search_parameters(task: Task, transform: Transform, parameters: Sequence[Parameter]) -> Search:
-    """CMA-ES (Hansen) over the parameters, a generation at a time, anew where it converged."""
+    """CMA-ES (Hansen) over the parameters, one generation at a time, restarted on convergence."""
     from cmaes import CMA  # noqa: PLC0415 - imports scipy.stats, which takes a second
 
     image = np.ascontiguousarray(task.image8.permute(1, 2, 0).numpy())

@@ -10,15 +10,15 @@ from iqattack.attacks.unrestricted.parameters import Parameter, Picture, search_
 
 GAMMA = Parameter(0.4, 2.5, log=True)
 SATURATION = Parameter(0.3, 2.0, log=True)
-BIAS = Parameter(0.5, 1.0)  # how much dark parts are lifted; the paper's range is 0.7 to 0.9
+BIAS = Parameter(0.5, 1.0)  # how much shadows are lifted; the paper's range is 0.7 to 0.9
 
 
 def mapped(image: Picture, gamma: float, saturation: float, bias: float) -> Picture:
-    """The picture (H, W, 3), taken for linear light, after Drago's operator."""
+    """The picture (H, W, 3), treated as linear light, after Drago's operator."""
     if image.min() == image.max():
-        return image  # its log average is no scale
+        return image  # Drago's operator is undefined for it
     light = image.astype(np.float32) / 255.0
-    # OpenCV 5 warns of its own code here, in the middle of the progress bar.
+    # OpenCV 5 logs a warning about its own code here, which would garble the progress bar.
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     try:
         shown = np.asarray(cv2.createTonemapDrago(gamma, saturation, bias).process(light))
@@ -29,5 +29,5 @@ def mapped(image: Picture, gamma: float, saturation: float, bias: float) -> Pict
 
 
 def tone_map(task: Task) -> Search:
-    """γ, saturation and bias by CMA-ES."""
+    """Search γ, saturation and bias with CMA-ES."""
     return search_parameters(task, mapped, (GAMMA, SATURATION, BIAS))

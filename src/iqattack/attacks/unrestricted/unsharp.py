@@ -13,11 +13,11 @@ SIGMA = Parameter(0.5, 10.0, log=True)  # of the Gaussian, in pixels
 
 
 def sharpened(image: Picture, amount: float, sigma: float) -> Picture:
-    """The picture (H, W, 3), sharper or for a negative amount softer."""
+    """The picture (H, W, 3), sharpened, or blurred for a negative amount."""
     blurred = cv2.GaussianBlur(image, (0, 0), sigma)
     return cv2.addWeighted(image, 1.0 + amount, blurred, -amount, 0.0).astype(np.uint8)
 
 
 def unsharp(task: Task) -> Search:
-    """Amount and deviation of the Gaussian by CMA-ES."""
+    """Search the amount and the standard deviation of the Gaussian with CMA-ES."""
     return search_parameters(task, sharpened, (AMOUNT, SIGMA))

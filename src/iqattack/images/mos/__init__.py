@@ -1,4 +1,4 @@
-"""Mean opinion scores, in the forms in which databases publish them."""
+"""Mean opinion scores, in the formats of published databases."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from iqattack.paths import FILE, FOLDER, kind_of_file
 
 __all__ = ["MosColumns", "MosTable", "match_mos", "read_mos"]
 
-# What a database's folder is searched for. Of LIVE's two tables the realigned one is preferred,
-# on which NR-IQA models are commonly trained and tested.
+# Tables to look for in a database's folder. Of LIVE's two, the realigned one is preferred, on which
+# NR-IQA models are commonly trained and tested.
 PUBLISHED = (
     "AllMOS_release.mat",
     "dmos_realigned.mat",
@@ -49,8 +49,8 @@ def read_mos(path: str | Path, columns: str | MosColumns | None = None) -> MosTa
 
     columns: for any other table, `image=NAME,mos=NAME` or `dmos=NAME`; numbers count from 1.
 
-    Raises InputError for a table that is not recognised, and, with the line, for a score that is
-    missing, given twice or not a finite number.
+    Raises InputError for an unrecognised table, and, with the line, for a score that is missing,
+    duplicate or not a finite number.
 
     >>> from iqattack.images import read_mos
     >>> table = read_mos("photos/mos.csv")

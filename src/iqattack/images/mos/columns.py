@@ -14,7 +14,7 @@ from iqattack.images.sets import first
 OWN = "iqattack CSV"
 OPTION = "--mos-columns image=NAME,mos=NAME"
 
-# Names as `_plain` has them, those first that say most clearly what they are.
+# Names as returned by `_plain`, the least ambiguous first.
 _IMAGES = (
     "image",
     "image_name",
@@ -44,7 +44,7 @@ _REFERENCES = (
     "reference_name",
 )
 # KonIQ-10k: Hosu et al., IEEE TIP 2020; its MOS is on 1..5, in some later releases on 1..100.
-# KADID-10k: Lin et al., QoMEX 2019; what it calls dmos is on 1..5 and higher is better.
+# KADID-10k: Lin et al., QoMEX 2019; its column dmos is on 1..5 and higher is better.
 # SPAQ: Fang et al., CVPR 2020; 0..100. FLIVE: Ying et al., CVPR 2020; 0..100.
 # AGIQA-3K: Li et al., IEEE TCSVT 2023; 0..5, beside the alignment of picture and prompt.
 _SOURCES = {
@@ -61,10 +61,10 @@ _KADID_NAME = re.compile(r"(?:.*/)?I\d{2}_\d{2}_\d{2}\.png", re.ASCII | re.IGNOR
 
 @dataclass(frozen=True)
 class MosColumns:
-    """The columns that a person chose: `image=NAME,mos=NAME`, or `dmos=NAME` if low is good.
+    """Columns chosen by the user: `image=NAME,mos=NAME`, or `dmos=NAME` if lower is better.
 
-    image: a name, or a number that counts from 1; None for as the table says. A name that is a
-        number stands in double quotes.
+    image: a name, or a number counted from 1; None to detect it. A name that is a number must be in
+        double quotes.
     score: likewise. lower_better: whether it is a DMOS.
     """
 
@@ -74,7 +74,7 @@ class MosColumns:
 
     @classmethod
     def parse(cls, text: str) -> MosColumns:
-        """Read the text form; InputError if it is none."""
+        """Parse the text form; InputError if it is invalid."""
         chosen: dict[str, str] = {}
         for part in re.split(r",(?=\s*(?:image|mos|dmos)\s*=)", text):
             key, equals, name = part.partition("=")
@@ -87,25 +87,25 @@ class MosColumns:
                 score = chosen.get("mos", chosen.get("dmos", ""))
                 return cls(chosen.get("image"), score, "dmos" in chosen)
         raise InputError(
-            f"mos columns '{text}': expected image=NAME,mos=NAME, or dmos=NAME if low is good; "
-            "names of columns, or numbers that count from 1; quote a name that is a number"
+            f"mos columns '{text}': expected image=NAME,mos=NAME, or dmos=NAME if lower is better; "
+            "NAME is a column's name or its number, counted from 1; quote a name that is a number"
         )
 
     @property
     def text(self) -> str:
-        """The text form, from which it can be read again."""
+        """The text form, which `parse` reads."""
         image = "" if self.image is None else f"image={self.image},"
         return f"{image}{'dmos' if self.lower_better else 'mos'}={self.score}"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a table has what.
+    """The columns of a table.
 
-    image, score: columns, from 0. references: columns that name undistorted originals.
+    image, score: columns, counted from 0. references: columns that name undistorted originals.
     header: whether the first row names the columns. names: its cells.
-    doubtful: whether low is taken as good by the word dmos alone.
-    notes: what could be chosen otherwise.
+    doubtful: whether only the word dmos indicates that lower is better.
+    notes: choices that the user may want to change.
     """
 
     source: str
@@ -120,7 +120,7 @@ class Layout:
 
 
 def _plain(cell: object) -> str:
-    """A column's name in lower case, its words joined by underscores."""
+    """A column's name in lower case, with underscores between words."""
     return re.sub(r"[\s\-]+", "_", ("" if cell is None else str(cell)).strip().lower())
 
 
@@ -130,7 +130,7 @@ def names_of(row: Sequence[object]) -> tuple[str, ...]:
 
 
 def known_layout(row: Sequence[object]) -> Layout | None:
-    """The layout of a table with this header, None where it names no image or no score."""
+    """The layout of a table with this header; None if it names no image or no score."""
     names = names_of(row)
     plain = [_plain(name) for name in names]
     images = [name for name in _IMAGES if name in plain]
@@ -147,13 +147,13 @@ def known_layout(row: Sequence[object]) -> Layout | None:
     if others:
         notes.append(
             f"opinion scores: column {names[score]}, not {first(others)}; --mos-columns mos=NAME "
-            "takes another"
+            "selects another"
         )
     others = [names[plain.index(name)] for name in images[1:]]
     if others:
         notes.append(
             f"opinion scores: images are those of column {names[image]}, not {first(others)}; "
-            f"{OPTION} takes another"
+            f"{OPTION} selects another"
         )
     references = tuple(k for k, name in enumerate(plain) if name in _REFERENCES)
     return Layout(
@@ -169,15 +169,15 @@ def known_layout(row: Sequence[object]) -> Layout | None:
 
 
 def check_single(path: Path, layout: Layout, *columns: int) -> None:
-    """Raise InputError where another column has the name of one of `columns`, counted from 0."""
+    """Raise InputError if another column has the name of one of `columns`, counted from 0."""
     plain = [_plain(name) for name in layout.names]
     for at in columns:
         alike = [k + 1 for k, name in enumerate(plain) if name == plain[at]]
         if len(alike) > 1:
             raise InputError(
-                f"{path}: has {len(alike)} columns {layout.names[at]}, of numbers "
+                f"{path}: has {len(alike)} columns {layout.names[at]}, numbers "
                 f"{', '.join(map(str, alike))}; choose by number: --mos-columns "
-                f"image={layout.image + 1},mos={layout.score + 1}, or dmos= if low is good"
+                f"image={layout.image + 1},mos={layout.score + 1}, or dmos= if lower is better"
             )
 
 
@@ -186,10 +186,10 @@ def _is_score(plain: str) -> bool:
 
 
 def settled(path: Path, layout: Layout, images: Sequence[str]) -> Layout:
-    """The layout whose dmos is KADID-10k's where the names of all images are, and is noted where
-    only its name says that low is good.
+    """Resolve a column dmos by the images: if all names are KADID-10k's, higher is better;
+    otherwise lower is, with a note.
 
-    Raises InputError for what has KADID-10k's columns or names, and other images.
+    Raises InputError for a table with KADID-10k's columns or names, but other images, too.
     """
     if not layout.doubtful:
         return layout
@@ -201,9 +201,9 @@ def settled(path: Path, layout: Layout, images: Sequence[str]) -> Layout:
     if layout.source == KADID or own is not None:
         what = "columns" if own is None else f"names, such as {own}"
         raise InputError(
-            f"{path}: has {KADID}'s {what}, whose dmos is better where it is higher, and other "
-            f"images, such as {odd}; say which it is with --mos-columns image={image},mos={score}, "
-            f"or dmos={score} if low is good"
+            f"{path}: has {KADID}'s {what}, where a higher dmos is better, and other images, such "
+            f"as {odd}; choose with --mos-columns image={image},mos={score}, or dmos={score} if "
+            "lower is better"
         )
     note = f"opinion scores: {score}: lower is better; if higher is, give --mos-columns mos={score}"
     return replace(layout, notes=(note, *layout.notes))
@@ -212,13 +212,13 @@ def settled(path: Path, layout: Layout, images: Sequence[str]) -> Layout:
 def chosen_layout(
     path: Path, row: Sequence[object], columns: MosColumns, *, numeric: bool
 ) -> Layout | None:
-    """The layout that a person chose for a table with this first row; None where it has too few
-    columns for their numbers.
+    """The layout with the user's columns for a table with this first row; None if the row has too
+    few columns for their numbers.
 
-    Numbers are positions, and names stand in a header. numeric: whether the first row's cell of the
-    score's number holds one, so that it is no header.
+    Numbers are positions; names require a header. numeric: whether the score's cell in the first
+    row is a number, so that the row is not a header.
 
-    Raises InputError for a name that the header does not have or has twice.
+    Raises InputError for a name that is missing from the header or occurs twice.
     """
     names = names_of(row)
     known = known_layout(row)
@@ -253,7 +253,7 @@ def chosen_layout(
 
 
 def looks_like_image(cell: str) -> bool:
-    """Whether a cell ends as names of images do."""
+    """Whether a cell ends in the suffix of an image file."""
     return PurePath(cell).suffix.lower() in SUFFIXES
 
 
@@ -280,7 +280,7 @@ def _position(path: Path, names: Sequence[str], column: str) -> int:
 
 
 def score_column(columns: MosColumns, row: Sequence[object]) -> int | None:
-    """The number of the chosen score's column, from 0, where it was chosen by number."""
+    """The score's column, counted from 0, if it was chosen by number and exists."""
     if not _is_number(columns.score):
         return None
     at = int(columns.score) - 1

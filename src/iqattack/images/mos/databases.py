@@ -25,7 +25,7 @@ _PIPAL_FILE = re.compile(r"A\d{4}\.txt", re.ASCII)
 
 
 def is_pipal(path: Path) -> bool:
-    """Whether a `.txt` file is a table of PIPAL, judged by its first line."""
+    """Whether a `.txt` file is a table of PIPAL, by its first line."""
     first = next((line for line in read_lines(path) if line.strip()), "")
     return _PIPAL.fullmatch(first.partition(",")[0].strip()) is not None
 
@@ -104,10 +104,10 @@ def _variables(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; it is needed beside the scores")
     if not bytes_of(path, LARGEST_TABLE, "a table"):
-        raise InputError(f"{path}: is an empty file, expected a MATLAB file; get it again")
+        raise InputError(f"{path}: is an empty file, expected a MATLAB file; download it again")
     try:
         return dict(loadmat(path))
-    except Exception as error:  # whatever SciPy's parser stumbles over
+    except Exception as error:  # SciPy's parser raises various kinds
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a MATLAB file of version 4 to 7.2 ({reason})") from None
 
@@ -116,7 +116,7 @@ def _names(path: Path, variable: str) -> list[str]:
     """Names in a MATLAB cell array of strings."""
     cells = _variables(path).get(variable)
     if cells is None:
-        raise InputError(f"{path}: has no {variable}; get the file again")
+        raise InputError(f"{path}: has no {variable}; download the file again")
     return [str(np.ravel(cell)[0]) if np.size(cell) else "" for cell in np.ravel(cells)]
 
 
@@ -132,7 +132,7 @@ def _numbered(path: Path, names: list[str], values: Any, expected: int, what: st
 def _live_challenge(path: Path, values: Any) -> MosTable:
     """LIVE In the Wild (Ghadiyaram & Bovik, IEEE TIP 2016): MOS of 0..100.
 
-    The first seven images were shown to train the subjects; they are part of the table.
+    The first seven images were shown to train the subjects, and are part of the table.
     """
     names = _names(path.with_name("AllImages_release.mat"), "AllImages_release")
     rows = _numbered(path, names, values, len(names), "scores")

@@ -1,4 +1,4 @@
-"""Tables of rows and columns: CSV and its relatives, and Excel's."""
+"""Delimited tables, such as CSV, and Excel workbooks."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ from iqattack.images.mos.numbers import Row, number, scores
 from iqattack.images.mos.table import MosTable, unscored
 from iqattack.images.sets import first
 
-Rows = list[tuple[int, list[Any]]]  # numbered from 1 by their lines
+Rows = list[tuple[int, list[Any]]]  # with line numbers, counted from 1
 
-# In this order where several fit: commas may be decimal ones, and blanks part of names.
+# By precedence if several fit: commas may be decimal commas, and blanks part of names.
 _SEPARATORS = (";", "\t", ",")
 _WORD = re.compile(r'"[^"]*"(?!\S)|\S+')
 
 
 def read_delimited(path: Path, columns: MosColumns | None) -> MosTable:
-    """Read a text whose columns are separated by commas, semicolons, tabs or, in a `.txt` and where
-    columns are chosen, blanks: by whichever of them the first line has the wanted columns, best
-    with an image and a score in them.
+    """Read a text file with columns separated by commas, semicolons, tabs, or blanks.
+
+    The separator is the one that gives the first line the required columns, preferably with an
+    image and a score. Blanks are tried in a `.txt` file, or if the user chose columns.
     """
     text = read_text(path)
     blanks = columns is not None or path.suffix.lower() == ".txt"
@@ -69,13 +70,13 @@ def read_delimited(path: Path, columns: MosColumns | None) -> MosTable:
 
 
 def has_header(path: Path) -> bool:
-    """Whether the first line of a text names an image and a score."""
+    """Whether the first line of a text file names columns for the image and the score."""
     firsts = _first_rows(read_text(path), blanks=True)
     return any(known_layout(row) is not None for _, row in firsts)
 
 
 def read_xlsx(path: Path, columns: MosColumns | None) -> MosTable:
-    """Read a workbook such as SPAQ's, of whose sheets the first holds the scores."""
+    """Read a workbook such as SPAQ's, with the scores on its first sheet."""
     try:
         from openpyxl import load_workbook  # noqa: PLC0415 - an extra
     except ImportError:
@@ -89,7 +90,7 @@ def read_xlsx(path: Path, columns: MosColumns | None) -> MosTable:
         workbook.close()
     except InputError:
         raise
-    except Exception as error:  # whatever zip and XML parsers stumble over
+    except Exception as error:  # zip and XML parsers raise various kinds
         raise InputError(
             f"{path}: not an Excel workbook ({' '.join(str(error).split())})"
         ) from None
@@ -103,9 +104,9 @@ def read_xlsx(path: Path, columns: MosColumns | None) -> MosTable:
 
 
 def layout_of(path: Path, row: Sequence[object], columns: MosColumns | None) -> Layout | None:
-    """Where a table with this first row has what; None where that does not say it.
+    """The layout of a table with this first row; None if it cannot be inferred.
 
-    Raises InputError where it lacks a chosen column, or has two columns of one name.
+    Raises InputError for a missing column that the user chose, and for two columns of one name.
     """
     if columns is None:
         layout = known_layout(row)
@@ -117,7 +118,7 @@ def layout_of(path: Path, row: Sequence[object], columns: MosColumns | None) -> 
 
 
 def table(path: Path, rows: Rows, layout: Layout) -> MosTable:
-    """The table of rows in this layout."""
+    """Convert rows in this layout to a table of scores."""
     body = rows[1:] if layout.header else rows
     if not layout.header:
         _check_first(path, rows, layout)
@@ -132,8 +133,8 @@ def table(path: Path, rows: Rows, layout: Layout) -> MosTable:
 
 
 def _check_first(path: Path, rows: Rows, layout: Layout) -> None:
-    """Raise InputError for a first row that may be a header: its score is a number, and its image
-    is none, unlike those below.
+    """Raise InputError for a first row that may be a header: its score is a number, but its image
+    is not a file name, unlike those below.
     """
     image, score = layout.names[layout.image], layout.names[layout.score]
     others = (
@@ -148,7 +149,7 @@ def _check_first(path: Path, rows: Rows, layout: Layout) -> None:
 
 
 def split_blanks(text: str) -> Rows:
-    """The words of each line that has some; what stands in double quotes is one."""
+    """The words of each line that is not blank; text in double quotes is one word."""
     lines = io.StringIO(text, newline=None)
     return _filled((k, _words(line)) for k, line in enumerate(lines, start=1))
 
@@ -158,7 +159,7 @@ def _words(line: str) -> list[Any]:
 
 
 def _rows(text: str, separator: str | None) -> Rows:
-    """Rows of cells; separator: None for blanks. Raises csv.Error for a quote without its end."""
+    """Rows of cells; separator: None for blanks. Raises csv.Error for an unterminated quote."""
     if separator is None:
         return split_blanks(text)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
@@ -166,7 +167,7 @@ def _rows(text: str, separator: str | None) -> Rows:
 
 
 def _first_rows(text: str, *, blanks: bool) -> list[tuple[str | None, list[Any]]]:
-    """The first row as each separator has it."""
+    """The first row as split by each separator."""
     start = next((line for line in io.StringIO(text) if line.strip()), "")
     found: list[tuple[str | None, list[Any]]] = []
     for separator in (*_SEPARATORS, None) if blanks else _SEPARATORS:
@@ -178,12 +179,12 @@ def _first_rows(text: str, *, blanks: bool) -> list[tuple[str | None, list[Any]]
 
 
 def _doubt(layout: Layout) -> tuple[bool, bool]:
-    """What speaks against a layout: a first row without a score, or without an image."""
+    """Sort key, larger for a less plausible layout: no score, or no image, in the first row."""
     return layout.header, not layout.header and not looks_like_image(layout.names[layout.image])
 
 
 def _cut_scores(text: str, layout: Layout) -> list[str]:
-    """A note on whole scores that are followed by digits everywhere, as 3 is in a.png,3,5."""
+    """A note if all scores are whole numbers followed by digits, as in a.png,3,5."""
     at = layout.score
     rows = [row for _, row in _rows(text, ",")]
     cells = [cell.strip() for row in rows for cell in row[at : at + 2]]
@@ -191,7 +192,7 @@ def _cut_scores(text: str, layout: Layout) -> list[str]:
         return []
     score, more = cells[:2]
     return [
-        f"opinion scores: the first is {score}, and {more} the column behind it; if it is "
+        f"opinion scores: the first is {score}, and {more} is in the next column; if the score is "
         f"{score},{more}, write {score}.{more}"
     ]
 
@@ -228,13 +229,13 @@ def _cells(path: Path, rows: Rows, layout: Layout) -> Iterator[Row]:
 
 
 def _has_row_names(row: Sequence[Any], layout: Layout) -> bool:
-    """Whether a row with one cell more than its header has it in front, as R writes them."""
+    """Whether a row with one cell more than its header starts with a row name, as R writes it."""
     here, next_one = (str(row[layout.image + k] or "").strip() for k in (0, 1))
     return looks_like_image(next_one) and not looks_like_image(here)
 
 
 def _unknown(path: Path, row: Sequence[object]) -> InputError:
-    """An error that shows what the table has."""
+    """An error with the columns that the table has."""
     names = names_of(row)
     if not names:
         return InputError(f"{path}: unknown columns, it is empty; expected a first line image,mos")
@@ -244,6 +245,6 @@ def _unknown(path: Path, row: Sequence[object]) -> InputError:
             "them, such as --mos-columns image=1,mos=2"
         )
     return InputError(
-        f"{path}: unknown columns, its first line has {first(names)}, expected such as image and "
-        f"mos; choose with {OPTION}"
+        f"{path}: unknown columns, its first line has {first(names)}, expected names such as image "
+        f"and mos; choose with {OPTION}"
     )

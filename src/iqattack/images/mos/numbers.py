@@ -1,4 +1,4 @@
-"""Parsing of scores in tables: decimal commas, separators of thousands."""
+"""Parsing of scores in tables: decimal commas and thousands separators."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 
 from iqattack.errors import InputError
 
-Row = tuple[str, str, object]  # where it stands, image, score
+Row = tuple[str, str, object]  # location in the table, image, score
 
-# Not all that `float` takes: 1_000 is none, and nan is no score.
+# Stricter than `float`: 1_000 and nan are not accepted.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _COMMA = re.compile(r"[+-]?\d*,\d+", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
 _DOT_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}", re.ASCII)
-_MUCH = 10  # times as large as any score with a dot
+_MUCH = 10  # ratio of whole numbers to scores with a dot above which dots are ambiguous
 
 
 def number(cell: object) -> float | None:
-    """The finite number in a cell; None if there is none."""
+    """The finite number in a cell; None for any other content."""
     if isinstance(cell, str):
         found = float(cell) if _NUMBER.fullmatch(cell.strip()) else math.nan
     elif isinstance(cell, int | float) and not isinstance(cell, bool):
@@ -33,12 +33,12 @@ def number(cell: object) -> float | None:
 def scores(path: Path, rows: Iterable[Row]) -> dict[str, float]:
     """The score of each image.
 
-    Commas are decimal ones where every score with one can be read so, and one of them cannot be
-    read in thousands. Dots are, unless all can be read in thousands, beside whole numbers of their
-    size: 1.500 and 999.
+    Commas are decimal commas if every score with a comma can be read that way, and at least one
+    cannot be read as thousands. Dots are decimal points, unless all of them could be thousands
+    separators and other scores are whole numbers of that magnitude: 1.500 and 999.
 
-    Raises InputError, with the place, for a score that is missing, given twice, not a number, or
-    one of thousands or not.
+    Raises InputError, with the location, for a score that is missing, duplicate, not a number, or
+    ambiguous in this way.
     """
     given: dict[str, tuple[str, object]] = {}
     for where, image, cell in rows:
@@ -56,13 +56,13 @@ def scores(path: Path, rows: Iterable[Row]) -> dict[str, float]:
         if doubtful and isinstance(cell, str) and "." in cell:
             raise InputError(
                 f"{path}, {where}: score {cell!r} of {image}, expected a number without a dot that "
-                f"may be one of thousands; write {cell.strip().replace('.', '')}, or "
+                f"may be a thousands separator; write {cell.strip().replace('.', '')}, or "
                 f"{cell.strip()}0"
             )
         if value is None:
             hint = ""
             if isinstance(cell, str) and _THOUSANDS.fullmatch(cell.strip()):
-                hint = ", without a comma that may be one of thousands"
+                hint = ", without a comma that may be a thousands separator"
             raise InputError(f"{path}, {where}: score {cell!r} of {image}, expected a number{hint}")
         found[image] = value
     return found
@@ -82,7 +82,7 @@ def _decimal_commas(cells: Iterable[str]) -> bool:
 
 
 def _dots_of_thousands(cells: Iterable[object]) -> bool:
-    """Whether dots may be of thousands: so much larger are the numbers without one."""
+    """Whether dots may be thousands separators: numbers without one are far larger."""
     stripped = [cell.strip() for cell in cells if isinstance(cell, str)]
     dotted = [cell for cell in stripped if "." in cell]
     whole = [abs(float(cell)) for cell in stripped if re.fullmatch(r"[+-]?[0-9]{1,3}", cell)]

@@ -19,11 +19,11 @@ class MosTable(Mapping[str, float]):
 
     path: of the file.
     source: name of its format.
-    lower_better: True for difference scores (DMOS), where low means good quality.
-    scores: of each image; images of LIVE are named with their folder, `jp2k/img1.bmp`.
+    lower_better: True for difference scores (DMOS), where lower is better.
+    scores: by image; images of LIVE are named with their folder, `jp2k/img1.bmp`.
     references: undistorted originals in the folder of the test images, which are not test images.
     notes: how ambiguities of the table were resolved, one phrase each.
-    columns: names in the header; empty without one.
+    columns: names in the header; empty if there is none.
     """
 
     path: Path
@@ -36,7 +36,7 @@ class MosTable(Mapping[str, float]):
 
     @cached_property
     def _alike(self) -> tuple[Mapping[str, str], ...]:
-        """Names by their composed form, and by their folded one."""
+        """Names by their composed Unicode form, and by their case-folded form."""
         return tuple(_unique(form, self.names) for form in (_composed, folded))
 
     @cached_property
@@ -64,7 +64,7 @@ class MosTable(Mapping[str, float]):
         are matched exactly, then in another Unicode form, since file systems have their own, and
         then ignoring case, since TID2013 spells file names differently from its files.
         """
-        # In no form does a name with a slash fit one without.
+        # A name with a slash never matches one without.
         names = [with_folder(entry)] if self._has_folders else []
         for name in (*names, entry.name, entry.file_name):
             if name in self.scores or name in self.references:
@@ -100,7 +100,7 @@ def match_mos(images: ImageSet, table: MosTable, *, limit: int | None = None) ->
     references, and scores of images outside the set, are left out; the notes of the set report
     this.
 
-    Raises InputError for images without a score, and for a score that fits two images.
+    Raises InputError for images without a score, and for a score that matches two images.
     """
     tests = [(entry, table.find(entry)) for entry in images]
     tests = [(entry, known) for entry, known in tests if known not in table.references]
@@ -109,7 +109,9 @@ def match_mos(images: ImageSet, table: MosTable, *, limit: int | None = None) ->
         images.limit(limit)  # InputError for less than one
         tests = tests[:limit]
     if not tests:
-        raise InputError(f"{table.path}: has all {len(images)} images as references; give others")
+        raise InputError(
+            f"{table.path}: lists all {len(images)} images as references; add test images"
+        )
     owner: dict[str, ImageEntry] = {}
     missing, entries = [], []
     for entry, known in tests:
@@ -119,8 +121,8 @@ def match_mos(images: ImageSet, table: MosTable, *, limit: int | None = None) ->
         other = owner.setdefault(known, entry)
         if other is not entry:
             raise InputError(
-                f"{table.path}: {known} fits both {other.path} and {entry.path}; name them with "
-                f"their folders, such as {with_folder(entry)}"
+                f"{table.path}: {known} matches both {other.path} and {entry.path}; name them "
+                f"with their folders, such as {with_folder(entry)}"
             )
         entries.append(entry.rated(table[known]))
     if missing:
@@ -134,7 +136,7 @@ def match_mos(images: ImageSet, table: MosTable, *, limit: int | None = None) ->
         notes.append(f"{_images(left_out, 'reference ')} left out")
     more = len(set(table.scores).difference(owner))
     if more:
-        notes.append(f"the table of opinion scores has {more} more")
+        notes.append(f"the table of opinion scores has {_images(more, 'further ')}")
     return ImageSet(tuple(entries), tuple(notes))
 
 

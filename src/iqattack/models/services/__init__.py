@@ -1,1 +1,1 @@
-"""Remote models: behind HTTP, or in their own process."""
+"""Models that run elsewhere: behind HTTP, or in a process of their own."""

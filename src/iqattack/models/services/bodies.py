@@ -1,4 +1,4 @@
-"""The body of an answer as text, whatever a server makes of it, within bounds of size and time."""
+"""Decoding the body of an HTTP response, with limits on its size and on decoding time."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import codecs
 import zlib
 from collections.abc import Mapping
 
-LARGEST = 4 << 20  # bytes of an answer, as it arrives and unpacked
-# Encodings of text that take long to decode; an answer that says so is read as UTF-8.
+LARGEST = 4 << 20  # bytes of an answer, both as received and decompressed
+# Charsets that are slow to decode; an answer that declares one is read as UTF-8.
 SLOW_TEXT = frozenset({"idna", "punycode"})
 
 
@@ -19,10 +19,10 @@ class TooLargeError(ValueError):
 
 
 def unpacked(body: bytes, headers: Mapping[str, str]) -> bytes:
-    """An answer without its compression; headers with names in lower case.
+    """The decompressed body of an answer; headers: with names in lower case.
 
-    Raises ValueError for more than one layer, a kind but gzip and deflate, or too much in it, and
-    zlib.error for what is broken.
+    Raises ValueError for more than one content encoding, for any other than gzip and deflate, and
+    for more than `LARGEST` bytes, and zlib.error for corrupt data.
     """
     layers = [layer.strip() for layer in headers.get("content-encoding", "").lower().split(",")]
     layers = [layer for layer in layers if layer not in ("", "identity")]
@@ -32,19 +32,19 @@ def unpacked(body: bytes, headers: Mapping[str, str]) -> bytes:
         raise ValueError(
             f"answered with content-encoding {', '.join(layers)}; expected none, gzip or deflate"
         )
-    # Some send deflate without the header of zlib, which has 8 in the low half of its first byte.
+    # Some servers send raw deflate; a zlib header has 8 in the low half of its first byte.
     bare = layers[0] == "deflate" and bool(body) and body[0] & 15 != 8
     inflater = zlib.decompressobj(-zlib.MAX_WBITS if bare else 32 + zlib.MAX_WBITS)
     found = inflater.decompress(body, LARGEST + 1)
     if len(found) > LARGEST:
         raise TooLargeError
     if not inflater.eof:
-        raise zlib.error("compressed data that are cut off")
+        raise zlib.error("truncated compressed data")
     return found
 
 
 def as_text(body: bytes, charset: str | None) -> str:
-    """An answer as text without a byte order mark; an encoding that is not known is UTF-8."""
+    """An answer as text without a byte order mark; unknown charsets are read as UTF-8."""
     try:
         name = codecs.lookup(charset or "utf-8").name
         text = body.decode("utf-8" if name in SLOW_TEXT else name, "replace")

@@ -1,13 +1,14 @@
 """A program as a black box: `command:python scorer.py` or `command:score {image}`.
 
-A command is split into words as a shell would, and run without one, in the folder where it was
-given and in a session of its own, so that no Ctrl-C reaches it.
+A command is split into words as by a shell, but run without one, in the folder where it was given.
+It gets a session of its own, so that Ctrl-C does not reach it.
 
 A command that contains `{image}` is run once for each image, with the path of a PNG file there. It
-prints the score: a number alone, a JSON object with `score`, or what a regular expression finds.
+prints the score: only a number, a JSON object with `score`, or text in which a regular expression
+finds it.
 
-Any other command keeps running and speaks JSON lines: one request a line on its standard input, one
-answer a line on its standard output, in turn.
+Any other command keeps running and speaks JSON lines: one request per line on its standard input,
+one answer per line on its standard output, in turn.
 
     {"id": 0, "describe": true}                what it declares; once, before all else
     {"id": 0, "score_range": [0, 100], "lower_better": false, "name": "ours", "min_size": 32}
@@ -16,11 +17,11 @@ answer a line on its standard output, in turn.
     {"id": 2, "png": "iVBORw0KGgo…"}
     {"id": 2, "error": "no face found", "transient": false}
 
-In the first answer every key may be missing. A number alone is an answer as well, and declares
-nothing. So does an error, and a program that ends when it is asked this: it is started again, and
-not asked again. Other output is an error; what is meant for people belongs on standard error, whose
-last lines are quoted when something fails. A program ends when its standard input does. The
-environment variable IQATTACK_DEVICE holds the device that was asked for.
+Every key of the first answer is optional. A bare number is an answer too, and declares nothing. The
+same holds for an error, and for a program that exits on this request: it is restarted without it.
+Any other output is an error; write messages for users to standard error, whose last lines are
+quoted when something fails. A program must exit when its standard input is closed. The environment
+variable IQATTACK_DEVICE holds the requested device.
 """
 
 from __future__ import annotations
@@ -46,17 +47,17 @@ from iqattack.models.png import stored
 from iqattack.models.services.program import PLACE, Command, EndedError, Process, quoted
 from iqattack.models.services.settings import CommandSettings, call_limit
 
-START_S = 300.0  # until a persistent program has loaded its model and described itself
-ANSWER_S = 60.0  # for a picture, by default
-RUN_S = 300.0  # for a picture where the program starts anew for each, by default
-LOSSES = 3  # rounds of processes that were lost, without a score between, until it is given up
+START_S = 300.0  # for a persistent program to load its model and describe itself
+ANSWER_S = 60.0  # per image, by default
+RUN_S = 300.0  # per image if the program is started for each, by default
+LOSSES = 3  # consecutive losses of all processes, without a score, after which it is not restarted
 
 LISTEN_S = 0.1  # after the first answer, for unexpected output
-SPOKEN_TO = f"without {PLACE}, which stands for a picture's path, it must speak JSON lines"
+SPOKEN_TO = f"without {PLACE}, the placeholder for an image's path, it must speak JSON lines"
 
 
 class _Scorer:
-    """What commands of both kinds have in common."""
+    """Base class of both kinds of commands."""
 
     batch = 1
     notes: tuple[str, ...] = ()
@@ -81,7 +82,7 @@ class _Scorer:
         self.name = name or command.name
         self.score_range = score_range
         self.lower_better = lower_better
-        # A picture that is resized or cut out is as large as it should be.
+        # Resized or cropped images have a fixed size.
         shaped = self.convention.size is not None or self.convention.crop is not None
         self._given_min_size = 1 if shaped else min_size
         self.min_size = self._given_min_size or 1
@@ -93,7 +94,7 @@ class _Scorer:
         return [self.score(stored(image)) for image in self.convention.pictures(images)]
 
     def score(self, png: bytes) -> float | Exception:
-        """A raw score of a PNG file's bytes, or why there is none."""
+        """The raw score of an image given as the bytes of a PNG file, or the reason for failure."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -101,7 +102,7 @@ class _Scorer:
 
 
 class OneShot(_Scorer):
-    """A command that is run for each image; pattern: what finds the score in its output."""
+    """A command that is run for each image; pattern: regular expression that finds the score."""
 
     def __init__(
         self,
@@ -115,7 +116,7 @@ class OneShot(_Scorer):
         super().__init__(command, timeout, RUN_S, convention, **declared)
         if not any(PLACE in word for word in command.words):
             raise InputError(
-                f"command '{command}': expected {PLACE} in it, which stands for a picture's path"
+                f"command '{command}': expected {PLACE} in it, the placeholder for an image's path"
             )
         try:
             self._pattern = None if pattern is None else re.compile(pattern)
@@ -126,7 +127,7 @@ class OneShot(_Scorer):
         self._running: set[Process] = set()
 
     def score(self, png: bytes) -> float | Exception:
-        """See `_Scorer`; any status but 0 is final."""
+        """See `_Scorer`; a nonzero exit status is not retried."""
         with tempfile.TemporaryDirectory(prefix="iqattack-") as folder:
             picture = Path(folder) / "image.png"
             picture.write_bytes(png)
@@ -145,7 +146,7 @@ class OneShot(_Scorer):
                 self._running.discard(process)
 
     def close(self) -> None:
-        """End those that run."""
+        """Kill running processes."""
         for process in list(self._running):
             process.kill()
 
@@ -154,7 +155,7 @@ class OneShot(_Scorer):
         if self._pattern is not None:
             match = self._pattern.search(text)
             if match is None:
-                raise self._wrong(text, f"what '{self._pattern.pattern}' matches")
+                raise self._wrong(text, f"a match of '{self._pattern.pattern}'")
             text = match[1] if self._pattern.groups else match[0]
         try:
             found = _parsed(text)
@@ -162,7 +163,7 @@ class OneShot(_Scorer):
         except (ValueError, KeyError):
             raise self._wrong(
                 text,
-                'a number alone or JSON such as {"score": 41.5} on standard output, or, in a TOML '
+                'only a number or JSON such as {"score": 41.5} on standard output, or, in a TOML '
                 "description, score = 'REGULAR EXPRESSION' that finds it",
             ) from None
 
@@ -171,28 +172,28 @@ class OneShot(_Scorer):
 
 
 class JsonLines(_Scorer):
-    """A command that keeps running; each thread that asks has a process of its own.
+    """A command that keeps running, with one process for each calling thread.
 
-    It is started when the scorer is made, and anew after it ended, was ended for being late, or
-    printed what is no answer.
+    It is started when the scorer is created, and restarted after it exited, timed out or printed an
+    invalid answer.
     """
 
     def __init__(
         self, command: Command, timeout: float | None, convention: Input, **declared: Any
     ) -> None:
-        """Raises InputError for a command that does not start, is silent, ends without a look at
-        its input or prints something else.
+        """Raises InputError for a command that does not start, does not answer, exits without
+        reading its input or prints something else.
         """
         super().__init__(command, timeout, ANSWER_S, convention, **declared)
         self._lock = threading.Lock()
         self._free: list[Process] = []
-        self._all: dict[Process, int] = {}  # and the number of the round when it was started
+        self._all: dict[Process, int] = {}  # with the round in which each was started
         self._numbers = itertools.count(1)
-        self._losses = 0  # rounds in a row without a score
+        self._losses = 0  # consecutive rounds without a score
         self._round = 0  # processes that run together are lost together, which counts once
         self._last: BaseException | None = None
         self._closed = False
-        self._undescribed = ""  # why it is not asked to describe itself
+        self._undescribed = ""  # why it could not describe itself
         self._proven = False  # it has scored something
         try:
             process, described = self._start()
@@ -202,7 +203,7 @@ class JsonLines(_Scorer):
             self._undescribed = str(error)
             self._losses = 0
             self.notes = (
-                f"{error}, asked to describe itself; so it declares nothing; {SPOKEN_TO}",
+                f"{error}, when asked to describe itself, so it declares nothing; {SPOKEN_TO}",
             )
             return
         except TransientError as error:
@@ -223,7 +224,7 @@ class JsonLines(_Scorer):
         elif self._undescribed and not self._proven:
             kind = TransientError if isinstance(found, TransientError) else InputError
             return kind(
-                f"{found}; before, when asked to describe itself: {self._undescribed}; {SPOKEN_TO}"
+                f"{found}; earlier, when asked to describe itself: {self._undescribed}; {SPOKEN_TO}"
             )
         return found
 
@@ -244,11 +245,11 @@ class JsonLines(_Scorer):
         try:
             answer = process.ask({"id": number, "png": picture}, seconds)
             found = self._read(answer, number)
-            if not self._proven:  # a number alone does not say what it answers
+            if not self._proven:  # a bare number has no id of a request
                 process.listen(LISTEN_S)
         except BaseException as error:
             if used and isinstance(error, EndedError) and not error.asked:
-                self._drop(process)  # it had ended after the last answer: another one is asked
+                self._drop(process)  # it had exited after the last answer: use another one
                 return self._score(png)
             self._lose(process, error)
             if not isinstance(error, InputError | TransientError):
@@ -265,7 +266,7 @@ class JsonLines(_Scorer):
         return found
 
     def close(self) -> None:
-        """End its processes, those that score just now, too."""
+        """End all processes, including those that are scoring."""
         with self._lock:
             self._closed = True
             free, self._free = self._free, []
@@ -275,7 +276,7 @@ class JsonLines(_Scorer):
             process.kill()
 
     def _start(self) -> tuple[Process, dict[str, Any]]:
-        """A process that has described itself, and what it declares."""
+        """Start a process; returns it and what it declares."""
         if self._closed:
             raise InputError(f"command '{self.command}' is closed")
         if self._losses >= LOSSES:
@@ -310,14 +311,14 @@ class JsonLines(_Scorer):
         self._all.pop(process, None)
 
     def _parsed(self, line: bytes, number: int) -> Any:
-        """An answer: a number or an object; InputError for what is none."""
+        """Parse an answer: a number or an object; InputError for anything else."""
         text = line.decode(errors="replace").removeprefix("\ufeff").strip()
         try:
             found = _parsed(text)
             if not isinstance(found, dict):
                 return _number(found)
             if found.get("id", number) != number:
-                raise ValueError("of another request")
+                raise ValueError("answers another request")
         except ValueError:
             raise self._wrong(text, number) from None
         return found
@@ -344,7 +345,7 @@ class JsonLines(_Scorer):
         )
 
     def _declare(self, described: dict[str, Any], given: dict[str, Any]) -> None:
-        """Take over what the process declares and nobody gave."""
+        """Adopt what the process declares, unless it was given."""
         name, lower_better, min_size = (
             described.get(key) for key in ("name", "lower_better", "min_size")
         )
@@ -370,10 +371,10 @@ def load_command(
     convention: Input = UINT8,
     timeout: float | None = None,
 ) -> OneShot | JsonLines:
-    """The scorer that a command is, `command:CMD`.
+    """A command as a scorer, `command:CMD`.
 
-    timeout: seconds for an image; by default 60 of a command that keeps running and 300 of one
-        that starts for each image. A start may take 300.
+    timeout: seconds per image; by default 60 for a command that keeps running, and 300 for one that
+        is started for each image. Starting a command that keeps running may take 300.
 
     Raises InputError for a command that cannot be split or run, and as `JsonLines` does.
     """
@@ -394,7 +395,7 @@ def of_settings(
     convention: Input = UINT8,
     timeout: float | None = None,
 ) -> OneShot | JsonLines:
-    """The scorer that a file describes; as `load_command`."""
+    """A command described in a file as a scorer; as `load_command`."""
     command = Command.of(settings.command, device)
     declared = {
         "name": settings.name,
@@ -407,20 +408,20 @@ def of_settings(
         return OneShot(command, timeout, convention, pattern=settings.score, **declared)
     if settings.score is not None:
         raise InputError(
-            f"command '{command}': score finds the number in what a command prints that is run for "
-            'each image; leave it out with image = "json-lines"'
+            f"command '{command}': score applies only to a command that is run for each image; "
+            'leave it out with image = "json-lines"'
         )
     return JsonLines(command, timeout, convention, **declared)
 
 
 def _parsed(text: str) -> object:
-    """JSON, or a number as Python writes it; ValueError for neither."""
+    """Parse JSON, or a number in Python's notation; ValueError for anything else."""
     with suppress(ValueError):
         return float(text)
     try:
         return json.loads(text)
     except RecursionError as error:
-        raise ValueError("nested too deep") from error
+        raise ValueError("nested too deeply") from error
 
 
 def _number(value: object) -> float:

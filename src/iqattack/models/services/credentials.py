@@ -1,4 +1,4 @@
-"""Credentials: from the environment to the service, and to nowhere else."""
+"""Credentials: taken from the environment, sent to the service, and never shown or stored."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from iqattack.errors import InputError
 from iqattack.specs import is_text
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)\}", re.ASCII)
-# Words of a name that say that its value is a secret, names that do so only as a whole (there is
-# `language_code`, too), and values that look like one.
+# Words in a name that mark its value as a secret, names that do so only as a whole (unlike `code`
+# in `language_code`), and values that look like secrets.
 SECRET_WORDS = frozenset(
     {"accesskey", "accesstoken", "apikey", "auth", "authkey", "authorization", "authtoken"}
     | {"bearer", "clientsecret", "cookie", "credential", "credentials", "hmac", "idtoken"}
@@ -33,23 +33,23 @@ SECRET_VALUE = re.compile(r"(bearer|basic|token)\s+\S|sk-\w|eyJ\w", re.IGNORECAS
 
 
 class Credentials:
-    """Puts the values of environment variables in the place of `${NAME}`, and takes them out again.
+    """Replaces `${NAME}` by environment variables, and redacts their values in messages.
 
-    source: what refers to them, for messages.
+    source: the file or option that refers to them, for messages.
     """
 
     def __init__(self, source: str, environment: Mapping[str, str] = os.environ) -> None:
         self._source = source
         self._environment = environment
-        self._forms: dict[str, str] = {}  # each text that must not be shown, and what stands for it
+        self._forms: dict[str, str] = {}  # each text to redact, and its replacement
         self._pattern: re.Pattern[str] | None = None
 
     def expand(self, text: str) -> str:
-        """The text with the variables' values; InputError for one that is not set."""
+        """The text with all `${NAME}` replaced; InputError for a variable that is not set."""
         return VARIABLE.sub(lambda match: self._value(match[1]), text)
 
     def expand_all(self, value: Any) -> Any:
-        """A JSON value with the variables' values in all of its texts."""
+        """A JSON value with all `${NAME}` in its strings replaced."""
         if isinstance(value, str):
             return self.expand(value)
         if isinstance(value, dict):
@@ -57,14 +57,14 @@ class Credentials:
         return [self.expand_all(one) for one in value] if isinstance(value, list) else value
 
     def header(self, name: str, text: str) -> str:
-        """Likewise, for a header, where ASCII alone is safe."""
+        """As `expand`, for a header, where only printable ASCII is safe."""
         value = self.expand(text)
         if not (value.isascii() and value.isprintable() and value == value.strip()):
             raise InputError(f"{self._source}: header {name}: expected printable ASCII letters")
         return value
 
     def hide(self, value: str, shown: str) -> None:
-        """Have `redact` put `shown` in the place of a value, in each form that it may be met in."""
+        """Make `redact` replace a value by `shown`, in every encoding in which it may occur."""
         if not value:
             return
         raw = value.encode()
@@ -85,7 +85,7 @@ class Credentials:
         self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
 
     def redact(self, text: str) -> str:
-        """The text without the values."""
+        """The text with all secret values replaced."""
         if self._pattern is None:
             return text
         return self._pattern.sub(lambda match: self._forms.get(match[0].lower(), "${…}"), text)
@@ -99,7 +99,7 @@ class Credentials:
         if not is_text(value):
             raise InputError(
                 f"{self._source}: the environment variable {name} has control characters, perhaps "
-                "the end of a line; set it to the value alone"
+                "a line break; set it to the value only"
             )
         self.hide(value, f"${{{name}}}")
         return value
@@ -108,9 +108,9 @@ class Credentials:
 def refuse_literal(
     source: str, where: str, name: str, value: object, *, secret: bool = False
 ) -> None:
-    """InputError for a value that looks like a secret and stands in a file or on a command line.
+    """Raise InputError for a value in a file or on a command line that looks like a secret.
 
-    secret: it is one, whatever its name.
+    secret: treat it as one, whatever its name.
     """
     words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
     secret = secret or not SECRET_WORDS.isdisjoint(words) or "".join(words) in SECRET_NAMES

@@ -1,8 +1,8 @@
 """Models described in a file: `FILE.toml`, a service over HTTP or a command.
 
-The file holds `url` and the options of http.py, or `command` and those of command.py; what a model
-declares of itself (name, score_range, lower_better, min_size, input) is the same in both. Relative
-paths in it are relative to the file.
+The file has `url` and the options of http.py, or `command` and those of command.py; the properties
+of the model (name, score_range, lower_better, min_size, input) are the same in both. Paths are
+relative to the file.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def load_toml(
 ) -> Loaded:
     """The model that a TOML file describes.
 
-    convention, timeout: go before those of the file. Raises InputError for a file that cannot be
-    read, for keys and values that are wrong, and for what the model itself refuses.
+    convention, timeout: take precedence over those of the file. Raises InputError for a file that
+    cannot be read, for invalid keys and values, and for errors of the model itself.
     """
     path = absolute(argument)
     settings = read_settings(argument)
@@ -51,7 +51,7 @@ def load_toml(
 
 
 def read_settings(argument: str | Path) -> HttpSettings | CommandSettings:
-    """What a TOML file holds, checked, paths made absolute; InputError as in `load_toml`."""
+    """The validated settings of a TOML file, with absolute paths; InputError as in `load_toml`."""
     path = Path(argument)
     if path.exists() and not (path.is_file() or path.is_dir()):  # a named pipe would block
         raise InputError(f"model file '{argument}': is not a regular file; expected TOML")

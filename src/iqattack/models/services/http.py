@@ -1,8 +1,8 @@
 """Models behind HTTP: `http://HOST:PORT/PATH#option=value&…`, or `url = …` in a TOML file.
 
-Each picture is sent as a PNG file, and the score is read from the answer; `HttpSettings` has the
-options. What stands after the # is never sent. `${NAME}` is replaced by the environment variable of
-that name in what is sent, and put back in all that is shown.
+Each image is sent as a PNG file, and the score is read from the answer; `HttpSettings` has the
+options. The part after the # is never sent. `${NAME}` is replaced by the environment variable of
+that name in requests, and restored in all output.
 """
 
 from __future__ import annotations
@@ -47,26 +47,26 @@ if TYPE_CHECKING:
     import httpx
 
 TIMEOUT_S = 30.0
-USUAL = 8  # requests at once, by default
-RATE = 10.0  # requests a second to a host that is not this one
-STORED = 1_000_000  # bytes of a picture that need no compression; nginx takes 1 MiB by default
+USUAL = 8  # concurrent requests, by default
+RATE = 10.0  # requests per second to another host, by default
+STORED = 1_000_000  # bytes up to which images are sent uncompressed; nginx accepts 1 MiB by default
 LAST_PORT = 65535
-LISTEN_S = 0.1  # behind the first answer, for what nobody asked for
-IDLE_S = 3.0  # that a connection is kept; many servers close theirs after 5
-LONGEST_RETRY_S = 300.0  # that one Retry-After may hold an image back
-QUOTED, REASON = 80, 200  # letters of an answer in a message, and of why it has no score
-HIDDEN = 4  # letters that a value of a query has at least that a message does not show
-LATER = frozenset({408, 425, 429})  # beside 5xx: asking again later may do
+LISTEN_S = 0.1  # after the first answer, for unexpected data
+IDLE_S = 3.0  # after which a connection is closed; many servers close theirs after 5
+LONGEST_RETRY_S = 300.0  # maximum delay of an image by one Retry-After
+QUOTED, REASON = 80, 200  # characters of an answer in a message, and of the reason for failure
+HIDDEN = 4  # shortest value in a URL's query, in characters, that messages redact
+LATER = frozenset({408, 425, 429})  # besides 5xx: worth retrying later
 NEVER = frozenset({501, 505})
-REFUSED = frozenset({429, 503})  # there were too many requests
+REFUSED = frozenset({429, 503})  # too many requests
 HINTS = {
     401: "check the credentials",
     403: "check the credentials",
     404: "check the URL",
     405: "check the method",
-    413: "send smaller pictures or a smaller batch",
-    415: "check where the picture goes (image)",
-    422: "check where the picture goes (image, body)",
+    413: "send smaller images or a smaller batch",
+    415: "check where the image goes in the request (image)",
+    422: "check where the image goes in the request (image, body)",
     429: "lower the rate or the concurrency, or retry longer with --retries N",
     **dict.fromkeys((500, 502, 503, 504), "retry longer with --retries N"),
 }
@@ -75,7 +75,7 @@ ADDRESS = re.compile(r"(?P<scheme>https?://)(?:(?P<user>[^/?#]*)@)?(?P<rest>[^/?
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: the status, headers with names in lower case, and the body as text."""
+    """A response: its status, headers with names in lower case, and body as text."""
 
     status: int
     headers: Mapping[str, str]
@@ -83,11 +83,11 @@ class Answer:
 
 
 class Http:
-    """A service that scores pictures, asked from several threads at once.
+    """A service that scores images; may be called from several threads at once.
 
-    requests: that were sent. batch: images in a request, at most. concurrency: threads that it is
-    best asked from; however many there are, requests at once grow only as it keeps up. rate:
-    requests a second, None for no limit; price: of one image, None where it is not known.
+    requests: number sent so far. batch: maximum number of images per request. concurrency: number
+    of threads to call it from; concurrent requests grow only while the service keeps up. rate:
+    requests per second, None for no limit; price: of one image, None if unknown.
     """
 
     def __init__(
@@ -98,11 +98,11 @@ class Http:
         convention: Input = UINT8,
         timeout: float | None = None,
     ) -> None:
-        """source: what messages call the description, the URL by default. timeout: seconds that a
-        request may take from its start to the end of its answer.
+        """source: name of the description in messages, by default the URL. timeout: seconds from
+        the start of a request to the end of its answer.
 
-        Raises InputError without httpx, for a URL that is none, a credential that is written out, a
-        variable that is not set, a picture's place that does not fit the body.
+        Raises InputError if httpx is not installed, and for an invalid URL, a literal credential, a
+        variable that is not set, or an image field that does not fit the body.
         """
         self._httpx = _import_httpx()
         self.url = shown(settings.url)
@@ -123,8 +123,8 @@ class Http:
         _refuse_literals(settings, source)
         self._secrets = Credentials(source)
         self._connect = self._connected(settings, source)
-        self._client = self._connect()  # makes requests
-        # Each in a thread with a client of its own: httpx limits each read and write by itself.
+        self._client = self._connect()  # builds requests
+        # Each is sent in a thread with its own client: httpx has no time limit for a whole request.
         self._hands = Hands("iqattack-request", self._connect, end=self._httpx.Client.close)
         self._body = self._secrets.expand_all(settings.body)
         try:
@@ -137,25 +137,25 @@ class Http:
         self._limiter = Limiter(MOST_AT_ONCE, rate)
         self._lock = threading.Lock()
         self.requests = 0
-        self._understood = False  # an answer of this service was a score
+        self._understood = False  # whether the service has returned a score
         self.spec: str | None = None
         self.files: tuple[Path, ...] = ()
 
     def hold(self) -> None:
-        """Send nothing more for the present calls; later ones are sent again."""
+        """Send no more requests for the calls in progress; later calls are sent again."""
         self._limiter.hold()
 
     def close(self) -> None:
-        """Send nothing more, and close the connections."""
+        """Send no more requests, and close all connections."""
         self._limiter.close()
         self._hands.close()
         self._client.close()
 
     def __call__(self, images: Tensor) -> list[float | Exception]:
-        """Scores of images (N, 3, H, W) uint8, or an exception in place of one.
+        """Scores of images (N, 3, H, W) uint8, with an exception in place of a missing one.
 
-        Where all of them went in one request, its failure is raised: TransientError if asking again
-        may do, else ModelFailedError. What `hold` or `close` kept back has a NotSentError.
+        If all images went in one request, its failure is raised: TransientError if it is worth
+        retrying, else ModelFailedError. Images held back by `hold` or `close` have a NotSentError.
         """
         epoch = self._limiter.epoch
         pictures = [self._png(picture) for picture in self._convention.pictures(images)]
@@ -174,7 +174,7 @@ class Http:
     # -- a request --------------------------------------------------------------------------------
 
     def _connected(self, settings: HttpSettings, source: str) -> Callable[[], httpx.Client]:
-        """What makes clients for the service; takes the URL apart."""
+        """A factory of clients for the service; validates the URL and expands its variables."""
         secrets = self._secrets
         _, _, query = settings.url.partition("?")
         literal = [value or name for name, value in parse_qsl(query, keep_blank_values=True)]
@@ -190,7 +190,7 @@ class Http:
             path, _, query = address["rest"].partition("/")[2].partition("?")
             for part in (path, query, *dict(parse_qsl(query)).values()):
                 secrets.hide(part, "${…}")
-        if address["user"]:  # in the value of a variable, where it is in the URL's encoding
+        if address["user"]:  # percent-encoded in the variable's value
             user, _, password = (unquote(part) for part in address["user"].partition(":"))
             secrets.hide(address["user"], "${…}")
         if password:
@@ -199,7 +199,7 @@ class Http:
         for proxy in urllib.request.getproxies().values():
             if "@" in proxy:
                 secrets.hide(proxy.rpartition("@")[0].rpartition("/")[2], "${…}")
-        # A score needs no compression, and a compressed answer may be of any size.
+        # A score needs no compression, and a compressed answer may expand to any size.
         headers = {"user-agent": f"iqattack/{__version__}", "accept-encoding": "identity"} | {
             name.lower(): secrets.header(name, value) for name, value in settings.headers.items()
         }
@@ -217,7 +217,7 @@ class Http:
                 verify=self._httpx.create_ssl_context(),
                 timeout=self._timeout,
                 limits=self._httpx.Limits(max_connections=1, keepalive_expiry=IDLE_S),
-                # A proxy of the environment does not know what this machine calls itself.
+                # A proxy from the environment cannot resolve local names.
                 trust_env=not self._local,
             )
         except (self._httpx.InvalidURL, ValueError) as error:
@@ -269,14 +269,14 @@ class Http:
                 outcome = "refused"
         finally:
             self._limiter.end(started, outcome, pause or 0.0)
-        # Raised here, where no exception of httpx, which holds the request, is their context.
+        # Raised here, without an exception of httpx as context: it would hold the request.
         if not isinstance(found, Answer):
             lost = isinstance(found, TimeoutError | ConnectionError)
             raise TransientError(str(found)) if lost else found
         return list(self._scores(found, len(pictures), pause))
 
     def _sent(self, request: httpx.Request) -> Answer | Exception:
-        """The answer, TimeoutError where none came in time, or another reason why there is none."""
+        """The answer, TimeoutError if it did not arrive in time, or another failure."""
         late = TimeoutError(
             f"{self.url} did not answer within {self._timeout:g} s; raise --timeout if it may take "
             "longer"
@@ -290,12 +290,12 @@ class Http:
     def _exchange(
         self, request: httpx.Request, hand: Hand[httpx.Client]
     ) -> Answer | Exception | None:
-        """As `_sent`, in a thread of its own; None where no answer came in time."""
+        """As `_sent`, run in a thread of its own; None if no answer arrived in time."""
         httpx = self._httpx
 
-        def stop(event: str, _: object) -> None:  # rather than send what nobody waits for
+        def stop(event: str, _: object) -> None:  # do not send an abandoned request
             if hand.left and event == "http11.send_request_headers.started":
-                raise httpx.ReadTimeout("left alone")
+                raise httpx.ReadTimeout("abandoned")
 
         request.extensions["trace"] = stop
         try:
@@ -303,7 +303,7 @@ class Http:
         except httpx.TimeoutException:
             return None
         except httpx.LocalProtocolError as error:
-            return self._failure(f"cannot be asked: {self._quote(str(error))}")
+            return self._failure(f"cannot be queried: {self._quote(str(error))}")
         except (httpx.HTTPError, OSError, RuntimeError) as error:
             text = self._quote(str(error)) or type(error).__name__
             said, passing = why(error, text, proven=self._understood)
@@ -316,9 +316,9 @@ class Http:
         response: httpx.Response,
         hand: Hand[httpx.Client],
     ) -> Answer | Exception | None:
-        """An answer, or a failure if more came with it.
+        """The answer, or a failure if more data arrived with it.
 
-        Which of them is the answer is not known, nor what would be read as the next one.
+        It is then unknown which part is the answer, and the rest would be read as the next one.
         """
         if not isinstance(found, Answer) or found.status >= 300:
             return found
@@ -327,9 +327,9 @@ class Http:
         if more or comes:
             hand.tool.close()
             hand.tool = self._connect()
-        if not more.strip() and not comes:  # blank lines do no harm
+        if not more.strip() and not comes:  # blank lines are harmless
             return found
-        said = f"{self.url} sent more than its answer to a request"
+        said = f"{self.url} sent extra data after its answer"
         if first:
             return ModelFailedError(f"{said}; fix the service")
         return TransientError(said, billed=True)
@@ -349,10 +349,10 @@ class Http:
         except ValueError as error:
             if good or isinstance(error, TooLargeError):
                 return self._failure(self._quote(str(error)))
-            text = ""  # of a failure, the status says enough
+            text = ""  # for a failure, the status is enough
         except (self._httpx.HTTPError, zlib.error, OSError, RuntimeError) as error:
-            lost = f"{self.url} broke off its answer ({self._quote(str(error))})"
-            # A part of a score was paid for.
+            lost = f"{self.url} closed the connection during its answer ({self._quote(str(error))})"
+            # Even a partial answer may have been billed.
             return TransientError(lost, billed=True) if good else ConnectionError(lost)
         finally:
             response.close()
@@ -391,13 +391,13 @@ class Http:
         raise self._failure(said)
 
     def _parsed(self, text: str, n: int) -> list[float]:
-        """The scores in an answer; ValueError says why there are none."""
+        """The scores in an answer; ValueError with the reason if there are none."""
         value: Any = text
         if self._score_path is not None:
             try:
                 value = json.loads(text)
             except (ValueError, RecursionError):
-                what = "this is not JSON" if text.strip() else "there is nothing in it"
+                what = "not JSON" if text.strip() else "empty answer"
                 raise ValueError(what) from None
             try:
                 value = find(value, self._score_path)
@@ -421,7 +421,7 @@ class Http:
         except OverflowError:
             return math.inf
         except ValueError:
-            hint = "" if self._pattern is not None else "; give pattern= for a score in words"
+            hint = "" if self._pattern is not None else "; set pattern= for a score within text"
             at = f" at '{self._score_path}'" if self._score_path else ""
             raise ValueError(f"no number{at}{hint if isinstance(value, str) else ''}") from None
 
@@ -444,8 +444,8 @@ def load_http(
 ) -> Http:
     """The service at a URL, with options as `name=value` after a #, joined by &.
 
-    convention, timeout: go before the options. Raises InputError as `Http` does, and for options
-    that do not exist.
+    convention, timeout: take precedence over the options. Raises InputError as `Http` does, and for
+    unknown options.
     """
     url, _, text = argument.partition("#")
     source = shown(url)
@@ -464,13 +464,13 @@ def load_http(
 
 
 def takes_no_device(source: str, device: str) -> None:
-    """DeviceError for a device: where a service computes is its own affair."""
+    """Raise DeviceError for any device, because a service chooses its own."""
     if device != "cpu":
         raise DeviceError(f"{source}: device {device}: a service takes no device; leave it out")
 
 
 def shown(url: str) -> str:
-    """A URL without what may be secret: user, query and fragment."""
+    """A URL without the parts that may be secret: user, query and fragment."""
     match = ADDRESS.fullmatch(url)
     scheme, rest = (match["scheme"], match["rest"]) if match else ("", url.rpartition("@")[2])
     return scheme + re.split(r"[?#]", rest)[0]
@@ -517,10 +517,10 @@ def _is_local(host: str) -> bool:
 
 
 def _behind(client: httpx.Client) -> bytes:
-    """What came behind an answer, and would be read as the beginning of the next one.
+    """Data received after an answer, which would be read as the beginning of the next one.
 
-    httpcore closes connections on which bytes wait, but not those whose bytes it has read already;
-    only its connections, which are not public, know of them.
+    httpcore closes connections with unread bytes on the socket, but not those with bytes in its own
+    buffer, which is accessible only through its private connections.
     """
     pool = getattr(getattr(client, "_transport", None), "_pool", None)
     for connection in getattr(pool, "connections", ()):
@@ -537,18 +537,18 @@ def _comes_more(response: httpx.Response, seconds: float) -> bool:
     try:
         readable, _, _ = select.select([connected], [], [], seconds)
         return bool(readable and connected.recv(64, socket.MSG_PEEK).strip())
-    except (OSError, ValueError, TypeError):  # closed, or TLS, which has no peeking
+    except (OSError, ValueError, TypeError):  # closed, or TLS, which cannot be peeked
         return False
 
 
 def _retry_after(text: str) -> float | None:
-    """Seconds that a Retry-After header asks for, a number or a date; None for neither."""
+    """The delay in seconds of a Retry-After header, a number or a date; None if invalid."""
     try:
         seconds = float(text)
     except ValueError:
         try:
             seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-        # What is no date, or one that no clock can show.
+        # Not a date, or one out of range.
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, OSError):
             return None
     return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_RETRY_S)
@@ -562,8 +562,8 @@ def _import_httpx() -> Any:
             "models behind HTTP need the package 'httpx', which is not installed:"
             " pip install 'iqattack[http]'"
         ) from None
-    # They log each URL at INFO, and headers at DEBUG, with the credentials in them: not unless
-    # somebody asks for just that.
+    # They log URLs at INFO and headers at DEBUG, including credentials: silence them unless a level
+    # is set explicitly.
     for name in ("httpx", "httpcore"):
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:

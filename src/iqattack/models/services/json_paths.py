@@ -1,4 +1,4 @@
-"""Dotted paths into JSON: `choices.0.message.content`, and with a * for each one of a list."""
+"""Dotted paths into JSON: `choices.0.message.content`, with a * for every element of a list."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ EACH = "*"
 
 
 class PathError(LookupError):
-    """A path does not lead anywhere; says how far it led and what is there."""
+    """A path does not exist; the message has the part that does, and what is there."""
 
 
 def find(value: Any, path: str) -> Any:
-    """What is at a path; a list where there is a *. The empty path is the whole value."""
+    """The value at a path; a list for a path with a *. The empty path is the whole value."""
     return _find(value, path.split(".") if path else [], "")
 
 
@@ -36,11 +36,11 @@ def _find(value: Any, keys: Sequence[str], at: str) -> Any:
 
 
 def placed(template: Any, path: str, values: Sequence[Any]) -> Any:
-    """A copy of a JSON value with the first of the values at a path, or with each one at the *.
+    """A copy of a JSON template with the first of the values at a path, or one per element at a *.
 
-    What is missing on the way is made: lists for numbers, objects for names. At a * stands a list
-    with an element for each value, made like the first one of the template. Raises PathError for
-    a path through something that is neither, and for a gap in a list.
+    Missing parents are created: lists for numbers, objects for names. A * becomes a list with one
+    element per value, each a copy of the template's first. Raises PathError for a path through
+    anything else, and for a gap in a list.
     """
     return _placed(template, path.split("."), values)
 
@@ -70,4 +70,4 @@ def _placed(node: Any, keys: Sequence[str], values: Sequence[Any]) -> Any:
 def _kind(value: Any) -> str:
     if isinstance(value, list):
         return "a list"
-    return "null" if value is None else "a text" if isinstance(value, str) else "a number"
+    return "null" if value is None else "a string" if isinstance(value, str) else "a number"

@@ -1,9 +1,9 @@
-"""How fast a service is asked: a rate limit, and a bound on the calls in flight that adapts.
+"""Pacing of requests to a service: a rate limit, and an adaptive bound on the calls in flight.
 
-The bound is TCP's congestion window: additive increase, multiplicative decrease (Chiu & Jain 1989),
-slow start and one decrease a round trip (Jacobson 1988). That it also stops growing when latency
-rises, before anything is refused, is the idea of TCP Vegas (Brakmo & Peterson 1995) and of
-Netflix's concurrency-limits (2018).
+The bound follows TCP's congestion window: additive increase, multiplicative decrease (Chiu & Jain
+1989), slow start and at most one decrease per round trip (Jacobson 1988). It also stops growing
+when latency rises, before calls are refused, as in TCP Vegas (Brakmo & Peterson 1995) and Netflix's
+concurrency-limits (2018).
 """
 
 from __future__ import annotations
@@ -14,28 +14,29 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-# What became of a call. A refused one says that there were too many; a failed one says nothing.
+# Outcome of a call: a refused one means too many calls; a failed one has no bearing on the bound.
 Outcome = Literal["answered", "refused", "failed"]
 
 DECREASE = 0.5
 SMOOTHING = 0.2  # weight of the newest latency
-TOLERANCE, SLACK_S = 2.0, 0.02  # times the best latency, and a jitter that says nothing
-FORGET = 1.001  # what the best latency grows by at each answer, as services change
-FIRST_PAUSE_S = 1.0  # after a refusal of the only call, without a Retry-After
+TOLERANCE, SLACK_S = 2.0, 0.02  # slow: above this multiple of the best latency plus jitter
+FORGET = 1.001  # growth of the best latency per answer, since services change
+FIRST_PAUSE_S = 1.0  # after a refusal of the only call in flight, without a Retry-After
 MOST_WAITS = 10
-LONGEST_PAUSE_S = 60.0  # that one Retry-After may hold all calls back
+LONGEST_PAUSE_S = 60.0  # maximum delay of all calls by one Retry-After
 
 
 class ClosedError(Exception):
-    """The limiter was closed, or held, while a call waited, or before it."""
+    """The limiter was closed or held before a call, or while it waited."""
 
 
 class Gate:
-    """When the next call may start. Plain arithmetic on times in seconds, without threads.
+    """Decides when the next call may start; plain arithmetic on times in seconds, without threads.
 
-    most: calls in flight at most. rate: calls a second, evenly spaced; inf for no limit.
-    bound: calls in flight just now; it starts at one and doubles each round trip until the service
-    refuses a call or becomes slow, then grows by one each round trip. running: calls in flight.
+    most: maximum number of calls in flight. rate: calls per second, evenly spaced; inf for no
+    limit. bound: current limit on calls in flight; it starts at one and doubles each round trip
+    until the service refuses a call or becomes slow, then grows by one each round trip. running:
+    calls in flight.
     """
 
     def __init__(self, most: int, rate: float = math.inf) -> None:
@@ -45,11 +46,11 @@ class Gate:
         self._spacing = 1.0 / rate
         self._next = self._open = self._cut = -math.inf
         self._starting = True
-        self._waits = 0  # in a row
+        self._waits = 0  # consecutive pauses
         self._latency = self._best = math.nan
 
     def wait(self, now: float) -> float:
-        """Seconds until a call may start; inf where another one must end before."""
+        """Seconds until a call may start; inf if another one must end first."""
         if self.running >= int(self.bound):
             return math.inf
         return max(0.0, self._next - now, self._open - now)
@@ -60,8 +61,8 @@ class Gate:
         self._next = now + self._spacing
 
     def end(self, started: float, now: float, outcome: Outcome, pause: float = 0.0) -> None:
-        """End a call that started then. pause: seconds that the service asked for."""
-        full = self.running >= int(self.bound)  # only then has the bound been tried
+        """End a call; started: when it began. pause: seconds requested by the service."""
+        full = self.running >= int(self.bound)  # only then is the bound in use
         self.running -= 1
         if pause > 0.0:
             self._open = max(self._open, now + min(pause, LONGEST_PAUSE_S))
@@ -72,8 +73,8 @@ class Gate:
             if full and not slow:
                 self.bound += 1.0 if self._starting else 1.0 / self.bound
                 self.bound = min(self.bound, float(self.most))
-        elif outcome == "refused" and started >= self._cut:  # others of the same round say the same
-            if self.bound == 1.0 and not pause:  # one at a time is too many: ever longer
+        elif outcome == "refused" and started >= self._cut:  # one decrease per round trip
+            if self.bound == 1.0 and not pause:  # even one at a time is too many: back off
                 self._open = now + min(FIRST_PAUSE_S * 2**self._waits, LONGEST_PAUSE_S)
                 self._waits = min(self._waits + 1, MOST_WAITS)
             self.bound = max(1.0, self.bound * DECREASE)
@@ -88,7 +89,7 @@ class Gate:
 
 
 class Limiter:
-    """A `Gate` that threads wait at."""
+    """A `Gate` at which threads wait."""
 
     def __init__(
         self, most: int, rate: float = math.inf, clock: Callable[[], float] = time.monotonic
@@ -97,17 +98,17 @@ class Limiter:
         self._clock = clock
         self._changed = threading.Condition()
         self._closed = False
-        self._epoch = 0  # times that it was held
+        self._epoch = 0  # number of calls to `hold`
 
     @property
     def epoch(self) -> int:
-        """What a caller that asks for several turns gives to `start` for each of them."""
+        """A token for `start`, for callers that start several calls: all end at the next `hold`."""
         return self._epoch
 
     def start(self, epoch: int | None = None) -> float:
-        """Wait for a call's turn; the time when it starts.
+        """Wait until a call may start; returns the time.
 
-        Raises ClosedError after `close`, and for a call that was made before the last `hold`.
+        Raises ClosedError after `close`, and for a call from before the last `hold`.
         """
         with self._changed:
             epoch = self._epoch if epoch is None else epoch
@@ -128,13 +129,13 @@ class Limiter:
             self._changed.notify_all()
 
     def hold(self) -> None:
-        """Wake all that wait; each raises ClosedError. Later calls wait for their turn again."""
+        """Make all waiting calls raise ClosedError; later calls wait as usual."""
         with self._changed:
             self._epoch += 1
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Wake all that wait; each raises ClosedError, and so does every later call."""
+        """Make all waiting and later calls raise ClosedError."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

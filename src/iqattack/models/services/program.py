@@ -25,15 +25,15 @@ with suppress(ImportError):  # Windows has neither
     import fcntl
     import termios
 
-END_S = 2.0  # from the end of its input to the end of the program
-ANSWER_BYTES = 1 << 20  # more than that is no score
-TAIL_BYTES = 2000  # of standard error that are kept
-QUOTE = 120  # characters of output that a message quotes
+END_S = 2.0  # for a program to exit after its input is closed
+ANSWER_BYTES = 1 << 20  # longer output is not a score
+TAIL_BYTES = 2000  # of standard error, kept for messages
+QUOTE = 120  # characters of output quoted in messages
 PLACE = "{image}"
 
 
 class EndedError(TransientError):
-    """A program ended in place of an answer. asked: whether it had read what it was asked."""
+    """A program exited instead of answering. asked: whether it had read the request."""
 
     def __init__(self, message: str, *, asked: bool = True) -> None:
         super().__init__(message)
@@ -50,10 +50,10 @@ class Command:
 
     @classmethod
     def of(cls, words: list[str], device: str) -> Command:
-        """The command in the present working folder; InputError where there is no such program."""
-        if sys.platform == "win32":  # where pipes can be waited for in another way alone
+        """The command in the current folder; InputError if there is no such program."""
+        if sys.platform == "win32":  # selectors do not support pipes there
             raise InputError(
-                "command: needs Linux or macOS; make the program a service, or a function in a file"
+                "command: needs Linux or macOS; wrap the program as a service or a Python function"
             )
         if not words or not words[0].strip():
             raise InputError(
@@ -72,13 +72,13 @@ class Command:
 
     @property
     def name(self) -> str:
-        """The first file among its arguments, such as a script, or else the program."""
+        """The first file among its arguments, such as a script, else the program."""
         files = [word for word in self.words[1:] if (self.folder / word).is_file()]
         return f"command:{Path((files or self.words)[0]).name}"
 
     @property
     def spec(self) -> str:
-        """It as a spec of a model that holds in any working folder: files have absolute paths."""
+        """The command as a model spec with absolute paths, valid in any working folder."""
         program, *rest = self.words
         if "/" in program:
             program = str(absolute(self.folder / program))
@@ -92,12 +92,12 @@ class Command:
 
 
 class Process:
-    """A command that runs. A thread reads its standard error, and keeps the end of that."""
+    """A running command. A thread reads its standard error and keeps the end."""
 
     def __init__(self, command: Command, picture: Path | None = None) -> None:
-        """picture: a file that takes the place of `{image}`; without one, it has a standard input.
+        """picture: a file that replaces `{image}`; without one, the command has a standard input.
 
-        Raises InputError where it does not start.
+        Raises InputError if it does not start.
         """
         self._command = command
         try:
@@ -110,7 +110,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
-                # A scorer in Python need not flush what it prints.
+                # Scorers in Python need not flush their output.
                 env=os.environ | {"PYTHONUNBUFFERED": "1", "IQATTACK_DEVICE": command.device},
                 start_new_session=True,
             )
@@ -118,7 +118,7 @@ class Process:
             raise InputError(
                 f"command '{command}' does not start: {error.strerror}: '{error.filename}'"
             ) from error
-        self._unheard = False  # it ended before it read all that was sent
+        self._unheard = False  # it exited before reading the whole request
         self._tail = bytearray()
         self._listener = threading.Thread(
             target=_keep_end, args=(self._popen.stderr, self._tail), daemon=True
@@ -129,8 +129,8 @@ class Process:
     def ask(self, request: dict[str, object], seconds: float) -> bytes:
         """Send a request and return the line that answers it.
 
-        Raises TransientError where none comes in time, EndedError, which is one, where the program
-        ends, and InputError for output that was not asked for; the process must be ended then.
+        Raises TransientError on a timeout, its subclass EndedError if the program exits, and
+        InputError for unexpected output; the process must then be ended.
         """
         line = json.dumps(request).encode() + b"\n"
         found = self._exchange(line, seconds)
@@ -142,7 +142,7 @@ class Process:
         return found
 
     def listen(self, seconds: float) -> None:
-        """Raise InputError for output within that time: nothing was asked."""
+        """Raise InputError for output within that time, since there was no request."""
         with selectors.DefaultSelector() as ready:
             if self._popen.stdout is not None:
                 ready.register(self._popen.stdout, selectors.EVENT_READ)
@@ -151,9 +151,9 @@ class Process:
                     self._unasked(early)
 
     def output(self, seconds: float) -> bytes:
-        """All that it prints until it ends, with status 0.
+        """All output until the program exits with status 0.
 
-        Raises TransientError where it does not end in time, InputError for another status.
+        Raises TransientError on a timeout, InputError for another status.
         """
         found = self._exchange(b"", seconds)
         how = self._how_it_ended(seconds)
@@ -162,16 +162,16 @@ class Process:
         return found
 
     def kill(self) -> None:
-        """End it at once; another thread may be asking it, and sees that it has ended."""
+        """Kill the program; another thread that waits for its answer gets an EndedError."""
         _kill(self._popen)
 
     def end(self) -> None:
-        """End its input, and it, unless it does so by itself in a moment."""
+        """Close the program's input, and kill it if it does not exit soon."""
         self._finalizer()
         self._listener.join(END_S)
 
     def _exchange(self, request: bytes, seconds: float) -> bytes:
-        """What it prints: a line where something is sent, and else all until it ends."""
+        """The output: one line if there is a request, else everything until the end."""
         found, unsent, deadline = bytearray(), memoryview(request), time.monotonic() + seconds
         with selectors.DefaultSelector() as ready:
             if self._popen.stdout is not None:
@@ -213,7 +213,7 @@ class Process:
         )
 
     def _written(self, descriptor: int, unsent: memoryview) -> int:
-        """Bytes that need not be sent again: all where nobody reads; the end of it says why."""
+        """Number of bytes written; all if the program has closed its input."""
         try:
             return os.write(descriptor, unsent)
         except BrokenPipeError:
@@ -221,7 +221,7 @@ class Process:
             return len(unsent)
 
     def _unread(self) -> bool:
-        """Whether something was sent that it did not read, as far as the system can say."""
+        """Whether the program left part of a request unread, as far as the system reports."""
         waiting = bytearray(4)
         if self._popen.stdin is not None:
             with suppress(OSError):
@@ -229,12 +229,12 @@ class Process:
         return self._unheard or any(waiting)
 
     def _how_it_ended(self, seconds: float) -> str:
-        """Once its output has ended; a program may take some time from there to its own end."""
+        """How the program ended; it may take some time to exit after closing its output."""
         try:
             status = self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
             return f"closed its standard output{self._said()}"
-        _kill(self._popen)  # what it started may hold standard error open
+        _kill(self._popen)  # its children may hold standard error open
         self._listener.join(END_S)
         if status >= 0:
             return f"ended with status {status}{self._said()}"
@@ -281,6 +281,6 @@ def _end(popen: subprocess.Popen[bytes], seconds: float) -> None:
 
 
 def _kill(popen: subprocess.Popen[bytes]) -> None:
-    """Kill it and what it started: all are in one group, which has its number."""
+    """Kill the process and its children, which are all in its process group."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(popen.pid, signal.SIGKILL)

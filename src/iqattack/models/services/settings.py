@@ -1,4 +1,4 @@
-"""Settings in the description of a service or a command."""
+"""Settings that describe a service or a command."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from pydantic import (
 from iqattack.errors import InputError, unknown
 from iqattack.models.time_limit import DAY_S, check_timeout
 
-SHOWN = 60  # letters of a wrong value in a message
-MOST_BATCH, MOST_AT_ONCE = 4096, 256  # images in a request, requests at once
-PRIVATE = ("url", "headers", "params", "body")  # a message shows no values of these
+SHOWN = 60  # characters of an invalid value in a message
+MOST_BATCH, MOST_AT_ONCE = 4096, 256  # images per request, concurrent requests
+PRIVATE = ("url", "headers", "params", "body")  # values that messages never show
 
 
 def _pair(value: object) -> object:
-    """'0,100' as two numbers, as it stands after the # of a URL."""
+    """Parse '0,100', as after the # of a URL, as two numbers."""
     pair = value.split(",") if isinstance(value, str) else value
     if isinstance(pair, list) and len(pair) != 2:
         raise ValueError("expected two numbers")
@@ -46,7 +46,7 @@ def _rate(value: object) -> object:
 
 def _not_too_slow(rate: float | None) -> float | None:
     if rate is not None and rate * DAY_S < 1.0:
-        raise ValueError("expected requests a second, at least one a day (0.00002)")
+        raise ValueError("expected requests per second, at least one per day (0.00002)")
     return rate
 
 
@@ -57,15 +57,15 @@ def _within_a_day(seconds: float | None) -> float | None:
 
 
 def call_limit(source: str, *given: float | None) -> float:
-    """The first time limit that is given, in seconds; InputError for one that is none."""
+    """The first time limit that is not None, in seconds; InputError for an invalid one."""
     return check_timeout(next(one for one in given if one is not None), source)
 
 
 class ServiceSettings(BaseModel):
-    """What both kinds of description declare; None stands for what they do not.
+    """Settings common to services and commands; None if not declared.
 
-    score_range: (lowest, highest) raw score. min_size: in pixels. input: as `--input`, which goes
-    before it. timeout: seconds a call may take; likewise `--timeout`.
+    score_range: (lowest, highest) raw score. min_size: in pixels. input: as `--input`, which takes
+    precedence. timeout: seconds per call; `--timeout` takes precedence.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
@@ -86,7 +86,7 @@ class ServiceSettings(BaseModel):
 
     @classmethod
     def of(cls, values: Mapping[str, Any], source: str) -> Self:
-        """Settings of these values; InputError that names the source, the key and the value."""
+        """Validate values; InputError with the source, the key and the value."""
         try:
             return cls(**values)
         except ValidationError as error:
@@ -94,11 +94,11 @@ class ServiceSettings(BaseModel):
 
 
 class CommandSettings(ServiceSettings):
-    """A command that scores pictures; see command.py.
+    """A command that scores images; see command.py.
 
-    command: the program and its arguments. image: how it gets a picture. score: a regular
-    expression whose group is the score, with image = argument. files: that it depends on, hashed
-    into a run.
+    command: the program and its arguments. image: how it receives an image. score: a regular
+    expression whose group is the score, for image = argument. files: its dependencies, whose hashes
+    a run records.
     """
 
     command: list[str] = Field(min_length=1)
@@ -108,13 +108,13 @@ class CommandSettings(ServiceSettings):
 
 
 class HttpSettings(ServiceSettings):
-    """A service that scores pictures; see http.py.
+    """A service that scores images; see http.py.
 
-    image: where the picture goes: raw, multipart:FIELD, json:PATH or data-url:PATH. body: the rest
-    of the JSON or of the form. score: the path of the score in the JSON that comes back. pattern: a
-    regular expression whose group is the score. batch: images in one request. concurrency: requests
-    at once; `--concurrency` goes before it. rate: requests a second, inf for no limit, None for the
-    default. price: of one image.
+    image: where the image goes in the request: raw, multipart:FIELD, json:PATH or data-url:PATH.
+    body: the rest of the JSON or of the form. score: path of the score in the JSON answer. pattern:
+    a regular expression whose group is the score. batch: images per request. concurrency:
+    concurrent requests; `--concurrency` takes precedence. rate: requests per second, inf for no
+    limit, None for the default. price: of one image.
     """
 
     url: str
@@ -157,7 +157,7 @@ class HttpSettings(ServiceSettings):
 
 
 def _first_of(error: ValidationError, kind: type[BaseModel], source: str) -> str:
-    """The first thing that is wrong, on one line."""
+    """The first error, on one line."""
     first = error.errors(include_url=False, include_context=False)[0]
     key = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
     message = first["msg"].removeprefix("Value error, ")

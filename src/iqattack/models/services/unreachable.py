@@ -6,12 +6,12 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # what OpenSSL says of plain HTTP
-# What h11 says of an answer that it cannot read, and what a person should know.
+NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # errors of OpenSSL for plain HTTP
+# Errors of h11 for answers that it cannot parse, and our messages.
 FOREIGN = (
     ("illegal status line", "does not speak HTTP; https:// instead of http://?"),
     ("illegal request line", "does not speak HTTP; https:// instead of http://?"),
-    ("_SWITCH_UPGRADE", "answered 101, to speak another protocol: check the URL"),
+    ("_SWITCH_UPGRADE", "answered 101 (switching protocols): check the URL"),
     ("Receive buffer too long", "answered with headers that are too long: check the URL"),
 )
 
@@ -20,10 +20,10 @@ DISCONNECTED = "disconnected"
 
 
 def why(error: Exception, reason: str, *, proven: bool = False) -> tuple[str, bool]:
-    """What follows a service's URL in a message, and whether asking again may do.
+    """The message to follow a service's URL, and whether a retry may help.
 
-    error: of httpx, before an answer began. reason: its text, fit to be shown. proven: whether the
-    service has scored something.
+    error: of httpx, before an answer began. reason: its redacted text. proven: whether the service
+    has returned a score.
     """
     causes = list(_causes(error))
     if any(isinstance(one, ssl.SSLCertVerificationError) for one in causes):
@@ -54,7 +54,7 @@ def _of_connection(
         if words in reason and not (proven and words in MAY_PASS):
             return said, False
     if kind == "RemoteProtocolError" and DISCONNECTED not in reason:
-        return f"answered what is not valid HTTP ({reason})", proven
+        return f"sent an invalid HTTP answer ({reason})", proven
     return f"closed the connection without an answer ({reason}): check that it runs", True
 
 

@@ -1,1 +1,1 @@
-"""Attacks that paint a picture with brushes: what they paint on, and their stages, one a file."""
+"""Attacks that paint an image with brushes: the canvas, and one file per stage."""

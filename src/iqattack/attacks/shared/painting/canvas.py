@@ -1,4 +1,4 @@
-"""Brushes, which say where a picture goes up or down, and the canvas that they paint on."""
+"""Brushes, which set the sign of the change at each value, and the canvas that they paint on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from iqattack.attacks.contract import Answer, Task
 from iqattack.directions import MOST_SIDE, Stroke, high_frequencies, interval
 from iqattack.perception import bands
 
-SQUARES = (2 / 7, 1 / 7, 1 / 14)  # sides of regions, of the image's shorter side, coarse to fine
+SQUARES = (2 / 7, 1 / 7, 1 / 14)  # of the shorter side: sides of regions, coarse to fine
 MARGIN = MOST_SIDE // 2  # of the high frequencies, pixels
 
 Window = tuple[slice, slice]
@@ -31,9 +31,9 @@ class Brush:
     """Signs over the image: of a direction, plus filtered high frequencies.
 
     signs: (1 or 3, H, W) int8 of the direction; theta: coefficients of the filter, row by row, then
-        the weight of the direction, as CMA-ES has them; None for no filter; turned: channels in
-        which the signs are the contrary of the direction's; channels: 1 for each that is painted,
-        -1 for each that is painted to the contrary, filter and all, 0 for each that stays.
+        the weight of the direction, as CMA-ES orders them; None for no filter; turned: channels in
+        which the direction is negated; channels: 1 for each channel that is painted, -1 for each
+        that is painted with all signs negated, 0 for each that stays unchanged.
     """
 
     name: str
@@ -43,14 +43,14 @@ class Brush:
     channels: Channels = EVERY
 
     def turning(self, *channels: int) -> Brush:
-        """With the contrary signs in some channels more."""
+        """The brush with its direction negated in further channels."""
         signs = self.signs.expand(3, -1, -1).clone()
         signs[list(channels)] *= -1
         return replace(self, signs=signs, turned=(*self.turned, *channels))
 
     @property
     def stroke(self) -> Stroke:
-        """As a profile keeps it, for any image."""
+        """The brush as a profile stores it, for any image."""
         if self.theta is None:
             return Stroke(direction=self.name, turned=self.turned)
         *coefficients, weight = self.theta.tolist()
@@ -60,7 +60,7 @@ class Brush:
 
 
 class Canvas:
-    """Where brushes paint, and the best picture so far."""
+    """The image that brushes paint on, and the best candidate so far."""
 
     def __init__(self, task: Task) -> None:
         self.task, self.image = task, task.image8
@@ -69,7 +69,7 @@ class Canvas:
         self.best, self.gain, self.left = self.image, 0.0, task.queries
 
     def ask(self, candidate: Tensor) -> Generator[Tensor, Answer, float]:
-        """The gain of a candidate; the best of them is kept, of equals the last."""
+        """The gain of a candidate; the best one is kept, the latest among equals."""
         answer = yield candidate[None]
         self.left = answer.left
         gain = float(answer.gain[0])
@@ -79,7 +79,7 @@ class Canvas:
 
     @property
     def crossed(self) -> bool:
-        """Whether the score boundary is, where the objective has one."""
+        """Whether the objective has a score boundary that is crossed."""
         goal = self.task.boundary
         return goal is not None and goal.crossed(self.gain)
 
@@ -89,9 +89,9 @@ class Canvas:
         return self.crossed or self.gain >= self.task.reach
 
     def painted(self, brush: Brush, window: Window | None = None) -> Tensor:
-        """The image, white or black where the brush says so; or the best one, in a window.
+        """The image made white or black by the signs of a brush; or, in a window, the best one.
 
-        The engine takes white and black to the ends of the box.
+        The engine projects white and black onto the faces of the box.
         """
         picture = self.best.clone() if window else torch.empty_like(self.image)
         rows, columns = window or tuple(slice(0, side) for side in self.image.shape[1:])
@@ -109,7 +109,7 @@ class Canvas:
         return picture
 
     def field(self, brush: Brush, rows: slice, columns: slice) -> Tensor:
-        """What the signs are taken of, in a window: (1 or 3, h, w)."""
+        """The field whose signs are painted, in a window: (1 or 3, h, w)."""
         signs: Tensor = brush.signs[:, rows, columns]
         if brush.theta is None:
             return signs
@@ -120,7 +120,7 @@ class Canvas:
     def _filtered(
         self, coefficients: Coefficients, rows: slice, columns: slice
     ) -> NDArray[np.float32]:
-        """By OpenCV, which takes a fifth of PyTorch's time for one plane."""
+        """Filtered with OpenCV, which takes a fifth of PyTorch's time for one plane."""
         half = isqrt(len(coefficients)) // 2
         down, across = (
             slice(part.start + MARGIN - half, part.stop + MARGIN + half) for part in (rows, columns)
@@ -133,7 +133,7 @@ class Canvas:
         return np.asarray(filtered, dtype=np.float32)[inside]
 
     def square(self, first_left: int) -> Window:
-        """A random one; its side shrinks in steps as fewer than the first queries are left."""
+        """A random square; its side shrinks in steps as the first queries are spent."""
         progress = (first_left - self.left) / max(first_left, 1)
         height, width = self.image.shape[1:]
         stage = min(int(progress * len(SQUARES)), len(SQUARES) - 1)
@@ -143,5 +143,5 @@ class Canvas:
 
 
 def _mask(where: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """All bits set where something holds."""
+    """All bits set where `where` holds."""
     return np.negative(where.view(np.uint8))

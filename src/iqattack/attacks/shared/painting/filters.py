@@ -1,4 +1,4 @@
-"""The second stage: a filter of the image's own detail, beside the best direction."""
+"""The second stage: a filter of the image's own detail, added to the best direction."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from iqattack.attacks.shared.painting.first import Stage
 from iqattack.directions import MOST_SIDE
 
 SIDE = 5  # of the filter, pixels
-WEIGHT = 3.0  # of the bank's direction at first, in deviations of a filter's coefficient
-KNOWN = 10.0  # norm of coefficients that a profile gives: how closely they are searched around
-FILTERS = 500  # most queries for it
-SHARE = 0.5  # of the budget, at most, for it
-PATIENCE = 100  # queries for it that bring nothing, after which it ends
+WEIGHT = 3.0  # initial weight of the bank's direction, in steps of CMA-ES
+KNOWN = 10.0  # norm of a profile's theta, in steps of CMA-ES: larger searches closer to it
+FILTERS = 500  # maximum number of queries for the filter
+SHARE = 0.5  # maximum share of the budget for it
+PATIENCE = 100  # consecutive queries without a gain after which the stage ends
 
 
 def _odd(side: int) -> int:
@@ -33,7 +33,7 @@ Side = Annotated[int, Field(ge=1, le=MOST_SIDE), AfterValidator(_odd)]
 def searched_filters(
     canvas: Canvas, first: Brush, budget: int, patience: int = PATIENCE, side: int = SIDE
 ) -> Stage:
-    """The filters that CMA-ES (Hansen) tried beside the first brush's direction, the best first."""
+    """Filters added to the direction of the first brush by CMA-ES (Hansen), the best first."""
     from cmaes import CMA  # noqa: PLC0415 - imports scipy.stats, which takes a second
 
     start = np.append(np.zeros(side**2), WEIGHT)
@@ -45,7 +45,7 @@ def searched_filters(
 
 
 class Optimiser(Protocol):
-    """A minimiser that proposes a generation, point by point, and then gets its values."""
+    """An ask-and-tell minimiser: proposes a generation point by point, then receives its values."""
 
     @property
     def population_size(self) -> int: ...  # noqa: D102
@@ -56,7 +56,7 @@ class Optimiser(Protocol):
 def searched(
     canvas: Canvas, first: Brush, search: Optimiser, budget: int, patience: int = PATIENCE
 ) -> Stage:
-    """What an optimiser tried as theta of the first brush, the best first."""
+    """The first brush with each theta that an optimiser tried, the best first."""
     tried: list[tuple[float, Coefficients]] = []
     success, first_left = 0, canvas.left
     while not canvas.done and first_left - canvas.left < budget and len(tried) < success + patience:

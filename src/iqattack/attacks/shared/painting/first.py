@@ -1,4 +1,4 @@
-"""The first stage: fixed directions, or what a profile knows, or where a substitute leads."""
+"""The first stage: fixed directions, the strokes of a profile, and gradients of a substitute."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from iqattack.attacks.shared.painting.canvas import Brush, Canvas
 from iqattack.directions import Stroke, bank, read_profile
 from iqattack.students import Students
 
-DIRECTIONS = 4  # that later stages paint with
+DIRECTIONS = 4  # number of directions that later stages paint with
 NO_STUDENTS: Students = {}
 
 Stage = Generator[Tensor, Answer, list[Brush]]
@@ -29,10 +29,10 @@ def first_brushes(
     channels: bool = True,
     keep: int | None = DIRECTIONS,
 ) -> Stage:
-    """The best of the bank, or of a profile, and of a substitute's gradients; the best first.
+    """The best directions of the bank or a profile, and of a substitute; the best first.
 
-    channels: whether those of the best are turned; where that gains, it comes before all others;
-    keep: how many others, all by None.
+    channels: whether to try negating channels of the best, which comes first if that gains; keep:
+    number of other directions, None for all.
     """
     gains: list[tuple[float, Brush]] = []
     for brush in _known(canvas.task, profile, substitute):
@@ -46,7 +46,7 @@ def first_brushes(
 
 
 def _turned(canvas: Canvas, best: Brush) -> Generator[Tensor, Answer, Brush]:
-    """With all the channels turned that gained by it."""
+    """The best brush with each channel negated that gains by it."""
     for channel in range(3):
         if canvas.done:
             break
@@ -69,7 +69,7 @@ def _known(task: Task, profile: Path | None, substitute: Gradients | None) -> It
 def brushes_of(
     task: Task, strokes: Sequence[Stroke], students: Students = NO_STUDENTS
 ) -> Iterator[Brush]:
-    """Strokes that other images taught, for this one. students: whom strokes may ask for signs."""
+    """Strokes learnt from other images, as brushes for this one. students: for their gradients."""
     fixed = [stroke.direction for stroke in strokes if stroke.student is None]
     bank_ = bank(task.image8, task.rng, fixed)
 
@@ -86,7 +86,7 @@ def brushes_of(
 
 
 def _walks(task: Task, gradients: Gradients) -> Iterator[Brush]:
-    """Signs of where a substitute's score rises and falls, a few steps along its gradient."""
+    """Signs of the change after a few steps up and down a substitute's gradient."""
     for name, sign in (("substitute up", 1.0), ("substitute down", -1.0)):
         x = ascent(task, gradients, sign)
         yield Brush(name, (x - task.image).sign().to(torch.int8))

@@ -1,4 +1,4 @@
-"""Lays patterns that suit any image on one of them."""
+"""Applies image-independent patterns to an image."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from iqattack.attacks.shared.painting.canvas import Brush, Canvas
 from iqattack.attacks.shared.painting.first import brushes_of
 from iqattack.directions import Pattern, Stroke, Tile
 
-SIGNS = 4  # directions of the bank whose signs are kept
+SIGNS = 4  # directions of the bank whose signs are cached
 
 
 class Layer:
-    """Of one image; what it lays on is the same whenever it is asked."""
+    """Applies patterns to one image; the same pattern always gives the same candidate."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -25,11 +25,11 @@ class Layer:
         self._brush = lru_cache(SIGNS)(self._brush_of)
 
     def __call__(self, pattern: Pattern) -> Tensor:
-        """The image under a pattern (3, H, W): grey levels, or white and black for the ends."""
+        """The image with a pattern applied (3, H, W): grey levels, or white and black."""
         return self._tiled(pattern) if isinstance(pattern, Tile) else self._painted(pattern)
 
     def _tiled(self, tile: Tile) -> Tensor:
-        """Its values say how far from the image to the ends of the box."""
+        """Values of a tile are fractions of the way from the image to the faces of the box."""
         image, (height, width) = self.task.image, self.task.image8.shape[1:]
         down, across = tile.values.shape[1:]
         repeated = tile.values.repeat(1, -(-height // down), -(-width // across))
@@ -46,6 +46,6 @@ class Layer:
         return self._canvas.painted(brush)
 
     def _brush_of(self, direction: Stroke) -> Brush:
-        # As at first: the bank's noise is the same, however much was asked before.
+        # From the initial state, so that the bank's noise does not depend on earlier calls.
         task = replace(self.task, rng=self.task.rng.clone_state())
         return next(brushes_of(task, [direction]))

@@ -12,7 +12,7 @@ from iqattack.attacks.shared.painting.first import DIRECTIONS
 from iqattack.directions import ByGain
 
 SOME: tuple[Channels, ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1))
-DOUBT = 0.5  # weight of directions that were not among the first, relative to 1
+DOUBT = 0.5  # prior weight of directions beyond the first, relative to 1
 
 
 def portfolio(canvas: Canvas, found: list[Brush], directions: list[Brush], palette: int) -> Search:
@@ -27,7 +27,7 @@ def portfolio(canvas: Canvas, found: list[Brush], directions: list[Brush], palet
 
 
 def _in_channels(canvas: Canvas, brush: Brush) -> Search:
-    """The whole picture in one way after the other, on top of what gained."""
+    """Paint the whole image with each choice of channels in turn, on top of the best candidate."""
     for channels in SOME:
         if canvas.done:
             break
@@ -35,7 +35,7 @@ def _in_channels(canvas: Canvas, brush: Brush) -> Search:
 
 
 def _painted(canvas: Canvas, brushes: ByGain[Brush], channels: ByGain[Channels]) -> Search:
-    """Squares, drawn and kept where they gain, until there is nothing left to gain."""
+    """Random squares, kept if they gain, until there is nothing left to gain."""
     first_left = canvas.left
     while not canvas.done:
         numbers = torch.rand(2, generator=canvas.task.rng, dtype=torch.float32).tolist()

@@ -8,11 +8,11 @@ from iqattack.attacks.contract import Search
 from iqattack.attacks.shared.painting.canvas import Brush, Canvas
 from iqattack.directions import Choice
 
-PALETTE = 15  # filters that regions are painted with
+PALETTE = 15  # number of filters for painting regions
 
 
 def painted_regions(canvas: Canvas, brushes: list[Brush]) -> Search:
-    """Random squares, coarse to fine, repainted with one of the brushes; kept where it gains."""
+    """Random squares, coarse to fine, repainted with one of the brushes; kept if that gains."""
     choice, first_left = Choice(brushes), canvas.left
     while not canvas.done:
         pick = choice.draw(float(torch.rand((), generator=canvas.task.rng, dtype=torch.float32)))

@@ -1,4 +1,4 @@
-"""The last stage: back towards the image, as far as the picture still crosses a score boundary."""
+"""The last stage: towards the clean image, as far as the best one still crosses the boundary."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from iqattack.attacks.shared.painting.canvas import Canvas
 from iqattack.attacks.shared.start import towards_image
 from iqattack.objectives import ScoreBoundary
 
-HALVINGS = 10  # of the whole picture
+HALVINGS = 10  # of the binary search over the whole image
 
 
 def way_back(canvas: Canvas) -> Search:
-    """As a whole by halving, then square by square; nothing where no boundary is crossed."""
+    """Binary search over the whole image, then square by square; none if no boundary is crossed."""
     goal = canvas.task.boundary
     if goal is not None and canvas.crossed:
         canvas.task.stage("way back")
@@ -23,7 +23,7 @@ def way_back(canvas: Canvas) -> Search:
 
 
 def _taken_back(canvas: Canvas, x: Tensor, goal: ScoreBoundary) -> Search:
-    """Random squares, coarse to fine, taken back to the image where the rest still crosses."""
+    """Random squares, coarse to fine, restored to the clean image if the rest still crosses."""
     image, first_left = canvas.image, canvas.left
     while True:
         window = (slice(None), *canvas.square(first_left))
