@@ -1,9 +1,9 @@
-"""A victim that pools by maxima: convolutions, then the largest response of each region.
+"""A victim whose score rests on maxima: convolutions, then the largest response of each region.
 
-Networks that take maxima over the whole image and a spatial pyramid (Lazebnik et al., CVPR 2006; He
-et al., ECCV 2014) respond to changes in few places, whereas those that average respond to a texture
-everywhere. `training/train_max_pooling.py` trains its weights on the images and labels of the
-built-in model; it is a victim for development, not a product.
+Networks that pool by maxima over the whole picture and a spatial pyramid (Lazebnik et al., CVPR
+2006; He et al., ECCV 2014) are moved by what stands in few places, where those that average are
+moved by a texture that stands everywhere. `training/train_max_pooling.py` makes its weights from
+the pictures and labels of the built-in model; it is a victim for development, not a product.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -150,7 +151,7 @@ def load():
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, photos):
     path, asked, slow = (tmp_path / name for name in ("m.py", "asked", "slow"))
     path.write_text(MODEL)
-    given = {"attack": ATTACK, "queries": QUERIES, "constraint": "linf:8"}
+    given: dict[str, Any] = {"attack": ATTACK, "queries": QUERIES, "constraint": "linf:8"}
     whole = iqattack.attack(photos, f"{path}:load", out=tmp_path / "whole", **given)
     once = len(asked.read_bytes())
     asked.unlink()
@@ -179,7 +180,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, photos):
 def test_workers_do_not_change_a_byte(tmp_path, photos):
     path = tmp_path / "m.py"
     path.write_text(MODEL)
-    given = {"attack": ATTACK, "queries": QUERIES}
+    given: dict[str, Any] = {"attack": ATTACK, "queries": QUERIES}
     one, two = (
         iqattack.attack(photos, f"{path}:load", out=tmp_path / str(n), workers=n, **given)
         for n in (None, 2)
