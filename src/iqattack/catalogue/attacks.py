@@ -17,9 +17,7 @@ SUBSTITUTE = (
     "black box with a substitute: the scores of its candidates, and gradients of another model "
     "that the attacker has"
 )
-POOLED = (
-    "black box: the scores of its candidates, and what those of the other images of the run were"
-)
+POOLED = "black box: the scores of its candidates, and of those for the other images of the run"
 LEARNT = (
     "black box with prior knowledge: the scores of its candidates, and a file learnt from scores "
     "of "
@@ -133,10 +131,10 @@ ATTACKS: dict[str, AttackText] = {
             "iqattack",
             "set_based.pooled_search:pooled_search",
             POOLED,
-            "Tries first on each image what gained most on the images before it: fixed directions, "
-            "and filters that those found. Then as portfolio-search. All queries are in the "
-            "budgets of the images; with few queries per image, it gains far more than an attack "
-            "on single images. Needs several images, and takes no shards and no Ray.",
+            "On each image, first tries what gained most on the images before it: fixed "
+            "directions, and filters found there; then continues as portfolio-search. Each query "
+            "counts in the budget of its image. With few queries per image, it gains more than "
+            "portfolio-search on single images. Shards and Ray are not supported.",
             {
                 **_FILTER,
                 "together": "images at a time: fewer learn more from each other, more keep more "
