@@ -44,6 +44,7 @@ check: $(VENV)/.dev
 # alone: a killed node takes a quarter of a second of replies with it, and they count them.
 RAY := tests/engine/test_ray.py
 test: $(VENV)/.dev $(VENV)/.pyiqa
+	$(BIN)/python -m compileall -q src # or each process does it again where Python writes no caches
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
 		--no-loadscope-reorder --ignore $(RAY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(RAY)

@@ -1,8 +1,14 @@
+import multiprocessing
+import os
 import runpy
 import signal
+import subprocess
 from collections.abc import Iterator
 from functools import partial
+from hashlib import sha256
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -86,24 +92,76 @@ _JODS: dict[object, tuple[float, torch.Tensor | None]] = {}
 
 @pytest.fixture(autouse=True)
 def _a_jod_once(request, monkeypatch) -> None:
-    """In tests of runs, the JOD of the same two pictures is computed once.
+    """But in tests of JOD itself, that of the same two pictures is computed once.
 
     It takes a third of the time of a small run, and many tests make and verify the same one.
     """
-    if not {"auditing", "cli", "reporting", "runs"} & set(request.path.parts):
+    if {"constraints", "perception"} & set(request.path.parts):
         return
     measured = ColorVideoVdp._measured
 
     def once(self, image, other, heatmap):
         if heatmap != "none":
             return measured(self, image, other, heatmap)
-        pictures = [(one.shape, one.byte().cpu().numpy().tobytes()) for one in (image, other)]
-        key = (self.viewing, *pictures)
+        pictures = [one.byte().cpu().numpy() for one in (image, other)]
+        digests = (sha256(one.tobytes()).digest() for one in pictures)
+        key = (self.viewing, image.shape, *digests)
         if key not in _JODS:
             _JODS[key] = measured(self, image, other, heatmap)
         return _JODS[key]
 
     monkeypatch.setattr(ColorVideoVdp, "_measured", once)
+
+
+# What it takes to import stays in memory: processes are forked from there.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["iqattack.api", "iqattack.cli.app", "iqattack.cli.attack"])
+SERVE = """
+import os
+import torch
+
+os.setsid()
+os.chdir({folder!r})
+os.environ.clear()
+os.environ.update({environment!r})
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+{path}
+from iqattack.children import main
+main(end.fileno(), os.getppid())
+"""
+
+
+class Forked:
+    """What `Child` starts, as far as it uses a `Popen`."""
+
+    def __init__(self, command, *, pass_fds, env, **_):
+        folder, path = str(Path.cwd()), command[-1].splitlines()[0]
+        program = SERVE.format(folder=folder, environment=dict(env), path=path)
+        with Connection(os.dup(pass_fds[0])) as end:
+            self._process = FORKS.Process(target=exec, args=(program, {"end": end}))
+            self._process.start()
+        self.pid = self._process.pid
+
+    def wait(self, timeout=None):
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("a worker", timeout)
+        return self._process.exitcode
+
+    def kill(self):
+        self._process.kill()
+
+
+@pytest.fixture
+def forked_workers(monkeypatch) -> None:
+    """Workers start at once, for tests of what they do: to import torch takes them seconds.
+
+    How they start has tests of its own.
+    """
+    stand_in = SimpleNamespace(
+        Popen=Forked, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired
+    )
+    monkeypatch.setattr("iqattack.children.subprocess", stand_in)
 
 
 @pytest.fixture(scope="session")

@@ -287,7 +287,7 @@ def faulty(mine):
 
 
 @pytest.mark.parametrize("workers", [None, 2])
-def test_an_attack_that_fails_fails_its_image_alone(mine, faulty, workers):
+def test_an_attack_that_fails_fails_its_image_alone(mine, faulty, forked_workers, workers):
     write_png(mine / "photos" / "3.png", torch.full((3, 72, 80), 70).byte())
     run = attack("faulty.py:fails:what=either", "run", workers=workers)
     statuses = {row.image: row.status for row in run.results}

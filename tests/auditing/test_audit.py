@@ -236,7 +236,7 @@ def test_smaller_budgets_are_read_from_the_log(audited, whole) -> None:
     assert card.line(*of).measures == small.line(*of).measures
 
 
-def test_the_same_bytes_twice_and_with_workers(audited, work) -> None:
+def test_the_same_bytes_twice_and_with_workers(audited, work, forked_workers) -> None:
     audited("one", suite="mine.toml")
     first = (work / "one" / "card.json").read_bytes()
     audited("two", suite="mine.toml", workers=2)

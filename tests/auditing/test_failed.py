@@ -86,7 +86,7 @@ def texts(found, state):
 
 
 @pytest.mark.parametrize("how", [{}, {"batch": 3}, {"concurrency": 3}, {"workers": 2}])
-def test_honest_failures_replay_and_the_model_fails_again(work, how):
+def test_honest_failures_replay_and_the_model_fails_again(work, forked_workers, how):
     card = audit(**how)
     rows = [*failed(NES), *failed(SQUARE)]
     assert any(row.queries > 1 for row in rows)

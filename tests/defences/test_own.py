@@ -361,7 +361,7 @@ def test_one_image_that_fails_fails_alone(mine, images):
 
 
 @pytest.mark.parametrize("workers", [None, 2])
-def test_a_run_says_which_image_a_defence_failed_on(mine, workers):
+def test_a_run_says_which_image_a_defence_failed_on(mine, forked_workers, workers):
     (mine / "wrong.py").write_text(WRONG)
     pixels = np.array(Image.open(mine / "photos" / "1.png"))
     pixels[0, 0, 0] = 255
@@ -503,7 +503,7 @@ def test_a_spec_of_data_is_none(mine):
 
 
 @pytest.mark.parametrize("defence", ["mine.py:noisy:passes=2+round:1", "jpeg:80+mine.py:Both"])
-def test_a_run_is_the_same_however_it_is_carried_out(mine, defence):
+def test_a_run_is_the_same_however_it_is_carried_out(mine, forked_workers, defence):
     one = attack("one", defence)
     inside = defence.replace("mine.py", f"{mine}/mine.py")
     assert one.settings.model == f"defended({inside}):{mine}/model.py:load"

@@ -13,7 +13,7 @@ import iqattack
 folder = Path(sys.argv[1])
 images = iqattack.ImageSet.from_folder(folder).limit(int(sys.argv[2]))
 # As many searches are open as fill a batch, so the batch size is fixed: both runs fill it.
-iqattack.attack(images, "builtin", queries=12, batch=16, out=folder / f"run-{sys.argv[2]}")
+iqattack.attack(images, "builtin", queries=6, batch=16, out=folder / f"run-{sys.argv[2]}")
 status = Path("/proc/self/status").read_text()
 print(status.split("VmHWM:")[1].split()[0])
 """

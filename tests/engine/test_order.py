@@ -15,7 +15,7 @@ from iqattack.engine import QueryLog
 from iqattack.images import ImageSet
 from iqattack.scoring import Executor, Threads
 
-pytestmark = pytest.mark.usefixtures("few_resamples")
+pytestmark = pytest.mark.usefixtures("few_resamples", "forked_workers")
 
 BUDGET = 25
 

@@ -1,8 +1,7 @@
 """The CI example, run here as it would be there: a model that withstands, and one that does not."""
 
 import shlex
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,6 +11,8 @@ import yaml
 from PIL import Image
 
 from iqattack.auditing import read_policy
+from iqattack.cli import main
+from iqattack.evaluation import evaluate_scores
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MODEL = """
@@ -28,8 +29,15 @@ def load():
 SCORES = {0: "bright", 1: "255.0 * (bright > 127.5).double()"}
 
 
+@pytest.fixture(autouse=True)
+def _few_resamples(few_resamples, monkeypatch):
+    few = partial(evaluate_scores, resamples=20)
+    monkeypatch.setattr("iqattack.auditing.card.evaluate_scores", few)
+    monkeypatch.setattr("iqattack.auditing.card.RESAMPLES", 20)
+
+
 @pytest.mark.parametrize("status", [0, 1])
-def test_the_workflow_passes_and_fails(tmp_path, status) -> None:
+def test_the_workflow_passes_and_fails(tmp_path, monkeypatch, capsys, status) -> None:
     steps = yaml.safe_load((EXAMPLES / "quality_gate.yml").read_text())["jobs"]["audit"]["steps"]
     (command,) = (s["run"] for s in steps if s.get("run", "").startswith("iqattack "))
     (tmp_path / "my_model.py").write_text(MODEL.format(score=SCORES[status]))
@@ -40,9 +48,8 @@ def test_the_workflow_passes_and_fails(tmp_path, status) -> None:
         pixels = rng.integers(78, 178, (32, 32, 3), dtype=np.int64) + (k % 2)
         pixels += round(127.5 + (-1) ** k * 0.4 - pixels.mean()) if status else 12 * (k - 3)
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / "photos" / f"{k}.png")
-    program = [sys.executable, "-m", "iqattack", *shlex.split(command)[1:]]
-    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == status, done.stderr[-2000:]
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(command)[1:]) == status, capsys.readouterr().err[-2000:]
     junit = ElementTree.parse(tmp_path / "audit" / "junit.xml").getroot()
     assert int(junit.get("tests")) == len(read_policy(EXAMPLES / "policy.toml").rules)
     assert bool(int(junit.get("failures"))) == bool(status)

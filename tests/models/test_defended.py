@@ -131,7 +131,7 @@ def test_a_lost_connection_is_still_one(images) -> None:
 
 
 @pytest.mark.parametrize("defence", ["jpeg:60", "noise:3:2+round:1", "crop:0.8:2+aaa:5"])
-def test_a_run_goes_through_the_defence(spec, photos, tmp_path, defence) -> None:
+def test_a_run_goes_through_the_defence(spec, photos, tmp_path, forked_workers, defence) -> None:
     """Workers, another batch, and a loaded model give the same bytes; verify loads it again."""
 
     def run(out, model=spec, **options):
