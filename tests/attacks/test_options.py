@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 from torch import Tensor
 
-from iqattack.attacks import ATTACKS, load_attack
+from iqattack.attacks import ATTACKS, is_of_set, load_attack, load_set_attack
 from iqattack.attacks.options import Count, Fraction
 from iqattack.errors import InputError
 from iqattack.options import defaults, parse_options
@@ -125,7 +125,8 @@ def as_text(value: object) -> str:
 def test_the_defaults_of_each_attack_read_back(name) -> None:
     options = ATTACKS[name].options
     spec = ",".join(f"{option}={as_text(value)}" for option, value in options.items())
-    attack = load_attack(f"{name}:{spec}")
+    load = load_set_attack if is_of_set(name) else load_attack
+    attack = load(f"{name}:{spec}")
     assert isinstance(attack, partial)
     assert attack.keywords == options
 

@@ -248,7 +248,11 @@ def test_gradients_are_in_no_log(attacked, large, tmp_path):
 
 def test_an_objective_of_the_set(attacked):
     run = attacked("noise", objective="srocc", budget_total=30)
-    says("its images share a budget", run)
+    says(
+        "its images were attacked together (noise, pooled), so their searches cannot be replayed "
+        "one by one; give a run of an attack on single images",
+        run,
+    )
 
 
 def test_the_rows_as_a_file_and_as_json(attacked, tmp_path):

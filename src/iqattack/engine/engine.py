@@ -192,7 +192,8 @@ class Engine:
         """Outcomes and failures of an attack on all images, and what it returned; errors as in
         `run`. total: queries about all images, which no path exceeds; InputError where it does not
         suffice for the clean ones. tolerant: whether a candidate that the model fails on for good
-        counts as one without a finite score, instead of as the failure of its image.
+        counts as one without a finite score, instead of as the failure of its image; with an
+        objective of the set it always does.
 
         An image whose clean image cannot be scored is left out of the set.
         """
@@ -224,7 +225,7 @@ class Engine:
                 attack,
                 total=total,
                 standing=standing,
-                tolerant=tolerant,
+                tolerant=tolerant or standing is not None,
             )
         ) as events:
             for event in events:
