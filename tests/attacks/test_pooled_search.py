@@ -11,7 +11,10 @@ from iqattack.attacks import (
     is_of_set,
     load_attack,
     load_set_attack,
+    name_of,
+    single,
 )
+from iqattack.attacks.set_based import pooled_search
 from iqattack.attacks.set_based.pooled_search import (
     FOUND,
     FRESH,
@@ -191,6 +194,51 @@ def test_one_image_is_a_set_of_one(images, make_task, play):
     task = make_task(images[0], radius=3.0, queries=80, reach=1.0)
     alone = play(load_attack("pooled-search")(task), task, towards(images[0], "noise"))
     assert alone.gains == as_set
+
+
+def test_a_stroke_that_reaches_the_end_of_the_range_is_learnt(images, make_task):
+    """It ends the search of its image; on all others, it is the first that is tried."""
+    tasks = [make_task(image, radius=3.0, queries=60, reach=0.9) for image in images]
+    gains = [towards(image, LAST) for image in images]
+    found = played(load_set_attack("pooled-search:together=1"), tasks, gains)
+    assert len(found[0]) > 20
+    assert [len(each) for each in found[1:]] == [1] * 5
+
+
+def test_negated_channels_that_reach_the_end_of_the_range_are_learnt(images, make_task):
+    """Red is to go the other way than green and blue, which no fixed direction does."""
+
+    def of(image):
+        ((_, signs),) = bank(image, torch.Generator(), ["checkerboard 1"])
+        w = signs.expand(3, -1, -1).double() * torch.tensor([-1.0, 1.0, 1.0])[:, None, None]
+        return lambda x: float((w * (x - image).double()).sum()) / (3.0 * w.numel())
+
+    tasks = [make_task(image, radius=3.0, queries=60, reach=0.9) for image in images]
+    found = played(load_set_attack("pooled-search:together=1"), tasks, list(map(of, images)))
+    assert found[0][-1] > 0.9
+    assert [len(each) for each in found[1:]] == [1] * 5
+
+
+def test_a_stroke_that_no_query_was_left_for_counts_as_never_tried(images, make_task, monkeypatch):
+    taught = []
+    monkeypatch.setattr(pooled_search, "Lessons", lambda: taught.append(Lessons()) or taught[-1])
+    tasks = [make_task(image, radius=3.0, queries=5, reach=1.0) for image in images]
+    found = played(load_set_attack("pooled-search:together=2"), tasks, [lambda _: 0.0] * 6)
+    assert [len(each) for each in found] == [5] * 6
+    assert not taught[0].trying.any()
+    assert np.isfinite(taught[0].gains).sum() == 30
+
+
+def test_an_error_names_the_attack(images, make_task, monkeypatch):
+    def broken(*_):
+        raise ValueError("no filters today")
+
+    monkeypatch.setattr(pooled_search, "searched_filters", broken)
+    for attack in (load_set_attack("pooled-search"), single(load_attack("pooled-search"))):
+        task = make_task(images[0], radius=3.0, queries=60, reach=1.0)
+        with pytest.raises(InputError, match=r"attack .pooled-search. failed: .*no filters"):
+            played(attack, [task], [lambda _: 0.0])
+    assert name_of(load_attack("pooled-search")) == "pooled-search"
 
 
 def test_it_goes_back_from_a_score_boundary(images, make_task):

@@ -14,13 +14,16 @@ import pytest
 import iqattack
 from iqattack.attacks.set_based.pooled_search import TOGETHER
 from iqattack.auditing.replayed import replayed
+from iqattack.auditing.suite import Attempt
 from iqattack.errors import InputError, RunError
 from iqattack.models import wrap
 from iqattack.reporting import write_report
-from iqattack.runs import Run, execute, verify
+from iqattack.reporting.figures import Request, plot
+from iqattack.runs import Callbacks, Run, execute, verify
 from iqattack.runs.detect import detect
 from iqattack.runs.how import How
-from iqattack.runs.traces import results_at
+from iqattack.runs.traces import reached, results_at
+from iqattack.scoring import Retry
 
 QUERIES = 30
 ATTACK = "pooled-search"
@@ -41,11 +44,11 @@ def model():
 def pooled(tmp_path, settings, images, model):
     """Make a run."""
 
-    def run(folder="run", how=None, scorer=None, **changes):
+    def run(folder="run", how=None, scorer=None, callbacks=None, **changes):
         given = {"attack": ATTACK, "constraint": "linf:8", "queries": QUERIES} | changes
         scorer = scorer or model
         with Run.create(tmp_path / folder, settings(**given), scorer) as begun:
-            execute(begun, images, scorer, how=how or How())
+            execute(begun, images, scorer, how=how or How(), callbacks=callbacks)
         return Run.open(tmp_path / folder)
 
     return run
@@ -68,10 +71,60 @@ def test_each_image_has_its_budget_and_all_of_it_verifies(pooled, model):
     found = verify(run, model)
     assert found.ok, found.differences
     assert {result.attack for result in run.results} == {ATTACK}
-    results, _ = results_at(run, 10)
-    assert [r.queries for r in results.done] == [10] * 5
-    assert all(a.gain <= b.gain for a, b in zip(results.done, run.results, strict=True))
-    assert ATTACK in write_report(run).read_text()
+    page = write_report(run).read_text()
+    assert ATTACK in page
+    assert "a run with a smaller budget would gain less" in page
+
+
+def test_no_smaller_budget_is_read_from_the_log(pooled):
+    """With a larger budget, the first queries about an image rest on more about the others."""
+    run = pooled()
+    assert list(results_at(run, QUERIES)[0].done) == list(run.results)
+    with pytest.raises(RunError, match=r"learnt from all 30 queries about those before it"):
+        results_at(run, 10)
+    with pytest.raises(RunError, match="attack again with that budget"):
+        reached(run, [10, QUERIES])
+    with pytest.raises(InputError, match="attacks all images together, so results at smaller"):
+        Attempt(attack=ATTACK, constraint="linf:3")
+
+
+def test_a_figure_over_queries_says_what_it_is_not(pooled, tmp_path):
+    heard = []
+    plot([pooled()], Request(out=tmp_path / "p.svg"), note=lambda *what: heard.append(what))
+    assert any("no run of a smaller budget" in what for _, what in heard)
+
+
+def test_the_state_of_a_run_counts_queries(pooled):
+    """All results come at the end."""
+    states = []
+    pooled(callbacks=Callbacks(progress=states.append))
+    assert states[-1].pooled
+    assert states[-1].spent == states[-1].budget == 5 * QUERIES
+
+
+def test_a_failure_that_may_pass_is_named_and_the_run_goes_on_with_resume(pooled, images):
+    """A service that does not answer for a while."""
+    whole, asked = pooled("whole"), []
+
+    def busy(batch):
+        asked.append(len(batch))
+        if sum(asked) > 40:
+            raise TimeoutError("busy")
+        return luma(batch)
+
+    given = {"score_range": (-255.0, 255.0), "lower_better": False}
+    scorer = wrap(busy, name="luma", **given)
+    with pytest.raises(
+        InputError, match=r"busy; all images are attacked in one search, .*--resume"
+    ):
+        pooled("run", how=How(batch=1, retry=Retry(0)), scorer=scorer)
+    folder = whole.folder.parent / "run"
+    scorer = wrap(luma, name="luma", **given)
+    with Run.resume(folder, whole.settings, scorer) as run:
+        execute(run, images, scorer)
+    again = Run.open(folder)
+    assert written(again)[0] == written(whole)[0]
+    assert [r.queries for r in again.results] == [r.queries for r in whole.results]
 
 
 def test_a_check_of_the_model_fits_into_the_budgets(pooled, model):
@@ -114,6 +167,11 @@ def test_candidates_without_a_score_leave_the_others_what_they_learnt(tmp_path, 
 def test_settings_that_do_not_fit_are_refused(settings, changes, message):
     with pytest.raises(InputError, match=message):
         settings(**{"attack": ATTACK, "queries": QUERIES, **changes})
+
+
+def test_a_shard_is_refused_before_a_survey_is_asked_for(photos, tmp_path):
+    with pytest.raises(InputError, match="leave out the shard, or use portfolio-search"):
+        iqattack.attack(photos, "builtin", attack=ATTACK, shard="1/2", out=tmp_path / "run")
 
 
 def test_a_cluster_is_refused(pooled):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from iqattack.api.common import Images, behind, closing, named_attack, path_of, prepared
-from iqattack.attacks import Attack
+from iqattack.attacks import Attack, is_of_set
 from iqattack.catalogue import defaults
 from iqattack.errors import InputError
 from iqattack.models import EAGER, Inference, Scorer
@@ -192,7 +192,7 @@ def attack_with(
     notify = callbacks or Callbacks()
     begun = resume and os.path.lexists(folder / "run.toml")
     surveyed = None if survey is None else Survey.read(path_of("survey", survey))
-    if shard is not None:
+    if shard is not None and not (function is None and is_of_set(str(attack))):  # refused below
         check = _check_of_shard(shard, objective, surveyed, check, notify)
     chosen, settings, scorer = prepared(
         images,

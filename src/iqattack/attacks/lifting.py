@@ -147,4 +147,5 @@ def alone(attack: SetAttack) -> Attack:
         except StopIteration as stop:
             return stop.value
 
+    search.__name__ = name_of(attack)  # for messages
     return search

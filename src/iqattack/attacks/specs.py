@@ -150,12 +150,10 @@ def load_attack(spec: str, gradients: Callable[[str], Gradient] | None = None) -
         if gradients is not None and isinstance(value, Gradients):
             options[option] = replace(value, function=gradients(value.spec))
     attack = partial(found.kind.function, **options)
-    if found.kind.of_set:
-        return alone(attack)
     if found.kind.name not in ATTACKS:
         return as_guest(attack, found.kind.name)
     attack.__name__ = found.kind.name  # type: ignore[attr-defined] # for messages
-    return attack
+    return alone(attack) if found.kind.of_set else attack
 
 
 def is_of_set(spec: str) -> bool:

@@ -16,8 +16,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from iqattack.attacks import canonical_attack, taken_files
+from iqattack.attacks import canonical_attack, is_of_set, taken_files
 from iqattack.auditing.parsing import parsed
+from iqattack.catalogue import defaults
 from iqattack.constraints import parse_constraint
 from iqattack.errors import InputError, unknown
 from iqattack.objectives import SetObjective, WithBoundary, parse_objective
@@ -43,6 +44,12 @@ class Attempt(BaseModel):
     @field_validator("attack")
     @classmethod
     def _attack(cls, spec: str) -> str:
+        if is_of_set(spec):
+            raise InputError(
+                f"attack {spec}: attacks all images together, so results at smaller budgets cannot "
+                "be read from the log; give an attack on single images, such as "
+                f"{defaults.ATTACK}, and use this one with 'iqattack attack'"
+            )
         return canonical_attack(spec)
 
     @field_validator("constraint")

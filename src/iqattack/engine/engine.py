@@ -200,7 +200,7 @@ class Engine:
         check_set(self._objective, images, total)
         failed = self._log.failures()
         items: list[Attacked | Failure] = []
-        recorder = self._recorder(images, total)
+        recorder = self._recorder(images, total, together=tolerant or total is not None)
         survey = self._surveyed(self._in_set(images, failed), recorder)
         while True:
             try:
@@ -257,7 +257,9 @@ class Engine:
             log.fail(name, failed[name])
         return ImageSet(tuple(entry for entry in images if entry.name not in out))
 
-    def _recorder(self, images: ImageSet, total: int | None = None) -> Recorder:
+    def _recorder(
+        self, images: ImageSet, total: int | None = None, *, together: bool = False
+    ) -> Recorder:
         self._log.open_tasks([entry.name for entry in images])
         self._log.forget_failures()
         return Recorder(
@@ -265,6 +267,7 @@ class Engine:
             images=len(images),
             queries=self._queries,
             total=total,
+            together=together,
             note=self._note,
             progress=self._progress,
         )

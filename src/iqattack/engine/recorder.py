@@ -35,7 +35,7 @@ class Progress:
     attempts: images that were sent in this session and not answered.
     gain: mean over the images that are done and those in progress, of the score range.
     doing: what keeps it busy, where that is not the model.
-    pooled: whether images share the budget, so that only queries tell how far it is.
+    pooled: whether images are attacked together, so that only queries show how far it is.
     """
 
     stage: str
@@ -62,10 +62,13 @@ class Recorder:
         images: int,
         queries: int,
         total: int | None = None,
+        together: bool = False,
         note: Callable[[str, str], None],
         progress: Callable[[Progress], None],
     ) -> None:
-        """queries: about each image, at most; total: about all of them, which share it."""
+        """queries: about each image, at most; total: about all of them, which share it; together:
+        whether all results come at the end.
+        """
         self._log = log
         self._note = note
         self._progress = progress
@@ -73,8 +76,8 @@ class Recorder:
         self._sum, self._attacked = 0.0, 0  # gains of images that are done
         self._failed = self._unreached = 0
         self._started = time.monotonic()
-        budget, pooled = images * queries if total is None else total, total is not None
-        self._state = Progress("clean", 0, images, 0, 0, 0, budget, 0.0, 1, 0.0, pooled=pooled)
+        budget = images * queries if total is None else total
+        self._state = Progress("clean", 0, images, 0, 0, 0, budget, 0.0, 1, 0.0, pooled=together)
 
     def begin(self, stage: str, *, done: int, spent: int = 0, gains: Sequence[float] = ()) -> None:
         """Another stage; spent: queries of earlier sessions; gains: of images that are done."""

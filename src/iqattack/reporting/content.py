@@ -274,6 +274,11 @@ def _queries_chart(summary: Summary, curve: dict[str, Any]) -> Chart | None:
             f"After {_queries(queries[-1])} the median gain is {percent(median[-1])}; half of that "
             f"was reached by query {half:,}."
         )
+    if summary.settings.together:
+        text += (
+            " Images also learnt from all queries about those before them, so a run with a smaller "
+            "budget would gain less."
+        )
     rows = tuple(
         (f"{queries[i]:,}", *(percent(curve[q][i]) for q in ("lower", "median", "upper")))
         for i in _spread(len(queries), 11)

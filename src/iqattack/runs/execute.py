@@ -225,6 +225,12 @@ def _of_set(
         images, attack(), total=run.settings.budget_total, tolerant=True
     )
     keep_order(log, returned.order)
+    for item in items:
+        if isinstance(item, Failure) and item.transient and item.queries:
+            raise InputError(
+                f"{item.reason}; all images are attacked in one search, which stopped here: "
+                "continue with --resume"
+            )
     return items
 
 

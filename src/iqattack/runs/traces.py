@@ -80,7 +80,7 @@ def results_at(run: Run, queries: int) -> tuple[Results, int]:
 
     Raises InputError for a budget below 1 or above the run's; RunError for an objective with a
     score boundary, which keeps the least different image that crosses it: the log does not identify
-    that image.
+    that image; and for images that were attacked together, whose queries depend on the budget.
     """
     _check_budget(run, queries)
     budget = run.settings.queries
@@ -153,6 +153,12 @@ def _check_smaller(run: Run) -> None:
         raise RunError(
             f"{run.folder}: its images share a budget of {run.settings.budget_total:,} queries; "
             "summary.json and the page have the ranking at smaller budgets"
+        )
+    if run.settings.together:
+        raise RunError(
+            f"{run.folder}: with attack {run.settings.attack}, each image learnt from all "
+            f"{run.settings.queries:,} queries about those before it, so with a smaller budget its "
+            "first queries would have been others; attack again with that budget"
         )
     if not keeps_best(run.settings):
         given = (

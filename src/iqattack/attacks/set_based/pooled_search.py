@@ -17,7 +17,7 @@ others gained, single images of a run cannot be attacked again on their own.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iqattack.attacks.contract import Answer, Search, SetSearch, SetTask, Task
+from iqattack.attacks.contract import Answer, Search, SearchEnded, SetSearch, SetTask, Task
 from iqattack.attacks.lifting import single
 from iqattack.attacks.options import Count, CountFromOne, Fraction
 from iqattack.attacks.shared.painting.canvas import Brush, Canvas
@@ -120,11 +120,17 @@ class Lessons:
         self.trying[int(self.rising[image]), number] += 1.0
         return self.strokes[number]
 
-    def learn(self, image: int, stroke: Stroke, gain: float) -> None:
-        """What the chosen stroke gained."""
+    def learn(self, image: int, stroke: Stroke, gain: float | None) -> None:
+        """What the chosen stroke gained; None if it got no query."""
         number = self.strokes.index(stroke)
         self.trying[int(self.rising[image]), number] -= 1.0
-        self.gains[image, number] = gain
+        if gain is not None:
+            self.gains[image, number] = gain
+
+    def find(self, image: int, stroke: Stroke, before: float, gain: float | None) -> None:
+        """Add a stroke if it gained more than what there was before."""
+        if gain is not None and gain > before:
+            self.add(image, stroke, gain)
 
     def add(self, image: int, stroke: Stroke, gain: float) -> None:
         """A stroke that an image found by itself."""
@@ -144,6 +150,8 @@ class Lessons:
         images = np.bincount(best, minlength=len(self.strokes)).astype(float)
         images[self.trying.any(0)] = np.inf
         number = self.fixed + int(np.argmin(images[self.fixed :]))
+        if images[number] == np.inf:  # with very many images at a time
+            return
         del self.strokes[number]
         self.gains = np.delete(self.gains, number, 1)
         self.trying = np.delete(self.trying, number, 1)
@@ -181,6 +189,7 @@ def pooled_search(
         yield from portfolio(canvas, found, directions, palette)
         yield from way_back(canvas)
 
+    search.__name__ = "pooled-search"  # for messages
     return (yield from single(search, together=together)(given))
 
 
@@ -190,8 +199,7 @@ def _known(canvas: Canvas, lessons: Lessons, image: int) -> Generator[Tensor, An
     brush_of = partial(_brush_of, canvas.task, canvas.task.rng.clone_state())
     while not canvas.done and (stroke := lessons.choose(image)) is not None:
         brush = brush_of(stroke)
-        gain = yield from canvas.ask(canvas.painted(brush))
-        lessons.learn(image, stroke, gain)
+        gain = yield from _asked(canvas, brush, partial(lessons.learn, image, stroke))
         gains.append((gain, brush))
     brushes = [brush for _, brush in sorted(gains, key=lambda pair: -pair[0])]
     best = brushes[0]
@@ -199,11 +207,26 @@ def _known(canvas: Canvas, lessons: Lessons, image: int) -> Generator[Tensor, An
         if canvas.done or best.theta is not None:
             break
         brush, before = best.turning(channel), canvas.gain
-        gain = yield from canvas.ask(canvas.painted(brush))
-        if gain > before:
+        found = partial(lessons.find, image, Stroke.of(brush), before)
+        if (yield from _asked(canvas, brush, found)) > before:
             best = brush
-            lessons.add(image, Stroke.of(brush), gain)
     return brushes if best is brushes[0] else [best, *brushes]
+
+
+def _asked(
+    canvas: Canvas, brush: Brush, heard: Callable[[float | None], None]
+) -> Generator[Tensor, Answer, float]:
+    """The gain of a brush. heard: is called with it before the search goes on or ends, as it does
+    at the end of the score range; with None if there was no query left.
+    """
+    try:
+        gain = yield from canvas.ask(canvas.painted(brush))
+    except SearchEnded as ended:
+        gains = ended.answer.gain
+        heard(float(gains[0]) if len(gains) else None)
+        raise
+    heard(gain)
+    return gain
 
 
 def _brush_of(task: Task, rng: torch.Generator, stroke: Stroke) -> Brush:

@@ -141,6 +141,9 @@ def plot(
             progress(number, len(runs))
             state = state_of(run, pictures=request.kind == "ssim")
             _note(run, state, note)
+            if request.kind == "gain-queries" and run.settings.together:
+                what = "images learnt from all queries about others: no run of a smaller budget"
+                note(str(run.folder), what)
             yield Named(run, label), state
         progress(len(runs), len(runs))
 
