@@ -112,7 +112,7 @@ def test_a_failure_that_may_pass_is_named_and_the_run_goes_on_with_resume(pooled
             raise TimeoutError("busy")
         return luma(batch)
 
-    given = {"score_range": (-255.0, 255.0), "lower_better": False}
+    given: dict[str, Any] = {"score_range": (-255.0, 255.0), "lower_better": False}
     scorer = wrap(busy, name="luma", **given)
     with pytest.raises(
         InputError, match=r"busy; all images are attacked in one search, .*--resume"
