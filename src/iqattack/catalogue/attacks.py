@@ -133,8 +133,8 @@ ATTACKS: dict[str, AttackText] = {
             POOLED,
             "On each image, first tries what gained most on the images before it: fixed "
             "directions, and filters found there; then continues as portfolio-search. Each query "
-            "counts in the budget of its image. With few queries per image, it gains more than "
-            "portfolio-search on single images. Shards and Ray are not supported.",
+            "counts in the budget of its image; the gain over portfolio-search depends on the "
+            "model and the budget. Shards and Ray are not supported.",
             {
                 **_FILTER,
                 "together": "images at a time: fewer learn more from each other, more keep more "
