@@ -132,7 +132,7 @@ def done(of_set: str) -> list[str]:
 def table(of_set: str) -> list[dict[str, str]]:
     """A line for each victim and number of queries, and the mean of victims."""
     lines = []
-    for name, queries in itertools.product(done(of_set), POINTS[1:]):
+    for name, queries in itertools.product(done(of_set), POINTS):
         alone, together = (100 * gains(name, of_set, a, queries) for a in (ALONE, TOGETHER))
         lines.append(
             {
@@ -149,7 +149,7 @@ def table(of_set: str) -> list[dict[str, str]]:
 def means(of_set: str) -> list[dict[str, str]]:
     """A line for each number of queries: means over victims."""
     lines = []
-    for queries in POINTS[1:]:
+    for queries in POINTS:
         each = {
             a: [mean(100 * gains(name, of_set, a, queries)) for name in done(of_set)]
             for a in (ALONE, TOGETHER)

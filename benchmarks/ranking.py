@@ -176,7 +176,7 @@ def measured(job: Job) -> Row:
     if alone:
         items = list(engine.run(images))
     else:
-        items, _ = engine.run_set(images, ranking(attack), total=job.total, tolerant=True)
+        items, _ = engine.run_set(images, ranking(attack), total=job.total)
     found: dict[str, Outcome] = {}
     for item in items:
         if isinstance(item, Failure) or not isinstance(item, Outcome):

@@ -108,9 +108,9 @@ def _signed(canvas: Canvas, fields: Tensor, weights: Floats) -> Tensor:
 
 
 TRIED = {
-    "all strokes of the profile, 20 queries": strokes,
-    "nine strokes, then weights of the best five by CMA-ES, 20 queries": mixed,
-    "nine strokes, then students walk on from the best picture, 20 queries": onward,
+    "all strokes of the profile": strokes,
+    "nine strokes, then weights of the best five by CMA-ES": mixed,
+    "nine strokes, then students walk on from the best picture": onward,
 }
 
 
@@ -135,7 +135,7 @@ def gains(name: str, profile: Profile, limit: int) -> list[dict[str, str]]:
             )
             found.append(min(float(outcome.gain[0]), target.reach))
         share = with_interval(".3f", ratio, np.array(found), ceiling)
-        rows.append({"first queries": label, "share of the ceiling": share})
+        rows.append({"first queries": f"{label}, {QUERIES} queries", "share of the ceiling": share})
     return [*rows, *of_universals(name, numbers, ceiling)]
 
 

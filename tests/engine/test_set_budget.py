@@ -69,7 +69,7 @@ ATTACKS = GOES_ON | ENDS
 def run_set(kit, images, scorer, attack, total, **options):
     """Items by name, and what the attack returned."""
     engine = kit.engine(scorer, None, **{"objective": "srocc", "queries": OWN} | options)
-    items, returned = engine.run_set(images, attack, total=total, tolerant=True)
+    items, returned = engine.run_set(images, attack, total=total)
     return {item.entry.name: item for item in items}, returned
 
 

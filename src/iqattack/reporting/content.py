@@ -276,8 +276,8 @@ def _queries_chart(summary: Summary, curve: dict[str, Any]) -> Chart | None:
         )
     if summary.settings.together:
         text += (
-            " Images also learnt from all queries about those before them, so a run with a smaller "
-            "budget would gain less."
+            " Images also learnt from all queries about those before them, so runs with smaller "
+            "budgets have other curves."
         )
     rows = tuple(
         (f"{queries[i]:,}", *(percent(curve[q][i]) for q in ("lower", "median", "upper")))
