@@ -43,6 +43,19 @@ def test_the_first_lines_of_python_run(tmp_path, monkeypatch, capsys, few_resamp
     assert printed.startswith("With at most 4 queries per image, ")
 
 
+def test_the_second_command_is_complete(tmp_path, monkeypatch, capsys):
+    """As pasted, it lacks no option: only the images are not there."""
+    monkeypatch.chdir(tmp_path)
+    (line,) = (
+        line
+        for line in README.read_text("utf-8").partition("\n## ")[0].splitlines()
+        if line.startswith(".venv/bin/iqattack ")
+    )
+    assert main(shlex.split(line, comments=True)[1:]) == 2
+    error = capsys.readouterr().err
+    assert error == "error: photos: no such image, folder or list; check the path\n"
+
+
 @pytest.mark.slow
 def test_the_commands_for_a_model_of_ones_own_work_when_pasted(
     tmp_path, monkeypatch, capsys, few_resamples
