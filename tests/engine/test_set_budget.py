@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iqattack.attacks import BudgetSpent, Chosen, load_attack, ranking, single
-from iqattack.engine import Interrupted, Outcome, QueryLog, image_hash
+from iqattack.engine import Failure, Interrupted, Outcome, QueryLog, image_hash
+from iqattack.engine.drivers import IN_A_ROW
 from iqattack.errors import InputError
 from iqattack.images import read_image
 from iqattack.scoring import NO_RETRY, Retry, Threads
@@ -223,6 +224,52 @@ def test_a_total_holds_when_an_image_fails_for_good(kit, images):
     again, _ = run_set(kit, images, repaired, greedy, 60, log=log, batch=1)
     assert not repaired.asked
     assert kit.as_plain(again[images[1].name]) == kit.as_plain(items[images[1].name])
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_model_that_breaks_for_good_ends_the_attack_which_goes_on_later(kit, images, batch):
+    """What was asked in vain before it was noticed counts; nothing else is lost."""
+    total, log, broken = 400, QueryLog(), []
+
+    def breaks(pixels):
+        if broken or len(scorer.asked) > 60:
+            broken.extend(map(image_hash, pixels))
+            raise ValueError("out of order")
+
+    scorer = kit.Scorer(before=breaks)
+    items, _ = run_set(
+        kit, images, scorer, greedy, total, log=log, retry=NO_RETRY, batch=batch
+    )  # fmt: skip
+    assert all(isinstance(item, Failure) for item in items.values())
+    assert any("out of order" in item.reason for item in items.values())
+    without = sum(int(np.isnan(log.rows(entry.name)["score"]).sum()) for entry in images)
+    assert 0 < without < IN_A_ROW
+    assert len(set(broken)) <= IN_A_ROW + N * batch  # a batch that fails is tried again, one by one
+    repaired = kit.Scorer()
+    items, _ = run_set(kit, images, repaired, greedy, total, log=log, batch=batch)
+    assert all(isinstance(item, Outcome) for item in items.values())
+    assert sum(log.queries(entry.name) for entry in images) == total
+
+
+def test_failures_on_one_image_alone_do_not_end_the_attack(kit, images):
+    first = image_hash(read_image(images[0].path).pixels)
+    log, clean = QueryLog(), []
+
+    def only_one(given):
+        for step in range(2 * IN_A_ROW):
+            yield [(0, given.tasks[0].image[None] + step + 1)]
+
+    def fails(pixels):
+        clean.extend(map(image_hash, pixels))
+        if first in clean and len(clean) > N:
+            raise ValueError("singular")
+
+    items, _ = run_set(
+        kit, images, kit.Scorer(before=fails), only_one, 200, log=log, retry=NO_RETRY,
+        constraint="linf:90",
+    )  # fmt: skip
+    assert isinstance(items[images[0].name], Outcome)
+    assert np.isnan(log.rows(images[0].name)["score"]).sum() > IN_A_ROW
 
 
 def test_an_image_that_failed_at_first_stays_out_once_the_search_has_begun(kit, images):

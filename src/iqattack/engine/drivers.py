@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import overload
 
 import torch
@@ -34,6 +35,10 @@ from iqattack.scoring import Reply, Request
 
 CLEAN_BYTES = 8  # that an image takes for each of its values while its clean score is asked for
 SEARCH_BYTES = 80  # and while it is attacked: twenty floats, most of them SurFree's
+
+# Failures for good without a score in between, on so many images or on all, after which a model is
+# held to be broken.
+IN_A_ROW, ON_IMAGES = 32, 3
 
 FailureOf = Callable[[ImageEntry, Exception, int, bool], Failure]  # queries, transient
 
@@ -349,12 +354,14 @@ class SetDriver(AccountsDriver):
     ) -> None:
         """total: queries about all images, their clean ones included; then all are opened.
         tolerant: a candidate that the model fails on for good is one without a finite score, in the
-        log, too, as whatever is asked afterwards depends on it.
+        log, too, as whatever is asked afterwards depends on it; until the model is held to be
+        broken, which ends the attack as a failure that may pass does.
         """
         super().__init__(failed)
         self._entries = entries
         self._total = total
         self._tolerant = tolerant
+        self._failing: list[str] = []  # images of the failures since the last score
         self._accounts = LazyAccounts(makers)
         self._numbers = {entry.name: number for number, entry in enumerate(entries)}
         self._order: list[tuple[str, int]] = []
@@ -375,9 +382,16 @@ class SetDriver(AccountsDriver):
     def take(self, reply: Reply) -> None:
         """Put it into its account."""
         if not self._tolerant or reply.score is not None or reply.transient:
+            self._failing.clear()
             super().take(reply)
+            return
+        name = reply.request.name
+        self._failing.append(name)
+        images = min(ON_IMAGES, len(self._entries))
+        if len(self._failing) < IN_A_ROW or len(set(self._failing)) < images:
+            self.account(name).settle(reply.request.number, math.nan)
         else:
-            self.account(reply.request.name).settle(reply.request.number, math.nan)
+            super().take(replace(reply, transient=True))
 
     def advance(self) -> None:
         """Send answers and take proposals until some of them need a score."""
