@@ -64,6 +64,13 @@ def other():
     return score
 """
 )
+DEFENCE = """
+import numpy as np
+
+def shaken(pixels, rng, by: int = 2):
+    moved = pixels + rng.integers(-by, by + 1, pixels.shape)
+    return np.clip(moved, 0, 255).astype(np.uint8)
+"""
 FAST_CHECKS = {  # of whether a node lives
     "health_check_initial_delay_ms": 500,
     "health_check_period_ms": 500,
@@ -113,9 +120,9 @@ def asked(folder):
     return len((folder / "asked").read_text().splitlines())
 
 
-def same(kit, folder, name):
+def same(kit, folder, name, as_run="whole"):
     """Whether a run is, byte for byte, that of a single process."""
-    whole, out = folder / "whole", folder / name
+    whole, out = folder / as_run, folder / name
     rows = []
     for run in (whole, out):
         with QueryLog(run / "log.sqlite", read_only=True) as log:
@@ -148,6 +155,20 @@ def test_a_run_that_is_stopped_and_goes_on_is_that_of_one_process(kit, folder, n
     assert asked(folder) - before <= IMAGES * QUERIES + 1  # and one as a session begins
     assert signal.getsignal(signal.SIGTERM) == handler
     assert not ray.is_initialized()
+
+
+@pytest.mark.slow
+def test_a_defence_of_a_file_goes_to_the_workers(kit, folder, nodes):
+    """With a random one, too: its draws do not depend on who scores."""
+    (folder / "defence.py").write_text(DEFENCE)
+    defended = {"defence": f"{folder / 'defence.py'}:shaken:by=3,passes=2", "check": True}
+    attack(folder, "shaken", **defended)
+    attack(
+        folder, "shaken on a cluster", engine="ray", address=nodes.address, workers=2, **defended
+    )
+    same(kit, folder, "shaken on a cluster", "shaken")
+    results = [(folder / name / "results.csv").read_bytes() for name in ("shaken", "whole")]
+    assert results[0] != results[1]
 
 
 @pytest.mark.slow
