@@ -50,10 +50,6 @@ def _square(filter_: tuple[float, ...]) -> tuple[float, ...]:
     return filter_
 
 
-Filter = Annotated[tuple[float, ...], AfterValidator(_square)]
-"""Coefficients of a square filter with an odd number of them a side, row by row."""
-
-
 class Stroke(BaseModel):
     """A direction of the bank, plus the filtered high frequencies of the image if it has a filter.
 
@@ -67,7 +63,7 @@ class Stroke(BaseModel):
 
     direction: Annotated[str, AfterValidator(_known)]
     weight: float = 1.0
-    filter: Filter | None = None
+    filter: Annotated[tuple[float, ...], AfterValidator(_square)] | None = None
     turned: tuple[Annotated[int, Field(ge=0, le=2)], ...] = ()
 
     @property

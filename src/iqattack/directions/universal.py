@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isqrt
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,7 +30,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from iqattack.directions.profile import Filter, Stroke, in_order
+from iqattack.directions.profile import MOST_SIDE, Stroke, in_order
 from iqattack.errors import InputError
 
 KEY = "iqattack"  # of the metadata
@@ -48,7 +49,7 @@ class Tile:
     """
 
     values: Tensor
-    filter: Filter | None = None
+    filter: tuple[float, ...] | None = None
     weight: float = 1.0
 
     @property
@@ -68,11 +69,14 @@ class Beside(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    filter: Filter
+    filter: tuple[float, ...]
     weight: float
 
     @model_validator(mode="after")
-    def _not_nothing(self) -> Self:
+    def _usable(self) -> Self:
+        side = isqrt(len(self.filter))
+        if side**2 != len(self.filter) or side % 2 == 0 or side > MOST_SIDE:
+            raise ValueError(f"{len(self.filter)} coefficients are no square filter")
         if not any((*self.filter, self.weight)):
             raise ValueError("all coefficients and the weight are 0")
         return self

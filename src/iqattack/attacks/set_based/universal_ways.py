@@ -264,8 +264,8 @@ def filters(group: Group, reserve: int, minibatch: int) -> Trying:
 def _tiles(
     group: Group, first: Tile, bank: Sequence[Stroke], numbers: Sequence[int], reserve: int
 ) -> Generator[Sequence[Proposal], Sequence[Answer], list[Tile]]:
-    """Sums of gratings, the best last sum first: another grating, of random waves, colour, phase
-    and strength, stays if the signs of the sum gain no less with it.
+    """Sums of gratings, the last one first: another grating, of random waves, colour, phase and
+    strength, is added, or else subtracted, if the signs of the sum gain more with it.
 
     numbers: the images on which it has to gain; all sums see the same, since they are compared. A
     tile that does not gain more than every direction of the bank gets a smaller share.
@@ -276,20 +276,26 @@ def _tiles(
     best = yield from group.mean(first, numbers)
     total = first.values.numpy().astype(np.float64)
     left, steps = group.left - reserve, [first]
+    opposite: NDArray[np.float64] | None = None  # of a grating that did not gain, to try next
     while group.numbers:
         rest = 1.0 - (HALF if best > rival else TRIAL)
         if group.left - reserve - len(numbers) < rest * left:
             break
-        colour = group.rng.standard_normal(3)
-        colour *= np.sqrt(3) / np.linalg.norm(colour)
-        waves, phase = group.rng.integers(0, PERIOD, 2), group.rng.uniform(0, 2 * np.pi)
-        strength = group.rng.choice(STRENGTHS) * total.std()
-        other = total + strength * colour[:, None, None] * _wave(waves, phase)
-        tile = _tile(np.where(other > 0, 1.0, -1.0))
+        if opposite is None:
+            colour = group.rng.standard_normal(3)
+            colour *= np.sqrt(3) / np.linalg.norm(colour)
+            waves, phase = group.rng.integers(0, PERIOD, 2), group.rng.uniform(0, 2 * np.pi)
+            strength = group.rng.choice(STRENGTHS) * total.std()
+            step = strength * colour[:, None, None] * _wave(waves, phase)
+        else:
+            step = opposite
+        tile = _tile(np.where(total + step > 0, 1.0, -1.0))
         gain = yield from group.mean(tile, numbers)
-        if gain >= best:
-            best, total = gain, other
+        if gain > best:
+            best, total, opposite = gain, total + step, None
             steps.append(tile)
+        else:
+            opposite = -step if opposite is None else None
     return steps[::-1]
 
 
