@@ -62,13 +62,16 @@ def counted():
 
 @pytest.fixture
 def learn(tmp_path, settings, images, counted):
-    def run(folder="universal", queries=QUERIES, objective="rank", constraint=None, **options):
+    def run(
+        folder="universal", queries=QUERIES, objective="rank", constraint=None, scorer=None,
+        **options,
+    ):  # fmt: skip
         changed = settings(
             attack="filter-search", model="tiled", queries=queries, objective=objective
         )
         if constraint is not None:
             changed = changed.model_copy(update={"constraint": constraint})
-        return make_universal(tmp_path / folder, changed, images, counted[0], **options)
+        return make_universal(tmp_path / folder, changed, images, scorer or counted[0], **options)
 
     return run
 
@@ -316,6 +319,31 @@ def test_applying_leaves_out_what_cannot_be_read(learn, tmp_path, images):
     assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png"]
     with pytest.raises(RunError, match="is not empty; use another --out"):
         list(iqattack.apply(tmp_path / "universal", folder, out=out, direction="down"))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_it_ends_where_the_images_of_a_minibatch_fail(learn, counted, images, way):
+    """A model that fails for good on all changes of four images out of five."""
+    clean = {image_hash(read_image(entry.path).pixels) for entry in images}
+    first = [read_image(entry.path).pixels for entry in images][:4]
+
+    def score(batch):
+        for pixels in batch:
+            changed = image_hash(pixels) not in clean
+            if changed and any(
+                pixels.shape == image.shape and (pixels.int() - image.int()).abs().max() < 20
+                for image in first
+            ):
+                raise ValueError("singular")
+        return torch.as_tensor(counted[0](batch))
+
+    model = wrap(score, name="tiled", score_range=(100.0, 156.0), lower_better=False)
+    for minibatch in (1, 2):
+        with pytest.raises(InputError, match="leave it out, with another --out"):
+            learn(
+                f"{minibatch}", way=way, minibatch=minibatch, objective="up", scorer=model,
+                how=How(batch=1), queries=600,
+            )  # fmt: skip
 
 
 def test_batches_change_nothing(learn, tmp_path):

@@ -48,7 +48,7 @@ WAVES = (
     (1, -3),
 )  # cycles in a period, down and across
 STRENGTHS = (0.5, 1.0, 2.0)  # of an added grating, in standard deviations of the sum so far
-TRIAL, HALF = 0.1, 0.5  # maximum share of the remaining budget for a tile: at first, if it is best
+TRIAL, SUM = 0.1, 0.5  # maximum shares for the sum of what the bank leaves: at first, if it is best
 OPPONENTS = ((1, -1, 1), (1, 1, -1), (1, -1, -1))  # magenta, yellow and red against their opposites
 SHARES = (0.5, 0.25, 0.25)  # of the budget that the bank leaves, for each filter in turn
 
@@ -93,6 +93,10 @@ class Group:
         """A random minibatch."""
         size = min(size, len(self.numbers))
         return sorted(self.rng.choice(self.numbers, size, replace=False).tolist())
+
+    def able(self, numbers: Sequence[int]) -> bool:
+        """Whether any of these images is still there."""
+        return any(number in self.numbers for number in numbers)
 
     def gains(self, pattern: Pattern, numbers: Sequence[int]) -> Asking:
         """Gain of a pattern on each of these images, limited by the score range; NaN on failure.
@@ -265,7 +269,7 @@ def _tiles(
     group: Group, first: Tile, bank: Sequence[Stroke], numbers: Sequence[int], reserve: int
 ) -> Generator[Sequence[Proposal], Sequence[Answer], list[Tile]]:
     """Sums of gratings, the last one first: another grating, of random waves, colour, phase and
-    strength, is added, or else subtracted, if the signs of the sum gain more with it.
+    strength, stays if the signs of the sum gain no less with it.
 
     numbers: the images on which it has to gain; all sums see the same, since they are compared. A
     tile that does not gain more than every direction of the bank gets a smaller share.
@@ -276,26 +280,20 @@ def _tiles(
     best = yield from group.mean(first, numbers)
     total = first.values.numpy().astype(np.float64)
     left, steps = group.left - reserve, [first]
-    opposite: NDArray[np.float64] | None = None  # of a grating that did not gain, to try next
-    while group.numbers:
-        rest = 1.0 - (HALF if best > rival else TRIAL)
+    while group.able(numbers):
+        rest = 1.0 - (SUM if best > rival else TRIAL)
         if group.left - reserve - len(numbers) < rest * left:
             break
-        if opposite is None:
-            colour = group.rng.standard_normal(3)
-            colour *= np.sqrt(3) / np.linalg.norm(colour)
-            waves, phase = group.rng.integers(0, PERIOD, 2), group.rng.uniform(0, 2 * np.pi)
-            strength = group.rng.choice(STRENGTHS) * total.std()
-            step = strength * colour[:, None, None] * _wave(waves, phase)
-        else:
-            step = opposite
-        tile = _tile(np.where(total + step > 0, 1.0, -1.0))
+        colour = group.rng.standard_normal(3)
+        colour *= np.sqrt(3) / np.linalg.norm(colour)
+        waves, phase = group.rng.integers(0, PERIOD, 2), group.rng.uniform(0, 2 * np.pi)
+        strength = group.rng.choice(STRENGTHS) * total.std()
+        other = total + strength * colour[:, None, None] * _wave(waves, phase)
+        tile = _tile(np.where(other > 0, 1.0, -1.0))
         gain = yield from group.mean(tile, numbers)
-        if gain > best:
-            best, total, opposite = gain, total + step, None
+        if gain >= best:
+            best, total = gain, other
             steps.append(tile)
-        else:
-            opposite = -step if opposite is None else None
     return steps[::-1]
 
 
@@ -437,9 +435,9 @@ def evolution(group: Group, reserve: int, minibatch: int, side: int = 8) -> Tryi
     shape = (3, side, side)
     people = group.rng.uniform(-1.0, 1.0, (POPULATION, *shape))
     gains = np.full(POPULATION, -np.inf)
-    while group.numbers and group.left >= reserve + len(numbers):
+    while group.able(numbers) and group.left >= reserve + len(numbers):
         for k in range(POPULATION):
-            if group.left < reserve + len(numbers):
+            if group.left < reserve + len(numbers) or not group.able(numbers):
                 break
             candidate = people[k]
             if np.isfinite(gains[k]):
@@ -462,7 +460,7 @@ def square(group: Group, reserve: int, minibatch: int) -> Trying:
     first_left = group.left - reserve
     gain = yield from group.mean(_tile(best), numbers)
     steps: list[Pattern] = [_tile(best)]
-    while group.numbers and group.left >= reserve + len(numbers):
+    while group.able(numbers) and group.left >= reserve + len(numbers):
         share = _share((first_left - (group.left - reserve)) / max(first_left, 1))
         side = max(1, round((share * height * width) ** 0.5))
         side = min(side, height, width)
