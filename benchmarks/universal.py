@@ -53,7 +53,8 @@ from iqattack.constraints import parse_constraint
 from iqattack.directions import BANK, Known, Perturbation, Stroke, Universal, read_universal
 from iqattack.directions import ordered as ordered_by
 from iqattack.engine import Engine, Outcome, QueryLog
-from iqattack.images import ImageSet, write_bytes
+from iqattack.images import ImageSet, read_image, write_bytes
+from iqattack.models import score_checked
 from iqattack.objectives import Direction, parse_objective
 from iqattack.scoring import InProcess, Recompressed, ScorePool
 from iqattack.version import __version__
@@ -460,8 +461,23 @@ def ratios(found: Found) -> list[dict[str, str]]:
                 f"{over(column(OURS), column(strongest))}, {strongest}"
             )
             row[f"{title}: over fixed"] = over(column(OURS), column(BASE))
+            if name == "first":
+                row["range over published"] = f"{reach(victim) / mean(column(strongest)):.2f}"
         rows.append(row | {"seeds": str(ours.seeds)})
     return rows
+
+
+@cache
+def reach(victim: str) -> float:
+    """How far scores can move on the images used for measuring: their mean, in points of 100."""
+    model, found = scorer(victim), []
+    for of_set in SETS:
+        images = image_set(of_set)
+        pixels = [read_image(entry.path).pixels[None] for entry in images]
+        clean = [float(score_checked(model, image)[0]) for image in pixels]
+        targets = parse_objective("rank").targets(clean, model.score_range, model.lower_better)
+        found += [100.0 * targets[k].reach for k in entries(of_set)]
+    return float(np.mean(found))
 
 
 def over(one: Floats, other: Floats) -> str:

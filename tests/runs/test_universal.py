@@ -24,6 +24,7 @@ from iqattack.attacks import load_attack
 from iqattack.attacks.set_based.universal_ways import ALIKE, GRATINGS, WAYS
 from iqattack.constraints import Linf, parse_constraint
 from iqattack.directions import (
+    Beside,
     Known,
     Perturbation,
     Stroke,
@@ -244,6 +245,8 @@ def test_a_filter_beside_a_tile_is_kept(tmp_path):
     path = tmp_path / "p.safetensors"
     path.write_bytes(Perturbation(learnt, tiles).to_bytes())
     one, other = read_universal(path).patterns(rising=True)
+    assert isinstance(one, Tile)
+    assert isinstance(other, Tile)
     assert torch.equal(one.values, tile)
     assert torch.equal(other.values, tile)
     assert (one.filter, one.weight) == (patterns[0].filter, 0.25)
@@ -254,11 +257,13 @@ def test_a_filter_beside_a_tile_is_kept(tmp_path):
 
 
 def test_a_filter_needs_a_tile():
-    beside = {"filter": [0.0] * 24 + [1.0], "weight": 1.0}
+    beside = Beside(filter=(0.0,) * 24 + (1.0,), weight=1.0)
     with pytest.raises(ValidationError, match="a filter beside a tile, but no tile"):
         Known(stroke=Stroke(direction="noise"), beside=beside, gain=0.1, together=0.1)
     with pytest.raises(ValidationError, match="the weight are 0"):
-        Known(tile="up 0", beside={"filter": [0.0] * 25, "weight": 0.0}, gain=0.1, together=0.1)
+        Beside(filter=(0.0,) * 25, weight=0.0)
+    with pytest.raises(ValidationError, match="4 coefficients are no square filter"):
+        Beside(filter=(1.0,) * 4, weight=0.0)
 
 
 def test_a_file_that_is_none_is_refused(tmp_path):
