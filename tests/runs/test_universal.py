@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from itertools import pairwise
@@ -15,13 +16,24 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 from safetensors.torch import save
 
 import iqattack
 from iqattack.attacks import load_attack
-from iqattack.attacks.set_based.universal_ways import ALIKE, WAYS
+from iqattack.attacks.set_based.universal_ways import ALIKE, GRATINGS, WAYS
 from iqattack.constraints import Linf, parse_constraint
-from iqattack.directions import Known, Perturbation, Stroke, Tile, Universal, read_universal
+from iqattack.directions import (
+    Beside,
+    Known,
+    Perturbation,
+    Stroke,
+    Tile,
+    Universal,
+    high_frequencies,
+    ordered,
+    read_universal,
+)
 from iqattack.engine import Interrupted, QueryLog, image_generator, image_hash
 from iqattack.errors import InputError, RunError
 from iqattack.images import read_image
@@ -51,13 +63,16 @@ def counted():
 
 @pytest.fixture
 def learn(tmp_path, settings, images, counted):
-    def run(folder="universal", queries=QUERIES, objective="rank", constraint=None, **options):
+    def run(
+        folder="universal", queries=QUERIES, objective="rank", constraint=None, scorer=None,
+        **options,
+    ):  # fmt: skip
         changed = settings(
             attack="filter-search", model="tiled", queries=queries, objective=objective
         )
         if constraint is not None:
             changed = changed.model_copy(update={"constraint": constraint})
-        return make_universal(tmp_path / folder, changed, images, counted[0], **options)
+        return make_universal(tmp_path / folder, changed, images, scorer or counted[0], **options)
 
     return run
 
@@ -182,7 +197,8 @@ def test_patterns_suit_any_size_and_box(shape, box):
     region = constraint.around(pixels)
     tile = Tile(torch.rand(3, 5, 4, generator=torch.Generator().manual_seed(2)) * 2 - 1)
     stroke = Stroke(direction="noise", weight=1.0, filter=tuple(np.linspace(-1, 1, 25).tolist()))
-    for pattern in (tile, stroke, Stroke(direction="checkerboard 2")):
+    both = replace(tile, filter=stroke.filter, weight=-0.5)
+    for pattern in (tile, both, stroke, Stroke(direction="checkerboard 2")):
         rng = image_generator(0, "a.png")
         once, again = (laid(pattern, pixels, constraint, rng, rising=True) for _ in range(2))
         assert torch.equal(once, again)
@@ -198,6 +214,56 @@ def test_a_tile_is_repeated_and_takes_the_ends_of_the_box():
     assert change[0, 0, 0] == 1  # white is near
     assert change[0, 1].tolist() == [4, -4, 2, 4, -4, 2, 4]
     assert torch.equal(change[:, 2], change[:, 3])
+
+
+def test_a_filter_is_added_to_a_tile():
+    """Its field is the tile's signs, weighted, plus what is left of the image beside its mean."""
+    pixels = torch.randint(256, (3, 12, 10), generator=torch.Generator().manual_seed(4)).byte()
+    values = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(5)) * 2 - 1
+    middle = (0.0,) * 12 + (1.0,) + (0.0,) * 12  # the detail itself
+    box = Linf(4)
+    region = box.around(pixels)
+    signs = values.sign().repeat(1, 2, 2)[:, :12, :10]
+    detail = high_frequencies(pixels)
+    for weight in (-3.0, 0.4, 20.0):
+        found = laid(Tile(values, middle, weight), pixels, box, image_generator(0, ""), rising=True)
+        field = weight * signs + detail
+        expected = torch.where(field > 0, region.upper, region.lower)
+        assert torch.equal(found, expected.to(torch.uint8))
+
+
+def test_a_filter_beside_a_tile_is_kept(tmp_path):
+    tile = torch.rand(3, 8, 8) * 2 - 1
+    patterns = [Tile(tile, tuple(np.linspace(-1, 1, 25).tolist()), 0.25), Tile(tile)]
+    known, tiles = ordered(patterns, np.array([[0.5, 0.1], [0.2, 0.3]]), 8, "up")
+    assert list(tiles) == ["up 0"]  # one tile, two patterns
+    assert [item.text(tiles) for item in known] == ["tile of 8×8, filter 5×5", "tile of 8×8"]
+    learnt = Universal(
+        format=2, version="1", model="m", images=("a.png",), constraint="linf:3", objective="up",
+        way="filter", seed=0, queries=9, up=tuple(known),
+    )  # fmt: skip
+    path = tmp_path / "p.safetensors"
+    path.write_bytes(Perturbation(learnt, tiles).to_bytes())
+    one, other = read_universal(path).patterns(rising=True)
+    assert isinstance(one, Tile)
+    assert isinstance(other, Tile)
+    assert torch.equal(one.values, tile)
+    assert torch.equal(other.values, tile)
+    assert (one.filter, one.weight) == (patterns[0].filter, 0.25)
+    assert other.filter is None
+    # Files without such a tile stay readable for earlier versions.
+    plain = Perturbation(learnt.model_copy(update={"format": 1, "up": (known[1],)}), tiles)
+    assert b"beside" not in plain.to_bytes()
+
+
+def test_a_filter_needs_a_tile():
+    beside = Beside(filter=(0.0,) * 24 + (1.0,), weight=1.0)
+    with pytest.raises(ValidationError, match="a filter beside a tile, but no tile"):
+        Known(stroke=Stroke(direction="noise"), beside=beside, gain=0.1, together=0.1)
+    with pytest.raises(ValidationError, match="the weight are 0"):
+        Beside(filter=(0.0,) * 25, weight=0.0)
+    with pytest.raises(ValidationError, match="4 coefficients are no square filter"):
+        Beside(filter=(1.0,) * 4, weight=0.0)
 
 
 def test_a_file_that_is_none_is_refused(tmp_path):
@@ -260,6 +326,31 @@ def test_applying_leaves_out_what_cannot_be_read(learn, tmp_path, images):
         list(iqattack.apply(tmp_path / "universal", folder, out=out, direction="down"))
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_it_ends_where_the_images_of_a_minibatch_fail(learn, counted, images, way):
+    """A model that fails for good on all changes of four images out of five."""
+    clean = {image_hash(read_image(entry.path).pixels) for entry in images}
+    first = [read_image(entry.path).pixels for entry in images][:4]
+
+    def score(batch):
+        for pixels in batch:
+            changed = image_hash(pixels) not in clean
+            if changed and any(
+                pixels.shape == image.shape and (pixels.int() - image.int()).abs().max() < 20
+                for image in first
+            ):
+                raise ValueError("singular")
+        return torch.as_tensor(counted[0](batch))
+
+    model = wrap(score, name="tiled", score_range=(100.0, 156.0), lower_better=False)
+    for minibatch in (1, 2):
+        with pytest.raises(InputError, match="leave it out, with another --out"):
+            learn(
+                f"{minibatch}", way=way, minibatch=minibatch, objective="up", scorer=model,
+                how=How(batch=1), queries=600,
+            )  # fmt: skip
+
+
 def test_batches_change_nothing(learn, tmp_path):
     for batch in (1, 3, 16):
         learn(f"b{batch}", how=How(batch=batch))
@@ -312,6 +403,17 @@ def test_a_grating_of_opponent_colours_is_found(tmp_path, settings, images):
     best = found.learnt.up[0]
     assert best.text(found.tiles) == "tile of 8×8"
     assert best.gain == pytest.approx(3.0 / 56, rel=0.01)
+
+
+def test_a_tile_adds_up_gratings(learn, counted):
+    """Random weights: the best single grating reaches less of the optimum."""
+    best = learn(queries=4000, objective="up", constraint="linf:8").learnt.up[0]
+    weights = counted[2]
+    optimum = float(weights.abs().mean())
+    alone = max(float((weights * tile.values.double()).mean()) for tile in GRATINGS) / optimum
+    assert best.tile is not None
+    assert alone < 0.3
+    assert 0.45 < best.gain / (8.0 * optimum / 56) <= 1.01
 
 
 def test_patterns_complement_each_other(tmp_path, settings, images):

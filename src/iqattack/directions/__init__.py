@@ -10,6 +10,7 @@ from iqattack.directions.sparse_noise import SUPPORTS, Draw, SparseNoise, Suppor
 from iqattack.directions.squares import eta, window
 from iqattack.directions.textures import BUNDLED, SOURCES, Source, crop, textures
 from iqattack.directions.universal import (
+    Beside,
     Known,
     Pattern,
     Perturbation,
@@ -27,6 +28,7 @@ __all__ = [
     "SOURCES",
     "STUDENT",
     "SUPPORTS",
+    "Beside",
     "ByGain",
     "Choice",
     "Draw",

@@ -11,17 +11,26 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isqrt
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from iqattack.directions.profile import Stroke, in_order
+from iqattack.directions.profile import MOST_SIDE, Stroke, in_order
 from iqattack.errors import InputError
 
 KEY = "iqattack"  # of the metadata
@@ -32,26 +41,60 @@ CHANNELS = ("red", "green", "blue")
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """A tile: values (1 or 3, h, w) float32 from −1, the lower end of the box, to 1, the upper."""
+    """A tile, plus the filtered high frequencies of the image if it has a filter.
+
+    values: (1 or 3, h, w) float32 from −1, the lower end of the box, to 1, the upper. filter:
+    coefficients of a square filter, row by row; with one, only the signs of the values count.
+    weight: of these signs relative to the filter.
+    """
 
     values: Tensor
+    filter: tuple[float, ...] | None = None
+    weight: float = 1.0
+
+    @property
+    def theta(self) -> NDArray[np.float64] | None:
+        """Filter coefficients and weight in one vector, as searched; None without a filter."""
+        return None if self.filter is None else np.array([*self.filter, self.weight])
 
 
 Pattern = Stroke | Tile
 
 
+class Beside(BaseModel):
+    """A filter of each image's detail that is added to a tile.
+
+    filter: coefficients of a square filter, row by row. weight: of the tile relative to it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    filter: tuple[float, ...]
+    weight: float
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        side = isqrt(len(self.filter))
+        if side**2 != len(self.filter) or side % 2 == 0 or side > MOST_SIDE:
+            raise ValueError(f"{len(self.filter)} coefficients are no square filter")
+        if not any((*self.filter, self.weight)):
+            raise ValueError("all coefficients and the weight are 0")
+        return self
+
+
 class Known(BaseModel):
     """A pattern with its gains on the images from which it was learnt.
 
-    stroke, tile: exactly one of them; the tile by the name of its tensor. gain: mean over images if
-    it is applied alone. together: mean over images of the best gain of it and all patterns before
-    it. Both are fractions of the score range.
+    stroke, tile: exactly one of them; the tile by the name of its tensor. beside: a filter added to
+    the tile. gain: mean over images if it is applied alone. together: mean over images of the best
+    gain of it and all patterns before it. Both are fractions of the score range.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     stroke: Stroke | None = None
     tile: str | None = None
+    beside: Beside | None = None
     gain: float
     together: float
 
@@ -61,32 +104,53 @@ class Known(BaseModel):
             raise ValueError("expected a stroke or a tile")
         if self.stroke is not None and self.stroke.student is not None:
             raise ValueError("a student is no pattern that suits any image")
+        if self.beside is not None and self.tile is None:
+            raise ValueError("a filter beside a tile, but no tile")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        known: dict[str, Any] = handler(self)
+        if self.beside is None:  # unknown to earlier versions
+            del known["beside"]
+        return known
 
     def text(self, tiles: Mapping[str, Tensor]) -> str:
         """A short description."""
         if self.stroke is None:
             _, height, width = tiles[str(self.tile)].shape
-            return f"tile of {width}×{height}"
-        text = self.stroke.direction
-        if self.stroke.turned:
-            text += f", negated in {' and '.join(CHANNELS[k] for k in self.stroke.turned)}"
-        if self.stroke.filter is not None:
-            side = round(len(self.stroke.filter) ** 0.5)
+            text = f"tile of {width}×{height}"
+            filter_ = None if self.beside is None else self.beside.filter
+        else:
+            text, filter_ = self.stroke.direction, self.stroke.filter
+            if self.stroke.turned:
+                text += f", negated in {' and '.join(CHANNELS[k] for k in self.stroke.turned)}"
+        if filter_ is not None:
+            side = round(len(filter_) ** 0.5)
             text += f", filter {side}×{side}"
         return text
+
+    def pattern(self, tiles: Mapping[str, Tensor]) -> Pattern:
+        """The pattern itself. tiles: tensors by name."""
+        if self.stroke is not None:
+            return self.stroke
+        values = tiles[str(self.tile)]
+        if self.beside is None:
+            return Tile(values)
+        return Tile(values, self.beside.filter, self.beside.weight)
 
 
 class Universal(BaseModel):
     """Metadata of a universal perturbation: its patterns, how they were learnt, and at what cost.
 
-    jpeg: quality at which images were compressed before scoring; None for no JPEG. up, down:
-    patterns that raise and lower raw scores, in the order in which to try them.
+    format: 2 if a tile has a filter beside it, else 1. jpeg: quality of recompression
+    before scoring; None for none. up, down: patterns that raise and lower raw scores, in the
+    order in which to try them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: int = Field(default=1, ge=1, le=1)
+    format: int = Field(default=1, ge=1, le=2)
     version: str
     model: str
     images: tuple[str, ...]
@@ -116,10 +180,7 @@ class Perturbation:
 
     def patterns(self, *, rising: bool) -> list[Pattern]:
         """The patterns that raise raw scores, or lower them, in the order in which to try them."""
-        return [
-            known.stroke if known.stroke is not None else Tile(self.tiles[str(known.tile)])
-            for known in self.learnt.known(rising=rising)
-        ]
+        return [known.pattern(self.tiles) for known in self.learnt.known(rising=rising)]
 
     def to_bytes(self) -> bytes:
         """The contents of the file; equal perturbations give the same bytes."""
@@ -143,15 +204,22 @@ def ordered(
     order = [first, *in_order(gains - alone[:, None], most - 1)]
     together = np.maximum.accumulate(np.maximum(gains[:, order], 0.0), axis=1).mean(0)
     known, tiles = [], {}
+    names: dict[Tensor, str] = {}  # by identity
     for place, (k, mean) in enumerate(zip(order, together, strict=True)):
         pattern, name = patterns[k], f"{prefix} {place}"
         stroke = None if isinstance(pattern, Tile) else pattern
+        beside = None
         if isinstance(pattern, Tile):
+            # Safetensors stores no tensor twice: patterns of one tile share its first name.
+            name = names.setdefault(pattern.values, name)
             tiles[name] = pattern.values
+            if pattern.filter is not None:
+                beside = Beside(filter=pattern.filter, weight=pattern.weight)
         known.append(
             Known(
                 stroke=stroke,
                 tile=None if stroke else name,
+                beside=beside,
                 gain=float(gains[:, k].mean()),
                 together=float(mean),
             )

@@ -118,6 +118,7 @@ def make_universal(
                 "true score range"
             )
         learnt = Universal(
+            format=2 if any(known.beside for known in (*up, *down)) else 1,
             version=__version__,
             model=scorer.name,
             images=tuple(entry.name for entry in images),
@@ -240,7 +241,8 @@ def picture(perturbation: Perturbation) -> Tensor:
     for rising in (True, False):
         row = []
         for pattern in perturbation.patterns(rising=rising):
-            under = grey if isinstance(pattern, Tile) else photo
+            alone = isinstance(pattern, Tile) and pattern.filter is None
+            under = grey if alone else photo
             rng = image_generator(perturbation.learnt.seed, "")
             after = laid(pattern, under, Linf(BOX), rng, rising=rising)
             change = (after.int() - under) * (GREY // BOX)

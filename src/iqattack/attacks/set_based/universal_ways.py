@@ -4,9 +4,9 @@ Each candidate pattern is applied to a *minibatch* of images, and its value is t
 The two directions are learnt one after the other: patterns that raise the raw scores of the images
 whose scores are to rise, and patterns that lower those of the others.
 
-- `filter` (ours): the bank and gratings of opponent colours, then filters of each image's own
-  detail, as in `filter_search.py`. A filter adapts to every image, whereas a fixed tile is the same
-  on all.
+- `filter` (ours): the bank and gratings of opponent colours; a tile that adds up gratings; then
+  filters of each image's own detail, as in `filter_search.py`, beside the tile or a direction of
+  the bank. A filter adapts to every image, whereas a fixed tile is the same on all.
 - `nes`, `evolution`, `square`: tiles of 32×32 by NES, tiles of 8×8 by differential evolution (Storn
   & Price, 1997), and patterns of the size of the image by Square Attack's random search; the
   methods that Bychkov et al. (ICME 2025) use, apart from budgets and boxes.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -46,6 +47,8 @@ WAVES = (
     (1, 3),
     (1, -3),
 )  # cycles in a period, down and across
+STRENGTHS = (0.5, 1.0, 2.0)  # of an added grating, in standard deviations of the sum so far
+TRIAL, SUM = 0.1, 0.5  # maximum shares for the sum of what the bank leaves: at first, if it is best
 OPPONENTS = ((1, -1, 1), (1, 1, -1), (1, -1, -1))  # magenta, yellow and red against their opposites
 SHARES = (0.5, 0.25, 0.25)  # of the budget that the bank leaves, for each filter in turn
 
@@ -63,7 +66,7 @@ class Group:
     """The images of one direction, and their remaining queries.
 
     numbers: of the images in the set; left: queries for all images together. A failed image is
-    removed. Gains of strokes and gratings are cached.
+    removed. repeated: tiles of which gains are cached, as those of all strokes are.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Group:
         self.numbers = list(numbers)
         self.left = left
         self.rng = rng
+        self.repeated: set[Pattern] = set(GRATINGS)
         self._tasks = tasks
         self._layers: dict[int, Layer] = {}
         self._known: dict[tuple[Pattern, int], float] = {}
@@ -89,6 +93,10 @@ class Group:
         """A random minibatch."""
         size = min(size, len(self.numbers))
         return sorted(self.rng.choice(self.numbers, size, replace=False).tolist())
+
+    def able(self, numbers: Sequence[int]) -> bool:
+        """Whether any of these images is still there."""
+        return any(number in self.numbers for number in numbers)
 
     def gains(self, pattern: Pattern, numbers: Sequence[int]) -> Asking:
         """Gain of a pattern on each of these images, limited by the score range; NaN on failure.
@@ -106,7 +114,7 @@ class Group:
                 self.numbers.remove(number)
             else:
                 found[number] = min(float(answer.gain[0]), self._tasks[number].reach)
-                if isinstance(pattern, Stroke) or pattern in GRATINGS:  # others are never repeated
+                if isinstance(pattern, Stroke) or pattern in self.repeated:
                     self._known[pattern, number] = found[number]
         return np.array([found[number] for number in numbers])
 
@@ -203,13 +211,12 @@ def _learnt(
 
 
 def filters(group: Group, reserve: int, minibatch: int) -> Trying:
-    """Fixed patterns on a minibatch, then one filter after the other by CMA-ES, each added to a
-    direction of the bank.
+    """Fixed patterns on a minibatch, then a tile, then one filter after the other by CMA-ES, each
+    added to a direction of the bank or to the tile.
 
     Channels of the direction are negated if that gains, since some models depend on colour. The
-    first filter is optimised on its own, or as a complement of a grating that gains more than any
-    direction; each further one as a complement of those before it. All filters of a generation are
-    evaluated on the same minibatch, and each generation on a new one.
+    first filter is optimised on its own, each further one as a complement of those before it. All
+    filters of a generation are evaluated on the same minibatch, and each generation on a new one.
     """
     first, everyone = group.left, list(group.numbers)
     size = max(min(len(everyone), int(FIRST * first) // (len(BANK) + len(GRATINGS))), 1)
@@ -227,24 +234,19 @@ def filters(group: Group, reserve: int, minibatch: int) -> Trying:
     beside: Gained | None = None
     finals: list[Pattern] = []
     tried: list[Pattern] = []
-    if fixed and isinstance(grating := fixed[0][1], Tile):  # filters complement it
-        finals.append(grating)
-        gains = yield from group.gains(grating, everyone)
-        beside = dict(zip(everyone, np.fmax(gains, 0.0).tolist(), strict=True))
+    gratings = [pattern for _, pattern in fixed if isinstance(pattern, Tile)]
+    tile: Tile | None = None
+    if gratings:
+        tiles = yield from _tiles(group, gratings[0], bank, numbers[:minibatch], reserve)
+        tile, tried = tiles[0], [*tiles[1:]]
+        finals.append(tile)
+        group.repeated.add(tile)
     shares = SHARES[: max(reserve // max(len(everyone), 1), 1)]
     for number in range(len(shares)):
-        values = {}
-        for stroke in bank:
-            values[stroke] = yield from group.mean(stroke, numbers, beside)
-        bank.sort(key=lambda stroke: -values[stroke])
-        best = bank[0] if bank else Stroke(direction=next(iter(BANK)))
-        for channel in range(3):
-            if best not in values or group.left < reserve + size:
-                break
-            other = best.model_copy(update={"turned": (*best.turned, channel)})
-            values[other] = yield from group.mean(other, numbers, beside)
-            bank.append(other)
-            best = max(best, other, key=lambda stroke: values[stroke])
+        best: Pattern
+        gain, best = yield from _direction(group, bank, numbers, beside, reserve)
+        if tile is not None and (yield from group.mean(tile, numbers, beside)) > gain:
+            best = tile
         share = shares[number] / sum(shares[number:])
         until = group.left - int(share * max(group.left - reserve, 0))
         found = yield from _filter(group, best, until, minibatch, beside)
@@ -263,22 +265,90 @@ def filters(group: Group, reserve: int, minibatch: int) -> Trying:
     return finals + _alternately(tried, [*strokes, *(pattern for _, pattern in fixed)])
 
 
+def _tiles(
+    group: Group, first: Tile, bank: Sequence[Stroke], numbers: Sequence[int], reserve: int
+) -> Generator[Sequence[Proposal], Sequence[Answer], list[Tile]]:
+    """Sums of gratings, the last one first: another grating, of random waves, colour, phase and
+    strength, stays if the signs of the sum gain no less with it.
+
+    numbers: the images on which it has to gain; all sums see the same, since they are compared. A
+    tile that does not gain more than every direction of the bank gets a smaller share.
+    """
+    rival = -1.0
+    for stroke in bank:
+        rival = max(rival, (yield from group.mean(stroke, numbers)))
+    best = yield from group.mean(first, numbers)
+    total = first.values.numpy().astype(np.float64)
+    left, steps = group.left - reserve, [first]
+    while group.able(numbers):
+        rest = 1.0 - (SUM if best > rival else TRIAL)
+        if group.left - reserve - len(numbers) < rest * left:
+            break
+        colour = group.rng.standard_normal(3)
+        colour *= np.sqrt(3) / np.linalg.norm(colour)
+        waves, phase = group.rng.integers(0, PERIOD, 2), group.rng.uniform(0, 2 * np.pi)
+        strength = group.rng.choice(STRENGTHS) * total.std()
+        other = total + strength * colour[:, None, None] * _wave(waves, phase)
+        tile = _tile(np.where(other > 0, 1.0, -1.0))
+        gain = yield from group.mean(tile, numbers)
+        if gain >= best:
+            best, total = gain, other
+            steps.append(tile)
+    return steps[::-1]
+
+
+def _direction(
+    group: Group,
+    bank: list[Stroke],
+    numbers: Sequence[int],
+    beside: Gained | None,
+    reserve: int,
+) -> Generator[Sequence[Proposal], Sequence[Answer], tuple[float, Stroke]]:
+    """The best direction of the bank and its mean gain; negated in channels where that gains more,
+    which is added to the bank.
+    """
+    values = {}
+    for stroke in bank:
+        values[stroke] = yield from group.mean(stroke, numbers, beside)
+    bank.sort(key=lambda stroke: -values[stroke])
+    if not bank:
+        return -1.0, Stroke(direction=next(iter(BANK)))
+    best = bank[0]
+    for channel in range(3):
+        if group.left < reserve + len(numbers):
+            break
+        other = best.model_copy(update={"turned": (*best.turned, channel)})
+        values[other] = yield from group.mean(other, numbers, beside)
+        bank.append(other)
+        best = max(best, other, key=lambda stroke: values[stroke])
+    return values[best], best
+
+
 def _gratings() -> tuple[Tile, ...]:
     """Gratings of opponent colours, which the bank lacks, in eight orientations, with periods from
     2.5 to 8 pixels.
     """
-    down, across = np.mgrid[:PERIOD, :PERIOD]
     tiles = []
-    for (a, b), colours in itertools.product(WAVES, OPPONENTS):
-        wave = np.where(np.cos(2 * np.pi * (a * down + b * across) / PERIOD + PHASE) > 0, 1.0, -1.0)
+    for waves, colours in itertools.product(WAVES, OPPONENTS):
+        wave = np.where(_wave(waves, PHASE) > 0, 1.0, -1.0)
         tiles.append(_tile(np.array(colours)[:, None, None] * wave))
     return tuple(tiles)
 
 
+def _wave(waves: Sequence[int] | NDArray[np.int64], phase: float) -> NDArray[np.float64]:
+    """A plane wave (8, 8). waves: cycles in a period, down and across; phase: radians."""
+    down, across = np.mgrid[:PERIOD, :PERIOD]
+    wave: NDArray[np.float64] = np.cos(
+        2 * np.pi * (waves[0] * down + waves[1] * across) / PERIOD + phase
+    )
+    return wave
+
+
 def _filter(
-    group: Group, best: Stroke, until: int, minibatch: int, beside: Gained | None
+    group: Group, best: Pattern, until: int, minibatch: int, beside: Gained | None
 ) -> Generator[Sequence[Proposal], Sequence[Answer], list[Pattern]]:
-    """Filters added to a direction, searched until `until` queries are left, the best guess first.
+    """Filters added to a direction or a tile, searched until `until` queries are left, the best
+    guess first.
 
     They have the symmetries of a square: a filter for all images has no preferred orientation, and
     six coefficients are found with fewer queries than 25.
@@ -295,17 +365,17 @@ def _filter(
         generation = []
         for _ in range(search.population_size):
             theta = search.ask()
-            stroke = _stroke(best, theta)
-            generation.append((theta, (yield from group.mean(stroke, numbers, beside))))
+            pattern = _filtered(best, theta)
+            generation.append((theta, (yield from group.mean(pattern, numbers, beside))))
         search.tell([(theta, -gain) for theta, gain in generation])
         # Generations see different images: a gain counts relative to the mean of its generation,
         # and late generations are better.
         mean = float(np.mean([gain for _, gain in generation]))
         top, gain = max(generation, key=lambda pair: pair[1])
-        tried.append((search.generation + gain - mean, _stroke(best, top)))
+        tried.append((search.generation + gain - mean, _filtered(best, top)))
     tried.sort(key=lambda pair: -pair[0])
-    guess: list[Pattern] = [_stroke(best, search.mean)] if tried else []
-    return guess + [stroke for _, stroke in tried]
+    guess: list[Pattern] = [_filtered(best, search.mean)] if tried else []
+    return guess + [pattern for _, pattern in tried]
 
 
 def _alike(side: int) -> NDArray[np.float64]:
@@ -320,9 +390,11 @@ def _alike(side: int) -> NDArray[np.float64]:
 ALIKE = _alike(SIDE)
 
 
-def _stroke(best: Stroke, theta: NDArray[np.float64]) -> Stroke:
-    coefficients, weight = ALIKE @ theta[:-1], float(theta[-1])
-    return best.model_copy(update={"filter": tuple(coefficients.tolist()), "weight": weight})
+def _filtered(best: Pattern, theta: NDArray[np.float64]) -> Pattern:
+    filter_, weight = tuple((ALIKE @ theta[:-1]).tolist()), float(theta[-1])
+    if isinstance(best, Tile):
+        return replace(best, filter=filter_, weight=weight)
+    return best.model_copy(update={"filter": filter_, "weight": weight})
 
 
 def _alternately(one: Sequence[Pattern], other: Sequence[Pattern]) -> list[Pattern]:
@@ -363,9 +435,9 @@ def evolution(group: Group, reserve: int, minibatch: int, side: int = 8) -> Tryi
     shape = (3, side, side)
     people = group.rng.uniform(-1.0, 1.0, (POPULATION, *shape))
     gains = np.full(POPULATION, -np.inf)
-    while group.numbers and group.left >= reserve + len(numbers):
+    while group.able(numbers) and group.left >= reserve + len(numbers):
         for k in range(POPULATION):
-            if group.left < reserve + len(numbers):
+            if group.left < reserve + len(numbers) or not group.able(numbers):
                 break
             candidate = people[k]
             if np.isfinite(gains[k]):
@@ -388,7 +460,7 @@ def square(group: Group, reserve: int, minibatch: int) -> Trying:
     first_left = group.left - reserve
     gain = yield from group.mean(_tile(best), numbers)
     steps: list[Pattern] = [_tile(best)]
-    while group.numbers and group.left >= reserve + len(numbers):
+    while group.able(numbers) and group.left >= reserve + len(numbers):
         share = _share((first_left - (group.left - reserve)) / max(first_left, 1))
         side = max(1, round((share * height * width) ** 0.5))
         side = min(side, height, width)
