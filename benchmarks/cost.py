@@ -492,10 +492,10 @@ prices, which are examples without a currency. `--gpu-rate NAME=IMAGES/S`, `--gp
 
 ## KonIQ-10k: {KONIQ:,} images × {QUERIES:,} queries × {len(rates)} models
 
-Simulated: {PER_GPU} workers share a GPU, {BATCH} images a call, of which {1e3 * FIXED_S:.0f} ms do
-not depend on the batch (assumed). Images per second of one GPU, {assumed}:
-{listed}.
-Price of an hour of one GPU, an example: {given.gpu_price:g}. All GPUs are held until the last image
+In the simulation, {PER_GPU} workers share a GPU, with {BATCH} images a call, and
+{1e3 * FIXED_S:.0f} ms of a call do not depend on the batch (assumed). Images per second of one GPU,
+{assumed}: {listed}.
+An hour of one GPU costs {given.gpu_price:g} (an example). All GPUs are held until the last image
 is done. *Used* is the share of the GPUs' rate that the run reaches.
 
 {markdown(koniq)}
@@ -505,7 +505,7 @@ from the measured rate and efficiency.
 
 ## 10⁸ queries to a paid service
 
-Price of a request, an example: {given.price:g}. Only the service's rate matters: the driver
+A request costs {given.price:g} (an example). Only the service's rate matters: the driver
 writes {limit / SERVICES[-1][0]:.0f} times as fast as the fastest of these answers. `--max-cost`
 stops before a given sum; retries that the service charges come on top.
 
