@@ -200,7 +200,7 @@ def main() -> None:
         ("parameters; file", f"{parameters:,}; {weights / 1e6:.2f} MB"),
         (f"training ({len(LEARNING)} contents)", training_log()),
         ("sample set: SROCC with pseudo-MOS, 24 images", on_samples(builtin)),
-        ("development set: SROCC with CNNIQA-LIVE, sign turned, 24 images", everywhere),
+        ("development set: SROCC with negated CNNIQA-LIVE, 24 images", everywhere),
         ("the same on contents never trained on", fresh),
         (
             f"images a second, {SIDE}×{SIDE}, batches of {BATCH}",

@@ -481,10 +481,10 @@ def page(given: argparse.Namespace) -> str:
         )
     ]
     return f"""This page estimates time and money for large runs. Figures are **measured** by this
-program on this machine, **simulated** from those, or **assumed**: rates of GPUs, and prices, which
-are examples without a currency. `--gpu-rate NAME=IMAGES/S`, `--gpu-price` and `--price` replace
-them.
-benchmarks/gpu.py measures rates on a machine with a GPU; it has not run on one yet.
+program on this machine, **simulated** from the measurements, or **assumed**: rates of GPUs, and
+prices, which are examples without a currency. `--gpu-rate NAME=IMAGES/S`, `--gpu-price` and
+`--price` replace them.
+`benchmarks/gpu.py` measures rates on a machine with a GPU; it has not run on one yet.
 
 ## Measured here
 
@@ -492,11 +492,11 @@ benchmarks/gpu.py measures rates on a machine with a GPU; it has not run on one 
 
 ## KonIQ-10k: {KONIQ:,} images × {QUERIES:,} queries × {len(rates)} models
 
-Simulated: {PER_GPU} workers share a GPU, {BATCH} images a call, of which {1e3 * FIXED_S:.0f} ms are
-the same whatever the batch (assumed). Images per second of one GPU, {assumed}:
-{listed}.
-Price of an hour of one GPU, an example: {given.gpu_price:g}. All GPUs are held until the last image
-is done. *Used* is the share of the GPUs' rate that the run gets.
+In the simulation, {PER_GPU} workers share a GPU, with {BATCH} images a call, and
+{1e3 * FIXED_S:.0f} ms of a call do not depend on the batch (assumed). Images per second of one GPU,
+{assumed}: {listed}.
+An hour of one GPU costs {given.gpu_price:g} (an example). All GPUs are held until the last image
+is done. *Used* is the share of the GPUs' rate that the run reaches.
 
 {markdown(koniq)}
 
@@ -505,7 +505,7 @@ from the measured rate and efficiency.
 
 ## 10⁸ queries to a paid service
 
-Price of a request, an example: {given.price:g}. Only the service's rate matters: the driver
+A request costs {given.price:g} (an example). Only the service's rate matters: the driver
 writes {limit / SERVICES[-1][0]:.0f} times as fast as the fastest of these answers. `--max-cost`
 stops before a given sum; retries that the service charges come on top.
 
@@ -515,21 +515,21 @@ stops before a given sum; retries that the service charges come on top.
 
 ![Speed-up by workers]({FIGURE.name})
 
-Times as fast as one worker, simulated, KonIQ-10k × {QUERIES:,} queries:
+Simulated speed-up over one worker, KonIQ-10k × {QUERIES:,} queries:
 
 {markdown(speed)}
 
-- **Images.** A search asks one thing at a time, because its next query depends on the answer. A
+- **Images.** A search makes one query at a time, because the next one depends on the answer. A
   worker keeps two calls' worth of images open; each of W workers has at most {KONIQ:,} / W images,
-  and a GPU is slower with small calls. More workers than images do nothing.
+  and a GPU is slower with small calls. Workers in excess of the images are idle.
 - **Waves.** All images have the same budget, so those that start together end together. A worker
   opens {2 * BATCH} images at once; the images left after the full waves form another wave,
   in smaller calls.
-- **Candidates.** Each worker makes them on a CPU, one after the other. A GPU of rate R needs
+- **Candidates.** Each worker generates them on a CPU, one after the other. A GPU of rate R needs
   at least R / {1 / candidate:,.0f} workers, and as many cores.
-- **The driver.** One process writes. It is the limit from about {limit:,.0f} queries/s on, all
-  workers together. Shards (`--shard`) have a driver each.
-- **The start.** {start:.0f} s, once; it matters in short runs only.
+- **The driver.** One process writes. It becomes the limit at about {limit:,.0f} queries/s over all
+  workers. With shards (`--shard`), each shard has its own driver.
+- **The start.** {start:.0f} s, once; it matters only in short runs.
 
 {MADE_UP} workers that share 8 GPUs of 1,000 images/s take {took / 3600:.2f} hours in the
 simulation, {formula / 3600:.2f} by the formula: start + the time of a round × queries, for each

@@ -687,8 +687,8 @@ def main() -> None:
         DOC,
         "What the engine costs",
         "python benchmarks/engine.py",
-        f"This page shows how much of the bare model's speed a run keeps: CNNIQA, {BOX}, the "
-        "development images. Run and bare model take turns. Each section may come from a "
+        f"This page shows how much of the bare model's speed a run keeps, with CNNIQA and {BOX} "
+        "on the development images. Run and bare model take turns. Each section may come from a "
         "separate call, with `--images 24 --queries 400` unless it says "
         "otherwise.\n\n"
         + "\n\n".join(f"## {TITLES[name]}\n\n{said[name]}" for name in SECTIONS if name in said),

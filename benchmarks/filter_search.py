@@ -413,7 +413,7 @@ def answer_text(rows: list[Row]) -> str:
         if lines:
             tables.append(
                 f"{what}, `linf:8`, {ANSWER_QUERIES} queries; appearance of the {len(common)} "
-                f"images that all of them bring across:\n\n{markdown(lines)}"
+                f"images that all attacks take across it:\n\n{markdown(lines)}"
             )
     return "\n\n".join(tables)
 
@@ -530,7 +530,7 @@ SECTIONS = {
         strongest_cells,
         strongest_text,
     ),
-    "parts": Section(f"What each part is worth, {PART_QUERIES} queries", part_cells, part_text),
+    "parts": Section(f"What each part contributes, {PART_QUERIES} queries", part_cells, part_text),
     "constants": Section(
         f"Other constants: the built-in model, the sample set, {PART_QUERIES} queries",
         constant_cells,
@@ -541,7 +541,7 @@ SECTIONS = {
         ssim_cells,
         ssim_text,
     ),
-    "answers": Section("With less to go on", answer_cells, answer_text),
+    "answers": Section("With less information than scores", answer_cells, answer_text),
     "colour": Section(
         "Scores of colour alone: share of the largest gain that any of these has, "
         f"{PART_QUERIES} queries",
@@ -564,7 +564,7 @@ def write_page(rows: list[Row], failed: str) -> None:
     parts = [f"## {section.title}\n\n{section.text(rows)}" for section in SECTIONS.values()]
     write_doc(
         PAGE,
-        "What filter-search is worth",
+        "How much filter-search gains",
         "python benchmarks/filter_search.py",
         f"{note}\n{failed}" + "\n\n".join(parts),
     )

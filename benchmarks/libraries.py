@@ -367,28 +367,29 @@ def library_run(
 
 
 NOTES = """This page compares our attacks with those of foolbox and ART. A query is an image that
-the model scores, counted at the model. All implementations get {queries} for each of {images}
-images; CNNIQA, boundary at {boundary} of the way to the far end. The libraries' searches end
-there, and their result is the closest crossing image scored so far, at least as good as what they
-would return. Distances are RMS over the values, in grey levels, as medians over the images that
-cross, which differ from row to row. Ratios of distances are geometric means over images where
-both cross (their number in brackets), with 95 % bootstrap intervals; below 1, ours is better.
+the model scores, counted at the model. All implementations get {queries} queries for each of
+{images} images. The model is CNNIQA, the boundary at {boundary} of the way to the far end of its
+range. The libraries' searches end with the budget, and their result is the closest crossing image
+scored so far, at least as good as the one that they would return. Distances are RMS over pixel
+values, in grey levels, as medians over the images that cross, which differ from row to row. Ratios
+of distances are geometric means over images where both cross (their number in brackets), with 95 %
+bootstrap intervals; below 1, ours is better.
 
-Decision-based searches begin at the same point, and all pay its queries. The libraries score
-float images; in the rows "8-bit model" each is rounded first, as for a model that reads files.
-"Claimed" is what the library's own settings count, because none of them reports a number: probes
-of gradient estimates (hop-skip-jump), steps (foolbox's boundary), iterations × `sample_size`
-(ART's) and iterations (square, simba). For ours it is the engine's count. "Not counted" is a
-share of a search's own queries, without those of its starting point. If no starting point
-crosses, all fail.
+Decision-based searches begin at the same point, and each pays for the queries that found it. The
+libraries score float images; in the rows "8-bit model" each is rounded first, as for a model that
+reads files. "Claimed" is the count by the library's own settings, because none of them reports its
+queries: probes of gradient estimates (hop-skip-jump), steps (foolbox's boundary), iterations ×
+`sample_size` (ART's) and iterations (square, simba). For ours it is the engine's count. "Not
+counted" is a share of a search's own queries, without those of its starting point. If no starting
+point crosses, all fail.
 
-Score-based searches have the same ε or step: square {epsilon:g} grey levels, in L2 an RMS of
-{rms}; simba a DCT direction of peak {peak:g} grey levels or pixels at the ends of 0..255, with no
-box. ART's square gets our p and a third of the budget as iterations, so that its schedule fits.
-If the paper's start gains nothing in L2, ART continues from the clean image, ours from that
-start; ART's change may become NaN, which crosses nothing. Images that do not cross count as the
-whole budget in "queries to cross" and in its ratio; an image that neither crosses draws the ratio
-towards 1. After crossing, ours continues to shorten the change, theirs end."""
+Score-based searches have the same ε or step: for square, {epsilon:g} grey levels, or in L2 an RMS
+of {rms}; for simba, a DCT direction with a peak of {peak:g} grey levels, or pixels at the ends of
+0..255, without a box. ART's square gets our p and a third of the budget as iterations, so that its
+schedule fits. If the paper's start gains nothing in L2, ART continues from the clean image, ours
+from that start; ART's change may become NaN, which crosses nothing. Images that do not cross count
+as the whole budget in "queries to cross" and in its ratio; an image that crosses with neither draws
+the ratio towards 1. After crossing, our search continues to shorten the change; theirs end."""
 
 
 def main() -> None:

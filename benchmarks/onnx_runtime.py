@@ -30,20 +30,21 @@ WEIGHTS = shared_data() / "models" / "cnniqa_live.pth"
 SPECS = {"builtin": "builtin", "cnniqa": f"cnniqa:{WEIGHTS}"}
 
 USAGE = """\
-Attack any ONNX graph with an output that gives a score:
+iqattack can attack any ONNX graph with an output that gives a score:
 
 ```
 pip install 'iqattack[onnx]'
 iqattack attack photos --model onnx:nima.onnx,expectation=1..10 --input imagenet --out runs/photos
 ```
 
-The graph has one input, an RGB or grey image: `(N, C, H, W)`, `(N, H, W, C)`, or either without
-N; uint8, float, float16 or double. Inputs with a default value keep it. Layout, channels, size and
-batch are read from the graph. `--input` adds what the graph does not say:
+The graph has one input, an RGB or grey image: `(N, C, H, W)`, `(N, H, W, C)`, or either without N;
+uint8, float, float16 or double. Inputs with a default value keep it. Layout, channels, size and
+batch are read from the graph. `--input` supplies what the graph does not specify:
 
-- For a graph of floats, the values: `float01`, `float255`, `imagenet`, or `mean=…,std=…`. Required.
+- For a graph with floating-point input, the range of values: `float01`, `float255`, `imagenet`, or
+  `mean=…,std=…`. Required.
 - `bgr`, if the channels are in that order; `nchw` or `nhwc`, if all axes are dynamic. `numpy`,
-  `pil`, `path`, `tensor` and `single` are refused: the graph decides them.
+  `pil`, `path`, `tensor` and `single` are refused, because the graph determines them.
 - `size=`, `crop=` and `resample=`. By default, images are resized (bilinear) to the graph's size if
   that is fixed, and iqattack prints a note.
 
@@ -62,15 +63,15 @@ batch are read from the graph. `--input` adds what the graph does not say:
 Classes are the last axis of an output; in a map `(N, K, h, w)` of an NCHW graph, the second.
 `expectation` declares the range A..B and that higher is better. `softmax,index=K` declares 0..1 and
 needs `--lower-better` or `--no-lower-better`. All other scores need `--score-range`, too. iqattack
-runs the graph on a grey image when it loads it, so options that do not fit fail before a run,
-and one message names everything that is missing. `softmax` on outputs that are probabilities
-already is an error, too.
+runs the graph on a grey image when it loads it, so unsuitable options fail before a run, and one
+message names everything that is missing. `softmax` on outputs that are already probabilities is an
+error, too.
 
 ## Batches and threads
 
 On the CPU, images go through the graph one by one, on as many threads as PyTorch has, so a score
-does not depend on its batch. `batch=N` gives that up, and the models below gain little by it. A
-graph with a fixed batch of N gets N images at once; the last call is padded with repeats.
+does not depend on its batch. `batch=N` gives this up, and makes the models below little faster, if
+at all. A graph with a fixed batch of N gets N images at once; the last call is padded with repeats.
 `--device cuda` needs `onnxruntime-gpu` and scores whole batches.
 
 ## Exporting a model

@@ -46,8 +46,9 @@ RELEASED = (
 )
 CAVEAT = (
     "We chose the constants of score-boundary by trying settings on CNNIQA with every third of "
-    "these images (02, 05, ...), in the first of these boxes, at the same seed. The column of the "
-    "other 16 is free of that choice, except for the model: it is no estimate for other models."
+    "these images (02, 05, ...), in the first of these boxes, with the same seed. The column of "
+    "the other 16 does not depend on that choice, except through the model: it is not an estimate "
+    "for other models."
 )
 CHOSEN_ON = slice(1, None, 3)
 Row = dict[str, Any]  # a row of the table; keys that begin with _ are for calculations
@@ -143,9 +144,10 @@ def main() -> None:
     curve = sorted((row["_rms"], row["_gain"]) for row in (rows[0], *rows[3:]))
     at_same = float(np.interp(released["_rms"], [r for r, _ in curve], [g for _, g in curve]))
     text = (
-        f"The authors' released code on the same model and images, as we measured it before: gain "
-        f"{AUTHORS[0]}, SROCC {AUTHORS[1]}, {AUTHORS[2]} queries, {AUTHORS[3]} of 24 unchanged. "
-        f"Ratio of gains in its box: {rows[0]['_gain'] / AUTHORS[0]:.2f}.\n\n"
+        "The authors' released code, which we measured earlier on the same model and images, "
+        f"gained {AUTHORS[0]} points (SROCC {AUTHORS[1]}, {AUTHORS[2]} queries, {AUTHORS[3]} of "
+        f"24 images unchanged). In its box, score-boundary gains "
+        f"{rows[0]['_gain'] / AUTHORS[0]:.2f} times as much.\n\n"
         f"At the mean RMS of the released constants, {released['_rms']:.2f} grey levels, "
         f"they gain {released['_gain']:.1f}; there, score-boundary in a smaller box gains "
         f"{at_same:.1f} points (interpolated between the boxes below): "

@@ -58,8 +58,8 @@ def main() -> None:
     print(f"\n{table}")
     note = (
         "CNNIQA trained on LIVE, 24 development images, `linf:3`, 2,000 queries, seed 0. We\n"
-        "measured the references once, with other people's implementations of these attacks on\n"
-        "the same images; they are not measured again here."
+        "measured the references once, with independent implementations of these attacks on the\n"
+        "same images; they are not measured again here."
     )
     write_doc(
         ROOT / "docs" / "parity.md",

@@ -378,7 +378,7 @@ def places(rows: Sequence[Row]) -> list[dict[str, str]]:
                 {
                     "box": box,
                     "victim": name,
-                    "got there": f"{len(took)} of {len(mine)}",
+                    "reached": f"{len(took)} of {len(mine)}",
                     "queries, median": f"{np.median(took):,.0f}" if took else "–",
                     "least to most": f"{min(took)} to {max(took)}" if took else "–",
                     "seeds": str(len(seeds)),

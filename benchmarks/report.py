@@ -36,34 +36,35 @@ WIDTH, HEIGHT = 512, 384
 PICTURES = """## What it shows
 From top to bottom, as on the [page of an audit](audit.md):
 
-- The verdict. What must be known before the figures stands below it: findings about the model,
-  images that failed, a run that is not finished. A row of facts has the extent of the run and its
-  evidence: the check of noise and of dependence on the batch, and how many of the pictures on the
-  page have exactly the pixels that were scored.
+- The verdict. Below it are the caveats for the figures: findings about the model, failed images, an
+  unfinished run. A row of facts gives the extent of the run and its evidence: the check of noise
+  and of dependence on the batch, and how many of the pictures on the page have exactly the pixels
+  that were scored.
 - The three images with the largest gains, clean and attacked under a slider, with their scores,
   JOD and SSIM.
-- Gain against queries: median and quartiles over images. If the images share a budget, the
-  ranking against queries is here instead.
-- The measures that the terminal prints by default, with their 95 % intervals; all measures are
-  folded below them.
+- Gain against queries: median and quartiles over images. If the images share a budget, this chart
+  shows the ranking against queries instead.
+- The measures that the terminal prints by default, with their 95 % intervals; all measures
+  are in a section that unfolds below them.
 - The other charts.
-- All images, which can be sorted and filtered, and open in a viewer: slider, flicker, magnified
-  difference, JND box, map of visibility, and the gain of each query. The same as a table.
+- All images, which can be sorted and filtered, and which open in a viewer: slider, flicker,
+  magnified difference, JND box, map of visibility, and the gain of each query. A table lists the
+  same images.
 - Settings, versions and evidence.
 
 ## What it looks like
 `python benchmarks/report_screenshots.py` took these from a run of `filter-search` on CNNIQA,
-`linf:3`, 200 queries per image, on the 24 development images. An opened image, its left half the
-original and its right half the attacked one, 1280 pixels wide:
+`linf:3`, 200 queries per image, on the 24 development images. This is an opened image, 1280 pixels
+wide; its left half is the original, its right half the attacked version:
 
 ![The viewer: two images under a slider, and the gain of each query](report-image.png)
 
-The same image, and where its change is visible by ColorVideoVDP:
+The same image, with a map of where ColorVideoVDP predicts a visible change:
 
 ![The viewer: grey for no visible change, pink for one JOD, yellow for more](report-visible.png)
 
-[The whole page on a screen](report-1280.png), 1280 pixels wide, and [on a phone](report-390.png),
-390 pixels wide."""
+Two more screenshots show the whole page [on a screen](report-1280.png), 1280 pixels wide, and [on a
+phone](report-390.png), 390 pixels wide."""
 CHILD = "import sys, iqattack.cli; sys.exit(iqattack.cli.main(sys.argv[1:]))"
 SCROLL = """
 const done = arguments[0], frames = [];
@@ -199,7 +200,7 @@ def main() -> None:
         f"{markdown(rows)}\n\n{PICTURES}"
     )
     command = f"python benchmarks/report.py --images {options.images}"
-    write_doc(ROOT / "docs" / "report.md", "What the page of a run costs", command, text)
+    write_doc(ROOT / "docs" / "report.md", "What the report page of a run costs", command, text)
 
 
 if __name__ == "__main__":

@@ -205,10 +205,10 @@ LIMITS = {
     "merge": "180 s, 2 GB",
 }
 NOTES = """
-These runs have no readable images. JOD and FLIP of at most 5,000 images, and the page's images
-of at most 5,000, come on top and do not grow with the run. `lists`
-reads and matches a list of images and a table of their opinion scores. *In starts of iqattack*:
-processor seconds as a multiple of those that its imports take.
+These runs have no readable images. JOD and FLIP for at most 5,000 images, and at most 5,000 images
+on the page, add a cost that does not grow with the run. `lists` reads and matches a list of images
+and a table of their opinion scores. *In starts of iqattack* gives processor seconds as a multiple
+of those for its imports.
 """
 
 

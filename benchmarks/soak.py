@@ -192,14 +192,14 @@ def main() -> None:
         ("its memory at the end", f"{seen.memory[-1]:.0f} MiB", ""),
         ("queries per second", f"{sum(kept.values()) / seen.seconds:.0f}", ""),
     ]
-    table = markdown([{"": what, "measured": is_, "must": must} for what, is_, must in lines])
+    table = markdown([{"": what, "measured": is_, "required": must} for what, is_, must in lines])
     print(table)
     text = (
         f"{options.images:,} images of {SIDES[0]} to {SIDES[1]} pixels a side, "
         f"{options.queries} queries each, the built-in model, filter-search, "
         f"{options.workers} workers, calls of at most 4 images; `kill -9` ends a worker "
-        f"every {options.every:g} s. *Given to the model* counts what the model wrote down before "
-        f"it scored.\n\n{table}"
+        f"every {options.every:g} s. *Given to the model* counts the images that the model "
+        f"recorded before it scored them.\n\n{table}"
     )
     asked = " ".join(sys.argv[1:])
     write_doc(

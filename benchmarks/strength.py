@@ -86,13 +86,13 @@ def code_table() -> str:
                 "attack": name,
                 "lines": str(lines),
                 "with shared files": str(lines + sum(map(lines_of_code, shared))),
-                "wanted": f"at most {most}" if most else "",
+                "target": f"at most {most}" if most else "",
             }
         )
         if most and lines > most:
             over.append(name)
     if over:
-        print(f"more lines than wanted: {', '.join(over)}")
+        print(f"more lines than the target: {', '.join(over)}")
     return markdown(rows)
 
 
@@ -222,8 +222,9 @@ def write_page(rows: list[Row], failed: str) -> None:
         "# How strong each attack is\n\n"
         f"Printed by `python benchmarks/strength.py` on {machine()}; {measured}.\n\n"
         f"{note}\n{failed}![Mean gain against queries]({PLOT.name})\n\n{text}\n\n"
-        "## Lines of code\nWithout blank lines, comments, docstrings and imports: each attack's "
-        "own file, and together with the files of `attacks/` that it shares with others.\n\n"
+        "## Lines of code\nThe table counts lines without blank lines, comments, docstrings and "
+        "imports, in each attack's own file, and together with the files of `attacks/` that it "
+        "shares with others.\n\n"
         f"{code_table()}\n",
         encoding="utf-8",
     )

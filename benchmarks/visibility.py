@@ -349,7 +349,7 @@ def sensitivity_text(_limit: int) -> str:
                 "width": f"{width:.3f}",
                 "dim": f"{10**dim:.2f}",
                 "slope": f"{slope:.3f}",
-                "off by, decades (RMS)": f"{np.sqrt(np.mean(best.fun**2)):.3f}",
+                "error, decades (RMS)": f"{np.sqrt(np.mean(best.fun**2)):.3f}",
                 "constants of the code": f"{np.sqrt(np.mean(off(mine) ** 2)):.3f}",
             }
         )

@@ -36,8 +36,8 @@ from iqattack.scoring import Reply, Request
 CLEAN_BYTES = 8  # that an image takes for each of its values while its clean score is asked for
 SEARCH_BYTES = 80  # and while it is attacked: twenty floats, most of them SurFree's
 
-# Failures for good without a score in between, on so many images or on all, after which a model is
-# held to be broken.
+# Permanent failures without a score in between, on that many images or on all, after which a model
+# is considered broken.
 IN_A_ROW, ON_IMAGES = 32, 3
 
 FailureOf = Callable[[ImageEntry, Exception, int, bool], Failure]  # queries, transient

@@ -43,7 +43,7 @@ LISTED = "as pyiqa lists it"
 LINEAR = f"a linear last layer; {LISTED}"
 SOFTMAX = "mean of softmax probabilities of prompt pairs"
 CLASSES = "expectation over the classes 1 to 10 of a softmax"
-MIDDLE = "sees only the middle square of a picture, its short side resized to"
+MIDDLE = "sees only the central square of a picture with its short side resized to"
 CROPS = "averages crops of 224 pixels"
 SMALL = "resizes every picture to"
 
@@ -149,12 +149,12 @@ METRICS: dict[str, Metric] = {
         f"{CROPS}, 25 of a 5×5 grid that leaves out a margin at the right and at the bottom",
     ),
     "metaiqa": _bounded((0, 1), 1, "a sigmoid (BaselineModel1.sig)", f"{SMALL} 224×224"),
-    "uranker": _convention((-1, 2), 1, LINEAR, "is meant for pictures taken under water"),
+    "uranker": _convention((-1, 2), 1, LINEAR, "is meant for underwater pictures"),
     "entropy": _bounded(
         (0, 8),
         1,
         "entropy in bits of a histogram of 256 bins",
-        "counts grey levels, and is no model of quality",
+        "counts grey levels, and is not a quality model",
     ),
     **dict.fromkeys(("topiq_nr", "topiq_nr-spaq"), _convention((0, 1), 1, _TOPIQ)),
     "topiq_nr-flive": _convention((0, 1), 1, _TOPIQ, "resizes the short side to 384 pixels"),
