@@ -3,7 +3,7 @@ import os
 import runpy
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import sha256
 from multiprocessing.connection import Connection
@@ -162,6 +162,63 @@ def forked_workers(monkeypatch) -> None:
         Popen=Forked, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired
     )
     monkeypatch.setattr("iqattack.children.subprocess", stand_in)
+
+
+PROGRAM = """
+import os
+import sys
+import torch
+
+os.chdir({folder!r})
+os.environ.clear()
+os.environ.update({environment!r})
+torch.set_num_threads(1)
+sys.argv[1:] = {arguments!r}
+exec({program!r}, {{"__name__": "__main__"}})
+"""
+
+
+class ForkedProgram:
+    """A program in a process of its own, as far as tests use a `Popen`."""
+
+    def __init__(self, program, *arguments):
+        given = {
+            "folder": str(Path.cwd()),
+            "environment": {**os.environ, "OMP_NUM_THREADS": "1"},
+            "arguments": list(map(str, arguments)),
+        }
+        whole = PROGRAM.format(program=program, **given)
+        self._process = FORKS.Process(target=exec, args=(whole, {}))
+        self._process.start()
+
+    def poll(self):
+        return self._process.exitcode
+
+    def send_signal(self, number):
+        os.kill(self._process.pid, number)
+
+    def wait(self):
+        self._process.join()
+        return self._process.exitcode
+
+    def end(self):
+        """At once, for those that a failed test left: they would keep the session from ending."""
+        self._process.kill()
+        self._process.join()
+
+
+@pytest.fixture
+def forked_program() -> Iterator[Callable[..., ForkedProgram]]:
+    """Starts a Python program at once, given as text, with arguments: it imports nothing anew."""
+    started = []
+
+    def start(program, *arguments):
+        started.append(ForkedProgram(program, *arguments))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.end()
 
 
 @pytest.fixture(scope="session")

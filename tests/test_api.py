@@ -174,6 +174,7 @@ def test_import_is_quick():
         _ = iqattack.nothing
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_run_goes_on_with_a_model_that_moved_and_from_another_folder(
     tmp_path, images, monkeypatch
 ):

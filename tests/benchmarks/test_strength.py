@@ -201,7 +201,16 @@ def test_a_table_is_of_images_that_every_attack_has(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.slow
 def test_the_quick_form_runs(shared) -> None:
-    command = [sys.executable, "strength.py", "--quick", "--attacks", "square", "pgd"]
+    command = [
+        sys.executable,
+        "strength.py",
+        "--quick",
+        "--attacks",
+        "square",
+        "pgd",
+        "--workers",
+        "1",
+    ]
     done = subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True, check=True)
     assert done.stdout.count("| pgd (white-box) |") == 2
     assert done.stdout.count("| square |") >= 2

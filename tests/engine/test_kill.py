@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 
 import psutil
 import pytest
@@ -44,22 +45,28 @@ def load():
 """
 LINE = 32  # bytes of the side file per image scored
 
-# What it takes to import stays in memory: a run is forked from there.
+# What it takes to import stays in memory: a run is forked from there, and its workers from the run.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["iqattack.api", "iqattack.cli.app", "iqattack.cli.attack"])
+FORKING = Path(__file__).parents[1] / "forking.py"
 PROGRAM = """
-import os, sys
+import os, runpy, sys
 os.environ["ASKED"], os.environ["OMP_NUM_THREADS"] = {asked!r}, "1"
 sys.stdout = sys.stderr = open({errors!r}, "a", buffering=1)
+if {new} != 1:
+    runpy.run_path({forking!r})["fork_workers"]({new})
 from iqattack.cli import main
 sys.exit(main({arguments!r}))
 """
 
 
 class Started:
-    """A run of `iqattack attack` in a process of its own."""
+    """A run of `iqattack attack` in a process of its own.
 
-    def __init__(self, folder, out, *options):
+    new: every n-th of its workers starts as users' workers do, the others are forked; 0: none.
+    """
+
+    def __init__(self, folder, out, *options, new=0):
         self.out, self.asked, self._errors = out, out.with_suffix(".asked"), out.with_suffix(".err")
         self.asked.touch()
         arguments = [
@@ -68,7 +75,11 @@ class Started:
             *("--out", out, *(["--resume"] if (out / "run.toml").exists() else []), *options),
         ]
         program = PROGRAM.format(
-            asked=str(self.asked), errors=str(self._errors), arguments=list(map(str, arguments))
+            asked=str(self.asked),
+            errors=str(self._errors),
+            arguments=list(map(str, arguments)),
+            forking=str(FORKING),
+            new=new,
         )
         self._process = FORKS.Process(target=exec, args=(program, {}))
         self._process.start()
@@ -176,7 +187,8 @@ def test_kills_lose_at_most_what_is_in_flight(kit, folder, workers):
     chance = random.Random(20)
     rows, everybody = {}, []
     for kill in range(1, KILLS + 1):
-        run = Started(folder, out, *options)
+        # Some are to be hit while their workers import what they need.
+        run = Started(folder, out, *options, new=int(kill % 5 == 0))
         # Until so many more images were scored; now and then none, while it starts.
         wanted = run.scored + max(0, chance.randrange(-25 if workers else -5, 41))
         if wanted == run.scored:
@@ -205,7 +217,7 @@ def test_kills_lose_at_most_what_is_in_flight(kit, folder, workers):
 def test_twenty_kills_of_workers(kit, folder):
     """All in one run, which does not end; some while they load the model."""
     (folder / "slow").write_text("0.02")
-    run = Started(folder, folder / "workers", "--workers", str(WORKERS))
+    run = Started(folder, folder / "workers", "--workers", str(WORKERS), new=4)
     chance = random.Random(20)
     killed = set()
     for kill in range(1, KILLS + 1):
@@ -260,7 +272,7 @@ def test_a_signal_ends_a_run_and_its_workers_in_good_order(kit, folder):
 @pytest.mark.slow
 def test_a_second_signal_ends_a_run_whose_workers_hang(kit, folder):
     (folder / "slow").write_text("1000")
-    run = Started(folder, folder / "hanging", "--workers", str(WORKERS))
+    run = Started(folder, folder / "hanging", "--workers", str(WORKERS), new=1)
     while len(run.workers()) < WORKERS:
         time.sleep(0.01)
     children = run.workers()

@@ -3,8 +3,7 @@
 import hashlib
 import signal
 import sqlite3
-import subprocess
-import sys
+import time
 from contextlib import closing
 
 import pytest
@@ -173,7 +172,7 @@ log = QueryLog(Path(sys.argv[1]))
 names = [str(n) for n in range(5)]
 log.open_tasks(names)
 first = {name: log.queries(name) for name in names}
-print("begun", flush=True)
+Path(sys.argv[2]).touch()
 while True:
     for name in names:
         log.append({name: (first[name], [(first[name] + k, 0.5) for k in range(3)])})
@@ -184,19 +183,18 @@ while True:
 
 
 @pytest.mark.slow
-def test_a_kill_at_any_moment_leaves_an_end_that_fits(tmp_path):
+def test_a_kill_at_any_moment_leaves_an_end_that_fits(tmp_path, forked_program):
     """The log has as much as its end says, or the one chunk more that was just appended."""
-    path = tmp_path / "log.sqlite"
+    path, begun = tmp_path / "log.sqlite", tmp_path / "begun"
     for kill in range(5):
-        with subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
-        ) as writer:
-            assert writer.stdout.readline() == "begun\n"
-            try:
-                writer.wait(0.02 + 0.03 * kill)
-            except subprocess.TimeoutExpired:
-                writer.send_signal(signal.SIGKILL)
-            assert writer.wait() == -signal.SIGKILL
+        writer = forked_program(WRITER, path, begun)
+        while not begun.exists():
+            assert writer.poll() is None
+            time.sleep(0.001)
+        begun.unlink()
+        time.sleep(0.02 + 0.03 * kill)
+        writer.send_signal(signal.SIGKILL)
+        assert writer.wait() == -signal.SIGKILL
         there = End.read(path)
         with QueryLog(path) as log:
             here = log.end()

@@ -75,6 +75,7 @@ def test_its_queries_are_in_the_budget_of_two_images(tmp_path, photos):
     assert iqattack.verify(run, model()).ok
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize(
     "options",
     [{"batch": 1}, {"batch": 3}, {"workers": 2}, {"concurrency": 3}, {"max_requests": 500}],
@@ -225,6 +226,7 @@ def test_the_last_score_is_of_a_call_of_its_own(tmp_path, photos):
         assert [n for image, n in calls if image == clean][1:] == [1, 1, 2, 2, 1]
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_workers_whose_models_differ(tmp_path, photos):
     """Each process makes another one, which no score of one of them shows."""
     (tmp_path / "mine.py").write_text(

@@ -1,10 +1,7 @@
 """Runs of an attack on a set whose images learn from each other, each with its own budget."""
 
 import math
-import os
 import signal
-import subprocess
-import sys
 import time
 from contextlib import closing
 from typing import Any
@@ -206,7 +203,7 @@ def load():
 """
 
 
-def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, photos):
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, photos, forked_program):
     path, asked, slow = (tmp_path / name for name in ("m.py", "asked", "slow"))
     path.write_text(MODEL)
     given: dict[str, Any] = {"attack": ATTACK, "queries": QUERIES, "constraint": "linf:8"}
@@ -218,10 +215,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, photos):
         "import sys, iqattack; photos, model, out = sys.argv[1:]; "
         f"iqattack.attack(photos, model, out=out, **{given!r})"
     )
-    killed = subprocess.Popen(
-        [sys.executable, "-c", program, photos, f"{path}:load", tmp_path / "run"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    killed = forked_program(program, photos, f"{path}:load", tmp_path / "run")
     while not asked.exists() or len(asked.read_bytes()) < 5 * QUERIES // 2:
         assert killed.poll() is None
         time.sleep(0.005)
@@ -235,6 +229,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, photos):
     assert len(asked.read_bytes()) <= once + 2 * TOGETHER
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_workers_do_not_change_a_byte(tmp_path, photos):
     path = tmp_path / "m.py"
     path.write_text(MODEL)

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 from functools import partial
 
 import numpy as np
@@ -203,6 +204,22 @@ def teach(tmp_path, settings, large, counted, monkeypatch):
     return run
 
 
+@pytest.fixture(scope="module")
+def learnt_once(tmp_path_factory):
+    return tmp_path_factory.mktemp("learnt") / "profile"
+
+
+@pytest.fixture
+def taught(teach, learnt_once, tmp_path):
+    """The path of a profile with students, learnt once, for tests of what is done with it."""
+    if learnt_once.exists():
+        shutil.copytree(learnt_once, tmp_path / "profile")
+    else:
+        teach()
+        shutil.copytree(tmp_path / "profile", learnt_once)
+    return tmp_path / "profile" / "profile.json"
+
+
 def test_students_learn_within_their_queries(teach, counted, tmp_path, settings, large):
     profile = teach()
     assert profile.queries == sum(counted[1])
@@ -273,10 +290,9 @@ def test_a_model_that_fails_while_students_ask(tmp_path, settings, large, monkey
             make_profile(tmp_path / "none", changed, large, none, students=FEW)
 
 
-def test_an_attack_begins_where_a_student_points(teach, tmp_path, large, settings, counted):
+def test_an_attack_begins_where_a_student_points(taught, tmp_path, large, settings, counted):
     """With a profile of students alone, its first query is the ascent of one."""
-    teach()
-    path = tmp_path / "profile" / "profile.json"
+    path = taught
     known = json.loads(path.read_text())
     known["strokes"] = [
         {"direction": "student: mean", "gain": 0.1, "together": 0.1},
@@ -300,9 +316,8 @@ def test_an_attack_begins_where_a_student_points(teach, tmp_path, large, setting
     assert any(torch.equal(pixels, expected) for pixels in asked)
 
 
-def test_a_profile_whose_students_are_spoilt_is_refused(teach, tmp_path):
-    teach()
-    path = tmp_path / "profile" / "profile.json"
+def test_a_profile_whose_students_are_spoilt_is_refused(taught):
+    path = taught
     known = json.loads(path.read_text())
     known["students"] = "AAAA"
     path.write_text(json.dumps(known))

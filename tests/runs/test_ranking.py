@@ -1,10 +1,7 @@
 """Runs whose objective is the ranking: one budget, a result that verifies, a curve."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from contextlib import closing
@@ -371,7 +368,7 @@ def from_spec(tmp_path, photos):
     return run
 
 
-def test_a_kill_loses_what_is_in_flight_and_no_more(from_spec, tmp_path, photos):
+def test_a_kill_loses_what_is_in_flight_and_no_more(from_spec, tmp_path, photos, forked_program):
     whole = from_spec("whole")
     asked, slow = tmp_path / "asked", tmp_path / "slow"
     once = Counter(asked.read_text().split())
@@ -381,10 +378,7 @@ def test_a_kill_loses_what_is_in_flight_and_no_more(from_spec, tmp_path, photos)
         "import sys, iqattack; photos, model, out = sys.argv[1:]; "
         f"iqattack.attack(photos, model, out=out, **{GIVEN!r})"
     )
-    killed = subprocess.Popen(
-        [sys.executable, "-c", program, photos, f"{tmp_path / 'model.py'}:load", tmp_path / "run"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    killed = forked_program(program, photos, f"{tmp_path / 'model.py'}:load", tmp_path / "run")
     while not asked.exists() or len(asked.read_bytes().split()) < TOTAL // 2:
         assert killed.poll() is None
         time.sleep(0.005)
@@ -397,5 +391,6 @@ def test_a_kill_loses_what_is_in_flight_and_no_more(from_spec, tmp_path, photos)
     assert written(run) == written(whole)
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_workers_do_not_change_a_byte(from_spec):
     assert written(from_spec("two", workers=2)) == written(from_spec("one"))

@@ -1,10 +1,7 @@
 """Universal perturbations: learnt within a budget, stored in a file, applied to any image."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import replace
@@ -534,7 +531,7 @@ def written(folder):
     return [(folder / name).read_bytes() for name in (FILE, PICTURE)]
 
 
-def test_a_kill_loses_what_is_in_flight_and_no_more(from_spec, tmp_path, photos):
+def test_a_kill_loses_what_is_in_flight_and_no_more(from_spec, tmp_path, photos, forked_program):
     from_spec("whole")
     asked, slow = tmp_path / "asked", tmp_path / "slow"
     whole = Counter(asked.read_text().split())
@@ -545,10 +542,7 @@ def test_a_kill_loses_what_is_in_flight_and_no_more(from_spec, tmp_path, photos)
         "import sys, iqattack; photos, model, out = sys.argv[1:]; iqattack.universal("
         f"photos, model, out=out, constraint='linf:3', queries={QUERIES}, batch={BATCH})"
     )
-    killed = subprocess.Popen(
-        [sys.executable, "-c", program, photos, f"{tmp_path / 'model.py'}:load", tmp_path / "out"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    killed = forked_program(program, photos, f"{tmp_path / 'model.py'}:load", tmp_path / "out")
     while not asked.exists() or len(asked.read_bytes().split()) < QUERIES // 2:
         assert killed.poll() is None
         time.sleep(0.005)
@@ -564,6 +558,7 @@ def test_a_kill_loses_what_is_in_flight_and_no_more(from_spec, tmp_path, photos)
     assert written(tmp_path / "out") == written(tmp_path / "whole")
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize("jpeg", [None, 75])
 def test_workers_learn_the_same(from_spec, tmp_path, jpeg):
     from_spec("one", jpeg=jpeg, queries=120)
