@@ -250,7 +250,7 @@ def test_a_signal_ends_a_run_and_its_workers_in_good_order(kit, folder):
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     signals = [signal.SIGINT, signal.SIGTERM, *[signal.SIGHUP] * (not ignored)]
     for again, number in enumerate(signals):
-        run = Started(folder, out, "--workers", str(WORKERS))
+        run = Started(folder, out, "--workers", str(WORKERS), new=int(number == signal.SIGTERM))
         wanted = run.scored + 30
         while run.scored < wanted:
             assert run.running, run.errors
