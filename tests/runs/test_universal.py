@@ -407,6 +407,7 @@ def test_one_grating_may_serve_both_directions(learn, tmp_path, monkeypatch):
     found = read_universal(tmp_path / "universal" / FILE)
     for rising in (True, False):
         (tile,) = found.patterns(rising=rising)
+        assert isinstance(tile, Tile)
         assert torch.equal(tile.values, GRATINGS[0].values)
 
 
