@@ -91,7 +91,7 @@ def learning(
             if isinstance(item, Failure):
                 remedy = "continue with --resume"
                 if not item.transient:
-                    remedy = f"repair the model and {remedy}, or leave it out, with another --out"
+                    remedy = f"leave it out, with another --out, or repair the model and {remedy}"
                 raise InputError(f"{item.reason}; {remedy}")
         if ceiling is not None:
             ceiling.release()
