@@ -376,7 +376,7 @@ def test_an_image_that_fails_ends_the_search_at_once(learn, counted, images, tmp
 
     model = wrap(score, name="tiled", score_range=(100.0, 156.0), lower_better=False)
     with pytest.raises(
-        InputError, match="singular; leave it out, .* repair the model and continue with --"
+        InputError, match=r"singular; leave it out, .* repair the model and continue with --"
     ):
         learn(scorer=model, **options)
     assert sum(counted[1]) <= (len(images) - 1 if clean else 100 + len(images))
