@@ -36,8 +36,8 @@ from iqattack.scoring import Reply, Request
 CLEAN_BYTES = 8  # that an image takes for each of its values while its clean score is asked for
 SEARCH_BYTES = 80  # and while it is attacked: twenty floats, most of them SurFree's
 
-# Failures for good without a score in between, after which a model is held to be broken: on so many
-# images or on all, or only on images of which it has scored candidates before.
+# A model is held to be broken after IN_A_ROW failures for good without a score in between, if they
+# concern ON_IMAGES images, all images, or only images of which it has scored candidates before.
 IN_A_ROW, ON_IMAGES = 32, 3
 
 FailureOf = Callable[[ImageEntry, Exception, int, bool], Failure]  # queries, transient
