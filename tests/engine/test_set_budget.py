@@ -251,13 +251,37 @@ def test_a_model_that_breaks_for_good_ends_the_attack_which_goes_on_later(kit, i
     assert sum(log.queries(entry.name) for entry in images) == total
 
 
+def only_one(given):
+    for step in range(2 * IN_A_ROW):
+        yield [(0, given.tasks[0].image[None] + step + 1)]
+
+
+def test_a_model_that_breaks_while_one_image_is_asked_about_ends_the_attack(kit, images):
+    """As with `top:1,into=…`, or once the others have nothing to gain: the model has scored some of
+    its candidates, if only in an earlier session.
+    """
+    log, works = QueryLog(), [N + 1]
+
+    def breaks(_pixels):
+        if len(scorer.asked) >= works[0]:
+            raise ValueError("out of order")
+
+    name, options = images[0].name, {"log": log, "retry": NO_RETRY, "constraint": "linf:90"}
+    for sessions in (1, 2):
+        scorer = kit.Scorer(before=breaks)
+        items, _ = run_set(kit, images, scorer, only_one, 200, **options)
+        assert "out of order" in items[name].reason
+        lost = int(np.isnan(log.rows(name)["score"]).sum())
+        assert lost == sessions * (IN_A_ROW - 1)
+        works[0] = 0
+    items, _ = run_set(kit, images, kit.Scorer(), only_one, 200, **options)
+    assert isinstance(items[name], Outcome)
+    assert log.queries(name) == 1 + 2 * IN_A_ROW
+
+
 def test_failures_on_one_image_alone_do_not_end_the_attack(kit, images):
     first = image_hash(read_image(images[0].path).pixels)
     log, clean = QueryLog(), []
-
-    def only_one(given):
-        for step in range(2 * IN_A_ROW):
-            yield [(0, given.tasks[0].image[None] + step + 1)]
 
     def fails(pixels):
         clean.extend(map(image_hash, pixels))

@@ -18,7 +18,7 @@ from safetensors.torch import save
 
 import iqattack
 from iqattack.attacks import load_attack
-from iqattack.attacks.set_based.universal_ways import ALIKE, GRATINGS, WAYS
+from iqattack.attacks.set_based.universal_ways import ALIKE, GRATINGS, WAYS, learning
 from iqattack.constraints import Linf, parse_constraint
 from iqattack.directions import (
     Beside,
@@ -31,10 +31,11 @@ from iqattack.directions import (
     ordered,
     read_universal,
 )
-from iqattack.engine import Interrupted, QueryLog, image_generator, image_hash
+from iqattack.engine import Engine, Failure, Interrupted, QueryLog, image_generator, image_hash
 from iqattack.errors import InputError, RunError
-from iqattack.images import read_image
+from iqattack.images import ImageSet, read_image
 from iqattack.models import wrap
+from iqattack.objectives import parse_objective
 from iqattack.runs import Callbacks, Run, execute, make_universal, verify
 from iqattack.runs.how import How
 from iqattack.runs.learning import LOG
@@ -324,7 +325,7 @@ def test_applying_leaves_out_what_cannot_be_read(learn, tmp_path, images):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_it_ends_where_the_images_of_a_minibatch_fail(learn, counted, images, way):
+def test_it_ends_where_the_images_of_a_minibatch_fail(counted, images, way):
     """A model that fails for good on all changes of four images out of five."""
     clean = {image_hash(read_image(entry.path).pixels) for entry in images}
     first = [read_image(entry.path).pixels for entry in images][:4]
@@ -341,11 +342,72 @@ def test_it_ends_where_the_images_of_a_minibatch_fail(learn, counted, images, wa
 
     model = wrap(score, name="tiled", score_range=(100.0, 156.0), lower_better=False)
     for minibatch in (1, 2):
-        with pytest.raises(InputError, match="leave it out, with another --out"):
-            learn(
-                f"{minibatch}", way=way, minibatch=minibatch, objective="up", scorer=model,
-                how=How(batch=1), queries=600,
-            )  # fmt: skip
+        engine = Engine.in_process(
+            model,
+            load_attack("filter-search"),
+            Linf(3),
+            parse_objective("up"),
+            queries=600,
+            batch=1,
+        )
+        search = learning(way, 600, minibatch=minibatch)
+        items, returned = engine.run_set(images, search, total=600)
+        assert sum(isinstance(item, Failure) for item in items) in range(1, 5)
+        assert returned.value is not None
+
+
+@pytest.mark.parametrize("clean", [False, True])
+def test_an_image_that_fails_ends_the_search_at_once(learn, counted, images, tmp_path, clean):
+    """What was asked counts once the model is repaired; nothing is asked without the image."""
+    options = {"queries": 200, "objective": "up", "how": How(batch=1)}
+    whole = learn("whole", **options)
+    counted[1].clear()
+    third = read_image(images.entries[2].path).pixels
+
+    def score(batch):
+        for pixels in batch:
+            near = (pixels.int() - third.int()).abs().max() < 20
+            if near and (clean or sum(counted[1]) >= 100):
+                raise ValueError("singular")
+        return torch.as_tensor(counted[0](batch))
+
+    model = wrap(score, name="tiled", score_range=(100.0, 156.0), lower_better=False)
+    with pytest.raises(
+        InputError, match=r"singular; leave it out, .* repair the model and continue with --"
+    ):
+        learn(scorer=model, **options)
+    assert sum(counted[1]) <= (len(images) - 1 if clean else 100 + len(images))
+    learn(resume=True, **options)
+    assert sum(counted[1]) == whole.learnt.queries
+    assert (tmp_path / "universal" / FILE).read_bytes() == (tmp_path / "whole" / FILE).read_bytes()
+
+
+def test_a_box_that_leaves_no_choice_is_an_error(tmp_path, settings):
+    """A single pixel has a handful of versions within the box, far fewer than the budget."""
+    Image.new("RGB", (1, 1), (80, 90, 100)).save(tmp_path / "pixel.png")
+    model = wrap(
+        lambda batch: batch.double().mean((1, 2, 3)),
+        name="mean", score_range=(0.0, 255.0), lower_better=False,
+    )  # fmt: skip
+    asked = settings(attack="filter-search", model="mean", queries=1500, objective="up")
+    images = ImageSet.from_spec([tmp_path / "pixel.png"])
+    for way in ("filter", "evolution", "square"):
+        with pytest.raises(InputError, match="patterns give no new images within linf:3"):
+            make_universal(tmp_path / way, asked, images, model, way=way)
+
+
+def test_one_grating_may_serve_both_directions(learn, tmp_path, monkeypatch):
+    def same(_group, _reserve, _minibatch):
+        yield from ()
+        return [GRATINGS[0]]
+
+    monkeypatch.setitem(WAYS, "same", same)
+    learn(way="same")
+    found = read_universal(tmp_path / "universal" / FILE)
+    for rising in (True, False):
+        (tile,) = found.patterns(rising=rising)
+        assert isinstance(tile, Tile)
+        assert torch.equal(tile.values, GRATINGS[0].values)
 
 
 def test_batches_change_nothing(learn, tmp_path):

@@ -89,8 +89,8 @@ def universal(
         str,
         typer.Option(
             metavar="filter|nes|evolution|square",
-            help="What to search for: a filter of each image's own detail (ours), or a fixed tile, "
-            "as in the literature.",
+            help="What to search for: a filter of each image's own detail beside a direction or a "
+            "tile (ours), or a fixed tile, as in the literature.",
             rich_help_panel=HOW,
         ),
     ] = "filter",

@@ -82,6 +82,7 @@ class Account:
         self._given: tuple[int, ...] = ()  # hashes of what the task holds
         self._hashes: dict[int, int] = {}  # of queries without a reply
         self._scores: dict[int, float] = {}  # by hash
+        self.scored = 0  # pictures with a finite score, the clean one included
         self._numbered = 0
         self._settled = 0  # number of leading queries with a reply
         self._replies: dict[int, Row] = {}  # of later ones
@@ -271,6 +272,7 @@ class Account:
 
     def _take(self, number: int, row: Row, *, logged: bool = False) -> None:
         digest, score = row
+        self.scored += digest not in self._scores and math.isfinite(score)
         self._scores.setdefault(digest, score)  # of the clean image the first one counts
         if not math.isfinite(score) and (self.unscored is None or number < self.unscored):
             self.unscored = number

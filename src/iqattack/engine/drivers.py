@@ -36,8 +36,8 @@ from iqattack.scoring import Reply, Request
 CLEAN_BYTES = 8  # that an image takes for each of its values while its clean score is asked for
 SEARCH_BYTES = 80  # and while it is attacked: twenty floats, most of them SurFree's
 
-# Permanent failures without a score in between, on that many images or on all, after which a model
-# is considered broken.
+# A model is considered broken after IN_A_ROW permanent failures without a score in between, if they
+# concern ON_IMAGES images, all images, or only images of which it has scored candidates before.
 IN_A_ROW, ON_IMAGES = 32, 3
 
 FailureOf = Callable[[ImageEntry, Exception, int, bool], Failure]  # queries, transient
@@ -387,11 +387,18 @@ class SetDriver(AccountsDriver):
             return
         name = reply.request.name
         self._failing.append(name)
-        images = min(ON_IMAGES, len(self._entries))
-        if len(self._failing) < IN_A_ROW or len(set(self._failing)) < images:
-            self.account(name).settle(reply.request.number, math.nan)
-        else:
+        if self._broken():
             super().take(replace(reply, transient=True))
+        else:
+            self.account(name).settle(reply.request.number, math.nan)
+
+    def _broken(self) -> bool:
+        """Whether the model is held to be broken, rather than unable to take some images."""
+        if len(self._failing) < IN_A_ROW:
+            return False
+        names = set(self._failing)
+        enough = len(names) >= min(ON_IMAGES, len(self._entries))
+        return enough or all(self.account(name).scored > 1 for name in names)
 
     def advance(self) -> None:
         """Send answers and take proposals until some of them need a score."""

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from iqattack.attacks import SetAttack
+from iqattack.attacks import ImageFailed, SetAttack, SetSearch, SetTask
 from iqattack.engine import Engine, Failure, QueryLog
 from iqattack.engine.log import refuse_links
 from iqattack.errors import InputError, RunError
@@ -56,8 +56,8 @@ def learning(
     settings: of the engine; record: settings that a resumed session must share. queries: budget per
     image; total: budget for all images, which is never exceeded. Every score is kept in
     queries.sqlite, so that no query is repeated. jpeg: quality at which every image is compressed
-    before it is scored; None for no JPEG. Raises InputError if an image fails, RunError for a
-    folder that does not fit, Interrupted when asked to stop.
+    before it is scored; None for no JPEG. Raises InputError as soon as an image fails, RunError for
+    a folder that does not fit, Interrupted when asked to stop.
     """
     with (
         _opened(folder, kind, record, resume, Traits.of(scorer).price),
@@ -86,18 +86,39 @@ def learning(
             note=notify.note,
             progress=notify.progress,
         )
-        items, returned = engine.run_set(images, attack, total=total)
+        items, returned = engine.run_set(images, _of_all(attack, len(images)), total=total)
         for item in items:
             if isinstance(item, Failure):
-                remedy = (
-                    "continue with --resume"
-                    if item.transient
-                    else "leave it out, with another --out"
-                )
+                remedy = "continue with --resume"
+                if not item.transient:
+                    remedy = f"leave it out, with another --out, or repair the model and {remedy}"
                 raise InputError(f"{item.reason}; {remedy}")
         if ceiling is not None:
             ceiling.release()
         yield returned.value, sum(log.queries(entry.name) for entry in images)
+
+
+def _of_all(attack: SetAttack, images: int) -> SetAttack:
+    """One that ends as soon as an image fails: its result would not be used, and what it asked
+    without the image would not replay with it. images: in the set, those without a score included.
+    """
+
+    def lifted(given: SetTask) -> SetSearch:
+        if len(given.tasks) < images:
+            return None
+        search = attack(given)
+        with closing(search):
+            try:
+                proposals = next(search)
+                while True:
+                    answers = yield proposals
+                    if any(isinstance(answer.end, ImageFailed) for answer in answers):
+                        return None
+                    proposals = search.send(answers)
+            except StopIteration as stop:
+                return stop.value
+
+    return lifted
 
 
 @contextmanager

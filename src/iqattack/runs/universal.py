@@ -111,7 +111,15 @@ def make_universal(
         notify=notify,
         jpeg=jpeg,
     ) as (value, spent):
+        if value is None:  # the engine ended a search that asked nothing new
+            raise InputError(
+                f"{folder}: after {spent:,} queries, patterns give no new images within "
+                f"{settings.constraint}; use a wider constraint or larger images, with another "
+                "--out"
+            )
         (up, tiles_up), (down, tiles_down) = cast(tuple[ways.Learnt, ways.Learnt], value)
+        # The same grating may serve both directions, and safetensors stores no tensor twice.
+        tiles_down = {name: tile.clone() for name, tile in tiles_down.items()}
         if not up and not down:
             raise InputError(
                 f"{folder}: no image has a score that can move; use other images or the model's "
@@ -232,7 +240,8 @@ def picture(perturbation: Perturbation) -> Tensor:
     """A picture (3, H, W) uint8 of all patterns, those for up above those for down, the first on
     the left.
 
-    A tile is shown as repeated grey levels, a stroke as its magnified change of a photograph.
+    A tile without a filter is shown as repeated grey levels, any other pattern as its magnified
+    change of a photograph.
     """
     photo = torch.from_numpy(photographs()["chelsea"].copy()).permute(2, 0, 1)
     photo = photo[:, :SHOWN, 100 : 100 + SHOWN].contiguous()
