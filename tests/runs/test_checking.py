@@ -228,11 +228,11 @@ def test_the_last_score_is_of_a_call_of_its_own(tmp_path, photos):
 
 @pytest.mark.usefixtures("forked_workers")
 def test_workers_whose_models_differ(tmp_path, photos):
-    """Each process makes another one, which no score of one of them shows; pids may be neighbours."""
+    """Each process makes another one, which no score of one of them shows."""
     (tmp_path / "mine.py").write_text(
         "import os\n"
         "def load():\n"
-        "    bias = os.getpid() * 7919 % 10007 * 0.001\n"
+        "    bias = os.getpid() * 7919 % 10007 * 0.001  # also of neighbouring numbers\n"
         "    def score(images):\n"
         "        return images.double().mean((1, 2, 3)) + bias\n"
         "    score.score_range, score.lower_better = (0, 255), False\n"
