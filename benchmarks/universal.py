@@ -58,6 +58,7 @@ from iqattack.models import score_checked
 from iqattack.objectives import Direction, parse_objective
 from iqattack.scoring import InProcess, Recompressed, ScorePool
 from iqattack.version import __version__
+from restamp import CLOSE
 from scorers import scorer
 
 VICTIMS = ("cnniqa", "scnn", "builtin", "brisque")
@@ -69,7 +70,6 @@ BUDGETS = (5_000, 20_000)
 SEEDS = (0, 1, 2, 3, 4)
 MOST = 8  # patterns to choose from
 QUALITY = 75  # of the JPEG round trip
-CLOSE = 1e-5  # of the score range: rounding differences between processors
 ROWS = rows_file("universal")
 OUT = ROOT / "benchmarks" / "out" / "universal"
 PAGE = ROOT / "docs" / "universal-figures.md"
