@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class IqattackError(Exception):
@@ -67,6 +71,13 @@ def one_line(error: BaseException) -> str:
     if len(message) > 200:
         message = message[:197] + "..."
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """Where the first fault is, as names joined by dots, "" for the whole; and what is wrong."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    reason = first["msg"].removeprefix("Value error, ")
+    return ".".join(map(str, first["loc"])), " ".join(reason.split())
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:

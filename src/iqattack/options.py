@@ -16,7 +16,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from iqattack.errors import InputError, one_line, unknown
+from iqattack.errors import InputError, first_fault, one_line, unknown
 
 REQUIRED = Parameter.empty  # in place of a default
 
@@ -126,7 +126,7 @@ def _value(owner: str, name: str, value: str, annotation: Any) -> object:
     try:
         return TypeAdapter(annotation).validate_python(parsed)
     except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        _, reason = first_fault(error)
         raise InputError(f"{owner}: option {name}={value}: {reason}") from None
     except InputError:
         raise

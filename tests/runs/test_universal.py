@@ -234,7 +234,7 @@ def test_a_filter_beside_a_tile_is_kept(tmp_path):
     tile = torch.rand(3, 8, 8) * 2 - 1
     patterns = [Tile(tile, tuple(np.linspace(-1, 1, 25).tolist()), 0.25), Tile(tile)]
     known, tiles = ordered(patterns, np.array([[0.5, 0.1], [0.2, 0.3]]), 8, "up")
-    assert list(tiles) == ["up 0"]  # one tile, two patterns
+    assert list(tiles) == ["up 0", "up 1"]  # safetensors refuses shared memory, though
     assert [item.text(tiles) for item in known] == ["tile of 8×8, filter 5×5", "tile of 8×8"]
     learnt = Universal(
         format=2, version="1", model="m", images=("a.png",), constraint="linf:3", objective="up",
@@ -262,6 +262,9 @@ def test_a_filter_needs_a_tile():
         Beside(filter=(0.0,) * 25, weight=0.0)
     with pytest.raises(ValidationError, match="4 coefficients are no square filter"):
         Beside(filter=(1.0,) * 4, weight=0.0)
+    large = Beside(filter=(0.0,) * 24 + (1.0,), weight=1e31)
+    with pytest.raises(ValidationError, match="weight beyond"):
+        Known(tile="up 0", beside=large, gain=0.1, together=0.1)
 
 
 def test_a_file_that_is_none_is_refused(tmp_path):
@@ -270,6 +273,13 @@ def test_a_file_that_is_none_is_refused(tmp_path):
         way="nes", seed=0, queries=9, up=(Known(tile="up 0", gain=0.1, together=0.1),),
     )  # fmt: skip
     good = Perturbation(learnt, {"up 0": torch.zeros(3, 4, 4)}).to_bytes()
+    beside = Beside(filter=(0.0,) * 24 + (1.0,), weight=1.0)
+
+    def of(**changed):
+        return Perturbation(
+            learnt.model_copy(update=changed), {"up 0": torch.zeros(3, 4, 4)}
+        ).to_bytes()
+
     path = tmp_path / "p.safetensors"
     path.write_bytes(good)
     assert read_universal(path).patterns(rising=True)
@@ -281,7 +291,13 @@ def test_a_file_that_is_none_is_refused(tmp_path):
         (Perturbation(learnt, {"up 0": torch.zeros(4, 4)}).to_bytes(), "has shape"),
         (Perturbation(learnt, {"up 0": torch.full((3, 4, 4), 2.0)}).to_bytes(), "from −1 to 1"),
         (Perturbation(learnt, {"up 0": torch.full((3, 4, 4), np.nan)}).to_bytes(), "from −1 to 1"),
+        (
+            Perturbation(learnt, {"up 0": torch.zeros(3, 4, 4).to(torch.float8_e5m2)}).to_bytes(),
+            "float8_e5m2; use float32",
+        ),
         (save({}, {"iqattack": json.dumps({"format": 9})}), "format"),
+        (of(up=()), "has no patterns"),
+        (of(up=(Known(tile="up 0", beside=beside, gain=0.1, together=0.1),)), "needs format 2"),
     ):  # fmt: skip
         path.write_bytes(content)
         with pytest.raises(InputError, match=rf"p\.safetensors': .*{reason}.*; expected a file"):

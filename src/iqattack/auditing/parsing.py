@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from iqattack.errors import InputError, IqattackError
+from iqattack.errors import InputError, IqattackError, first_fault
 from iqattack.specs import printable
 
 T = TypeVar("T", bound=BaseModel)
@@ -31,7 +31,5 @@ def field_and_reason(error: Exception) -> str:
     """The first fault on one line, with the model's field."""
     if not isinstance(error, ValidationError):
         return printable(" ".join(str(error).split()))
-    first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
-    message = printable(" ".join(first["msg"].split()))
-    return f"{printable(place)}: {message}" if place else message
+    place, message = map(printable, first_fault(error))
+    return f"{place}: {message}" if place else message

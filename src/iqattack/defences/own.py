@@ -43,7 +43,7 @@ from iqattack.defences.returned import (
     checked_score,
     not_finite,
 )
-from iqattack.errors import InputError, one_line, unknown
+from iqattack.errors import InputError, first_fault, one_line, unknown
 from iqattack.foreign import Named, find_named
 from iqattack.imports import absolute, option_texts, split
 from iqattack.isolation import guest
@@ -393,14 +393,12 @@ def _of_class(found: Named, texts: dict[str, str]) -> Defence:
         with guest():
             made: Defence = kind.model_validate(texts)
     except ValidationError as error:
-        first = error.errors()[0]
-        option = ".".join(map(str, first["loc"]))
-        if first["type"] == "missing":
+        option, reason = first_fault(error)
+        if error.errors()[0]["type"] == "missing":
             raise InputError(
                 f"defence '{found.name}': option '{option}' has no default; give "
                 f"{found.name}:{option}=VALUE"
             ) from None
-        reason = first["msg"].removeprefix("Value error, ")
         value = f"={texts[option]}" if option in texts else ""
         raise InputError(f"{found.name}: option {option}{value}: {reason}") from None
     except (Exception, SystemExit) as error:
@@ -415,7 +413,7 @@ def _of_function(found: Named, texts: dict[str, str]) -> tuple[Defence, dict[str
         try:
             passes = TypeAdapter(Passes).validate_python(texts[PASSES])
         except ValidationError as error:
-            reason = error.errors()[0]["msg"]
+            _, reason = first_fault(error)
             raise InputError(f"{found.name}: option {PASSES}={texts[PASSES]}: {reason}") from None
         parts = given.split(",")
         given = ",".join(part for part in parts if not part.startswith(f"{PASSES}="))

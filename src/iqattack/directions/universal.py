@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import (
     BaseModel,
@@ -31,10 +32,12 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from iqattack.directions.profile import MOST_SIDE, Stroke, in_order
-from iqattack.errors import InputError
+from iqattack.errors import InputError, first_fault
 
 KEY = "iqattack"  # of the metadata
+LARGEST = 1e30  # coefficient of a filter: larger ones overflow float32
 EXPECTED = "expected a file that iqattack universal wrote"
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 MOST = 4096  # pixels a side of a tile
 CHANNELS = ("red", "green", "blue")
 
@@ -106,6 +109,9 @@ class Known(BaseModel):
             raise ValueError("a student is no pattern that suits any image")
         if self.beside is not None and self.tile is None:
             raise ValueError("a filter beside a tile, but no tile")
+        for part in (self.stroke, self.beside):
+            if part and any(abs(c) > LARGEST for c in (*(part.filter or ()), part.weight)):
+                raise ValueError(f"coefficients or a weight beyond ±{LARGEST:g}")
         return self
 
     @model_serializer(mode="wrap")
@@ -145,7 +151,7 @@ class Universal(BaseModel):
 
     format: 2 if a tile has a filter beside it, else 1. jpeg: quality of recompression
     before scoring; None for none. up, down: patterns that raise and lower raw scores, in the
-    order in which to try them.
+    order in which to try them; one of the two may be empty.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -162,6 +168,15 @@ class Universal(BaseModel):
     jpeg: int | None = Field(default=None, ge=1, le=100)
     up: tuple[Known, ...] = ()
     down: tuple[Known, ...] = ()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        every = (*self.up, *self.down)
+        if not every:
+            raise ValueError("has no patterns")
+        if self.format == 1 and any(known.beside for known in every):
+            raise ValueError("a filter beside a tile needs format 2")
+        return self
 
     def known(self, *, rising: bool) -> tuple[Known, ...]:
         """The patterns for one direction of the raw score. rising: whether to raise it."""
@@ -184,7 +199,8 @@ class Perturbation:
 
     def to_bytes(self) -> bytes:
         """The contents of the file; equal perturbations give the same bytes."""
-        tiles = {name: self.tiles[name].contiguous() for name in sorted(self.tiles)}
+        # Safetensors refuses tensors that share their memory, as those of equal tiles may.
+        tiles = {name: self.tiles[name].contiguous().clone() for name in sorted(self.tiles)}
         # Left out where there is none: versions of before do not know it.
         without = None if self.learnt.jpeg else {"jpeg"}
         return save(tiles, metadata={KEY: self.learnt.model_dump_json(exclude=without)})
@@ -204,14 +220,11 @@ def ordered(
     order = [first, *in_order(gains - alone[:, None], most - 1)]
     together = np.maximum.accumulate(np.maximum(gains[:, order], 0.0), axis=1).mean(0)
     known, tiles = [], {}
-    names: dict[Tensor, str] = {}  # by identity
     for place, (k, mean) in enumerate(zip(order, together, strict=True)):
         pattern, name = patterns[k], f"{prefix} {place}"
         stroke = None if isinstance(pattern, Tile) else pattern
         beside = None
         if isinstance(pattern, Tile):
-            # Safetensors stores no tensor twice: patterns of one tile share its first name.
-            name = names.setdefault(pattern.values, name)
             tiles[name] = pattern.values
             if pattern.filter is not None:
                 beside = Beside(filter=pattern.filter, weight=pattern.weight)
@@ -256,8 +269,7 @@ def _parsed(content: bytes) -> Perturbation:
     try:
         learnt = Universal.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise ValueError(": ".join(filter(None, first_fault(error)))) from None
     for known in (*learnt.up, *learnt.down):
         if known.tile is not None:
             _check(known.tile, tiles)
@@ -271,5 +283,7 @@ def _check(name: str, tiles: Mapping[str, Tensor]) -> None:
     shape = tuple(values.shape)
     if len(shape) != 3 or shape[0] not in (1, 3) or not all(0 < s <= MOST for s in shape[1:]):
         raise ValueError(f"'{name}' has shape {shape}, no (1 or 3, h, w) of up to {MOST} pixels")
-    if not (values.is_floating_point() and bool((values.abs() <= 1).all())):
+    if values.dtype not in FLOATS:
+        raise ValueError(f"'{name}' holds {values.dtype}; use float32")
+    if not (values.abs() <= 1).all():
         raise ValueError(f"'{name}' holds values that are not from −1 to 1")

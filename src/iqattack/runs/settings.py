@@ -31,7 +31,7 @@ from pydantic import (
 from iqattack.attacks import canonical_attack, is_of_set, labelled, taken_files
 from iqattack.catalogue import defaults
 from iqattack.constraints import parse_constraint, parse_floor
-from iqattack.errors import InputError, RunError
+from iqattack.errors import InputError, RunError, first_fault
 from iqattack.images import ImageSet, MosColumns
 from iqattack.models import Inference, Input, Scorer, Traits, bare_spec
 from iqattack.objectives import SetObjective, Top, parse_objective
@@ -526,9 +526,10 @@ def _show(value: Any) -> str:
 
 def _first_of(error: ValidationError) -> str:
     first = error.errors()[0]
+    place, reason = first_fault(error)
     # If a value is missing, the input is the whole parent.
     value = "" if first["type"] == "missing" else f" {first['input']!r}"
-    return f"{'.'.join(map(str, first['loc']))}{value}: {first['msg']}"
+    return f"{place}{value}: {reason}"
 
 
 def _parts(spec: str) -> list[str]:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 from iqattack.engine import QueryLog, image_hash
 from iqattack.engine.engine import spread
 from iqattack.engine.log import TAKEN, Row
-from iqattack.errors import InputError
+from iqattack.errors import InputError, first_fault
 from iqattack.images import ImageSet, read_image
 from iqattack.runs.checked import Checked
 from iqattack.runs.checking import FEWEST
@@ -119,9 +119,7 @@ class Survey(BaseModel):
             text = read_text(path)
             found = cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            reason = f"{where}: {first['msg']}" if where else str(first["msg"])
+            reason = ": ".join(filter(None, first_fault(error)))
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
         else:

@@ -118,8 +118,6 @@ def make_universal(
                 "--out"
             )
         (up, tiles_up), (down, tiles_down) = cast(tuple[ways.Learnt, ways.Learnt], value)
-        # The same grating may serve both directions, and safetensors stores no tensor twice.
-        tiles_down = {name: tile.clone() for name, tile in tiles_down.items()}
         if not up and not down:
             raise InputError(
                 f"{folder}: no image has a score that can move; use other images or the model's "

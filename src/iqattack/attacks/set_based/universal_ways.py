@@ -240,7 +240,6 @@ def filters(group: Group, reserve: int, minibatch: int) -> Trying:
         tiles = yield from _tiles(group, gratings[0], bank, numbers[:minibatch], reserve)
         tile, tried = tiles[0], [*tiles[1:]]
         finals.append(tile)
-        group.repeated.add(tile)
     shares = SHARES[: max(reserve // max(len(everyone), 1), 1)]
     for number in range(len(shares)):
         best: Pattern
@@ -254,6 +253,7 @@ def filters(group: Group, reserve: int, minibatch: int) -> Trying:
             break
         finals.append(found[0])
         tried = _alternately(tried, found[1:])
+        group.repeated.add(found[0])
         gains = yield from group.gains(found[0], everyone)
         reserve -= len(everyone)
         beside = {
@@ -279,6 +279,7 @@ def _tiles(
         rival = max(rival, (yield from group.mean(stroke, numbers)))
     best = yield from group.mean(first, numbers)
     total = first.values.numpy().astype(np.float64)
+    total /= total.std()
     left, steps = group.left - reserve, [first]
     while group.able(numbers):
         rest = 1.0 - (SUM if best > rival else TRIAL)
@@ -287,9 +288,14 @@ def _tiles(
         colour = group.rng.standard_normal(3)
         colour *= np.sqrt(3) / np.linalg.norm(colour)
         waves, phase = group.rng.integers(0, PERIOD, 2), group.rng.uniform(0, 2 * np.pi)
-        strength = group.rng.choice(STRENGTHS) * total.std()
+        strength = group.rng.choice(STRENGTHS)
         other = total + strength * colour[:, None, None] * _wave(waves, phase)
+        other /= other.std()
         tile = _tile(np.where(other > 0, 1.0, -1.0))
+        if torch.equal(tile.values, steps[-1].values):
+            total = other
+            continue
+        group.repeated.add(tile)  # it may be chosen in the end
         gain = yield from group.mean(tile, numbers)
         if gain >= best:
             best, total = gain, other
@@ -315,6 +321,8 @@ def _direction(
         return -1.0, Stroke(direction=next(iter(BANK)))
     best = bank[0]
     for channel in range(3):
+        if channel in best.turned:
+            continue
         if group.left < reserve + len(numbers):
             break
         other = best.model_copy(update={"turned": (*best.turned, channel)})

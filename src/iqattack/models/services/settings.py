@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from iqattack.errors import InputError, unknown
+from iqattack.errors import InputError, first_fault, unknown
 from iqattack.models.time_limit import DAY_S, check_timeout
 
 SHOWN = 60  # characters of an invalid value in a message
@@ -160,7 +160,7 @@ def _first_of(error: ValidationError, kind: type[BaseModel], source: str) -> str
     """The first error, on one line."""
     first = error.errors(include_url=False, include_context=False)[0]
     key = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
-    message = first["msg"].removeprefix("Value error, ")
+    _, message = first_fault(error)
     if first["type"] == "extra_forbidden":
         return str(unknown(f"key of '{source}':", key, kind.model_fields))
     if first["type"] == "missing":
