@@ -327,7 +327,9 @@ def read() -> list[Row]:
 
 def restamp() -> None:
     """Keep rows of older code, way by way and box by box, if one job measured again agrees."""
-    rows = read_csv(ROWS, Row)
+    fresh = {row.job for row in read()}
+    every = read_csv(ROWS, Row)
+    rows = [row for row in every if row.job not in fresh or row.code == code(row.job)]
     kept: list[Row] = []
     for way, box in itertools.product(ORDER, BOXES):
         mine = [row for row in rows if (row.way, row.box) == (way, box)]
@@ -343,15 +345,17 @@ def restamp() -> None:
             print(f"{way}, {box}: {'equal' if equal else 'differs'}", flush=True)
             if equal:
                 mine = [replace(row, code=code(row.job)) for row in mine]
+            else:
+                mine = [row for row in mine if row not in stale]
         kept += mine
     write_csv(ROWS, Row, kept, anew=True)
 
 
 def complete(jobs: Iterable[tuple[Job, int]]) -> None:
-    """Add what is missing of jobs, each with what it is measured behind."""
-    rows = read()
-    write_csv(ROWS, Row, rows, anew=True)
-    there = {(row.job, row.behind) for row in rows}
+    """Add what is missing of jobs, each with what it is measured behind; rows of older code stay
+    until they are restamped.
+    """
+    there = {(row.job, row.behind) for row in read()}
     for job, behind in jobs:
         if (job, behind) not in there:
             write_csv(ROWS, Row, measured(job, behind))

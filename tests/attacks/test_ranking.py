@@ -167,7 +167,7 @@ def test_images_that_do_not_move_take_few_queries(make_set):
     paths = [still if k in idle else steady(0.037) for k in range(8)]
     found = play(images, along(*paths), total=110)
     assert srocc(found.clean, found.now) == pytest.approx(-2 / 3)
-    assert max(found.queries[k] for k in idle) <= 12
+    assert max(found.queries[k] for k in idle) <= 14
     assert not any(found.touched[k] for k in idle)
 
 
@@ -214,7 +214,7 @@ def harmonic(n, scale=FIRST):
 
 
 def test_growth_that_falls_off_as_1_over_n_is_foreseen():
-    paths = [harmonic(n) for n in (40, 40, 20)]
+    paths, powers = [harmonic(n) for n in (40, 40, 20)], [2**k for k in range(12)]
     growth, path, whole = Growth(paths), harmonic(10), harmonic(4000)
     for queries in (1, 5, 20, 30):
         assert growth.after(path, queries) == pytest.approx(whole[10 + queries])
@@ -222,8 +222,10 @@ def test_growth_that_falls_off_as_1_over_n_is_foreseen():
         assert growth.queries(path, gain).tolist() == [queries]
     for queries in (100, 1000):  # farther than any search has gone
         assert growth.after(path, queries) == pytest.approx(whole[10 + queries], rel=0.01)
-        found = growth.queries(path, np.array([whole[10 + queries]]))[0]
-        assert found == pytest.approx(queries, rel=0.05)
+        gain = whole[10 + queries]
+        lucky = min(n * (1 + ((gain - path[-1]) / (whole[10 + n] - path[-1])) ** 2) for n in powers)
+        found = growth.queries(path, np.array([gain]))[0]
+        assert found == pytest.approx(min(queries, lucky), rel=0.05)
 
 
 def test_with_no_search_yet_growth_is_a_guess():
@@ -234,7 +236,9 @@ def test_with_no_search_yet_growth_is_a_guess():
         more = growth.queries([0.0], np.array([0.0, 0.05, 0.1, 0.5, 1.0]))
         assert more[0] == 1.0
         assert (np.diff(more) >= 0.0).all()
-        assert more[-1] > 1000
+        # Expected after e^10 queries, but a few are lucky often enough.
+        lucky = [n * (1 + (1.0 / (FIRST * math.log(n + 1))) ** 2) for n in (1, 2, 4, 8, 16)]
+        assert more[-1] == pytest.approx(min(lucky))
 
 
 def test_a_search_that_does_well_is_expected_to_go_on_so():
@@ -249,6 +253,20 @@ def test_a_search_that_does_well_is_expected_to_go_on_so():
         for path in (good, harmonic(10), bad, stuck)
     ]
     assert needed == sorted(needed)
+
+
+def test_a_search_with_bad_luck_at_first_is_not_given_up():
+    """The mean of four searches would take FAR for what one of them reached in ten queries."""
+    paths = [
+        harmonic(40),
+        harmonic(40, FIRST / 4),
+        harmonic(40, FIRST / 4),
+        harmonic(10, 2 * FIRST),
+    ]
+    growth = Growth([*paths, [0.0, 0.0]])
+    gain = np.array([paths[-1][-1]])
+    assert growth.after([0.0, 0.0], 100) < gain[0]
+    assert growth.queries([0.0, 0.0], gain)[0] < 400
 
 
 def test_growth_ever_after_nothing_is_finite():

@@ -10,7 +10,8 @@ that it could take.
    at its place in the ranking.
 2. *Expected gain*: searches have diminishing returns. The mean gain of a search's n-th query, over
    the images of the same direction that got so far, is scaled by how well this image has done with
-   its own queries; beyond the longest search, it is extrapolated as 1/n.
+   its own queries; beyond the longest search, it is extrapolated as 1/n. A search may also gain
+   more than expected, so that an image with bad luck at first is not given up.
 3. *Next queries*: each image and each place that it could take has a rate: the improvement of the
    objective over the expected number of queries. Rates are computed with the other images where
    they are, and where an equal share of the remaining budget would move them, because two images
@@ -54,6 +55,7 @@ OTHERS = 2.0  # weight of the prior guess, in images
 FRESH = 10.0  # factor on the rate of an image that has not been queried yet
 FIRST = 0.1  # expected gain of a first query, before any query
 FAR = 1e9  # queries: practically never
+AHEAD = np.array([2.0**k for k in range(12)])  # queries after which a search may be lucky
 
 Floats = NDArray[np.float64]
 
@@ -218,10 +220,15 @@ class Growth:
 
     def after(self, path: Sequence[float], queries: float) -> float:
         """The expected gain of a search with this path after further queries."""
-        done, last = len(path) - 1, len(self._sums) - 1
+        further = self._further(len(path) - 1, np.array([queries]))
+        return float(path[-1] + self._scale(path) * further[0])
+
+    def _further(self, done: int, queries: Floats) -> Floats:
+        """The mean gain of searches between query `done` and further queries (M,)."""
+        last = len(self._sums) - 1
         within = np.interp(done + queries, np.arange(last + 1), self._sums)
-        beyond = self._late * np.log(max((done + queries + 1) / (last + 1), 1.0))
-        return float(path[-1] + self._scale(path) * (within + beyond - self._sums[done]))
+        beyond = self._late * np.log(np.maximum((done + queries + 1) / (last + 1), 1.0))
+        return np.asarray(within + beyond - self._sums[done])
 
     def _scale(self, path: Sequence[float]) -> float:
         """How well a search did, relative to its expected gain."""
@@ -230,6 +237,10 @@ class Growth:
 
     def queries(self, path: Sequence[float], gains: Floats, stalled: int = 0) -> Floats:
         """Expected queries of a search with this path until it reaches gains (M,) beyond its last.
+
+        For gains within its expectation, the number after which they are expected. A search may
+        also be lucky: it gains x times as much as expected with probability 1/(1 + x²), so that n
+        queries reach a gain once in n·(1 + x²). The smaller number counts.
 
         stalled: queries since its last improvement; the next one takes at least as many again, and
         one more (Laplace's rule of succession).
@@ -242,7 +253,10 @@ class Growth:
             grown = np.exp((further - self._sums[-1]) / self._late)
         beyond = last - done + (last + 1) * (grown - 1.0)
         needed = np.where(further <= self._sums[-1], within, beyond)
-        return np.asarray(np.clip(needed, 1.0 + stalled, FAR))
+        expected = np.maximum(self._scale(path) * self._further(done, AHEAD), 1.0 / FAR)
+        times = (gains - path[-1]) / expected[:, None]
+        lucky = np.maximum(AHEAD, 1.0 + stalled)[:, None] * (1.0 + np.square(times))
+        return np.asarray(np.clip(np.minimum(needed, lucky.min(0)), 1.0 + stalled, FAR))
 
 
 class Outlook:
