@@ -9,7 +9,7 @@ import os
 import platform
 import runpy
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from functools import cache
@@ -321,6 +321,20 @@ def markdown(rows: Sequence[dict[str, str]]) -> str:
     head = list(rows[0])
     lines = [head, ["---"] * len(head), *([row[name] for name in head] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def coverage(done: Mapping[str, Mapping[str, int]], most: int, what: str) -> str:
+    """A table of how much has been measured; nothing if everything has.
+
+    done: by row and column, the number of `what` that were measured, of `most`.
+    """
+    if all(number >= most for columns in done.values() for number in columns.values()):
+        return ""
+    table = [
+        {"": name} | {head: f"{number}" for head, number in columns.items()}
+        for name, columns in done.items()
+    ]
+    return f"Measured so far: number of {what}, of {most}.\n\n{markdown(table)}"
 
 
 def write_doc(path: Path, title: str, command: str, body: str) -> None:

@@ -33,6 +33,7 @@ from cells import image_set
 from common import (
     ROOT,
     Floats,
+    coverage,
     machine,
     markdown,
     mean,
@@ -292,7 +293,7 @@ class Standing:
 
 
 def standings(rows: Sequence[Row]) -> list[Standing]:
-    """The defences that were measured on all victims, the strongest first."""
+    """The defences on all victims that were measured with each of them, the strongest first."""
     cells: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     scores: dict[tuple[str, str], dict[str, tuple[float, float]]] = defaultdict(dict)
     for row in rows:
@@ -303,17 +304,18 @@ def standings(rows: Sequence[Row]) -> list[Standing]:
         found = [cells[victim, attack, defence] for attack in ATTACKS]
         return max((float(np.mean(gains)) for gains in found if len(gains) >= FEWEST), default=None)
 
+    every = list(itertools.chain.from_iterable(DEFENCES))
+    whole = [v for v in VICTIMS if None not in [worst(v, d) for d in (NONE, *every)]]
     table = []
-    for defence in itertools.chain.from_iterable(DEFENCES):
+    for defence in every if whole else ():
         shares, kept = {}, []
-        for victim in VICTIMS:
+        for victim in whole:
             behind, without = worst(victim, defence), worst(victim, NONE)
             if behind is not None and without:
                 shares[victim] = behind / without
                 own = np.array(list(scores[victim, defence].values()))
                 kept.append(srocc(own[:, 0], own[:, 1]))
-        if len(shares) == len(VICTIMS):
-            table.append(Standing(defence, shares, float(np.min(kept))))
+        table.append(Standing(defence, shares, float(np.min(kept))))
     return sorted(table, key=lambda standing: standing.share)
 
 
@@ -324,7 +326,7 @@ def standing_table(table: Sequence[Standing]) -> str:
             {
                 "defence": f"`{row.defence}`",
                 "gain left, mean": f"{row.share:.2f}",
-                **{victim: f"{row.shares[victim]:.2f}" for victim in VICTIMS},
+                **{victim: f"{share:.2f}" for victim, share in row.shares.items()},
                 "SROCC of clean scores, least": f"{row.kept:.2f}",
             }
             for row in table
@@ -340,10 +342,11 @@ def conclusion(table: Sequence[Standing]) -> str:
     worse = [row for row in table if row.share > 1.0]
     holds = [row for row in table if max(row.shares.values()) < HELD]
     named = ", ".join(f"`{row.defence}`" for row in holds)
+    models = f"on {' and '.join(best.shares)}"
     first = (
-        f"Those that leave less than {HELD:.0%} of the gain on every model: {named}."
+        f"Those that leave less than {HELD:.0%} of the gain {models}: {named}."
         if holds
-        else f"None leaves less than {HELD:.0%} of the gain on every model: none holds."
+        else f"None leaves less than {HELD:.0%} of the gain {models}: none holds."
     )
     return (
         f"{first} Least is left by `{best.defence}`, {best.share:.0%} on average, at an SROCC of "
@@ -359,12 +362,12 @@ def write_page(rows: Sequence[Row]) -> None:
     for victim in VICTIMS:
         parts[victim] = markdown(lines(rows, victim))
     there = {(row.victim, row.attack, row.defence) for row in rows}
-    absent = [
-        f"{attack} on {victim} ({missing} of {2 * len(DEFENCES)} defences)"
-        for victim, attack in itertools.product(VICTIMS, ATTACKS)
-        if (missing := sum((victim, attack, d) not in there for pair in DEFENCES for d in pair))
-    ]
-    parts["absent"] = f"Not measured yet: {', '.join(absent)}." if absent else ""
+    every = list(itertools.chain.from_iterable(DEFENCES))
+    done = {
+        victim: {a: sum((victim, a, defence) in there for defence in every) for a in ATTACKS}
+        for victim in VICTIMS
+    }
+    parts["absent"] = coverage(done, len(every), "defences")
     body = NOTE.read_text(encoding="utf-8")
     for name, part in parts.items():
         body = body.replace(f"{{{name}}}", part)

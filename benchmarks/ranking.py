@@ -31,6 +31,7 @@ from cells import image_set
 from common import (
     ROOT,
     Floats,
+    coverage,
     machine,
     markdown,
     mean,
@@ -388,25 +389,22 @@ def places(rows: Sequence[Row]) -> list[dict[str, str]]:
 
 
 def missing(rows: Sequence[Row]) -> str:
-    """What has not been measured yet."""
+    """How much has been measured."""
     done = {row.job for row in rows}
-    lines = []
-    for box, name in itertools.product(BOXES, VICTIMS):
-        totals: dict[int, list[str]] = {}
-        for total in TOTALS:
-            has = sum({Job(name, box, o, total, s) for o in (ALONE, TOGETHER)} <= done
-                      for s in SEEDS)  # fmt: skip
-            totals.setdefault(has, []).append(f"{total:,}")
-        whats = [
-            f"{', '.join(of)} queries ({has} of {len(SEEDS)} seeds)"
-            for has, of in sorted(totals.items(), reverse=True)
-            if has < len(SEEDS)
-        ]
+
+    def seeds(name: str, box: str, total: int) -> int:
+        return sum({Job(name, box, o, total, s) for o in (ALONE, TOGETHER)} <= done for s in SEEDS)
+
+    def of_places(name: str, box: str) -> int:
         firsts = [row for row in rows if row.objective.startswith("top")]
-        of_places = {row.seed for row in firsts if (row.victim, row.box) == (name, box)}
-        whats.append(f"first places ({len(of_places)} of {len(SEEDS)} seeds)")
-        lines.append(f"- {name}, {box}: {'; '.join(whats)}")
-    return "\n".join(lines)
+        return len({row.seed for row in firsts if (row.victim, row.box) == (name, box)})
+
+    table = {
+        f"{name}, {box}": {f"{total:,}": seeds(name, box, total) for total in TOTALS}
+        | {"first places": of_places(name, box)}
+        for box, name in itertools.product(BOXES, VICTIMS)
+    }
+    return coverage(table, len(SEEDS), "seeds, by budget")
 
 
 def plot(found: dict[tuple[str, str], dict[str, Curve]]) -> None:

@@ -36,6 +36,7 @@ from cells import directions, image_set
 from common import (
     ROOT,
     Floats,
+    coverage,
     machine,
     markdown,
     mean,
@@ -516,21 +517,20 @@ def recompressed(rows: Sequence[Row]) -> list[dict[str, str]]:
 
 
 def missing(rows: Sequence[Row]) -> str:
-    """What has not been measured yet."""
+    """How much has been measured."""
     there = {row.job for row in rows if not row.jpeg and not row.behind}
-    lines = []
-    for victim, box, budget in itertools.product(VICTIMS, BOXES, BUDGETS):
-        seeds = {
-            way: [s for s in SEEDS if Job(victim, box, way, budget, s) in there]
-            for way in (OURS, *PUBLISHED)
+
+    def seeds(victim: str, box: str, budget: int) -> int:
+        ways = (OURS, *PUBLISHED)
+        return min(sum(Job(victim, box, w, budget, s) in there for s in SEEDS) for w in ways)
+
+    done = {
+        f"{victim}, {box}": {
+            f"{budget:,} queries": seeds(victim, box, budget) for budget in BUDGETS
         }
-        fewest = min(map(len, seeds.values()))
-        if fewest < len(SEEDS):
-            what = f"{len(SEEDS) - fewest} of {len(SEEDS)} seeds" if fewest else "nothing yet"
-            lines.append(
-                f"{victim}, {box}, {budget:,} queries: " + (f"{what} to go" if fewest else what)
-            )
-    return "Not measured yet: " + "; ".join(lines) + "." if lines else ""
+        for box, victim in itertools.product(BOXES, VICTIMS)
+    }
+    return coverage(done, len(SEEDS), "seeds")
 
 
 def plot(found: Found) -> None:
