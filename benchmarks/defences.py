@@ -16,7 +16,7 @@ import argparse
 import hashlib
 import inspect
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -74,12 +74,13 @@ DEFENCES = (
     ("aaa:2", "aaa:10"),
     ("aaa:2:sine", "aaa:10:sine"),
 )
+EVERY = tuple(itertools.chain.from_iterable(DEFENCES))
 NONE = "none"
 OWN = "iqattack.defences"
 BOX, QUERIES = "linf:3", 500
 KEYS = range(1, 9)  # of random draws that no attack has seen
 FEWEST = 4  # images for a row of the table
-HELD = 0.25  # share of the gain: a defence holds if it leaves less on every model
+HELD = 0.25  # share of the gain: a defence holds if it leaves less on each
 ROWS = rows_file("defences")
 PAGE = ROOT / "docs" / "defences-figures.md"
 NOTE = Path(__file__).with_suffix(".md")  # the page without its tables
@@ -247,7 +248,7 @@ def lines(rows: Sequence[Row], victim: str) -> list[dict[str, str]]:
         if row.victim == victim:
             found[row.attack, row.defence].append(row)
     table = []
-    for defence in (NONE, *itertools.chain.from_iterable(DEFENCES)):
+    for defence in (NONE, *EVERY):
         line, there = {"defence": f"`{defence}`" if defence != NONE else NONE}, False
         for attack in ATTACKS:
             cell = found[attack, defence]
@@ -293,30 +294,34 @@ class Standing:
 
 
 def standings(rows: Sequence[Row]) -> list[Standing]:
-    """The defences on all victims that were measured with each of them, the strongest first."""
+    """All defences, the strongest first, on victims and by attacks that were measured with each."""
     cells: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     scores: dict[tuple[str, str], dict[str, tuple[float, float]]] = defaultdict(dict)
     for row in rows:
         cells[row.victim, row.attack, row.defence].append(row.adaptive)
         scores[row.victim, row.defence][row.image] = (row.model, row.clean)
+    by = whole(rows)
 
-    def worst(victim: str, defence: str) -> float | None:
-        found = [cells[victim, attack, defence] for attack in ATTACKS]
-        return max((float(np.mean(gains)) for gains in found if len(gains) >= FEWEST), default=None)
+    def worst(victim: str, defence: str) -> float:
+        return max(float(np.mean(cells[victim, attack, defence])) for attack in by[victim])
 
-    every = list(itertools.chain.from_iterable(DEFENCES))
-    whole = [v for v in VICTIMS if None not in [worst(v, d) for d in (NONE, *every)]]
     table = []
-    for defence in every if whole else ():
-        shares, kept = {}, []
-        for victim in whole:
-            behind, without = worst(victim, defence), worst(victim, NONE)
-            if behind is not None and without:
-                shares[victim] = behind / without
-                own = np.array(list(scores[victim, defence].values()))
-                kept.append(srocc(own[:, 0], own[:, 1]))
-        table.append(Standing(defence, shares, float(np.min(kept))))
+    for defence in EVERY if by else ():
+        shares = {victim: worst(victim, defence) / worst(victim, NONE) for victim in by}
+        own = [np.array(list(scores[victim, defence].values())) for victim in by]
+        kept = min(srocc(pairs[:, 0], pairs[:, 1]) for pairs in own)
+        table.append(Standing(defence, shares, kept))
     return sorted(table, key=lambda standing: standing.share)
+
+
+def whole(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """The attacks by victim that were measured without and with every defence."""
+    images = Counter((row.victim, row.attack, row.defence) for row in rows)
+    found = {
+        victim: [a for a in ATTACKS if all(images[victim, a, d] >= FEWEST for d in (NONE, *EVERY))]
+        for victim in VICTIMS
+    }
+    return {victim: attacks for victim, attacks in found.items() if attacks}
 
 
 def standing_table(table: Sequence[Standing]) -> str:
@@ -342,7 +347,7 @@ def conclusion(table: Sequence[Standing]) -> str:
     worse = [row for row in table if row.share > 1.0]
     holds = [row for row in table if max(row.shares.values()) < HELD]
     named = ", ".join(f"`{row.defence}`" for row in holds)
-    models = f"on {' and '.join(best.shares)}"
+    models = "on each of these models"
     first = (
         f"Those that leave less than {HELD:.0%} of the gain {models}: {named}."
         if holds
@@ -358,16 +363,19 @@ def conclusion(table: Sequence[Standing]) -> str:
 def write_page(rows: Sequence[Row]) -> None:
     """docs/defences-figures.md."""
     table = standings(rows)
-    parts = {"standing": standing_table(table), "conclusion": conclusion(table)}
+    parts = {
+        "standing": standing_table(table),
+        "conclusion": conclusion(table),
+        "by": "; ".join(f"on {v} {', '.join(attacks)}" for v, attacks in whole(rows).items()),
+    }
     for victim in VICTIMS:
         parts[victim] = markdown(lines(rows, victim))
-    there = {(row.victim, row.attack, row.defence) for row in rows}
-    every = list(itertools.chain.from_iterable(DEFENCES))
+    images = Counter((row.victim, row.attack, row.defence) for row in rows)
     done = {
-        victim: {a: sum((victim, a, defence) in there for defence in every) for a in ATTACKS}
+        victim: {a: sum(images[victim, a, d] >= FEWEST for d in EVERY) for a in ATTACKS}
         for victim in VICTIMS
     }
-    parts["absent"] = coverage(done, len(every), "defences")
+    parts["absent"] = coverage(done, len(EVERY), "defences")
     body = NOTE.read_text(encoding="utf-8")
     for name, part in parts.items():
         body = body.replace(f"{{{name}}}", part)

@@ -396,8 +396,9 @@ def missing(rows: Sequence[Row]) -> str:
         return sum({Job(name, box, o, total, s) for o in (ALONE, TOGETHER)} <= done for s in SEEDS)
 
     def of_places(name: str, box: str) -> int:
-        firsts = [row for row in rows if row.objective.startswith("top")]
-        return len({row.seed for row in firsts if (row.victim, row.box) == (name, box)})
+        mine = [row for row in rows if (row.victim, row.box) == (name, box)]
+        firsts = [row for row in mine if row.objective.startswith("top")]
+        return sum(sum(row.seed == s for row in firsts) >= len(worse_half(name)) for s in SEEDS)
 
     table = {
         f"{name}, {box}": {f"{total:,}": seeds(name, box, total) for total in TOTALS}

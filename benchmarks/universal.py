@@ -328,16 +328,19 @@ def read() -> list[Row]:
 
 def restamp() -> None:
     """Keep rows of older code, way by way and box by box, if one job measured again agrees."""
-    fresh = {row.job for row in read()}
     every = read_csv(ROWS, Row)
-    rows = [row for row in every if row.job not in fresh or row.code == code(row.job)]
+    # Of a job with rows of several codes, the current ones count, or else the last.
+    newest = {(row.job, row.behind): row.code for row in every}
+    newest |= {(row.job, row.behind): row.code for row in every if row.code == code(row.job)}
+    rows = [row for row in every if row.code == newest[row.job, row.behind]]
     kept: list[Row] = []
     for way, box in itertools.product(ORDER, BOXES):
         mine = [row for row in rows if (row.way, row.box) == (way, box)]
         stale = [row for row in mine if row.code != code(row.job)]
-        if stale:
-            job = min({r.job for r in stale if not r.jpeg}, key=lambda j: (j.seed, j.victim))
-            before = sorted((r.images, r.image, r.first, r.best) for r in stale if r.job == job)
+        plain = [row for row in stale if not row.jpeg and not row.behind]
+        if plain:
+            job = min((r.job for r in plain), key=lambda j: (j.seed, j.budget, j.victim))
+            before = sorted((r.images, r.image, r.first, r.best) for r in plain if r.job == job)
             after = sorted((r.images, r.image, r.first, r.best) for r in measured(job))
             equal = len(before) == len(after) and all(
                 one[:2] == other[:2] and np.allclose(one[2:], other[2:], rtol=0.0, atol=CLOSE)

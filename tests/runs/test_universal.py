@@ -280,6 +280,10 @@ def test_a_file_that_is_none_is_refused(tmp_path):
             learnt.model_copy(update=changed), {"up 0": torch.zeros(3, 4, 4)}
         ).to_bytes()
 
+    def headed(header):
+        text = json.dumps(header).encode()
+        return len(text).to_bytes(8, "little") + text
+
     path = tmp_path / "p.safetensors"
     path.write_bytes(good)
     assert read_universal(path).patterns(rising=True)
@@ -296,6 +300,9 @@ def test_a_file_that_is_none_is_refused(tmp_path):
             "float8_e5m2; use float32",
         ),
         (save({}, {"iqattack": json.dumps({"format": 9})}), "format"),
+        (save({}, {"iqattack": json.dumps({**learnt.model_dump(), "a\x1bb": 9})}), r"a\\x1bb: "),
+        (headed({"__metadata__": None}), "its metadata have no"),
+        (headed({"x": {"dtype": "F8_E8M0", "shape": [0], "data_offsets": [0, 0]}}), "F8_E8M0"),
         (of(up=()), "has no patterns"),
         (of(up=(Known(tile="up 0", beside=beside, gain=0.1, together=0.1),)), "needs format 2"),
     ):  # fmt: skip

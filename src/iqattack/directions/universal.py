@@ -33,6 +33,7 @@ from torch import Tensor
 
 from iqattack.directions.profile import MOST_SIDE, Stroke, in_order
 from iqattack.errors import InputError, first_fault
+from iqattack.specs import printable
 
 KEY = "iqattack"  # of the metadata
 LARGEST = 1e30  # coefficient of a filter: larger ones overflow float32
@@ -253,17 +254,19 @@ def read_universal(path: Path) -> Perturbation:
     try:
         return _parsed(content)
     except ValueError as error:
-        raise InputError(f"universal perturbation '{path}': {error}; {EXPECTED}") from None
+        raise InputError(
+            f"universal perturbation '{path}': {printable(str(error))}; {EXPECTED}"
+        ) from None
 
 
 @lru_cache(maxsize=4)  # every image of a run reads the same file
 def _parsed(content: bytes) -> Perturbation:
     try:
         tiles = load(content)
-    except SafetensorError as error:
+    except (SafetensorError, KeyError) as error:  # KeyError: a type that torch lacks
         raise ValueError(f"no safetensors ({error})") from None
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    text = header.get("__metadata__", {}).get(KEY)
+    text = (header.get("__metadata__") or {}).get(KEY)
     if text is None:
         raise ValueError(f"its metadata have no '{KEY}'")
     try:

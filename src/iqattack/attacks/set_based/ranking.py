@@ -239,8 +239,9 @@ class Growth:
         """Expected queries of a search with this path until it reaches gains (M,) beyond its last.
 
         For gains within its expectation, the number after which they are expected. A search may
-        also be lucky: it gains x times as much as expected with probability 1/(1 + x²), so that n
-        queries reach a gain once in n·(1 + x²). The smaller number counts.
+        also be lucky: it gains at least x times as much as expected with probability 1/(1 + x²), so
+        that such a gain takes n·(1 + x²) queries on average, n at a time. The smaller number
+        counts.
 
         stalled: queries since its last improvement; the next one takes at least as many again, and
         one more (Laplace's rule of succession).
