@@ -366,7 +366,7 @@ def write_page(rows: Sequence[Row]) -> None:
     parts = {
         "standing": standing_table(table),
         "conclusion": conclusion(table),
-        "by": "; ".join(f"on {v} {', '.join(attacks)}" for v, attacks in whole(rows).items()),
+        "by": "; ".join(f"{v} by {', '.join(attacks)}" for v, attacks in whole(rows).items()),
     }
     for victim in VICTIMS:
         parts[victim] = markdown(lines(rows, victim))
