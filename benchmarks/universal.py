@@ -339,7 +339,9 @@ def restamp() -> None:
         stale = [row for row in mine if row.code != code(row.job)]
         plain = [row for row in stale if not row.jpeg and not row.behind]
         if plain:
-            job = min((r.job for r in plain), key=lambda j: (j.seed, j.budget, VICTIMS.index(j.victim)))
+            job = min(
+                (r.job for r in plain), key=lambda j: (j.seed, j.budget, VICTIMS.index(j.victim))
+            )
             before = sorted((r.images, r.image, r.first, r.best) for r in plain if r.job == job)
             after = sorted((r.images, r.image, r.first, r.best) for r in measured(job))
             equal = len(before) == len(after) and all(
