@@ -138,10 +138,16 @@ def test_students_come_back_from_their_bytes(pictures):
     assert written(new_students(5)) != written(students)
 
 
+HEADER = b'{"x":{"dtype":"F8_E8M0","shape":[0],"data_offsets":[0,0]}}'
+UNKNOWN_TYPE = len(HEADER).to_bytes(8, "little") + HEADER  # of numbers, to torch
+
+
 @pytest.mark.parametrize(
     ("spoilt", "reason"),
     [
         (lambda s: b"nothing", "no safetensors"),
+        (lambda s: UNKNOWN_TYPE, "no safetensors .*F8_E8M0"),
+        (lambda s: written({"a\x1bb": s["mean"]}), r"'a\\x1bb' is no kind"),
         (lambda s: written({}), "holds no student"),
         (lambda s: written({"mode": s["mean"]}), "'mode' is no kind of student"),
         (lambda s: written({"mean": s["maxima"]}), "mean: .*size mismatch|mean: .*Unexpected"),

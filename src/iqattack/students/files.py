@@ -10,6 +10,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from iqattack.errors import InputError
+from iqattack.specs import printable
 from iqattack.students.learning import Student
 from iqattack.students.networks import KINDS
 
@@ -42,8 +43,8 @@ def read_students(content: bytes, where: str) -> dict[str, Student]:
     expected = "expected what iqattack profile wrote"
     try:
         tensors = load(content)
-    except SafetensorError as error:
-        raise InputError(f"{where}: no safetensors ({error}); {expected}") from None
+    except (SafetensorError, KeyError) as error:  # KeyError: a type that torch lacks
+        raise InputError(f"{where}: no safetensors ({printable(str(error))}); {expected}") from None
     states: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         kind, _, name = key.partition("/")
@@ -51,13 +52,13 @@ def read_students(content: bytes, where: str) -> dict[str, Student]:
     students = {}
     for kind, state in states.items():
         if kind not in KINDS:
-            raise InputError(f"{where}: '{kind}' is no kind of student; {expected}")
+            raise InputError(f"{where}: '{printable(kind)}' is no kind of student; {expected}")
         students[kind] = Student(KINDS[kind]())
         try:
             students[kind].load_state_dict(state)
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
-            raise InputError(f"{where}: {kind}: {reason}; {expected}") from None
+            raise InputError(f"{where}: {kind}: {printable(reason)}; {expected}") from None
         if not all(bool(value.isfinite().all()) for value in state.values()):
             raise InputError(f"{where}: {kind}: holds numbers that are not finite; {expected}")
     if not students:
