@@ -80,6 +80,11 @@ def first_fault(error: ValidationError) -> tuple[str, str]:
     return ".".join(map(str, first["loc"])), " ".join(reason.split())
 
 
+def fault_text(error: ValidationError) -> str:
+    """The first fault as `place: reason`, on one line."""
+    return ": ".join(filter(None, first_fault(error)))
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """An error for a name that does not exist, with the nearest one that does."""
     names = sorted(known)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from iqattack.errors import InputError, IqattackError, first_fault
+from iqattack.errors import InputError, IqattackError, fault_text
 from iqattack.specs import printable
 
 T = TypeVar("T", bound=BaseModel)
@@ -29,7 +29,6 @@ def parsed(kind: type[T], text: bytes, whose: str) -> T:
 
 def field_and_reason(error: Exception) -> str:
     """The first fault on one line, with the model's field."""
-    if not isinstance(error, ValidationError):
-        return printable(" ".join(str(error).split()))
-    place, message = map(printable, first_fault(error))
-    return f"{place}: {message}" if place else message
+    if isinstance(error, ValidationError):
+        return printable(fault_text(error))
+    return printable(" ".join(str(error).split()))

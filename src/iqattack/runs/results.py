@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from iqattack.engine import Attacked, Outcome
-from iqattack.errors import RunError, first_fault
+from iqattack.errors import RunError, fault_text
 from iqattack.images import ImageEntry, encode_png, pixels_sha256
 from iqattack.objectives import Direction
 from iqattack.perception import JND_MODELS, jnd_violation, linf, ms_ssim, psnr, rms, ssim
@@ -103,7 +103,7 @@ class Result(BaseModel):
             else:
                 reason = "it has texts that are not printable"
         except ValidationError as error:
-            reason = printable(": ".join(filter(None, first_fault(error))))
+            reason = printable(fault_text(error))
         raise RunError(
             f"{image}: the log has an invalid result ({reason}); restore a copy of the log, or "
             "make the result again with 'iqattack attack --resume --accept-lost-log'"

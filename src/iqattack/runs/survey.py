@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 from iqattack.engine import QueryLog, image_hash
 from iqattack.engine.engine import spread
 from iqattack.engine.log import TAKEN, Row
-from iqattack.errors import InputError, first_fault
+from iqattack.errors import InputError, fault_text
 from iqattack.images import ImageSet, read_image
 from iqattack.runs.checked import Checked
 from iqattack.runs.checking import FEWEST
@@ -119,7 +119,7 @@ class Survey(BaseModel):
             text = read_text(path)
             found = cls.model_validate_json(text)
         except ValidationError as error:
-            reason = ": ".join(filter(None, first_fault(error)))
+            reason = fault_text(error)
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
         else:
