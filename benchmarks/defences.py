@@ -16,7 +16,7 @@ import argparse
 import hashlib
 import inspect
 import itertools
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -80,7 +80,7 @@ OWN = "iqattack.defences"
 BOX, QUERIES = "linf:3", 500
 KEYS = range(1, 9)  # of random draws that no attack has seen
 FEWEST = 4  # images for a row of the table
-HELD = 0.25  # share of the gain: a defence holds if it leaves less on each
+HELD = 0.25  # share of the gain: a defence holds if it leaves less on each model
 ROWS = rows_file("defences")
 PAGE = ROOT / "docs" / "defences-figures.md"
 NOTE = Path(__file__).with_suffix(".md")  # the page without its tables
@@ -316,12 +316,28 @@ def standings(rows: Sequence[Row]) -> list[Standing]:
 
 def whole(rows: Sequence[Row]) -> dict[str, list[str]]:
     """The attacks by victim that were measured without and with every defence."""
-    images = Counter((row.victim, row.attack, row.defence) for row in rows)
     found = {
-        victim: [a for a in ATTACKS if all(images[victim, a, d] >= FEWEST for d in (NONE, *EVERY))]
-        for victim in VICTIMS
+        victim: [a for a, number in done.items() if number == len(EVERY)]
+        for victim, done in counted(rows).items()
     }
     return {victim: attacks for victim, attacks in found.items() if attacks}
+
+
+def counted(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
+    """The number of defences that were measured, by victim and attack; 0 without the undefended
+    model, or if attacks gain nothing there.
+    """
+    gains: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for row in rows:
+        gains[row.victim, row.attack, row.defence].append(row.adaptive)
+
+    def defences(victim: str, attack: str) -> int:
+        alone = gains[victim, attack, NONE]
+        if len(alone) < FEWEST or not np.mean(alone) > 0.0:
+            return 0
+        return sum(len(gains[victim, attack, defence]) >= FEWEST for defence in EVERY)
+
+    return {victim: {a: defences(victim, a) for a in ATTACKS} for victim in VICTIMS}
 
 
 def standing_table(table: Sequence[Standing]) -> str:
@@ -347,11 +363,10 @@ def conclusion(table: Sequence[Standing]) -> str:
     worse = [row for row in table if row.share > 1.0]
     holds = [row for row in table if max(row.shares.values()) < HELD]
     named = ", ".join(f"`{row.defence}`" for row in holds)
-    models = "on each of these models"
     first = (
-        f"Those that leave less than {HELD:.0%} of the gain {models}: {named}."
+        f"Those that leave less than {HELD:.0%} of the gain on each of these models: {named}."
         if holds
-        else f"None leaves less than {HELD:.0%} of the gain {models}: none holds."
+        else f"None leaves less than {HELD:.0%} of the gain on each of these models: none holds."
     )
     return (
         f"{first} Least is left by `{best.defence}`, {best.share:.0%} on average, at an SROCC of "
@@ -363,19 +378,15 @@ def conclusion(table: Sequence[Standing]) -> str:
 def write_page(rows: Sequence[Row]) -> None:
     """docs/defences-figures.md."""
     table = standings(rows)
+    by = (f"{victim} by {', '.join(attacks)}" for victim, attacks in whole(rows).items())
     parts = {
         "standing": standing_table(table),
         "conclusion": conclusion(table),
-        "by": "; ".join(f"{v} by {', '.join(attacks)}" for v, attacks in whole(rows).items()),
+        "by": "; ".join(by) or "none yet",
     }
     for victim in VICTIMS:
         parts[victim] = markdown(lines(rows, victim))
-    images = Counter((row.victim, row.attack, row.defence) for row in rows)
-    done = {
-        victim: {a: sum(images[victim, a, d] >= FEWEST for d in EVERY) for a in ATTACKS}
-        for victim in VICTIMS
-    }
-    parts["absent"] = coverage(done, len(EVERY), "defences")
+    parts["absent"] = coverage(counted(rows), len(EVERY), "defences")
     body = NOTE.read_text(encoding="utf-8")
     for name, part in parts.items():
         body = body.replace(f"{{{name}}}", part)
