@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import jsonschema
@@ -231,13 +232,24 @@ def test_only_a_leaderboard_is_replaced(write):
     with pytest.raises(InputError, match="not a leaderboard"):
         iqattack.leaderboard([entry], "mine")
     Path("link").symlink_to("site")
-    with pytest.raises(InputError, match="is not a folder"):
+    with pytest.raises(InputError, match="is a link, expected a folder"):
         iqattack.leaderboard([entry], "link")
     with pytest.raises(InputError, match="working folder"):
         iqattack.leaderboard([entry], Path("site", ".."))
     assert sorted(path.name for path in Path().iterdir()) == sorted(
         ["a.json", "b.json", "link", "mine", "site"]
     )
+
+
+def test_an_earlier_leaderboard_is_replaced_even_without_a_working_folder(write, tmp_path):
+    entry = write("a", "one", 0.1)
+    iqattack.leaderboard([entry], tmp_path / "site")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    os.chdir(gone)  # monkeypatch in `write` goes back
+    gone.rmdir()
+    iqattack.leaderboard([entry], tmp_path / "site")
+    assert "one" in (tmp_path / "site" / "index.html").read_text()
 
 
 def test_bad_entries(write):

@@ -10,8 +10,6 @@ import json
 import math
 import os
 import re
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,8 +32,8 @@ from iqattack.auditing import (
 from iqattack.auditing.audit import CARD
 from iqattack.auditing.checking import LEVELS, Level, NoCardError
 from iqattack.errors import InputError
+from iqattack.reporting.folder import LITTER, PUBLISHING, PageFolder
 from iqattack.reporting.rendering import allowed, inline, inline_style, template
-from iqattack.runs.files import cannot_write
 from iqattack.runs.numbers import jod
 from iqattack.specs import printable
 from iqattack.version import __version__
@@ -44,9 +42,7 @@ INDEX, DATA, CARDS = "index.html", "leaderboard.json", "cards"
 TEMPLATE = "leaderboard.html"
 STYLES = ("page.css", "board.css")
 THEME, SCRIPT = "theme.js", "board.js"  # before anything is painted, and when all is there
-PUBLISHING = {".gitignore", ".nojekyll", "CNAME"}  # kept beside a page on the web
 BESIDE = (*STYLES, THEME, SCRIPT)  # of pages that earlier versions wrote
-LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
 LEVEL_NAMES = {"card": "not verified", "files": "files", "model": "model"}
 
 
@@ -194,7 +190,7 @@ def write_board(
     `out` that holds anything else, and if no card is left to rank.
     """
     out = out if out.name not in ("", "..") else out.resolve()
-    _refuse_other(out)
+    FOLDER.refuse_other(out)
     if not entries:
         raise InputError("no card was given; give folders that 'iqattack audit' wrote, or cards")
     found: list[_Entry] = []
@@ -424,67 +420,16 @@ def _write(board: Board, entries: Sequence[_Entry], out: Path) -> None:
         ),
     )
     cited = {row.card for s in board.sections for r in s.rankings for row in r.rows}
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".board-", dir=out.parent))
-        try:
-            (folder / CARDS).mkdir()
-            for entry in entries:
-                if entry.file in cited:
-                    (folder / entry.file).write_bytes(entry.data)
-            (folder / DATA).write_text(board.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            (folder / INDEX).write_text(page, encoding="utf-8")
-            folder.chmod(0o755)  # like any folder, not private like a temporary one
-            _put(folder, out)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    except OSError as error:
-        raise cannot_write(out, error) from None
 
+    def fill(folder: Path) -> None:
+        (folder / CARDS).mkdir()
+        for entry in entries:
+            if entry.file in cited:
+                (folder / entry.file).write_bytes(entry.data)
+        (folder / DATA).write_text(board.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (folder / INDEX).write_text(page, encoding="utf-8")
 
-def _put(folder: Path, out: Path) -> None:
-    """Replace an earlier page by a complete one."""
-    if not out.exists():
-        folder.rename(out)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=".board-", dir=out.parent))
-    try:
-        out.rename(aside / "old")
-        try:
-            _refuse_other(out, aside / "old")  # something may have been added meanwhile
-            for name in PUBLISHING:
-                if (aside / "old" / name).is_file():
-                    shutil.copy2(aside / "old" / name, folder / name)
-            folder.rename(out)
-        except BaseException:
-            (aside / "old").rename(out)
-            raise
-    finally:
-        if out.exists():
-            shutil.rmtree(aside, ignore_errors=True)
-
-
-def _refuse_other(out: Path, there: Path | None = None) -> None:
-    """Raise InputError unless this is a leaderboard or an empty folder: only these may be replaced.
-
-    there: the present place of what was at `out`.
-    """
-    there = out if there is None else there
-    try:
-        if there.is_symlink() or (there.exists() and not there.is_dir()):
-            raise InputError(f"{out}: is not a folder; give another --out")
-        other = next(_others(there), None) if there.is_dir() else None
-        if there.is_dir() and there.resolve() in (Path.cwd(), *Path.cwd().parents):
-            raise InputError(
-                f"{out}: is the working folder or above it, and cannot be replaced; give another "
-                "--out"
-            )
-    except OSError as error:
-        raise cannot_write(out, error) from None
-    if other is not None:
-        raise InputError(
-            f"{out}: is not a leaderboard, but has {printable(other)}; give another --out"
-        )
+    FOLDER.write(out, fill)
 
 
 def _others(folder: Path) -> Iterator[str]:
@@ -505,6 +450,7 @@ def _others(folder: Path) -> Iterator[str]:
                 yield f"{CARDS}/{path.name}"
 
 
+FOLDER = PageFolder("leaderboard", lambda folder: next(_others(folder), None))
 FILTERS: dict[str, Callable[..., str]] = {
     "rank": rank_text,
     "level": level_text,

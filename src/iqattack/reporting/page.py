@@ -6,11 +6,8 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +15,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from iqattack.errors import InputError
 from iqattack.perception import Viewing
 from iqattack.reporting import content
+from iqattack.reporting.folder import LITTER, PUBLISHING, PageFolder
 from iqattack.reporting.measures import main_measures, measures
 from iqattack.reporting.pictures import PIXELS, THUMBS, write_pictures
 from iqattack.reporting.rendering import PLOTLY, asset, template
@@ -29,12 +26,10 @@ from iqattack.reporting.telling import SHOWN, has_jod, most_gained
 from iqattack.runs import COLUMNS, Meter, Run, Summary, Trace, measured
 from iqattack.runs.cells import csv_line, to_cell
 from iqattack.runs.columns import Results
-from iqattack.runs.files import cannot_write
 from iqattack.runs.numbers import number, without_folders
 from iqattack.runs.pairs import scored_pairs
 from iqattack.runs.results import TEXTS
 from iqattack.runs.traces import each_trace
-from iqattack.specs import printable
 from iqattack.version import __version__
 
 INDEX = "index.html"
@@ -51,8 +46,6 @@ FILES = {INDEX, ALL, *STYLES, *SCRIPTS}
 MAIN = ("queries", "ranking")  # charts of which one comes first
 RESULTS = "results.csv"
 FOLDERS = {THUMBS: r"\d{6,}\.jpg", PIXELS: r"\d{6,}\.js"}
-LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # left behind by file managers
-PUBLISHING = {".gitignore", ".nojekyll", "CNAME"}  # kept beside a page on the web
 FACTORS = (4, 8, 16, 32, 64)  # by which the difference can be magnified
 FACTOR = 16
 
@@ -78,23 +71,13 @@ def write_report(
     is left, and the earlier page stays until this one is complete.
     """
     results, pending = run.checked_state()
-    out = run.folder / "report" if out is None else out
+    out = run.place / "report" if out is None else out
     out = out if out.name not in ("", "..") else out.resolve()
-    _refuse_other(out)
+    FOLDER.refuse_other(out)
     results, seen = measured(run, results, viewing, progress=measuring)
     meter = None if seen is None else Meter(viewing or Viewing.of())
     report = _Report.of(run, results, run.summary_of(results, pending, seen), meter)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".report-", dir=out.parent))
-        try:
-            _fill(folder, report, progress)
-            folder.chmod(0o755)  # like any folder, not private like a temporary one
-            _put(folder, out)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    except OSError as error:
-        raise cannot_write(out, error) from None
+    FOLDER.write(out, lambda folder: _fill(folder, report, progress))
     return out / INDEX
 
 
@@ -217,7 +200,7 @@ def _page(report: _Report, images: list[dict[str, Any]]) -> str:
 
 def _digest(run: Run) -> str | None:
     """SHA-256 of results.csv; None if there is none yet."""
-    path = run.folder / RESULTS
+    path = run.home / RESULTS
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
@@ -259,40 +242,6 @@ def _copy_assets(folder: Path) -> None:
         (folder / name).write_bytes(asset(name))
 
 
-def _refuse_other(out: Path, there: Path | None = None) -> None:
-    """Raise InputError unless this is a page or an empty folder: only these may be replaced.
-
-    there: the present place of what was at `out`.
-    """
-    there = out if there is None else there
-    if there.is_dir() and (here := _working_folder()) is not None:
-        at = there.resolve()
-        if at == here or at in here.parents:
-            raise InputError(
-                f"{out}: is the working folder or above it, and cannot be replaced; give another "
-                "--out, or go to another folder first"
-            )
-    try:
-        if there.is_symlink():
-            raise InputError(f"{out}: is a link, expected a folder; give another --out")
-        if there.is_dir() and (other := _other(there)) is not None:
-            raise InputError(
-                f"{out}: is not a report, but has {printable(other)}; give another --out"
-            )
-        if there.exists() and not there.is_dir():
-            raise InputError(f"{out}: is a file, expected a folder; give another --out")
-    except OSError as error:
-        raise cannot_write(out, error) from None
-
-
-def _working_folder() -> Path | None:
-    """The working folder, or None if it no longer exists."""
-    try:
-        return Path.cwd().resolve()
-    except OSError:
-        return None
-
-
 def _other(folder: Path) -> str | None:
     """Something in a folder that does not belong to a page, if there is any."""
     there = sorted(path for path in folder.iterdir() if path.name not in LITTER)
@@ -316,25 +265,4 @@ def _other(folder: Path) -> str | None:
         return None if file.read(len(MARK)) == MARK.encode() else DATA
 
 
-def _put(folder: Path, out: Path) -> None:
-    """Replace an earlier page by a complete one; the earlier page is removed last."""
-    if not out.exists():
-        folder.rename(out)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=".report-", dir=out.parent))
-    old = aside / out.name
-    try:
-        out.rename(old)
-        try:
-            _refuse_other(out, old)  # something may have been added meanwhile
-            for name in PUBLISHING:
-                if (old / name).is_file():
-                    shutil.copy2(old / name, folder / name)
-            folder.rename(out)
-        except BaseException:
-            old.rename(out)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        with suppress(OSError):
-            aside.rmdir()
+FOLDER = PageFolder("report", _other)
