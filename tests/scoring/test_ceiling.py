@@ -1,7 +1,9 @@
 """`--max-requests` and `--max-cost`: hard, over all sessions of a run."""
 
+import itertools
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 import iqattack
 from iqattack.cli import main
 from iqattack.engine import Interrupted
-from iqattack.errors import InputError, TransientError
+from iqattack.errors import InputError, NotSentError, TransientError
 from iqattack.images import ImageSet, write_png
 from iqattack.models import Traits, wrap
 from iqattack.scoring import CeilingReached
@@ -175,3 +177,36 @@ def test_a_run_that_was_stopped_gives_back_what_it_had_reserved(tmp_path, photos
         attack(photos, scorer, tmp_path / "run", max_requests=1000, callbacks=callbacks)
     with iqattack.open_run(tmp_path / "run").open_log() as log:
         assert log.sent() == paid.sent
+
+
+class Held:
+    """A service that scores a few images; later ones wait for their turn until held back."""
+
+    name, score_range, lower_better, min_size, concurrency = "paid", (0.0, 255.0), False, 1, 4
+
+    def __init__(self):
+        self.asked, self.sent, self.held = itertools.count(), 0, threading.Event()
+
+    def hold(self):
+        self.held.set()
+
+    def __call__(self, images):
+        if next(self.asked) < 3:
+            self.sent += 1
+            return images.double().mean((1, 2, 3))
+        assert self.held.wait(60)
+        return [NotSentError("held back")] * len(images)
+
+
+def test_what_was_held_back_when_rescoring_stopped_is_given_back(tmp_path, photos):
+    attack(photos, model(Paid()), tmp_path / "run")
+    with iqattack.open_run(tmp_path / "run").open_log() as log:
+        before = log.sent()
+    service = Held()
+    callbacks = iqattack.Callbacks(stop=lambda: service.sent > 2)
+    with pytest.raises(Interrupted):
+        iqattack.rescore(
+            tmp_path / "run", service, times=9, concurrency=4, max_requests=999, callbacks=callbacks
+        )
+    with iqattack.open_run(tmp_path / "run").open_log() as log:
+        assert log.sent() == before + service.sent

@@ -135,15 +135,12 @@ def execute(
             known = None if survey is None else survey[0].known
             asked = True
             _attack_all(run, log, images, scorer, searched, report, check, known, setup)
-        _release(ceiling)
         failures = log.failures()
         if len(failures) == len(images):
             why = "" if shard is None or not _at_fault(log, survey) else _kept_for(shard, images)
             raise InputError(f"{next(iter(failures.values()))}{why}")
         return report.write(measure=True)
     except IqattackError as error:
-        if isinstance(error, Interrupted | CeilingReached):
-            _release(ceiling)
         kept = _worth_keeping(log, scorer, attempts=isinstance(error, CeilingReached))
         kept = kept or (shard is not None and log is not None and _at_fault(log, survey))
         if isinstance(error, InputError) and asked and not kept:
@@ -415,12 +412,6 @@ def _compare_profile(
             known[0],
             f"the first of {len(known)} images that share their names with images of the profile",
         )
-
-
-def _release(ceiling: Ceiling | None) -> None:
-    """Release the ceiling once nothing is in flight."""
-    if ceiling is not None:
-        ceiling.release()
 
 
 def _at_fault(log: QueryLog, survey: tuple[Survey, str] | None) -> bool:

@@ -93,8 +93,6 @@ def learning(
                 if not item.transient:
                     remedy = f"leave it out, with another --out, or repair the model and {remedy}"
                 raise InputError(f"{item.reason}; {remedy}")
-        if ceiling is not None:
-            ceiling.release()
         yield returned.value, sum(log.queries(entry.name) for entry in images)
 
 

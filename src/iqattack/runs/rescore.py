@@ -71,8 +71,6 @@ def rescore(
             for number, result in enumerate(todo):
                 progress(number, len(todo))
                 _rescore(run, log, pool, result, times, stop)
-        if ceiling is not None:
-            ceiling.release()
         progress(len(todo), len(todo))
         rows = list(each_rescored(log, iter(done), run.model))
     found = run.rescoring(results)
@@ -81,7 +79,7 @@ def rescore(
             f"{run.folder}: no image was changed, or none has {FEWEST} finite fresh scores of both "
             "pictures: there is nothing to report"
         )
-    write_text(run.images.parent / RESCORED, csv_lines(rows))
+    write_text(run.home / RESCORED, csv_lines(rows))
     with suppress(RunError):
         joined, seen = known(run, run.state()[0])
         run.write_summary(run.summary_of(joined, pending, seen))

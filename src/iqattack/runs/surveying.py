@@ -85,26 +85,19 @@ def _made(
         check = None
         if settings.check:
             check = Checking(settings, log, images, scorer, how, ceiling=ceiling, stop=notify.stop)
-        try:
-            with searching(setup, scorer, len(images), notify.stop, ceiling) as searched:
-                engine = Engine(
-                    scorer,
-                    parse_objective(settings.objective),
-                    searched,
-                    queries=1,
-                    log=log,
-                    note=notify.note,
-                    progress=notify.progress,
-                    check=check,
-                )
-                for failure in engine.survey(images):
-                    notify.failed(failure.entry.name, failure.reason)
-        except (Interrupted, CeilingReached):
-            if ceiling is not None:
-                ceiling.release()
-            raise
-        if ceiling is not None:
-            ceiling.release()
+        with searching(setup, scorer, len(images), notify.stop, ceiling) as searched:
+            engine = Engine(
+                scorer,
+                parse_objective(settings.objective),
+                searched,
+                queries=1,
+                log=log,
+                note=notify.note,
+                progress=notify.progress,
+                check=check,
+            )
+            for failure in engine.survey(images):
+                notify.failed(failure.entry.name, failure.reason)
         survey = _of(record, images, log)
         if not survey.known:
             reasons = (*survey.failed.values(), "no image has a finite score")

@@ -42,8 +42,9 @@ class Ceiling:
         self.reserve(self.sent)
         return taken
 
-    def release(self) -> None:
-        """Release images that were reserved but not sent, once none is in flight."""
+    def give_back(self, images: int) -> None:
+        """Images that were taken, but could not be sent."""
+        self.sent -= images
         self.reserve(self.sent)
 
     def reached(self) -> CeilingReached:

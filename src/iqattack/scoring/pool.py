@@ -184,7 +184,7 @@ class Pool:
         if isinstance(answer, NotSentError) and self._holding:
             self._send_later(Call([request], round=self._round), 0.0)
             if self._ceiling is not None:
-                self._ceiling.sent -= 1
+                self._ceiling.give_back(1)
             return []
         self._tries[request] += 1
         tries, passing = self._tries[request], _passing(answer)
