@@ -359,15 +359,18 @@ class SetDriver(AccountsDriver):
         """
         super().__init__(failed)
         self._entries = entries
-        self._total = total
         self._tolerant = tolerant
         self._failing: list[str] = []  # images of the failures since the last score
         self._accounts = LazyAccounts(makers)
         self._numbers = {entry.name: number for number, entry in enumerate(entries)}
         self._order: list[tuple[str, int]] = []
         self._asked: list[int] = []  # numbers of the images of the last proposals
+        self._left: int | None = None  # queries, of all images together
+        if total is not None:
+            clean = sum(self._accounts[k].numbered for k in range(len(makers)))
+            self._left = max(total - clean, 0)
         tasks = LazyTasks(self._accounts)
-        self._search: SetSearch = attack(SetTask(tasks, rng, self._left(), standing))
+        self._search: SetSearch = attack(SetTask(tasks, rng, self._left, standing))
         self._begun = False
         self._value: object = None
 
@@ -426,12 +429,14 @@ class SetDriver(AccountsDriver):
                 account = self._accounts[number]
                 before = account.numbered
                 if account.failure is None:
-                    self.ask(account.admit(candidates, self._left()))
+                    self.ask(account.admit(candidates, self._left))
                 else:
                     account.admit(candidates[:0])
-                if account.numbered > before:
-                    self._order.append((account.name, account.numbered - before))
-                    new += account.numbered - before
+                if asked := account.numbered - before:
+                    self._order.append((account.name, asked))
+                    if self._left is not None:
+                        self._left -= asked
+                    new += asked
             if self.unanswered:
                 return
             free = 0 if new else free + 1
@@ -442,16 +447,8 @@ class SetDriver(AccountsDriver):
             self._search.close()
         self.done = True
 
-    def _left(self) -> int | None:
-        """Queries, of all images together."""
-        if self._total is None:
-            return None
-        asked = sum(self._accounts[k].numbered for k in range(len(self._accounts)))
-        return max(self._total - asked, 0)
-
     def _answers(self) -> list[Answer]:
-        left = self._left()
-        return [self._accounts[number].answer(left) for number in self._asked]
+        return [self._accounts[number].answer(self._left) for number in self._asked]
 
     def events(self) -> Iterator[Event]:
         """The outcome of each image, then the value that the attack returned."""
