@@ -15,6 +15,7 @@ from iqattack.evaluation import (
     rgo,
     wasserstein_score,
 )
+from iqattack.evaluation.robustness import minmax_on_clean
 
 MEASURES = [r_robustness, absolute_gain, relative_gain, wasserstein_score, energy_score]
 SCORES = st.lists(st.floats(-2.0, 3.0), min_size=1, max_size=20)
@@ -96,3 +97,10 @@ def test_images_without_a_score_are_left_out():
         assert np.isnan(measure([np.nan], [1.0]))
         assert np.isfinite(measure([0.5], [0.5]))  # one image, nothing changed
     assert np.isnan(rgo([], [], (0, 1)))
+
+
+def test_the_scale_of_clean_scores_is_that_of_the_images_that_are_measured():
+    whole = minmax_on_clean([0.2, 0.4, 0.9], [0.3, 0.5, 0.8], lower_better=False)
+    beside = minmax_on_clean([0.2, 5.0, 0.4, 0.9], [0.3, np.nan, 0.5, 0.8], lower_better=False)
+    assert beside == whole
+    assert whole.scale == (0.2, 0.9)

@@ -61,7 +61,7 @@ def minmax_on_clean(
     scale: to use instead, such as that of the set from which these images were resampled. All NaN
     if the clean scores are constant.
     """
-    ends = clean_range(clean) if scale is None else scale
+    ends = clean_range(paired(clean, attacked)[0]) if scale is None else scale
     return _robustness(clean, attacked, ends, lower_better, added=True)
 
 
