@@ -216,3 +216,21 @@ def test_verify_asks_again_what_failed_for_a_time(tmp_path, images, darkness):
     assert iqattack.verify(run, model, retry=retry).ok
     with pytest.raises(InputError, match="busy"):
         iqattack.verify(run, model, retry=iqattack.Retry(0))
+
+
+def test_a_run_is_found_from_another_working_folder(tmp_path, images, darkness, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = iqattack.attack(images, darkness, queries=3, attack="noise", out="run")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert iqattack.verify(run, darkness).ok
+    assert iqattack.report(run) == tmp_path / "run" / "report" / "index.html"
+    assert iqattack.rescore(run, darkness, times=2).times == 2
+    assert iqattack.evaluate(run).rescored is not None
+    assert not any(Path().iterdir())
+
+
+def test_a_batch_below_one_is_refused(tmp_path, images, darkness):
+    with pytest.raises(InputError, match="batch size 0: expected at least 1"):
+        iqattack.attack(images, darkness, batch=0, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from iqattack.api.common import Images, behind, closing, named_attack, path_of, prepared
+from iqattack.api.common import Images, behind, closing, folder_of, named_attack, path_of, prepared
 from iqattack.attacks import Attack, is_of_set
 from iqattack.catalogue import defaults
 from iqattack.errors import InputError
@@ -374,5 +374,4 @@ def merge(*runs: Run | str | Path, out: str | Path, callbacks: Callbacks | None 
     >>> len(run.results)
     4
     """
-    folders = [run.folder if isinstance(run, Run) else path_of("run", run) for run in runs]
-    return merge_runs(folders, path_of("out", out), callbacks=callbacks)
+    return merge_runs([folder_of(run) for run in runs], path_of("out", out), callbacks=callbacks)

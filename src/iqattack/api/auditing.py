@@ -162,7 +162,7 @@ def audit(
 
     def scored_again(run: Run, elsewhere: int) -> Rescoring:
         alone = replace(how, elsewhere=elsewhere, batch=1, workers=None)
-        return rescore_with(run.folder, model, times=rescore or 0, how=alone, callbacks=notify)
+        return rescore_with(run, model, times=rescore or 0, how=alone, callbacks=notify)
 
     def given(name: str, value: object) -> dict[str, str]:
         return {} if value is None else {name: str(value)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from iqattack.api.common import closing, given_run, model_of, path_of
+from iqattack.api.common import closing, folder_of, given_run, model_of
 from iqattack.engine import Interrupted
 from iqattack.models import Scorer
 from iqattack.runs import (
@@ -100,7 +100,7 @@ def verify_with(
 
 
 def rescore(
-    run: str | Path,
+    run: Run | str | Path,
     model: Scorer | str | None = None,
     *,
     times: int,
@@ -148,7 +148,7 @@ def rescore(
 
 
 def rescore_with(
-    run: str | Path,
+    run: Run | str | Path,
     model: Scorer | str | None,
     *,
     times: int,
@@ -158,7 +158,7 @@ def rescore_with(
 ) -> Rescoring:
     """As `rescore`, with everything about the execution in `how`."""
     notify = callbacks or Callbacks()
-    with Run.writing(path_of("run", run)) as opened:
+    with Run.writing(folder_of(run)) as opened:
         if model is None:
             check_trusted(opened, trust=trust, accepting="")
         scorer = model_of(opened, model, timeout=how.timeout, device=how.device, notify=notify)

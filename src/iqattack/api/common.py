@@ -41,6 +41,11 @@ def given_run(run: Run | str | Path) -> Run:
     return run if isinstance(run, Run) else Run.open(path_of("run", run))
 
 
+def folder_of(run: Run | str | Path) -> Path:
+    """The folder of a run, open or not."""
+    return run.place if isinstance(run, Run) else path_of("run", run)
+
+
 def given_runs(given: Run | str | Path) -> list[Run]:
     """A run, or all runs of an audit."""
     if not isinstance(given, Run) and is_audit(folder := path_of("run", given)):

@@ -142,7 +142,7 @@ class _Verified:
 
     def of(self, run: Run, verify: Callable[[Run], bool] | None) -> bool | None:
         """Whether a run is as reported; None if unknown, and not to be verified."""
-        digest = hashlib.sha256((run.folder / "results.csv").read_bytes()).hexdigest()
+        digest = hashlib.sha256((run.home / "results.csv").read_bytes()).hexdigest()
         if self._kept.get(digest) is not True and verify is not None:
             self._kept[digest] = verify(run)
             write_text(self._path, json.dumps(self._kept, indent=2) + "\n")

@@ -611,7 +611,7 @@ def _record(each: Done, *, fresh: bool) -> RunRecord:
         attack=each.attack,
         constraint=each.constraint,
         seed=each.seed,
-        results=hashlib.sha256((each.run.folder / "results.csv").read_bytes()).hexdigest(),
+        results=hashlib.sha256((each.run.home / "results.csv").read_bytes()).hexdigest(),
         queries=summary.queries,
         noise=None if check is None else _finite(check.noise / (high - low)),
         batch=None if check is None else _finite(check.batch / (high - low)),

@@ -628,7 +628,7 @@ class _Submission:
         """Locate its clean images: made here, given, in the submission, or at the paths of the
         user's own run.
         """
-        own = is_own(run.folder / "run.toml")
+        own = is_own(run.home / "run.toml")
         try:
             rows = {row.image: row for row in run.state()[0]}
         except IqattackError:
@@ -727,7 +727,7 @@ class _Submission:
     ) -> bool:
         """Verify one run; returns whether a card can be made from it."""
         sound, asked = True, scorer
-        if not (run.folder / "summary.json").is_file():
+        if not (run.home / "summary.json").is_file():
             self.found.open(where, "summary.json is missing from the submission")
         try:
             run.checked_state()
@@ -933,7 +933,7 @@ def _pixels(path: Path) -> Tensor:
 
 
 def _bytes(run: Run, name: str) -> bytes:
-    return (run.images.parent / name).read_bytes()
+    return (run.home / name).read_bytes()
 
 
 def _own_mos(folder: Path) -> Path | None:

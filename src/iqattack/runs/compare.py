@@ -229,7 +229,7 @@ def _common(done: Sequence[Results]) -> list[Results]:
 
 def refuse_twice(runs: Sequence[Run]) -> None:
     """Raise InputError if a run is given more than once."""
-    homes = [run.images.parent.resolve() for run in runs]
+    homes = [run.home.resolve() for run in runs]
     for k, (home, run) in enumerate(zip(homes, runs, strict=True)):
         if home in homes[:k]:
             first = runs[homes.index(home)].folder

@@ -454,7 +454,7 @@ def _gradients(run: Run, spec: str, *, trust: bool) -> Gradient:
 
 
 def _check_trusted(run: Run, what: str, *, trust: bool) -> None:
-    if not (trust or is_own(run.folder / "run.toml")):
+    if not (trust or is_own(run.home / "run.toml")):
         raise RunError(
             f"{run.folder}: its {what} is code, and this user did not begin the run; read it, then "
             "repeat with --trust"

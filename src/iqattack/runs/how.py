@@ -27,6 +27,7 @@ from iqattack.scoring import (
     Retry,
     ScorePool,
     Threads,
+    check_batch,
     threads_each,
 )
 
@@ -67,6 +68,7 @@ class How:
 
     def __post_init__(self) -> None:
         self._check_engine()
+        check_batch(self.batch)
         given = [
             name for name in ("workers", "concurrency", "pool") if getattr(self, name) is not None
         ]

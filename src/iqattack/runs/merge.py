@@ -311,7 +311,7 @@ def _remove_empty(folders: Sequence[Path]) -> None:
 
 def _write(made: Path, parts: Sequence[_Part], whole: WholeSet, notify: Callbacks) -> Run:
     record = _record_of(parts)
-    own = all(is_own(part.run.folder / "run.toml") for part in parts)
+    own = all(is_own(part.run.home / "run.toml") for part in parts)
     (write_signed if own else write_text)(made / "run.toml", record.text())
     run = Run(made, record)
     recoded, gone, pending = recoder(record), 0, 0
@@ -429,7 +429,7 @@ def _merge_visibility(made: Path, parts: Sequence[_Part], note: Callable[[str, s
     joined: dict[tuple[str, float], Kept] = {}
     differing = False
     for part in parts:
-        for kept in Measurements.read(part.run.folder).measured:
+        for kept in Measurements.read(part.run.home).measured:
             there = joined.setdefault((kept.display, kept.distance), kept)
             if there.versions != kept.versions:
                 differing = True
@@ -455,7 +455,7 @@ def _export(run: Run, parts: Sequence[_Part]) -> None:
         with suppress(
             RunError
         ):  # everything except the opinion scores of failed images is in the log
-            failed = read_failures(part.run.folder / "results.csv").values()
+            failed = read_failures(part.run.home / "results.csv").values()
             entries |= {row.image: ImageEntry(row.image, Path(row.path), row.mos) for row in failed}
     results, pending = run.state(entries)
     results, seen = known(run, results)

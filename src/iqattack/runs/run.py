@@ -60,8 +60,8 @@ CHANGED = "model change"  # followed by its number: name of its entry in the log
 class Run:
     """A run on disk. Reading needs no lock, so a run can be evaluated while it is under way.
 
-    Messages name its folder as given; its files are found even if a model changes the working
-    folder.
+    `folder` is its path as given, which messages name; `home` is absolute, so its files are found
+    even if the working folder changes.
 
     folder/run.toml: settings, model, versions. folder/log.sqlite: every score, and the result of
     each finished image, from which everything else follows. folder/log.end: where the log ends, to
@@ -82,7 +82,7 @@ class Run:
         fresh: bool = False,
     ) -> None:
         self.folder = folder
-        self._home = absolute(folder)
+        self.home = absolute(folder)
         self.record = record
         self.fresh = fresh
         self.check_wanted = (
@@ -226,7 +226,7 @@ class Run:
         """Record that failed images are tried again: their clean scores may be new, and with them
         the median that determines directions.
         """
-        if not (self._home / LOG).is_file():
+        if not (self.home / LOG).is_file():
             return
         with self.open_log() as log:
             failed = len(log.failures())
@@ -241,7 +241,7 @@ class Run:
     def _keep(self, **accepted: object) -> None:
         """Rewrite run.toml with something that was accepted."""
         self.record = self.record.model_copy(update=accepted)
-        path = self._home / "run.toml"
+        path = self.home / "run.toml"
         kept = self.record.model_copy(update={"retry": Record.read(path).retry})
         # A run that somebody else began stays theirs: the settings may name their files.
         (write_signed if is_own(path) else write_text)(path, kept.text())
@@ -310,7 +310,7 @@ class Run:
         """Remove a run that this object has created."""
         if not self.fresh:
             raise ValueError(f"{self.folder}: only a run just created can be discarded")
-        for path in self._home.iterdir():
+        for path in self.home.iterdir():
             if path == self.images:
                 shutil.rmtree(path, ignore_errors=True)
             elif _is_ours(path):
@@ -345,6 +345,11 @@ class Run:
     # -- what is in it --------------------------------------------------------------------------
 
     @property
+    def place(self) -> Path:
+        """Its path to hand on: as given, unless that leads elsewhere by now."""
+        return self.folder if absolute(self.folder) == self.home else self.home
+
+    @property
     def settings(self) -> Settings:
         """The settings of the run."""
         return self.record.settings
@@ -357,7 +362,7 @@ class Run:
     @property
     def images(self) -> Path:
         """The folder of the attacked images."""
-        return self._home / "adversarial"
+        return self.home / "adversarial"
 
     @property
     def mos_table(self) -> Path | None:
@@ -391,7 +396,7 @@ class Run:
 
     def open_log(self) -> QueryLog:
         """Open the log, for writing if this is the run's writer, otherwise for reading."""
-        path = self._home / LOG
+        path = self.home / LOG
         digests = self.record.digests
         if self._lock is not None:
             return QueryLog(path, digests=digests)
@@ -402,9 +407,9 @@ class Run:
 
     def refuse_lost(self) -> None:
         """Raise RunError if the log is missing, but existed."""
-        if gone(self._home / LOG) is None:
+        if gone(self.home / LOG) is None:
             return
-        end = End.read(self._home / LOG)
+        end = End.read(self.home / LOG)
         had = f", which had {end.queries:,} queries," if end is not None else ""
         raise RunError(
             f"{self.folder}: its {LOG}{had} is missing or empty: nothing can be read or verified; "
@@ -482,7 +487,7 @@ class Run:
         }
         kept = log.has_failures
         try:
-            written = {} if entries else read_failures(self._home / "results.csv")
+            written = {} if entries else read_failures(self.home / "results.csv")
         except RunError:
             if not kept:
                 raise
@@ -597,7 +602,7 @@ class Run:
 
     def last_session(self) -> Session | None:
         """The duration of the last session that wrote summary.json; None without one."""
-        path = self._home / "summary.json"
+        path = self.home / "summary.json"
         if not path.is_file():
             return None
         try:
@@ -608,11 +613,11 @@ class Run:
 
     def write_results(self, results: Iterable[Result]) -> None:
         """Rewrite results.csv."""
-        write_text(self._home / "results.csv", csv_lines(results))
+        write_text(self.home / "results.csv", csv_lines(results))
 
     def write_summary(self, summary: Summary) -> None:
         """Rewrite summary.json."""
-        write_text(self._home / "summary.json", summary.model_dump_json(indent=2) + "\n")
+        write_text(self.home / "summary.json", summary.model_dump_json(indent=2) + "\n")
         self._summary = summary
 
 

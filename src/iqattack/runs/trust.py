@@ -198,7 +198,7 @@ def check_trusted(
             f"{run.folder}: its model has changed: {changed[0]} ({changed[0].recorded}), and was "
             f"not loaded; restore that file, or give the model with --model{accepting}"
         )
-    if trust or is_own(run.folder / "run.toml"):
+    if trust or is_own(run.home / "run.toml"):
         return
     what = "; ".join(map(str, files)) or "no file of it is known"
     reason = (

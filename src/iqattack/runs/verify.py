@@ -234,12 +234,12 @@ class _Seen:
     def __init__(self, run: Run, meter: Meter) -> None:
         self.unchecked: dict[str, str] = {}  # other things, and why
         self._meter = meter
-        self._kept = Measurements.parse(run.images.parent).of(meter.viewing)
+        self._kept = Measurements.parse(run.home).of(meter.viewing)
         self._table: dict[str, dict[str, float]] = {}
         with suppress(RunError):  # reported elsewhere
             table = {
                 row["image"]: {name: _number_of(row[name]) for name in SEEN if row.get(name)}
-                for row in each_csv_row(run.folder / TABLE)
+                for row in each_csv_row(run.home / TABLE)
                 if any(row.get(name) for name in SEEN)
             }
             self._table = table
@@ -284,7 +284,7 @@ def reported(run: Run, results: Results) -> Results:
     nothing is measured.
     """
     seen = _Seen(run, Meter(Viewing.of()))
-    kept = Measurements.parse(run.images.parent).of(Viewing.of())
+    kept = Measurements.parse(run.home).of(Viewing.of())
     if kept is None:
         return seen.reported(results)[0]
     known = ((k, kept.images.get(image)) for k, image in enumerate(results.images))
@@ -344,7 +344,7 @@ def _check_log(run: Run, log: QueryLog, results: Results) -> Iterator[Difference
             yield Difference(image, f"failed, but the log has all its {budget} queries")
     if run.settings.budget_total is not None:
         yield from _check_total(run.settings.budget_total, log, results)
-    wrong = misfit(log, End.read(run.folder / LOG))
+    wrong = misfit(log, End.read(run.home / LOG))
     if wrong is not None:
         yield Difference(LOG, wrong, False)
 
@@ -437,7 +437,7 @@ def _not_checked(run: Run, log: QueryLog, before: Mapping[str, int]) -> Iterator
             "the log, or its beginning, was written by a version without digests: changes to it "
             "are detected only if they contradict the results"
         )
-    elif End.read(run.folder / LOG) is None:
+    elif End.read(run.home / LOG) is None:
         yield "log.end is missing: queries may have been removed from the log's end"
     if before:
         yield (
@@ -624,7 +624,7 @@ def _check_pixels(result: Result, clean: Tensor, adversarial: Tensor) -> Iterato
 
 def _check_csv(run: Run, results: Results, *, complete: bool) -> Iterator[Difference]:
     """Check results.csv against the log; rows of images that finished later may be missing."""
-    path = run.folder / TABLE
+    path = run.home / TABLE
     numbers, failed, rows = results.numbers(), results.failed, Counter[str]()
     wrong: dict[str, list[Difference]] = {}  # for an image with several rows, of the last one
     try:
@@ -693,7 +693,7 @@ def _check_rescored(run: Run, notes: list[str]) -> Iterator[Difference]:
                 yield Difference(result.image, "its fresh scores belong to other pictures")
         rows = list(each_rescored(log, iter(results.done), run.model))
     notes.append(NOT_REPEATED)
-    path = run.folder / RESCORED
+    path = run.home / RESCORED
     if not path.exists():
         return
     try:
@@ -713,7 +713,7 @@ def _check_summary(
     run: Run, results: Results, seen: _Seen, notes: list[str]
 ) -> Iterator[Difference]:
     """Check summary.json against the results, if it exists."""
-    path = run.folder / SUMMARY
+    path = run.home / SUMMARY
     if not path.exists():
         return
     try:

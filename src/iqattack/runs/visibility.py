@@ -193,10 +193,10 @@ def measured(
         return _joined(results, kept)
     found = dict(kept.images)
     versions = kept.versions | meter.versions
-    file = Measurements.read(run.images.parent)
+    file = Measurements.read(run.home)
 
     def keep() -> None:
-        file.with_(_of(at, versions, found)).write(run.images.parent)
+        file.with_(_of(at, versions, found)).write(run.home)
 
     pairs = scored_pairs(run, results.take(todo))
     try:
@@ -248,7 +248,7 @@ def _installed() -> dict[str, str]:
 
 def _kept(run: Run, results: Results, viewing: Viewing) -> Kept | None:
     """The measurements of the pictures in their present state."""
-    kept = Measurements.read(run.images.parent).of(viewing)
+    kept = Measurements.read(run.home).of(viewing)
     if kept is None:
         return None
     there = {}

@@ -4,7 +4,7 @@ from iqattack.scoring.ceiling import Ceiling, CeilingReached
 from iqattack.scoring.contract import Reply, Request, ScorePool
 from iqattack.scoring.executor import Executor, Threads
 from iqattack.scoring.in_process import InProcess
-from iqattack.scoring.pool import Pool
+from iqattack.scoring.pool import Pool, check_batch
 from iqattack.scoring.processes import Processes, threads_each
 from iqattack.scoring.recompressed import Recompressed, check_quality
 from iqattack.scoring.retry import DEFAULT_RETRY, NO_RETRY, Retry
@@ -24,6 +24,7 @@ __all__ = [
     "Retry",
     "ScorePool",
     "Threads",
+    "check_batch",
     "check_quality",
     "threads_each",
 ]
