@@ -19,7 +19,7 @@ class Blocked:
 # Other people's packages know their systems by themselves.
 import asyncio, concurrent.futures, multiprocessing.connection, selectors, shutil, tempfile
 import cv2, filelock, httpx, jinja2, onnxruntime, PIL.Image, pydantic, rich.live, rich.markdown
-import scipy.stats, scipy.fft, skimage.metrics, skimage.restoration, tenacity, torch, typer
+import scipy.stats, scipy.fft, skimage.metrics, skimage.restoration, torch, typer
 for name in {blocked!r}:
     sys.modules.pop(name, None)
 sys.meta_path.insert(0, Blocked())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from contextlib import suppress
 
-# Images and activations are allocated and freed by the megabyte; by default glibc returns each to #
+# Images and activations are allocated and freed by the megabyte; by default glibc returns each to
 # the system and requests it again page by page, which costs a tenth of a run's time.
 MMAP_BYTES = 2**25  # the maximum that glibc allows
 TRIM_BYTES = 2**28

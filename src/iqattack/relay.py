@@ -14,10 +14,10 @@ from contextlib import suppress
 from iqattack.children import Child, Lost
 
 HELD_BYTES = 2**20  # waiting to be fetched, or one message: a child that sends more has to wait
-# A call costs as much as scoring an image with a small model, so replies are fetched in groups. # A
+# A call costs as much as scoring an image with a small model, so replies are fetched in groups. A
 # request for an image is short, and is forwarded at once.
 LINGERS_S, SHORT_BYTES, FULL_BYTES = 0.25, 100, HELD_BYTES // 2
-# A driver fetches again at once. Ray takes seconds to notice that it was killed, and scores until #
+# A driver fetches again at once. Ray takes seconds to notice that it was killed, and scores until
 # then are lost; a driver that is merely busy finds the child waiting.
 AWAY_S = 0.5  # after the last call; from then on at most one message is held
 

@@ -156,7 +156,7 @@ def universal(
         on all.
     way: `filter` is ours; `nes`, `evolution` and `square` learn fixed tiles, as in the literature.
     k: most patterns for each direction. minibatch: number of images on which a candidate is tried.
-        jpeg: quality at which every image is compressed before it is scored, so that the patterns
+    jpeg: quality at which every image is compressed before it is scored, so that the patterns
         survive it; None for no JPEG. Other arguments as in `attack`.
 
     Raises InputError for arguments that cannot be used, RunError for a folder that does not fit.

@@ -1,7 +1,7 @@
 """Planning, searching, counting and replaying: the only part that queries models."""
 
 from iqattack.engine.account import allowed
-from iqattack.engine.engine import Engine, Searching, check_set
+from iqattack.engine.engine import Engine, Searching, check_set, plan_of
 from iqattack.engine.events import Attacked, Event, Failure, Note, Outcome, Replies
 from iqattack.engine.log import QueryLog, image_hash
 from iqattack.engine.recorder import Progress
@@ -29,4 +29,5 @@ __all__ = [
     "check_set",
     "image_generator",
     "image_hash",
+    "plan_of",
 ]

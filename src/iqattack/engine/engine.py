@@ -299,23 +299,15 @@ class Engine:
 
     def _plans(self, todo: Iterable[ImageEntry], targets: dict[str, Target]) -> Iterator[Plan]:
         for entry in todo:
-            name = entry.name
-            rows, early = self._log.rows(name), self._log.early(name)
-            late = self._check is not None and name in self._check.late
-            yield Plan(
+            name, check = entry.name, self._check
+            yield plan_of(
+                self._log,
                 entry,
                 targets[name],
-                self._budget(name) - late,
-                rows,
-                early,
-                late,
-                self._log.found(name),
+                self._queries,
+                reserved=0 if check is None else check.reserved.get(name, 0),
+                late=check is not None and name in check.late,
             )
-
-    def _budget(self, name: str) -> int:
-        """Queries of an image; what is reserved for the check before it is not the search's."""
-        reserved = 0 if self._check is None else self._check.reserved.get(name, 0)
-        return self._queries - (max(reserved - len(self._log.again(name)), 0) if reserved else 0)
 
     # -- clean scores ---------------------------------------------------------------------------
 
@@ -392,6 +384,25 @@ class Engine:
                 f"{low:g} to {high:g}{others}; gains are fractions of that range, and an image "
                 "beyond the target end is not attacked: check the range",
             )
+
+
+def plan_of(
+    log: QueryLog,
+    entry: ImageEntry,
+    target: Target,
+    queries: int,
+    *,
+    reserved: int = 0,
+    late: bool = False,
+) -> Plan:
+    """What is to be done with an image that may have `queries` queries. reserved: of these, for the
+    check before the search, made or not; late: one more, for the check after it.
+    """
+    name = entry.name
+    if reserved:
+        reserved = max(reserved - len(log.again(name)), 0)
+    left = queries - reserved - late
+    return Plan(entry, target, left, log.rows(name), log.early(name), late, log.found(name))
 
 
 def check_set(objective: Objective, images: ImageSet, total: int | None) -> None:

@@ -16,8 +16,7 @@ class Scorer(Protocol):
     """A no-reference image quality model, of which only the scores are visible.
 
     name: shown in runs and tables. score_range: (lowest, highest) raw score that the model is meant
-    to give; gains are fractions
-        of its width.
+    to give; gains are fractions of its width.
     lower_better: True where a low score means good quality (BRISQUE, NIQE, DMOS-trained models).
     min_size: smallest height and width in pixels that it accepts.
     """

@@ -19,8 +19,8 @@ from iqattack.scoring import Reply, Request, ScorePool
 
 TIMES = 2
 EACH = 2 * TIMES  # queries per image before its search
-# Times rounding: effect of another number of threads, or of kernels for another batch size, which #
-# does not count as a different model.
+# Times rounding: the effect of another number of threads, or of kernels for another batch size,
+# which does not count as a different model.
 KERNELS = 100.0
 ALARMS = 0.01  # probability that a whole check takes Gaussian noise for something else
 

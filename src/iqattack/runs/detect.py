@@ -31,7 +31,17 @@ from iqattack.attacks import (
 )
 from iqattack.constraints import parse_constraint, parse_floor
 from iqattack.detection import Detector, DetectorKind, parse_detector
-from iqattack.engine import Event, Failure, Limits, Outcome, Plan, QueryLog, Searcher, image_hash
+from iqattack.engine import (
+    Event,
+    Failure,
+    Limits,
+    Outcome,
+    Plan,
+    QueryLog,
+    Searcher,
+    image_hash,
+    plan_of,
+)
 from iqattack.errors import InputError, RunError
 from iqattack.evaluation.bootstrap import bootstrap_draws
 from iqattack.images import ImageEntry, read_image
@@ -294,7 +304,7 @@ class Replay:
         yield from searcher.search([plan])
 
     def _plan(self, log: QueryLog, result: Result) -> Plan:
-        """The plan of the search, as the engine made it, without the queries of the check."""
+        """The plan of the search as the engine made it, without replies that came early."""
         name, settings, model = result.image, self._run.settings, self._run.model
         rows = log.rows(name)
         direction = log.directions().get(name)
@@ -306,17 +316,15 @@ class Replay:
             target = replace(target, fraction=self._objective.fraction)
         checked = Checked.read(log) if settings.check else None
         of_check = checked is not None and name in checked.images
-        late = of_check and checked is not None and checked.late
-        reserved = max(EACH - len(log.again(name)), 0) if of_check else 0
-        return Plan(
+        plan = plan_of(
+            log,
             ImageEntry(name, Path(result.path)),
             target,
-            settings.queries - reserved - late,
-            rows,
-            {},
-            late,
-            log.found(name),
+            settings.queries,
+            reserved=EACH if of_check else 0,
+            late=of_check and checked is not None and checked.late,
         )
+        return replace(plan, early={})
 
     def _check(self, result: Result, outcome: Outcome) -> None:
         if (outcome.gain, outcome.queries) != (result.gain, result.queries):

@@ -320,9 +320,9 @@ class ModelChange(BaseModel):
 
 
 class Loss(BaseModel):
-    """An accepted loss of queries in the log, which were repeated. lost,
+    """An accepted loss of queries in the log, which were repeated.
 
-    of: number of lost queries, and of all, as far as is known. what: the first fault.
+    lost, of: number of lost queries, and of all, as far as is known. what: the first fault.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -30,7 +30,7 @@ from iqattack.students import (
 
 ROUNDS = 4
 LEARNING = 600  # steps, each round
-# How far along the ascent of the best student so far the pictures of a round lie: students should #
+# How far along the ascent of the best student so far the pictures of a round lie: students should
 # know the region that an attack passes through.
 WAYS = (0.0, 0.25, 0.5, 1.0)
 TOGETHER = 8  # changes of a picture that are scored in one turn

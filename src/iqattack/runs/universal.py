@@ -165,7 +165,7 @@ def apply_universal(
     the pattern, from 1. constraint: on the pictures; None for the one that it was learnt with.
     seed: that of the run whose pictures to reproduce, if a pattern has noise.
 
-    Yields the outcome for each image: an image that cannot be read is an InputError, and the others
+    Returns the outcome for each image: one that cannot be read is an InputError, and the others
     continue. Raises InputError for a file or number that does not fit, RunError for an `out` that
     is in use.
     """

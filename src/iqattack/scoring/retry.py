@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import random
 from dataclasses import dataclass
-
-from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
 
 from iqattack.catalogue import defaults
 from iqattack.errors import InputError
@@ -16,7 +16,7 @@ class Retry:
 
     retries: number of attempts after the first; 0 for none. first_s, longest_s: first and longest
     pause in seconds; pauses double from one retry to the next, and up to `first_s` is added at
-    random, so that many calls do not retry at once. Raises InputError for negative `retries`.
+    random, so that many calls do not retry at once. Raises InputError for negative numbers.
 
     >>> from iqattack import Retry
     >>> retry = Retry(retries=3, first_s=1.0, longest_s=30.0)
@@ -31,17 +31,18 @@ class Retry:
     def __post_init__(self) -> None:
         if self.retries < 0:
             raise InputError(f"retries {self.retries}: expected 0 or more")
+        for name in ("first_s", "longest_s"):
+            if not 0.0 <= (seconds := getattr(self, name)) < math.inf:
+                raise InputError(f"{name} {seconds}: expected 0 or more seconds")
 
     def pause(self, tries: int, least: float | None = None) -> float:
         """The pause in seconds before the next attempt.
 
         tries: number of attempts so far. least: minimum that the service asked for, in seconds.
         """
-        state = RetryCallState(Retrying(), None, (), {})
-        state.attempt_number = tries
-        wait = wait_exponential(multiplier=self.first_s, max=self.longest_s)
-        jitter = wait_random(0.0, self.first_s)
-        return max(wait(state) + jitter(state), least or 0.0)
+        doubled = self.first_s * 2.0 ** min(tries - 1, 64)
+        jitter = random.uniform(0.0, self.first_s)
+        return max(min(doubled, self.longest_s) + jitter, least or 0.0)
 
 
 DEFAULT_RETRY = Retry()
