@@ -831,15 +831,13 @@ def test_runs_of_somebody_else_stay_theirs(shards, tmp_path, monkeypatch):
         change_log(
             run.folder, "UPDATE result SET json = REPLACE(json, '\"ssim\":0.', '\"ssim\":0.1')"
         )
-        run.checked_state()
-        assert len(run.notes) == 1
-        assert "was written by somebody else" in run.notes[0]
+        (note,) = run.checked_state().notes
+        assert "was written by somebody else" in note
 
 
 def test_own_results_stay_own(shards, tmp_path):
     run = iqattack.merge(*shards, out=tmp_path / "merged")
-    run.checked_state()
-    assert run.notes == ()
+    assert run.checked_state().notes == ()
 
 
 # -- the program --------------------------------------------------------------------------------

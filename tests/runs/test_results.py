@@ -11,7 +11,7 @@ from PIL import Image
 
 import iqattack
 from iqattack.runs.cells import STARTS, csv_line, from_cell, to_cell
-from iqattack.runs.results import COLUMNS, Result, read_csv, read_failures, to_csv
+from iqattack.runs.results import COLUMNS, Result, csv_lines, read_csv, read_failures
 
 # What a file may be called, of characters that spreadsheets and CSV care for, and any others.
 TEXTS = st.text(
@@ -43,7 +43,7 @@ def test_a_table_reads_back_exactly(tmp_path_factory, names):
     path = tmp_path_factory.mktemp("csv") / "results.csv"
     results = [result(name) for name in names]
     results += [result(name, f"failed: {name}") for name in names]
-    path.write_text(to_csv(results), encoding="utf-8", newline="")
+    path.write_text("".join(csv_lines(results)), encoding="utf-8", newline="")
     assert read_csv(path) == [row.cells() for row in results]
     failures = read_failures(path)
     assert list(failures) == list(dict.fromkeys(names))
@@ -54,7 +54,7 @@ def test_a_table_reads_back_exactly(tmp_path_factory, names):
 
 def test_only_texts_are_escaped_and_lines_end_alike(tmp_path):
     names = ["=cmd.png", "+x.png", "-x", "@x", "\tx", "\rx", "'=x", "plain.png", "a,b.png"]
-    text = to_csv([result(name) for name in names])
+    text = "".join(csv_lines([result(name) for name in names]))
     path = tmp_path / "results.csv"
     path.write_text(text, encoding="utf-8", newline="")
     with path.open(encoding="utf-8", newline="") as file:
@@ -71,7 +71,7 @@ def test_only_texts_are_escaped_and_lines_end_alike(tmp_path):
 def test_a_table_of_before_reads_as_it_did(tmp_path):
     """Names that were not escaped, with a formula or without."""
     path = tmp_path / "results.csv"
-    lines = to_csv([result("=a.png"), result("b.png")]).replace("'=", "=")
+    lines = "".join(csv_lines([result("=a.png"), result("b.png")])).replace("'=", "=")
     path.write_text(lines, encoding="utf-8")
     assert [row["image"] for row in read_csv(path)] == ["=a.png", "b.png"]
 

@@ -96,9 +96,9 @@ def evaluate(
         )
     notify = callbacks or Callbacks()
     if queries is None:
-        results, pending = run.checked_state()
-        results, seen = measured(run, results, viewing, progress=notify.measured)
-        summary = run.summary_of(results, pending, seen)
+        state = run.checked_state()
+        results, seen = measured(run, state.results, viewing, progress=notify.measured)
+        summary = run.summary_of(state._replace(results=results), seen)
     else:
         summary = summary_at(run, queries)
     if not metrics:

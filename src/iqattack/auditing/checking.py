@@ -40,11 +40,10 @@ from iqattack.images.files import LARGEST_IMAGE
 from iqattack.models import BY, ModelFailedError, Scorer, bare_spec, split_spec
 from iqattack.perception import Viewing
 from iqattack.runs import Meter, ModelRecord, Record, Run, Summary, verify
-from iqattack.runs.columns import Results
 from iqattack.runs.files import MOST_BYTES, read_json, read_text
 from iqattack.runs.numbers import without_folders
 from iqattack.runs.owner import is_own
-from iqattack.runs.run import LOG
+from iqattack.runs.run import LOG, CheckedState
 from iqattack.runs.settings import versions_here
 from iqattack.runs.verify import NOT_LOGGED, NOT_REPEATED, TOLERANCE, UNSEEN, reported, scores_of
 from iqattack.samples import MOS, write_samples
@@ -350,7 +349,7 @@ class _Placed(Run):
 
     absent: set[str]  # messages on missing clean images
     _paths: dict[str, str]
-    _checked: tuple[Results, int] | None
+    _checked: CheckedState | None
     _mos: Path | None
 
     @property
@@ -358,7 +357,7 @@ class _Placed(Run):
         """See `Run`."""
         return None if self.settings.mos is None else self._mos
 
-    def checked_state(self, *, pictures: bool = True) -> tuple[Results, int]:  # noqa: ARG002
+    def checked_state(self, *, pictures: bool = True) -> CheckedState:  # noqa: ARG002
         """See `Run`; without pictures, and cached."""
         if self._checked is None:
             self._checked = super().checked_state(pictures=False)
@@ -600,10 +599,8 @@ class _Submission:
         try:
             names = first.image_names()
             for where, run in runs.items():
-                for name in ("name", "score_range", "lower_better"):
-                    here, there = getattr(run.model, name), getattr(first.model, name)
-                    if here != there:
-                        self.found.refute(where, f"model's {name} is {here}, but {there} before")
+                for name, here, there in run.model.differing(first.model):
+                    self.found.refute(where, f"model's {name} is {here}, but {there} before")
                 if run.model.hashes != first.model.hashes:
                     self.found.refute(where, "has another model than the runs before it")
                 if run.image_names() != names:
@@ -677,12 +674,10 @@ class _Submission:
             return None
         scorer = asking.load(first.record)
         here = ModelRecord.of(scorer)
-        for name in ("name", "score_range", "lower_better"):
-            there = getattr(first.model, name)
-            if getattr(here, name) != there:
-                what = f"{name} is {getattr(here, name)}, but {there} in the runs; give that model"
-                self.found.open("model", what, "model")
-                return None
+        for name, now, there in here.differing(first.model):
+            what = f"{name} is {now}, but {there} in the runs; give that model"
+            self.found.open("model", what, "model")
+            return None
         file = first.model.changed(here)
         if file is not None:
             what = f"{PurePath(file).name} differs from the file of the runs"
@@ -866,9 +861,8 @@ class _Submission:
             )
 
     def _summary(self, run: _Placed) -> Summary:
-        results, pending = run.checked_state()
-        run.notes = ()  # on missing packages, which `verify` reports
-        return run.summary_of(reported(run, results), pending, None)
+        results, pending, _ = run.checked_state()  # with notes that `verify` reports
+        return run.summary_of(CheckedState(reported(run, results), pending), None)
 
     def _check_version(self, runs: Mapping[str, _Placed]) -> None:
         """Check that the version on the card is that of a run, or this one."""

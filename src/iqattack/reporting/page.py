@@ -70,13 +70,13 @@ def write_report(
     cannot be written, and if `viewing` was chosen and JOD cannot be measured. Nothing half-written
     is left, and the earlier page stays until this one is complete.
     """
-    results, pending = run.checked_state()
+    state = run.checked_state()
     out = run.place / "report" if out is None else out
     out = out if out.name not in ("", "..") else out.resolve()
     FOLDER.refuse_other(out)
-    results, seen = measured(run, results, viewing, progress=measuring)
+    results, seen = measured(run, state.results, viewing, progress=measuring)
     meter = None if seen is None else Meter(viewing or Viewing.of())
-    report = _Report.of(run, results, run.summary_of(results, pending, seen), meter)
+    report = _Report.of(run, results, run.summary_of(state._replace(results=results), seen), meter)
     FOLDER.write(out, lambda folder: _fill(folder, report, progress))
     return out / INDEX
 

@@ -82,7 +82,7 @@ def _here(folder: Path, record: RunRecord) -> RunHere:
     link = page if (folder / page).is_file() else None
     try:
         run = Run.open(place)
-        results, _ = run.checked_state(pictures=False)
+        results = run.checked_state(pictures=False).results
         digest = hashlib.sha256((place / "results.csv").read_bytes()).hexdigest()
     except (InputError, RunError, OSError) as error:
         reason = without_folders(str(error).removeprefix(f"{place}: "))

@@ -8,7 +8,7 @@ defence that only changes scores those of the undefended model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from iqattack.evaluation import bootstrap_interval, normalised_gain, srocc
 from iqattack.models import BY, Scorer, defend, judges
 from iqattack.objectives import towards_end
 from iqattack.perception import ssim
-from iqattack.runs.cells import csv_line, to_cell
+from iqattack.runs.cells import csv_of
 from iqattack.runs.files import write_text
 from iqattack.runs.numbers import number
 from iqattack.runs.pairs import Scored, read_pair
@@ -112,14 +112,7 @@ class DefenceMeasures(BaseModel):
 
     def write(self, path: Path) -> None:
         """Write the rows as CSV; InputError if that fails."""
-
-        def lines() -> Iterator[str]:
-            yield csv_line(BehindDefence.model_fields)
-            for row in self.images:
-                name, *values = row.model_dump().values()
-                yield csv_line([to_cell(name), *("" if v is None else repr(v) for v in values)])
-
-        write_text(path, lines())
+        write_text(path, csv_of(BehindDefence, self.images))
 
 
 def measure_defence(

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from io import StringIO
+
+from pydantic import BaseModel
 
 # The last four are East Asian full-width forms, which some programs treat alike.
 STARTS = "=+-@\t\r\n＝＋－＠"
@@ -28,6 +30,17 @@ def to_cell(text: str) -> str:
 def from_cell(cell: str) -> str:
     """The original text of a cell."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def csv_of(kind: type[BaseModel], rows: Iterable[BaseModel], *further: str) -> Iterator[str]:
+    """The lines of a CSV file of rows whose first field is a name. further: properties beside the
+    fields.
+    """
+    columns = [*kind.model_fields, *further]
+    yield csv_line(columns)
+    for row in rows:
+        name, *values = (getattr(row, column) for column in columns)
+        yield csv_line([to_cell(name), *("" if value is None else str(value) for value in values)])
 
 
 def csv_line(cells: Iterable[str]) -> str:

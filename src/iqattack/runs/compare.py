@@ -171,16 +171,15 @@ def compare(
     if len(runs) < 2:
         raise InputError(f"{len(runs)} run to compare: expected two or more")
     refuse_twice(runs)
-    done = [
-        (run.checked_state() if queries is None else results_at(run, queries))[0].done
-        for run in runs
-    ]
+    states = [run.checked_state() if queries is None else results_at(run, queries) for run in runs]
+    notes = [state.notes for state in states]
+    done = [state.results.done for state in states]
     common = _common(done)
     differing = [
         _differences(runs[0], run, *_common([done[0], found]), at_budget=queries is not None)
         for run, found in zip(runs, done, strict=True)
     ]
-    del done
+    del done, states
     _refuse(runs, differing, allow)
     if not len(common[0]):
         folders = ", ".join(str(run.folder) for run in runs)
@@ -196,8 +195,8 @@ def compare(
         for rows, once, corrected in zip(common[1:], p, holm(p), strict=True)
     ]
     rows: list[Row] = []
-    of_each = zip(runs, common, views, differing, [{}, *tested], strict=True)
-    for run, found, seen, differs, test in of_each:
+    of_each = zip(runs, notes, common, views, differing, [{}, *tested], strict=True)
+    for run, noted, found, seen, differs, test in of_each:
         progress(len(rows), len(runs))
         summary = summarise(
             run.record,
@@ -208,7 +207,7 @@ def compare(
             budget=queries,
             visibility=seen,
         )
-        rows.append(_row(run, summary, found, differs, **test))
+        rows.append(_row(run, summary, found, differs, notes=noted, **test))
     progress(len(rows), len(runs))
     every = {name for run in runs for name in run.image_names()}
     finished = len(common[0])
@@ -257,7 +256,6 @@ def _row(run: Run, summary: Summary, results: Results, differs: dict[str, str], 
         ssim=mean_measured(similarities) if similarities else None,
         queries=mean_measured(results.counts["queries"].astype(np.float64)),
         differs="; ".join(differs.values()),
-        notes=run.notes,
         verdict=summary.verdict.short,
         summary=summary,
         **test,

@@ -51,7 +51,7 @@ from iqattack.objectives import WithBoundary, parse_objective, towards_end
 from iqattack.plugins import installed, trusted
 from iqattack.probing import EACH
 from iqattack.runs.best import gains_of
-from iqattack.runs.cells import csv_line, to_cell
+from iqattack.runs.cells import csv_of
 from iqattack.runs.checked import Checked
 from iqattack.runs.columns import Results
 from iqattack.runs.files import write_text
@@ -124,14 +124,7 @@ class Detection(BaseModel):
 
     def write(self, path: Path) -> None:
         """Write the rows as CSV; InputError if that fails."""
-
-        def lines() -> Iterator[str]:
-            yield csv_line(Detected.model_fields)
-            for row in self.images:
-                name, *values = row.model_dump().values()
-                yield csv_line([to_cell(name), *("" if v is None else str(v) for v in values)])
-
-        write_text(path, lines())
+        write_text(path, csv_of(Detected, self.images))
 
 
 def detect(
@@ -165,7 +158,7 @@ def detect(
             f"{run.folder}: its images were attacked together ({run.settings.label}), so their "
             "searches cannot be replayed one by one; give a run of an attack on single images"
         )
-    results, pending = run.checked_state(pictures=False)
+    results, pending, _ = run.checked_state(pictures=False)
     done = results.done
     if not len(done):
         raise RunError(f"{run.folder}: no image is finished yet; wait, or resume the run")

@@ -26,15 +26,14 @@ from iqattack.images import ImageSet, write_bytes
 from iqattack.models import Scorer, Traits, suggestion
 from iqattack.objectives import parse_objective
 from iqattack.runs.checking import Checking
-from iqattack.runs.columns import Results
 from iqattack.runs.how import DEFAULT_HOW, How, Needed, Setup, paid_again, searching
 from iqattack.runs.provenance import finish
 from iqattack.runs.ranking import keep_order
 from iqattack.runs.results import Saved
-from iqattack.runs.run import Run
+from iqattack.runs.run import CheckedState, Run
 from iqattack.runs.settings import Settings
 from iqattack.runs.shards import Shard, WholeSet
-from iqattack.runs.summary import Session, Summary, summarise
+from iqattack.runs.summary import Session, Summary
 from iqattack.runs.survey import Survey
 from iqattack.runs.visibility import known, measured
 from iqattack.scoring import Ceiling, CeilingReached
@@ -258,17 +257,8 @@ class _Report:
         else:
             results, seen = known(self._run, results)
         self._run.write_results(results)
-        summary = summarise(
-            self._run.record,
-            results,
-            pending,
-            self._session(),
-            check=self._run.check,
-            nonfinite=self._run.nonfinite,
-            visibility=seen,
-            ranking=self._run.ranking(Results.of(results)),
-            rescored=self._run.rescoring(Results.of(results)),
-        )
+        state = CheckedState(results, pending)
+        summary = self._run.summary_of(state, seen, self._session())
         self._run.write_summary(summary)
         return summary
 

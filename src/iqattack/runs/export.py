@@ -55,7 +55,7 @@ def export(
     """
     if shard_size < 1:
         raise InputError(f"shard size {shard_size}: expected at least 1 image")
-    results, _ = run.checked_state()
+    results = run.checked_state().results
     done = results.done
     if not len(done):
         raise RunError(f"{run.folder}: no image is finished yet, nothing to export")

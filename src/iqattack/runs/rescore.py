@@ -11,6 +11,7 @@ from torch import Tensor
 from iqattack.engine import Interrupted, QueryLog, image_hash
 from iqattack.errors import InputError, RunError
 from iqattack.models import Scorer, fresh
+from iqattack.runs.cells import csv_of
 from iqattack.runs.files import write_text
 from iqattack.runs.how import DEFAULT_HOW, How
 from iqattack.runs.pairs import Scored, read_pair
@@ -21,13 +22,11 @@ from iqattack.runs.rescored import (
     Rescored,
     Rescoring,
     Scores,
-    csv_lines,
     each_rescored,
     unchanged,
 )
 from iqattack.runs.results import Result
 from iqattack.runs.run import Run
-from iqattack.runs.settings import ModelRecord
 from iqattack.runs.visibility import known
 from iqattack.scoring import Reply, Request, ScorePool
 
@@ -57,8 +56,8 @@ def rescore(
     """
     check_times(times)
     check_model(run, scorer)
-    results, pending = run.checked_state(pictures=False)
-    done = results.done
+    state = run.checked_state(pictures=False)
+    done = state.results.done
     if not len(done):
         raise RunError(f"{run.folder}: no image is finished yet; wait, or resume the run")
     todo = [result for result in done if not unchanged(result)]
@@ -73,28 +72,28 @@ def rescore(
                 _rescore(run, log, pool, result, times, stop)
         progress(len(todo), len(todo))
         rows = list(each_rescored(log, iter(done), run.model))
-    found = run.rescoring(results)
+    found = run.rescoring(state.results)
     if found is None:
         raise InputError(
             f"{run.folder}: no image was changed, or none has {FEWEST} finite fresh scores of both "
             "pictures: there is nothing to report"
         )
-    write_text(run.home / RESCORED, csv_lines(rows))
+    write_text(run.home / RESCORED, csv_of(Rescored, rows, "bias"))
     with suppress(RunError):
         joined, seen = known(run, run.state()[0])
-        run.write_summary(run.summary_of(joined, pending, seen))
+        run.write_summary(run.summary_of(state._replace(results=joined), seen))
     return found
 
 
 def is_worth_rescoring(run: Run) -> bool:
     """Whether a run is done and changed any image, so that there is something to score again."""
-    results, pending = run.checked_state(pictures=False)
+    results, pending, _ = run.checked_state(pictures=False)
     return not pending and any(not unchanged(result) for result in results.done)
 
 
 def rescored_rows(run: Run) -> list[Rescored]:
     """The fresh scores of each image that has some."""
-    results, _ = run.checked_state(pictures=False)
+    results = run.checked_state(pictures=False).results
     with run.open_log() as log:
         return list(each_rescored(log, iter(results.done), run.model))
 
@@ -107,14 +106,7 @@ def check_times(times: int) -> None:
 
 def check_model(run: Run, scorer: Scorer) -> None:
     """Raise RunError for another model than the run's, or one whose files have changed."""
-    there, here = run.model, ModelRecord.of(scorer)
-    for name in ("name", "score_range", "lower_better"):
-        old, new = getattr(there, name), getattr(here, name)
-        if old != new:
-            raise RunError(
-                f"{run.folder}: its model's {name} is {old}, not {new}; give the run's model"
-            )
-    changed = there.changed(here) if there.hashes and here.hashes else None
+    changed = run.changed_file(scorer)
     if changed is not None:
         raise RunError(
             f"{run.folder}: {changed} has changed since the run began, so its scores would be "

@@ -17,7 +17,6 @@ from iqattack.engine import QueryLog
 from iqattack.errors import RunError
 from iqattack.evaluation import Interval, bootstrap_interval, mean_gain
 from iqattack.objectives import towards_end
-from iqattack.runs.cells import csv_line, to_cell
 from iqattack.runs.numbers import images, number
 from iqattack.runs.pairs import Scored
 from iqattack.runs.results import Result
@@ -204,14 +203,3 @@ def rescoring_of(rows: list[Rescored], queries: int, *, intervals: bool = True) 
             if intervals
         },
     )
-
-
-def csv_lines(rows: list[Rescored]) -> Iterator[str]:
-    """The text of rescored.csv line by line."""
-    columns = [*Rescored.model_fields, "bias"]
-    yield csv_line(columns)
-    for row in rows:
-        values = [*row.model_dump().values(), row.bias]
-        cells = ("" if v is None else repr(v) if isinstance(v, float) else str(v) for v in values)
-        first, *rest = cells
-        yield csv_line([to_cell(first), *rest])

@@ -234,12 +234,6 @@ def _text(value: float | str | None) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def to_csv(results: Iterable[Result]) -> str:
-    """The text of results.csv. Texts that a spreadsheet would take for a formula get a leading
-    '."""
-    return "".join(csv_lines(results))
-
-
 def csv_lines(results: Iterable[Result]) -> Iterator[str]:
     """The same line by line."""
     yield csv_line(COLUMNS)

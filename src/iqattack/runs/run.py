@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from torch import Tensor
 
@@ -57,6 +57,16 @@ REPAIRED = "failed before"  # name in the log of the number of failed images tha
 CHANGED = "model change"  # followed by its number: name of its entry in the log
 
 
+class CheckedState(NamedTuple):
+    """The results of a run, as far as its log supports them. pending: number of images without a
+    result. notes: on what was not trusted and left out.
+    """
+
+    results: Results
+    pending: int
+    notes: tuple[str, ...] = ()
+
+
 class Run:
     """A run on disk. Reading needs no lock, so a run can be evaluated while it is under way.
 
@@ -90,7 +100,6 @@ class Run:
         )  # by this session; the first session's setting applies
         self._lock = lock
         self._made = made  # folders that did not exist before, deepest first
-        self.notes: tuple[str, ...] = ()  # on what was not trusted in the last checked state
         self._summary: Summary | None = None  # the one written last, since it is slow to compute
 
     @classmethod
@@ -359,6 +368,15 @@ class Run:
         """The record of the model."""
         return self.record.model
 
+    def changed_file(self, scorer: Scorer) -> str | None:
+        """A file of the model that has changed since; RunError for another model than the run's."""
+        given = ModelRecord.of(scorer)
+        for name, there, here in self.model.differing(given):
+            raise RunError(
+                f"{self.folder}: its model's {name} is {there}, not {here}; give the run's model"
+            )
+        return self.model.changed(given) if given.hashes and self.model.hashes else None
+
     @property
     def images(self) -> Path:
         """The folder of the attacked images."""
@@ -506,12 +524,12 @@ class Run:
         found = [(number, row) for number, row in numbers if number is not None]
         return sorted(found, key=lambda pair: pair[0])
 
-    def checked_state(self, *, pictures: bool = True) -> tuple[Results, int]:
+    def checked_state(self, *, pictures: bool = True) -> CheckedState:
         """The state, compared with the log: the log is complete, its rows are unchanged, and each
         result agrees with the rows of its image. RunError otherwise.
 
         pictures: measure visibility again unless this user's iqattack wrote it; it is None if that
-        fails, and `notes` then says so.
+        fails, which a note says.
         """
         self.refuse_lost()
         with self.open_log() as log:
@@ -529,12 +547,12 @@ class Run:
                 raise RunError(f"{self.folder}: {error}") from None
             if (wrong := unsound(log)) is not None:
                 raise RunError(f"{self.folder}: {LOG} {wrong}; restore a copy of the log")
-            self.notes = ()
+            notes: tuple[str, ...] = ()
             if pictures:
-                results, self.notes = believed(self, log, results, own)
+                results, notes = believed(self, log, results, own)
             if self.record.digests and (without := endless(log)) is not None:
-                self.notes = (*self.notes, f"{LOG} {without}")
-        return results, pending
+                notes = (*notes, f"{LOG} {without}")
+        return CheckedState(results, pending, notes)
 
     def _contradictions(
         self, result: Result, direction: Direction | None, rows: Rows
@@ -550,27 +568,32 @@ class Run:
         """The measures of the finished images; RunError if there are none."""
         if self._summary is not None:
             return self._summary
-        results, pending = self.checked_state()
-        results, seen = known(self, results)
-        return self.summary_of(results, pending, seen)
+        state = self.checked_state()
+        results, seen = known(self, state.results)
+        return self.summary_of(state._replace(results=results), seen)
 
     def summary_of(
-        self, results: Sequence[Result], pending: int, visibility: Visibility | None
+        self,
+        state: CheckedState,
+        visibility: Visibility | None,
+        session: Session | None = None,
     ) -> Summary:
-        """The measures of a checked state, with its visibility measured."""
-        session = self.last_session()
+        """The measures of a state, with its visibility measured. session: that of the summary; by
+        default the last that wrote one.
+        """
+        results = state.results
         summary = summarise(
             self.record,
             results,
-            pending,
-            session,
+            state.pending,
+            self.last_session() if session is None else session,
             check=self.check,
             nonfinite=self.nonfinite,
             visibility=visibility,
-            ranking=self.ranking(Results.of(results)),
-            rescored=self.rescoring(Results.of(results)),
+            ranking=self.ranking(results),
+            rescored=self.rescoring(results),
         )
-        return summary.model_copy(update={"findings": (*summary.findings, *self.notes)})
+        return summary.model_copy(update={"findings": (*summary.findings, *state.notes)})
 
     @property
     def check(self) -> Check | None:

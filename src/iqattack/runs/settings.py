@@ -8,7 +8,7 @@ import platform
 import re
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -281,6 +281,13 @@ class ModelRecord(BaseModel):
         """Hashes of its files, independent of their paths."""
         return sorted([*self.files.values(), *filter(None, [self.sha256])])
 
+    def differing(self, other: ModelRecord) -> Iterator[tuple[str, object, object]]:
+        """What makes the other one another model: the field, and its values here and there."""
+        for name in ("name", "score_range", "lower_better"):
+            here, there = getattr(self, name), getattr(other, name)
+            if here != there:
+                yield name, here, there
+
     def changed(self, other: ModelRecord) -> str | None:
         """A file whose contents differ between both records, if the model has changed."""
         if self.hashes == other.hashes:
@@ -466,10 +473,8 @@ class Record(BaseModel):
                 continue
             if old != new and name != "check":  # the resumed run's setting applies
                 return f"{name} is {_show(old)} there, {_show(new)} here"
-        for name in ("name", "score_range", "lower_better"):
-            old, new = getattr(self.model, name), getattr(other.model, name)
-            if old != new:
-                return f"model's {name} is {_show(old)} there, {_show(new)} here"
+        for name, old, new in self.model.differing(other.model):
+            return f"model's {name} is {_show(old)} there, {_show(new)} here"
         file = self.model.changed(other.model)
         if file is not None and files:
             return f"the model's file {file} has other contents here than there"

@@ -14,7 +14,7 @@ from iqattack.objectives import Direction, WithBoundary, parse_objective, toward
 from iqattack.runs.best import gains_of, keeps_best
 from iqattack.runs.columns import Results
 from iqattack.runs.results import OK, SEEN, UNCHANGED, Result
-from iqattack.runs.run import Run
+from iqattack.runs.run import CheckedState, Run
 from iqattack.runs.summary import Summary, summarise
 from iqattack.runs.visibility import known
 
@@ -71,8 +71,8 @@ def each_trace(run: Run) -> Iterator[Trace]:
             yield Trace(image, target.direction, target.reach, scores, gains)
 
 
-def results_at(run: Run, queries: int) -> tuple[Results, int]:
-    """The results as if the budget had been `queries`, and the number of pending images.
+def results_at(run: Run, queries: int) -> CheckedState:
+    """The state as if the budget had been `queries`.
 
     Everything is read from the log: an image's best score so far, and its queries. Measures that
     need the pixels of that image are None. An attack that plans its whole budget ahead, like
@@ -84,10 +84,11 @@ def results_at(run: Run, queries: int) -> tuple[Results, int]:
     """
     _check_budget(run, queries)
     budget = run.settings.queries
-    results, pending = run.checked_state(pictures=queries == budget)
+    state = run.checked_state(pictures=queries == budget)
     if queries == budget:
-        return results, pending
+        return state
     _check_smaller(run)
+    results = state.results
     failed, traces = results.failed, _finished(run, results)
 
     def at(number: int, result: Result) -> Result:
@@ -99,7 +100,7 @@ def results_at(run: Run, queries: int) -> tuple[Results, int]:
         found = {"score_adv": score, "gain": gain, "queries": spent, "status": status}
         return result.model_copy(update={**gone, **found})
 
-    return Results.of(starmap(at, enumerate(results))), pending
+    return CheckedState(Results.of(starmap(at, enumerate(results))), state.pending, state.notes)
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def reached(run: Run, queries: Sequence[int]) -> Reached:
     points = sorted(set(queries))
     for number in points:
         _check_budget(run, number)
-    results, _ = run.checked_state(pictures=False)
+    results = run.checked_state(pictures=False).results
     done, smaller = results.done, [n for n in points if n < run.settings.queries]
     scores = np.repeat(done.real("score_adv")[:, None], len(points), axis=1)
     gains = np.repeat(done.real("gain")[:, None], len(points), axis=1)
@@ -189,7 +190,7 @@ def _finished(run: Run, results: Results) -> Iterator[Trace]:
 
 def summary_at(run: Run, queries: int) -> Summary:
     """The measures as if the budget had been `queries`; errors as in `results_at`."""
-    results, pending = results_at(run, queries)
+    results, pending, notes = results_at(run, queries)
     seen = None
     if queries == run.settings.queries:
         results, seen = known(run, results)
@@ -202,4 +203,4 @@ def summary_at(run: Run, queries: int) -> Summary:
         budget=queries,
         visibility=seen,
     )
-    return summary.model_copy(update={"findings": (*summary.findings, *run.notes)})
+    return summary.model_copy(update={"findings": (*summary.findings, *notes)})

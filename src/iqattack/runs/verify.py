@@ -24,6 +24,7 @@ from iqattack.objectives import parse_objective, towards_end
 from iqattack.perception import linf, rms
 from iqattack.perception.viewing import Viewing
 from iqattack.runs.best import miscounted, misreported
+from iqattack.runs.cells import csv_of
 from iqattack.runs.columns import Results
 from iqattack.runs.files import read_json, read_text
 from iqattack.runs.losses import misfit
@@ -32,14 +33,13 @@ from iqattack.runs.ranking import ORDER, better_choice
 from iqattack.runs.rescored import (
     KEPT,
     RESCORED,
+    Rescored,
     Rescoring,
     Scores,
-    csv_lines,
     each_rescored,
 )
 from iqattack.runs.results import REWRITE, SEEN, Result, each_csv_row, same, visibility
 from iqattack.runs.run import LOG, REPAIRED, Run
-from iqattack.runs.settings import ModelRecord
 from iqattack.runs.summary import Visibility, summarise
 from iqattack.runs.visibility import VISIBILITY, Measurements, Meter
 from iqattack.scoring import DEFAULT_RETRY, Ceiling, InProcess, Request, Retry, ScorePool
@@ -158,7 +158,7 @@ def verify(
 
     Raises RunError if the model is not the run's, nothing is finished, or the log is missing.
     """
-    changed = None if scorer is None else _changed_file(run, scorer)
+    changed = None if scorer is None else run.changed_file(scorer)
     if not 0.0 <= tolerance <= MOST_TOLERANCE:
         raise InputError(
             f"tolerance {tolerance}: expected 0 to {MOST_TOLERANCE}, as a fraction of the score "
@@ -303,18 +303,6 @@ def _number_of(text: str) -> float:
 
 def _close(name: str, there: float, value: float | None) -> bool:
     return value is not None and abs(there - value) <= SEEN_TOLERANCE[name]
-
-
-def _changed_file(run: Run, scorer: Scorer) -> str | None:
-    """A file of the model that has changed; RunError for another model than the run's."""
-    model = ModelRecord.of(scorer)
-    for name in ("name", "score_range", "lower_better"):
-        there, here = getattr(run.model, name), getattr(model, name)
-        if there != here:
-            raise RunError(
-                f"{run.folder}: its model's {name} is {there}, not {here}; give the run's model"
-            )
-    return run.model.changed(model) if model.hashes and run.model.hashes else None
 
 
 def _check_log(run: Run, log: QueryLog, results: Results) -> Iterator[Difference]:
@@ -697,7 +685,7 @@ def _check_rescored(run: Run, notes: list[str]) -> Iterator[Difference]:
     if not path.exists():
         return
     try:
-        same_text = read_text(path) == "".join(csv_lines(rows))
+        same_text = read_text(path) == "".join(csv_of(Rescored, rows, "bias"))
     except (OSError, ValueError) as error:
         yield Difference(RESCORED, f"cannot be read ({error}); delete it", of_image=False)
         return

@@ -107,7 +107,7 @@ def state_of(run: Run, *, pictures: bool = False) -> State:
 
     pictures: whether the visibility of changes is compared with the saved images, too.
     """
-    results, pending = run.checked_state(pictures=pictures)
+    results, pending, _ = run.checked_state(pictures=pictures)
     done = results.done
     if not len(done):
         raise RunError(f"{run.folder}: no image is finished yet; wait, or resume the run")
