@@ -402,16 +402,16 @@ def rank_text(rank: tuple[int, int] | None) -> str:
 # -- the page -------------------------------------------------------------------------------------
 
 
-def _write(board: Board, entries: Sequence[_Entry], out: Path) -> None:
-    """Write the folder in one step."""
+def page_text(board: Board, written: str) -> str:
+    """Return the page of a board, as HTML; written: the date at its end."""
     theme, script = inline(THEME), inline(SCRIPT)
-    page = template(TEMPLATE, FILTERS).render(
+    return template(TEMPLATE, FILTERS).render(
         board=board,
         styles=[inline_style(name) for name in STYLES],
         theme=theme,
         script=script,
         allowed=allowed((theme, script)),
-        written=datetime.now(UTC).date().isoformat(),
+        written=written,
         has_jod=any(
             row.jod_least is not None
             for section in board.sections
@@ -419,6 +419,11 @@ def _write(board: Board, entries: Sequence[_Entry], out: Path) -> None:
             for row in ranking.rows
         ),
     )
+
+
+def _write(board: Board, entries: Sequence[_Entry], out: Path) -> None:
+    """Write the folder in one step."""
+    page = page_text(board, datetime.now(UTC).date().isoformat())
     cited = {row.card for s in board.sections for r in s.rankings for row in r.rows}
 
     def fill(folder: Path) -> None:
