@@ -1,5 +1,6 @@
 """The reference cards: an audit that goes on, its copy, and the page."""
 
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,8 @@ from iqattack.auditing import read_card
 from iqattack.evaluation import evaluate_scores
 from iqattack.reporting.board import Board
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+ROOT = Path(__file__).resolve().parents[2]
+BENCHMARKS = ROOT / "benchmarks"
 
 
 @pytest.fixture
@@ -24,6 +26,21 @@ def cards(monkeypatch):
     yield cards
     for name in ("cards", "common", "scorers", "scnn"):
         sys.modules.pop(name, None)
+
+
+def test_the_shipped_pages_are_those_of_their_data(cards, tmp_path):
+    """But for the date and the machine, as `python benchmarks/cards.py --page` writes them."""
+    site = ROOT / "docs" / "leaderboard"
+    board = Board.model_validate_json((site / "leaderboard.json").read_text("utf-8"))
+    shipped = (site / "index.html").read_text("utf-8")
+    (date,) = re.findall(r"Made by iqattack \S+ on (\S+)\.</p>", shipped)
+    assert cards.page_text(board, date) == shipped
+    cards.write_page(board, tmp_path / "page.md")
+    made, there = (
+        re.sub(r"^(Printed by `[^`]+`).*", r"\1", path.read_text("utf-8"), flags=re.MULTILINE)
+        for path in (tmp_path / "page.md", ROOT / "docs" / "leaderboard-figures.md")
+    )
+    assert made == there
 
 
 @pytest.mark.slow
