@@ -20,9 +20,6 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 def test_readme_python_is_true(tmp_path, monkeypatch, few_resamples):
     monkeypatch.chdir(tmp_path)
     write_samples(Path("photos"))
-    Path("my_model.py").write_text(
-        "def load():\n    return lambda images: images.float().mean((1, 2, 3))\n"
-    )
     failed, tried = doctest.testfile(
         str(README), module_relative=False, optionflags=doctest.ELLIPSIS
     )
