@@ -1,4 +1,4 @@
-"""The sample set: crops of photographs that ship with scikit-image, clean and distorted."""
+"""The sample set: crops of photographs that ship with scikit-image, pristine and distorted."""
 
 from __future__ import annotations
 
