@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import iqattack
@@ -465,7 +466,7 @@ def test_an_audit_may_ask_for_fresh_scores(work, capsys) -> None:
     (work / "audit" / "card.json").write_text(json.dumps(data))
     checked = iqattack.check_card("audit", suite="mine.toml")
     assert checked.outcome == "refuted"
-    assert "fresh.gain" in "\n".join(map(str, checked.of("refuted")))
+    assert "runs.0.fresh" in "\n".join(map(str, checked.of("refuted")))
 
 
 def test_too_few_fresh_scores_are_refused_before_any_query(audited, work) -> None:
@@ -739,3 +740,96 @@ def test_what_is_no_model_is_an_error_of_one_line(work, wrong) -> None:
         iqattack.audit(wrong, "photos", out="audit", suite="mine.toml", defence="jpeg:75")
     with pytest.raises(InputError):
         iqattack.audit("model.py:load", "photos", out="audit", suite=5)  # type: ignore[arg-type]
+
+
+# -- what no figure of a card may hide ----------------------------------------------------------
+
+TINY = Suite.model_validate(SUITE | {"budgets": [12], "seeds": [0]})
+
+
+def declared(low, high, function=lambda images: images.double().mean((1, 2, 3)), **options):
+    return iqattack.wrap(
+        function, name="mine", score_range=(low, high), lower_better=False, **options
+    )
+
+
+def test_a_wide_range_makes_no_model_more_robust(work) -> None:
+    """The gain in standard deviations is the same; that of the range is a tenth."""
+    narrow, wide = (
+        iqattack.audit(declared(*ends), "photos", out=out, suite=TINY).line(WORST, "linf:8", 12)
+        for out, ends in (("a", (0.0, 255.0)), ("b", (-1000.0, 1550.0)))
+    )
+    gains = [line.measures["gain"].value for line in (narrow, wide)]
+    assert gains[0] == pytest.approx(10.0 * gains[1], rel=1e-6)
+    assert narrow.measures["gain_sd"].value == pytest.approx(
+        wide.measures["gain_sd"].value, rel=1e-6
+    )
+    with Image.open("photos/00.png"):
+        clean = [np.asarray(Image.open(path)).mean() for path in sorted(Path("photos").iterdir())]
+    assert narrow.measures["gain_sd"].value == pytest.approx(gains[0] * 255.0 / np.std(clean))
+
+
+def test_of_a_constant_model_nothing_is_said(work, capsys) -> None:
+    def same(images):
+        return [50.0] * len(images)
+
+    card = iqattack.audit(declared(0.0, 100.0, same), "photos", out="audit", suite=TINY)
+    assert {run.silent for run in card.runs} == {"constant"}
+    assert card.verdict == (
+        "mine: nothing can be said about its robustness: it gives the same score to all clean "
+        "images."
+    )
+    assert card.line(WORST, "linf:3", 12).measures["gain_sd"].value is None
+    assert (
+        "Nothing can be said about the robustness of mine" in Path("audit/index.html").read_text()
+    )
+    found = iqattack.check_card("audit", suite=TINY, images="photos")
+    assert (found.outcome, [f.unranked for f in found.of("note")]) == ("holds", [True])
+    row = iqattack.leaderboard(["audit"], "site", suite=TINY, images="photos")
+    (only,) = row.sections[0].rankings[0].rows
+    assert only.rank is None
+    assert "same score to all clean images" in only.unranked[0]
+
+
+def test_equal_gains_are_credited_to_every_attack(work) -> None:
+    """Every search finds one of the many changes that move the score to the end of the range."""
+
+    def jump(images):
+        pixels = images.long().flatten(1)
+        drawn = (pixels * torch.arange(pixels.shape[1])).sum(1) % 97 > 48
+        return (100.0 * drawn).tolist()
+
+    card = iqattack.audit(declared(0.0, 100.0, jump), "photos", out="audit", suite=TINY)
+    line = card.line(WORST, "linf:3", 12)
+    assert line.best == {"noise": 1.0, "square": 1.0}
+
+
+def test_a_random_defence_is_said_and_bars_a_rank(work) -> None:
+    model = declared(0.0, 255.0)
+    card = iqattack.audit(model, "photos", out="audit", suite=TINY, defence="score-noise:5")
+    assert card.model.drawn
+    assert "Its defence is random" in Path("audit/index.html").read_text()
+    found = iqattack.check_card("audit", suite=TINY, images="photos")
+    (note,) = [f for f in found.of("note") if f.unranked]
+    assert "partly luck" in note.what
+    again = iqattack.audit(
+        model, "photos", out="again", suite=TINY, defence="score-noise:5", rescore=4
+    )
+    assert "Its defence is random" not in Path("again/index.html").read_text()
+    gains = {run.fresh.gain < 0.5 * (run.fresh.gain + run.fresh.bias) for run in again.runs}
+    assert gains == {True}  # what was reported is mostly luck
+    assert not iqattack.audit(model, "photos", out="plain", suite=TINY).model.drawn
+
+
+def test_images_that_are_there_twice_are_said(work) -> None:
+    shutil.copyfile("photos/00.png", "photos/copy.png")
+    card = iqattack.audit(declared(0.0, 255.0), "photos", out="audit", suite=TINY)
+    assert card.images.twice == 1
+    assert "1 image of 7 with the pixels of another" in Path("audit/index.html").read_text()
+
+
+def test_a_name_that_a_check_would_refute_is_refused(work) -> None:
+    shutil.copyfile("photos/00.png", "photos/a\u202egnp.png")
+    with pytest.raises(InputError, match="reads in one direction; rename it"):
+        iqattack.audit(declared(0.0, 255.0), "photos", out="audit", suite=TINY)
+    assert not Path("audit").exists()

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import sqlite3
+import sys
 from contextlib import closing
 from functools import partial
 from importlib.metadata import EntryPoint
@@ -311,7 +312,8 @@ def test_every_number_of_a_card_is_checked(made, quickly):
         data = json.loads(json.dumps(whole))
         put(data, path, value + 1 if isinstance(value, int) else value * 1.0001 + 1e-9)
         found = quickly(data)
-        assert str(path[-1]) in refuted(found), path
+        said = refuted(found)  # of a number in a list that is impossible, the list
+        assert any(str(part) in said for part in path[-2:]), path
 
 
 @settings(
@@ -906,3 +908,37 @@ def test_the_command_says_what_came_of_it(work, capsys):
     Path("check.json").write_text("{}")
     with pytest.raises(InputError, match="has no checks"):
         read_checks("check.json")
+
+
+def test_a_card_without_runs_is_not_verified(work):
+    """Whoever copies another card's suite and images, and brings no run."""
+    card = json.loads((work / "audit" / "card.json").read_text())
+    ghost = work / "ghost"
+    (ghost / "runs").mkdir(parents=True)
+    shutil.copyfile(work / "audit" / "audit.toml", ghost / "audit.toml")
+    card["runs"], card["model"]["name"] = [], "ghost"
+    (ghost / "card.json").write_text(json.dumps(card))
+    found = check("ghost", suite=None)
+    assert (found.outcome, found.level) == ("not verified", "card")
+    assert "has no runs" in str(found.of("not verified")[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"lines": []}, "lines: there are none"),
+        ({"images": {"count": 10**4299, "attacked": -(10**4299)}}, "with too many digits"),
+    ],
+)
+@pytest.mark.parametrize("suite", ["mine.toml", None])
+def test_a_card_that_no_audit_writes_is_refuted_and_stops_nothing(work, changes, said, suite):
+    path = work / "audit" / "card.json"
+    card = json.loads(path.read_text())
+    for name, value in changes.items():
+        card[name] = {**card[name], **value} if isinstance(value, dict) else value
+    sys.set_int_max_str_digits(0)  # to write it
+    try:
+        path.write_text(json.dumps(card))
+    finally:
+        sys.set_int_max_str_digits(sys.int_info.default_max_str_digits)
+    assert said in refuted(check(suite=suite))

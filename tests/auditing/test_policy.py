@@ -19,16 +19,16 @@ from iqattack.auditing import (
     markdown,
     read_policy,
 )
-from iqattack.auditing.card import CardImages, CardModel, SuiteRecord
+from iqattack.auditing.card import CardImages, CardModel, Fresh, RunRecord, SuiteRecord
 from iqattack.errors import InputError
 
 
-def card(*lines, name="model"):
+def card(*lines, name="model", runs=()):
     return Card(
         suite=SuiteRecord(id="mine-v1", digest="0"),
         model=CardModel(name=name, score_range=(0.0, 1.0), lower_better=False, files={}),
         images=CardImages(count=12, attacked=12, digest="0"),
-        runs=(),
+        runs=runs,
         lines=lines,
         seen=(),
     )
@@ -102,8 +102,8 @@ def test_junit_has_a_test_for_each() -> None:
     )
     outcomes = judged(Policy(rules=rules), card(*CARD.lines, name="a<b & 'c'"))
     suite = ElementTree.fromstring(junit(outcomes, card(*CARD.lines, name="a<b & 'c'")))
-    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("4", "1", "1")
-    assert [[kind.tag for kind in case] for case in suite] == [[], ["failure"], [], ["error"]]
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("5", "1", "1")
+    assert [[kind.tag for kind in case] for case in suite] == [[], [], ["failure"], [], ["error"]]
     assert {case.get("classname") for case in suite} == {"a<b & 'c'"}
 
 
@@ -150,3 +150,88 @@ def test_a_wrong_policy_says_what_and_where(tmp_path, text, reason) -> None:
     assert "\n" not in str(failed.value)
     with pytest.raises(InputError, match="cannot be read"):
         read_policy(tmp_path / "absent.toml")
+
+
+def run(name="01", **changes):
+    kept = {
+        "folder": f"runs/{name}",
+        "attack": "noise",
+        "constraint": "linf:3",
+        "seed": 0,
+        "results": "0",
+        "queries": 12,
+        "verified": True,
+    }
+    return RunRecord(**{**kept, **changes})
+
+
+@pytest.mark.parametrize(
+    ("runs", "why"),
+    [
+        ((run(silent="constant"), run(silent="constant")), "the same score to all clean images"),
+        ((run(noise=0.1),), "noise alone gains up to"),
+        ((run(batch=0.2),), "scores depend on the batch, by 20.00 %"),
+    ],
+)
+def test_a_model_of_which_nothing_can_be_said_passes_no_rule(runs, why) -> None:
+    silent = card(line("linf:3", 500, GAIN), runs=runs)
+    for rule in (Rule(measure="gain", at_most=0.3), Rule(measure="srocc", at_least=0.9)):
+        outcomes = judged(Policy(rules=(rule,)), silent)
+        assert [outcome.state for outcome in outcomes] == ["not measured"]
+        assert why in outcomes[0].text
+        assert exit_status(outcomes) == 2
+        assert "nothing can be said about its robustness" in markdown(outcomes, silent)
+
+
+def test_one_run_without_a_finite_score_does_not_silence_the_others() -> None:
+    mixed = card(line("linf:3", 500, GAIN), runs=(run(silent="nonfinite"), run("02")))
+    assert judged(Policy(rules=(Rule(measure="gain", at_most=0.3),)), mixed)[0].state == "passed"
+
+
+def test_an_audit_that_is_not_sound_is_an_error_beside_the_rules() -> None:
+    unsound = card(line("linf:3", 500, GAIN), runs=(run(verified=False), run("02")))
+    outcomes = judged(Policy(rules=(Rule(measure="gain", at_most=0.3),)), unsound)
+    assert exit_status(outcomes) == 0
+    suite = ElementTree.fromstring(junit(outcomes, unsound))
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "0", "1")
+    assert suite[0][0].get("message") == "runs/01: is not as reported"
+    text = markdown(outcomes, unsound)
+    assert text.startswith("**The policy holds.** **But the audit is not sound.** ")
+    assert "- ⚠️ `runs/01: is not as reported`" in text
+
+
+def test_fresh_scores_have_rules_of_their_own() -> None:
+    def fresh(gain):
+        return Fresh(times=8, gain=gain, low=gain - 0.01, high=gain + 0.01, bias=0.1, error=0.001)
+
+    runs = (
+        run(fresh=fresh(0.02)),
+        run("02", attack="square", fresh=fresh(0.04)),
+        run("03", constraint="bands:2.5", fresh=fresh(0.3)),
+    )
+    lucky = card(line("linf:3", 500, GAIN), runs=runs)
+
+    def found(**rule):
+        (outcome,) = judged(Policy(rules=(Rule(measure="gain_fresh", **rule),)), lucky)
+        return outcome.state
+
+    assert found(at_most=0.04) == "passed"
+    assert found(at_most=0.03) == "failed"
+    assert found(at_most=0.03, attack="noise") == "passed"
+    assert found(at_most=0.04, bound="upper") == "failed"
+    assert found(at_most=0.03, attack="nes") == "not measured"
+    none = judged(Policy(rules=(Rule(measure="gain_fresh", at_most=0.1),)), CARD)
+    assert {outcome.state for outcome in none} == {"not measured"}
+
+
+@pytest.mark.parametrize("rule", ["measure='gain'\nat_most=30", "measure='srocc'\nat_least=-2"])
+def test_limits_that_can_only_be_mistakes(tmp_path, rule) -> None:
+    (tmp_path / "policy.toml").write_text(f"[[rules]]\n{rule}\n")
+    with pytest.raises(InputError, match="expected a number from -1"):
+        read_policy(tmp_path / "policy.toml")
+
+
+def test_a_file_with_a_byte_order_mark(tmp_path) -> None:
+    text = "[[rules]]\nmeasure = 'gain'\nat_most = 0.3\n"
+    (tmp_path / "policy.toml").write_text(text, encoding="utf-8-sig")
+    assert read_policy(tmp_path / "policy.toml").rules[0].limit == 0.3

@@ -38,6 +38,7 @@ from iqattack.runs import Callbacks, How, ModelRecord, Record, Rescoring, Run, c
 from iqattack.runs.files import write_text
 from iqattack.runs.verify import TOLERANCE
 from iqattack.scoring import DEFAULT_RETRY, Ceiling, Retry
+from iqattack.specs import is_line
 
 
 def audit(
@@ -121,10 +122,19 @@ def audit(
     if rescore is not None:
         check_times(rescore)
     if policy is not None:
-        read_policy(policy).check(chosen, mos=mos is not None or images is None)
+        read_policy(policy).check(
+            chosen, mos=mos is not None or images is None, fresh=rescore is not None
+        )
         rules = Path(policy).read_text(encoding="utf-8")
     if images is not None:
-        resolve_images(images, mos, mos_columns, mos_lower_better, limit, notify)
+        chosen_images, _, _ = resolve_images(
+            images, mos, mos_columns, mos_lower_better, limit, notify
+        )
+        for entry in chosen_images:
+            if not is_line(entry.name):  # which a check of the card would refute
+                raise InputError(
+                    f"{entry.name!a}: expected a name that reads in one direction; rename it"
+                )
     # Anything wrong with the model or the attacks is found before any output or query.
     if isinstance(model, str):
         notify.loading(loading_model(model))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,16 +16,28 @@ from iqattack.auditing.suite import Suite
 from iqattack.errors import RunError
 from iqattack.evaluation import Evaluation, evaluate_scores, mean_intervals
 from iqattack.evaluation.bootstrap import RESAMPLES
+from iqattack.evaluation.verdict import SILENT, Judgement, Kind, judge, noise_gain
 from iqattack.notebook import block, items, lines, table
+from iqattack.probing.subject import TOLERANCE
 from iqattack.runs import Reached, Run, Summary, reached
-from iqattack.runs.numbers import without_folders
+from iqattack.runs.numbers import percent, without_folders
 from iqattack.runs.rescored import Rescoring
 from iqattack.runs.settings import ModelRecord, Settings
 from iqattack.version import __version__
 
 FEWEST = 3  # images: fewer have no interval and no ranking
 WORST = "worst case"
+PARTLY = "failed with some attacks"
 PREPARED = ("input", "compile", "autocast")  # settings that affect what the model computes
+# Why a model's own runs say nothing about its robustness, by kind of their verdict.
+OF_MODEL: dict[Kind, str] = {
+    "constant": "it gives the same score to all clean images",
+    "flat": "the clean scores are nearly equal",
+    "workers": "the models of different worker processes differ",
+    "drift": "scores of one image drifted",
+    "nonfinite": "it gave no finite score to most candidates",
+    "unattacked": "most clean scores lie at the end of the score range",
+}
 POINTS = 16  # of a curve, evenly spaced on a log axis, besides the budgets of the suite
 
 Array = NDArray[np.float64]
@@ -50,9 +63,9 @@ class SuiteRecord(BaseModel):
 
 
 class CardModel(BaseModel):
-    """The model. files: SHA-256 of the files that it depends on, by their names. input, compile,
-    autocast: how it received images and was run, as in `Settings`; left out of JSON at their
-    defaults.
+    """The model. files: SHA-256 of the files that it depends on, by their names. drawn: whether a
+    defence of it draws at random, see `Traits`. input, compile, autocast: how it received images
+    and was run, as in `Settings`. These four are left out of JSON at their defaults.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,13 +74,14 @@ class CardModel(BaseModel):
     score_range: tuple[float, float]
     lower_better: bool
     files: dict[str, str]
+    drawn: bool = False
     input: str | None = None
     compile: bool = False
     autocast: str | None = None
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {n: v for n, v in handler(self).items() if n not in PREPARED or v}
+        return {n: v for n, v in handler(self).items() if n not in (*PREPARED, "drawn") or v}
 
     @classmethod
     def of(cls, record: ModelRecord, settings: Settings) -> CardModel:
@@ -83,6 +97,7 @@ class CardModel(BaseModel):
             score_range=record.score_range,
             lower_better=record.lower_better,
             files=names,
+            drawn=record.drawn,
             input=settings.input,
             compile=settings.compile,
             autocast=settings.autocast,
@@ -91,7 +106,8 @@ class CardModel(BaseModel):
 
 class CardImages(BaseModel):
     """The images. attacked: number attacked by at least one attack; partly: number that only some
-    attacks could attack. digest: SHA-256 of all names and pixels.
+    attacks could attack. twice: number with the same pixels as an earlier one, which count as
+    independent; left out of JSON if there are none. digest: SHA-256 of all names and pixels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -99,7 +115,12 @@ class CardImages(BaseModel):
     count: int
     attacked: int
     partly: int = 0
+    twice: int = 0
     digest: str
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {n: v for n, v in handler(self).items() if n != "twice" or v}
 
 
 class Fresh(BaseModel):
@@ -138,8 +159,9 @@ class RunRecord(BaseModel):
 
     folder: beneath the card's. results: SHA-256 of its results.csv. noise, batch: from the check of
     the model, as fractions of the score range; None without a check. findings: about the model.
-    verified: whether all images, scored again, are as reported; None if not verified. fresh: if the
-    audit asked for fresh scores; otherwise left out of JSON.
+    verified: whether all images, scored again, are as reported; None if not verified. silent: kind
+    of the run's verdict if nothing can be said about robustness, see `iqattack.evaluation.verdict`.
+    fresh: if the audit asked for fresh scores. Both are left out of JSON if there are none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -154,6 +176,7 @@ class RunRecord(BaseModel):
     batch: float | None = None
     findings: tuple[str, ...] = ()
     verified: bool | None = None
+    silent: Kind | None = None
     fresh: Fresh | None = None
 
     @property
@@ -172,8 +195,9 @@ class RunRecord(BaseModel):
         )
 
     @model_serializer(mode="wrap")
-    def _without_fresh(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {n: v for n, v in handler(self).items() if n != "fresh" or v is not None}
+    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found = handler(self)
+        return {n: v for n, v in found.items() if n not in ("silent", "fresh") or v is not None}
 
 
 class Line(BaseModel):
@@ -181,11 +205,13 @@ class Line(BaseModel):
 
     attack: its spec, or `worst case`: for each image, the attack and seed that gained most. images:
     number in the measures: those that it finished, or in the worst case those that any attack
-    finished. measures: gain (mean, as a fraction of the score range; also over seeds), and for the
+    finished. measures: gain (mean, as a fraction of the score range; also over seeds), gain_sd (the
+    same in standard deviations of the clean scores, whatever range the model declares), and for the
     first seed gain_on_clean (absolute gain, higher is better, on the scale of the clean scores, as
     in the MSU benchmark), srocc, plcc and krocc of clean and attacked scores, r (R robustness on
-    the score range), and the drops of the three correlations with opinion scores, if there are any.
-    best: in the worst case, the share of images on which each attack gained most.
+    the score range), and with opinion scores srocc_mos (of the clean scores) and the drops of the
+    three correlations. best: in the worst case, the share of images on which each attack gained
+    most; several may on one image.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -266,6 +292,8 @@ class Card(BaseModel):
         """The worst case at the largest budget, in a few sentences."""
         if not self.lines:
             return f"{self.model.name}: nothing was measured."
+        if (why := self.silence) is not None:
+            return f"{self.model.name}: nothing can be said about its robustness: {why}."
         queries, said = self.budgets[-1], []
         for constraint in self.constraints:
             line = self.line(WORST, constraint, queries)
@@ -278,21 +306,98 @@ class Card(BaseModel):
             said.append(
                 f"in {constraint} they move by {shown(gain, percent=True)} of their range{order}"
             )
-        lost = self.images.count - self.images.attacked
-        partly = self.images.partly
+        lost, partly = self.images.count - self.images.attacked, self.images.partly
         left = ", ".join(
             f"{number} of {self.images.count} images {what}"
             for number, what in (
                 (lost, "could not be attacked"),
-                (partly, "failed with some attacks"),
+                (partly, PARTLY),
             )
             if number
         )
         return (
-            f"{self.model.name}: with {queries:,} queries per image, the strongest attack of "
-            f"{self.suite.id} on each of {self.images.attacked} images moves scores: "
+            f"{self.model.name}: with {queries:,} queries per image and attack, the strongest "
+            f"attack of {self.suite.id} on each of {self.images.attacked} images moves scores: "
             f"{'; '.join(said)}.{f' {left.capitalize()}.' if left else ''}"
         )
+
+    # -- whether the measures say anything ------------------------------------------------------
+
+    @property
+    def silence(self) -> str | None:
+        """Why nothing can be said about the model's robustness, in a phrase; None if something can.
+
+        A run's own verdict decides on flaws that all runs share; the largest gain of the worst case
+        is compared with noise and with the effect of the batch.
+        """
+        kinds = [run.silent for run in self.runs]
+        if kinds and all(kind in OF_MODEL for kind in kinds):
+            return OF_MODEL[kinds[0]]  # type: ignore[index]
+        lines = self.worst_lines
+        if not lines:
+            return None
+        line = max(lines, key=lambda line: _or_least(line.measures["gain"].value))
+        kind, gain = self.judged(line).kind, percent(line.measures["gain"].value)
+        if kind not in SILENT:
+            return None
+        if kind == "noise":
+            most = percent(noise_gain(self.most("noise"), self.chances(line)))
+            return (
+                f"noise alone gains up to {most} of the score range, and the attacks gained {gain}"
+            )
+        if kind == "batch":
+            change = percent(self.most("batch"), 2)
+            return (
+                f"scores depend on the batch, by {change} of the score range, and the attacks "
+                f"gained {gain}"
+            )
+        return f"no candidate was scored with {line.queries:,} query per image"
+
+    @property
+    def troubles(self) -> list[str]:
+        """Why the audit is not sound, whatever its measures, a sentence each."""
+        found = [f"{run.folder}: is not as reported" for run in self.runs if run.verified is False]
+        lost = self.images.count - self.images.attacked
+        for number, what in ((lost, "could not be attacked"), (self.images.partly, PARTLY)):
+            if number:
+                found.append(f"{number:,} of {self.images.count:,} images {what}")
+        return found
+
+    @property
+    def worst_lines(self) -> list[Line]:
+        """The worst case of each constraint at the largest budget."""
+        if not self.lines:
+            return []
+        found = (self.line(WORST, constraint, self.budgets[-1]) for constraint in self.constraints)
+        return [line for line in found if line is not None]
+
+    def judged(self, line: Line) -> Judgement:
+        """The verdict on a line of the worst case."""
+        gain, srocc = line.measures["gain"].value, line.measures["srocc"]
+        value, low, high = (
+            math.nan if end is None else end for end in (srocc.value, srocc.low, srocc.high)
+        )
+        return judge(
+            value,
+            (low, high),
+            line.images,
+            gain=_or_least(gain),
+            queries=1 if line.queries <= 1 else self.chances(line),
+            noise=self.most("noise"),
+            batch=self.most("batch"),
+        )
+
+    def chances(self, line: Line) -> int:
+        """Number of scores per image of which the worst case is the best."""
+        runs = sum(run.constraint == line.constraint for run in self.runs)
+        return line.queries * max(runs, 1)
+
+    def most(self, name: Literal["noise", "batch"]) -> float:
+        """The largest of any run, as a fraction of the score range; 0 within rounding."""
+        found = max((getattr(run, name) or 0.0 for run in self.runs), default=0.0)
+        return found if found > TOLERANCE else 0.0
+
+    # -- as text --------------------------------------------------------------------------------
 
     def _rows(self) -> list[list[str]]:
         """A row for each line, after a header."""
@@ -303,19 +408,20 @@ class Card(BaseModel):
             rows.append([line.constraint, f"{line.queries:,}", line.attack, *values])
         return rows
 
-    def _unsound(self) -> list[str]:
-        return [f"{run.folder}: is not as reported" for run in self.runs if run.verified is False]
-
     def __repr__(self) -> str:
         rows = [(f"{row[0]}, {row[1]} queries, {row[2]}", f"gain {row[3]}, SROCC {row[4]}")
                 for row in self._rows()[1:]]  # fmt: skip
-        return lines(self.verdict, rows, self._unsound())
+        return lines(self.verdict, rows, self.troubles)
 
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
         head, *rows = self._rows()
-        return block(self.verdict, table(head, rows, ("attack",)), items(self._unsound()))
+        return block(self.verdict, table(head, rows, ("attack",)), items(self.troubles))
+
+
+def _or_least(value: float | None) -> float:
+    return -math.inf if value is None else value
 
 
 def shown(value: Value, *, percent: bool = False) -> str:
@@ -376,6 +482,7 @@ def card_of(suite: Suite, done: Sequence[Done], *, fresh: bool = False) -> Card:
             count=first.images,
             attacked=len(base.names),
             partly=len(base.names) - int(everywhere.sum()),
+            twice=_twice(done),
             digest=_digest(done),
         ),
         runs=tuple(_record(each, fresh=fresh) for each in done),
@@ -501,18 +608,16 @@ def _cases(attacks: Sequence[str], tried: Sequence[_Tried]) -> list[_Case]:
     gains = np.array([one.gains for one in tried])
     scores = np.array([one.scores for one in tried])
     known = np.where(np.isnan(gains), -np.inf, gains)
-    chosen = known.argmax(axis=0)[None]  # the first of equals
+    chosen = known.argmax(axis=0)[None]
     worst = _Tried(
         np.take_along_axis(scores, chosen, axis=0)[0], np.take_along_axis(gains, chosen, axis=0)[0]
     )
     moved = worst.gains > 0.0
     most = np.maximum(moved.sum(axis=0), 1)
     names = list(dict.fromkeys(attacks))
+    top = known == worst.gains  # several attacks may gain most, such as all that is possible
     best = {
-        name: (moved & np.isin(chosen[0], [k for k, n in enumerate(attacks) if n == name])).sum(
-            axis=0
-        )
-        / most
+        name: (moved & top[[n == name for n in attacks]].any(axis=0)).sum(axis=0) / most
         for name in names
     }
     cases = [_Case(WORST, worst, best)]
@@ -540,7 +645,7 @@ def _line(base: _Base, case: _Case, constraint: str, queries: int, at: int) -> L
         constraint=constraint,
         queries=queries,
         images=int(there.sum()),
-        measures=_measures(scores),
+        measures=_measures(scores, _sd(base, there)),
         best={name: float(share[at]) for name, share in case.best.items()},
     )
 
@@ -562,8 +667,15 @@ def _curve(case: _Case, constraint: str, points: tuple[int, ...]) -> Curve:
     )
 
 
-def _measures(scores: Evaluation) -> dict[str, Value]:
-    """The measures by their names on a card."""
+def _sd(base: _Base, there: NDArray[np.bool_]) -> float:
+    """Standard deviation of the clean scores, as a fraction of the score range; NaN if constant."""
+    low, high = base.model.score_range
+    sd = float(np.std(base.clean[there])) / (high - low) if there.any() else math.nan
+    return sd if sd > 0.0 else math.nan
+
+
+def _measures(scores: Evaluation, sd: float) -> dict[str, Value]:
+    """The measures by their names on a card. sd: see `_sd`."""
 
     def value(measured: float, name: str) -> Value:
         if scores.n < FEWEST:
@@ -571,9 +683,14 @@ def _measures(scores: Evaluation) -> dict[str, Value]:
         low, high = scores.intervals.get(name, (None, None))
         return Value(value=_finite(measured), low=_finite(low), high=_finite(high))
 
-    pair = scores.clean_attacked
+    pair, gain = scores.clean_attacked, value(scores.mean_gain, "mean_gain")
+
+    def in_sd(end: float | None) -> float | None:
+        return None if end is None or scores.n < FEWEST else _finite(end / sd)
+
     found = {
-        "gain": value(scores.mean_gain, "mean_gain"),
+        "gain": gain,
+        "gain_sd": Value(value=in_sd(gain.value), low=in_sd(gain.low), high=in_sd(gain.high)),
         "gain_on_clean": value(
             scores.minmax_on_clean.absolute_gain, "minmax_on_clean.absolute_gain"
         ),
@@ -582,6 +699,8 @@ def _measures(scores: Evaluation) -> dict[str, Value]:
         "krocc": value(pair.krocc, "clean_attacked.krocc"),
         "r": value(scores.by_range.r, "by_range.r"),
     }
+    if scores.clean_mos is not None:
+        found["srocc_mos"] = value(scores.clean_mos.srocc, "clean_mos.srocc")
     if scores.drops is not None:
         found["srocc_drop"] = value(scores.drops.srocc, "drops.srocc")
         found["plcc_drop"] = value(scores.drops.plcc, "drops.plcc")
@@ -602,6 +721,14 @@ def _digest(done: Sequence[Done]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _twice(done: Sequence[Done]) -> int:
+    """How many images have the same pixels as an earlier one."""
+    hashes: dict[str, str] = {}
+    for each in done:
+        hashes |= each.summary.hashes
+    return len(hashes) - len(set(hashes.values()))
+
+
 def _record(each: Done, *, fresh: bool) -> RunRecord:
     summary = each.summary
     again = None if summary.rescored is None else summary.rescored.text
@@ -617,5 +744,6 @@ def _record(each: Done, *, fresh: bool) -> RunRecord:
         batch=None if check is None else _finite(check.batch / (high - low)),
         findings=tuple(without_folders(said) for said in summary.findings if said != again),
         verified=each.verified,
+        silent=summary.verdict.kind if summary.verdict.silent else None,
         fresh=Fresh.of(summary.rescored) if fresh and summary.rescored is not None else None,
     )

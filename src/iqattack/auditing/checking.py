@@ -207,16 +207,17 @@ def check_card(
         ) from None
     found = _Found()
     folder = file.parent
-    found.refute_all((CARD, what) for what in faults(card))
-    _note_failed(card, found)
-    if file.name != CARD or not (folder / RUNS).is_dir():
-        _suite_of(card, suite, found)
-        found.open(file.name, "its runs are not beside it, so nothing can be verified")
-    elif not found.refute_all(_odd_files(folder)):
-        with _Submission.opened(folder, card, suite, images, found) as submission:
-            submission.check(asking, progress, note)
+    possible = not found.refute_all((CARD, what) for what in faults(card))
+    if possible:
+        _note_unranked(card, found)
+        if file.name != CARD or not (folder / RUNS).is_dir():
+            _suite_of(card, suite, found)
+            found.open(file.name, "its runs are not beside it, so nothing can be verified")
+        elif not found.refute_all(_odd_files(folder)):
+            with _Submission.opened(folder, card, suite, images, found) as submission:
+                submission.check(asking, progress, note)
     level = found.level(asked=asking is not None)
-    if level == "card":
+    if possible and level == "card":
         for what in implausible(card):
             found.open(CARD, what)
     return CardCheck(
@@ -426,6 +427,7 @@ class _Submission:
         """Check everything."""
         runs = self._runs()
         if not runs:
+            self.found.open(CARD, "it has no runs, so nothing can be verified")
             return
         self._check_settings(runs)
         whole = self._check_same(runs)
@@ -884,10 +886,7 @@ class _Submission:
         return {name: value for name, value in kept.items() if isinstance(value, bool)}
 
     def _notes(self) -> None:
-        """Notes on a card that holds."""
-        for record in self.card.runs:
-            if record.verified is False:
-                self.found.note(record.folder, "was not as reported when the audit verified it")
+        """What was not measured again of a card that holds."""
         if any(seen.jod is not None for seen in self.card.seen):
             missing = Meter(Viewing.of())
             if missing.jod is None:
@@ -902,8 +901,17 @@ def _attacked_at(run: Run) -> dict[str, Path]:
         return {}
 
 
-def _note_failed(card: Card, found: _Found) -> None:
-    """Note images on which the model failed, which its measures leave out."""
+def _note_unranked(card: Card, found: _Found) -> None:
+    """Note why a card that may well hold says too little to be ranked."""
+    for record in card.runs:
+        if record.verified is False:
+            what = "was not as reported when the audit verified it"
+            found.note(record.folder, what, unranked=True)
+    if (why := card.silence) is not None:
+        found.note(CARD, f"nothing can be said about robustness: {why}", unranked=True)
+    if card.model.drawn:
+        what = "its defence is random: the best of many queries is partly luck"
+        found.note(CARD, what, unranked=True)
     images = card.images
     for number, what in (
         (images.count - images.attacked, "were not attacked"),

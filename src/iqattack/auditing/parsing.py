@@ -17,7 +17,7 @@ def parsed(kind: type[T], text: bytes, whose: str) -> T:
     """Parse TOML as a model; InputError if it is invalid. whose: its source, such as `suite
     a.toml`."""
     try:
-        return kind.model_validate(tomllib.loads(text.decode()))
+        return kind.model_validate(tomllib.loads(text.decode("utf-8-sig")))
     except ValidationError as error:
         raise InputError(f"{whose}: {field_and_reason(error)}; check the file") from None
     except IqattackError as error:

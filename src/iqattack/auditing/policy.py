@@ -25,7 +25,7 @@ from xml.etree import ElementTree
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from iqattack.attacks import canonical_attack
-from iqattack.auditing.card import WORST, Card, Line, Value
+from iqattack.auditing.card import WORST, Card, Value
 from iqattack.auditing.parsing import parsed
 from iqattack.auditing.suite import Measure, Suite
 from iqattack.constraints import parse_constraint
@@ -34,19 +34,23 @@ from iqattack.runs.numbers import without_folders
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 State = Literal["passed", "failed", "not measured"]
+FRESH = "gain_fresh"  # of runs rather than lines
+MOS = ("srocc_mos", "srocc_drop", "plcc_drop", "krocc_drop")  # that need opinion scores
+MOST = {"gain": 10.0, FRESH: 10.0, "srocc": 1.0, "plcc": 1.0, "krocc": 1.0, "srocc_mos": 1.0}
 
 
 class Rule(BaseModel):
     """One requirement.
 
-    measure: of a card's lines. attack: its spec, by default the worst case. constraint: by default
+    measure: of a card's lines, or `gain_fresh`: the largest gain of a run's fresh scores, which
+    have no selection bias. attack: its spec, by default the worst case. constraint: by default
     all of the card's. queries: by default the card's largest budget. at_most, at_least: exactly one
     of them. bound: whether the measure itself counts, or an end of its 95 % interval.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    measure: Measure
+    measure: Measure | Literal["gain_fresh"]
     attack: str = WORST
     constraint: str | None = None
     queries: int | None = Field(default=None, ge=1)
@@ -68,6 +72,13 @@ class Rule(BaseModel):
     def _one_bound(self) -> Rule:
         if (self.at_most is None) == (self.at_least is None):
             raise ValueError("expected either at_most or at_least")
+        most = MOST.get(self.measure)
+        if most is not None and abs(self.limit) > most:
+            percent = " (gains are fractions of the score range)" if most > 1.0 else ""
+            raise ValueError(
+                f"{self.measure} of {self.limit:g}: expected a number from {-most:g} to "
+                f"{most:g}{percent}"
+            )
         return self
 
     @property
@@ -106,9 +117,9 @@ class Policy(BaseModel):
 
     rules: tuple[Rule, ...] = Field(min_length=1)
 
-    def check(self, suite: Suite, *, mos: bool) -> None:
-        """Raise InputError for a rule without a line on any card of this suite. mos: whether there
-        are opinion scores.
+    def check(self, suite: Suite, *, mos: bool, fresh: bool) -> None:
+        """Raise InputError for a rule without a line on any card of this suite. mos, fresh: whether
+        there are opinion scores, and fresh scores.
         """
         attacks = {WORST, *(attempt.attack for attempt in suite.attempts)}
         for rule in self.rules:
@@ -122,8 +133,10 @@ class Policy(BaseModel):
                         f"policy: {rule.text}: {name} {value} is not in suite {suite.id}; "
                         f"available: {', '.join(map(str, there))}"
                     )
-            if rule.measure.endswith("_drop") and not mos:
+            if rule.measure in MOS and not mos:
                 raise InputError(f"policy: {rule.text}: needs opinion scores; add --mos")
+            if rule.measure == FRESH and not fresh:
+                raise InputError(f"policy: {rule.text}: needs fresh scores; add --rescore 8")
 
 
 @dataclass(frozen=True)
@@ -148,7 +161,8 @@ def read_policy(path: str | Path) -> Policy:
 def judged(policy: Policy, card: Card) -> list[Outcome]:
     """Every rule for every constraint to which it applies.
 
-    A missing line or value on the card was not measured, and does not pass.
+    A missing line or value on the card was not measured, and does not pass; neither does any of a
+    card from which nothing follows about robustness, such as that of a constant model.
 
     >>> from iqattack.auditing import Policy, Rule, exit_status, judged, read_card
     >>> policy = Policy(rules=(Rule(measure="gain", at_most=0.5),))
@@ -160,22 +174,41 @@ def judged(policy: Policy, card: Card) -> list[Outcome]:
     for rule in policy.rules:
         constraints = card.constraints if rule.constraint is None else [rule.constraint]
         queries = card.budgets[-1] if rule.queries is None else rule.queries
-        found += [_outcome(rule, c, card.line(rule.label, c, queries)) for c in constraints]
+        found += [_outcome(rule, constraint, queries, card) for constraint in constraints]
     return found
 
 
-def _outcome(rule: Rule, constraint: str, line: Line | None) -> Outcome:
-    place = "" if rule.constraint is not None else f" in {constraint}"
-    if line is None:
-        return Outcome(
-            rule, constraint, "not measured", f"{rule.text}{place}: the card has no such line"
-        )
-    value = line.measures.get(rule.measure, Value(value=None))
+def _outcome(rule: Rule, constraint: str, queries: int, card: Card) -> Outcome:
+    text = rule.text if rule.constraint is not None else f"{rule.text} in {constraint}"
+
+    def outcome(state: State, what: str) -> Outcome:
+        return Outcome(rule, constraint, state, f"{text}: {what}")
+
+    if (why := card.silence) is not None:
+        return outcome("not measured", f"nothing can be said about the model's robustness: {why}")
+    if rule.measure == FRESH:
+        value = _fresh(rule, constraint, card)
+    else:
+        line = card.line(rule.label, constraint, queries)
+        if line is None:
+            return outcome("not measured", "the card has no such line")
+        value = line.measures.get(rule.measure, Value(value=None))
     number = rule.of(value)
     if number is None or math.isnan(number):
-        return Outcome(rule, constraint, "not measured", f"{rule.text}{place}: it has no value")
-    state: State = "passed" if rule.holds(number) else "failed"
-    return Outcome(rule, constraint, state, f"{rule.text}{place}: it is {_exactly(value)}")
+        return outcome("not measured", "it has no value")
+    return outcome("passed" if rule.holds(number) else "failed", f"it is {_exactly(value)}")
+
+
+def _fresh(rule: Rule, constraint: str, card: Card) -> Value:
+    """The largest gain of fresh scores of the runs to which a rule applies."""
+    runs = [run for run in card.runs if run.constraint == constraint]
+    found = [
+        run.fresh for run in runs if run.fresh is not None and rule.label in (WORST, run.attack)
+    ]
+    if not found:
+        return Value(value=None)
+    most = max(found, key=lambda fresh: fresh.gain)
+    return Value(value=most.gain, low=most.low, high=most.high)
 
 
 def exit_status(outcomes: Sequence[Outcome]) -> int:
@@ -185,17 +218,25 @@ def exit_status(outcomes: Sequence[Outcome]) -> int:
 
 
 def junit(outcomes: Sequence[Outcome], card: Card) -> str:
-    """JUnit XML with one test per outcome; an unmeasured one is an error."""
+    """JUnit XML with one test per outcome, and one for the audit itself; an unmeasured outcome, or
+    an audit that is not sound, is an error.
+    """
     counts = {
         state: sum(o.state == state for o in outcomes) for state in ("failed", "not measured")
     }
+    troubles = card.troubles
     suite = ElementTree.Element(
         "testsuite",
         name=f"iqattack {card.suite.id}",
-        tests=str(len(outcomes)),
+        tests=str(len(outcomes) + 1),
         failures=str(counts["failed"]),
-        errors=str(counts["not measured"]),
+        errors=str(counts["not measured"] + bool(troubles)),
     )
+    audit = ElementTree.SubElement(
+        suite, "testcase", classname=card.model.name, name="the audit is sound"
+    )
+    if troubles:
+        ElementTree.SubElement(audit, "error", message="; ".join(troubles))
     for outcome in outcomes:
         case = ElementTree.SubElement(
             suite,
@@ -215,7 +256,10 @@ def markdown(outcomes: Sequence[Outcome], card: Card) -> str:
     """A paragraph and a list, for a pull request."""
     marks = {"passed": "✅", "failed": "❌", "not measured": "⚠️"}
     status = ("holds", "does not hold", "could not be measured")[exit_status(outcomes)]
-    lines = [f"**The policy {status}.** {_code(card.verdict)}", ""]
+    troubles = card.troubles
+    sound = " **But the audit is not sound.**" if troubles else ""
+    lines = [f"**The policy {status}.**{sound} {_code(card.verdict)}", ""]
+    lines += [f"- ⚠️ {_code(trouble)}" for trouble in troubles]
     lines += [f"- {marks[outcome.state]} {_code(outcome.text)}" for outcome in outcomes]
     return "\n".join(lines) + "\n"
 

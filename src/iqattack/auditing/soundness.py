@@ -6,14 +6,15 @@ import math
 from collections.abc import Iterator
 from itertools import pairwise
 
-from iqattack.auditing.card import Card, Curve, Fresh, Line, Value
+from iqattack.auditing.card import Card, CardImages, Curve, Fresh, Line, Value
 
 NEEDED = ("gain", "srocc")  # required in every line: the verdict and all tables show them
 MOST = 10**9  # queries and images
 LARGEST = 1e6  # of a measure: gains may exceed 1 if scores leave the declared range
+LARGEST_SD = 1e12  # of a gain in standard deviations of the clean scores, which may be tiny
 LONGEST = 1000  # characters of a name or spec
 ROUNDING = 1e-6
-RANGES = {"srocc": 1.0, "plcc": 1.0, "krocc": 1.0} | {
+RANGES = {"srocc": 1.0, "plcc": 1.0, "krocc": 1.0, "srocc_mos": 1.0, "gain_sd": LARGEST_SD} | {
     f"{name}_drop": 2.0 for name in ("srocc", "plcc", "krocc")
 }
 
@@ -33,12 +34,7 @@ def faults(card: Card) -> Iterator[str]:
     low, high = card.model.score_range
     if not (low < high and math.isfinite(high - low)):
         yield f"model.score_range {low:g},{high:g}: expected two finite numbers, lower first"
-    images = card.images
-    if not 0 <= images.partly <= images.attacked <= images.count <= MOST:
-        yield (
-            f"images: partly {_short(images.partly)}, attacked {_short(images.attacked)}, "
-            f"count {_short(images.count)}: expected ascending numbers from 0 to {MOST:,}"
-        )
+    yield from _images(card.images)
     for k, run in enumerate(card.runs):
         place = f"runs.{k}"
         yield from _texts(place, run.folder, run.attack, run.constraint)
@@ -47,6 +43,8 @@ def faults(card: Card) -> Iterator[str]:
             yield from _number(f"{place}.{name}", getattr(run, name), 0.0, LARGEST)
         if run.fresh is not None:
             yield from _fresh(f"{place}.fresh", run.fresh)
+    if not card.lines:
+        yield "lines: there are none"
     for k, line in enumerate(card.lines):
         yield from _line(f"lines.{k}", line)
     keys = [(line.attack, line.constraint, line.queries) for line in card.lines]
@@ -73,6 +71,15 @@ def implausible(card: Card) -> Iterator[str]:
             yield f"lines[{number}].measures.gain is {value}, which only runs can show"
 
 
+def _images(images: CardImages) -> Iterator[str]:
+    yield from _number("images.twice", images.twice, 0, MOST)
+    if not 0 <= images.partly <= images.attacked <= images.count <= MOST:
+        yield (
+            f"images: partly {_short(images.partly)}, attacked {_short(images.attacked)}, "
+            f"count {_short(images.count)}: expected ascending numbers from 0 to {MOST:,}"
+        )
+
+
 def _fresh(place: str, fresh: Fresh) -> Iterator[str]:
     yield from _number(f"{place}.times", fresh.times, 1, MOST)
     gain = Value(value=fresh.gain, low=fresh.low, high=fresh.high)
@@ -90,7 +97,9 @@ def _line(place: str, line: Line) -> Iterator[str]:
         yield f"{place}.measures: {missing[0]} is missing"
     for name, value in line.measures.items():
         most = RANGES.get(name, LARGEST)
-        yield from _value(f"{place}.measures.{name[:40]}", value, most, inside=name == "gain")
+        yield from _value(
+            f"{place}.measures.{name[:40]}", value, most, inside=name in ("gain", "gain_sd")
+        )
     for name, share in line.best.items():
         yield from _number(f"{place}.best.{name[:40]}", share, 0.0, 1.0)
 

@@ -29,7 +29,17 @@ _BUNDLED = re.compile(r"([a-z0-9]+)-v(\d+)")
 _NAME = re.compile(r"[a-z][a-z0-9]*")
 # Measures in a card's lines.
 Measure = Literal[
-    "gain", "gain_on_clean", "srocc", "plcc", "krocc", "r", "srocc_drop", "plcc_drop", "krocc_drop"
+    "gain",
+    "gain_sd",
+    "gain_on_clean",
+    "srocc",
+    "plcc",
+    "krocc",
+    "r",
+    "srocc_mos",
+    "srocc_drop",
+    "plcc_drop",
+    "krocc_drop",
 ]
 
 

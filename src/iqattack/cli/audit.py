@@ -157,7 +157,7 @@ def audit(
     wanted_range, wanted_batch = parse_range(score_range), parse_batch(batch)
     rules = None if policy is None else read_policy(policy)  # before any query
     if rules is not None:
-        rules.check(read_suite(suite), mos=mos is not None or not images)
+        rules.check(read_suite(suite), mos=mos is not None or not images, fresh=rescore is not None)
     with interruptible(out / "audit.toml", "--resume") as stop, display(stop) as shown:
         card = iqattack.audit(
             model,
@@ -193,16 +193,12 @@ def audit(
     typer.echo(f"page  {out / INDEX}")
     for text in filter(None, (run.without_bias for run in card.runs)):
         typer.echo(text)
-    unsound = [run.folder for run in card.runs if run.verified is False]
-    for folder in unsound:
-        typer.echo(f"{out / folder}: not as reported; for details, run 'iqattack verify'", err=True)
-    status = 1 if unsound else 0
-    lost = card.images.count - card.images.attacked
-    for number, what in ((lost, "could not be attacked"), (card.images.partly, "failed with some")):
-        if number:
-            where = "status in results.csv of each run"
-            typer.echo(f"{number} of {card.images.count} images {what}; see {where}", err=True)
-            status = 1
+    for trouble in card.troubles:
+        more = "see status in results.csv of each run"
+        if trouble.startswith("runs/"):
+            more = f"for details, run 'iqattack verify' on it in {out}"
+        typer.echo(f"{trouble}; {more}", err=True)
+    status = 1 if card.troubles else 0
     if rules is not None:
         outcomes = judged(rules, card)
         write_text(out / "junit.xml", junit(outcomes, card))

@@ -107,13 +107,15 @@ def _show(section: Section, ranking: Ranking) -> None:
 
     title = Text(f"{section.suite}, {ranking.constraint}, {section.images} images")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("rank", "model", f"gain after {section.budgets[-1]:,}, %", "SROCC", "verified"):
+    percent = f"gain after {section.budgets[-1]:,}, %"
+    for name in ("rank", "model", "gain, SD", percent, "SROCC", "verified"):
         left = name in ("model", "verified")
         table.add_column(name, justify="left" if left else "right")
     for row in ranking.rows:
         table.add_row(
             rank_text(row.rank),
             Text(printable(row.model)),
+            shown(row.gain_sd),
             shown(row.gains[-1], percent=True).replace(" %", ""),
             shown(row.srocc),
             level_text(row),

@@ -44,6 +44,8 @@ class Traits:
         several threads; None for one, always from the same thread.
     price: of one image. rate: images a second that it is asked for at most.
     notes: what a person should know before it is used, a phrase each.
+    drawn: whether random choices decide a score that are drawn once for each picture, so that a
+        repeated query shows no noise.
     """
 
     spec: str | None = None
@@ -53,6 +55,7 @@ class Traits:
     price: float | None = None
     rate: float | None = None
     notes: tuple[str, ...] = ()
+    drawn: bool = False
 
     @classmethod
     def of(cls, model: object) -> Self:

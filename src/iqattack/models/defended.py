@@ -105,6 +105,7 @@ def defend(model: Scorer, defence: str | Chain, *, key: int = 0) -> Model:
         price=None if traits.price is None else traits.price * chain.scored,
         rate=None if traits.rate is None else traits.rate / chain.scored,
         notes=notes,
+        drawn=traits.drawn or chain.random,
     )
     behind = {
         name: getattr(model, name)

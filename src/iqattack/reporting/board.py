@@ -53,11 +53,12 @@ class Row(BaseModel):
     and unranked: the reasons. card: its file, beneath the page; sha256: of that file. level: the
     level that its check reached; sampled: at level model, how many images of how many were scored
     again, None for all. reasons: why the level is not higher. notes: what a reader should know
-    about the card. gains: of the worst case, at each budget of the table; srocc: of clean and
-    attacked scores, and srocc_drop: the drop of SROCC with opinion scores, None without these, both
-    at the largest budget. strongest: the attack that gained most on the largest share of images.
-    jod_least: over all its runs in this constraint; None if not measured. images: number of
-    attacked images.
+    about the card. gains: of the worst case, at each budget of the table, as fractions of the score
+    range; the others are those of the largest budget. gain_sd: in standard deviations of the clean
+    scores. srocc: of clean and attacked scores. srocc_mos: of clean scores and opinion scores, and
+    srocc_drop: its drop, None without these. strongest: the attack that gained most on the largest
+    share of images. jod_least: over all its runs in this constraint; None if not measured. images:
+    number of attacked images.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,7 +77,9 @@ class Row(BaseModel):
     iqattack: str
     images: int
     gains: tuple[Value, ...]
+    gain_sd: Value
     srocc: Value
+    srocc_mos: Value | None = None
     srocc_drop: Value | None = None
     strongest: str | None = None
     share: float | None = None
@@ -304,11 +307,11 @@ def _shape(entries: Sequence[_Entry]) -> tuple[tuple[int, ...], Sequence[str]]:
 def _rows(entries: Sequence[_Entry], constraint: str, budgets: Sequence[int]) -> list[Row]:
     rows = [_row(entry, constraint, budgets) for entry in entries]
     none = Value(value=None)
-    ranked = ranks([none if row.unranked else row.gains[-1] for row in rows])
+    ranked = ranks([none if row.unranked else row.gain_sd for row in rows])
     rows = [row.model_copy(update={"rank": k}) for row, k in zip(rows, ranked, strict=True)]
 
     def place(row: Row) -> tuple[bool, float, str, str]:
-        gain = row.gains[-1].value
+        gain = row.gain_sd.value
         return row.rank is None, math.inf if gain is None else gain, row.model, row.sha256
 
     return sorted(rows, key=place)
@@ -330,8 +333,9 @@ def _row(entry: _Entry, constraint: str, budgets: Sequence[int]) -> Row:
     drop = measures.get("srocc_drop")
     gains = tuple(none if line is None else line.measures.get("gain", none) for line in lines)
     unranked = list(entry.unranked)
-    if not gains or gains[-1].value is None:
-        unranked.append("no gain at the largest budget")
+    gain_sd = measures.get("gain_sd", none)
+    if gain_sd.value is None and not unranked:
+        unranked.append("no gain in standard deviations at the largest budget")
     check = entry.check
     sampled = None if check.sampled is None else (len(check.sampled), check.pictures)
     return Row(
@@ -349,7 +353,9 @@ def _row(entry: _Entry, constraint: str, budgets: Sequence[int]) -> Row:
         iqattack=card.iqattack,
         images=0 if last is None else last.images,
         gains=gains,
+        gain_sd=gain_sd,
         srocc=measures.get("srocc", none),
+        srocc_mos=measures.get("srocc_mos"),
         srocc_drop=drop,
         strongest=strongest if moved else None,
         share=best[strongest] if moved and strongest is not None else None,

@@ -19,8 +19,7 @@ from iqattack.auditing import (
     shown,
 )
 from iqattack.auditing.card import RunRecord
-from iqattack.evaluation.verdict import FEWEST, SILENT, Judgement, judge, noise_gain
-from iqattack.probing.subject import TOLERANCE
+from iqattack.evaluation.verdict import FEWEST, Judgement, noise_gain
 from iqattack.reporting.common import PERCENT, Headline, Table, fixed, flaw, percent
 from iqattack.runs.numbers import NONE, images, jod, number
 from iqattack.runs.verdict import RANKING
@@ -30,16 +29,18 @@ COLOURS = 4  # of constraints, in the style sheet; further ones repeat them
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4", "12 4", "2 6", "9 3 2 3 2 3")
 COLUMNS = {
     "gain": "gain",
+    "gain_sd": "gain, SD",
     "srocc": "SROCC",
     "plcc": "PLCC",
     "krocc": "KROCC",
     "r": "R",
     "gain_on_clean": "gain on clean",
+    "srocc_mos": "SROCC, clean and opinion",
     "srocc_drop": "SROCC drop",
     "plcc_drop": "PLCC drop",
     "krocc_drop": "KROCC drop",
 }
-BESIDE = ("gain_on_clean",)  # only shown with a paper's figures
+BESIDE = ("gain_on_clean", "srocc_mos")  # not in the tables of measures
 POLICY = ("The policy holds.", "The policy does not hold.", "The policy could not be measured.")
 MARKS = {"passed": "holds", "failed": "fails", "not measured": "not measured"}
 LONGEST_NAME = 30  # characters of a model's name in the verdict; the title has all
@@ -120,18 +121,15 @@ class Chart:
 
 def headline(card: Card) -> Headline:
     """The worst case at the largest budget, in one sentence."""
-    lines = _worst_lines(card)
+    lines = card.worst_lines
     name = card.model.name if len(card.model.name) <= LONGEST_NAME else "this model"
     if not lines:
         return Headline(f"Nothing was measured of {name}.")
+    if (why := card.silence) is not None:
+        why = f"{why.replace(' %', PERCENT)}."
+        return Headline(f"Nothing can be said about the robustness of {name}: ", None, why)
     line = max(lines, key=lambda line: _value(line, "gain"))
-    judgement = _judged(card, line)
-    if judgement.kind in SILENT:
-        return Headline(
-            f"Nothing can be said about the robustness of {name}: ",
-            None,
-            _silence(card, line, judgement),
-        )
+    judgement = card.judged(line)
     where = f" within {line.constraint}" if len(lines) > 1 else ""
     gain = line.measures["gain"]
     between = _interval(gain, percentage=True)
@@ -139,7 +137,7 @@ def headline(card: Card) -> Headline:
     if between is not None:
         sure = f" (95{PERCENT} interval {between.replace(' … ', ' to ')}{PERCENT})"
     return Headline(
-        f"With {_queries(line.queries)} per image, attacks move the scores of {name} by ",
+        f"With {_queries(line.queries)} per image and attack, the scores of {name} move by ",
         percent(gain.value),
         f" of the score range{where}{sure}{_ranking(line, judgement)}.",
     )
@@ -151,54 +149,6 @@ def _ranking(line: Line, judgement: Judgement) -> str:
     if judgement.kind in ("none", "few"):
         return f"; {images(line.images)} are too few for a statement about their ranking"
     return "; the effect on the ranking is undecided"
-
-
-def _silence(card: Card, line: Line, judgement: Judgement) -> str:
-    gain = percent(line.measures["gain"].value)
-    if judgement.kind == "noise":
-        most = percent(noise_gain(_most(card, "noise"), _chances(card, line)))
-        return f"noise alone gains up to {most} of the score range, and the attacks gained {gain}."
-    if judgement.kind == "batch":
-        change = percent(_most(card, "batch"), 2)
-        return (
-            f"scores depend on the batch, by {change} of the score range, and the attacks gained "
-            f"{gain}."
-        )
-    return f"no candidate was scored with {_queries(line.queries)} per image."
-
-
-def _judged(card: Card, line: Line) -> Judgement:
-    srocc = line.measures.get("srocc", Value(value=None))
-    ends = tuple(math.nan if end is None else end for end in (srocc.low, srocc.high))
-    return judge(
-        math.nan if srocc.value is None else srocc.value,
-        (ends[0], ends[1]),
-        line.images,
-        gain=_value(line, "gain"),
-        queries=1 if line.queries <= 1 else _chances(card, line),
-        noise=_most(card, "noise"),
-        batch=_most(card, "batch"),
-    )
-
-
-def _chances(card: Card, line: Line) -> int:
-    """Number of scores per image of which the worst case is the best."""
-    runs = sum(run.constraint == line.constraint for run in card.runs)
-    return line.queries * max(runs, 1)
-
-
-def _most(card: Card, name: str) -> float:
-    """The largest noise or dependence on the batch of any run, as a fraction of the score range."""
-    found = max((getattr(run, name) or 0.0 for run in card.runs), default=0.0)
-    return found if found > TOLERANCE else 0.0
-
-
-def _worst_lines(card: Card) -> list[Line]:
-    """The worst case of each constraint at the largest budget."""
-    if not card.lines:
-        return []
-    found = (card.line(WORST, constraint, card.budgets[-1]) for constraint in card.constraints)
-    return [line for line in found if line is not None]
 
 
 def _value(line: Line, name: str) -> float:
@@ -229,21 +179,32 @@ def concerns(card: Card, troubles: Sequence[str] = ()) -> list[str]:
             f"{images(card.images.partly)} of {card.images.count:,} failed with some attacks, and "
             "count only in the measures of the others."
         )
-    noise, batch = _most(card, "noise"), _most(card, "batch")
+    if card.images.twice:
+        said.append(
+            f"{images(card.images.twice)} of {card.images.count:,} with the pixels of another, "
+            "which the intervals take for independent."
+        )
+    noise, batch = card.most("noise"), card.most("batch")
     if noise:
-        line = max(_worst_lines(card), key=lambda line: _value(line, "gain"), default=None)
+        line = max(card.worst_lines, key=lambda line: _value(line, "gain"), default=None)
         luck = ""
         if line is not None:
-            most = percent(noise_gain(noise, _chances(card, line)))
+            most = percent(noise_gain(noise, card.chances(line)))
             luck = (
-                f" The best of {_chances(card, line):,} noisy scores gains up to {most} by chance "
+                f" The best of {card.chances(line):,} noisy scores gains up to {most} by chance "
                 "alone."
             )
         said.append(
             f"Scores are noisy: those of one image have a standard deviation of "
             f"{percent(noise, 2)} of the score range.{luck}"
         )
-    said += [f"{text}." for run in card.runs if (text := run.without_bias)]
+    unbiased = [text for run in card.runs if (text := run.without_bias)]
+    if card.model.drawn and not unbiased:
+        said.append(
+            "Its defence is random: each picture keeps its draw, so that gains include the luck of "
+            "the best of many queries, and the check shows no noise. Audit again with --rescore 8."
+        )
+    said += [f"{text}." for text in unbiased]
     if batch:
         said.append(
             f"Scores depend on the other images of a batch, by {percent(batch, 2)} of the range."
@@ -292,7 +253,7 @@ def facts(card: Card) -> list[tuple[str, str]]:
     """The extent of the audit and its evidence, name and value."""
     runs, attacks = card.runs, dict.fromkeys(run.attack for run in card.runs)
     verified = sum(run.verified is True for run in runs)
-    noise, batch = _most(card, "noise"), _most(card, "batch")
+    noise, batch = card.most("noise"), card.most("batch")
     checked = any(run.noise is not None for run in runs)
     return [
         ("images", f"{card.images.attacked:,} of {card.images.count:,} attacked"),
@@ -311,11 +272,13 @@ def _number(n: int, what: str) -> str:
 def figures(card: Card, references: Sequence[Card] = ()) -> list[Figure]:
     """The worst case of each constraint at the largest budget, compared with reference models."""
     found = []
-    for line in _worst_lines(card):
+    for line in card.worst_lines:
         colour = card.constraints.index(line.constraint) % COLOURS
         gain = line.measures["gain"]
         between = _interval(gain, percentage=True)
         rows = [("SROCC, clean and attacked", _text(line.measures.get("srocc")))]
+        if "srocc_mos" in line.measures:
+            rows.append(("SROCC, clean and opinion", _text(line.measures["srocc_mos"])))
         if "srocc_drop" in line.measures:
             rows.append(("drop of SROCC with opinion", _text(line.measures["srocc_drop"])))
         if line.best and max(line.best.values()) > 0.0:
@@ -567,7 +530,7 @@ def _charted(card: Card) -> Table:
 
 def _described(card: Card, references: Sequence[Card]) -> str:
     said = []
-    for line in _worst_lines(card):
+    for line in card.worst_lines:
         few = card.line(WORST, line.constraint, card.budgets[0])
         before = (
             ""
@@ -581,7 +544,7 @@ def _described(card: Card, references: Sequence[Card]) -> str:
         less, others = _place(line, references)
         if others:
             said.append(f"{less} of {_number(others, 'reference model')} moved less.")
-    if card.lines and all(line.images < FEWEST for line in _worst_lines(card)):
+    if card.lines and all(line.images < FEWEST for line in card.worst_lines):
         said.append("So few images say little about others.")
     if any(other.images.digest != card.images.digest for other in references):
         said.append(

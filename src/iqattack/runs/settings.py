@@ -250,8 +250,8 @@ class Settings(BaseModel):
 class ModelRecord(BaseModel):
     """The record of a model.
 
-    files: SHA-256 of the files that it depends on, by path. weights, sha256: of the single file
-    that runs before version 0.2 recorded instead.
+    files: SHA-256 of the files that it depends on, by path. drawn: see `Traits`. weights,
+    sha256: of the single file that runs before version 0.2 recorded instead.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -260,6 +260,7 @@ class ModelRecord(BaseModel):
     score_range: tuple[float, float]
     lower_better: bool
     files: dict[str, str] = {}
+    drawn: bool = False
     weights: str | None = None
     sha256: str | None = None
 
@@ -274,6 +275,7 @@ class ModelRecord(BaseModel):
             score_range=scorer.score_range,
             lower_better=scorer.lower_better,
             files={str(path): file_sha256(path) for path in Traits.of(scorer).files},
+            drawn=Traits.of(scorer).drawn,
         )
 
     @property
@@ -460,6 +462,8 @@ class Record(BaseModel):
             del values["losses"]
         if not self.settings.compile:
             del values["settings"]["compile"]  # likewise
+        if not self.model.drawn:
+            del values["model"]["drawn"]
         return tomli_w.dumps(values)
 
     def difference(self, other: Record, *, files: bool = True) -> str | None:

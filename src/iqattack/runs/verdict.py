@@ -135,9 +135,9 @@ class Spread(BaseModel):
 class Doubt(BaseModel):
     """A reason to read the numbers of a run with care.
 
-    about: noise, batch, workers, drift, nonfinite, direction, range, narrow, rounded, unmoved,
-    unpaired or unchecked. short: for the verdict. long: with its remedy; None if a finding of the
-    check of the model has it.
+    about: noise, drawn, batch, workers, drift, nonfinite, direction, range, narrow, rounded,
+    unmoved, unpaired or unchecked. short: for the verdict. long: with its remedy; None if a finding
+    of the check of the model has it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -321,6 +321,15 @@ def _differing(summary: Summary) -> list[Doubt]:
         if (fresh := summary.rescored) is not None:
             short += f"; by fresh scores, the mean gain is {percent(fresh.gain_fresh, 2)}"
         found.append(Doubt(about="noise", short=short))
+    if summary.model.drawn and summary.rescored is None:
+        short = "its defence is random, so that the best of many queries is partly luck"
+        found.append(
+            Doubt(
+                about="drawn",
+                short=short,
+                long=f"{short}: score the images again with fresh draws, iqattack rescore",
+            )
+        )
     if flaws.batch > 0.0:
         short = f"scores depend on the batch, by {percent(flaws.batch, 2)} of the range"
         found.append(Doubt(about="batch", short=short))

@@ -53,7 +53,7 @@ NEWER = (
     "check.still", "means.ssim_images", "jod", "flip", "means.jod", "means.jod_least",
     "means.jod_below", "means.jod_images", "means.flip", "visibility", "check.workers",
     "check.drift", "nonfinite", "scores.draw_size", "settings.compile",
-    "settings.budget_total", "ranking", "rescored",
+    "settings.budget_total", "ranking", "rescored", "model.drawn",
 )  # fmt: skip
 NOT_LOGGED = "is not among the scored images in the log"
 NOT_REPEATED = "fresh scores are noisy, and were not repeated"
