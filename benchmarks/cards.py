@@ -101,11 +101,13 @@ def write_page(board: Board, page: Path) -> None:
                 "rank": rank_text(row.rank),
                 "model": f"`{row.model}`",
                 "score range": f"{low:g} to {high:g}",
+                "gain, SD": shown(row.gain_sd),
                 **{
                     f"gain, {queries} queries, %": shown(gain, percent=True).replace(" %", "")
                     for queries, gain in zip(section.budgets, row.gains, strict=True)
                 },
                 "SROCC, clean and attacked": shown(row.srocc),
+                "SROCC, clean and opinion": "–" if row.srocc_mos is None else shown(row.srocc_mos),
             }
         )
     texts = {

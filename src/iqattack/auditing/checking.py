@@ -256,8 +256,8 @@ class _Found:
         if finding not in self.findings:
             self.findings.append(finding)
 
-    def refute(self, where: str, what: str, level: Level = "files") -> None:
-        self._add("refuted", where, what, level)
+    def refute(self, where: str, what: str) -> None:
+        self._add("refuted", where, what, "files")
 
     def open(self, where: str, what: str, level: Level = "files") -> None:
         """Record something that could not be verified."""

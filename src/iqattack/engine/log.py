@@ -422,19 +422,22 @@ class QueryLog:
                 )
         self._extend(chunks, hashers)
 
-    def rows(self, image: str, *, digests: bool = False) -> Rows:
+    def rows(self, image: str) -> Rows:
         """All queries of an image, in order: a structured array (Q,) with `hash` and `score`.
 
-        digests: whether to compare them with their digests. Raises RunError for a gap, and for rows
-        that do not match.
+        Raises RunError for a gap.
         """
-        blobs, fault = self._sound(image, digests=digests)
+        blobs, fault = self._sound(image, digests=False)
         if fault is not None:
             raise RunError(f"{self.path}: {fault}; {RESTORE}")
         return np.frombuffer(b"".join(blobs), dtype=ROW)
 
     def each_rows(self, *, digests: bool = False) -> Iterator[tuple[str, Direction | None, Rows]]:
-        """Name, direction and rows of all images, in order, in one pass; errors as in `rows`."""
+        """Name, direction and rows of all images, in order, in one pass.
+
+        digests: whether to compare the rows with their digests. Raises RunError for a gap, and for
+        rows that do not match.
+        """
         column = "digest" if self._format >= DIGESTS else "NULL"
         found = self._each(
             f"SELECT id, image, direction, first, {column}, rows FROM task "
