@@ -76,9 +76,9 @@ def _few_resamples():
     """Intervals take longer than everything else here, and have tests of their own."""
     few = partial(evaluate_scores, resamples=20)
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("runs.summary", "auditing.card"):
+        for module in ("runs.summary", "auditing.from_runs"):
             patch.setattr(f"iqattack.{module}.evaluate_scores", few)
-        patch.setattr("iqattack.auditing.card.RESAMPLES", 20)
+        patch.setattr("iqattack.auditing.from_runs.RESAMPLES", 20)
         yield
 
 

@@ -51,9 +51,9 @@ VERIFYING = 2 * IMAGES * RUNS  # clean and attacked
 @pytest.fixture(autouse=True)
 def _few_resamples(monkeypatch):
     few = partial(evaluate_scores, resamples=20)
-    for module in ("runs.summary", "auditing.card"):
+    for module in ("runs.summary", "auditing.from_runs"):
         monkeypatch.setattr(f"iqattack.{module}.evaluate_scores", few)
-    monkeypatch.setattr("iqattack.auditing.card.RESAMPLES", 20)
+    monkeypatch.setattr("iqattack.auditing.from_runs.RESAMPLES", 20)
 
 
 @pytest.fixture

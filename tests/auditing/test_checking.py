@@ -23,7 +23,7 @@ from iqattack import auditing, plugins
 from iqattack.attacks import ATTACKS
 from iqattack.auditing import Card, Suite, checking, read_checks
 from iqattack.auditing import replayed as replaying
-from iqattack.auditing.card import card_of as card_of_runs
+from iqattack.auditing.from_runs import card_of as card_of_runs
 from iqattack.cli import main
 from iqattack.errors import InputError
 from iqattack.evaluation import evaluate_scores
@@ -70,7 +70,7 @@ NOISE, SQUARE = "runs/01-noise-linf-8", "runs/02-square-linf-8"
 def _few_resamples():
     with pytest.MonkeyPatch.context() as patch:
         few = partial(evaluate_scores, resamples=20)
-        for module in ("runs.summary", "auditing.card"):
+        for module in ("runs.summary", "auditing.from_runs"):
             patch.setattr(f"iqattack.{module}.evaluate_scores", few)
         yield
 

@@ -49,7 +49,7 @@ ROW = np.dtype([("hash", "<u8"), ("score", "<f8")])
 @pytest.fixture(autouse=True)
 def _few_resamples(monkeypatch):
     few = partial(evaluate_scores, resamples=20)
-    for module in ("runs.summary", "auditing.card"):
+    for module in ("runs.summary", "auditing.from_runs"):
         monkeypatch.setattr(f"iqattack.{module}.evaluate_scores", few)
 
 

@@ -21,7 +21,7 @@ def cards(monkeypatch):
     import cards  # noqa: PLC0415 - from benchmarks/
 
     few = partial(evaluate_scores, resamples=20)
-    for module in ("runs.summary", "auditing.card"):
+    for module in ("runs.summary", "auditing.from_runs"):
         monkeypatch.setattr(f"iqattack.{module}.evaluate_scores", few)
     yield cards
     for name in ("cards", "common", "scorers", "scnn"):

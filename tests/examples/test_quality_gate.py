@@ -32,8 +32,8 @@ SCORES = {0: "bright", 1: "255.0 * (bright > 127.5).double()"}
 @pytest.fixture(autouse=True)
 def _few_resamples(few_resamples, monkeypatch):
     few = partial(evaluate_scores, resamples=20)
-    monkeypatch.setattr("iqattack.auditing.card.evaluate_scores", few)
-    monkeypatch.setattr("iqattack.auditing.card.RESAMPLES", 20)
+    monkeypatch.setattr("iqattack.auditing.from_runs.evaluate_scores", few)
+    monkeypatch.setattr("iqattack.auditing.from_runs.RESAMPLES", 20)
 
 
 @pytest.mark.parametrize("status", [0, 1])
@@ -51,7 +51,8 @@ def test_the_workflow_passes_and_fails(tmp_path, monkeypatch, capsys, status) ->
     monkeypatch.chdir(tmp_path)
     assert main(shlex.split(command)[1:]) == status, capsys.readouterr().err[-2000:]
     junit = ElementTree.parse(tmp_path / "audit" / "junit.xml").getroot()
-    assert int(junit.get("tests")) == len(read_policy(EXAMPLES / "policy.toml").rules)
+    rules = read_policy(EXAMPLES / "policy.toml").rules
+    assert int(junit.get("tests")) == len(rules) + 1  # the audit itself
     assert bool(int(junit.get("failures"))) == bool(status)
     summary = (tmp_path / "audit" / "summary.md").read_text()
     assert ("does not hold" in summary) == bool(status)

@@ -28,8 +28,8 @@ def _few_resamples() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         few = partial(evaluate_scores, resamples=20)
         patch.setattr("iqattack.runs.summary.evaluate_scores", few)
-        patch.setattr("iqattack.auditing.card.evaluate_scores", few)
-        patch.setattr("iqattack.auditing.card.RESAMPLES", 20)
+        patch.setattr("iqattack.auditing.from_runs.evaluate_scores", few)
+        patch.setattr("iqattack.auditing.from_runs.RESAMPLES", 20)
         yield
 
 

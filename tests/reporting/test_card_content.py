@@ -23,7 +23,7 @@ def said(*lines, **changes):
 def test_the_headline_is_of_the_constraint_that_gained_most_at_the_largest_budget():
     lines = line("linf:3", 10, 0.9), line("linf:3", 100, 0.1), line("bands:2", 100, 0.2)
     assert said(*lines) == (
-        "With 100 queries per image, attacks move the scores of model by 20.0 % of the score range "
+        "With 100 queries per image and attack, the scores of model move by 20.0 % of the score range "
         "within bands:2 (95 % interval 18.0 to 22.0 %), and the ranking of the images changed a "
         "lot."
     )
@@ -47,7 +47,7 @@ def test_the_headline_says_what_became_of_the_ranking(srocc, images, ending):
 
 def test_a_long_name_is_in_the_title_alone():
     name = "a/long/path/to/my_model_of_quality.py:load"
-    assert "the scores of this model by" in said(line("linf:3", 100, 0.1), name=name)
+    assert "the scores of this model move by" in said(line("linf:3", 100, 0.1), name=name)
 
 
 @pytest.mark.parametrize(("noise", "silent"), [(0.0, False), (0.001, False), (0.05, True)])

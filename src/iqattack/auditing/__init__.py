@@ -1,7 +1,7 @@
 """Audits: a fixed suite of attacks on one model, its card, its policy, and the check of a card."""
 
 from iqattack.auditing.audit import AUDIT, CARD, POLICY, Steps, audit, parse_card, plan, read_card
-from iqattack.auditing.card import WORST, Card, Curve, Line, Value, card_of, shown
+from iqattack.auditing.card import WORST, Card, Curve, Line, Value, shown
 from iqattack.auditing.checking import (
     Asking,
     CardCheck,
@@ -10,6 +10,7 @@ from iqattack.auditing.checking import (
     check_card,
     read_checks,
 )
+from iqattack.auditing.from_runs import card_of
 from iqattack.auditing.policy import (
     Outcome,
     Policy,

@@ -16,7 +16,8 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
-from iqattack.auditing.card import Card, Done, card_of
+from iqattack.auditing.card import Card
+from iqattack.auditing.from_runs import Done, card_of
 from iqattack.auditing.parsing import field_and_reason
 from iqattack.auditing.soundness import fault_of
 from iqattack.auditing.suite import Attempt, Suite

@@ -27,7 +27,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from iqattack.auditing.audit import AUDIT, CARD, PICTURES, VERIFIED, folder_of
-from iqattack.auditing.card import Card, Done, card_of
+from iqattack.auditing.card import Card
+from iqattack.auditing.from_runs import Done, card_of
 from iqattack.auditing.parsing import field_and_reason
 from iqattack.auditing.replayed import FailedAt, replayed
 from iqattack.auditing.same_way import other_ways, too_tolerant
