@@ -1,3 +1,3 @@
 """The version, in a place where modules below the API can import it."""
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
