@@ -23,9 +23,9 @@ def said(*lines, **changes):
 def test_the_headline_is_of_the_constraint_that_gained_most_at_the_largest_budget():
     lines = line("linf:3", 10, 0.9), line("linf:3", 100, 0.1), line("bands:2", 100, 0.2)
     assert said(*lines) == (
-        "With 100 queries per image and attack, the scores of model move by 20.0 % of the score range "
-        "within bands:2 (95 % interval 18.0 to 22.0 %), and the ranking of the images changed a "
-        "lot."
+        "With 100 queries per image and attack, the scores of model move by 20.0 % of the score "
+        "range within bands:2 (95 % interval 18.0 to 22.0 %), and the ranking of the images "
+        "changed a lot."
     )
     assert content.headline(card(*lines)).strong == "20.0\N{NO-BREAK SPACE}%"
 

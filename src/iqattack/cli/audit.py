@@ -218,7 +218,7 @@ def _show(card: Card) -> None:
     for constraint in card.constraints:
         title = Text(f"{card.model.name}, {card.suite.id}, {constraint}")
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-        for name in ("queries", "attack", "gain, %", "SROCC", "strongest on"):
+        for name in ("queries", "attack", "gain, %", "SROCC", "best on"):
             left = name == "attack"
             table.add_column(name, justify="left" if left else "right", no_wrap=not left)
         for queries in card.budgets:
