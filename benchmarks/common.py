@@ -334,7 +334,8 @@ def coverage(done: Mapping[str, Mapping[str, int]], most: int, what: str) -> str
         {"": name} | {head: f"{number}" for head, number in columns.items()}
         for name, columns in done.items()
     ]
-    return f"Measured so far: number of {what}, of {most}.\n\n{markdown(table)}"
+    begun = f"Not complete yet: the table shows how many of the {most} {what} have been measured."
+    return f"{begun}\n\n{markdown(table)}"
 
 
 def write_doc(path: Path, title: str, command: str, body: str) -> None:

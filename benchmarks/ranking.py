@@ -406,7 +406,7 @@ def missing(rows: Sequence[Row]) -> str:
         | {"first places": of_places(name, box)}
         for box, name in itertools.product(BOXES, VICTIMS)
     }
-    return coverage(table, len(SEEDS), "seeds, by budget")
+    return coverage(table, len(SEEDS), "seeds")
 
 
 def plot(found: dict[tuple[str, str], dict[str, Curve]]) -> None:

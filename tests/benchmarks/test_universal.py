@@ -68,7 +68,9 @@ def test_only_seeds_that_all_ways_have_are_compared(universal, rows):
 
 def test_what_is_measured_is_counted(universal, rows):
     lines = universal.missing(rows).splitlines()
-    assert lines[0] == "Measured so far: number of seeds, of 5."
+    assert (
+        lines[0] == "Not complete yet: the table shows how many of the 5 seeds have been measured."
+    )
     assert lines[2] == "|  | 5,000 queries | 20,000 queries |"
     assert "| cnniqa, linf:3 | 1 | 0 |" in lines
     assert "| scnn, linf:3 | 0 | 0 |" in lines
