@@ -17,7 +17,7 @@ import hashlib
 import inspect
 import itertools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
@@ -47,7 +47,7 @@ from common import (
 from fingerprints import fingerprint, texts, without_docstrings
 from iqattack.attacks import load_attack
 from iqattack.defences import parse_defence
-from iqattack.evaluation import srocc
+from iqattack.evaluation import bootstrap_interval, srocc
 from iqattack.images import ImageSet, read_image
 from iqattack.models import Scorer, defend, judges, score_checked
 from iqattack.objectives import Target, parse_objective
@@ -80,7 +80,9 @@ OWN = "iqattack.defences"
 BOX, QUERIES = "linf:3", 500
 KEYS = range(1, 9)  # of random draws that no attack has seen
 FEWEST = 4  # images for a row of the table
-HELD = 0.25  # share of the gain: a defence holds if it leaves less on each model
+HELD = 0.25  # share of the gain: a defence holds if it leaves less, and
+KEPT = 0.9  # keeps at least this SROCC between clean scores with and without it
+ALL = 0.995  # share of the gain that is printed as 1.00
 ROWS = rows_file("defences")
 PAGE = ROOT / "docs" / "defences-figures.md"
 NOTE = Path(__file__).with_suffix(".md")  # the page without its tables
@@ -105,6 +107,11 @@ class Row:
     reported: float
     adaptive: float
     other: float
+
+    @property
+    def worst(self) -> float:
+        """The larger of the two gains behind the defence: that of an attacker who tries both."""
+        return max(self.adaptive, self.other)
 
 
 # -- one image ------------------------------------------------------------------------------------
@@ -241,101 +248,132 @@ def column(rows: Sequence[Row], name: str) -> Floats:
     return 100.0 * np.array([getattr(row, name) for row in rows])
 
 
-def lines(rows: Sequence[Row], victim: str) -> list[dict[str, str]]:
-    """A line for each defence of one victim."""
-    found: dict[tuple[str, str], list[Row]] = defaultdict(list)
+NAMES = {"cnniqa": "CNNIQA", "scnn": "S-CNN", "builtin": "The built-in model"}
+WORDS = {
+    "worst": "worst of both",
+    "adaptive": "adaptive",
+    "reported": "adaptive, as reported",
+    "other": "not adaptive",
+}
+
+
+def gains(rows: Sequence[Row], victim: str, attack: str) -> list[dict[str, str]]:
+    """A line for each defence of a victim that was measured on enough images."""
+    found: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        if row.victim == victim:
-            found[row.attack, row.defence].append(row)
+        if (row.victim, row.attack) == (victim, attack):
+            found[row.defence].append(row)
     table = []
     for defence in (NONE, *EVERY):
-        line, there = {"defence": f"`{defence}`" if defence != NONE else NONE}, False
-        for attack in ATTACKS:
-            cell = found[attack, defence]
-            cell = cell if len(cell) >= FEWEST else []
-            there |= bool(cell)
-            for name in ("adaptive", "reported", "other"):
-                if attack != ATTACKS[0] and name == "reported":
-                    continue
-                shown = with_interval(".1f", mean, column(cell, name)) if cell else "–"
-                hidden = defence == NONE and name != "adaptive"
-                line[f"{attack}, {WORDS[name]}"] = "" if hidden and cell else shown
-        every = {row.image: row for attack in ATTACKS for row in found[attack, defence]}
-        pairs = list(every.values())
-        line["SROCC of clean scores"] = (
-            f"{srocc(np.array([r.model for r in pairs]), np.array([r.clean for r in pairs])):.2f}"
-            if there and defence != NONE and len(pairs) >= FEWEST
-            else ""
-        )
-        line["images"] = str(max(len(found[attack, defence]) for attack in ATTACKS))
-        if there:
-            table.append(line)
+        cell = found[defence]
+        if len(cell) < FEWEST:
+            continue
+        line = {"defence": NONE if defence == NONE else f"`{defence}`"}
+        for name, head in WORDS.items():
+            alone = defence == NONE and name != "worst"
+            line[head] = "" if alone else with_interval(".1f", mean, column(cell, name))
+        table.append(line | {"images": str(len(cell))})
     return table
-
-
-WORDS = {"adaptive": "adaptive", "reported": "as reported", "other": "not adaptive"}
 
 
 @dataclass(frozen=True)
 class Standing:
-    """The gain that a defence leaves the strongest adaptive attack, relative to no defence.
+    """What a defence leaves of the gain of the strongest attack on each image, (I,).
 
-    shares: of each victim. kept: least SROCC over victims of clean scores with and without it.
+    without: the gain without a defence. worst, adaptive, other: as of `Row`. kept: SROCC of clean
+    scores with and without the defence.
     """
 
     defence: str
-    shares: dict[str, float]
+    without: Floats
+    worst: Floats
+    adaptive: Floats
+    other: Floats
     kept: float
 
     @property
     def share(self) -> float:
-        """The mean over victims."""
-        return float(np.mean(list(self.shares.values())))
+        """The share of the gain that an attacker keeps who tries both."""
+        return share(self.worst, self.without)
+
+    @property
+    def holds(self) -> bool:
+        """Whether little of the gain is left, and the ranking of clean images."""
+        return self.share < HELD and self.kept >= KEPT
+
+    def left(self, name: str = "worst") -> str:
+        """The share left by one kind of attack, or by the worst of both, with its interval."""
+        return with_interval(".2f", share, getattr(self, name), self.without)
+
+    def inside(self, limit: float) -> bool:
+        """Whether the whole interval of the share is below a limit."""
+        return bootstrap_interval(share, self.worst, self.without)[1] < limit
 
 
-def standings(rows: Sequence[Row]) -> list[Standing]:
-    """All defences, the strongest first, on victims and by attacks that were measured with each."""
-    cells: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    scores: dict[tuple[str, str], dict[str, tuple[float, float]]] = defaultdict(dict)
+def share(behind: Floats, without: Floats) -> float:
+    """The ratio of means, because the gain on some images is almost 0."""
+    whole = mean(without)
+    return mean(behind) / whole if whole > 0.0 else float("nan")
+
+
+def standings(rows: Sequence[Row], victim: str) -> list[Standing]:
+    """The defences of a victim, the strongest first, by the attacks that met most of them.
+
+    All of them are judged on the same images; none if there are fewer than FEWEST.
+    """
+    attacks = strongest(rows, victim)
+    found: dict[str, dict[tuple[str, str], Row]] = defaultdict(dict)
     for row in rows:
-        cells[row.victim, row.attack, row.defence].append(row.adaptive)
-        scores[row.victim, row.defence][row.image] = (row.model, row.clean)
-    by = whole(rows)
+        if row.victim == victim and row.attack in attacks:
+            found[row.defence][row.attack, row.image] = row
+    enough = [d for d in EVERY if len(found[d]) >= FEWEST * len(attacks) > 0]
+    if not enough:
+        return []
+    common = set.intersection(*(set(found[defence]) for defence in (NONE, *enough)))
+    images = sorted(i for i in {i for _, i in common} if all((a, i) in common for a in attacks))
+    if len(images) < FEWEST:
+        return []
 
-    def worst(victim: str, defence: str) -> float:
-        return max(float(np.mean(cells[victim, attack, defence])) for attack in by[victim])
+    def most(defence: str, name: str) -> Floats:
+        cells = [[getattr(found[defence][a, i], name) for i in images] for a in attacks]
+        gained: Floats = np.max(cells, axis=0)
+        return gained
 
     table = []
-    for defence in EVERY if by else ():
-        shares = {victim: worst(victim, defence) / worst(victim, NONE) for victim in by}
-        own = [np.array(list(scores[victim, defence].values())) for victim in by]
-        kept = min(srocc(pairs[:, 0], pairs[:, 1]) for pairs in own)
-        table.append(Standing(defence, shares, kept))
+    for defence in enough:
+        scores = [found[defence][attacks[0], image] for image in images]
+        table.append(
+            Standing(
+                defence,
+                without=most(NONE, "worst"),
+                worst=most(defence, "worst"),
+                adaptive=most(defence, "adaptive"),
+                other=most(defence, "other"),
+                kept=srocc([row.model for row in scores], [row.clean for row in scores]),
+            )
+        )
     return sorted(table, key=lambda standing: standing.share)
 
 
-def whole(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """The attacks by victim that were measured without and with every defence."""
-    found = {
-        victim: [a for a, number in done.items() if number == len(EVERY)]
-        for victim, done in counted(rows).items()
-    }
-    return {victim: attacks for victim, attacks in found.items() if attacks}
+def strongest(rows: Sequence[Row], victim: str) -> list[str]:
+    """The attacks that were measured with the largest number of defences of a victim."""
+    done = counted(rows)[victim]
+    return [attack for attack, number in done.items() if number == max(done.values()) > 0]
 
 
 def counted(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
     """The number of defences that were measured, by victim and attack; 0 without the undefended
     model, or if attacks gain nothing there.
     """
-    gains: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for row in rows:
-        gains[row.victim, row.attack, row.defence].append(row.adaptive)
+        found[row.victim, row.attack, row.defence].append(row.adaptive)
 
     def defences(victim: str, attack: str) -> int:
-        alone = gains[victim, attack, NONE]
+        alone = found[victim, attack, NONE]
         if len(alone) < FEWEST or not np.mean(alone) > 0.0:
             return 0
-        return sum(len(gains[victim, attack, defence]) >= FEWEST for defence in EVERY)
+        return sum(len(found[victim, attack, defence]) >= FEWEST for defence in EVERY)
 
     return {victim: {a: defences(victim, a) for a in ATTACKS} for victim in VICTIMS}
 
@@ -346,51 +384,89 @@ def standing_table(table: Sequence[Standing]) -> str:
         [
             {
                 "defence": f"`{row.defence}`",
-                "gain left, mean": f"{row.share:.2f}",
-                **{victim: f"{share:.2f}" for victim, share in row.shares.items()},
-                "SROCC of clean scores, least": f"{row.kept:.2f}",
+                "gain left, worst of both": row.left(),
+                "adaptive alone": row.left("adaptive"),
+                "not adaptive alone": row.left("other"),
+                "SROCC of clean scores": f"{row.kept:.2f}",
+                "images": str(len(row.without)),
             }
             for row in table
         ]
     )
 
 
-def conclusion(table: Sequence[Standing]) -> str:
-    """A summary in two sentences."""
-    if not table:
-        return ""
-    best, half = table[0], [row for row in table if row.share < 0.5]
-    worse = [row for row in table if row.share > 1.0]
-    holds = [row for row in table if max(row.shares.values()) < HELD]
-    named = ", ".join(f"`{row.defence}`" for row in holds)
-    first = (
-        f"Those that leave less than {HELD:.0%} of the gain on each of these models: {named}."
-        if holds
-        else f"None leaves less than {HELD:.0%} of the gain on each of these models: none holds."
-    )
-    return (
-        f"{first} Least is left by `{best.defence}`, {best.share:.0%} on average, at an SROCC of "
-        f"clean scores of {best.kept:.2f}; {len(half)} of {len(table)} leave less than half, and "
-        f"{len(worse)} more than there was without."
-    )
+def conclusion(tables: Mapping[str, Sequence[Standing]], by: Mapping[str, str]) -> str:
+    """A paragraph for each victim with a ranking. by: its attacks and images, in words."""
+    parts = []
+    for victim, table in tables.items():
+        if not table:
+            continue
+        holding = [row for row in table if row.holds]
+        ranked = [row for row in table if row.kept >= KEPT]
+        half = [row for row in table if row.share < 0.5]
+        surely = sum(row.inside(0.5) for row in half)
+        useless = [row for row in table if row.share >= ALL]
+        number = f"{len(holding) or 'none'} of {len(table)} defences"
+        names = ", ".join(f"`{row.defence}`" for row in holding)
+        verb = "hold" if len(holding) > 1 else "holds"
+        text = [
+            f"**{NAMES[victim]}, {by[victim]}: {number} {verb}{names and f' ({names})'}.** "
+            f"{described(table[0])}."
+        ]
+        if ranked and ranked[0] is not table[0]:
+            text.append(f"Among those with at least {KEPT}, {described(ranked[0])}.")
+        text.append(
+            f"{len(half)} of {len(table)} leave less than half of the gain"
+            + (f" ({surely} with the whole interval)" if half else "")
+            + f", and {len(useless)} leave all of it or more."
+        )
+        parts.append(" ".join(text))
+    return "\n\n".join(parts) or "Not measured yet."
+
+
+def described(row: Standing) -> str:
+    """A defence, what it leaves and what it costs."""
+    return f"`{row.defence}` leaves least: {row.left()}, at an SROCC of {row.kept:.2f}"
+
+
+def section(rows: Sequence[Row], victim: str, table: Sequence[Standing], by: str) -> str:
+    """The tables of one victim."""
+    parts = [f"## {NAMES[victim]}"]
+    if table:
+        parts += [f"### Share of the gain left, {by}", standing_table(table)]
+    for attack in ATTACKS:
+        found = gains(rows, victim, attack)
+        if found:
+            parts += [f"### Gains of {attack}, points of 100", markdown(found)]
+    if len(parts) == 1:
+        parts.append(f"No attack has been measured on {FEWEST} images yet.")
+    return "\n\n".join(parts)
 
 
 def write_page(rows: Sequence[Row]) -> None:
     """docs/defences-figures.md."""
-    table = standings(rows)
-    by = (f"{victim} by {', '.join(attacks)}" for victim, attacks in whole(rows).items())
-    parts = {
-        "standing": standing_table(table),
-        "conclusion": conclusion(table),
-        "by": "; ".join(by) or "none yet",
+    tables = {victim: standings(rows, victim) for victim in VICTIMS}
+    by = {
+        victim: f"{', '.join(strongest(rows, victim))}, {len(table[0].without)} images"
+        for victim, table in tables.items()
+        if table
     }
-    for victim in VICTIMS:
-        parts[victim] = markdown(lines(rows, victim))
-    parts["absent"] = coverage(counted(rows), len(EVERY), "defences")
+    done = {NAMES[victim]: number for victim, number in counted(rows).items()}
+    absent = coverage(done, len(EVERY), "defences")
+    parts = {
+        "absent": absent and f"{absent}\n\nA defence counts once it has {FEWEST} images.",
+        "conclusion": conclusion(tables, by),
+        "held": f"{100 * HELD:.0f} %",
+        "kept": f"{KEPT}",
+        "keys": str(len(KEYS)),
+        "machine": machine(),
+        "victims": "\n\n".join(
+            section(rows, victim, tables[victim], by.get(victim, "")) for victim in VICTIMS
+        ),
+    }
     body = NOTE.read_text(encoding="utf-8")
     for name, part in parts.items():
         body = body.replace(f"{{{name}}}", part)
-    body = body.replace("{machine}", machine()).replace("{keys}", str(len(KEYS)))
     PAGE.write_text(body.rstrip() + "\n", encoding="utf-8")
     print(body)
 
