@@ -92,12 +92,13 @@ def write(folders: Sequence[Path], suite: Suite, reference: Path, site: Path) ->
 def write_page(board: Board, page: Path) -> None:
     """Write the table of the leaderboard where no browser is needed."""
     (section,) = board.sections
-    (ranking,) = section.rankings
     rows = []
-    for row in ranking.rows:
+    several = len(section.rankings) > 1
+    for ranking, row in ((each, row) for each in section.rankings for row in each.rows):
         low, high = row.score_range
         rows.append(
             {
+                **({"constraint": f"`{ranking.constraint}`"} if several else {}),
                 "rank": rank_text(row.rank),
                 "model": f"`{row.model}`",
                 "score range": f"{low:g} to {high:g}",
@@ -143,7 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         board = Board.model_validate_json((site / DATA).read_text(encoding="utf-8"))
         today = datetime.now(UTC).date().isoformat()
         (site / INDEX).write_text(page_text(board, today), encoding="utf-8")
-        write_page(board, PAGE)
+        if site == SITE:
+            write_page(board, PAGE)
         return
     declare_operators()  # JOD needs them, too
     out = options.out if options.limit is None else options.out / f"first-{options.limit}"

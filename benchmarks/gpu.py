@@ -38,7 +38,7 @@ from typing import Any
 
 NEEDED = (
     *("torch", "numpy", "scipy", "PIL", "cv2", "skimage", "pydantic", "typer", "rich", "tomli_w"),
-    *("xxhash", "cmaes", "safetensors", "jinja2", "tenacity", "threadpoolctl", "filelock"),
+    *("xxhash", "cmaes", "safetensors", "jinja2", "threadpoolctl", "filelock"),
 )
 LACKING = [name for name in NEEDED if find_spec(name) is None]
 if LACKING:

@@ -764,8 +764,7 @@ def test_a_wide_range_makes_no_model_more_robust(work) -> None:
     assert narrow.measures["gain_sd"].value == pytest.approx(
         wide.measures["gain_sd"].value, rel=1e-6
     )
-    with Image.open("photos/00.png"):
-        clean = [np.asarray(Image.open(path)).mean() for path in sorted(Path("photos").iterdir())]
+    clean = [np.asarray(Image.open(path)).mean() for path in sorted(Path("photos").iterdir())]
     assert narrow.measures["gain_sd"].value == pytest.approx(gains[0] * 255.0 / np.std(clean))
 
 
@@ -791,6 +790,22 @@ def test_of_a_constant_model_nothing_is_said(work, capsys) -> None:
     assert "same score to all clean images" in only.unranked[0]
 
 
+def test_clean_scores_that_differ_by_rounding_have_no_deviation(work) -> None:
+    """Twelve times 0.1 has a standard deviation of 1.4e-17 in floating point."""
+
+    def jump(images):
+        clean = [np.asarray(Image.open(path)).sum() for path in sorted(Path("photos").iterdir())]
+        return [0.1 if int(image.long().sum()) in clean else 0.9 for image in images]
+
+    for k in range(6):
+        shutil.copyfile(f"photos/0{k}.png", f"photos/1{k}.png")
+    card = iqattack.audit(declared(0.0, 1.0, jump), "photos", out="audit", suite=TINY)
+    line = card.line(WORST, "linf:3", 12)
+    assert line.measures["gain"].value == pytest.approx(0.8)
+    assert line.measures["gain_sd"].value is None
+    assert iqattack.check_card("audit", suite=TINY, images="photos").outcome == "holds"
+
+
 def test_equal_gains_are_credited_to_every_attack(work) -> None:
     """Every search finds one of the many changes that move the score to the end of the range."""
 
@@ -810,8 +825,23 @@ def test_a_random_defence_is_said_and_bars_a_rank(work) -> None:
     assert card.model.drawn
     assert "Its defence is random" in Path("audit/index.html").read_text()
     found = iqattack.check_card("audit", suite=TINY, images="photos")
+    assert found.outcome == "holds", found.findings
     (note,) = [f for f in found.of("note") if f.unranked]
     assert "partly luck" in note.what
+    for path in [
+        *Path("audit").glob("runs/*/run.toml"),
+        *Path("audit").glob("runs/*/summary.json"),
+    ]:
+        path.write_text(
+            path.read_text()
+            .replace("drawn = true\n", "")
+            .replace('"drawn": true', '"drawn": false')
+        )
+    data = json.loads(Path("audit/card.json").read_text())
+    del data["model"]["drawn"]
+    Path("audit/card.json").write_text(json.dumps(data))
+    found = iqattack.check_card("audit", suite=TINY, images="photos")
+    assert "is not said to be random" in "\n".join(map(str, found.of("refuted")))
     again = iqattack.audit(
         model, "photos", out="again", suite=TINY, defence="score-noise:5", rescore=4
     )
@@ -825,7 +855,7 @@ def test_images_that_are_there_twice_are_said(work) -> None:
     shutil.copyfile("photos/00.png", "photos/copy.png")
     card = iqattack.audit(declared(0.0, 255.0), "photos", out="audit", suite=TINY)
     assert card.images.twice == 1
-    assert "1 image of 7 with the pixels of another" in Path("audit/index.html").read_text()
+    assert "1 of 7 images repeat the pixels of others" in Path("audit/index.html").read_text()
 
 
 def test_a_name_that_a_check_would_refute_is_refused(work) -> None:

@@ -169,6 +169,7 @@ def run(name="01", **changes):
     ("runs", "why"),
     [
         ((run(silent="constant"), run(silent="constant")), "the same score to all clean images"),
+        ((run(silent="nonfinite"), run(silent="noise", noise=0.001)), "its scores are noisy"),
         ((run(noise=0.1),), "noise alone gains up to"),
         ((run(batch=0.2),), "scores depend on the batch, by 20.00 %"),
     ],
@@ -220,6 +221,17 @@ def test_fresh_scores_have_rules_of_their_own() -> None:
     assert found(at_most=0.03, attack="noise") == "passed"
     assert found(at_most=0.04, bound="upper") == "failed"
     assert found(at_most=0.03, attack="nes") == "not measured"
+    with pytest.raises(ValueError, match="leave out queries"):
+        Rule(measure="gain_fresh", at_most=0.1, queries=50)
+    wide = run("02", attack="square", fresh=fresh(0.03).model_copy(update={"high": 0.5}))
+    spread = card(line("linf:3", 500, GAIN), runs=(runs[1], wide))
+    upper = Rule(measure="gain_fresh", at_most=0.3, bound="upper")
+    assert judged(Policy(rules=(upper,)), spread)[0].state == "failed"  # not of the largest value
+    part = card(line("linf:3", 500, GAIN), runs=(runs[0], run("02", attack="square")))
+    assert judged(Policy(rules=(upper,)), part)[0].state == "not measured"
+    noisy = card(line("linf:3", 500, GAIN), runs=(run(fresh=fresh(0.02), noise=0.1),))
+    assert noisy.silence is not None
+    assert judged(Policy(rules=(upper,)), noisy)[0].state == "passed"
     none = judged(Policy(rules=(Rule(measure="gain_fresh", at_most=0.1),)), CARD)
     assert {outcome.state for outcome in none} == {"not measured"}
 

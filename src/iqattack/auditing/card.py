@@ -27,6 +27,8 @@ OF_MODEL: dict[Kind, str] = {
     "drift": "scores of one image drifted",
     "nonfinite": "it gave no finite score to most candidates",
     "unattacked": "most clean scores lie at the end of the score range",
+    "noise": "its scores are noisy",
+    "batch": "its scores depend on the batch",
 }
 
 
@@ -193,9 +195,9 @@ class Line(BaseModel):
     attack: its spec, or `worst case`: for each image, the attack and seed that gained most. images:
     number in the measures: those that it finished, or in the worst case those that any attack
     finished. measures: gain (mean, as a fraction of the score range; also over seeds), gain_sd (the
-    same in standard deviations of the clean scores, whatever range the model declares), and for the
-    first seed gain_on_clean (absolute gain, higher is better, on the scale of the clean scores, as
-    in the MSU benchmark), srocc, plcc and krocc of clean and attacked scores, r (R robustness on
+    same in standard deviations of the clean scores, which a wider range does not lower), and for
+    the first seed gain_on_clean (absolute gain, higher is better, on the scale of the clean scores,
+    as in the MSU benchmark), srocc, plcc and krocc of clean and attacked scores, r (R robustness on
     the score range), and with opinion scores srocc_mos (of the clean scores) and the drops of the
     three correlations. best: in the worst case, the share of images on which each attack gained
     most; several may on one image.
@@ -311,12 +313,12 @@ class Card(BaseModel):
     def silence(self) -> str | None:
         """Why nothing can be said about the model's robustness, in a phrase; None if something can.
 
-        A run's own verdict decides on flaws that all runs share; the largest gain of the worst case
-        is compared with noise and with the effect of the batch.
+        Nothing is said if no run's own verdict says anything. Otherwise the largest gain of the
+        worst case is compared with noise and with the effect of the batch.
         """
-        kinds = [run.silent for run in self.runs]
-        if kinds and all(kind in OF_MODEL for kind in kinds):
-            return OF_MODEL[kinds[0]]  # type: ignore[index]
+        kinds = [run.silent for run in self.runs if run.silent is not None]
+        if kinds and len(kinds) == len(self.runs):
+            return OF_MODEL[min(kinds, key=SILENT.index)]
         lines = self.worst_lines
         if not lines:
             return None

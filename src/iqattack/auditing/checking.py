@@ -16,7 +16,7 @@ import stat
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import islice, product
@@ -34,7 +34,8 @@ from iqattack.auditing.replayed import FailedAt, replayed
 from iqattack.auditing.same_way import other_ways, too_tolerant
 from iqattack.auditing.soundness import faults, implausible
 from iqattack.auditing.suite import Attempt, Suite, bundled, digest_of, read_suite
-from iqattack.defences import read_label
+from iqattack.defences import parse_defence, read_label
+from iqattack.defences.naming import is_built_in, parts_of
 from iqattack.errors import InputError, IqattackError, RunError
 from iqattack.images import ImageSet, read_image
 from iqattack.images.files import LARGEST_IMAGE
@@ -542,10 +543,14 @@ class _Submission:
         except IqattackError as error:
             self.found.refute(where, f"model: {error}")
             return
+        if spec == name:  # of a Python object, which has no other spec
+            expected = defence
         if defence != expected:
             said = f"is defended by {expected}" if expected else "has no defence"
             self.found.refute(where, f"model is called {name}, but {spec} {said}")
             return
+        if not run.model.drawn and _draws(defence):
+            self.found.refute(where, f"its model is called {name}, but is not said to be random")
         kind, named = bare_spec(spec).partition(":")[0], bare.partition(":")[0]
         other = kind != named and not FAMILIES.isdisjoint((kind, named))
         if other or (kind == "pyiqa" and bare != bare_spec(spec).partition(",")[0]):
@@ -677,6 +682,10 @@ class _Submission:
             return None
         scorer = asking.load(first.record)
         here = ModelRecord.of(scorer)
+        if here.drawn != first.model.drawn:
+            what = "is random" if here.drawn else "is not random"
+            self.found.refute("model", f"{what}, but the runs say otherwise")
+            return None
         for name, now, there in here.differing(first.model):
             what = f"{name} is {now}, but {there} in the runs; give that model"
             self.found.open("model", what, "model")
@@ -920,6 +929,15 @@ def _note_unranked(card: Card, found: _Found) -> None:
     ):
         if number:
             found.note(CARD, f"{number} of {images.count} images {what}", unranked=True)
+
+
+def _draws(label: str) -> bool:
+    """Whether a defence that ships with the package draws at random; nothing else is imported."""
+    for part in filter(is_built_in, parts_of(label)):
+        with suppress(InputError):
+            if parse_defence(part).random:
+                return True
+    return False
 
 
 def _reason(error: Exception) -> str:

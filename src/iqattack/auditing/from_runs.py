@@ -29,6 +29,7 @@ from iqattack.auditing.suite import Suite
 from iqattack.errors import RunError
 from iqattack.evaluation import Evaluation, evaluate_scores, mean_intervals
 from iqattack.evaluation.bootstrap import RESAMPLES
+from iqattack.probing.subject import TOLERANCE
 from iqattack.runs import Reached, Run, Summary, reached
 from iqattack.runs.numbers import without_folders
 from iqattack.runs.settings import ModelRecord
@@ -268,8 +269,10 @@ def _curve(case: _Case, constraint: str, points: tuple[int, ...]) -> Curve:
 def _sd(base: _Base, there: NDArray[np.bool_]) -> float:
     """Standard deviation of the clean scores, as a fraction of the score range; NaN if constant."""
     low, high = base.model.score_range
-    sd = float(np.std(base.clean[there])) / (high - low) if there.any() else math.nan
-    return sd if sd > 0.0 else math.nan
+    clean, width = base.clean[there], high - low
+    if not clean.size or np.ptp(clean) <= TOLERANCE * width:  # equal ones may deviate by rounding
+        return math.nan
+    return float(np.std(clean)) / width
 
 
 def _measures(scores: Evaluation, sd: float) -> dict[str, Value]:

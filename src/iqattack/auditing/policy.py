@@ -72,6 +72,8 @@ class Rule(BaseModel):
     def _one_bound(self) -> Rule:
         if (self.at_most is None) == (self.at_least is None):
             raise ValueError("expected either at_most or at_least")
+        if self.measure == FRESH and self.queries is not None:
+            raise ValueError("gain_fresh belongs to the largest budget; leave out queries")
         most = MOST.get(self.measure)
         if most is not None and abs(self.limit) > most:
             percent = " (gains are fractions of the score range)" if most > 1.0 else ""
@@ -184,7 +186,8 @@ def _outcome(rule: Rule, constraint: str, queries: int, card: Card) -> Outcome:
     def outcome(state: State, what: str) -> Outcome:
         return Outcome(rule, constraint, state, f"{text}: {what}")
 
-    if (why := card.silence) is not None:
+    why = card.silence
+    if why is not None and rule.measure != FRESH:  # which noise does not flatter
         return outcome("not measured", f"nothing can be said about the model's robustness: {why}")
     if rule.measure == FRESH:
         value = _fresh(rule, constraint, card)
@@ -200,15 +203,23 @@ def _outcome(rule: Rule, constraint: str, queries: int, card: Card) -> Outcome:
 
 
 def _fresh(rule: Rule, constraint: str, card: Card) -> Value:
-    """The largest gain of fresh scores of the runs to which a rule applies."""
+    """Of the runs to which a rule applies, the gain of fresh scores that is largest as the rule
+    counts; none if a run that moved scores has no fresh ones.
+    """
     runs = [run for run in card.runs if run.constraint == constraint]
-    found = [
-        run.fresh for run in runs if run.fresh is not None and rule.label in (WORST, run.attack)
-    ]
-    if not found:
-        return Value(value=None)
-    most = max(found, key=lambda fresh: fresh.gain)
-    return Value(value=most.gain, low=most.low, high=most.high)
+    found = []
+    for run in [run for run in runs if rule.label in (WORST, run.attack)]:
+        line = card.line(run.attack, constraint, card.budgets[-1])
+        gain = None if line is None else line.measures["gain"].value
+        if run.fresh is not None:
+            found.append(Value(value=run.fresh.gain, low=run.fresh.low, high=run.fresh.high))
+        elif gain is None or gain > 0.0:
+            return Value(value=None)
+    return max(found, key=lambda value: _or_least(rule.of(value)), default=Value(value=None))
+
+
+def _or_least(value: float | None) -> float:
+    return -math.inf if value is None else value
 
 
 def exit_status(outcomes: Sequence[Outcome]) -> int:

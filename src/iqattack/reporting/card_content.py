@@ -181,8 +181,8 @@ def concerns(card: Card, troubles: Sequence[str] = ()) -> list[str]:
         )
     if card.images.twice:
         said.append(
-            f"{images(card.images.twice)} of {card.images.count:,} with the pixels of another, "
-            "which the intervals take for independent."
+            f"{card.images.twice:,} of {images(card.images.count)} repeat the pixels of others; "
+            "intervals treat all as independent."
         )
     noise, batch = card.most("noise"), card.most("batch")
     if noise:

@@ -49,14 +49,14 @@ class PageFolder:
         there: the present place of what was at `out`.
         """
         there = out if there is None else there
-        if there.is_dir() and (here := _working_folder()) is not None:
-            at = there.resolve()
-            if at == here or at in here.parents:
-                raise InputError(
-                    f"{out}: is the working folder or above it, and cannot be replaced; give "
-                    "another --out, or go to another folder first"
-                )
         try:
+            if there.is_dir() and (here := _working_folder()) is not None:
+                at = there.resolve()
+                if at == here or at in here.parents:
+                    raise InputError(
+                        f"{out}: is the working folder or above it, and cannot be replaced; give "
+                        "another --out, or go to another folder first"
+                    )
             if there.is_symlink():
                 raise InputError(f"{out}: is a link, expected a folder; give another --out")
             if there.exists() and not there.is_dir():

@@ -356,7 +356,10 @@ class Run:
     @property
     def place(self) -> Path:
         """Its path to hand on: as given, unless that leads elsewhere by now."""
-        return self.folder if absolute(self.folder) == self.home else self.home
+        try:
+            return self.folder if absolute(self.folder) == self.home else self.home
+        except OSError:  # the working folder is gone
+            return self.home
 
     @property
     def settings(self) -> Settings:
