@@ -184,7 +184,7 @@ def test_search_finds_from_disk(chromium, site):
     shown(chromium, site / "index.html")
     box = chromium.driver.find_element(By.CSS_SELECTOR, ".md-search__input")
     box.click()
-    box.send_keys("filter-search")
+    box.send_keys("filter search")  # what is typed so far is a query, and "filter-" is none
     chromium.until("return document.querySelectorAll('.md-search-result__item').length >= 5")
     titles = [
         element.text
