@@ -301,9 +301,10 @@ class Card(BaseModel):
             )
             if number
         )
+        each = "1 image" if self.images.attacked == 1 else f"each of {self.images.attacked} images"
         return (
             f"{self.model.name}: with {queries:,} queries per image and attack, the strongest "
-            f"attack of {self.suite.id} on each of {self.images.attacked} images moves scores "
+            f"attack of {self.suite.id} on {each} moves scores "
             f"{'; '.join(said)}.{f' {left.capitalize()}.' if left else ''}"
         )
 
