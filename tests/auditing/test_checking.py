@@ -928,6 +928,21 @@ def test_a_card_without_runs_is_not_verified(work):
     [
         ({"lines": []}, "lines: there are none"),
         ({"images": {"count": 10**4299, "attacked": -(10**4299)}}, "with too many digits"),
+        (
+            {
+                "seen": [
+                    {
+                        "attack": "noise",
+                        "constraint": "linf:3",
+                        "seed": 10**4299,
+                        "jod": None,
+                        "jod_least": None,
+                        "ssim": None,
+                    }
+                ]
+            },
+            "seen.0.seed with too many digits",
+        ),
     ],
 )
 @pytest.mark.parametrize("suite", ["mine.toml", None])

@@ -283,28 +283,17 @@ class Card(BaseModel):
             return f"{self.model.name}: nothing was measured."
         if (why := self.silence) is not None:
             return f"{self.model.name}: nothing can be said about its robustness: {why}."
-        queries, said = self.budgets[-1], []
-        for constraint in self.constraints:
-            line = self.line(WORST, constraint, queries)
-            if line is None:
-                continue
+        said = []
+        for line in self.worst_lines:
             gain, srocc = line.measures["gain"], line.measures["srocc"]
             order = "" if srocc.value is None else f" (SROCC with the clean order {shown(srocc)})"
             moved = shown(gain, percent=True)
-            said.append(f"by {moved} of their range in {constraint}{order}")
-        lost, partly = self.images.count - self.images.attacked, self.images.partly
-        left = ", ".join(
-            f"{number} of {self.images.count} images {what}"
-            for number, what in (
-                (lost, "could not be attacked"),
-                (partly, PARTLY),
-            )
-            if number
-        )
+            said.append(f"by {moved} of their range in {line.constraint}{order}")
+        left = ", ".join(self.failed)
         each = "1 image" if self.images.attacked == 1 else f"each of {self.images.attacked} images"
         return (
-            f"{self.model.name}: with {queries:,} queries per image and attack, the strongest "
-            f"attack of {self.suite.id} on {each} moves scores "
+            f"{self.model.name}: with {self.budgets[-1]:,} queries per image and attack, the "
+            f"strongest attack of {self.suite.id} on {each} moves scores "
             f"{'; '.join(said)}.{f' {left.capitalize()}.' if left else ''}"
         )
 
@@ -323,7 +312,7 @@ class Card(BaseModel):
         lines = self.worst_lines
         if not lines:
             return None
-        line = max(lines, key=lambda line: _or_least(line.measures["gain"].value))
+        line = max(lines, key=lambda line: or_least(line.measures["gain"].value))
         kind, gain = self.judged(line).kind, percent(line.measures["gain"].value)
         if kind not in SILENT:
             return None
@@ -343,12 +332,19 @@ class Card(BaseModel):
     @property
     def troubles(self) -> list[str]:
         """Why the audit is not sound, whatever its measures, a sentence each."""
-        found = [f"{run.folder}: is not as reported" for run in self.runs if run.verified is False]
-        lost = self.images.count - self.images.attacked
-        for number, what in ((lost, "could not be attacked"), (self.images.partly, PARTLY)):
-            if number:
-                found.append(f"{number:,} of {self.images.count:,} images {what}")
-        return found
+        return [*(f"{folder}: is not as reported" for folder in self.unsound), *self.failed]
+
+    @property
+    def unsound(self) -> list[str]:
+        """Folders of the runs that are not as reported."""
+        return [run.folder for run in self.runs if run.verified is False]
+
+    @property
+    def failed(self) -> list[str]:
+        """How many images failed, a phrase for all attacks and one for some."""
+        images = self.images
+        kinds = ((images.count - images.attacked, "could not be attacked"), (images.partly, PARTLY))
+        return [f"{number} of {images.count} images {what}" for number, what in kinds if number]
 
     @property
     def worst_lines(self) -> list[Line]:
@@ -368,7 +364,7 @@ class Card(BaseModel):
             value,
             (low, high),
             line.images,
-            gain=_or_least(gain),
+            gain=or_least(gain),
             queries=1 if line.queries <= 1 else self.chances(line),
             noise=self.most("noise"),
             batch=self.most("batch"),
@@ -407,7 +403,8 @@ class Card(BaseModel):
         return block(self.verdict, table(head, rows, ("attack",)), items(self.troubles))
 
 
-def _or_least(value: float | None) -> float:
+def or_least(value: float | None) -> float:
+    """A value to compare; a missing one is the least."""
     return -math.inf if value is None else value
 
 

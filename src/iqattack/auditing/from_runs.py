@@ -313,20 +313,24 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else float(value)
 
 
-def _digest(done: Sequence[Done]) -> str:
-    """The digest of the names and pixels of all images in any run."""
+def _hashes(done: Sequence[Done]) -> dict[str, str]:
+    """Of the pixels of all images in any run, by name."""
     hashes: dict[str, str] = {}
     for each in done:
         hashes |= each.summary.hashes
+    return hashes
+
+
+def _digest(done: Sequence[Done]) -> str:
+    """The digest of the names and pixels of all images in any run."""
+    hashes = _hashes(done)
     text = "".join(f"{name} {digest}\n" for name, digest in sorted(hashes.items()))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _twice(done: Sequence[Done]) -> int:
     """How many images have the same pixels as an earlier one."""
-    hashes: dict[str, str] = {}
-    for each in done:
-        hashes |= each.summary.hashes
+    hashes = _hashes(done)
     return len(hashes) - len(set(hashes.values()))
 
 

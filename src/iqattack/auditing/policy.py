@@ -25,7 +25,7 @@ from xml.etree import ElementTree
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from iqattack.attacks import canonical_attack
-from iqattack.auditing.card import WORST, Card, Value
+from iqattack.auditing.card import WORST, Card, Value, or_least
 from iqattack.auditing.parsing import parsed
 from iqattack.auditing.suite import Measure, Suite
 from iqattack.constraints import parse_constraint
@@ -215,11 +215,7 @@ def _fresh(rule: Rule, constraint: str, card: Card) -> Value:
             found.append(Value(value=run.fresh.gain, low=run.fresh.low, high=run.fresh.high))
         elif gain is None or gain > 0.0:
             return Value(value=None)
-    return max(found, key=lambda value: _or_least(rule.of(value)), default=Value(value=None))
-
-
-def _or_least(value: float | None) -> float:
-    return -math.inf if value is None else value
+    return max(found, key=lambda value: or_least(rule.of(value)), default=Value(value=None))
 
 
 def exit_status(outcomes: Sequence[Outcome]) -> int:

@@ -12,6 +12,7 @@ NEEDED = ("gain", "srocc")  # required in every line: the verdict and all tables
 MOST = 10**9  # queries and images
 LARGEST = 1e6  # of a measure: gains may exceed 1 if scores leave the declared range
 LARGEST_SD = 1e12  # of a gain in standard deviations of the clean scores, which may be tiny
+LARGEST_SEED = 2**64  # that torch takes
 LONGEST = 1000  # characters of a name or spec
 ROUNDING = 1e-6
 RANGES = {"srocc": 1.0, "plcc": 1.0, "krocc": 1.0, "srocc_mos": 1.0, "gain_sd": LARGEST_SD} | {
@@ -39,6 +40,7 @@ def faults(card: Card) -> Iterator[str]:
         place = f"runs.{k}"
         yield from _texts(place, run.folder, run.attack, run.constraint)
         yield from _number(f"{place}.queries", run.queries, 0, MOST * MOST)
+        yield from _number(f"{place}.seed", run.seed, -LARGEST_SEED, LARGEST_SEED)
         for name in ("noise", "batch"):
             yield from _number(f"{place}.{name}", getattr(run, name), 0.0, LARGEST)
         if run.fresh is not None:
@@ -55,6 +57,7 @@ def faults(card: Card) -> Iterator[str]:
         yield from _curve(f"curves.{k}", curve)
     for k, seen in enumerate(card.seen):
         yield from _texts(f"seen.{k}", seen.attack, seen.constraint)
+        yield from _number(f"seen.{k}.seed", seen.seed, -LARGEST_SEED, LARGEST_SEED)
         for name in ("jod", "jod_least", "ssim"):
             yield from _number(f"seen.{k}.{name}", getattr(seen, name), -LARGEST, LARGEST)
 

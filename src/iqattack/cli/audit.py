@@ -193,11 +193,10 @@ def audit(
     typer.echo(f"page  {out / INDEX}")
     for text in filter(None, (run.without_bias for run in card.runs)):
         typer.echo(text)
-    for trouble in card.troubles:
-        more = "see status in results.csv of each run"
-        if trouble.startswith("runs/"):
-            more = f"for details, run 'iqattack verify' on it in {out}"
-        typer.echo(f"{trouble}; {more}", err=True)
+    for folder in card.unsound:
+        typer.echo(f"{out / folder}: not as reported; for details, run 'iqattack verify'", err=True)
+    for phrase in card.failed:
+        typer.echo(f"{phrase}; see status in results.csv of each run", err=True)
     status = 1 if card.troubles else 0
     if rules is not None:
         outcomes = judged(rules, card)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from iqattack.auditing import (
     exit_status,
     shown,
 )
-from iqattack.auditing.card import RunRecord
+from iqattack.auditing.card import RunRecord, or_least
 from iqattack.evaluation.verdict import FEWEST, Judgement, noise_gain
 from iqattack.reporting.common import PERCENT, Headline, Table, fixed, flaw, percent
 from iqattack.runs.numbers import NONE, images, jod, number
@@ -152,19 +151,17 @@ def _ranking(line: Line, judgement: Judgement) -> str:
 
 
 def _value(line: Line, name: str) -> float:
-    value = line.measures.get(name, Value(value=None)).value
-    return -math.inf if value is None else value
+    return or_least(line.measures.get(name, Value(value=None)).value)
 
 
 def concerns(card: Card, troubles: Sequence[str] = ()) -> list[str]:
     """What a reader must know before the figures, the most serious first. troubles: with the
     folder."""
     said = []
-    unsound = [run.folder for run in card.runs if run.verified is False]
-    if unsound:
+    if card.unsound:
         said.append(
-            f"Not as reported: {', '.join(unsound)}. Saved images did not get the scores that the "
-            "run reports for them, so its measures prove nothing; for details, run 'iqattack "
+            f"Not as reported: {', '.join(card.unsound)}. Saved images did not get the scores that "
+            "the run reports for them, so its measures prove nothing; for details, run 'iqattack "
             "verify' on that folder."
         )
     said += troubles
